@@ -1,30 +1,30 @@
-# One word for each chore: `make help` lists them. CONTRIBUTING.md says more.
+# Commands for developers: `make help` lists them, and CONTRIBUTING.md explains them.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-# The tests start some hundreds of processes: without bytecode on disk each would compile the sources anew.
+# The tests start hundreds of processes, each of which would compile all sources if there were no bytecode on disk.
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Processes for the two layers of tests: some tests wait, so there is one more than cores; whole runs wait more.
+# Parallel test processes: more than cores, since tests also wait, and whole runs wait longer than unit tests.
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help install setup check test system all docs bench mutants native-sanitized wheels constraints
+.PHONY: help install setup check style types test system all docs bench mutants native-sanitized wheels constraints
 
-help: ## Say what each word does
+help: ## List these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
 
-# Installed anew when one of these has changed.
+# The package is installed again when one of these files has changed.
 MADE_OF := pyproject.toml constraints.txt hatch_build.py $(wildcard loadgen/native/*.[ch])
 PIP := $(BIN)/python -m pip install -q -c constraints.txt
 
-install: .venv/installed ## Make .venv with the pinned packages that a run needs
+install: .venv/installed ## Create .venv with the pinned packages for runs
 
-setup: .venv/ready ## Make .venv with those of the checks as well
+setup: .venv/ready ## Create .venv with the pinned packages for runs, checks and tests
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -41,38 +41,43 @@ setup: .venv/ready ## Make .venv with those of the checks as well
 	$(PIP) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
-check: setup ## Look at format, style, types, and what imports what
+check: style types ## Check lint rules, formatting, types and imports between parts
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 
-test: setup ## Run the fast layer: what is computed, on all cores
+# mypy runs at a low priority, in the time that whole runs wait.
+types: setup
+	nice $(BIN)/mypy
+
+test: setup ## Run the fast tests (unit tests), on all cores
 	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder tests --ignore=tests/system
 
-system: setup ## Run the slow layer: whole runs, servers, brokers, browsers
+system: setup ## Run the slow tests: whole runs, servers, brokers, browsers
 	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup --no-loadscope-reorder tests/system
 
-# mypy uses one core and the first tests do not fill the other: side by side they take the time of the longer.
-all: setup ## Run every check: what a change has to pass
-	$(MAKE) --jobs=2 check test
-	$(MAKE) system
+# The fast tests use all cores; the slow tests wait much of the time, so types are checked beside them.
+all: setup ## Run all checks and tests, which every change must pass
+	$(MAKE) --jobs=2 style test
+	$(MAKE) --jobs=2 types system
 
-docs: setup ## Write the generated reference anew, and make the site in build/docs/site
+docs: setup ## Generate the reference, and build the site in build/docs/site
 	$(BIN)/python docs/generate
 	$(BIN)/python docs/site/build.py
 
-bench: setup ## Measure speed beside other tools; on a quiet machine, some 15 minutes
+bench: setup ## Compare speed with other tools (15 minutes, on an otherwise idle machine)
 	$(BIN)/python benchmarks/speed
 
-mutants: .venv/dev ## Change code at random: do the fast tests notice? Some 10 minutes
+mutants: .venv/dev ## Run mutation tests: do the fast tests detect random code changes? (10 minutes)
 	$(BIN)/python -m benchmarks.mutants
 
 native-sanitized: setup ## Test the C part with AddressSanitizer and UBSan
 	$(BIN)/python tests/native/sanitized.py
 
-wheels: .venv/dev ## Build sdist and wheel into dist/, and check them
+wheels: .venv/dev ## Build and check sdist and wheel in dist/
 	tools/wheels.sh
 
-constraints: .venv/dev ## Make constraints.txt anew from pyproject.toml
+constraints: .venv/dev ## Update constraints.txt from pyproject.toml
 	tools/constraints.sh

@@ -25,7 +25,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
         try:
             built = self._build()
         except Exception as error:
-            # Whatever the compiler's trouble is: the Python path does the same.
+            # Unless the native path is required, the build goes on without it: the Python path does the same.
             if wish == "require":
                 raise
             self.app.display_warning(
@@ -55,7 +55,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
         command.run()
         made = Path(command.get_ext_fullpath(extension.name))
         target = folder / made.name
-        # Put there in one step: a process that runs has the old one mapped.
+        # Replace the file atomically, since a running process may have the old one mapped.
         temporary = target.with_suffix(".new")
         temporary.write_bytes(made.read_bytes())
         temporary.replace(target)

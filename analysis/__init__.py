@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.figures.intervals import by_second
-    from analysis.loading.run import Run, RunError, load
+    from analysis.loading.run import ReadError, Run, load
     from analysis.summary import summarise
 
 _MODULES = {
     "Run": "loading.run",
-    "RunError": "loading.run",
+    "ReadError": "loading.run",
     "by_second": "figures.intervals",
     "load": "loading.run",
     "summarise": "summary",
 }
-__all__ = ["Run", "RunError", "by_second", "load", "summarise"]
+__all__ = ["Run", "ReadError", "by_second", "load", "summarise"]
 
 
 def __getattr__(name: str) -> Any:

@@ -54,18 +54,18 @@ def _run(options: argparse.Namespace) -> int:
         import pyarrow as pa
 
         from analysis import without_pandas
-        from analysis.loading.run import RunError, load
+        from analysis.loading.run import ReadError, load
         from analysis.summary import summarise
 
     without_pandas.spare()
     try:
         run = load(options.run)
         summary = summarise(run)
-    except RunError as error:
+    except ReadError as error:
         _say(str(error))
         return _USAGE
     except (pa.ArrowException, OSError) as error:
-        # Unreadable JSON raises RunError, so the cause is a table.
+        # Unreadable JSON raises ReadError, so the cause is a table.
         _say(f"{options.run} holds a table that cannot be read: {' '.join(str(error).split())}")
         return _USAGE
     unwritten: list[str] = []
@@ -89,7 +89,7 @@ def _show(
 
     print_summary(summary, Console(highlight=False))
     if written and not unwritten:
-        # Not through rich: a path that it wraps cannot be clicked or copied.
+        # Print without rich, which would wrap a long path, so that it could not be clicked or copied.
         print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)
 
 

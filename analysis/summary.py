@@ -18,7 +18,9 @@ from analysis.figures.percentiles import Percentiles
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.matching import RANKS
 from analysis.ledger.reconcile import reconcile
-from analysis.loading.run import Ints, Run, Window, codes, ints, target_of
+from analysis.loading import requests
+from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.target import target_of
 from analysis.record import revisions
 from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
@@ -74,7 +76,7 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
-    # Before the ledger, whose arrays stay in memory: in a large run both at once take too much.
+    # Compute latencies before the ledger, whose arrays stay in memory: together they need too much in a large run.
     delivery = _delivery(run)
     settled = reconcile(run, window)
     ledger = settled.ledger
@@ -157,7 +159,7 @@ def _delivery(run: Run) -> dict[str, Any]:
         # True if some arrivals are known as intervals only, or None if the record does not say.
         "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
-        # A dict of its own for each: _say_error() adds the clock error to some.
+        # Copy each dict, since _say_error() adds the clock error to some of them.
         "headline_ns": dict(found.headline.figures if found else none),
         "service_ns": dict(found.service.figures if found else none),
         # Above zero only if clocks were corrected and the publisher's worker was lost.
@@ -170,25 +172,21 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     table = run.table(
         "events",
         (
+            *requests.COLUMNS,
             "worker",
             "intended_ns",
             "slot_ns",
             "sent_ns",
             "acked_ns",
-            "status",
             "error",
-            "publisher",
-            "batch",
             "connection_wait_ns",
         ),
         window,
     )
     sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
     sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
-    # One answer covers a whole request, however many events it carried.
-    _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
     request = np.zeros(len(sent_ns), dtype=bool)
-    request[first] = True
+    request[requests.request_rows(table)] = True
     # Lateness and slot wait compare the master's clock (the schedule) with a worker's; the rest is on one worker's
     # clock.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
@@ -200,7 +198,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
         "lateness_ns": Percentiles.of(late_ns[sent & request]).to_dict() | error_ns,
         "slot_wait_ns": Percentiles.of(wait_ns[sent & request]).to_dict() | error_ns,
         "own_lateness_ns": Percentiles.of((ready_ns - slot_ns)[sent & request]).to_dict(),
-        # Includes unsent events, which waited in vain; empty for older records.
+        # Includes the waits of events that were never sent; empty for older records.
         "connection_wait_ns": Percentiles.of(connecting_ns[(connecting_ns >= 0) & request]).to_dict(),
         "requests": int(request.sum()),
         "events_by_status": _counts(table, "status"),

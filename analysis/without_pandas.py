@@ -72,6 +72,6 @@ class _Loader:
             sys.meta_path.remove(self._finder)
         import pyarrow as pa
 
-        # pyarrow rejects a pandas that is too old.
+        # pyarrow raises ImportError if pandas is too old for it.
         with suppress(ImportError):
             pa.table({}).to_pandas()

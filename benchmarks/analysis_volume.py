@@ -1,8 +1,9 @@
-"""How long a full report takes, and how much memory, as deliveries grow: `python benchmarks/analysis_volume.py`.
+"""Time and memory of a full report by number of deliveries: `python benchmarks/analysis_volume.py`.
 
-Makes up runs of a given number of deliveries in two shapes (a broadcast to 500 subscribers; 1,000 rooms of 20), with
-the record's own schemas and row groups, writes the whole report of each in a process of its own and prints wall time,
-CPU and peak memory. The runs are made up, the report is the real one: summary, fan-out and ledger tables, plots, gates.
+Creates runs with a given number of deliveries in two shapes (a broadcast to 500 subscribers; 1,000 rooms of 20), with
+the record's own schemas and row groups. Then it makes the whole report of each in a separate process (summary, fan-out
+and ledger tables, plots, gates) and prints wall time, CPU time and peak memory. The data is synthetic, but the report
+is made by the real code.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Limits that are known, found: the embedded server throttled at three rates, a latency and a loss goal each.
+"""Check that `loadgen capacity` finds known limits, with fewer trials than bisection.
 
-The server takes so many deliveries a second; ten readers of one channel make ten deliveries of an event, so the limit
-is a tenth of the throttle's rate in events a second. With a line without end latency grows beyond it, with a short one
-deliveries are lost. Beside each stands what plain bisection takes from the same start by the same rules: computed,
-with every trial answered by the known limit, or with --bisection run as well (`loadgen capacity --bisect`). Ends with 1
-where a bound is further than 5 % from the limit, or where a search does not take fewer trials than bisection.
+The embedded server is throttled to a number of deliveries per second: three rates, each with a latency and a loss goal.
+Ten readers of one channel make ten deliveries of each event, so the limit is a tenth of the throttle's rate, in events
+per second. With an unlimited queue, latency grows above the limit; with a short queue, deliveries are lost. The table
+also shows the number of trials that plain bisection needs from the same start by the same rules: computed, with every
+trial answered by the known limit, or with --bisection by running it (`loadgen capacity --bisect`). Exits with 1 if a
+bound is more than 5 % from the limit, or if a search does not take fewer trials than bisection.
 
     .venv/bin/python benchmarks/capacity_known.py [--only RATE/GOAL] [--bisection] [--results FOLDER]
 """
@@ -17,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from loadgen.capacity.search import Ask, Plan, Status, Trial, Vote, next_step
+from loadgen.capacity.search import Ask, SearchSettings, Status, Trial, Vote, next_step
 
 READERS = 10
 RATES = (600, 1000, 1800)
@@ -57,9 +58,9 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 def bisection_trials(known: float) -> int:
     """Return how many trials bisection takes where each is answered by the known limit."""
-    plan = Plan(low=10, high=2000, start=10, goals=1, predict=False, short=False)
+    settings = SearchSettings(low=10, high=2000, start=10, goals=1, predict=False, short=False)
     trials: list[Trial] = []
-    while isinstance(step := next_step(plan, trials), Ask):
+    while isinstance(step := next_step(settings, trials), Ask):
         status = Status.PASSED if step.load < known else Status.FAILED
         trials.append(Trial(step.load, step.full, (Vote(status),)))
     return len(trials)

@@ -1,12 +1,13 @@
-"""How cost grows with the work, one axis at a time: tables, plots, and a verdict for each.
+"""Growth of cost with the amount of work, one axis at a time: tables, plots, and a verdict for each axis.
 
     python benchmarks/growth.py                        all axes, into results/growth
     python benchmarks/growth.py --quick --only payload
 
-The receiving axes keep the total rate of deliveries as it is and vary connections, channels, subscriptions a connection
-or the size of an event; what the process costs when nothing arrives is subtracted. The starting axes time what is done
-once, before or after a run. An exponent is that of total cost ~ n^k, by least squares in log-log: where each of n is
-paid for, a cost that does not depend on n has k = 1. Ends with 1 where something grows worse than linearly.
+The receiving axes keep the total rate of deliveries and vary the number of connections, channels or subscriptions per
+connection, or the size of an event. The idle cost of the process is subtracted. The starting axes time work that is
+done once, before or after a run. An exponent k is that of total cost ~ n^k, fitted by least squares on logarithmic
+scales. If a cost is paid for each of n and does not depend on n, k is 1. Exits with 1 if a cost grows faster than
+linearly.
 """
 
 import argparse
@@ -36,9 +37,9 @@ from loadgen.measure.stamp import encode_batch  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.resolve import Clients  # noqa: E402
+from loadgen.resolve.loading import load  # noqa: E402
 from loadgen.resolve.resolver import resolve  # noqa: E402
 from loadgen.run.shares import shares  # noqa: E402
-from loadgen.scenario import load  # noqa: E402
 from loadgen.server.process import Announcement, ServerProcess  # noqa: E402
 
 mpl.use("Agg")

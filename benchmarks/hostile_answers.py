@@ -1,13 +1,13 @@
-"""Measure what a hostile service's answer costs the client: peak memory, time, and what is said of it.
+"""Measure the memory and time that a hostile service's answer costs the client, and show the message printed for it.
 
     python benchmarks/hostile_answers.py                 # every case
-    python benchmarks/hostile_answers.py chunks ping     # those whose name has one of these in it
+    python benchmarks/hostile_answers.py chunks ping     # the cases whose names contain one of these words
 
-Each case has a server process that sends what the case is about for as long as the client takes it, and a client
-process that does one thing: a publish, the check before a run, `loadgen probe`'s publish, a token, or a connection that
-reads. Memory is how far the client's peak resident size (`getrusage`) rises above what it was before the first byte.
-A client that is not done after 25 s is ended, and one that needs above 5 GB of address space fails on its own. The
-bar is 64 MB and done within 25 s; the command ends with 1 where a case misses it.
+Each case has a server process, which sends its hostile answer for as long as the client reads it, and a client process,
+which does one thing: a publish, the check before a run, the publish of `loadgen probe`, fetching a token, or reading a
+connection. Memory is the rise of the client's peak resident size (`getrusage`) above its size before the first byte. A
+client is ended after 25 s, and fails if it needs more than 5 GB of address space. The bar is 64 MB and 25 s; the
+command exits with 1 if a case misses it.
 """
 
 import argparse
@@ -185,7 +185,8 @@ def _publish(port: int) -> str:
 
 
 def _check(port: int) -> str:
-    from loadgen.run.target import Target, check
+    from loadgen.run.target import Target
+    from loadgen.run.target_check import check
 
     check(Target(f"http://127.0.0.1:{port}/event", api_key="da2-" + "x" * 26))
     return "nothing to object to"
@@ -281,7 +282,7 @@ def act(kind: str, name: str, port: int) -> None:
     import loadgen.client.http
     import loadgen.client.publish
     import loadgen.credentials.sources
-    import loadgen.run.target
+    import loadgen.run.target_check
     import loadgen.targets
     import loadgen.transport.websocket  # noqa: F401  all that is loaded anyhow is no cost of the answer
 

@@ -1,10 +1,10 @@
-"""What live displays (Fan-out tab, Prometheus) cost of the receive path: `python benchmarks/live_cost.py`.
+"""CPU time that live displays (Fan-out tab, Prometheus) add to the receive path: `python benchmarks/live_cost.py`.
 
-Two receivers, with everything recorded and with the displays on top, run side by side and are sent to in turn at one
-rate. Two figures: the CPU time of the displays' own code, as a share of all that the receiver took meanwhile (by the
-thread: it hardly varies), and the CPU seconds a delivery with and without, which have in them what the displays do
-to the caches too, and the machine's temper, with the ratio's 95 % interval. The bar is held to both: the share must be
-at most 2 %, and the interval of the ratio must not lie above that. Ends with 1 where it is missed.
+Two receivers run side by side, both with recording and one of them also with the displays. They receive at one rate, in
+turns. There are two figures: the CPU time of the displays' own threads as a share of the receiver's CPU time, which
+hardly varies; and the CPU time per delivery with and without displays, which includes the displays' effect on the
+caches and the variation of the machine, so it has a 95 % interval. The share must be at most 2 %, and the interval of
+the ratio must not lie above 2 %. Exits with 1 otherwise.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Ten thousand subscribers of the embedded server at once, and what slow readers do to the others.
+"""Ten thousand subscribers of the embedded server at once, and the effect of slow readers on the others.
 
-The first line is the memory of the server's process by connection (one subscription each) and how fast they came; all
-of them then get one event. The second compares the latency of a healthy subscriber without and with clients that never
-read, in one run, and shows what those cost in memory until they are dropped.
+The first line shows the server's memory per connection (with one subscription each) and the rate of connecting; then
+all subscribers receive one event. The second line compares the latency of a healthy subscriber with and without clients
+that never read, in one run, and shows the memory that these clients take until they are dropped.
 
     python benchmarks/server_connections.py
 """

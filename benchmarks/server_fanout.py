@@ -1,8 +1,8 @@
-"""How many deliveries the embedded server makes per CPU-second of its process.
+"""Deliveries that the embedded server makes per CPU-second of its process.
 
-The server runs in its own process, cheap readers (epoll and recv, nothing decoded) in a second one, the
-publisher here. One publish is under way at a time; the figure is CPU time, so waiting does not count.
-Loopback, no TLS.
+The server runs in a separate process, cheap readers (epoll and recv, without decoding) in a second one, and the
+publisher in this one. One publish is under way at a time. The figure uses CPU time, so waiting does not count. Loopback
+without TLS.
 
     python benchmarks/server_fanout.py --subscribers 500 --seconds 3
 """

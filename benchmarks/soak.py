@@ -1,11 +1,11 @@
-"""Our receiver with everything recorded at full rate for minutes: does its memory grow?
+"""Memory of our receiver with recording, during minutes at full rate: does it grow?
 
     python benchmarks/soak.py --minutes 10
 
-Events come as fast as they are read, in bursts of twenty a write, so that the receiver has all that one core gives. Its
-memory is read every five seconds; a second's rows wait in it to be written, so it follows the rate of that second.
-Bar: the median of the last half minute is within 10 % of that of the half minute after the first. Ends with 1 where it
-is not, or where something was not recorded.
+Events are sent as fast as they are read, in bursts of twenty per write, so the receiver uses a whole core. Its memory
+is read every five seconds; it contains the rows of the current second, so it follows that second's rate. The bar: the
+median of the last half minute is within 10 % of that of the half minute after the first. Exits with 1 if it is not, or
+if a delivery was not recorded.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What a short run costs beside its phases: `python benchmarks/start.py`.
+"""Cost of a short run in addition to its phases: `python benchmarks/start.py`.
 
 Runs a small `comments` with 3 s of timed phases (warm-up, measure, drain) several times and prints medians: the
-overhead (wall time minus the timed phases), where it goes, and CPU seconds by process. CPU seconds vary less than wall
-time on a busy machine. `--checkout` names another checkout, with its native part built, to run in turns with this one.
-Ends with 1 where the overhead is above the bar.
+overhead (wall time minus the timed phases), its parts, and CPU seconds by process. On a busy machine CPU seconds vary
+less than wall time. `--checkout` names another checkout, with its native part built, to run in turns with this one.
+Exits with 1 if the overhead is above the bar.
 """
 
 import argparse

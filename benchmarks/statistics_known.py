@@ -1,8 +1,8 @@
-"""Statistics held against truths that are known, in full: the tests of `make test` take samples of the same.
+"""Full checks of the statistics on simulated data whose truth is known; `make test` uses samples of the same data.
 
-`clocks`: ten thousand made-up clocks; is the true time within the stated error, and the error as narrow as pings allow?
-`comparisons`: simulated runs; equal sides flagged in at most 5 %, a shift of 10 % found in at least 90 %, and the
-interval around the true change as often as it says. Ends with 1 where a bar is missed.
+`clocks`: 10,000 simulated clocks. Is the true time within the stated error, and the error as small as the pings allow?
+`comparisons`: simulated runs. Equal sides may be flagged in at most 5 %, a shift of 10 % must be found in at least
+90 %, and the interval must contain the true change as often as stated. Exits with 1 if a bar is missed.
 
     python -m benchmarks.statistics_known [clocks] [comparisons]
 """

@@ -43,5 +43,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        # A Ctrl-C is no error, also while a module is loading: print no traceback.
+        # Ctrl-C is not an error, not even while a module is loading: print no traceback.
         os._exit(130)

@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Block the ending signals in this process meanwhile, and in a child started meanwhile until it unblocks them."""
+    """Block the ending signals in this process inside the block; a child started in it unblocks them itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield

@@ -20,8 +20,10 @@ _BY_SCHEME: Final = {
 }
 
 
-def protocol_of(url: str | None) -> TargetProtocol:
+def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProtocol:
     """Return the protocol of a target by its URL's scheme, or AppSync Events for any other scheme and without a URL.
+
+    ``protocol_file`` is the text of the protocol file that the URL names, or None to read that file.
 
     Raises:
         ScenarioError: the URL names a protocol file (`nats+ws://…`) that is not there or cannot be used.
@@ -32,7 +34,7 @@ def protocol_of(url: str | None) -> TargetProtocol:
         found: TargetProtocol = import_module(f"{package}.target").protocol_of(url)
         return found
     if url is not None and (files := _protocol_files(url)) is not None:
-        described: TargetProtocol = files.protocol_at(url)
+        described: TargetProtocol = files.protocol_at(url, protocol_file)
         return described
     return APPSYNC_EVENTS
 
@@ -41,13 +43,6 @@ def protocol_file_of(url: str) -> str | None:
     """Return the text of the protocol file that a target names, or None if it names none; raises as `protocol_of`."""
     files = _protocol_files(url)
     return None if files is None else str(files.text_at(url))
-
-
-def adopt_protocol_file(url: str, text: str) -> None:
-    """Use ``text`` as the protocol file that a target names, instead of reading the file; raises as `protocol_of`."""
-    files = _protocol_files(url)
-    if files is not None:
-        files.adopt(url, text)
 
 
 def _protocol_files(url: str) -> ModuleType | None:

@@ -1,9 +1,10 @@
-"""Two layers: what is computed here, beside the module it tests; whole runs, servers and browsers in system/."""
+"""Two layers of tests: unit tests beside the module they test, and whole runs, servers and browsers in system/."""
 
 import gc
 import os
 import signal
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.patched import PATCHED
 from tests.programs import wanting
 
 HERE = Path(__file__).parent
+SYSTEM = HERE / "system"
 #: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
 
@@ -36,16 +38,18 @@ for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests stay in one process (`--dist loadgroup`), and order them (`--no-loadscope-reorder`).
 
-    The tests of a module that share a fixture stay together; others go anywhere. Long tests come first, then modules
-    that stay together, the largest first: at the end no process is left alone with much to do.
+    The tests of a module stay together: what the first has read or imported the next have, and pytest-xdist deals out
+    hundreds of modules instead of thousands of tests, whose list it goes through for each. In system/ only tests that
+    share a fixture do, as the others wait for runs of their own. Modules with long tests come first, then the largest:
+    at the end no process is left alone with much to do.
     """
-    shared = Counter(item.path for item in items if _shares_a_fixture(item))
+    shared = {item.path for item in items if SYSTEM not in item.path.parents or _shares_a_fixture(item)}
     together = Counter(item.path for item in items if item.path in shared)
     for item in items:
-        if item.path in shared:
+        if item.path in shared and config.pluginmanager.has_plugin("xdist"):
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(HERE).as_posix()))
     long = {
         item.path if item.path in shared else item.nodeid for item in items if item.get_closest_marker("long")
@@ -56,6 +60,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             -together[item.path],
         )
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector rest while modules are imported: it would search through them again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -12,8 +12,12 @@ from tests.paths import REPO
 PATCHED = (
     "live/test_entry.py",
     "live/test_web.py",
+    "run/locust/test_master_side.py",
+    "run/locust/test_processes.py",
+    "run/locust/test_shape.py",
+    "run/locust/test_worker_side.py",
     "run/test_busy_note.py",
-    "run/test_passing.py",
+    "run/test_options.py",
     "run/test_runners.py",
     "run/test_search_path.py",
     "run/test_wire.py",

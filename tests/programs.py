@@ -1,4 +1,4 @@
-"""Programs that tests need and pip does not bring: without one a test is skipped, with the command that brings it.
+"""Programs that tests need beyond pip's packages: without one, a test is skipped with the installing command.
 
 In CI (CI=true), where `.ci/run` installs them, it fails instead. `tests/conftest.py` says at the end of a test run what
 was skipped for want of what.

@@ -1,4 +1,4 @@
-"""Runs the files that import Locust: see patched.py."""
+"""Run the test files that import Locust: see patched.py."""
 
 import pytest
 

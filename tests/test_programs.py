@@ -1,4 +1,4 @@
-"""What a machine lacks is skipped in one form, fails in CI."""
+"""Test that missing programs skip tests in one form, and fail in CI."""
 
 from pathlib import Path
 

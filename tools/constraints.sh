@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes constraints.txt anew from pyproject.toml: `make constraints`.
+# Updates constraints.txt from pyproject.toml: `make constraints`.
 #
-# One file serves Python 3.11 to 3.14: a pin that does not hold for all of them carries a marker. Pins that still satisfy
-# pyproject.toml stay; `tools/constraints.sh --upgrade` raises all of them, `--upgrade-package NAME` one. Any other option
-# goes to `uv pip compile` too.
+# One file is for Python 3.11 to 3.14: a pin that is not for all of them has a marker. Pins that still satisfy
+# pyproject.toml stay. `tools/constraints.sh --upgrade` upgrades all of them, `--upgrade-package NAME` one. All options are
+# passed to `uv pip compile`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ uv=.venv/bin/uv
     exit 2
 }
 
-# No --emit-index-url: the file names no registry.
+# Without --emit-index-url, so that the file does not name a registry.
 "$uv" pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
     --custom-compile-command "make constraints" --no-annotate --no-progress --quiet \
     --output-file constraints.txt "$@"

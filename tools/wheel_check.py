@@ -15,7 +15,7 @@ def problems() -> list[str]:
     import analysis
     import loadgen
     from loadgen import native
-    from loadgen.scenario import catalogue
+    from loadgen.resolve.loading import catalogue
 
     found = []
     here = Path(__file__).resolve().parents[1]

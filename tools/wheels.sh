@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds sdist and wheel of this machine and Python into dist/, with the native receive path or not at all, and checks
-# them: `make wheels`. The release builds them for every Python and machine (.github/workflows/release.yml).
+# Builds and checks sdist and wheel in dist/, for this machine and Python: `make wheels`. Fails if the native receive path
+# cannot be built. A release builds wheels for every Python and platform (.github/workflows/release.yml).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

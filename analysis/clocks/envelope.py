@@ -89,13 +89,13 @@ class Points:
         return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
 
     def forward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at each time, as implied by the points up to it and rates in [least, most]."""
+        """Return (lowest, highest) at each time, as implied by the points before it and rates in [least, most]."""
         highest = _carried(np.minimum, self.upper_at, self.upper, most, at, np.inf)
         lowest = _carried(np.maximum, self.lower_at, self.lower, least, at, -np.inf)
         return lowest, highest
 
     def backward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at each time, as implied by the points from it on and rates in [least, most]."""
+        """Return (lowest, highest) at each time, as implied by the points after it and rates in [least, most]."""
         back = Points(-self.upper_at[::-1], self.upper[::-1], -self.lower_at[::-1], self.lower[::-1])
         return back.forward(-at, -most, -least)
 
@@ -254,7 +254,7 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Drop the points before the first or after the last jump, and that jump, if a kind of bound is missing there."""
+    """Drop the first or last jump and the points beyond it, if these lack all upper or all lower bounds."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):

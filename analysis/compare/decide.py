@@ -61,7 +61,8 @@ class Difference:
 class _Estimate:
     """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure.
 
-    ``least`` and ``most`` bound the shift by the uncertainty of the runs' figures.
+    ``shift`` is the logarithm of the ratio. ``least`` and ``most`` are the smallest and the largest shift that the
+    uncertainty of the runs' figures (clocks, stamps) allows.
     """
 
     shift: float
@@ -73,7 +74,7 @@ class _Estimate:
 
     @property
     def certain(self) -> float:
-        """The smallest shift that the figures' uncertainty allows, or 0 if it allows none."""
+        """The shift closest to no change that the figures' uncertainty allows; 0 if it allows no change."""
         return max(self.least, 0.0) + min(self.most, 0.0)
 
 

@@ -17,7 +17,7 @@ from analysis.compare.profile import METRICS, Profile
 
 #: Fewest runs on either side of a change.
 RUNS_MIN = 3
-#: Penalty of a change, in squares of the noise: this plus twice the logarithm of the number of runs.
+#: The penalty of a change is this plus 2·ln(number of runs), times the square of the noise.
 _PENALTY = 10.0
 #: Smallest noise assumed: smaller differences are taken for rounding.
 _NOISE_MIN = 1e-3

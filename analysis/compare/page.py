@@ -26,7 +26,7 @@ _KINDS = {BETTER: "good", SAME: "good", WORSE: "bad", UNKNOWN: "warning"}
 _PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 _MARKS = ("o", "s")
 _ONE_RUN = (
-    "with one run a side nobody knows how much runs differ among themselves: take three or more a side, in turns"
+    "one run a side does not show how much runs differ among themselves: take three or more a side, in turns"
     " (loadgen ab)"
 )
 
@@ -121,7 +121,7 @@ def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, st
             continue
         numbers = np.array(sorted(counts))
         total = np.cumsum([counts[number] for number in numbers.tolist()])
-        # No sample is rarer than the last: the curve ends at it.
+        # The rarity of a value is n if one in n samples is larger; the largest sample has the highest rarity.
         rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
         values = np.array([value_of(number) for number in numbers.tolist()]) / 1e6
         axes.plot(rarity, values, color=colour, label=name, drawstyle="steps-post")

@@ -16,7 +16,9 @@ from analysis.figures import fanout, latencies
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import nearest_rank
 from analysis.ledger.reconcile import reconcile
-from analysis.loading.run import Ints, Run, RunError, Window, ints, load, target_of
+from analysis.loading import requests
+from analysis.loading.run import Ints, ReadError, Run, Window, ints, load
+from analysis.loading.target import target_of
 from analysis.record import files
 
 FORMAT: Final = 1
@@ -50,7 +52,7 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
-    #: As returned by `analysis.loading.run.target_of`, plus the master's `host`; empty in older baselines.
+    #: As returned by `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
     #: Bounds (low, high) on each true figure, by metric. Metrics without known bounds are missing, as in old baselines.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -61,11 +63,11 @@ class Profile:
         """Return the profile of a run with its summary.
 
         Raises:
-            RunError: nothing was measured.
+            ReadError: nothing was measured.
         """
         window = run.measure
         if window is None or summary["ledger"] is None:
-            raise RunError(f"{run.path} measured nothing: there is nothing to compare")
+            raise ReadError(f"{run.path} measured nothing: there is nothing to compare")
         samples = _samples(run, window)
         bounded = {
             "delivery.latency": latencies.samples(run, window, "delivery.latency"),
@@ -116,7 +118,7 @@ def read(path: Path) -> list[Profile]:
     """Return the profiles in a run's folder, a folder of runs, or a baseline file, oldest first.
 
     Raises:
-        RunError: the path is none of these, or a run cannot be read.
+        ReadError: the path is none of these, or a run cannot be read.
     """
     from analysis.summary import summarise
 
@@ -128,7 +130,7 @@ def read(path: Path) -> list[Profile]:
         else sorted(manifest.parent for manifest in path.glob("*/manifest.json"))
     )
     if not folders:
-        raise RunError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
+        raise ReadError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
     profiles = []
     for folder in folders:
         run = load(folder)
@@ -147,7 +149,9 @@ def _read_file(path: Path) -> list[Profile]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise RunError(f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}")
+            raise ReadError(
+                f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}"
+            )
         # JSON has no tuples, and older baselines have no ends.
         return [
             Profile(
@@ -159,7 +163,7 @@ def _read_file(path: Path) -> list[Profile]:
             for entry in content["runs"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
+        raise ReadError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
 
 def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
@@ -167,11 +171,11 @@ def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
     table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
     intended_ns = ints(table, "intended_ns")
     frame = fanout.by_event(reconcile(run, window))[["intended_ns", "last_ns"]].dropna()
-    names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
-    events = run.table("events", names, window)
-    publisher, batch, due_ns, sent_ns, acked_ns = (ints(events, name) for name in names)
-    _, first = np.unique((publisher << 32) | batch, return_index=True)
-    answered = first[(sent_ns[first] >= 0) & (acked_ns[first] >= 0)]
+    times = ("intended_ns", "sent_ns", "acked_ns")
+    events = run.table("events", (*requests.COLUMNS, *times), window)
+    due_ns, sent_ns, acked_ns = (ints(events, name) for name in times)
+    rows = requests.request_rows(events)
+    answered = rows[(sent_ns[rows] >= 0) & (acked_ns[rows] >= 0)]
     return {
         "delivery.latency": (intended_ns, ints(table, "arrival_ns") - intended_ns),
         "fanout.last": (

@@ -9,6 +9,7 @@ from analysis import text
 from analysis.figures.bounds import Samples
 from analysis.figures.latencies import SECOND_NS
 from analysis.figures.percentiles import Percentiles
+from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second, in_turn
 
@@ -124,16 +125,16 @@ class _Publishes:
     """The publish requests of the measure phase by remote address."""
 
     def __init__(self, run: Run, window: Window | None) -> None:
-        names = ("publisher", "batch", "sent_ns", "acked_ns", "status", "remote_address")
+        names = (*requests.COLUMNS, "sent_ns", "acked_ns", "remote_address")
         table = run.table("events", names, window if window is not None else Window(0, 0))
-        _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
-        self._took_ns = (ints(table, "acked_ns") - ints(table, "sent_ns"))[first]
-        self._answered = ((ints(table, "acked_ns") >= 0) & (ints(table, "sent_ns") >= 0))[first]
+        rows = requests.request_rows(table)
+        self._took_ns = (ints(table, "acked_ns") - ints(table, "sent_ns"))[rows]
+        self._answered = ((ints(table, "acked_ns") >= 0) & (ints(table, "sent_ns") >= 0))[rows]
         code, self._names = codes(table, "remote_address")
-        self._code = code[first]
+        self._code = code[rows]
         status, statuses = codes(table, "status")
         wrong = np.array([name in ("error", "rejected", "unanswered") for name in statuses], dtype=bool)
-        self._failed = wrong[status][first]
+        self._failed = wrong[status][rows]
         self.counts = _counts(self._code, self._names)
 
     def figures(self, name: str) -> dict[str, Any]:

@@ -55,14 +55,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class End:
-    """One end of the intervals of all samples, as the samples that move (`away`) and the values they move to (`to`).
+    """One end (low or high) of the intervals of all samples, stored as the samples that differ from it.
 
-    Both arrays are sorted and of one length. ``away`` is None if all samples move.
+    ``away`` holds these samples and ``to`` their ends; both are sorted and of one length. ``away`` is None if all
+    samples differ.
     """
 
     away: Numbers | None
     to: Numbers
-    #: Sum of all moves.
+    #: Sum of (value moved to − sample) over all samples, from which the end's mean follows.
     shift: float
 
     def at_ranks(self, ordered: Numbers, ranks: Ints) -> Ints:
@@ -91,7 +92,7 @@ def _up_to(ordered: Numbers, values: Ints) -> Ints:
 
 
 class _Moved:
-    """Collects one end of the intervals while samples are added."""
+    """Collects the low or the high ends of the intervals while samples are added."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -100,7 +101,7 @@ class _Moved:
         self._shift = 0.0
 
     def add(self, values: Ints, to: Ints | None, before: Numbers) -> None:
-        """Add samples with the values they move to, or None if they stay; ``before`` holds all earlier samples."""
+        """Add samples with their ends, or None if these equal the samples; ``before`` holds all earlier samples."""
         if not len(values):
             return
         moved = None if to is None else to != values
@@ -116,7 +117,7 @@ class _Moved:
             self._away.add(values[moved])
 
     def done(self) -> End | None:
-        """Return the end, or None if no sample moves."""
+        """Return the end, or None if no sample differs from it."""
         to = self._to.all()
         if not len(to):
             return None

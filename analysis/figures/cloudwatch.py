@@ -1,9 +1,9 @@
 """Compare the service's own counts with ours, from `cloudwatch.json` in a run folder, which holds CloudWatch's data.
 
-CloudWatch counts by minute and by API, whoever used it; ours is the whole record, all phases. So the window is all the
-minutes that the run touched. Sums are added up; a mean is computed from sum and sample count; percentiles of minutes
-cannot be combined, so only their range is reported. A metric without points is unknown, not zero: CloudWatch stores no
-point where nothing was counted, and none where the metric does not exist.
+CloudWatch counts by minute and by API, over all clients that used it; our counts are over the whole record, all phases.
+So the window is all minutes that the run touched. Sums are added up, and a mean is computed from sum and sample count.
+Percentiles of minutes cannot be combined, so only their range is reported. A metric without points is unknown, not
+zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
 """
 
 import json
@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from analysis import text
 from analysis.figures import echo
 from analysis.figures.cost import counted_events
-from analysis.loading.run import Ints, Run, RunError, codes, ints
+from analysis.loading import requests
+from analysis.loading.run import ReadError, Run, codes, ints
 
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Figures fetched sooner after the window than this may still grow.
+#: Time after the window from which on its figures are final; earlier they may still grow.
 SETTLED_NS = 5 * MINUTE_NS
 #: Size of a message in InboundMessages and OutboundMessages: 5 kB on AWS's page on metrics, taken as 5,120 bytes.
 _UNIT_BYTES = 5_120
@@ -41,13 +43,13 @@ def minutes_of(run: Run) -> tuple[int, int]:
     """Return start and end, in ns, of the whole minutes that a run touched.
 
     Raises:
-        RunError: the run has no phase.
+        ReadError: the run has no phase.
     """
     edges = [edge for phase in run.phases.values() for edge in phase if edge is not None]
     if window := run.measure:
         edges.append(window.end_ns)
     if not edges:
-        raise RunError(f"{run.path} has no phase on record: there is nothing to compare")
+        raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
     # Connections are closed after the last phase.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
@@ -117,7 +119,7 @@ def read(run: Run) -> Metrics | None:
     """Return the metrics fetched for a run, or None if there are none.
 
     Raises:
-        RunError: the file cannot be read.
+        ReadError: the file cannot be read.
     """
     path = run.path / NAME
     try:
@@ -128,7 +130,7 @@ def read(run: Run) -> Metrics | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(
+        raise ReadError(
             f"{path} cannot be read: remove it, or fetch it again with `loadgen aws metrics {run.path}`"
         ) from None
 
@@ -190,7 +192,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
     asked = ints(subscriptions, "requested_ns") >= 0
     lost = "what AppSync sent and never reached us is in theirs alone"
     check = "each run logs in once more than it has on record, to check its target"
-    what = "whether it counts requests or events is not in what we know of AWS's page"
+    what = "it is not known if it counts requests or events"
     rows = (
         ("connections accepted", int(connected.sum()) + echoes["connects"], ("ConnectSuccess",), (check,)),
         (
@@ -224,7 +226,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
             "events delivered",
             _plus(frames, probe_deliveries, foreign),
             ("BroadcastEventSuccess",),
-            ("whether it counts deliveries or broadcasts is not in what we know of AWS's page", lost),
+            ("it is not known if it counts deliveries or broadcasts", lost),
         ),
     )
     return [_row(name, ours, names, metrics.total(*names), reasons) for name, ours, names, reasons in rows]
@@ -256,14 +258,14 @@ def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str])
 
 def _requests(run: Run) -> tuple[int, int]:
     """Return the number of publish requests sent, and of those with at least one accepted event."""
-    table = run.table("events", ("publisher", "batch", "sent_ns", "status"))
+    table = run.table("events", (*requests.COLUMNS, "sent_ns"))
     code, names = codes(table, "status")
     sent = ints(table, "sent_ns") >= 0
     taken = (
         sent & (code == names.index("accepted")) if "accepted" in names else np.zeros(len(sent), dtype=bool)
     )
-    keys: Ints = (ints(table, "publisher") << 40) | ints(table, "batch")
-    return len(np.unique(keys[sent])), len(np.unique(keys[taken]))
+    counts = [len(requests.request_rows(table.filter(pa.array(rows)))) for rows in (sent, taken)]
+    return counts[0], counts[1]
 
 
 def _plus(*numbers: int | None) -> int | None:

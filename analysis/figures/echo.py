@@ -27,7 +27,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 
 #: Most deliveries read to compare two ways; of more, evenly spaced row groups are read.
 _MOST_ROWS = 4_000_000
-#: Fewest deliveries one way for a median that is compared.
+#: Fewest deliveries from one worker to another for which their median is compared.
 _ENOUGH = 20
 #: Most pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10
@@ -210,7 +210,7 @@ def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
             continue
         a, b = pair["workers"]
         said = (
-            f"what workers {a} and {b} received of each other speaks against their clocks' ±{_ns(pair['error_ns'])}:"
+            f"what workers {a} and {b} received of each other contradicts their clocks' ±{_ns(pair['error_ns'])}:"
             f" {_ways(pair)}, as if they were {_ns(abs(pair['apparent_ns']))} apart;"
         )
         if share > 1:

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.latencies import BANDS, SECOND_NS, latencies
-from analysis.loading.run import Ints, Run, ints, taken
+from analysis.loading.columns import taken
+from analysis.loading.run import Ints, Run, ints
 
 
 def by_second(run: Run) -> pd.DataFrame:

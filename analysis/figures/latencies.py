@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.bounds import Bounded, Collector, Samples
+from analysis.figures.groups import Group, groups_of
 from analysis.figures.percentiles import nearest_rank
 from analysis.figures.shared_stamps import Shared, Stamps
 from analysis.loading.doubts import Doubts, Off
 from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Ints, Run, Window, codes, ints
-from analysis.loading.slices import SLICE_ROWS, cut_by_second, in_turn
+from analysis.loading.slices import cut_by_second, in_turn
 
 SECOND_NS = 1_000_000_000
 #: Percentiles by second; 100 is the maximum.
@@ -26,9 +27,6 @@ BANDS = (50, 90, 99, 100)
 ROWS_A_DECADE = 60
 DECADES = 13
 COLUMNS_MAX = 240
-#: Number of groups shown separately, and of points on each one's curve.
-GROUPS_MAX = 8
-SHARES = 400
 _COLUMNS = (
     "worker",
     "subscription",
@@ -59,18 +57,6 @@ class Distribution:
         """Compute from samples."""
         low, high = samples.curve_of(samples.low), samples.curve_of(samples.high)
         return cls(samples.percentiles(), samples.curve(), low, high)
-
-
-@dataclass(frozen=True)
-class Group:
-    """Deliveries of one channel or worker (`code`), or of all that are not shown separately (`code` None)."""
-
-    code: int | None
-    #: Number of channels or workers in the group.
-    members: int
-    count: int
-    #: Latencies at even shares from the smallest to the largest.
-    at_shares: Ints
 
 
 @dataclass(frozen=True)
@@ -109,7 +95,7 @@ class Latencies:
     heat: Heat | None
 
 
-#: Kind of latency → (end, begin): the delivery columns whose difference it is.
+#: Kind of latency → (end, begin): a latency is the difference of these two delivery columns.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),
@@ -160,7 +146,7 @@ def slow_subscriptions(run: Run) -> Ints:
 
 @dataclass
 class _Slice:
-    """The contribution of one slice; samples are filled in only if it lies in the measure phase."""
+    """The figures of one slice of deliveries; it has samples only if it lies in the measure phase."""
 
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -174,7 +160,7 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: Bounds of the samples' errors.
+    #: Error bounds of the samples above.
     headline_off: Off
     service_off: Off
     queue_off: Off
@@ -259,8 +245,8 @@ class _Pass:
             if part.stamps is not None:
                 shared.add(part.stamps, part.end_ns)
         count, own_pace = len(headline.values()), len(queue.values())
-        by_channel = _groups(headline.values(), channel.all())
-        by_worker = _groups(headline.values(), worker.all())
+        by_channel = groups_of(headline.values(), channel.all())
+        by_worker = groups_of(headline.values(), worker.all())
         del channel, worker
         if not self._says_stamps:
             inexact = shared.count
@@ -385,30 +371,3 @@ def _joined(seconds: list[Ints], bands_ns: list[dict[int, Ints]]) -> tuple[Ints,
     return joined[order], {
         percent: np.concatenate([part[percent] for part in bands_ns])[order] for percent in BANDS
     }
-
-
-def _groups(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
-    """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
-    # Block by block, because numpy counts and indexes with 8 bytes a number whatever the codes' type is.
-    blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
-    size = int(code.max()) + 2 if len(code) else 1
-    counts = np.zeros(size, dtype=np.int64)
-    for block in blocks:
-        counts += np.bincount(code[block].astype(np.int64) + 1, minlength=size)[: size + 1]
-    counts = counts[1:]
-    present = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
-    if len(present) < 2:
-        return []
-    found = [_group(number, 1, latency_ns[code == number]) for number in present[:GROUPS_MAX]]
-    if rest := present[GROUPS_MAX:]:
-        other = np.zeros(size, dtype=bool)
-        other[rest] = True
-        others = np.concatenate([latency_ns[block][other[code[block]]] for block in blocks])
-        found.append(_group(None, len(rest), others))
-    return found
-
-
-def _group(code: int | None, members: int, samples: npt.NDArray[Any]) -> Group:
-    samples.sort()
-    places = np.minimum((np.linspace(0, 1, SHARES) * len(samples)).astype(np.int64), len(samples) - 1)
-    return Group(code, members, len(samples), samples[places].astype(np.int64))

@@ -94,7 +94,7 @@ def staircase(run: Run) -> tuple[Ints, Floats]:
 
 
 def steps(run: Run) -> list[Step]:
-    """Return the steps of the measure phase as far as it got, or an empty list if the load is no staircase."""
+    """Return the steps of the measure phase as far as it got, or an empty list if the load is not a staircase."""
     found, window = curves(run), run.measure
     if not found or window is None or not all(curve.flat for curve in found):
         return []

@@ -10,11 +10,12 @@ import numpy as np
 from analysis.figures import offered
 from analysis.figures.latencies import samples
 from analysis.ledger.reconcile import Reconciled
-from analysis.loading.run import Run, ints, taken, unanswering
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Run, ints
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return the figures of each step in order of time, or an empty list if the load is no staircase."""
+    """Return the figures of each step in order of time, or an empty list if the load is not a staircase."""
     found, window = offered.steps(run), run.measure
     if not found or window is None:
         return []

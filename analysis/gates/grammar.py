@@ -32,7 +32,7 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "!=": operator.ne,
 }
 #: Prefix of the metrics that can be watched while a run goes on.
-LIVE: Final = "delivery.latency"
+ENDS_EARLY: Final = "delivery.latency"
 
 
 class GateError(ValueError):
@@ -64,8 +64,10 @@ class Gate:
             raise GateError("says 'over' twice; keep one")
         gate = replace(self, over_ns=self.over_ns or over_ns, abort_early=abort_early)
         _check_window(gate)
-        if abort_early and not self.metric.name.startswith(LIVE):
-            raise GateError(f"has abort_early, which goes with {LIVE} only: the rest is known at the end")
+        if abort_early and not self.metric.name.startswith(ENDS_EARLY):
+            raise GateError(
+                f"has abort_early, which goes with {ENDS_EARLY} only: other metrics are known at the end only"
+            )
         return gate
 
 
@@ -77,7 +79,7 @@ def parse(text: str) -> Gate:
     """
     found = _GATE.fullmatch(text)
     if found is None or not found["metric"]:
-        raise GateError(f"{text!a} is no gate: write one such as delivery.latency.p99 < 150ms")
+        raise GateError(f"{text!a} is not a gate: write one such as delivery.latency.p99 < 150ms")
     try:
         metric = find(found["metric"])
     except UnknownMetricError as error:

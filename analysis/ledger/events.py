@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.ledger.windows import Flags, Segments, matching_patterns
-from analysis.loading.run import Ints, Run, Window, codes, ints, taken, unanswering
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Ints, Run, Window, codes, ints
 
 _COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "acked_ns", "status")
 

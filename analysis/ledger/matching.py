@@ -93,7 +93,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The outcome of one slice. Of each matched row: place in the file, event, subscription, segment, latency."""
+    """The outcome of one slice; the first arrays have one entry per matched row."""
 
     rows: int
     duplicates: _Pairs

@@ -48,7 +48,7 @@ class Ledger:
     expected: int
     #: Expected pairs that arrived in time.
     delivered: int
-    #: Expected pairs that arrived later after their intended time than the scenario's drain lasts.
+    #: Expected pairs that arrived, but longer after their intended time than the scenario's drain.
     late: int
     #: Least and greatest possible number of late pairs, as some arrivals are known as intervals only.
     late_least: int

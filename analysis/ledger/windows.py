@@ -1,16 +1,16 @@
 """Find the segments of time in which each subscription should have received events; the ledger counts by them.
 
 A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose. That time
-is divided into segments of three kinds: live (proven ready), before ready (acknowledged, not yet proven ready), and in
+is divided into segments of three kinds: ready (proven so), before ready (acknowledged, not yet proven ready), and in
 reconnect (its connection was lost and the subscription not yet acknowledged again). An event sent in any of them is
 expected; the kind decides the class of a loss.
 
 Two more kinds are gaps that the client caused itself, which last until the subscription is proven ready again: dropped
 (a drop of the scenario cut the connection) and away (it unsubscribed or left). An event sent in such a gap counts like
-any other if it arrives; if not, it was missed on purpose and is no loss.
+any other if it arrives; if not, it was missed on purpose and is not lost.
 
 The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
-other gaps. An event sent in it that is not on record went unobserved, and is no loss either.
+other gaps. An event sent in it that is not on record is unobserved, and is not lost either.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ import pyarrow as pa
 from analysis.loading.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
-LIVE, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
+READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: The record's intent of a connection that a failure of the harness ended.
 HARNESS_FAILURE = "harness failure"
 
@@ -42,7 +42,7 @@ class Segments:
     start_ns: Ints
     end_ns: Ints
     kind: Ints
-    #: For a live segment, the kind of the gap that began at its end, or 0 if the client's part in the run ended with
+    #: For a ready segment, the kind of the gap that began at its end, or 0 if the client's part in the run ended with
     #: it.
     ending: Ints
     #: Time at which its connection was last heard: the segment's end, or earlier if it was closed for silence.
@@ -110,8 +110,8 @@ def segments(run: Run) -> Segments:
     count = len(subscription)
     start_ns = np.concatenate((acknowledged_ns, ready_ns, ended_ns))
     end_ns = np.concatenate((ready_ns, ended_ns, gap_end_ns))
-    kind = np.concatenate((unready, np.full(count, LIVE, dtype=np.int64), gap))
-    ending = np.where(kind == LIVE, np.tile(gap, 3), 0)
+    kind = np.concatenate((unready, np.full(count, READY, dtype=np.int64), gap))
+    ending = np.where(kind == READY, np.tile(gap, 3), 0)
     subscription, pattern, heard_ns = (np.tile(each, 3) for each in (subscription, pattern, heard_ns))
     order = np.lexsort((start_ns, subscription))
     order = order[start_ns[order] < end_ns[order]]
@@ -144,7 +144,7 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that begins with a client's intent, or 0 without an intent."""
+    """Return the kind of gap that begins when a client ends a connection with this intent, or 0 if it is None."""
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:

@@ -47,7 +47,7 @@ class EventPlaces:
         publisher = key >> 32
         starts = np.flatnonzero(np.r_[True, publisher[1:] != publisher[:-1]]) if len(key) else key
         self._publishers = Places(publisher[starts])
-        #
+        #: For each publisher: the position of its first event, minus that event's sequence.
         self._base = starts - (key[starts] & 0xFFFFFFFF)
 
     @property

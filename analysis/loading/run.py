@@ -1,20 +1,29 @@
 """Read a run folder as tidy tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.clocks import fit as clocks
 from analysis.clocks.bounds import Pings
 from analysis.clocks.fit import ClockFit
+from analysis.loading.columns import Ints, codes, ints
+from analysis.loading.parquet import (
+    ReadError,
+    RowGroup,
+    Tables,
+    Window,
+    opened,
+    row_groups,
+    unreadable,
+    whole,
+)
 from analysis.record import manifest, schemas, tables
 from analysis.record.manifest import ManifestError
 from analysis.record.tables import TableError
@@ -22,46 +31,12 @@ from analysis.record.tables import TableError
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["FORMATS", "Ints", "RowGroup", "Run", "ReadError", "Window", "codes", "ints", "load"]
+
 #: Record formats that this version reads; columns that an older one lacks are null (see results/README.md).
 FORMATS = (2, 3)
 #: Times of CLOCK_MONOTONIC_RAW in the clock table, in the order of `Pings`.
 _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
-_MANY_ROWS = 100_000
-#: Tables of up to this many rows are read once and kept, because dozens of figures use each of them.
-_FEW_ROWS = 20_000
-Ints = npt.NDArray[np.int64]
-
-
-class RunError(Exception):
-    """The folder is not a readable run; the text is one sentence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A half-open interval of wall-clock nanoseconds."""
-
-    start_ns: int
-    end_ns: int
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return (self.end_ns - self.start_ns) / 1e9
-
-
-@dataclass(frozen=True, slots=True)
-class RowGroup:
-    """A row group of deliveries.parquet: its number and rows, and the half-open range of intended times in ns."""
-
-    number: int
-    first_row: int
-    rows: int
-    start_ns: int
-    end_ns: int
-
-    def overlaps(self, window: Window) -> bool:
-        """Return True if some of its rows may lie in the window."""
-        return self.start_ns < window.end_ns and self.end_ns > window.start_ns
 
 
 @dataclass(eq=False)
@@ -70,7 +45,10 @@ class Run:
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
-    _kept: dict[str, pa.Table] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def _tables(self) -> Tables:
+        return Tables(self.path)
 
     @cached_property
     def deliveries(self) -> "pd.DataFrame":
@@ -155,7 +133,7 @@ class Run:
     def clocks(self) -> dict[int, ClockFit]:
         """Offset and error of each worker's clock, by worker."""
         names = ("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns")
-        table = self._read("clock", (*names, *_STEADY_TIMES, "bound_ns", "master_bound_ns"))
+        table = self._tables.read("clock", (*names, *_STEADY_TIMES, "bound_ns", "master_bound_ns"))
         worker, *times = (ints(table, name) for name in names)
         bounds = [ints(table, name) for name in ("bound_ns", "master_bound_ns")]
         vouched_ns = np.where((bounds[0] >= 0) & (bounds[1] >= 0), bounds[0] + bounds[1], -1)
@@ -186,14 +164,18 @@ class Run:
         if not ends_ns:
             # The run broke off: use the last ping of any worker.
             ends_ns = [
-                int(ints(self._read("clock", ("master_sent_ns",)), "master_sent_ns").max(initial=start_ns))
+                int(
+                    ints(self._tables.read("clock", ("master_sent_ns",)), "master_sent_ns").max(
+                        initial=start_ns
+                    )
+                )
             ]
         return start_ns, max(start_ns, *ends_ns)
 
     @cached_property
     def _worker_of_publisher(self) -> tuple[Ints, Ints]:
         """Publishers in ascending order, and the worker of each."""
-        table = self._read("events", ("publisher", "worker"))
+        table = self._tables.read("events", ("publisher", "worker"))
         publishers, first = np.unique(ints(table, "publisher"), return_index=True)
         return publishers, ints(table, "worker")[first]
 
@@ -206,9 +188,9 @@ class Run:
         if all(fit.shared for fit in self.clocks.values()) or not set(columns) & schemas.LOCAL_TIMES.get(
             name, set()
         ):
-            return self._read(name, columns, window)
+            return self._tables.read(name, columns, window)
         more = {"worker", "publisher"} if name == "deliveries" else {"worker"}
-        return self._corrected(name, self._read(name, sorted({*columns, *more}), window)).select(
+        return self._corrected(name, self._tables.read(name, sorted({*columns, *more}), window)).select(
             list(columns)
         )
 
@@ -218,14 +200,14 @@ class Run:
         try:
             return pq.read_metadata(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
 
     @cached_property
     def row_groups(self) -> list[RowGroup]:
         """Row groups of the deliveries that have rows, in the file's order."""
         if not (self.path / "deliveries.parquet").exists():
             return []
-        return _row_groups(self._deliveries_metadata)
+        return row_groups(self._deliveries_metadata)
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:
@@ -260,7 +242,7 @@ class Run:
         if window is not None:
             groups = [g for g in groups if g.overlaps(window)]
         if not groups:
-            return np.empty(0, dtype=np.int64), self._read("none", columns)
+            return np.empty(0, dtype=np.int64), self._tables.read("none", columns)
         names = {*columns, "intended_ns"}
         raw = all(fit.shared for fit in self.clocks.values()) or not names & schemas.LOCAL_TIMES["deliveries"]
         if not raw:
@@ -271,7 +253,7 @@ class Run:
             # No threads here: callers that read slices have threads of their own.
             table = file.read_row_groups([g.number for g in groups], columns=sorted(names), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         rows = np.concatenate([np.arange(g.first_row, g.first_row + g.rows) for g in groups])
         if window is not None:
             intended_ns = ints(table, "intended_ns")
@@ -297,32 +279,6 @@ class Run:
             table = table.set_column(place_of, column, pa.array(times_ns, mask=missing))
         return table
 
-    def _read(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
-        path = self.path / f"{name}.parquet"
-        if not path.exists():
-            return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
-        later = schemas.later_types(name) if name in schemas.SCHEMAS else {}
-        try:
-            if name not in self._kept and (file := _opened(path, name)).metadata.num_rows <= _FEW_ROWS:
-                known = schemas.columns(name)
-                self._kept[name] = _whole(file, [each for each in file.schema.names if each in known])
-            kept = self._kept.get(name)
-            names = set(file.schema.names if kept is None else kept.column_names)
-            missing = (set(columns) & set(later)) - names
-            there = [column for column in columns if column not in missing]
-            for column in there if window is None else [*there, "intended_ns"]:
-                if column not in names:
-                    raise pa.ArrowInvalid(f"it has no column {column}")
-            if kept is not None:
-                table = (kept if window is None else _inside(kept, window)).select(there)
-            else:
-                table = _whole(file, there) if window is None else _within(file, there, window)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(path, error) from None
-        for column in sorted(missing):
-            table = table.append_column(column, pa.nulls(len(table), later[column]))
-        return table.select(list(columns))
-
     def _frame(self, name: str) -> "pd.DataFrame":
         import pandas as pd
 
@@ -332,160 +288,27 @@ class Run:
         # Nullable integers: NaN would force floats, which cannot hold nanoseconds since the epoch exactly.
         nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
-            table = _whole(_opened(path, name))
+            table = whole(opened(path, name))
             if not all(fit.shared for fit in self.clocks.values()) and name in schemas.LOCAL_TIMES:
                 table = self._corrected(name, table)
             frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:
-            raise _unreadable(path, error) from None
-
-
-def _opened(path: Path, name: str) -> pq.ParquetFile:
-    """Open a table with its text columns dictionary-encoded, so that each text is kept once."""
-    metadata = pq.read_metadata(path)
-    texts = [column for column in schemas.texts(name) if column in metadata.schema.names]
-    return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
-
-
-def _whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Read columns of all rows, without threads if there are few: they would cost more than they save."""
-    return file.read(columns=columns, use_threads=file.metadata.num_rows > _MANY_ROWS)
-
-
-def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Table:
-    """Read the rows whose ``intended_ns`` lies in a window, skipping row groups without any."""
-    table = file.read_row_groups(
-        [group.number for group in _row_groups(file.metadata) if group.overlaps(window)],
-        columns=[*dict.fromkeys((*columns, "intended_ns"))],
-        use_threads=file.metadata.num_rows > _MANY_ROWS,
-    )
-    return _inside(table, window).select(columns)
-
-
-def _row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
-    """Return the row groups of a table that have rows, with the range of their ``intended_ns`` (all, if unknown)."""
-    column = metadata.schema.names.index("intended_ns")
-    groups, first_row = [], 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        known = group.column(column).statistics
-        if group.num_rows:
-            bounded = known is not None and known.has_min_max
-            low, high = (known.min, known.max) if bounded else (0, np.iinfo(np.int64).max - 1)
-            groups.append(RowGroup(number, first_row, group.num_rows, int(low), int(high) + 1))
-        first_row += group.num_rows
-    return groups
-
-
-def _inside(table: pa.Table, window: Window) -> pa.Table:
-    """Return the rows whose ``intended_ns`` is known and lies in a window."""
-    intended_ns = table.column("intended_ns")
-    inside = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
-    return table.filter(inside)
-
-
-def _unreadable(path: Path, error: Exception) -> RunError:
-    # pyarrow's message may span several lines.
-    return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
+            raise unreadable(path, error) from None
 
 
 def load(path: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        RunError: the folder is not a run, a file in it is damaged, or this version does not read its format.
+        ReadError: the folder is not a run, a file in it is damaged, or this version does not read its format.
     """
     folder = Path(path)
     try:
         found = manifest.read(folder, FORMATS)
         tables.check(folder)
     except ManifestError as error:
-        raise RunError(f"{folder} {error}") from None
+        raise ReadError(f"{folder} {error}") from None
     except TableError as error:
-        raise RunError(str(error)) from None
+        raise ReadError(str(error)) from None
     return Run(folder, found)
-
-
-def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
-    """Return an integer column as int64, with ``missing`` in place of null."""
-    values = table.column(column)
-    if values.type != pa.int64():
-        values = values.cast(pa.int64())
-    if values.null_count:
-        values = pc.fill_null(values, missing)
-    return np.asarray(values.to_numpy(), dtype=np.int64)
-
-
-def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
-    """Return a text column as (code of each row, text of each code); null has its own code, with the text None."""
-    values = table.column(column)
-    if pa.types.is_dictionary(values.type):
-        return _codes_of_dictionary(values)
-    encoded = pc.dictionary_encode(values.cast(pa.string()), null_encoding="encode")
-    chunk = encoded.combine_chunks()
-    if isinstance(chunk, pa.ChunkedArray):
-        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    return np.asarray(
-        chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64
-    ), chunk.dictionary.to_pylist()
-
-
-def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None]]:
-    """Return the codes of a dictionary column without expanding its texts, which may be long."""
-    unified = values.unify_dictionaries()
-    if not unified.num_chunks:
-        return np.empty(0, dtype=np.int64), []
-    texts = unified.chunk(0).dictionary
-    numbers = pa.chunked_array([chunk.indices for chunk in unified.chunks])
-    # Codes count in order of first appearance and leave out unused texts.
-    encoded = pc.dictionary_encode(numbers, null_encoding="encode").combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    named = [None if number is None else texts[number].as_py() for number in encoded.dictionary.to_pylist()]
-    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64), named
-
-
-def taken(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return a mask of the events that should arrive: `accepted`, or `sent` to a service that acknowledges no publish.
-
-    For the latter it is not known if the service accepted them (see :func:`unanswering`).
-    """
-    status, names = codes(table, "status")
-    return np.isin(status, [names.index(name) for name in ("accepted", "sent") if name in names])
-
-
-def unanswering(table: pa.Table) -> bool:
-    """Return True if the service acknowledges no publish, so that the number of accepted events is not known."""
-    return "sent" in codes(table, "status")[1]
-
-
-def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's target as `protocol`, `service`, `url`, `embedded`, `loopback`, `setup` and `proxies`.
-
-    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Records from
-    before other protocols were supported are of AppSync Events.
-    """
-    target = manifest["target"]
-    embedded = bool(target["embedded"])
-    return {
-        "protocol": target.get("protocol", "appsync-events"),
-        "service": target.get("service", "AWS AppSync Events"),
-        "url": target.get("url") or target.get("http_url") or "",
-        "embedded": embedded,
-        "loopback": bool(target.get("loopback", embedded)),
-        "setup": dict(target.get("setup", {})),
-        "proxies": _proxies(manifest),
-    }
-
-
-def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
-    """Return the master's proxies and those that workers found in their environments, or None if none were recorded."""
-    told = [
-        manifest["target"].get("proxies"),
-        *(worker.get("proxies") for worker in manifest.get("workers", ())),
-    ]
-    known = [routed for routed in told if routed is not None]
-    if not known:
-        return None
-    return sorted({f"{each['address']} ({each['variable']})" for routed in known for each in routed})

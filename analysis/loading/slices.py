@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.loading.run import Ints, Run, Window
 
-#: Deliveries in one slice, each of which takes some 100 bytes of memory meanwhile.
+#: Deliveries in one slice, each of which takes some 100 bytes of memory while the slice is processed.
 SLICE_ROWS = 1_500_000
 _THREADS = 2
 _Item = TypeVar("_Item")

@@ -17,7 +17,7 @@ _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0.3, 0.9, 256)))
 
 
 def latency_heatmap(run: Run) -> Figure | None:
-    """How many deliveries had which latency, by when their event was due; colours and latencies are logarithmic.
+    """Number of deliveries by latency and by the time at which the event was due; logarithmic colours and latencies.
 
     Latencies of zero or less do not fit on a logarithmic axis and are counted in the title.
     """

@@ -37,7 +37,7 @@ def ledger(run: Run) -> Figure | None:
     top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     # The bars fill the axes, so the legend is above them.
     top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.04), ncols=3)
-    top.set_title("Ledger: what became of every expected delivery")
+    top.set_title("Ledger: outcome of every expected delivery")
     share = np.divide((lost + overdue) * 100, expected, out=np.zeros(seconds), where=expected > 0)
     bottom.bar(at_s, share, 1.0, align="edge", color=style.VERMILION, linewidth=0)
     bottom.set_ylabel("% lost or late")

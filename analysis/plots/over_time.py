@@ -9,7 +9,8 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figures import offered
 from analysis.figures.latencies import Latencies, latencies
-from analysis.loading.run import Run, ints, taken, unanswering
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Run, ints
 from analysis.plots import style
 from analysis.plots.axes import (
     SECOND_NS,
@@ -73,7 +74,7 @@ def throughput(run: Run) -> Figure | None:
         _latency_lines(rows[2], run, found, ((99, style.VERMILION, "p99"), (50, style.BLUE, "p50")))
         rows[2].set_ylabel("fan-out latency")
     label_time(rows[-1])
-    top.set_title("Throughput" if not varying else "Load, and what came of it")
+    top.set_title("Throughput" if not varying else "Load and its effect")
     return figure
 
 
@@ -113,7 +114,7 @@ def _latency_lines(axes: Axes, run: Run, found: Latencies, lines: Sequence[tuple
 
 
 def connection_ramp(run: Run) -> Figure | None:
-    """How many clients were connected and how many subscriptions ready, over the ramp."""
+    """Number of connected clients and of ready subscriptions over the ramp."""
     connections = run.table("connections", ("acknowledged_ns", "started_ns"))
     subscriptions = run.table("subscriptions", ("acknowledged_ns", "ready_ns"))
     if not connections.num_rows:
@@ -168,7 +169,7 @@ def generator_health(run: Run) -> Figure | None:
         bottom.plot(seconds, worst / 1e6, color=colour, label=label)
     top.set_ylim(0, max(100, float(cpu.max()) * 1.05))
     top.set_ylabel("CPU, % of allowed")
-    top.set_title("How the generator itself was doing")
+    top.set_title("Health of the generator")
     top.legend(loc="upper right", ncols=3)
     if drawn:
         bottom.set_yscale("log")

@@ -8,7 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from analysis import text
 from analysis.figures import fanout
-from analysis.figures.latencies import SHARES, Group, latencies
+from analysis.figures.groups import SHARES, Group
+from analysis.figures.latencies import latencies
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
@@ -51,7 +52,7 @@ def percentile_curves(run: Run) -> Figure | None:
 
 
 def fan_out(run: Run) -> Figure | None:
-    """When the first, the median and the last subscriber of each event had it, by the second in which it was due."""
+    """Time until the first, the median and the last subscriber had an event, by the second in which it was due."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return None

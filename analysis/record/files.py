@@ -74,4 +74,4 @@ def trouble(path: Path) -> str | None:
         return "is a link that leads nowhere" if path.is_symlink() else None
     except OSError as error:
         return f"cannot be read: {os.strerror(error.errno or 0)}"
-    return None if stat.S_ISREG(mode) else "is no regular file"
+    return None if stat.S_ISREG(mode) else "is not a regular file"

@@ -30,7 +30,7 @@ Counts = dict[str, Count]
 
 
 class ManifestError(Exception):
-    """A manifest cannot be used; the text completes a sentence that begins with the folder."""
+    """A manifest cannot be used; the text says why, to follow the folder's name in a sentence."""
 
 
 class _Phase(Struct):
@@ -232,7 +232,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _check(found: _Manifest) -> None:

@@ -85,7 +85,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{source}: {text.clean(message)} ({number:,}×)")
     for name, meaning in (
         ("foreign", "events that were not this run's"),
-        ("unknown_subscription", "events for a subscription that nobody made"),
+        ("unknown_subscription", "events for subscriptions that no client has made"),
     ):
         if workers[name]:
             lines.append(f"received {workers[name]:,} {meaning}")
@@ -257,7 +257,7 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note := outputs.remark(result):
-            # On its own row: beside the gate it would not fit 80 columns.
+            # On a separate row, since beside the gate it would not fit 80 columns.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 

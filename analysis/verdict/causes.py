@@ -27,7 +27,7 @@ _NAMES = {
     "network": "the silence of the connections",
     "clock": "the step of the clock",
     "throttling": "the CPU quota",
-    "memory": "the want of memory",
+    "memory": "the lack of memory",
     "steal": "the steal",
 }
 #: Causes that explain a busy CPU, whatever their size.
@@ -87,7 +87,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
         wrong = False
         who, effect = (
             "the master",
-            "meanwhile nobody watched the run, though its workers went on by themselves",
+            "the master did not watch the run in that time, though its workers went on",
         )
     elif not workers:
         who, effect = "the master", "when events were due meanwhile is not known"
@@ -146,7 +146,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
         if sign.severity == "invalid":
             causes[cause] = replace(causes[cause], severity="invalid")
         name = _NAMES[causes[cause].subject]
-        explained.append(replace(sign, advice=f"{name} named above explains this: see to that first"))
+        explained.append(replace(sign, advice=f"{name} named above explains this: fix that first"))
     return [*causes, *unexplained, *explained]
 
 

@@ -108,7 +108,7 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return whether ``found`` has a step about as large at about the same time; ``whoever`` ignores the worker."""
+    """Return whether ``found`` has a step of about this size at about this time; with ``whoever``, of any worker."""
     return any(
         (whoever or other.worker == step.worker)
         and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)
@@ -119,7 +119,7 @@ def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
 
 
 def _jumps(fits: dict[int, ClockFit], pauses: list[Pause], steps: list[Step]) -> list[Pause]:
-    """Return the pauses of machines that pings show and no known suspension or step explains."""
+    """Return the pauses of machines that show only in pings: no recorded suspension or clock step explains them."""
     found: list[Pause] = []
     for jump in (jump for fit in fits.values() for jump in fit.jumps):
         lasted_ns = abs(jump.moved_ns)

@@ -72,14 +72,14 @@ def _failures(run: Run) -> Iterator[Finding]:
                     "invalid",
                     "network",
                     f"the machine of {who} could not connect ({times}), which is not the service's doing: {message}",
-                    "mend the machine's resolver, the target's name, or what the run may connect to; then run again",
+                    "fix the machine's resolver, the target's name, or the run's permissions, then run again",
                 )
                 continue
             yield Finding(
                 "invalid",
                 failure["kind"],
                 f"{'your code' if own else 'the harness'} failed {times} on {who}: {where}: {message}",
-                "mend it and run again"
+                "fix it and run again"
                 if own
                 else "this is a defect of the harness: please report it with the run's folder",
             )
@@ -90,7 +90,7 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
         yield Finding(
             "invalid",
             "record",
-            f"the run did not come to its end: {text.sentence_part(summary['reason'])}",
+            f"the run did not finish: {text.sentence_part(summary['reason'])}",
             "remove the cause and run again; what was recorded stays in the run's folder",
         )
     elif window is None or summary["ledger"] is None:
@@ -109,10 +109,12 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
             f"the record of worker {entry['worker']} (host {text.clean(entry['hostname'])}, pid {entry['pid']})"
             f" breaks off {when}: what its clients published and received after that is missing{held}"
             f"{'; ' + starved if starved else ''}",
-            "raise the memory limit, or lower the load, and run again; until then the others' figures are whole"
-            if starved
-            else "find out why it ended (killed, out of memory?) and run again; until then the others' figures are"
-            " whole",
+            (
+                "raise the memory limit, or lower the load,"
+                if starved
+                else "find out why it ended (killed, out of memory?)"
+            )
+            + " and run again; the other workers' figures are complete up to then",
         )
 
 
@@ -122,7 +124,7 @@ def _held(summary: dict[str, Any], worker: int) -> str:
         if gone["worker"] == worker and gone["subscriptions"]:
             return (
                 f" ({gone['unobserved_deliveries']:,} deliveries to its {gone['subscriptions']:,} subscriptions"
-                " were observed by nobody)"
+                " were not observed)"
             )
     return ""
 
@@ -141,16 +143,16 @@ def _ledger(summary: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "invalid",
             "harness",
-            f"{ledger['unobserved']:,} deliveries were observed by nobody: a failure of the harness (or an"
+            f"{ledger['unobserved']:,} deliveries were not observed: a failure of the harness (or an"
             " interrupt) had ended their connections, so that they count neither as delivered nor as lost",
-            "see the failure above, mend or report it, and run again",
+            "see the failure above, fix or report it, and run again",
         )
     if not ledger["expected"]:
         yield Finding(
             "degraded",
             "ledger",
             "no delivery was expected",
-            "let somebody subscribe to what is published, and check that the service accepts the events",
+            "let clients subscribe to the published channels, and check that the service accepts the events",
         )
 
 
@@ -257,7 +259,7 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 "invalid",
                 "clock",
-                f"how worker {clock['worker']}'s clock stood to the master's is not known ({clock['pings']} pings)",
+                f"the offset of worker {clock['worker']}'s clock from the master's is unknown ({clock['pings']} pings)",
                 "let the run be longer, and check the connection between worker and master",
             )
     clockbounds, echoes = summary["clock"].get("clockbound", []), summary.get("echo")
@@ -278,7 +280,7 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
             "clock",
             f"{headline['negative']:,} headline latencies are negative, by up to {text.duration(-headline['min'])},"
             " which is more than the clocks' known error",
-            "check the hosts' clocks; the samples are among the figures",
+            "check the hosts' clocks; the figures include these samples",
             -headline["min"],
         )
 

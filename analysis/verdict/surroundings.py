@@ -103,7 +103,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
 
 
 def starved(run: Run, entry: Mapping[str, Any]) -> str | None:
-    """Return evidence that a worker ended for want of memory, as part of a sentence, or None.
+    """Return evidence that a worker ended for lack of memory, as part of a sentence, or None.
 
     ``entry`` is the worker's entry in the manifest. The worker's container may be gone and its counters with it. The
     master's kill counter is evidence only for workers on the master's machine.
@@ -111,7 +111,7 @@ def starved(run: Run, entry: Mapping[str, Any]) -> str | None:
     kills, here = run.manifest.get("oom_kills"), run.manifest["host"].get("boot_id")
     if kills and here is not None and entry.get("boot_id") == here:
         what = "a process" if kills == 1 else f"{kills:,} processes"
-        return f"the kernel killed {what} beside the master for want of memory"
+        return f"the kernel killed {what} beside the master for lack of memory"
     table = run.table("health", ("worker", "memory_bytes", "memory_limit_bytes"))
     worker, used, limit = (ints(table, name) for name in ("worker", "memory_bytes", "memory_limit_bytes"))
     last = np.flatnonzero((worker == entry["worker"]) & (used >= 0) & (limit > 0))[-1:]
@@ -288,7 +288,7 @@ def _memory(group: Surroundings) -> Iterator[Finding]:
         yield Finding(
             "degraded",
             "memory",
-            f"the kernel killed {what} beside {_who(group)} for want of memory{limit}",
+            f"the kernel killed {what} beside {_who(group)} for lack of memory{limit}",
             "raise the memory limit, or lower the load: `loadgen plan` says what a scenario takes",
         )
     worst_ns = group.memory_waited_worst_ns

@@ -25,14 +25,15 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] | None:
-    """Return the numbers of attempts refused and meanwhile accepted, or None if none was refused for now.
+    """Return the counts of refused and accepted attempts, and the admitted rate; None if none was refused for now.
 
-    The rate is taken from the first to the last refusal: earlier attempts may have used up a full token bucket.
+    The rate is that between the first and the last refusal, since a full token bucket may have admitted the attempts
+    before them faster.
     """
     table = run.table(table_name, (asked, "acknowledged_ns", refused, "refusal", "error"))
     kind, kinds = codes(table, "refusal")
     later = np.isin(kind, [place for place, name in enumerate(kinds) if name in (THROTTLED, FAILING)])
-    # An attempt that was accepted before it was refused was not told to come later.
+    # If an attempt was accepted before it was refused, the refusal did not ask the client to come back later.
     accepted_ns = ints(table, "acknowledged_ns")
     later &= accepted_ns < 0
     if not later.any():

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from analysis import text
 from analysis.figures import derived
-from analysis.loading.run import Run, RunError
+from analysis.loading.run import ReadError, Run
 from analysis.record import revisions
 from analysis.record.revisions import SUMMARY, UNKNOWN, Maker
 from analysis.record.tables import TableError
@@ -66,7 +66,7 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
     ``reckoned`` holds recomputed contents of this run from earlier calls, to save computing them again.
 
     Raises:
-        RunError: the record is too damaged to compute anything from it.
+        ReadError: the record is too damaged to compute anything from it.
     """
     found = Verification(remedy=f"`loadgen report {text.clean(run.path)}`")
     try:
@@ -75,11 +75,11 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
         _second_opinion(run, reckoned, found)
         _tables(run, reckoned, maker, found)
         _texts(run, reckoned, maker, found)
-    except RunError:
+    except ReadError:
         raise
     except Exception as error:
         # A record is foreign: anything in it may be missing, broken or of the wrong type.
-        raise RunError(
+        raise ReadError(
             f"{run.path} holds a damaged record: no figures can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"
         ) from error

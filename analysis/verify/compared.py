@@ -155,7 +155,7 @@ def agree(here: Any, there: Any, tolerance: float = 0.0) -> bool:
     """Return whether two JSON values agree within a relative tolerance; true differs from 1, but 1 equals 1.0."""
     if type(here) is not type(there) and not (_number(here) and _number(there)):
         return False
-    if here == there or (here != here and there != there):  # the second: both are NaN
+    if here == there or (here != here and there != there):  # NaN differs from itself
         return True
     # Whole numbers are exact, and may be nanoseconds since 1970.
     if not tolerance or not _number(here) or (isinstance(here, int) and isinstance(there, int)):
@@ -322,7 +322,7 @@ def parsed(content: str) -> dict[str, Any]:
     except RecursionError:
         raise DamagedError("cannot be read: it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise DamagedError(f"cannot be read: it is no JSON from line {error.lineno} on") from None
+        raise DamagedError(f"cannot be read: it is not JSON from line {error.lineno} on") from None
     except ValueError as error:
         raise DamagedError(f"cannot be read: {text.clean(error)}") from None
     if not isinstance(found, dict):

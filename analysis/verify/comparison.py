@@ -19,7 +19,7 @@ from analysis.compare import page, profile
 from analysis.compare.content import FORMAT, Settings, Side, content
 from analysis.compare.decide import BETTER, SAME, WORSE, taken_in_turns
 from analysis.compare.profile import Profile
-from analysis.loading.run import RunError, load
+from analysis.loading.run import ReadError, load
 from analysis.record.revisions import COMPARISON
 from analysis.verify import compared, independent
 from analysis.verify.check import maker_of
@@ -68,7 +68,7 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
     """Return the comparison in a file as data, and the HTML if the file is a page.
 
     Raises:
-        RunError: the file holds no comparison.
+        ReadError: the file holds no comparison.
     """
     try:
         said = compared.read_text(path)
@@ -77,23 +77,23 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
             parser = _Meta()
             parser.feed(said)
             if parser.content is None:
-                raise RunError(
+                raise ReadError(
                     f"{path} is no page of `loadgen compare` that names its runs: an older version made it, or it is"
                     " another page; of a run's report.html name the run's folder"
                 )
             said, written = parser.content, said
         found = compared.parsed(said)
     except FileNotFoundError:
-        raise RunError(f"{path} does not exist") from None
+        raise ReadError(f"{path} does not exist") from None
     except DamagedError as error:
-        raise RunError(f"{path} {error}") from None
+        raise ReadError(f"{path} {error}") from None
     if "metrics" not in found or "verdict" not in found:
-        raise RunError(
+        raise ReadError(
             f"{path} is no comparison: name a run's folder, a capacity-… folder, or what `loadgen compare --json` or"
             " `--html` has written"
         )
     if not all(isinstance(found.get(side), dict) for side in ("base", "new")):
-        raise RunError(f"{path} does not name its runs, as an older version made it: compare them again")
+        raise ReadError(f"{path} does not name its runs, as an older version made it: compare them again")
     return found, written
 
 
@@ -103,7 +103,7 @@ def verify(path: Path, runs: Runs | None = None) -> Verification:
     ``runs`` caches the runs of other comparisons; they must not have changed since they were read.
 
     Raises:
-        RunError: the file holds no comparison, or its runs are not found.
+        ReadError: the file holds no comparison, or its runs are not found.
     """
     said, written = read(path)
     runs = Runs() if runs is None else runs
@@ -139,11 +139,11 @@ def verify(path: Path, runs: Runs | None = None) -> Verification:
 
 
 def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
-    """Return the settings in a file, or raise RunError if they are impossible."""
+    """Return the settings in a file, or raise ReadError if they are impossible."""
     names = ("min_effect", "confidence", "seed", "resamples")
     min_effect, confidence, seed, resamples = (said.get(name) for name in names)
     if said.get("format") != FORMAT:
-        raise RunError(f"{path} is not a comparison of format {FORMAT}: another version made it")
+        raise ReadError(f"{path} is not a comparison of format {FORMAT}: another version made it")
     if (
         isinstance(min_effect, int | float)
         and isinstance(confidence, int | float)
@@ -155,30 +155,30 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
         and 2 <= resamples <= _RESAMPLES_MAX
     ):
         return Settings(min_effect, confidence, seed, resamples)
-    raise RunError(f"{path} does not say how it compared: {', '.join(names)} are not what they can be")
+    raise ReadError(f"{path} does not say how it compared: {', '.join(names)} are not what they can be")
 
 
 def _side(
     path: Path, name: str, said: Mapping[str, Any], known: Runs, found: Verification
 ) -> tuple[Side, Path]:
-    """Return the runs of a side as the file names them, and their place, or raise RunError if they are not found."""
+    """Return the runs of a side as the file names them, and their place, or raise ReadError if they are not found."""
     given, where, runs = said.get("path"), said.get("where"), said.get("runs")
     if not (isinstance(given, str) and isinstance(where, str) and isinstance(runs, list) and runs):
-        raise RunError(f"{path} does not say where the runs of {name} are")
+        raise ReadError(f"{path} does not say where the runs of {name} are")
     if any(
         not isinstance(run, dict)
         or not isinstance(run.get("run"), str)
         or type(run.get("created_ns")) is not int
         for run in runs
     ):
-        raise RunError(f"{path} does not name the runs of {name}")
+        raise ReadError(f"{path} does not name the runs of {name}")
     wanted = [(run["run"], run["created_ns"]) for run in runs]
     places = list(dict.fromkeys([Path(where), Path(given), path.parent / given]))
     problems = []
     for place in places:
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
-        except RunError as error:
+        except ReadError as error:
             # Several places are tried, and all go into one sentence: keep it short for a place without runs.
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
@@ -203,7 +203,7 @@ def _side(
                 " compared then, and are not now"
             )
         return Side(given, where, tuple(there[run] for run in wanted)), place
-    raise RunError(
+    raise ReadError(
         f"the runs of {name} are not where {path.name} says, nor beside it. Looked in: {'; '.join(problems)}"
     )
 

@@ -1,11 +1,11 @@
-"""Mutation check: whether the tests of what every figure rests on notice when the code is wrong.
+"""Mutation tests: do the tests of the code that all figures depend on notice when that code is wrong?
 
-    python -m benchmarks.mutants                          about 300 mutants, the seed 20
+    python -m benchmarks.mutants                          about 300 mutants, drawn with seed 20
     python -m benchmarks.mutants --area pacing --seed 3   one area, another sample
 
-Changes one thing at a time in a copy of the repository (Cosmic Ray's operators) and runs the area's fast tests, until
-the first fails. Ends with 1 if more than ``--most`` of the sample survives in any area, 2 if the tests fail unchanged.
-Needs the packages of the extra ``mutation``.
+Makes one change at a time in a copy of the repository (with Cosmic Ray's operators), and runs the area's fast tests
+until one fails. Exits with 1 if more than ``--most`` of the sample survives in any area, and with 2 if the tests fail
+without a change. Needs the packages of the extra ``mutation``.
 """
 
 import argparse

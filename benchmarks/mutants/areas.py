@@ -1,4 +1,4 @@
-"""What is mutated, and the fast tests that must notice."""
+"""The mutated modules, and the fast tests that must notice the mutants."""
 
 from dataclasses import dataclass
 
@@ -50,6 +50,7 @@ AREAS = (
         "gates",
         (
             "analysis/verdict/evaluate.py",
+            "analysis/verdict/gate_figures.py",
             "analysis/gates/grammar.py",
             "analysis/gates/metrics.py",
             "analysis/report/outputs.py",

@@ -1,4 +1,4 @@
-"""Mutants that no test can notice, judged by reading. They are counted apart."""
+"""Mutants that no test can notice, as judged by reading them; they are counted separately."""
 
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "a subscription's number has 31 bits",
     ),
     Equivalent(
-        "analysis/verdict/evaluate.py",
+        "analysis/verdict/gate_figures.py",
         "_, first = np.unique((publisher << 32) | batch, return_index=True)",
         "_, first = np.unique((publisher << 33) | batch, return_index=True)",
         "apart as before",
@@ -89,13 +89,13 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "numpy takes any negative number for the length that is left",
     ),
     Equivalent(
-        "analysis/verdict/evaluate.py",
+        "analysis/verdict/gate_figures.py",
         "known = (begin_ns >= 0) & (end_ns >= 0)",
         "known = (begin_ns >= 0) & (end_ns >= 1)",
         "no time is 0: they count from 1970",
     ),
     Equivalent(
-        "analysis/verdict/evaluate.py",
+        "analysis/verdict/gate_figures.py",
         "known = (sent_ns >= 0) & (acked_ns >= 0)",
         "known = (sent_ns >= 1) & (acked_ns >= 0)",
         "no time is 0: they count from 1970",

@@ -1,4 +1,4 @@
-"""Running the tests of an area against one mutant, in a process of its own that is bounded in time and memory."""
+"""Run an area's tests on one mutant, in a separate process with limits on time and memory."""
 
 import gc
 import importlib

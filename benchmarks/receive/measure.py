@@ -1,4 +1,4 @@
-"""Measures receivers: starts one with a sender of its own, sends to it, and reads what it cost and what arrived."""
+"""Measure receivers: start each with its own sender, send to it, and read its cost and the number of arrived frames."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Writes Artillery's script and becomes Artillery: `receive_artillery.py BINARY PORT SUBSCRIBERS FOLDER`."""
+"""Write Artillery's script, then become Artillery: `receive_artillery.py BINARY PORT SUBSCRIBERS FOLDER`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Connects and subscribes, then becomes the C reader: `receive_limit.py BINARY PORT SUBSCRIBERS`."""
+"""Connect and subscribe, then become the C reader: `receive_limit.py BINARY PORT SUBSCRIBERS`."""
 
 import base64
 import json

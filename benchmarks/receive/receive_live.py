@@ -1,8 +1,8 @@
-"""What live displays add to our receiver, all of it in the receiver's own process: `BENCH_LIVE=1`.
+"""Run live displays within the receiver's process, to measure what they add: `BENCH_LIVE=1`.
 
-The worker's report of each second, the master's sum of it, and what asks for it each second: Prometheus and the page,
-without their sockets. With several worker processes all but the first is the master's and not on the receive path; here
-it is counted too. Writes how much CPU time that took into a file, a line each second.
+This covers the worker's report of each second, the master's sum, and the requests of Prometheus and the page, but not
+their sockets. In a run with several worker processes, only the worker's part would be on the receive path. Writes the
+CPU time of these parts to a file, one line per second.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from flask import Flask
 from prometheus_client import make_wsgi_app
@@ -22,10 +22,12 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import LiveInterval, LiveReports, Report
-from loadgen.measure.recorder import Interval, Recorder
+from loadgen.measure.recorder import Interval
+from loadgen.measure.running import IntervalStatistics, Report, RunningStatistics
+from loadgen.measure.sinks import Sinks
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
@@ -39,10 +41,10 @@ _EVENTS_PER_S = 60
 class _Counted:
     """The worker's part, with its CPU time."""
 
-    def __init__(self, reports: LiveReports) -> None:
+    def __init__(self, reports: RunningStatistics) -> None:
         self._reports = reports
         self.cpu_ns = 0
-        self._interval: LiveInterval | None = None
+        self._interval: IntervalStatistics | None = None
 
     def begin(self, *arguments: Any) -> "_Counted":
         """Begin the report of a second."""
@@ -69,7 +71,7 @@ class _Counted:
 class LiveDisplays:
     """Live displays of a receiver with so many subscribers."""
 
-    def __init__(self, recorder: Recorder, subscribers: int, folder: Path) -> None:
+    def __init__(self, subscribers: int, folder: Path) -> None:
         changed = [
             f"clients.audience.count={subscribers}",
             "clients.audience.subscribe=/default/bench",
@@ -82,15 +84,19 @@ class LiveDisplays:
         self._subscribers = subscribers
         self._begun_ns = now_ns()
         reports = live_reports(run, APPSYNC_EVENTS.rules)
-        reports.measure_ns = self._begun_ns
+        reports.measure_from(self._begun_ns)
         self._worker = _Counted(reports)
-        recorder.live = self._worker  # type: ignore[assignment]
+        #: For the recorder.
+        self.sinks = Sinks(running=cast(RunningStatistics, self._worker))
         target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
         self._state = LiveState("benchmark", run, target, [0])
         self._group = self._state.groups[0]
         self._metrics = make_wsgi_app(registry(lambda: self._state))
         ui = SimpleNamespace(
-            app=Flask(__name__), auth_required_if_enabled=lambda view: view, template_args={}
+            app=Flask(__name__),
+            auth_required_if_enabled=lambda view: view,
+            template_args={},
+            update_template_args=lambda: None,
         )
         extend(ui, "", lambda: self._state)
         self._page = ui.app
@@ -99,9 +105,9 @@ class LiveDisplays:
     def second(self, interval: Interval) -> None:
         """End a second: what the master does with the report, and what is asked of it."""
         began_ns = time.thread_time_ns()
-        assert interval.live is not None
+        assert interval.report is not None
         at_ns = now_ns()
-        self._state.observe(0, {**interval.live, "groups": {self._group: interval.deliveries}}, at_ns)
+        self._state.observe(0, {**interval.report, "groups": {self._group: interval.deliveries}}, at_ns)
         self._state.tick(at_ns, self._view(at_ns))
         after = self._state.points[-1]["number"] - 1
         for app, path in (

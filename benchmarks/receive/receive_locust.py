@@ -1,6 +1,7 @@
-"""Locust with websocket-client, the usual way: `locust -f receive_locust.py`, a user a connection, JSON decoded twice.
+"""Locust with websocket-client as it is usually used: `locust -f receive_locust.py`; one user per connection.
 
-The latency goes into a list; the usual `request` event for each would cost more than the delivery.
+Each message's JSON is decoded twice. Latencies go into a list: a `request` event for each would cost more than the
+delivery.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Writes Tsung's scenario and runs it: `receive_tsung.py BINARY PORT SUBSCRIBERS FOLDER`.
+"""Write Tsung's scenario and run it: `receive_tsung.py BINARY PORT SUBSCRIBERS FOLDER`.
 
-Tsung has no way to wait for a message again and again: it counts the bytes of what comes while a user thinks, and
-neither takes frames apart nor decodes them.
+Tsung cannot wait for one message after another. It counts the bytes that arrive while a user thinks, and neither splits
+them into frames nor decodes them.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The receivers that are compared: ours, the limit, and the peers, with how to start each."""
+"""The receivers to compare (ours, the C reader as the limit, and other tools), and the command that starts each."""
 
 import importlib.util
 import subprocess

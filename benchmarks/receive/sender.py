@@ -1,9 +1,9 @@
-"""The one sender of all receivers: an Event API as far as subscribing goes, then events to all subscribers at once.
+"""The sender for all receivers: an Event API as far as subscribing goes, which then sends events to all subscribers.
 
-It speaks to whoever connects (the protocol's handshake if asked for it, over TLS if told so), answers
-`connection_init` and `subscribe`, and when told to go sends events as a service's fan-out does: each to every
-subscriber, one write a connection. What is written is made (and encrypted) before the event is due, so that the writes
-follow one another as quickly as the kernel takes them, and TLS costs the event no time. Its CPU does not count.
+It accepts any client (with the protocol's handshake if the client asks for it, and over TLS if ordered), and answers
+`connection_init` and `subscribe`. On an order it sends events like a service's fan-out: each event to every subscriber,
+with one write per connection. Frames are made (and encrypted) before the event is due, so the writes follow each other
+as fast as the kernel accepts them, and TLS does not delay the event. The sender's CPU time does not count.
 """
 
 import json

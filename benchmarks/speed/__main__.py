@@ -1,11 +1,11 @@
-"""The harness's speed beside its peers' and the physical limit, in one run, held to the stated bars.
+"""Speed of the harness compared with other tools and a minimal C reader, in one run, checked against the stated bars.
 
     python benchmarks/speed                    everything
     python benchmarks/speed receive publish    these sections
 
-Every figure is per CPU-second of the process that does the work, and the bars are ratios within the run, so that a
-slow or a busy machine moves both sides. Nothing else may run meanwhile. Ends with 1 where a bar is missed or a figure
-is wrong; a peer that is not installed is named.
+Every figure is per CPU-second of the process that does the work. The bars are ratios within the run, so a slow or busy
+machine affects both sides. Nothing else may run at the same time. Exits with 1 if a bar is missed or a figure is wrong.
+Tools that are not installed are named.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Installs the peers that the speed benchmark compares with, where they can be: `python benchmarks/speed/peers.py`.
+"""Install the other tools that the speed benchmark compares with, where possible: `python benchmarks/speed/peers.py`.
 
-k6 and websocket-client go into the running interpreter's environment, Artillery into `.cache/peers` of the checkout
-(or the folder that LOADGEN_PEERS names); a Debian package that is missing is only named. Ends with 1 where something
-is missing then.
+k6 and websocket-client go into the running interpreter's environment, Artillery into `.cache/peers` of the checkout (or
+the folder that LOADGEN_PEERS names). Missing Debian packages are only named. Exits with 1 if something is still missing
+afterwards.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
-"""Publish requests per CPU-second: ours over HTTP and WebSocket with everything recorded, and httpx; five events each.
+"""Publish requests per CPU-second, five events each: ours over HTTP and WebSocket with recording, and httpx.
 
-Everybody publishes as fast as it can: ours by an open-loop schedule that is a little faster than that, which a first
-short run finds; httpx one request after the other, without a schedule, a timer or a record.
+Each publishes as fast as it can. Ours follows an open-loop schedule slightly above its maximum rate, which a short
+first run finds. httpx sends one request after another, without a schedule, a timer or a record.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""httpx in gevent, as fast as it goes: `publish_httpx.py PORT each|shared SECONDS`.
+"""httpx with gevent at full speed: `publish_httpx.py PORT each|shared SECONDS`.
 
-The same bodies and as many users as ours, each with one request after the other: no schedule, no timer, no record but
-the latency of each request in a list.
+It sends the same bodies with as many users as ours, each with one request after another. It has no schedule and no
+timer, and records only the latency of each request in a list.
 """
 
 from gevent import monkey

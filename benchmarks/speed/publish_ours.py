@@ -1,6 +1,6 @@
-"""Our publishers as a worker has them, with everything recorded: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
+"""Our publishers as in a worker, with recording: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
 
-The clients and their schedule are those of a scenario file; requests are sent when they are due, as in a run.
+The clients and their schedule come from a scenario, and requests are sent when they are due, as in a run.
 """
 
 from gevent import monkey
@@ -12,34 +12,27 @@ import sys  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any, cast  # noqa: E402
+from typing import Any  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gevent  # noqa: E402
+from our_worker import OurWorker  # noqa: E402
 
 from loadgen.measure.clock import now_ns  # noqa: E402
-from loadgen.measure.health import HealthSampler  # noqa: E402
-from loadgen.measure.recorder import Recorder  # noqa: E402
-from loadgen.measure.spool import SpoolWriter, read_batches, spool_name  # noqa: E402
-from loadgen.payloads.stamping import Stamping  # noqa: E402
-from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
-from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
-from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
 from loadgen.resolve import ClientPlan, Clients  # noqa: E402
+from loadgen.resolve.loading import load  # noqa: E402
 from loadgen.resolve.resolver import resolve  # noqa: E402
-from loadgen.run.periodic import FLUSH_INTERVAL_S, every  # noqa: E402
-from loadgen.run.readiness import SettledReadiness  # noqa: E402
-from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
-from loadgen.scenario import load  # noqa: E402
-from loadgen.transport.address import Address  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
 from loadgen.users.code import UserCode  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
-from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender  # noqa: E402
-from loadgen.users.worker import Progress, Timeline, WorkerRun  # noqa: E402
+from loadgen.users.publishing import OpenLoopPublisher  # noqa: E402
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender  # noqa: E402
+from loadgen.users.worker import Timeline, WorkerRun  # noqa: E402
 
-TOKEN = 7
 CLIENTS = 20
 BATCH = 5
 PAYLOAD = "200B"
@@ -60,18 +53,11 @@ phases: {{ready: {{settle: 0s}}, warmup: {warmup}s, measure: {seconds}s, drain: 
 """
 
 
-class Worker:
-    """What `loadgen.run.agent.Agent` is to its users, without a coordinator."""
+class Publishing(OurWorker):
+    """The worker, with its clock and timer."""
 
-    def __init__(self, service: AppSyncEvents, folder: Path) -> None:
-        self.service = service
-        self.address = Address(service.connect_url)
-        self.stamping = Stamping()
-        self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock())
-        self.readiness = SettledReadiness(0)
-        self.progress = Progress()
-        self.publishing_over = False
-        self.stopping = False
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(url, folder)
         self._timer = PreciseTimer()
         self._clock = WorkerClock(same_machine=True, same_process=True)
 
@@ -80,9 +66,6 @@ class Worker:
 
     def local_ns(self, master_ns: int) -> int:
         return self._clock.local_ns(master_ns)
-
-    def report_error(self, reason: str, fatal: bool) -> None:
-        print(reason, file=sys.stderr)
 
 
 def main() -> None:
@@ -102,34 +85,22 @@ def main() -> None:
         )
     )
     plan = Clients(resolve(load(str(written))))
-    worker = Worker(
-        AppSyncEvents(Endpoints.from_url(f"http://127.0.0.1:{port}/event"), ApiKey("da2-benchmark")), folder
-    )
-    run = cast(WorkerRun, worker)
-    publishers = [_publisher(run, plan.client(number)) for number in range(CLIENTS)]
-    health = HealthSampler(gevent.sleep)
-    gevent.spawn(health.watch)
-
-    def flush() -> None:
-        for _ in every(FLUSH_INTERVAL_S):
-            worker.recorder.flush(health)
-
-    flusher = gevent.spawn(flush)
-    begin_ns = now_ns() + LEAD_NS
-    measure_ns = begin_ns + WARMUP_S * 1_000_000_000
-    end_ns = measure_ns + int(seconds * 1e9)
-    timeline = Timeline(begin_ns, measure_ns, end_ns, end_ns)
-    busy = [gevent.spawn(publisher.publish_all, timeline) for publisher in publishers]
-    worker.wait_until(measure_ns)
-    cpu_s, before = time.process_time(), worker.progress.sent
-    gevent.joinall(busy)
-    took_s = (now_ns() - measure_ns) / 1e9
-    progress = worker.progress
-    deadline = time.monotonic() + SETTLE_S
-    while progress.accepted + progress.rejected < progress.sent and time.monotonic() < deadline:
-        gevent.sleep(0.01)
-    flusher.kill()
-    worker.recorder.flush(health)
+    worker = Publishing(f"http://127.0.0.1:{port}/event", folder)
+    publishers = [_publisher(worker.run, plan.client(number)) for number in range(CLIENTS)]
+    with worker.flushing():
+        begin_ns = now_ns() + LEAD_NS
+        measure_ns = begin_ns + WARMUP_S * 1_000_000_000
+        end_ns = measure_ns + int(seconds * 1e9)
+        timeline = Timeline(begin_ns, measure_ns, end_ns, end_ns)
+        busy = [gevent.spawn(publisher.publish_all, timeline) for publisher in publishers]
+        worker.wait_until(measure_ns)
+        cpu_s, before = time.process_time(), worker.progress.sent
+        gevent.joinall(busy)
+        took_s = (now_ns() - measure_ns) / 1e9
+        progress = worker.progress
+        deadline = time.monotonic() + SETTLE_S
+        while progress.accepted + progress.rejected < progress.sent and time.monotonic() < deadline:
+            gevent.sleep(0.01)
     cpu_s = time.process_time() - cpu_s
     for publisher in publishers:
         publisher.give_up()

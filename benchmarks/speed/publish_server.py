@@ -1,7 +1,7 @@
-"""Answers publishes as an Event API does, as cheaply as Python can, so that the publisher is what is measured.
+"""Answer publishes like an Event API, as cheaply as Python can, so that the publisher is the limit.
 
-`python publish_server.py`: prints its port, serves until its input ends. It accepts five events of every `POST /event`,
-and every publish over a WebSocket whose id stands in the first bytes of the frame, and looks at nothing else.
+`python publish_server.py` prints its port and serves until its input ends. It accepts five events of every
+`POST /event`, and every publish over a WebSocket whose id is in the first bytes of the frame; it reads nothing else.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 import sys
+from typing import cast
 
 import uvloop
 
@@ -34,8 +35,8 @@ class Connection(asyncio.Protocol):
     """One connection: requests until it asks for the upgrade, frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self._rest = b""
         self._upgraded = False
 

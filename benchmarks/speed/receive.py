@@ -1,4 +1,4 @@
-"""Deliveries per CPU-second of the receive path: ours with everything recorded, the limit in C, and peers."""
+"""Deliveries per CPU-second of the receive path: ours with recording, the C reader as the limit, and other tools."""
 
 import os
 

@@ -1,6 +1,7 @@
-"""What recording costs our receive path: with everything recorded, and with the record thrown away.
+"""Share of our receive path's CPU time that recording takes.
 
-Both receive, decode and stamp every delivery; one makes histograms and writes the spool each second.
+Two receivers receive, decode and stamp every delivery. One makes histograms and writes the spool each second; the other
+discards the rows.
 """
 
 from receive import measure

@@ -1,4 +1,4 @@
-"""What a part of the speed benchmark returns: a table, the bars that it is held to, and what went wrong."""
+"""The result of one section of the speed benchmark: a table, its bars, and errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The embedded server: deliveries per CPU-second of its processes, by one process and by two."""
+"""Deliveries of the embedded server per CPU-second, with one process and with two."""
 
 from collections import defaultdict
 

@@ -1,7 +1,8 @@
-"""What a subscriber costs the generator: memory each, plain and over TLS, and connects a second; by real runs.
+"""Cost of a subscriber: memory, plain and over TLS, and connects per second; measured by real runs.
 
-`loadgen run` plays a broadcast to few and to many subscribers; its own record says how much memory the process had,
-when each connection was accepted, and who got an event. The difference of the two runs is what the subscribers cost.
+`loadgen run` plays a broadcast to few and to many subscribers. Its record has the process's memory, the time at which
+each connection was accepted, and the deliveries. The difference of the two runs is the cost of the additional
+subscribers.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Whether two worker processes, a core each, receive twice what one does on one core: each as much as it can take.
+"""Do two worker processes with a core each receive twice as much as one? Each receives as fast as it can.
 
-Each has a sender of its own, whose writes of 64 KB hold as many frames as they can. Beside frames that go through
-Python that takes little of the cores that the receivers need; beside the native receive path it takes a third of what
-that does, so that two processes and their senders have not enough with two cores: that path is compared by the CPU time
-that the processes got. How much each took are columns. A process that has two cores to itself uses a little more than
-one, as the record is written in a thread of its own: with two processes there are no cores for that, so that one is
-held to its core, too; what it does without is a row of its own.
+Each receiver has its own sender, which fills writes of 64 KB with as many frames as fit. Compared with the Python
+receive path, a sender takes little CPU; compared with the native path, a third of what the receiver takes. Two native
+receivers and their senders therefore need more than two cores, so that path is compared by the CPU time that the
+processes got. The table shows how much each took. A process with two cores uses slightly more than one, as a separate
+thread writes the record. With two processes there are no cores for that, so the single process is also restricted to
+one core; a further row shows it without that restriction.
 """
 
 import os

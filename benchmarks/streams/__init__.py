@@ -1,1 +1,1 @@
-"""What the benchmarks of growth and endurance share: a sender of many subscriptions and sizes, and our receiver."""
+"""Shared parts of the growth and endurance benchmarks: a sender of many subscriptions and sizes, and our receiver."""

@@ -1,4 +1,4 @@
-"""Our receiver in a process of its own, and what it costs."""
+"""Run our receiver in a separate process, and read its CPU time and memory."""
 
 import json
 import multiprocessing

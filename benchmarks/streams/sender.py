@@ -1,6 +1,6 @@
-"""Sends events to all subscriptions in turn: a service as far as connecting and subscribing go. Its CPU does not count.
+"""Send events to all subscriptions in turn: a service as far as connecting and subscribing go. Its CPU does not count.
 
-Unlike that of `benchmarks/receive` it serves any number of subscriptions a connection and any size of event.
+Unlike the sender of `benchmarks/receive`, it supports any number of subscriptions per connection and any event size.
 """
 
 import base64

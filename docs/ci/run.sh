@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One gated run for a CI job: what action.yml calls. Inputs come as INPUT_* variables, the command as LOADGEN.
+# Makes one gated run in a CI job; called by action.yml. INPUT_* variables hold the inputs, LOADGEN the command.
 set -euo pipefail
 
 arguments=(run "$INPUT_SCENARIO" --results "$INPUT_RESULTS")
@@ -24,7 +24,7 @@ if [ -n "$folder" ] && [ -f "$folder/summary.md" ]; then
     cat "$folder/summary.md" >>"${GITHUB_STEP_SUMMARY:-/dev/null}"
 fi
 if [ "$code" = 3 ] && [ "$INPUT_INCONCLUSIVE" = pass ]; then
-    echo "inconclusive (exit code 3), passed as asked for" >&2
+    echo "inconclusive (exit code 3), which passes by the input 'inconclusive'" >&2
     exit 0
 fi
 exit "$code"

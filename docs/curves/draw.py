@@ -13,8 +13,9 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.plots import style
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "load-curves.md"

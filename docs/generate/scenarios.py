@@ -3,7 +3,7 @@
 from writing import REPO, anchor, head, prose, table
 
 from loadgen.planning.catalogue import Portrait, portrait
-from loadgen.scenario import catalogue
+from loadgen.resolve.loading import catalogue
 
 
 def page() -> str:

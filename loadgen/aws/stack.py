@@ -188,7 +188,7 @@ class Stacks:
                     _parameter("KeyExpires", str(self._expiry_s(wanted.key_days))),
                 ],
                 Capabilities=["CAPABILITY_IAM"],
-                # A failed stack that stays would block the next attempt under this name.
+                # A stack that failed and was not deleted would block the next attempt under this name.
                 OnFailure="DELETE",
                 TimeoutInMinutes=15,
                 Tags=[{"Key": TAG[0], "Value": TAG[1]}],

@@ -88,7 +88,7 @@ def balance(truth: Truth) -> Line:
 
 
 def delay(truth: Truth) -> Iterator[Line]:
-    """Check that p50 and p99 match the latency that the server made; show a receiver's own clock beside them."""
+    """Check that p50 and p99 match the server's injected delay; show the figures of a user-space clock beside them."""
     joined = truth.joined()
     columns = {
         name: joined[name].to_numpy(dtype=np.int64)

@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 import analysis
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth
 from loadgen.exits import ExitCode
 from loadgen.paths import bundle
+from loadgen.run.options import RunOptions
 from loadgen.server.journal_reader import Journal
 from loadgen.server.process import ServerProcess
 
@@ -84,7 +85,7 @@ def run_case(case: Case, results: Path) -> Outcome:
     ) as server:
         finished = subprocess.run(  # noqa: S603
             _command(case, folder, server.announcement.http_url),
-            env={**children.environment(), _KEY_VARIABLE: key, "LOADGEN_QUIET": "1"},
+            env={**subprocesses.environment(), _KEY_VARIABLE: key, "LOADGEN_QUIET": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -100,7 +101,7 @@ def run_case(case: Case, results: Path) -> Outcome:
         run = analysis.load(manifest.parent)
         truth = Truth.of(run, Journal.load(folder / "journal"))
         lines = tuple(line for check in case.checks for line in check(truth))
-    except (OSError, ValueError, analysis.RunError) as error:
+    except (OSError, ValueError, analysis.ReadError) as error:
         return Outcome(case, (), str(error))
     return Outcome(case, (*lines, *_conditions(case, run)))
 
@@ -121,15 +122,19 @@ def _conditions(case: Case, run: analysis.Run) -> list[Line]:
 
 def _command(case: Case, folder: Path, url: str) -> list[str]:
     locustfile = _HERE / "busy_locustfile.py" if case.busy else bundle("locustfile.py")
-    overrides = [part for item in case.overrides for part in ("--set", item)]
+    options = RunOptions(
+        scenario=str(_HERE / "scenario.yaml"),
+        target=url,
+        api_key_env=_KEY_VARIABLE,
+        results=folder,
+        overrides=list(case.overrides),
+        report=False,
+    )
     return [
-        *children.command(
+        *subprocesses.command(
             "locust", "-f", str(locustfile), "--headless", "--only-summary", "--loglevel", "WARNING"
         ),
-        *("--scenario", str(_HERE / "scenario.yaml"), "--results", str(folder)),
-        *("--target", url, "--api-key-env", _KEY_VARIABLE),
-        "--no-report",
-        *overrides,
+        *options.for_locust(),
     ]
 
 

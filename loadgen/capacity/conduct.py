@@ -10,10 +10,11 @@ from analysis.figures import usl
 from analysis.gates.grammar import GateError
 from loadgen.capacity import record, trial
 from loadgen.capacity.axes import Axis, scale_of
-from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
+from loadgen.capacity.search import Ask, Limit, SearchSettings, Trial, next_step, so_far
 from loadgen.exits import ExitCode
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
-from loadgen.scenario import ScenarioError, load, overrides_of
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError, overrides_of
 
 #: Default bounds of a search: the scenario's own load divided by this, and multiplied by it.
 _REACH = 100.0
@@ -44,8 +45,8 @@ class Request:
         return options[options.index("--target") + 1] if "--target" in options else None
 
 
-def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
-    """Check a request, and return the search plan, the trials' settings and the scale of the axis.
+def prepare(request: Request) -> tuple[SearchSettings, trial.Runs, Any]:
+    """Check a request, and return the search settings, the trials' settings and the scale of the axis.
 
     Raises:
         ScenarioError: the scenario, a goal, the axis or a bound is not valid.
@@ -70,7 +71,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
         raise ScenarioError([f"--from {low:g} is not below --to {high:g}"])
     # Start at --from if given, else at the scenario's own load.
     start = low if request.low is not None else min(scale.base, high)
-    plan = Plan(
+    settings = SearchSettings(
         low,
         high,
         start,
@@ -83,14 +84,14 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     runs = trial.Runs(request.scenario, request.options, request.overrides, goals, short_ns, full_ns)
     for edge in (low, high):
         load(request.scenario, said | overrides_of(scale.overrides(edge)), target=request.target)
-    return plan, runs, scale
+    return settings, runs, scale
 
 
 class Search:
     """A search in a folder, new or resumed."""
 
     def __init__(self, request: Request, folder: Path, say: Callable[[str], None]) -> None:
-        self.plan, self._runs, self._scale = prepare(request)
+        self.settings, self._runs, self._scale = prepare(request)
         self._request, self._folder, self._say = request, folder, say
         self.trials: list[Trial] = []
         self.rows: list[dict[str, Any]] = []
@@ -119,7 +120,7 @@ class Search:
         began_ns = time.monotonic_ns()
         self._keep()
         try:
-            while isinstance(step := next_step(self.plan, self.trials), Ask):
+            while isinstance(step := next_step(self.settings, self.trials), Ask):
                 if self._request.budget_ns and time.monotonic_ns() - began_ns > self._request.budget_ns:
                     return self._end("budget", "the budget is spent", ExitCode.INCONCLUSIVE)
                 self._make(step)
@@ -139,7 +140,7 @@ class Search:
         return found.get(step[-1].kind, ExitCode.INCONCLUSIVE)
 
     def _end(self, status: str, reason: str, code: ExitCode) -> ExitCode:
-        self.status, self.limits = status, so_far(self.plan, self.trials, reason)
+        self.status, self.limits = status, so_far(self.settings, self.trials, reason)
         self._keep()
         return code
 
@@ -176,7 +177,7 @@ class Search:
                 "status": self.status,
                 "request": asdict(self._request),
                 "unit": self._scale.unit,
-                "plan": asdict(self.plan),
+                "plan": asdict(self.settings),
                 "short_ns": self._runs.short_ns,
                 "full_ns": self._runs.full_ns,
                 "trials": self.rows,

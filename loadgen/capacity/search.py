@@ -65,7 +65,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchSettings:
     """Parameters of a search.
 
     `precision` is the widest acceptable interval as a share of its lower end; with `whole` loads are whole numbers.
@@ -84,7 +84,7 @@ class Plan:
     short: bool = True
 
     def rounded(self, load: float) -> float:
-        """Return the load within the plan's bounds, rounded to a whole number or to four significant digits."""
+        """Return the load within the search's bounds, rounded to a whole number or to four significant digits."""
         load = min(self.high, max(self.low, load))
         return float(round(load)) if self.whole else float(f"{load:.4g}")
 
@@ -100,7 +100,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a search knows of a goal's limit; a bound of None is open, as no trial has shown one."""
+    """The bounds that a search has found for a goal's limit; a bound is None if no trial has shown one."""
 
     lower: float | None
     upper: float | None
@@ -148,25 +148,25 @@ class _At:
         return not self.trials and sum(trial.generator for trial in self.doubts) >= OVERLOADS
 
 
-def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
+def next_step(settings: SearchSettings, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
     """Return the next trial or, once all are known, the limit of each goal followed by that of all goals together.
 
     With a single goal its limit is returned twice.
     """
-    steps = [_goal(plan, trials, goal) for goal in range(plan.goals)]
-    steps.append(_goal(plan, trials, None) if plan.goals > 1 else steps[0])
+    steps = [_goal(settings, trials, goal) for goal in range(settings.goals)]
+    steps.append(_goal(settings, trials, None) if settings.goals > 1 else steps[0])
     for step in steps:
         if isinstance(step, Ask):
-            return step if plan.short else replace(step, full=True)
+            return step if settings.short else replace(step, full=True)
     return tuple(step for step in steps if isinstance(step, Limit))
 
 
-def so_far(plan: Plan, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
+def so_far(settings: SearchSettings, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
     """Return the limits, as `next_step` does, of a search that ends early for the given reason."""
-    goals: list[int | None] = [*range(plan.goals), None]
+    goals: list[int | None] = [*range(settings.goals), None]
     limits = []
     for goal in goals:
-        step = _goal(plan, trials, goal)
+        step = _goal(settings, trials, goal)
         limits.append(step if isinstance(step, Limit) else _limit(_seen(trials, goal), "unfinished", reason))
     return tuple(limits)
 
@@ -211,7 +211,7 @@ def _fails(at: _At) -> bool:
     return at.state is Status.FAILED or at.too_much or (at.state is None and at.exhausted)
 
 
-def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
+def _goal(settings: SearchSettings, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
     """Return the next trial or the limit of one goal, or of all goals together if ``goal`` is None."""
     seen = _seen(trials, goal)
     lower, upper = _bounds(seen)
@@ -222,33 +222,33 @@ def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
                 return _limit(seen, "undecided", at.doubts[-1].doubt)
             return Ask(at.load, _was_full(at), "repeated: no clear answer yet")
     if lower is None and upper is None:
-        return Ask(plan.rounded(plan.start), False, "first")
+        return Ask(settings.rounded(settings.start), False, "first")
     if upper is None:
         assert lower is not None
-        if lower.load >= plan.high:
-            return _proof(plan, lower) or _limit(seen, "above", "the highest load that was tried passes")
+        if lower.load >= settings.high:
+            return _proof(settings, lower) or _limit(seen, "above", "the highest load that was tried passes")
         passes = sum(at.state is Status.PASSED for at in seen)
-        return Ask(plan.rounded(lower.load * _GROWTH[min(passes, len(_GROWTH)) - 1]), False, "upwards")
+        return Ask(settings.rounded(lower.load * _GROWTH[min(passes, len(_GROWTH)) - 1]), False, "upwards")
     if lower is None:
-        if upper.load <= plan.low:
+        if upper.load <= settings.low:
             if upper.too_much:
                 return _limit(seen, "generator", "the generator cannot make even the lowest load")
-            return _proof(plan, upper) or _limit(seen, "below", "the lowest load that was tried fails")
-        hint = _hint(upper) if plan.predict else None
-        return Ask(plan.rounded(_downwards(plan, upper.load, hint)), False, "downwards")
-    if not _close(plan, lower.load, upper.load):
-        near = upper.load / lower.load <= (1 + plan.precision) ** 4
-        load = _within(plan, lower, upper, _brackets(trials, goal))
-        return Ask(load, near or plan.predict, "between the bounds")
+            return _proof(settings, upper) or _limit(seen, "below", "the lowest load that was tried fails")
+        hint = _hint(upper) if settings.predict else None
+        return Ask(settings.rounded(_downwards(settings, upper.load, hint)), False, "downwards")
+    if not _close(settings, lower.load, upper.load):
+        near = upper.load / lower.load <= (1 + settings.precision) ** 4
+        load = _within(settings, lower, upper, _brackets(trials, goal))
+        return Ask(load, near or settings.predict, "between the bounds")
     # The generator's limit needs no proof: `OVERLOADS` trials have shown it.
     for at in (lower,) if upper.too_much else (upper, lower):
-        if (ask := _proof(plan, at)) is not None:
+        if (ask := _proof(settings, at)) is not None:
             return ask
     if upper.too_much:
         return _limit(seen, "generator", "the generator is the limit: add workers (--processes) or a machine")
     if upper.state is None:
         return _limit(seen, "undecided", "at the upper bound the measurement could not tell")
-    if min(max(lower.votes), max(upper.votes)) < plan.proof:
+    if min(max(lower.votes), max(upper.votes)) < settings.proof:
         return _limit(seen, "undecided", "a bound could not be proven: too many trials there had no vote")
     return _limit(seen, "found", "")
 
@@ -257,9 +257,9 @@ def _was_full(at: _At) -> bool:
     return any(trial.full for trial in (*(trial for trial, _ in at.trials), *at.doubts))
 
 
-def _proof(plan: Plan, at: _At) -> Ask | None:
-    """Return another full-length trial at a bound, or None if it is proven or cannot be."""
-    if at.exhausted or max(at.votes) >= plan.proof:
+def _proof(settings: SearchSettings, at: _At) -> Ask | None:
+    """Return another full-length trial at a bound, or None if the bound is proven or its trials are used up."""
+    if at.exhausted or max(at.votes) >= settings.proof:
         return None
     if len(at.doubts) >= OVERLOADS + 2:
         return None
@@ -279,15 +279,15 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
     )
 
 
-def _close(plan: Plan, lower: float, upper: float) -> bool:
+def _close(settings: SearchSettings, lower: float, upper: float) -> bool:
     # The factor 1 + 1e-9 allows for floating-point error.
-    return upper <= lower * (1 + plan.precision) * (1 + 1e-9) or (plan.whole and upper - lower <= 1)
+    return upper <= lower * (1 + settings.precision) * (1 + 1e-9) or (settings.whole and upper - lower <= 1)
 
 
-def _downwards(plan: Plan, upper: float, hint: float | None) -> float:
+def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> float:
     """Return a load below a failed one: just under the limit that its trials hint at, else half of it."""
-    if hint is not None and plan.low < hint < upper:
-        return hint * (1 - plan.precision / 2)
+    if hint is not None and settings.low < hint < upper:
+        return hint * (1 - settings.precision / 2)
     return upper / 2
 
 
@@ -297,29 +297,31 @@ def _hint(at: _At) -> float | None:
     return hints[len(hints) // 2] if hints else None
 
 
-def _within(plan: Plan, lower: _At, upper: _At, brackets: Sequence[tuple[float, float]]) -> float:
+def _within(
+    settings: SearchSettings, lower: _At, upper: _At, brackets: Sequence[tuple[float, float]]
+) -> float:
     """Return the next load to try, strictly between two bounds."""
     low, high = math.log(lower.load), math.log(upper.load)
     middle = (low + high) / 2
     wanted = middle
-    if plan.predict and (estimate := _estimate(lower, upper)) is not None:
+    if settings.predict and (estimate := _estimate(lower, upper)) is not None:
         # Try just below the estimate, or just above it once the lower bound is near, so that two trials bracket
         # the estimate within the precision.
-        half = 0.45 * math.log1p(plan.precision)
+        half = 0.45 * math.log1p(settings.precision)
         at = min(max(math.log(estimate), low), high)
         wanted = at - half if at - low > high - at or at - half > low + half else at + half
         if at - low <= 2 * half:
             wanted = at + half
-        wanted = _projected(plan, wanted, brackets)
-    load = plan.rounded(math.exp(wanted))
+        wanted = _projected(settings, wanted, brackets)
+    load = settings.rounded(math.exp(wanted))
     if not lower.load < load < upper.load:
-        load = plan.rounded(math.exp(middle))
+        load = settings.rounded(math.exp(middle))
     if not lower.load < load < upper.load:
-        load = lower.load + 1 if plan.whole else math.exp(middle)
+        load = lower.load + 1 if settings.whole else math.exp(middle)
     return load
 
 
-def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
+def _projected(settings: SearchSettings, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
     """Move a point close enough to the middle that the search takes at most `SLACK` steps more than bisection.
 
     All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in
@@ -328,7 +330,7 @@ def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]
     """
     low, high = (math.log(load) for load in brackets[-1])
     first = math.log(brackets[0][1] / brackets[0][0])
-    tolerance = math.log1p(plan.precision)
+    tolerance = math.log1p(settings.precision)
     steps = math.ceil(math.log2(first / tolerance)) + SLACK - (len(brackets) - 1)
     radius = max(0.0, tolerance / 2 * 2.0**steps - (high - low) / 2)
     middle = (low + high) / 2

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
-from analysis.loading.run import RunError, ints, load
+from analysis.loading.run import ReadError, ints, load
 from analysis.record import files
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration
@@ -55,12 +55,12 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
         KeyboardInterrupt: the user interrupted; the run has ended too and has kept its record.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = children.command(
+    command = subprocesses.command(
         "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
     with (
         files.fresh(folder / "run.log").open("wb") as log,
-        children.Supervised(command, children.environment(), stdout=log, stderr=log) as child,
+        subprocesses.Supervised(command, subprocesses.environment(), stdout=log, stderr=log) as child,
     ):
         code = child.wait()
     if child.interrupts:
@@ -189,7 +189,7 @@ def _arrived(folder: Path) -> int:
     run = load(folder)
     window = run.measure
     if window is None:
-        raise RunError(f"{folder} has no measurement")
+        raise ReadError(f"{folder} has no measurement")
     arrival_ns = ints(run.table("deliveries", ("arrival_ns",)), "arrival_ns")
     return int(((arrival_ns >= window.start_ns) & (arrival_ns < window.end_ns)).sum())
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis import text
 from analysis.gates.grammar import GateError
-from analysis.loading.run import Run, RunError
+from analysis.loading.run import ReadError, Run
 from analysis.loading.run import load as load_run
 from analysis.record.revisions import CAPACITY, Maker
 from analysis.report import capacity as report
@@ -26,8 +26,9 @@ from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Axis, Scale, scale_of
 from loadgen.capacity.conduct import Request
 from loadgen.capacity.record import NAME, RecordError
-from loadgen.capacity.search import Ask, Limit, Plan, Status, Trial, Vote, next_step, so_far
-from loadgen.scenario import Scenario, ScenarioError
+from loadgen.capacity.search import Ask, Limit, SearchSettings, Status, Trial, Vote, next_step, so_far
+from loadgen.resolve.loading import from_resolved
+from loadgen.scenario import ScenarioError
 
 #: Largest relative difference between parameters of a fit; it is iterative, so rounding errors differ.
 _FIT_TOLERANCE: Final = 1e-6
@@ -52,7 +53,7 @@ class Content:
 
     status: Literal["running", "complete", "budget", "interrupted", "failed"]
     request: Request
-    plan: Plan
+    settings: Annotated[SearchSettings, Field(alias="plan")]
     unit: str
     short_ns: int
     full_ns: int
@@ -64,7 +65,7 @@ def verify(folder: Path) -> Verification:
 
     Raises:
         RecordError: capacity.json cannot be read or lacks needed fields.
-        RunError: the record of a trial's run is damaged.
+        ReadError: the record of a trial's run is damaged.
     """
     written = record.read(folder)
     try:
@@ -90,7 +91,7 @@ def verify(folder: Path) -> Verification:
     maker = check.maker_of(NAME, written, found)
     try:
         _Check(folder, written, content, runs, maker, found).go()
-    except (RunError, RecordError):
+    except (ReadError, RecordError):
         raise
     except Exception as error:
         # The file may come from elsewhere, so its content can be wrong in any way.
@@ -122,7 +123,7 @@ class _Check:
 
     def go(self) -> None:
         """Compare all parts of the search."""
-        self._compare_part("plan", asdict(self._plan))
+        self._compare_part("plan", asdict(self._settings))
         try:
             _, _, self._asked = conduct.prepare(self._content.request)
         except ScenarioError as error:
@@ -170,11 +171,11 @@ class _Check:
         )
 
     @cached_property
-    def _plan(self) -> Plan:
-        """The recorded plan, with the fields that follow from the request recomputed."""
+    def _settings(self) -> SearchSettings:
+        """The recorded settings, with the fields that follow from the request recomputed."""
         content, request = self._content, self._content.request
-        plan = replace(
-            content.plan,
+        settings = replace(
+            content.settings,
             whole=self._scale.whole,
             goals=len(request.goals),
             precision=request.precision,
@@ -182,12 +183,14 @@ class _Check:
             short=content.short_ns < content.full_ns,
         )
         if self._axis is Axis.PAYLOAD:
-            return plan
+            return settings
         low, high = (
-            max(1.0, float(round(bound))) if bound is not None and plan.whole else bound
+            max(1.0, float(round(bound))) if bound is not None and settings.whole else bound
             for bound in (request.low, request.high)
         )
-        return replace(plan, low=plan.low if low is None else low, high=plan.high if high is None else high)
+        return replace(
+            settings, low=settings.low if low is None else low, high=settings.high if high is None else high
+        )
 
     def _trial(self, number: int, row: Row, there: Mapping[str, Any]) -> tuple[dict[str, Any], Trial] | None:
         """Return a trial recomputed from its run, or None if the run's folder is gone."""
@@ -225,7 +228,7 @@ class _Check:
         self._found.count("the trials' own files", sum(its.compared.values()))
         name = f"trial {number + 1} ({place})"
         try:
-            scenario = Scenario.from_resolved(run.manifest["scenario"], self._content.request.target)
+            scenario = from_resolved(run.manifest["scenario"], self._content.request.target)
             was = scale_of(scenario, self._axis, self._content.request.variable)
         except ScenarioError as error:
             why = text.clean(error.problems[0] if error.problems else error)
@@ -256,7 +259,7 @@ class _Check:
         kept = {name: said.get(name) for name in ("load", "full", "why")}
         if not self._found.agrees:
             return kept
-        step = next_step(self._plan, before)
+        step = next_step(self._settings, before)
         if isinstance(step, Ask):
             return {"load": step.load, "full": step.full, "why": step.why}
         self._found.disagreements.append(
@@ -270,16 +273,16 @@ class _Check:
         if content.status == "running":
             limits = ()
         elif content.status == "complete":
-            step = next_step(self._plan, trials)
+            step = next_step(self._settings, trials)
             if isinstance(step, Ask):
                 self._found.disagreements.append(
                     f"{NAME}: status is complete, and by the trials the search goes on at {step.load:g}{content.unit}"
                 )
-                limits = so_far(self._plan, trials, "")
+                limits = so_far(self._settings, trials, "")
             else:
                 limits = step
         else:
-            limits = so_far(self._plan, trials, self._reason())
+            limits = so_far(self._settings, trials, self._reason())
         return conduct.named(goals, limits)
 
     def _reason(self) -> str:
@@ -350,15 +353,15 @@ def _reckoned(run: Run) -> Reckoned:
     """Recompute a trial's run from its tables, including its summary.
 
     Raises:
-        RunError: the record is damaged.
+        ReadError: the record is damaged.
     """
     reckoned = Reckoned(run)
     try:
         reckoned.summary  # noqa: B018  computed here so that its errors are caught here
-    except RunError:
+    except ReadError:
         raise
     except Exception as error:
-        raise RunError(
+        raise ReadError(
             f"{run.path} holds a damaged record: no figures can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"
         ) from error

@@ -11,53 +11,24 @@ from typing import Annotated, NoReturn
 import typer
 
 from loadgen import __version__
+from loadgen.cli.parameters import parameter, takes_run_options
 from loadgen.console import say
-from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.exits import ExitCode
+from loadgen.run.options import RunOptions
 
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, mqtt://HOST for a broker, or a URL of a"
-        " protocol file such as nats+ws://HOST:PORT; default: the embedded server.",
-        metavar="URL",
-    ),
-]
-AllowRemoteOption = Annotated[
-    bool,
-    typer.Option("--allow-remote", help="Allow a target on another machine (not a loopback address)."),
-]
-NoProxyOption = Annotated[
-    bool,
-    typer.Option("--no-proxy", help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."),
-]
-AllowEnvOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-env",
-        help="Allow a scenario, protocol file or master to use this environment variable.",
-        metavar="NAME",
-    ),
-]
-AllowFileOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--allow-file",
-        help="Allow a scenario or master to log in with this file, or with files in this folder.",
-        metavar="PATH",
-    ),
-]
-AllowCommandsOption = Annotated[
-    bool,
-    typer.Option("--allow-commands", help="Allow a scenario or master to run a command that prints a token."),
-]
-ProfileOption = Annotated[
-    str | None,
-    typer.Option(help="With aws:STACK: AWS profile.", metavar="NAME"),
-]
-RegionOption = Annotated[
-    str | None, typer.Option(help="With aws:STACK: AWS region of the stack.", metavar="REGION")
-]
+TargetOption = Annotated[str | None, parameter("target")]
+ApiKeyEnvOption = Annotated[str | None, parameter("api_key_env")]
+AuthOption = Annotated[str | None, parameter("auth")]
+FaultsOption = Annotated[Path | None, parameter("faults")]
+ProcessesOption = Annotated[int, parameter("processes")]
+OverridesOption = Annotated[list[str] | None, parameter("overrides")]
+AllowRemoteOption = Annotated[bool, parameter("allow_remote")]
+NoProxyOption = Annotated[bool, parameter("no_proxy")]
+AllowEnvOption = Annotated[list[str] | None, parameter("allow_env")]
+AllowFileOption = Annotated[list[Path] | None, parameter("allow_file")]
+AllowCommandsOption = Annotated[bool, parameter("allow_commands")]
+ProfileOption = Annotated[str | None, parameter("profile")]
+RegionOption = Annotated[str | None, parameter("region")]
 
 app = typer.Typer(
     name="loadgen",
@@ -75,168 +46,16 @@ def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
 
 
 @app.command()
-def run(
-    scenario: Annotated[
-        str | None,
-        typer.Argument(
-            help="Catalogue name (see `loadgen scenarios`) or YAML file; not needed with --worker."
-        ),
-    ] = None,
-    target: TargetOption = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(help="Environment variable with the target's API key.", metavar="NAME"),
-    ] = None,
-    auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
-    results: Annotated[Path, typer.Option(help="Folder to create the run folder in.")] = Path("results"),
-    faults: Annotated[
-        Path | None,
-        typer.Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
-    ] = None,
-    journal: Annotated[
-        Path | None, typer.Option(help="Folder for the embedded server's journal.", metavar="FOLDER")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
-        ),
-    ] = None,
-    processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
-    master: Annotated[bool, typer.Option(help="Run as master of workers on other machines.")] = False,
-    expect_workers: Annotated[
-        int, typer.Option(help="With --master: start once this many workers have joined.", min=1)
-    ] = 1,
-    worker: Annotated[bool, typer.Option(help="Run as worker of the master at --master-host.")] = False,
-    master_host: Annotated[str, typer.Option(help="With --worker: host of the master.")] = "127.0.0.1",
-    master_port: Annotated[int, typer.Option(help="Port of the master.", min=1, max=65535)] = 5557,
-    weight: Annotated[
-        str | None,
-        typer.Option(
-            help="With --worker: relative share of the clients; 2 gets twice as many as 1 (default: LOADGEN_WEIGHT or"
-            " 1).",
-            metavar="NUMBER",
-        ),
-    ] = None,
-    workers_timeout: Annotated[
-        float, typer.Option(help="With --master: time to wait for workers.", metavar="SECONDS", min=1)
-    ] = 600.0,
-    master_bind_host: Annotated[
-        str, typer.Option(help="With --master: address to listen on for workers.")
-    ] = "127.0.0.1",
-    join: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --master or --worker: file with the keys for workers to join; a master creates it if it is"
-            " missing (default: LOADGEN_JOIN_MASTER, LOADGEN_JOIN_WORKER).",
-            metavar="FILE",
-        ),
-    ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(
-            help="Refuse a run estimated to cost more on AWS, and stop one that has cost more.",
-            metavar="USD",
-            min=0,
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"),
-    ] = None,
-    report: Annotated[
-        bool,
-        typer.Option(help="Write report.html; `loadgen report FOLDER` can write it later."),
-    ] = True,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run that costs money.")] = False,
-    allow_remote: AllowRemoteOption = False,
-    no_proxy: NoProxyOption = False,
-    allow_env: AllowEnvOption = None,
-    allow_file: AllowFileOption = None,
-    allow_commands: AllowCommandsOption = False,
-    profile: ProfileOption = None,
-    region: RegionOption = None,
-    cloudwatch: Annotated[
-        bool,
-        typer.Option(
-            "--cloudwatch",
-            help="Compare the results with CloudWatch's metrics, which takes some minutes after the run.",
-        ),
-    ] = False,
-    web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
-    web_port: Annotated[int, typer.Option(help="Port of the web UI.", min=1, max=65535)] = 8089,
-    prometheus: Annotated[
-        str | None,
-        typer.Option(
-            help="Serve metrics for Prometheus at /metrics; without HOST on the loopback interface only.",
-            metavar="[HOST:]PORT",
-        ),
-    ] = None,
-    allowed_hosts: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allowed-host",
-            help="Accept this host name too, for the web UI and the Prometheus port.",
-            metavar="NAME",
-        ),
-    ] = None,
-    otel: Annotated[
-        bool,
-        typer.Option(
-            "--otel",
-            help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
-        ),
-    ] = False,
-) -> None:
+@takes_run_options
+def run(options: RunOptions) -> None:
     """Run a scenario and report the results.
 
     Exit codes: 0 passed, 1 a gate failed, 2 usage or scenario error, 3 inconclusive, 4 target unreachable or refused,
     130 interrupted (the results so far are kept and reported).
     """
     from loadgen.cli import launch
-    from loadgen.cli.request import Request
 
-    raise typer.Exit(
-        launch.run(
-            Request(
-                scenario=scenario,
-                target=target,
-                api_key_env=api_key_env,
-                auth=auth,
-                results=results,
-                overrides=overrides or [],
-                processes=processes,
-                master=master,
-                expect_workers=expect_workers,
-                worker=worker,
-                master_host=master_host,
-                master_port=master_port,
-                master_bind_host=master_bind_host,
-                web=web,
-                web_port=web_port,
-                prometheus=prometheus,
-                allowed_hosts=allowed_hosts or (),
-                otel=otel,
-                faults=faults,
-                journal=journal,
-                join=join,
-                max_cost=max_cost,
-                prices=prices,
-                yes=yes,
-                weight=weight,
-                workers_timeout=workers_timeout,
-                report=report,
-                allow_remote=allow_remote,
-                no_proxy=no_proxy,
-                allow_env=allow_env or [],
-                allow_file=allow_file or [],
-                allow_commands=allow_commands,
-                profile=profile,
-                region=region,
-                cloudwatch=cloudwatch,
-            )
-        )
-    )
+    raise typer.Exit(launch.run(options))
 
 
 @app.command()

@@ -15,23 +15,26 @@ from loadgen.cli.app import (
     AllowEnvOption,
     AllowFileOption,
     AllowRemoteOption,
+    ApiKeyEnvOption,
+    AuthOption,
+    FaultsOption,
     NoProxyOption,
+    ProcessesOption,
     ProfileOption,
     RegionOption,
     TargetOption,
     app,
     fail,
 )
+from loadgen.cli.parameters import arguments, parameter
 from loadgen.config.units import parse_positive_duration
-from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.exits import ExitCode
+from loadgen.run.options import ENTRIES
 
-#: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
-_PERMISSIONS = frozenset(
-    {"--allow-remote", "--no-proxy", "--yes", "--allow-commands", "--allow-env", "--allow-file"}
-)
-_WITH_VALUE = frozenset({"--allow-env", "--allow-file"})
-_KEPT = frozenset({"--target", "--profile", "--region", "--api-key-env", "--auth", "--faults", "--processes"})
+#: Options of each trial that a search keeps, by their names in `loadgen.run.options`.
+_KEPT = ("target", "profile", "region", "api_key_env", "auth", "faults", "processes")
+#: Those that grant a permission. They are not taken from a resumed search: the user must give them again.
+_PERMISSIONS = ("allow_remote", "no_proxy", "yes", "allow_commands", "allow_env", "allow_file")
 _LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
 
 
@@ -70,14 +73,9 @@ def capacity(
         str | None, typer.Option(help="With --axis channels: variable to scale.", metavar="NAME")
     ] = None,
     target: TargetOption = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable with the target's API key.", metavar="NAME")
-    ] = None,
-    auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
-    faults: Annotated[
-        Path | None,
-        typer.Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
-    ] = None,
+    api_key_env: ApiKeyEnvOption = None,
+    auth: AuthOption = None,
+    faults: FaultsOption = None,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
@@ -85,15 +83,14 @@ def capacity(
     allow_commands: AllowCommandsOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", help="Run trials that cost money without confirmation."),
-    ] = False,
-    processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
+    yes: Annotated[bool, parameter("yes", help="Run trials that cost money without confirmation.")] = False,
+    processes: ProcessesOption = 1,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a value in every trial.", metavar="KEY=VALUE")
+        list[str] | None, parameter("overrides", help="Override a value in every trial.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder to create the search's folder in.")] = Path("results"),
+    results: Annotated[Path, parameter("results", help="Folder to create the search's folder in.")] = Path(
+        "results"
+    ),
     resume: Annotated[
         Path | None, typer.Option(help="Continue the search in this folder.", metavar="FOLDER")
     ] = None,
@@ -114,16 +111,13 @@ def capacity(
     from loadgen.scenario import ScenarioError
 
     content: dict[str, Any] | None = None
-    flags = {
-        "--allow-remote": allow_remote,
-        "--no-proxy": no_proxy,
-        "--yes": yes,
-        "--allow-commands": allow_commands,
-    }
-    permissions = (
-        *(name for name, said in flags.items() if said),
-        *(part for name in allow_env or () for part in ("--allow-env", name)),
-        *(part for path in allow_file or () for part in ("--allow-file", str(path))),
+    permissions = arguments(
+        allow_remote=allow_remote,
+        no_proxy=no_proxy,
+        yes=yes,
+        allow_commands=allow_commands,
+        allow_env=allow_env,
+        allow_file=allow_file,
     )
     try:
         if resume is not None:
@@ -141,15 +135,15 @@ def capacity(
                     "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
                 )
             _may_go(scenario, target, allow_remote, overrides or [])
-            options = {
-                "--target": target,
-                "--profile": profile,
-                "--region": region,
-                "--api-key-env": api_key_env,
-                "--auth": auth,
-                "--faults": str(faults) if faults else None,
-                "--processes": str(processes) if processes > 1 else None,
-            }
+            kept = arguments(
+                target=target,
+                profile=profile,
+                region=region,
+                api_key_env=api_key_env,
+                auth=auth,
+                faults=faults,
+                processes=processes,
+            )
             request = Request(
                 scenario=scenario,
                 axis=axis.value,
@@ -160,10 +154,7 @@ def capacity(
                 budget_ns=_time("--budget", budget),
                 short_ns=_time("--short", short),
                 full_ns=_time("--measure", measure),
-                options=(
-                    *(part for name, value in options.items() if value for part in (name, value)),
-                    *permissions,
-                ),
+                options=kept + permissions,
                 overrides=tuple(overrides or ()),
                 variable=variable,
                 predict=not bisect,
@@ -200,16 +191,14 @@ def _resumed(options: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         KeyError: an option is not one that a search may have.
     """
+    may = {ENTRIES[name].flag: ENTRIES[name] for name in (*_PERMISSIONS, *_KEPT)}
     kept: list[str] = []
     words = iter(options)
     for word in words:
-        if word in _PERMISSIONS:
-            if word in _WITH_VALUE:
-                next(words, None)
-        elif word in _KEPT:
-            kept += [word, next(words)]
-        else:
-            raise KeyError(word)
+        entry = may[word]
+        said = [word] if entry.type is bool else [word, next(words)]
+        if entry.name in _KEPT:
+            kept += said
     return tuple(kept)
 
 

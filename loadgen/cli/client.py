@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
+from loadgen.cli.parameters import parameter
 from loadgen.console import say
-from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -31,12 +31,7 @@ TargetOption = Annotated[
         envvar="LOADGEN_TARGET",
     ),
 ]
-AuthOption = Annotated[
-    str,
-    typer.Option(
-        help=LOGIN_HELP, metavar="HOW", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}"
-    ),
-]
+AuthOption = Annotated[str, parameter("auth", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
@@ -131,10 +126,11 @@ def publish(
     refused.
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
+    from loadgen.resolve.transport import over_http
 
     protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel, publish=True)
-    over_http = protocol.rules.over_http("websocket" if websocket else "http")
+    http = over_http("websocket" if websocket else "http", protocol.rules)
     if len(events) > 1 and not protocol.rules.batches:
         fail(f"a publish to {protocol.title} has one event: give one at a time")
     texts = as_events(events)
@@ -144,7 +140,7 @@ def publish(
     except PublishError as error:
         fail(str(error))
     publication = Publication(
-        service, channel, texts, "http" if over_http else "websocket", wait=wait, stamp=stamp
+        service, channel, texts, "http" if http else "websocket", wait=wait, stamp=stamp
     )
     try:
         answer, elapsed_s = publication.send()

@@ -30,7 +30,7 @@ def fetch_metrics(folder: Path, access: Access, api_id: str | None = None, wait:
         summary = analysis.summarise(run)
         if unwritten := write(run, summary):
             raise RunError("\n".join(unwritten), ExitCode.INCONCLUSIVE)
-    except analysis.RunError as error:
+    except analysis.ReadError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
     except cloudwatch.NotThereYetError as error:
         raise RunError(str(error), ExitCode.INCONCLUSIVE) from None

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.cli.app import app, fail
+from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
 
 
@@ -36,11 +37,11 @@ def compare(
     from analysis.compare import outputs, profile
     from analysis.compare.content import Settings, Side, content
     from analysis.compare.decide import UNKNOWN, WORSE
-    from analysis.loading.run import RunError
+    from analysis.loading.run import ReadError
 
     try:
         before, after = profile.read(base), profile.read(new)
-    except RunError as error:
+    except ReadError as error:
         fail(str(error))
     settings = Settings(min_effect / 100)
     differences = settings.differences(before, after)
@@ -72,12 +73,12 @@ def baseline(
 ) -> None:
     """Save runs as a small baseline file to commit."""
     from analysis.compare import profile
-    from analysis.loading.run import RunError
+    from analysis.loading.run import ReadError
 
     try:
         profiles = profile.read(runs)
         profile.write(file, profiles)
-    except RunError as error:
+    except ReadError as error:
         fail(str(error))
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
@@ -99,11 +100,11 @@ def history(
     """
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes
-    from analysis.loading.run import RunError
+    from analysis.loading.run import ReadError
 
     try:
         profiles = [found for path in runs for found in profile.read(path)]
-    except RunError as error:
+    except ReadError as error:
         fail(str(error))
     profiles.sort(key=lambda found: found.created_ns)
     found = changes(profiles, min_effect / 100)
@@ -141,12 +142,12 @@ def ab(
     for turn in range(repeats):
         # Every second pair runs in reverse order, so that steady drift affects both sides alike.
         pair = [("base", base), ("new", new)]
-        for side, arguments in pair if turn % 2 == 0 else reversed(pair):
+        for side, said in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {repeats}", flush=True)
-            command = children.command(
-                "loadgen", "run", *shlex.split(arguments), "--results", str(results / side)
+            command = subprocesses.command(
+                "loadgen", "run", *shlex.split(said), *arguments(results=results / side)
             )
-            with children.Supervised(command, children.environment()) as child:
+            with subprocesses.Supervised(command, subprocesses.environment()) as child:
                 code = child.wait()
             if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
                 raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))

@@ -23,11 +23,12 @@ def join(
     Without FILE, print the keys as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
     """
     from loadgen.run import join as keys
+    from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
     made = keys.make()
     if file is None:
-        typer.echo(f"{keys.MASTER_VARIABLE}={made.master.text()}")
-        typer.echo(f"{keys.WORKER_VARIABLE}={made.worker.text()}")
+        typer.echo(f"{JOIN_MASTER}={made.master.text()}")
+        typer.echo(f"{JOIN_WORKER}={made.worker.text()}")
         return
     try:
         keys.write(file, made)

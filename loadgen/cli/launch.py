@@ -12,9 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadgen import subprocesses as children
-from loadgen.cli.passing import passed_on
-from loadgen.cli.request import Request
+from loadgen import subprocesses
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -28,6 +26,7 @@ from loadgen.run import ending, handover, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
+from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
@@ -35,7 +34,7 @@ from loadgen.scenario import ScenarioError
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 
-def run(request: Request) -> int:
+def run(request: RunOptions) -> int:
     """Run Locust for a request and return the exit code of `loadgen run`."""
     problem = _problem(request)
     if problem is not None:
@@ -45,8 +44,10 @@ def run(request: Request) -> int:
         # A worker gets its resolved run from the master.
         resolved = None if request.worker else _resolved(request)
         with ExitStack() as stack:
-            run_fd = None if resolved is None else stack.enter_context(handover.handed(resolved))
-            return _started(request, run_fd)
+            if resolved is None:
+                return _started(request, None, ())
+            run_fd = stack.enter_context(handover.handed(resolved))
+            return _started(request, run_fd, tuple(resolved.data.values()))
     except ScenarioError as error:
         say(str(error))
         return int(ExitCode.USAGE)
@@ -55,19 +56,22 @@ def run(request: Request) -> int:
         return int(error.code)
 
 
-def _started(request: Request, run_fd: int | None) -> int:
-    """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code."""
+def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...]) -> int:
+    """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code.
+
+    ``data_fds`` are the open files with the rows of its data.
+    """
     if (note := locust_settings.ignored()) is not None:
         say(note)
     reader, writer = os.pipe()
-    environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
-    passed = [writer]
+    environment = {**subprocesses.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
+    passed = [writer, *data_fds]
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
     # A worker with several processes only forks them, so its signals go to the whole group.
     to_group = request.worker and request.processes > 1
-    with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
+    with subprocesses.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
         returncode = child.wait()
         os.close(writer)
         told = Told.read(reader)
@@ -78,7 +82,7 @@ def _started(request: Request, run_fd: int | None) -> int:
     return int(code)
 
 
-def _code(request: Request, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
+def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, told: Told) -> ExitCode:
     """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
 
     An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
@@ -98,12 +102,12 @@ def _code(request: Request, child: children.Supervised, returncode: int, told: T
     return ExitCode.INCONCLUSIVE
 
 
-def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report: bool) -> ExitCode:
+def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, report: bool) -> ExitCode:
     """Complete the record of a run whose master died, and report the run as failed."""
     from loadgen.run.record import RunFolder
 
     # Workers write their data as soon as they notice that the master is gone, so wait for them.
-    children.leave_none()
+    subprocesses.leave_none()
     how = ending.how_it_ended("the master process", returncode)
     try:
         run_folder = RunFolder.open(folder)
@@ -130,7 +134,7 @@ def _said(found: Ending) -> ExitCode:
     return found.code
 
 
-def _cloudwatch(folder: Path, request: Request) -> None:
+def _cloudwatch(folder: Path, request: RunOptions) -> None:
     """Compare a finished run with CloudWatch's metrics; a failure here does not change the run's exit code."""
     from loadgen.aws.access import Access
     from loadgen.cli.cloudwatch import fetch_metrics
@@ -175,7 +179,7 @@ def report(folder: Path) -> int:
     )
 
 
-def _problem(request: Request) -> str | None:
+def _problem(request: RunOptions) -> str | None:
     """Return an error in the request that shows before Locust is started, or None."""
     if request.worker and request.master:
         return "--worker cannot be combined with --master"
@@ -217,7 +221,7 @@ def _problem(request: Request) -> str | None:
     return None
 
 
-def _resolved(request: Request) -> Handover:
+def _resolved(request: RunOptions) -> Handover:
     """Resolve the run once for all processes, and check its cost.
 
     Raises:
@@ -225,14 +229,14 @@ def _resolved(request: Request) -> Handover:
         RunError: the run is refused for its target or cost, or was not confirmed.
     """
     assert request.scenario is not None
-    run = run_of(request.scenario, request.overrides, request.target)
+    run, tables = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
     if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)
-    return Handover.of(run, prices, request.max_cost)
+    return Handover.of(run, tables, prices, request.max_cost)
 
 
-def _join_problem(request: Request) -> str | None:
+def _join_problem(request: RunOptions) -> str | None:
     """Return why workers could not join, as a key is missing or cannot be read, or None; create missing keys.
 
     The subprocess reads the keys again, since it may also be started as plain Locust.
@@ -255,7 +259,7 @@ def _join_problem(request: Request) -> str | None:
     return None
 
 
-def _cloudwatch_problem(request: Request) -> str | None:
+def _cloudwatch_problem(request: RunOptions) -> str | None:
     """Return why --cloudwatch cannot work for this run, so that the user learns it before the run, or None."""
     from loadgen.aws.access import Access
 
@@ -274,7 +278,7 @@ def _cloudwatch_problem(request: Request) -> str | None:
     return None
 
 
-def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | None:
+def _cost_problem(request: RunOptions, run: ResolvedRun, prices: Prices) -> str | None:
     """Return why the run is refused for its target or cost, or None; on a terminal, ask for confirmation if needed.
 
     Plain Locust, which gets no resolved run, makes the same checks itself.
@@ -295,8 +299,8 @@ def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | N
     return None
 
 
-def _command(request: Request) -> list[str]:
-    command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
+def _command(request: RunOptions) -> list[str]:
+    command = subprocesses.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
     if request.worker:
         command += [
             "--worker",
@@ -305,10 +309,10 @@ def _command(request: Request) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
-        command += passed_on(request)
+        command += request.for_locust()
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
-    command += passed_on(request)
+    command += request.for_locust()
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:

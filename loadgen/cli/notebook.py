@@ -28,7 +28,7 @@ def notebook(
 
     Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
     """
-    from analysis.loading.run import RunError, load
+    from analysis.loading.run import ReadError, load
     from analysis.notebooks import FOLDER, NAMES, NotebookError, environment, execute
 
     names = NAMES if name == "all" else (name,)
@@ -36,7 +36,7 @@ def notebook(
         fail(f"there is no notebook {min(unknown)!a}: known are {', '.join(NAMES)} and all")
     try:
         load(run)
-    except RunError as error:
+    except ReadError as error:
         fail(str(error))
     if open_:
         lab = shutil.which("jupyter-lab")

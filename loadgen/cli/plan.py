@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import OverridesOption, app, fail
 from loadgen.exits import ExitCode
 from loadgen.planning.operations import Handler
 
@@ -36,12 +36,7 @@ def plan(
     scenario: Annotated[
         str | None, typer.Argument(help="Catalogue name (see `loadgen scenarios`) or YAML file.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    overrides: OverridesOption = None,
     target: Annotated[
         str | None,
         typer.Option(help="Target URL to plan for instead of the scenario's own.", metavar="URL"),
@@ -83,9 +78,11 @@ def plan(
     from loadgen.planning.calibration import load_calibration
     from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
-    from loadgen.planning.show import markdown, print_plan
-    from loadgen.resolve.resolver import protocol_for, resolve
-    from loadgen.scenario import ScenarioError, load, overrides_of
+    from loadgen.planning.show import markdown, print_estimate
+    from loadgen.resolve.checks import protocol_for
+    from loadgen.resolve.loading import load
+    from loadgen.resolve.resolver import resolve
+    from loadgen.scenario import ScenarioError, overrides_of
 
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
@@ -118,7 +115,7 @@ def plan(
             if not console.is_terminal:
                 # Without a terminal there is no width, and the default would wrap the tables.
                 console = Console(highlight=False, width=100)
-            print_plan(found, console)
+            print_estimate(found, console)
 
 
 def _calibrate() -> None:

@@ -52,7 +52,8 @@ def scenarios(
     Exit codes: 0 shown, 2 no such scenario, or it is not valid.
     """
     from loadgen.planning.catalogue import portrait
-    from loadgen.scenario import ScenarioError, catalogue, find
+    from loadgen.resolve.loading import catalogue
+    from loadgen.scenario import ScenarioError, find
 
     try:
         if name is None:

@@ -29,13 +29,13 @@ def verify(
     Exit codes: 0 all figures agree, 2 usage, or the record cannot be read, 3 a figure disagrees.
     """
     from analysis import text
-    from analysis.loading.run import RunError
+    from analysis.loading.run import ReadError
     from analysis.verify.compared import conclusion, sentences
     from loadgen.capacity.record import RecordError
 
     try:
         found = _verified(path)
-    except (RunError, RecordError) as error:
+    except (ReadError, RecordError) as error:
         # Joined to one line, since pyarrow's messages have several.
         fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):

@@ -83,7 +83,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` then holds the reason.
         self.ended = Event()
         self.why = ""
-        #: Why the received bytes were not the protocol, which ended the connection; empty if they were.
+        #: Why received bytes could not be decoded, which ended the connection; empty if all could.
         self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(
@@ -198,7 +198,7 @@ class EventClient:
         reason = f"{kind}: {example()}"
         self.deviations.append(f"a message cannot be read: {reason}")
         self._fail(
-            ServiceRefusedError(f"it answers with something that is no message of the protocol: {reason}")
+            ServiceRefusedError(f"it answers with something that is not a message of the protocol: {reason}")
         )
 
     def on_deviation(self, what: str) -> None:

@@ -111,7 +111,7 @@ class _Reader:
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                self._refuse(key_node, path, "has a key that is no plain word")
+                self._refuse(key_node, path, "has a key that is not a plain word")
                 continue
             key = key_node.value
             below = (*path, key)

@@ -114,11 +114,11 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             break
         data = data[step] if _has(data, step) else None
         if get_origin(info.annotation) in (Mapping, tuple) or isinstance(data, list):
-            # The next step is a name or an index in the collection of what the model describes.
+            # The next step is the name or index of an entry in a mapping or list of such models.
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}
-        # Of several forms, take the one with the most of its keys present; on a tie, the first.
+        # If there are several forms, take the one of which most keys are present, and the first of equals.
         model = max(
             models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),

@@ -18,8 +18,6 @@ from loadgen.credentials.errors import CredentialError
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
-#: The options that grant permissions; they count only on the command line itself.
-OPTIONS = ("--allow-remote", "--allow-env", "--allow-file", "--allow-commands")
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
 _ENVIRONMENT = "_env"
 _FILES = ("token_file", "certificate", "key")
@@ -96,7 +94,7 @@ class Allowed:
         if login.api_id is not None and not _OF_AWS.search(host):
             raise CredentialError(
                 f"{whose} has the API key of {shown(login.api_id)} fetched with your AWS credentials and sent to"
-                f" {host}, which is no host of AWS: give --target and --auth yourself"
+                f" {host}, which is not a host of AWS: give --target and --auth yourself"
             )
 
     def _demand_variable(self, name: str, whose: str, host: str) -> None:

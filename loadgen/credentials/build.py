@@ -115,7 +115,7 @@ def _iam(login: "Login", http_host: str) -> Credential:
             )
         latest = _Latest(credentials)
     except BotoCoreError as error:
-        raise CredentialError(f"the AWS credentials cannot be had: {type(error).__name__}") from None
+        raise CredentialError(f"the AWS credentials cannot be obtained: {type(error).__name__}") from None
     return IamSignature(latest, region)
 
 

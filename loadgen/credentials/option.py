@@ -62,4 +62,6 @@ def _pair(mode: str, names: str) -> Login:
         except ValidationError:
             pass
     # Do not repeat the value: the user may have typed the secret itself.
-    raise CredentialError(f"--auth {mode} must be written {written}, with names and not what they hold")
+    raise CredentialError(
+        f"--auth {mode} must be written {written}, with the names of variables, not their values"
+    )

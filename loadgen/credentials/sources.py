@@ -41,10 +41,12 @@ def from_file(path: str) -> FetchedToken:
             content = file.read(_TOKEN_MAX_BYTES + 1)
         token = content.decode().strip()
     except (OSError, UnicodeDecodeError):
-        raise CredentialError(f"the token file {path!a} cannot be read: check path and rights") from None
+        raise CredentialError(
+            f"the token file {path!a} cannot be read: check the path and its permissions"
+        ) from None
     if len(content) > _TOKEN_MAX_BYTES:
         raise CredentialError(
-            f"the token file {path!a} is larger than {_TOKEN_MAX_BYTES >> 10} KiB: that is no token"
+            f"the token file {path!a} is larger than {_TOKEN_MAX_BYTES >> 10} KiB, too large for a token"
         )
     return _with_expiry(_printable(token, f"file {path!a}"))
 
@@ -60,7 +62,7 @@ def from_command(words: Sequence[str]) -> FetchedToken:
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         raise CredentialError(
-            f"the token command {words[0]!a} cannot be run or took above {TIMEOUT_S:g} s"
+            f"the token command {words[0]!a} cannot be run or took longer than {TIMEOUT_S:g} s"
         ) from None
     if finished.returncode != 0:
         raise CredentialError(f"the token command {words[0]!a} ended with exit code {finished.returncode}")
@@ -146,7 +148,7 @@ def from_appsync(client: Any, api_id: str) -> str:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "an error")
         raise CredentialError(
-            f"AppSync does not give the keys of the API {api_id!a} ({code}): the AWS credentials must be allowed"
+            f"AppSync refuses to list the keys of the API {api_id!a} ({code}): the AWS credentials must be allowed"
             " appsync:ListApiKeys, in the API's region"
         ) from None
     except BotoCoreError as error:
@@ -168,7 +170,7 @@ def from_appsync(client: Any, api_id: str) -> str:
 def _printable(token: str, source: str) -> str:
     if not token or not token.isascii() or not token.isprintable():
         raise CredentialError(
-            f"the token from {source} is empty or has characters that no HTTP header can carry"
+            f"the token from {source} is empty or has characters that an HTTP header cannot hold"
         )
     return token
 

@@ -22,6 +22,53 @@ _BATCH: Final = 4096
 _decode = msgspec.json.decode
 
 
+class TableWriter:
+    """Writes a table batch by batch."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        """Raises OSError if no file can be made."""
+        self._schema = pa.schema([(_LINES, pa.int64()), *((name, pa.large_string()) for name in columns)])
+        self._file = tempfile.TemporaryFile(prefix="loadgen-rows-")  # noqa: SIM115  :meth:`close` closes it
+        self._writer = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), self._schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._count = 0
+
+    def add(self, lines: Sequence[int], cells: Sequence[Sequence[str]]) -> None:
+        """Add rows: the line of each, and the JSON texts of each column; raises OSError if the disk is full."""
+        arrays = [
+            pa.array(lines, type=pa.int64()),
+            *(pa.array(each, type=pa.large_string()) for each in cells),
+        ]
+        self._waiting.append(pa.record_batch(arrays, schema=self._schema))
+        self._count += len(lines)
+        if self._count >= _BATCH:
+            self._write(_BATCH)
+
+    def finish(self) -> "Table":
+        """Return the table; raises OSError if the disk is full."""
+        self._write(1)
+        self._writer.close()
+        self._file.flush()
+        return Table(os.dup(self._file.fileno()))
+
+    def close(self) -> None:
+        """Close this process's writing end; a table that was finished stays open."""
+        self._file.close()
+
+    def _write(self, least: int) -> None:
+        """Write what waits in batches of exactly `_BATCH` rows; the last may be smaller if ``least`` is."""
+        whole = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+        begin = 0
+        while whole.num_rows - begin >= least:
+            part = whole.slice(begin, _BATCH)
+            self._writer.write_table(part)
+            begin += part.num_rows
+            if not part.num_rows:
+                break
+        self._waiting = whole.slice(begin).to_batches()
+        self._count = whole.num_rows - begin
+
+
 class Table:
     """The used columns of a data file; rows are numbered from 0."""
 
@@ -50,25 +97,15 @@ class Table:
         Raises:
             OSError: the disk does not take it.
         """
-        schema = pa.schema([(_LINES, pa.int64()), *((name, pa.large_string()) for name in columns)])
-        file = tempfile.TemporaryFile(prefix="loadgen-rows-")  # noqa: SIM115  its descriptor outlives it
-        source = iter(rows)
-        with file:
-            with pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
-                while chunk := list(islice(source, _BATCH)):
-                    cells = zip(*(cells for _, cells in chunk), strict=True) if columns else ()
-                    writer.write_batch(
-                        pa.record_batch(
-                            [
-                                pa.array([line for line, _ in chunk], type=pa.int64()),
-                                *(pa.array(map(json_of, column), type=pa.large_string()) for column in cells),
-                            ],
-                            schema=schema,
-                        )
-                    )
-            file.flush()
-            descriptor = os.dup(file.fileno())
-        return cls(descriptor)
+        writer = TableWriter(columns)
+        try:
+            source = iter(rows)
+            while chunk := list(islice(source, _BATCH)):
+                cells = zip(*(cells for _, cells in chunk), strict=True) if columns else ()
+                writer.add([line for line, _ in chunk], [[json_of(cell) for cell in each] for each in cells])
+            return writer.finish()
+        finally:
+            writer.close()
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -40,6 +40,23 @@ class Tables(Mapping[str, "Table"]):
             table.close()
         self._tables.clear()
 
+    @classmethod
+    def opened(cls, descriptors: Mapping[str, int]) -> "Tables":
+        """Return the tables whose open files another process has left to this one.
+
+        Raises:
+            ValueError: a file is no table.
+        """
+        if not descriptors:
+            return cls()
+        from loadgen.data.table import Table
+
+        return cls({name: Table(descriptor) for name, descriptor in descriptors.items()})
+
+    def put(self, name: str, table: "Table") -> None:
+        """Add a table that has arrived."""
+        self._tables[name] = table
+
     @property
     def descriptors(self) -> dict[str, int]:
         """The open file of each table."""

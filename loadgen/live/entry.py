@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
 _PARAMETER: Final = "token"
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-#: Addresses that Locust and gevent take for all interfaces.
+#: Addresses by which Locust and gevent mean all interfaces.
 WILDCARDS: Final = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104  only compared with
 _HEADERS: Final = (
     ("X-Frame-Options", "SAMEORIGIN"),
@@ -113,7 +113,7 @@ class Entry:
         return self._serve(environ, start_response)
 
     def _foreign(self, environ: dict[str, Any]) -> str | None:
-        """Return why a request is refused because of its host or origin, or None if it is not."""
+        """Return why the host or origin of a request is not accepted, or None if both are."""
         host = environ.get("HTTP_HOST", "")
         if host not in self._hosts:
             return (
@@ -188,7 +188,8 @@ def token_of_environment() -> tuple[str, bool]:
         return secrets.token_urlsafe(24), False
     if _TOKEN.fullmatch(given) is None:
         raise RunError(
-            f"{TOKEN_VARIABLE} is no token: write 16 to 200 letters, digits, - or _, as of `openssl rand -hex 16`",
+            f"{TOKEN_VARIABLE} is not a valid token: use 16 to 200 letters, digits, - or _, such as the output of"
+            " `openssl rand -hex 16`",
             ExitCode.USAGE,
         )
     return given, True
@@ -217,7 +218,7 @@ def _plain(name: str) -> str:
     matched = _HOST.fullmatch(name)
     if matched is None or matched[0] != matched[1]:
         raise RunError(
-            f"--allowed-host: {name[:100]!a} is no host name: write it as it stands in the address bar, without"
+            f"--allowed-host: {name[:100]!a} is not a host name: write it as it stands in the address bar, without"
             " scheme and port, as load.example.com",
             ExitCode.USAGE,
         )

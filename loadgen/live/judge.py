@@ -15,7 +15,7 @@ from analysis.limits import LIMITS, reads_too_slowly
 from loadgen.live.series import Latencies, Loss, Subscribers
 from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure import histograms
-from loadgen.measure.live import Report
+from loadgen.measure.running import Report
 from loadgen.resolve import ResolvedRun
 
 _MEASURING = ("measure", "drain", "finishing")
@@ -24,7 +24,7 @@ _MEASURING = ("measure", "drain", "finishing")
 class Heard(Protocol):
     """The part of one worker's totals that the verdict needs."""
 
-    #: Time of its last report, or 0 if none came yet.
+    #: Time of the worker's last report, or 0 if it has sent none.
     heard_ns: int
 
 
@@ -59,12 +59,12 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: CPU time as a share of the allowed, and longest lag of the event loop in ns, in the previous second.
+        #: In the previous second: CPU time as a share of the allowed, and longest lag of the event loop (ns).
         self.before = (0.0, 0)
 
 
 class Judge:
-    """Collect from reports what the verdict and the gates need."""
+    """Collects the figures that verdict and gates need from the workers' reports."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
@@ -191,7 +191,7 @@ class Judge:
             )
 
     def _queue_p99_ns(self) -> int:
-        """Return the p99 of the receive-queue delay in ns; if it is within the limit, just some value within it."""
+        """Return the p99 of the receive-queue delay in ns; exact only if it is above the limit."""
         total = self._quick + self._queue.total_count
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:

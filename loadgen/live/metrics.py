@@ -120,7 +120,7 @@ def _load(state: LiveState, view: View, at_ns: int) -> Iterator[Metric]:
         "messaging.client.sent.messages",
         Kind.COUNTER,
         "{message}",
-        "Events that were published, by what became of them; unsent: due, and given up before they were sent;"
+        "Published events, by outcome; unsent: due, but given up before they were sent;"
         " unmade: the user's payload() could not make them.",
         otel_attributes={"messaging.operation.name": "publish", "messaging.operation.type": "send"},
     )

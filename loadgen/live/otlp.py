@@ -20,7 +20,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 
 #: Default interval in milliseconds; the specification's minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"
@@ -47,7 +47,7 @@ class Exporter:
             ) from None
         self._current = current
         self._interval_s = _interval_s()
-        #: The collector's scheme, host and port, without parts that may be secret.
+        #: The collector's scheme, host and port; the other parts of its URL may be secret.
         self.endpoint = _endpoint()
         logger = logging.getLogger("opentelemetry.exporter")
         # The SDK logs every failed attempt; `_export` reports a failure once.
@@ -137,7 +137,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
             if status in ("unsent", "unmade"):
-                # An event that was never sent is no operation of the messaging client.
+                # The messaging client did nothing for an event that was never sent.
                 continue
             if status not in (None, "accepted"):
                 attributes["error.type"] = str(status)
@@ -198,7 +198,7 @@ def _endpoint() -> str:
         url, port = urlsplit(""), None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise RunError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL: write one such as http://localhost:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT is not an http:// or https:// URL: write one such as http://localhost:4318",
             ExitCode.USAGE,
         )
     return f"{url.scheme}://{url.hostname}" + (f":{port}" if port else "")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from loadgen.measure.live import LiveReports
+from loadgen.measure.running import RunningStatistics
 from loadgen.pacing import Pace
 from loadgen.planning.fanout import audience, due, group_loads
 from loadgen.protocol.rules import ProtocolRules
@@ -18,10 +18,10 @@ _WILDCARDS_MAX = 1_000
 _CHANNELS_KEPT = 100_000
 
 
-def live_reports(run: ResolvedRun, rules: ProtocolRules) -> LiveReports:
-    """Return the maker of a worker's live reports."""
+def live_reports(run: ResolvedRun, rules: ProtocolRules) -> RunningStatistics:
+    """Return the running statistics that a worker reports for live displays."""
     rate = sum(publish.events_per_s for publish in run.publishing.values())
-    return LiveReports(expected_by_channel(run, rules), round(rate / _SAMPLED_PER_S))
+    return RunningStatistics(expected_by_channel(run, rules), round(rate / _SAMPLED_PER_S))
 
 
 def expected_by_channel(run: ResolvedRun, rules: ProtocolRules) -> Callable[[str], int | None]:

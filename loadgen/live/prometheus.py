@@ -20,7 +20,7 @@ from loadgen.live.entry import Application, Entry, Hosts, StartResponse
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 
 #: Returns the state of the current or last run, or None if there was none.
 Current = Callable[[], LiveState | None]
@@ -80,7 +80,7 @@ def address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise RunError(
-            f"--prometheus: {text!a} is no [HOST:]PORT: write a port such as 9464, or an address to listen on such"
+            f"--prometheus: {text!a} is not [HOST:]PORT: write a port such as 9464, or an address to listen on such"
             " as 0.0.0.0:9464",
             ExitCode.USAGE,
         )

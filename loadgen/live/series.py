@@ -7,7 +7,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
-from loadgen.measure.live import ALL, NONE, Report
+from loadgen.measure.running import ALL, NONE, Report
 
 _SECOND_NS = 1_000_000_000
 _RECENT: Final = 10
@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Limit of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A second beyond every run, to settle all of them.
+#: A second beyond every run, used to settle all seconds.
 _EVER = 1 << 62
 
 
@@ -113,7 +113,7 @@ class Loss:
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:
-            # No further second is over: points are sometimes slightly less than a second apart.
+            # Points are sometimes slightly less than a second apart, so that no further second has ended.
             return self._latest
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:

@@ -17,7 +17,7 @@ from loadgen.live.plan import Due
 from loadgen.live.series import Latencies, Loss, Subscribers, percentiles
 from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS, Report
+from loadgen.measure.running import BOUNDS_NS, Report
 from loadgen.resolve import ResolvedRun
 
 #: Number of points kept: one hour.
@@ -34,7 +34,7 @@ class WorkerTotals:
     groups: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     heard_ns: int = 0
-    #: Its latest health row, or None if none came yet.
+    #: The worker's latest health row, or None if it has sent none.
     health: Mapping[str, Any] | None = None
     #: Reports since the last point.
     fresh: list[Report] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Buckets:
         self.max_ns: int | None = None
 
     def add(self, part: Mapping[str, Any] | None) -> None:
-        """Add a report's distribution (see `measure.live.Spread.told`), or nothing if it is None."""
+        """Add a report's distribution (see `measure.running.Spread.told`), or nothing if it is None."""
         if part is None:
             return
         self.sum_s += part["sum_ns"] / 1e9
@@ -123,10 +123,10 @@ class LiveState:
         self.judge.take(worker, report)
 
     def tick(self, at_ns: int, view: View) -> bool:
-        """Make a point of the reports since the last one; return False if there is nothing to make one of yet.
+        """Make a point from the reports since the last point; return False if it is too early for one.
 
-        It waits up to `SILENCE_NS` for the report of each worker that is not lost. While the run finishes, it makes no
-        point without a report.
+        The point waits up to `SILENCE_NS` for the report of each worker that is not lost. While the run finishes, there
+        is no point without a report.
         """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
             # The last reports have come; silent workers are handing over their records.
@@ -172,7 +172,7 @@ class LiveState:
         return True
 
     def finish(self, at_ns: int, view: View) -> None:
-        """Settle everything when the run is over and no more reports will come."""
+        """Settle all figures at the end of the run, when no more reports will come."""
         self.loss.settle(None)
         self.subscribers.settle(at_ns)
         self.view = view

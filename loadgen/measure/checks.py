@@ -9,7 +9,7 @@ OTHER_CHECKS: Final = "(other checks)"
 
 
 class Checks:
-    """How often each check of one process passed and failed."""
+    """Counts how often each check of one process passed and failed."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}
@@ -22,7 +22,7 @@ class Checks:
         counts[passed] += 1
 
     def take(self, other: "Checks") -> None:
-        """Add the counts of ``other`` to these and empty it."""
+        """Move the counts of ``other`` into these, which leaves ``other`` empty."""
         for name, (failed, passed) in other._counts.items():
             counts = self._counts.get(name) or self._first(name)
             counts[False] += failed
@@ -34,7 +34,7 @@ class Checks:
         return {name: {"passed": passed, "failed": failed} for name, (failed, passed) in self._counts.items()}
 
     def _first(self, name: str) -> list[int]:
-        """Return the counts for an unknown name, shortened if too long and `OTHER_CHECKS` if there are too many."""
+        """Return the counts of a new name, which is cut if too long, or of `OTHER_CHECKS` if there are too many."""
         name = name if len(name) <= MOST_NAME_CHARACTERS else name[: MOST_NAME_CHARACTERS - 1] + "…"
         if name not in self._counts and len(self._counts) >= MOST_NAMES:
             name = OTHER_CHECKS

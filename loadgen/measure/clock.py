@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+#: Returns nanoseconds since the Unix epoch.
+Clock = Callable[[], int]
+
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
-now_ns: Callable[[], int] = time.time_ns
+now_ns: Clock = time.time_ns
 
 #: Longest time that reading both clocks together may take. analysis.clocks.bounds relies on it.
 TOGETHER_NS: Final = 5_000

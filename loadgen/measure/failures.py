@@ -77,7 +77,7 @@ class Failures:
         self._on_first(failure)
 
     def take(self, other: "Failures") -> None:
-        """Add the failures of ``other`` to these and empty it; ``on_first`` is not called, since it was before."""
+        """Move the failures of ``other`` into these, without calling ``on_first`` again for them."""
         for key, failure in other._by_place.items():
             known = self._by_place.get(key)
             if known is None:

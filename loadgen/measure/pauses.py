@@ -29,7 +29,7 @@ class Pauses(NamedTuple):
     paused_ns: int = 0
     #: Wall-clock time of its end.
     until_ns: int | None = None
-    #: How long the machine was suspended, or None if the system does not say.
+    #: Time for which the machine was suspended (ns), or None if the system does not say.
     suspended_ns: int | None = None
 
 

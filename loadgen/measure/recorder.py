@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from analysis.record import schemas
@@ -15,7 +14,6 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.rows import (
     AlteredRow,
     ClockRow,
@@ -25,13 +23,15 @@ from loadgen.measure.rows import (
     SubscriptionRow,
     answer_times_ns,
 )
+from loadgen.measure.running import IntervalStatistics, Report
+from loadgen.measure.sinks import Sinks, Values
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.undecodable import Undecodable
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
 #: Largest publisher number that the record's column holds; a received stamp may hold any number.
 _MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
-Values = npt.NDArray[np.int64]
+_NONE: Final = Sinks()
 #: Full buffers, of 4 MB each, that may wait to be written.
 MOST_WAITING: Final = 8
 
@@ -50,10 +50,10 @@ class Interval(NamedTuple):
     #: Encoded HDR histogram of the headline latencies, or None if nothing arrived.
     delivery_histogram: str | None = None
     #: Encoded HDR histogram of the shortest latencies possible, given uncertain arrivals. None if all arrivals are
-    #: exact, or if `Recorder.tells_shortest` is false.
+    #: exact, or if `Sinks.shortest` is false.
     shortest_histogram: str | None = None
-    #: Report for live displays, or None if `Recorder.live` is not set.
-    live: Report | None = None
+    #: Running statistics of the interval, or None if `Sinks.running` is None.
+    report: Report | None = None
 
 
 class Recorder:
@@ -62,7 +62,8 @@ class Recorder:
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
     arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
-    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread.
+    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` take figures while
+    the recorder records.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Recorder:
         spool: SpoolWriter,
         run_in_thread: Callable[..., Any] = lambda f, *a: f(*a),
         lock: AbstractContextManager[Any] | None = None,
+        sinks: Sinks = _NONE,
     ) -> None:
         self.token = token
         self.deliveries = 0
@@ -81,7 +83,7 @@ class Recorder:
         self.unknown_subscription = 0
         #: Readiness probes received.
         self.probe_deliveries = 0
-        #: How often the service deviated from its protocol, by kind of deviation.
+        #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()
         #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
         self.slow: set[int] = set()
@@ -98,14 +100,7 @@ class Recorder:
         self._clock_rows: list[ClockRow] = []
         self._echo_rows: list[EchoRow] = []
         self._altered_rows: list[AlteredRow] = []
-        #: Current estimate of the master's clock minus this process's; used for the histograms only.
-        self.clock_offset_ns = 0
-        #: Builds the reports for live displays; None if there are no live displays.
-        self.live: LiveReports | None = None
-        #: True to build `Interval.shortest_histogram`, which costs as much as the other histograms.
-        self.tells_shortest = False
-        #: Called in the writing thread with the subscriptions and headline latencies of each buffer of deliveries.
-        self.tally: Callable[[Values, Values], None] | None = None
+        self._sinks = sinks
         self._last_flush_ns = now_ns()
         self._writing = lock if lock is not None else nullcontext()
         #: Sums of the current interval, if buffers were written before its end.
@@ -183,8 +178,10 @@ class Recorder:
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}
             report = None
-            if seen.live is not None:
-                report = seen.live.report(events, answered_ns, seen.histograms["delivery"].histogram, encoded)
+            if seen.running is not None:
+                report = seen.running.report(
+                    events, answered_ns, seen.histograms["delivery"].histogram, encoded
+                )
                 report.update(_span(start_ns + seen.offset_ns, end_ns + seen.offset_ns, health_rows))
             return encoded.get("delivery"), seen.shortest(), report
 
@@ -195,8 +192,7 @@ class Recorder:
         )
 
     def _begin(self) -> "_Seen":
-        live = self.live.begin(self.clock_offset_ns) if self.live is not None else None
-        return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally, self.tells_shortest)
+        return _Seen(self._sinks, list(self.slow))
 
     def _on_backpressure(self) -> None:
         """Write the oldest buffer now, in the event loop, since buffers fill faster than the thread writes them."""
@@ -218,7 +214,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); count those of other runs as foreign, and the probes."""
+        """Return this run's deliveries in shape (columns, n); only count deliveries of other runs, and probes."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
@@ -253,16 +249,13 @@ class _Tagged:
 class _Seen:
     """Sums and histograms over the deliveries of one interval, which are added in pieces."""
 
-    def __init__(
-        self,
-        offset_ns: int,
-        slow: list[int],
-        live: LiveInterval | None,
-        tally: Callable[[Values, Values], None] | None,
-        tells_shortest: bool,
-    ) -> None:
-        self.offset_ns, self._slow, self.live, self._tally = offset_ns, slow, live, tally
-        self._tells_shortest = tells_shortest
+    def __init__(self, sinks: Sinks, slow: list[int]) -> None:
+        self._slow = slow
+        self.offset_ns = sinks.clock_offset_ns()
+        self._tally, self._tells_shortest = sinks.tally, sinks.shortest
+        self.running: IntervalStatistics | None = (
+            None if sinks.running is None else sinks.running.begin(self.offset_ns)
+        )
         self.count = 0
         self.queue_max_ns: int | None = None
         #: Headline latencies of uncertain arrivals, and the shortest values possible for them.
@@ -292,8 +285,8 @@ class _Seen:
         self.histograms["queue"].record(queue_ns)
         if self._tally is not None:
             self._tally(named["subscription"], latency_ns)
-        if self.live is not None:
-            self.live.add(named, latency_ns)
+        if self.running is not None:
+            self.running.add(named, latency_ns)
 
     def _take_uncertain(self, named: Mapping[str, Values], latency_ns: Values) -> None:
         uncertain = named["uncertain_ns"] > 0

@@ -21,14 +21,14 @@ class EventRow(NamedTuple):
     status: str
     error: str | None
     bytes: int
-    #: How long the event waited for an open connection.
+    #: Time for which the event waited for an open connection (ns).
     connection_wait_ns: int | None = None
     #: IP address and port that the event was sent to, or that was tried last.
     remote_address: str | None = None
 
     @property
     def own_lateness_ns(self) -> int | None:
-        """How late the generator itself sent the event, in ns; None if it was not sent or had no slot."""
+        """The lateness of the event (ns) that the generator caused, or None if it was not sent or had no slot."""
         if self.sent_ns is None or self.slot_ns is None:
             return None
         return self.sent_ns - (self.connection_wait_ns or 0) - self.slot_ns

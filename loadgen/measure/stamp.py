@@ -125,7 +125,7 @@ def encode_batch(
     size_bytes: int,
     members: Sequence[str | None],
 ) -> list[str]:
-    """Return a text of :func:`encode_event` for each of ``members``, with numbers from ``sequence`` on."""
+    """Return the texts of a batch: an :func:`encode_event` for each item of ``members``, numbered from ``sequence``."""
     if any(members):
         return [
             encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, each)

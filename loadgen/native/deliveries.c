@@ -53,13 +53,13 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
     return entry->length != FREE ? entry : NULL;
 }
 
-/* 1 if the text continues with the literal, which is then skipped; else 0. */
+/* Skips the literal and gives 1 if the text continues with it, else gives 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
          : 0)
 
-/* Parses a JSON integer; returns the end of it. NULL if there is none or it does not fit (INT64_MIN is not taken). */
+/* Parses a JSON integer; returns its end, or NULL if there is none or it does not fit (INT64_MIN is refused too). */
 static const unsigned char *number(const unsigned char *at, const unsigned char *end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;

@@ -46,7 +46,7 @@ PyTypeObject FastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.FastPath",
     .tp_basicsize = sizeof(FastPath),
-    /* Python classes must not derive from it: their `take` would be NULL. */
+    /* Python code cannot create or subclass this type, as `take` would then be NULL. */
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_methods = fast_path_methods,
 };

@@ -258,7 +258,7 @@ static int call_source(PyObject *source, PyObject *name, PyObject *what, const T
 
 /* Decrypts whole records and gives the plaintext to the fast path; the rest goes to the source's `take_plaintext`. */
 static int tell_tls(Poller *self, Later *one, int count) {
-    /* Keep references, since the source may change its routing meanwhile. */
+    /* Keep references, since Python code called below may change the source's routing. */
     Slot *slot = &self->slots[one->descriptor];
     PyObject *write = Py_NewRef(slot->tls_write), *read = Py_NewRef(slot->tls_read);
     FastPath *fast_path = (FastPath *)Py_NewRef(slot->fast_path);
@@ -273,7 +273,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
         if (size == NULL) {
-            /* No more plaintext (a record held no application data), or TLS failed: the source tells them apart. */
+            /* No plaintext is left (a record held no application data), or TLS failed: the source decides which. */
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
@@ -291,7 +291,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
             failed = 1;
             break;
         }
-        /* Once the source has received data, it may be within a frame: the fast path must not continue there. */
+        /* Data given to the source may end within a frame, so from then on the fast path must not be used. */
         if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
         if (taken < 0) {
             failed = 1;

@@ -124,7 +124,7 @@ void rows_relieve(Rows *self) {
     Py_ssize_t due = self->due;
     self->due = 0;
     while (due-- > 0 && self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) {
-        /* Keep a reference: it may replace itself by `on_backpressure`. */
+        /* Keep a reference: the relief may replace itself by calling `on_backpressure`. */
         PyObject *relief = Py_NewRef(self->relief);
         PyObject *result = PyObject_CallNoArgs(relief);
         if (result == NULL) PyErr_WriteUnraisable(relief);
@@ -193,7 +193,7 @@ static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
         count = available(self, most);
         Py_XSETREF(pairs, empty_pairs(count));
         if (pairs == NULL) return NULL;
-        /* Repeat if Python code took some meanwhile. Buffers that it added are left for the next call. */
+        /* Creating the list may have run Python code: repeat if that code took buffers; those it added can wait. */
     } while (available(self, most) < count);
     /* From here on no Python code runs, and a failure changes nothing. */
     Py_ssize_t full = PyList_GET_SIZE(self->full);

@@ -15,7 +15,7 @@ _NS_PER_S = 1_000_000_000
 
 
 class Arrival(StrEnum):
-    """How requests are spread over time at one mean rate."""
+    """The arrival process: the way in which requests are spread over time at a given mean rate."""
 
     CONSTANT = "constant"
     POISSON = "poisson"
@@ -103,7 +103,7 @@ def _poisson_positions(clients: int, random: Random) -> Iterator[float]:
     total = 0.0
     lost = 0.0  # rounding error of the sum so far (Kahan summation)
     while True:
-        # Not random.expovariate: Python does not guarantee its algorithm across versions.
+        # random.expovariate is not used, since Python does not guarantee its algorithm across versions.
         gap = -log(1.0 - draw()) * clients - lost
         following = total + gap
         lost = (following - total) - gap

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import files
-from loadgen import __version__, native
-from loadgen import subprocesses as children
+from loadgen import __version__, native, subprocesses
 from loadgen.measure.surroundings import allowed_here
 
 FORMAT = 2
@@ -170,8 +169,8 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
         publishes[name] = (run.cpu_s - idle * run.seconds) / run.published if run.published else 0.0
     if not (each_s > 0 and all(value > 0 for value in publishes.values())):
         raise CalibrationError(
-            "the runs took no more CPU time for more work, so nothing can be said of this machine: run it again when"
-            " nothing else runs"
+            "more work took no more CPU time, so the machine was too busy to be measured: run it again when nothing"
+            " else runs"
         )
     connect_s = (many.ramp_cpu_s - few.ramp_cpu_s) / (MANY - FEW)
     written = (many.spool_bytes - few.spool_bytes) / max(1, many.recorded - few.recorded)
@@ -219,10 +218,10 @@ def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
     (folder / "calibration.yaml").write_text(json.dumps(scenario))
     try:
         done = subprocess.run(  # noqa: S603
-            children.command(
+            subprocesses.command(
                 "loadgen", "run", str(folder / "calibration.yaml"), "--results", str(folder / "results")
             ),
-            env=children.environment(),
+            env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -10,9 +10,9 @@ from typing import Any
 from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import Scenario
-from loadgen.scenario.loading import load_with_data
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000

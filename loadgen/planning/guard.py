@@ -13,7 +13,7 @@ from loadgen.resolve import ResolvedRun
 from loadgen.targets import APPSYNC_EVENTS, protocol_of
 
 if TYPE_CHECKING:
-    # Not imported at run time, since a run that costs nothing does not need it.
+    # Imported for types only, since a run that costs nothing does not need the module.
     from loadgen.planning.prices import Prices
 
 #: Lowest estimate at which a run against a remote target must be confirmed. It buys a million operations: more than a
@@ -119,7 +119,7 @@ def check(
     if max_usd is not None and usd > max_usd:
         return Check(
             f"a run of {name} is estimated at {pricing.money(usd)} on AWS, more than --max-cost"
-            f" {pricing.money(max_usd)}: it is not started; `loadgen plan` says what costs how much"
+            f" {pricing.money(max_usd)}: it is not started; `loadgen plan` shows the cost of each item"
         )
     if where is not None and usd >= CONFIRM_USD:
         return Check(
@@ -144,7 +144,7 @@ def _without_prices(
 ) -> Check:
     if max_usd is not None:
         return Check(
-            f"no prices of {protocol.title} are known here, so --max-cost has nothing to go by: leave it out"
+            f"no prices of {protocol.title} are known, so --max-cost cannot be applied: leave it out"
         )
     if where is not None and not allow_remote:
         return _remote(run.name, where, ", of unknown cost," if protocol.bills else "")
@@ -158,4 +158,4 @@ def _without_prices(
 
 def unconfirmed(question: str) -> str:
     """Return the refusal of a run that needs confirmation where no terminal can ask for it."""
-    return f"{question}, and nobody can be asked: confirm it with --yes"
+    return f"{question}, and there is no terminal to ask: confirm it with --yes"

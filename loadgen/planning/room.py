@@ -23,7 +23,7 @@ class Room:
     waited_cpu: float | None = None
     """Share of the last ten seconds in which at least one task waited for a CPU (PSI `some avg10`)."""
     waited_memory: float | None = None
-    """The same for memory."""
+    """Share of the last ten seconds in which at least one task waited for memory (PSI `some avg10`)."""
 
 
 def room_here(proc: Path = Path("/proc")) -> Room:

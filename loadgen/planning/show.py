@@ -1,4 +1,4 @@
-"""Show a plan as tables in a terminal, or as Markdown."""
+"""Show an estimate as tables in a terminal, or as Markdown."""
 
 from collections.abc import Sequence
 
@@ -18,71 +18,71 @@ _FLEET = ("on several machines", "takes", "follows from")
 _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 
 
-def print_plan(plan: Estimate, console: Console) -> None:
-    """Print a plan as tables."""
-    console.print(Text(text.clean(plan.run.name), "bold"))
-    console.print(_indented(wording.heading(plan)))
-    for line in wording.groups(plan):
+def print_estimate(estimate: Estimate, console: Console) -> None:
+    """Print an estimate as tables."""
+    console.print(Text(text.clean(estimate.run.name), "bold"))
+    console.print(_indented(wording.heading(estimate)))
+    for line in wording.groups(estimate):
         console.print(_indented(line))
     console.print()
-    if plan.unpriced is not None:
-        console.print(Text(wording.unpriced(plan), "yellow"))
+    if estimate.unpriced is not None:
+        console.print(Text(wording.unpriced(estimate), "yellow"))
         console.print()
-        _print_machine(plan, console)
+        _print_machine(estimate, console)
         return
     table = _table(_OPERATIONS)
-    for row in wording.operations(plan):
+    for row in wording.operations(estimate):
         table.add_row(*row)
     table.add_section()
-    table.add_row(*(Text(cell, "bold") for cell in wording.totals(plan)))
+    table.add_row(*(Text(cell, "bold") for cell in wording.totals(estimate)))
     console.print(table)
     console.print()
     table = _table(_QUOTAS)
-    for use, row in zip(plan.uses, wording.quotas(plan), strict=True):
+    for use, row in zip(estimate.uses, wording.quotas(estimate), strict=True):
         share = use.share or 0.0
         style = "bold red" if share > _OVER else "yellow" if share >= _NEAR and use.unit == "/s" else ""
         table.add_row(*(Text(cell, style) for cell in row))
     console.print(table)
-    for line in wording.binding(plan):
+    for line in wording.binding(estimate):
         console.print(Text(line, "bold"))
     console.print()
-    _print_machine(plan, console)
+    _print_machine(estimate, console)
     console.print()
-    if wording.takes_several(plan):
+    if wording.takes_several(estimate):
         console.print(Text("what it takes on several machines", "bold"))
         table = Table(box=None, pad_edge=False, show_header=False)
-        for figure in plan.fleet.lines:
+        for figure in estimate.fleet.lines:
             table.add_row(f"  {figure.name}", Text(figure.shown, "bold"), Text(figure.basis, "dim"))
         console.print(table)
         console.print()
-    for line in wording.remarks(plan):
+    for line in wording.remarks(estimate):
         console.print(Text(line, "dim"))
 
 
-def _print_machine(plan: Estimate, console: Console) -> None:
+def _print_machine(estimate: Estimate, console: Console) -> None:
     console.print(Text("this machine", "bold"))
-    for line in wording.machine(plan):
+    for line in wording.machine(estimate):
         console.print(_indented(line))
 
 
-def markdown(plan: Estimate) -> str:
-    """Return a plan as Markdown."""
+def markdown(estimate: Estimate) -> str:
+    """Return an estimate as Markdown."""
     from analysis.report.outputs import escaped
 
-    lines = [f"### {escaped(plan.run.name)}: {escaped(wording.heading(plan))}", ""]
-    lines += [f"- {escaped(line)}" for line in wording.groups(plan)]
-    if plan.unpriced is not None:
-        lines += ["", escaped(wording.unpriced(plan)), ""]
-        lines += [f"- {escaped(line)}" for line in wording.machine(plan)]
+    lines = [f"### {escaped(estimate.run.name)}: {escaped(wording.heading(estimate))}", ""]
+    lines += [f"- {escaped(line)}" for line in wording.groups(estimate)]
+    if estimate.unpriced is not None:
+        lines += ["", escaped(wording.unpriced(estimate)), ""]
+        lines += [f"- {escaped(line)}" for line in wording.machine(estimate)]
         return "\n".join(lines) + "\n"
-    lines += ["", *_markdown_table(_OPERATIONS, [*wording.operations(plan), wording.totals(plan)])]
-    lines += ["", *_markdown_table(_QUOTAS, wording.quotas(plan)), ""]
-    lines += [f"- **{escaped(line)}**" for line in wording.binding(plan)]
-    lines += [f"- {escaped(line)}" for line in wording.machine(plan)]
-    if wording.takes_several(plan):
-        rows = [(figure.name, figure.shown, figure.basis) for figure in plan.fleet.lines]
+    lines += ["", *_markdown_table(_OPERATIONS, [*wording.operations(estimate), wording.totals(estimate)])]
+    lines += ["", *_markdown_table(_QUOTAS, wording.quotas(estimate)), ""]
+    lines += [f"- **{escaped(line)}**" for line in wording.binding(estimate)]
+    lines += [f"- {escaped(line)}" for line in wording.machine(estimate)]
+    if wording.takes_several(estimate):
+        rows = [(figure.name, figure.shown, figure.basis) for figure in estimate.fleet.lines]
         lines += ["", *_markdown_table(_FLEET, rows), ""]
-    lines += [f"- {escaped(line)}" for line in wording.remarks(plan)]
+    lines += [f"- {escaped(line)}" for line in wording.remarks(estimate)]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Write a plan's sentences and table cells, shared by all output formats."""
+"""Write an estimate's sentences and table cells, shared by all output formats."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,16 +22,16 @@ _LABELS = {
     "handler": "handler invocations",
     "keepalive": "keep-alives (if billed)",
 }
-#: Rows left out where all their numbers are zero.
+#: Rows that are omitted if all of their numbers are zero.
 _OPTIONAL = {"probe_publish", "probe_delivery", "handler"}
 
 Row = tuple[str, ...]
 
 
-def operations(plan: Estimate) -> list[Row]:
+def operations(estimate: Estimate) -> list[Row]:
     """Return a row per kind of operation: its label, then number and $ of the run, of an hour and of a month."""
-    stretches = (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH))
-    bills = [usage.bill(plan.prices) for usage in stretches]
+    stretches = (estimate.cost.usage, estimate.hour, estimate.hour.times(HOURS_A_MONTH))
+    bills = [usage.bill(estimate.prices) for usage in stretches]
     rows: list[Row] = []
     for name, label in _LABELS.items():
         # `_LABELS` leaves out events of other publishers, which cannot be predicted.
@@ -53,21 +53,21 @@ def operations(plan: Estimate) -> list[Row]:
     return rows
 
 
-def totals(plan: Estimate) -> Row:
+def totals(estimate: Estimate) -> Row:
     """Return the last row of the table of `operations`: how many are certain to be billed, and the total cost."""
     cells = []
-    for usage in (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH)):
-        bill = usage.bill(plan.prices)
+    for usage in (estimate.cost.usage, estimate.hour, estimate.hour.times(HOURS_A_MONTH)):
+        bill = usage.bill(estimate.prices)
         known = usage.operations["delivery"] is not None
-        billed = pricing.operations(usage.operations, plan.prices.snapshot())
+        billed = pricing.operations(usage.operations, estimate.prices.snapshot())
         cells += [_number(billed if known else None), pricing.money(bill["total"] if known else None)]
     return ("operations and their total", *cells)
 
 
-def quotas(plan: Estimate) -> list[Row]:
+def quotas(estimate: Estimate) -> list[Row]:
     """Return rows of (label, use at the peak, quota, share, raised on request, certainty)."""
     rows: list[Row] = []
-    for use in plan.uses:
+    for use in estimate.uses:
         raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]
         rows.append(
             (
@@ -82,26 +82,26 @@ def quotas(plan: Estimate) -> list[Row]:
     return rows
 
 
-def heading(plan: Estimate) -> str:
+def heading(estimate: Estimate) -> str:
     """Return a one-line summary of the scenario."""
-    totals = plan.run.totals
+    totals = estimate.run.totals
     return (
         f"{totals.clients:,} clients, {totals.websockets:,} connections, {totals.subscriptions:,} subscriptions;"
-        f" a run takes {plan.run_s:,.1f} s and the time until all is proven ready"
+        f" a run takes {estimate.run_s:,.1f} s plus the time until all subscriptions are ready"
     )
 
 
-def unpriced(plan: Estimate) -> str:
-    """Return the sentence that says why a plan shows neither costs nor quotas."""
+def unpriced(estimate: Estimate) -> str:
+    """Return the sentence that says why an estimate shows neither costs nor quotas."""
     return (
-        f"no prices and no account's quotas of {plan.unpriced} are known here, so none are shown; what this machine"
-        " must do was calibrated with AppSync Events"
+        f"the prices and account quotas of {estimate.unpriced} are unknown, so none are shown; the needs of this"
+        " machine were calibrated with AppSync Events"
     )
 
 
-def groups(plan: Estimate) -> Iterator[str]:
+def groups(estimate: Estimate) -> Iterator[str]:
     """Yield a sentence for each publishing group."""
-    for load in plan.cost.loads:
+    for load in estimate.cost.loads:
         reached = (
             "an unknown number of subscribers (too many channels to compute it)"
             if load.subscribers is None
@@ -111,9 +111,9 @@ def groups(plan: Estimate) -> Iterator[str]:
         yield f"{load.name}: {_number(load.events)} events, each to {reached}"
 
 
-def binding(plan: Estimate) -> Iterator[str]:
+def binding(estimate: Estimate) -> Iterator[str]:
     """Yield sentences that say which quota binds first, and how far the scenario can grow until then."""
-    tightest = plan.tightest()
+    tightest = estimate.tightest()
     if tightest is not None:
         use, factor = tightest
         share = text.ratio(1 / factor)
@@ -123,15 +123,15 @@ def binding(plan: Estimate) -> Iterator[str]:
             else f"over a quota: {use.label}, {share} of it at the peak"
         )
     for direction, found in (
-        ("publishing rates", plan.binding(lambda use: use.rate_headroom)),
-        ("clients of every group", plan.binding(lambda use: use.clients_headroom)),
+        ("publishing rates", estimate.binding(lambda use: use.rate_headroom)),
+        ("clients of every group", estimate.binding(lambda use: use.clients_headroom)),
     ):
         yield f"{direction}: {_factor(found)}"
 
 
-def machine(plan: Estimate) -> Iterator[str]:
+def machine(estimate: Estimate) -> Iterator[str]:
     """Yield sentences on what the scenario needs of this machine."""
-    needs, kept = plan.needs, plan.calibration
+    needs, kept = estimate.needs, estimate.calibration
     allowed = allowed_here()
     if (by := restrained(allowed)) is not None or allowed.memory_limited:
         cores = by or f"{text.cores(needs.cpus)} allowed"
@@ -140,13 +140,13 @@ def machine(plan: Estimate) -> Iterator[str]:
             if allowed.memory_limited
             else "no memory limit"
         )
-        yield f"{cores}, {limit}: what it needs is held against that"
+        yield f"{cores}, {limit}: the needs are compared with that"
     if kept is None:
-        yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({plan.why_uncalibrated})"
+        yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({estimate.why_uncalibrated})"
     elif needs.idle_alone:
         yield (
-            f"worker processes: none find room: one that does nothing takes {kept.idle_cpu_share:.0%} of a core, and"
-            f" {PLANNED_SHARE:.0%} of the {text.cores(needs.cpus)} allowed here would be for it"
+            f"worker processes: none fits here: an idle one takes {kept.idle_cpu_share:.0%} of a core, and a process"
+            f" may use {PLANNED_SHARE:.0%} of the {text.cores(needs.cpus)} allowed here"
         )
     elif needs.processes is None or needs.cpu_s_per_s is None:
         yield "worker processes, memory: unknown: the deliveries could not be computed"
@@ -184,52 +184,52 @@ def machine(plan: Estimate) -> Iterator[str]:
     yield f"{needs.sockets:,} local ports{slow}, of {ports} to one address of the target"
 
 
-def takes_several(plan: Estimate) -> bool:
+def takes_several(estimate: Estimate) -> bool:
     """Return true if the scenario needs more than this machine, or the user described other machines."""
-    needs = plan.needs
+    needs = estimate.needs
     ports = needs.ports_limit is not None and needs.sockets > needs.ports_limit
     return (
         ports
         or (needs.processes or 0) > needs.places
-        or (plan.fleet.machines_needed or 0) > 1
-        or plan.fleet.machines != this_kind()
+        or (estimate.fleet.machines_needed or 0) > 1
+        or estimate.fleet.machines != this_kind()
     )
 
 
-def remarks(plan: Estimate) -> Iterator[str]:
-    """Yield the assumptions behind a plan's figures."""
-    prices = plan.prices
+def remarks(estimate: Estimate) -> Iterator[str]:
+    """Yield the assumptions behind an estimate's figures."""
+    prices = estimate.prices
     certainty = prices.prices.usd_per_million_operations.certainty
     yield (
         f"{prices.service}, prices of {prices.region} as of {prices.as_of or 'an unknown date'} ({certainty});"
-        " no free tier, no tax"
+        " without free tier and tax"
     )
     yield (
-        f"an hour and a month ({HOURS_A_MONTH} h) are at the mean load of the measure phase, with everybody connected"
+        f"an hour and a month ({HOURS_A_MONTH} h) are at the mean load of the measure phase, with all clients connected"
     )
-    if not plan.cost.spelled_out:
+    if not estimate.cost.spelled_out:
         yield "subscribers are averages over all seeds, not those that this seed draws"
-    if not plan.handlers:
+    if not estimate.handlers:
         yield "no handlers are assumed: --handler publish, --handler subscribe count their invocations"
     if prices.operations.keepalive.counts == "unclear":
-        yield "whether keep-alives are billed is not clear: they are in no total"
+        yield "it is not clear if keep-alives are billed, so no total includes them"
     if prices.prices.usd_per_gb_out.value is None:
         yield "data transfer is not priced: its rate is not in the price file"
-    yield "request tokens: one for each publish request at least, over WebSocket too, is an assumption"
-    if plan.run.phases.settle_ns is None:
+    yield "request tokens: it is assumed that each publish request, also over WebSocket, takes at least one"
+    if estimate.run.phases.settle_ns is None:
         yield "one round of readiness probes is counted; a service that delivers late after a subscribe takes more"
-    if every_ns := plan.run.phases.echo_ns:
+    if every_ns := estimate.run.phases.echo_ns:
         yield (
             f"each worker also publishes an event to itself every {format_duration(every_ns)} (phases.echo): not"
             " counted here, since it depends on how many workers there are"
         )
-    if any(publish.pace.arrival is Arrival.POISSON for publish in plan.run.publishing.values()):
-        yield "of Poisson arrival the mean rate is set against quotas: single seconds exceed it"
+    if any(publish.pace.arrival is Arrival.POISSON for publish in estimate.run.publishing.values()):
+        yield "for Poisson arrival, quotas are compared with the mean rate, which single seconds exceed"
 
 
 def _factor(found: tuple[Use, float] | None) -> str:
     if found is None:
-        return "no quota that is known binds"
+        return "no known quota binds"
     use, factor = found
     if factor < 1:
         return f"over a quota already ({use.label})"

@@ -119,13 +119,13 @@ class SessionHandler(Protocol):
         """The protocol requires sending ``message`` in reply to a received message."""
 
     def on_broken(self, reason: str) -> None:
-        """Nothing that follows can be understood: the connection is no longer usable."""
+        """The stream is broken: no later message can be understood, and the connection must end."""
 
 
 class Session(Protocol):
     """The protocol state of one connection."""
 
-    #: The connection is dead if nothing arrives for so long; None if silence is allowed. Known once connected.
+    #: Longest silence of the service before the connection counts as dead, or None for no limit. Known once connected.
     timeout_ns: int | None
 
     @property
@@ -138,16 +138,16 @@ class Session(Protocol):
 
     @property
     def keepalive_ns(self) -> int | None:
-        """How often to send :meth:`keepalive`, or None for never."""
+        """The interval for sending :meth:`keepalive`, or None to send none."""
 
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send when the connection has opened."""
 
     def awaits(self) -> str:
-        """Return the message that the opening still waits for, for an error text, or nothing where that is obvious."""
+        """Return the name of the message that the opening waits for, or an empty text if only one is possible."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or nothing if the connection's URL has subscribed."""
+        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""

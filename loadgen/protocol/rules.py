@@ -43,7 +43,3 @@ class ProtocolRules:
     """The largest event, in bytes."""
     stamp_beside: Literal["user_property", "header"] | None = None
     """Where a message can carry an event's stamp outside the event, or None if it cannot."""
-
-    def over_http(self, via: str) -> bool:
-        """Return True if a client with ``via`` in the scenario publishes over HTTP."""
-        return (via == "http" and self.publishes_over_http) or not self.publishes_over_connections

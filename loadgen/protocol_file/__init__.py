@@ -3,7 +3,7 @@
 A target names its protocol file before its URL, as in `nats+ws://host:port` or `mine.yaml+ws://host:port`.
 """
 
-from loadgen.protocol_file.load import adopt, protocol_at, split, text_at
+from loadgen.protocol_file.load import protocol_at, split, text_at
 from loadgen.protocol_file.model import ProtocolFile, json_schema
 
-__all__ = ["ProtocolFile", "adopt", "json_schema", "protocol_at", "split", "text_at"]
+__all__ = ["ProtocolFile", "json_schema", "protocol_at", "split", "text_at"]

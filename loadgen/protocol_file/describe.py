@@ -104,7 +104,7 @@ def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
         )
     if not by_url and file.subscribe is None:
         yield Problem(
-            ("connect", "url"), "has no {channel}, and there is no 'subscribe'; say how one subscribes"
+            ("connect", "url"), "has no {channel}, and there is no 'subscribe'; say how to subscribe"
         )
     ways: list[tuple[Path, str, str]] = [(("connect", "url"), file.connect.url, "ws")]
     if file.publish.http is not None:
@@ -165,7 +165,7 @@ def _delivery_problems(file: ProtocolFile) -> Iterator[Problem]:
     if identity == "channel" and file.channels.wildcard is not None:
         yield Problem(
             ("channels", "wildcard"),
-            "cannot be used: a delivery names only its channel, so that nobody knows to which pattern it came",
+            "cannot be used: a delivery names only its channel, so that its pattern would be unknown",
         )
     if file.connect.messages == "lines" and isinstance(match, str):
         head, end, rest = match.partition(_LINE_END)

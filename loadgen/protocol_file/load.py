@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -61,10 +61,6 @@ class GenericEndpoints:
         }
 
 
-#: Text and protocol of each file that was read, by the name that the target gives.
-_loaded: dict[str, tuple[str, TargetProtocol]] = {}
-
-
 def split(url: str) -> tuple[str, str] | None:
     """Split a URL into the name of its protocol file and the rest, or return None if it names no file.
 
@@ -77,30 +73,29 @@ def split(url: str) -> tuple[str, str] | None:
     return name, f"{scheme.lower()}://{rest}"
 
 
-def protocol_at(url: str) -> TargetProtocol:
-    """Return the protocol of a target that names a protocol file; each file is read once per process.
+def protocol_at(url: str, text: str | None = None) -> TargetProtocol:
+    """Return the protocol of a target that names a protocol file.
+
+    ``text`` is the file's text, or None to read the file. A worker gets the text from the master: its own file may
+    differ or be missing.
 
     Raises:
         ScenarioError: the file does not exist or is invalid; one line for each problem, with its place.
     """
-    return _load(_name_of(url))[1]
+    name = _name_of(url)
+    if text is not None:
+        return _protocol(name, text, name)
+    text, place = _read(name)
+    return _protocol(name, text, place)
 
 
 def text_at(url: str) -> str:
-    """Return the text of the protocol file that a target names; raises as :func:`protocol_at`."""
-    return _load(_name_of(url))[0]
-
-
-def adopt(url: str, text: str) -> None:
-    """Use ``text`` as the protocol file that a target names, instead of reading the file.
-
-    A worker gets the text from the master: its own file may differ or be missing.
+    """Return the text of the protocol file that a target names.
 
     Raises:
-        ScenarioError: the text is no valid protocol file.
+        ScenarioError: the file does not exist or cannot be read.
     """
-    name = _name_of(url)
-    _loaded[name] = (text, _protocol(name, text, name))
+    return _read(_name_of(url))[0]
 
 
 def _name_of(url: str) -> str:
@@ -109,14 +104,11 @@ def _name_of(url: str) -> str:
     return parts[0]
 
 
-def _load(name: str) -> tuple[str, TargetProtocol]:
-    found = _loaded.get(name)
-    if found is None:
-        path = _find(name)
-        place = f"{name}.yaml" if path.parent == _KNOWN else name
-        text = _text(path, place)
-        found = _loaded[name] = (text, _protocol(name, text, place))
-    return found
+def _read(name: str) -> tuple[str, str]:
+    """Return the text of a protocol file, and its name for error messages."""
+    path = _find(name)
+    place = f"{name}.yaml" if path.parent == _KNOWN else name
+    return _text(path, place), place
 
 
 def _find(name: str) -> Path:
@@ -137,14 +129,16 @@ def _find(name: str) -> Path:
 def _text(path: Path, place: str) -> str:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ScenarioError([f"{place}: the file is larger than 1 MB, which is no protocol file"])
+            raise ScenarioError([f"{place}: the file is larger than 1 MB, too large for a protocol file"])
         return document.read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ScenarioError([f"the protocol file {shown(place)} cannot be read: {why}"]) from None
 
 
+@lru_cache(maxsize=64)
 def _protocol(source: str, text: str, place: str) -> TargetProtocol:
+    """Return the protocol that a text describes; raises ScenarioError."""
     data, places = document.parse(text, place)
     if not isinstance(data, dict):
         raise ScenarioError([f"{place}:1: a protocol file must be a mapping that begins with 'version: 1'"])

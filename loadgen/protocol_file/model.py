@@ -213,7 +213,7 @@ class OpeningStep(Part):
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.send is None) == (self.expect is None):
-            raise problem("must have either send or expect; write a step of its own for each")
+            raise problem("must have either send or expect; write a separate step for each")
         return self
 
 

@@ -91,7 +91,7 @@ class LifetimePlan:
             at_ns += self.away_ns + life_ns
 
     def _exponential_ns(self, random: Random) -> int:
-        # Not random.expovariate: Python does not guarantee its algorithm across versions.
+        # random.expovariate is not used, since Python does not guarantee its algorithm across versions.
         return max(1, round(-log(1.0 - random.random()) * self.lifetime_ns))
 
 
@@ -153,7 +153,7 @@ def share_of(share_percent: float, count: int) -> int:
 def _places(seed: str, count: int) -> tuple[int, ...]:
     """Return each client's place in a random order; callers choose the clients with the lowest places."""
     draw = Random(seed).random
-    # Not random.shuffle: Python guarantees the same sequence across versions only for `random()`.
+    # random.shuffle is not used: Python guarantees the same sequence across versions only for `random()`.
     places = list(range(count))
     for last in range(count - 1, 0, -1):
         other = int(draw() * (last + 1))

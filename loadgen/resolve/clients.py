@@ -4,7 +4,6 @@ A plan depends only on the resolved run and the client's number, so each worker 
 only.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,7 +115,6 @@ class Clients:
             if publishing.payload is not None or not self.stamping.plain
         }
         self._payload_names = {name: each.payload_names for name, each in run.publishing.items()}
-        self._firsts = [group.first for group in run.groups]
         self._subscribe = {
             group.name: [Template.parse(source) for source in group.subscribe] for group in run.groups
         }
@@ -139,9 +137,7 @@ class Clients:
             IndexError: there is no such client.
             KeyError: a value is missing.
         """
-        if not 0 <= number < len(self):
-            raise IndexError(f"client numbers are 0..{len(self) - 1}, not {number}")
-        group = self._run.groups[bisect_right(self._firsts, number) - 1]
+        group = self._run.group_of(number)
         index = number - group.first
         offset_ns = ramp_offset_ns(index, group.ramp_per_s)
         if values is None:

@@ -11,7 +11,7 @@ from loadgen.resolve.run import ResolvedRun
 _ANYTHING = "anything"
 
 
-def check_overlaps(run: ResolvedRun, rules: ProtocolRules, tables: Tables) -> None:
+def check_overlaps(run: ResolvedRun, rules: ProtocolRules, tables: Tables | None = None) -> None:
     """Check every client's subscriptions, unless the target's protocol allows overlapping ones.
 
     Raises:
@@ -19,6 +19,7 @@ def check_overlaps(run: ResolvedRun, rules: ProtocolRules, tables: Tables) -> No
     """
     if rules.overlapping_subscriptions:
         return
+    tables = Tables() if tables is None else tables
     clients = Clients(run, tables, ClientRows(run, tables))
     for group in run.groups:
         if len(group.subscribe) < 2:

@@ -8,7 +8,7 @@ from loadgen.payloads.lines import BYTES, HEAD, TAIL, shares_in, table_name
 from loadgen.payloads.plans import Payload, Sizes, SizeShare, Stamps
 from loadgen.payloads.sizes import mean_of, shares_of, shares_of_draws
 from loadgen.payloads.stamping import most_bytes, usual_bytes
-from loadgen.scenario.messages import tried
+from loadgen.resolve.message_files import tried
 from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
 

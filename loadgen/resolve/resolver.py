@@ -1,29 +1,24 @@
-"""Resolves a scenario and its target into a run; only this module decides how a group's clients reach the service."""
+"""Resolves a scenario and its target into a run."""
 
 from collections.abc import Iterable, Iterator
 
 from loadgen.config.problems import ScenarioError
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, Point
-from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
+from loadgen.resolve.checks import protocol_for, warnings
+from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.payloads import Sized, sized
 from loadgen.resolve.run import ResolvedRun
+from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
 from loadgen.scenario.data import Data
 from loadgen.scenario.gates import LongGate
-from loadgen.scenario.loading import load_with_data
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.scenario import Scenario
-from loadgen.targets import protocol_of
-
-
-def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
-    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
-    return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
 
 
 def run_of(
@@ -69,7 +64,7 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
         event_bytes=rules.event_bytes,
         stamps=scenario.stamps,
         target=None if said is None else resolved.NamedTarget(said.url, login),
-        warnings=tuple(scenario.warnings(target)),
+        warnings=tuple(warnings(scenario, target)),
         document=scenario.resolved(),
     )
 
@@ -109,10 +104,10 @@ def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> 
 def _publishing(
     group: Group, publish: Publish, phases: Phases, rules: ProtocolRules, sizes: Sized
 ) -> resolved.Publishing:
-    over_http = rules.over_http(publish.via)
+    http = over_http(publish.via, rules)
     events_per_s = publish.events_per_s(group.count)
     return resolved.Publishing(
-        over_http=over_http,
+        over_http=http,
         channel=rules.normalise(publish.channel),
         batch=publish.batch,
         payload_bytes=sizes.mean_bytes,
@@ -120,7 +115,7 @@ def _publishing(
         sizes=sizes.shares,
         largest_bytes=sizes.largest_bytes,
         example=sizes.example,
-        in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if over_http else None,
+        in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if http else None,
         events_per_s=events_per_s,
         each_client=publish.rate_per_s is None,
         pace=Pace(

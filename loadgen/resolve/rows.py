@@ -1,11 +1,13 @@
 """The values that clients and publish requests take from the rows of data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from loadgen.data.assignment import client_row, request_rows
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
+from loadgen.payloads.lines import COLUMNS as MESSAGE_COLUMNS
+from loadgen.payloads.plans import Lines
 from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
@@ -24,6 +26,33 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
+
+
+def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
+    """Return the columns of each table that publish requests draw from, and not from a client's own row."""
+    found: dict[str, list[str]] = {}
+    for publishing in run.publishing.values():
+        if isinstance(publishing.payload, Lines):
+            found[publishing.payload.table] = list(MESSAGE_COLUMNS)
+        for name in (*Template.parse(publishing.channel).names, *publishing.payload_names):
+            source = source_of(name)
+            if source is None or run.data[source].assign == "by-client":
+                continue
+            columns = found.setdefault(source, [])
+            if (column := name.removeprefix(f"{source}.")) not in columns:
+                columns.append(column)
+    return found
+
+
+def rows_of(run: ResolvedRun, table: str) -> int:
+    """Return the number of rows of a table that publish requests draw from."""
+    if table in run.data:
+        return run.data[table].rows
+    return next(
+        publishing.payload.rows
+        for publishing in run.publishing.values()
+        if isinstance(publishing.payload, Lines) and publishing.payload.table == table
+    )
 
 
 class ClientRows:
@@ -49,6 +78,17 @@ class ClientRows:
             number=number,
             index=number - group.first,
         )
+
+    def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
+        """Return the values of each of the clients with these global numbers that has any."""
+        if not any(self._names.values()):
+            return {}
+        found = {}
+        for number in numbers:
+            group = self._run.group_of(number)
+            if self._names[group.name]:
+                found[number] = self.values(group, number)
+        return found
 
     def values(self, group: Group, number: int) -> dict[str, Cell]:
         """Return the values of the client with the global number ``number`` by the names in templates."""

@@ -6,6 +6,7 @@ its Locust process and the master to the workers. It holds no secrets: a login o
 Decoding checks every bound that the code relies on, since a worker does not trust its master.
 """
 
+from bisect import bisect_right
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
@@ -137,7 +138,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
 
 class Reconnecting(Struct, frozen=True):
-    """How a group's clients reconnect after a lost connection; see `loadgen.resolve.behaviour.ReconnectPlan`."""
+    """The reconnect policy of a group's clients; see `loadgen.resolve.behaviour.ReconnectPlan`."""
 
     first_ns: _Ns
     most_ns: _Ns
@@ -356,6 +357,17 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
                 return group
         raise KeyError(name)
 
+    def group_of(self, number: int) -> Group:
+        """Return the group of the client with the global number ``number``; raises IndexError if there is none."""
+        found = self.groups[max(0, bisect_right(self._firsts, number) - 1)]
+        if not found.first <= number < found.first + found.count:
+            raise IndexError(f"client numbers are 0..{self.totals.clients - 1}, not {number}")
+        return found
+
+    @cached_property
+    def _firsts(self) -> tuple[int, ...]:
+        return tuple(group.first for group in self.groups)
+
     def counts_by_role(self) -> dict[Role, int]:
         """Return how many clients have each role; a participant counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
@@ -363,12 +375,9 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             counts[group.role] += group.count
         return counts
 
-    def for_worker(self) -> dict[str, Any]:
-        """Return the run as plain data for a message to a worker, without the values that only a master needs."""
-        plain: dict[str, Any] = msgspec.to_builtins(
-            msgspec.structs.replace(self, document={}, warnings=(), target=None)
-        )
-        return plain
+    def for_worker(self) -> "ResolvedRun":
+        """Return the run for a message to a worker, without the values that only a master needs."""
+        return msgspec.structs.replace(self, document={}, warnings=(), target=None)
 
 
 def source_of(name: str) -> str | None:

@@ -46,7 +46,7 @@ class Totals:
     #: Clients that publish over HTTP.
     http: int
     subscriptions: int
-    #: From the first connect to the last.
+    #: Time from the first connect to the last (ns).
     ramp_ns: int
     #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]

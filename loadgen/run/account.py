@@ -1,4 +1,4 @@
-"""Failures that are not the service's fault, and the results of the user's checks, of one process."""
+"""Failures and checks of one process that belong to no worker's record."""
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks
@@ -20,3 +20,8 @@ class Account:
     def __init__(self) -> None:
         self.failures = Failures(show_failure)
         self.checks = Checks()
+
+    def take(self, other: "Account") -> None:
+        """Add what ``other`` holds, and empty it."""
+        self.failures.take(other.failures)
+        self.checks.take(other.checks)

@@ -36,7 +36,7 @@ _RECEIVED: Final = struct.Struct("=128xQ")
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: Handshakes that had succeeded, on any connection, when this one was accepted.
+    #: Number of successful handshakes on all connections at the time when this one was accepted.
     succeeded: int
     read: int = 0
 

@@ -10,30 +10,31 @@ from typing import Any, Final
 from gevent.event import Event
 
 from analysis.record import files
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState
 from loadgen.live.view import View
-from loadgen.measure import clockbound, histograms
-from loadgen.measure.clock import boot_id, now_ns, read_both
+from loadgen.measure.clock import boot_id
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
-from loadgen.run import echo, messages
+from loadgen.resolve.rows import ClientRows
+from loadgen.run import echo
 from loadgen.run.account import Account
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.kills import KillWatch, killed_here
-from loadgen.run.live_gates import LiveGates
+from loadgen.run.master.inbox import Inbox
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView, Snapshot
 from loadgen.run.master.workers import Workers
+from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
-from loadgen.run.messages import Link, Payload
+from loadgen.run.messages import Link, Message
 from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
-from loadgen.run.spool_transfer import SpoolReceiver
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 #: Name of the phase in which the record and the report are made.
 FINISHING: Final = "finishing"
@@ -53,6 +54,7 @@ class Coordinator:
         self,
         link: Link,
         run: ResolvedRun,
+        tables: Tables,
         target: Target,
         results: Path,
         workers: Sequence[WorkerInfo],
@@ -80,29 +82,37 @@ class Coordinator:
         self.account = Account()
         self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
-        self._live_gates = LiveGates.of(run)
+        self._early_gates = EarlyGates.of(run)
         self._pauses = MasterPauses()
         self._phases = Phases(
             run,
+            ClientRows(run, tables),
             link,
             self.workers,
             self._view,
-            self._live_gates,
+            self._early_gates,
             self._pauses,
             budget,
             self._clock,
             self._on_phase,
             self.manifest.end_phase,
         )
-        self._receiver = SpoolReceiver(self.folder.spool)
-        #: When the last piece of a worker's record came.
-        self._progressed_ns = 0
         self._kills = KillWatch()
         #: State that live displays read, or None if there are none.
         self.live = (
             LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
             if live
             else None
+        )
+        self._inbox = Inbox(
+            link,
+            self._clock,
+            self.workers,
+            self._phases,
+            self._view,
+            self._early_gates,
+            self.live,
+            self.folder.spool,
         )
         #: Set when the record is complete, or could not be completed.
         self.done = Event()
@@ -150,88 +160,30 @@ class Coordinator:
         """Return the number of clients of each role that a worker plays."""
         return self.workers.counts(worker_id)
 
-    def begin_payload(self, worker_id: str) -> Payload:
-        """Return the BEGIN payload: everything an agent needs to take part."""
-        return {
-            "run": self._resolved.for_worker(),
-            "target": self._target.to_payload(),
-            "token": self.manifest.token,
-            "folder": str(self.folder.path),
-            "worker": self.workers[worker_id].info.worker,
-            "sockets": self.workers[worker_id].share.sockets,
-            "websockets": self.workers[worker_id].share.websockets,
-            "workers": len(self.workers),
-            "echo_ns": echo.interval_ns(
-                self._resolved, (state.info.boot_id for state in self.workers.values())
-            ),
-            "boot_id": boot_id(),
-            "live": self.live is not None,
-        }
-
-    def on_ping(self, worker_id: str, ping: Ping) -> None:
-        """Answer a worker's ping with this process's time."""
-        received_ns, here = now_ns(), read_both()
-        self._link.to_agents(
-            messages.PONG,
-            {
-                "sent_ns": ping.sent_ns,
-                "bound_ns": ping.bound_ns,
-                "master_bound_ns": clockbound.error_ns(),
-                "sent_raw_ns": ping.sent_raw_ns,
-                "master_received_ns": received_ns,
-                "master_sent_ns": here.real_ns,
-                "master_raw_ns": here.raw_ns,
-            },
-            worker_id,
+    def begin(self, worker_id: str) -> Begin:
+        """Return the message with which a worker's part in the run begins."""
+        state = self.workers[worker_id]
+        return Begin(
+            run=self._resolved.for_worker(),
+            target=self._target.to_payload(),
+            token=self.manifest.token,
+            folder=str(self.folder.path),
+            worker=state.info.worker,
+            sockets=state.share.sockets,
+            websockets=state.share.websockets,
+            workers=len(self.workers),
+            echo_ns=echo.interval_ns(self._resolved, (each.info.boot_id for each in self.workers.values())),
+            boot_id=boot_id(),
+            live=self.live is not None,
         )
 
-    def on_claim(self, worker_id: str, claim: Claim) -> None:
-        """Grant the next clients of the claimed roles to a worker's users."""
-        self._phases.grant(worker_id, claim)
-
-    def on_status(self, worker_id: str, status: Status) -> None:
-        """Take a worker's counts; raises ValueError if it reports more seconds than have passed."""
-        at_ns, state = self._clock.now_ns(), self.workers[worker_id]
-        state.take(status, at_ns - self._begun_ns)
-        self._phases.changed.set()
-        if status.histogram:
-            histogram = histograms.decoded(status.histogram)
-            self._view.observe(at_ns, histogram)
-            self._live_gates.observe(at_ns, histogram, status.shortest)
-        if self.live is not None:
-            for report in status.live:
-                self.live.observe(state.info.worker, report.plain(), at_ns)
-
-    def on_spool(self, worker_id: str, piece: Piece) -> None:
-        """Write a piece of a spool file of a worker that has no access to the run folder.
+    def receive(self, worker_id: str, message: Message) -> None:
+        """Handle a message of a worker of this run.
 
         Raises:
-            ValueError: the file is not the worker's own.
+            ValueError: the worker may not send it now.
         """
-        state = self.workers[worker_id]
-        self._progressed_ns = self._clock.now_ns()
-        try:
-            answer = self._receiver.take(state.info.worker, piece)
-        except OSError as error:
-            state.broken = state.broken or (
-                f"the master cannot write the record of {state.info.name}: {why(error)}"
-            )
-            self._phases.changed.set()
-            return
-        self._link.to_agents(messages.SPOOL_WRITTEN, answer, worker_id)
-
-    def on_finished(self, worker_id: str, finished: Finished) -> None:
-        """Note that a worker has handed over its record.
-
-        Raises:
-            ValueError: it has done so before, or it names another worker's files.
-        """
-        state = self.workers[worker_id]
-        if state.finished is not None:
-            raise ValueError("it has handed over its record already")
-        state.missing_bytes = self._receiver.missing(state.info.worker, finished.files or {})
-        state.finished, state.left = finished, finished.left
-        self._phases.changed.set()
+        self._inbox.receive(worker_id, message)
 
     def snapshot(self) -> Snapshot:
         """Return the state for the progress line."""
@@ -291,11 +243,12 @@ class Coordinator:
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self._view.enter(FINISHING, None)
-        self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
-        self._progressed_ns = self._clock.now_ns() + drain_ns
+        self._link.to_agents(Finish(drain_ns=drain_ns))
+        drained_ns = self._clock.now_ns() + drain_ns
         while self.workers.pending:
             # A large record takes long to transfer: give up only when no piece has arrived for a while.
-            if self._clock.now_ns() - self._progressed_ns > _FINISH_TIMEOUT_S * 1e9:
+            progressed_ns = max(drained_ns, self._inbox.progressed_ns)
+            if self._clock.now_ns() - progressed_ns > _FINISH_TIMEOUT_S * 1e9:
                 break
             self._phases.changed.clear()
             self._clock.wait(self._phases.changed, _LOOK_S)
@@ -313,7 +266,7 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Before the tables: if the disk is too full for them, the manifest is saved already.
+            # Save the manifest before the tables, for which the disk may be too full.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)

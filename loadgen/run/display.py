@@ -1,4 +1,4 @@
-"""The live progress line."""
+"""The progress line."""
 
 import os
 import sys

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 
@@ -58,7 +58,7 @@ def decide(
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
     if unwritten is not None:
-        # That sentence already says what to do.
+        # `unwritten` already says what to do, so no advice is added.
         said.append(unwritten)
     elif analysis.returncode is None:
         said.append(f"no report was made: {later}")
@@ -79,7 +79,7 @@ def decide(
 
 def _told_to_end(returncode: int | None) -> bool:
     return returncode == ExitCode.INTERRUPTED or (
-        returncode is not None and -returncode in children.ENDING_SIGNALS
+        returncode is not None and -returncode in subprocesses.ENDING_SIGNALS
     )
 
 
@@ -103,7 +103,7 @@ def how_it_ended(what: str, returncode: int, kills: KillWatch = KILLS) -> str:
         elif killed:
             why = f"; out of memory: the kernel killed it{limit_here()}"
         else:
-            why = "; not for want of memory, by the kernel's count"
+            why = "; not for lack of memory, by the kernel's count"
     return f"{what} was ended by signal {-returncode} ({name}{why})"
 
 
@@ -121,10 +121,10 @@ def analyse(
     """
     options = [] if report else ["--no-report"]
     before = _signature(folder / SUMMARY)
-    with children.held_signals():
+    with subprocesses.held_signals():
         process = subprocess.Popen(  # noqa: S603  ours
-            children.command("analysis", "finish", str(folder), *options),
-            env=children.environment(),
+            subprocesses.command("analysis", "finish", str(folder), *options),
+            env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
             # In its own process group: Ctrl-C on the terminal must reach only the process that waits here.
             process_group=0,

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
@@ -25,18 +26,31 @@ RUN_FD: Final = "LOADGEN_RUN_FD"
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """A resolved run and its budget; it contains no secret."""
+    """A resolved run and its budget; it contains no secret, but the files it names may."""
 
     run: ResolvedRun
     prices: dict[str, Any]
     """The prices recorded in the manifest: `loadgen.planning.prices.Prices.snapshot`."""
     budget: Budget | None
     """The budget that ends the run when it is exceeded, or None for no limit."""
+    data: dict[str, int] = {}
+    """The open file of each table of the run's data, which the child process inherits."""
 
     @classmethod
-    def of(cls, run: ResolvedRun, prices: "Prices", max_usd: float | None) -> "Handover":
+    def of(cls, run: ResolvedRun, tables: Tables, prices: "Prices", max_usd: float | None) -> "Handover":
         """Return the handover of a run that may cost ``max_usd`` US dollars, or any amount if None."""
-        return cls(run, prices.snapshot(), Budget.of(run, prices, max_usd))
+        return cls(run, prices.snapshot(), Budget.of(run, prices, max_usd), tables.descriptors)
+
+    def tables(self) -> Tables:
+        """Return the rows of the run's data.
+
+        Raises:
+            RunError: they cannot be read.
+        """
+        try:
+            return Tables.opened(self.data)
+        except ValueError as error:
+            raise RunError(str(error), ExitCode.INCONCLUSIVE) from None
 
 
 _decoder = msgspec.msgpack.Decoder(Handover)

@@ -18,10 +18,8 @@ import zmq
 from zmq.utils import z85
 
 from loadgen.exits import ExitCode, RunError, why
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
-#: Environment variables that may hold the text of a join file, since container platforms pass secrets that way.
-MASTER_VARIABLE: Final = "LOADGEN_JOIN_MASTER"
-WORKER_VARIABLE: Final = "LOADGEN_JOIN_WORKER"
 #: Suffix of the master's join file, after the name of the workers' file.
 MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
@@ -109,8 +107,8 @@ def for_master(path: Path | None) -> MasterKey | None:
     If neither the workers' file ``path`` nor the master's file beside it exists, make both. Raises RunError.
     """
     if path is None:
-        text = os.environ.get(MASTER_VARIABLE)
-        return None if not text else _master(text, f"the environment variable {MASTER_VARIABLE}")
+        text = os.environ.get(JOIN_MASTER)
+        return None if not text else _master(text, f"the environment variable {JOIN_MASTER}")
     own = master_path(path)
     if not own.exists():
         if path.exists():
@@ -130,8 +128,8 @@ def for_worker(path: Path | None) -> WorkerKey | None:
         RunError: the file cannot be read, others may read it, or the text is not a worker's key.
     """
     if path is None:
-        text = os.environ.get(WORKER_VARIABLE)
-        return None if not text else _worker(text, f"the environment variable {WORKER_VARIABLE}")
+        text = os.environ.get(JOIN_WORKER)
+        return None if not text else _worker(text, f"the environment variable {JOIN_WORKER}")
     return _worker(_read(path), str(path))
 
 
@@ -159,7 +157,7 @@ def _keys(text: str, kind: str, where: str, whose: str) -> tuple[bytes, bytes]:
     raw = [_decoded(part) for part in parts]
     if found != kind or len(raw) != 2 or any(len(key) != _KEY_BYTES for key in raw):
         raise RunError(
-            f"{where} is no join file of loadgen: copy the one that the master wrote, or make one with"
+            f"{where} is not a join file of loadgen: copy the one that the master wrote, or make one with"
             " `loadgen join FILE`",
             ExitCode.USAGE,
         )
@@ -182,7 +180,7 @@ def _read(path: Path) -> str:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise RunError(f"the join file {path} is no regular file", ExitCode.USAGE)
+                raise RunError(f"the join file {path} is not a regular file", ExitCode.USAGE)
             # Platforms mount secrets owned by another user and readable by the group: accept that, but no more.
             forbidden = 0o077 if status.st_uid == os.geteuid() else 0o007
             if status.st_mode & forbidden:

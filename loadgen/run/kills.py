@@ -30,4 +30,4 @@ def limit_here() -> str:
 def killed_here(count: int) -> str:
     """Return a sentence on ``count`` processes that the kernel killed beside the master."""
     what = "a process" if count == 1 else f"{count:,} processes"
-    return f"the kernel killed {what} beside the master for want of memory{limit_here()}"
+    return f"the kernel killed {what} beside the master for lack of memory{limit_here()}"

@@ -14,7 +14,7 @@ import msgspec
 from locust.rpc.protocol import decode as locust_decode
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from loadgen.run.worker_messages import Count, Name, Whole
+from loadgen.run.messages import Count, Name, Whole
 
 MOST_ERROR: Final = 1_000
 _MOST_TRACEBACK: Final = 20_000

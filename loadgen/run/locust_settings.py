@@ -12,7 +12,7 @@ from typing import Any, Final
 #: Prefix of the environment variables that Locust reads.
 VARIABLES: Final = "LOCUST_"
 _FILES: Final = ("~/.locust.conf", "locust.conf", "pyproject.toml")
-#: Only this much of a configuration file is read.
+#: Maximum number of bytes read from a configuration file.
 _MOST_BYTES: Final = 1_000_000
 _SECTION: Final = "[tool.locust]"
 _FROM_FILE: Final = "config_file|"
@@ -51,7 +51,7 @@ def places(parser: Any) -> dict[str, str]:
 
 def _has_settings(path: Path) -> bool:
     try:
-        # Only regular files: opening a pipe would wait for a writer.
+        # Open regular files only, since opening a pipe would wait for a writer.
         return path.is_file() and (path.suffix != ".toml" or _SECTION in _text(path))
     except OSError:
         return False

@@ -57,6 +57,26 @@ class DeliveryTally:
         return {name: part.num_requests for name, part in parts.items()}
 
 
+class WorkerStatistics:
+    """Locust's statistics as a worker fills them; see `loadgen.run.worker.flush.Statistics`."""
+
+    def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:
+        self._stats = stats
+        self._tally = DeliveryTally(stats, run)
+
+    def add(self, subscriptions: Values, latencies_ns: Values) -> None:
+        """Add deliveries of any groups, from any thread."""
+        self._tally.add(subscriptions, latencies_ns)
+
+    def show_deliveries(self, at_ns: int) -> dict[str, int]:
+        """Show the deliveries since the last call, and return their number by group."""
+        return self._tally.show(at_ns)
+
+    def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+        """Show publishes and their answer times."""
+        add_publishes(self._stats, events, answered_ns, at_ns)
+
+
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
     """Add publishes to Locust's statistics, and those that failed to its errors with their reason.
 

@@ -1,69 +1,127 @@
-"""Shapes of the master's messages, as a worker accepts them.
+"""The master's messages, with the bounds within which a worker accepts them; `messages` explains their meaning.
 
 Unknown keys are ignored. A master tells its workers which clients to play against which target. A worker accepts no
 command to run, no option of its own command line, and no path except that of a folder that it verifies to be shared.
 """
 
-from typing import Annotated, Any, Final, TypedDict
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from loadgen.resolve import ResolvedRun
 from loadgen.run import messages
-from loadgen.run.worker_messages import Count, Name, Ns, Text
+from loadgen.run.messages import Codec, Count, Message, Name, Ns, Text, Versioned
 
 #: A worker's number is a 16-bit integer in the record.
 _Number = Annotated[int, Meta(ge=0, lt=1 << 15)]
 
 
-class _Target(TypedDict):
+class TargetPart(Struct, frozen=True, kw_only=True):
+    """The target, as far as a worker needs it; see `run.target.Target`."""
+
     url: Text
+    #: Where the login's secrets are found, never the secrets themselves.
     login: dict[Name, Any] | None
+    #: Key of the embedded server, which is useless elsewhere.
     api_key: Text | None
+    #: Content of the protocol file, or None: a worker on another machine may lack the file, or have a different one.
     protocol_file: Any
+    #: True if connections may leave the machine.
+    allow_remote: bool
 
 
-class _Begin(TypedDict):
+class Begin(Versioned, frozen=True, kw_only=True):
+    """A run begins: everything an agent needs to take part."""
+
+    KIND: ClassVar[str] = messages.BEGIN
+
     run: ResolvedRun
-    target: _Target
+    target: TargetPart
     token: Annotated[int, Meta(ge=0, lt=1 << 31)]
     folder: Annotated[str, Meta(max_length=4096)]
     worker: _Number
+    #: Sockets that this worker's clients open, and how many of them are WebSockets.
     sockets: Count
+    websockets: Count
     workers: Annotated[int, Meta(ge=1, le=1 << 15)]
+    #: Interval between this worker's echoes, or None for no echoes.
     echo_ns: Annotated[int, Meta(gt=0)] | None
+    #: The master's, or None if its kernel tells none.
     boot_id: Name | None
+    #: True to send reports for live displays.
     live: bool
 
 
-class _Grant(TypedDict):
+class Grant(Versioned, frozen=True, kw_only=True):
+    """Numbers of the clients that a claim gets, by role: as many as it asked for, or what is left."""
+
+    KIND: ClassVar[str] = messages.GRANT
+
     request: Count
     granted: dict[Name, list[Count]]
+    #: Values of these clients' own rows of data, by the client's number and the name in templates.
+    values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
 
 
-class _Ramp(TypedDict):
+class Rows(Versioned, frozen=True, kw_only=True):
+    """A piece of the rows of data that publish requests draw from; see `rows_transfer`."""
+
+    KIND: ClassVar[str] = messages.ROWS
+
+    data: Name
+    columns: list[Text]
+    #: Lines of these rows in the data's file.
+    lines: list[Count]
+    #: JSON texts, column by column.
+    cells: list[list[str]]
+    #: True if no more rows of these data come.
+    last: bool
+
+
+class Ramp(Versioned, frozen=True, kw_only=True):
+    """Start of the ramp on the master's clock."""
+
+    KIND: ClassVar[str] = messages.RAMP
+
     ramp_ns: Ns
 
 
-class _Go(TypedDict):
+class Go(Versioned, frozen=True, kw_only=True):
+    """The timeline; see `users.worker.Timeline`."""
+
+    KIND: ClassVar[str] = messages.GO
+
     warmup_ns: Ns
     measure_ns: Ns
     measure_end_ns: Ns
     drain_end_ns: Ns
 
 
-class _Finish(TypedDict):
+class Finish(Versioned, frozen=True, kw_only=True):
+    """The run is over: stop publishing, drain for ``drain_ns``, close connections, hand over the record."""
+
+    KIND: ClassVar[str] = messages.FINISH
+
     drain_ns: Annotated[int, Meta(ge=0, le=86_400_000_000_000)]
 
 
-class _SpoolWritten(TypedDict):
+class SpoolWritten(Versioned, frozen=True, kw_only=True):
+    """Answer to a piece of a spool file: the bytes that the master has of it; see `spool_transfer`."""
+
+    KIND: ClassVar[str] = messages.SPOOL_WRITTEN
+
     name: Name
     have: Count
+    #: True if the piece was lost on the way or damaged: send again from ``have``.
     again: bool
 
 
-class _Pong(TypedDict):
+class Pong(Versioned, frozen=True, kw_only=True):
+    """Answer to a ping: the ping's own values and the master's time."""
+
+    KIND: ClassVar[str] = messages.PONG
+
     sent_ns: Ns
     bound_ns: Ns | None
     master_bound_ns: Ns | None
@@ -73,38 +131,25 @@ class _Pong(TypedDict):
     master_raw_ns: Ns | None
 
 
-class _Reason(TypedDict):
+class Refuse(Message, frozen=True, kw_only=True):
+    """Why a worker takes no part in any run. Every version understands it."""
+
+    KIND: ClassVar[str] = messages.REFUSE
+
     reason: Text
 
 
-_TYPES: Final[dict[str, Any]] = {
-    messages.GRANT: _Grant,
-    messages.RAMP: _Ramp,
-    messages.GO: _Go,
-    messages.FINISH: _Finish,
-    messages.SPOOL_WRITTEN: _SpoolWritten,
-    messages.PONG: _Pong,
-    messages.REFUSE: _Reason,
-    messages.STAND_BY: _Reason,
-}
-_DECODERS: Final[dict[str, msgspec.msgpack.Decoder[Any]]] = {
-    kind: msgspec.msgpack.Decoder(of) for kind, of in _TYPES.items()
-}
-_plain: Final = msgspec.msgpack.Decoder(dict[str, Any])
+class StandBy(Message, frozen=True, kw_only=True):
+    """Why a worker takes no part in the current run."""
+
+    KIND: ClassVar[str] = messages.STAND_BY
+
+    reason: Text
 
 
-def decoded(kind: str, raw: msgspec.Raw) -> messages.Payload | None:
-    """Return a message's decoded payload, or None if ``kind`` is not a message of the harness's master.
+CODEC: Final = Codec(Begin, Grant, Rows, Ramp, Go, Finish, SpoolWritten, Pong, Refuse, StandBy)
 
-    Raises:
-        ValueError: the payload is invalid (msgspec's errors are subclasses).
-        RecursionError: the payload is nested too deeply.
-    """
-    if kind == messages.BEGIN:
-        payload = _plain.decode(raw)
-        # Check the known keys but keep the others, which belong to other parts of the harness.
-        msgspec.convert(payload, _Begin)
-        return payload
-    decoder = _DECODERS.get(kind)
-    found: messages.Payload | None = None if decoder is None else decoder.decode(raw)
-    return found
+
+def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:
+    """Return a decoded message, or None if ``kind`` is not a message of the harness's master; raises ValueError."""
+    return CODEC.decode(kind, raw)

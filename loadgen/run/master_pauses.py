@@ -19,7 +19,7 @@ class MasterPauses:
         start_native_thread(self._watch.watch)
 
     def look(self) -> None:
-        """Collect the longest pause since the last call; call it often, as shorter ones are dropped."""
+        """Keep the longest pause since the last call; call it often, as the shorter ones are dropped."""
         if self._watch is None:
             return
         pauses = self._watch.take()

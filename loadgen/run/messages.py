@@ -1,19 +1,30 @@
-"""Types of the messages between coordinator and agents, sent over Locust or directly within one process.
+"""The messages between master and workers: their names, their version, and the one place that encodes and decodes them.
 
-Payloads are plain dicts of msgpack types, because Locust carries these. Workers' payloads are decoded into the structs
-of `worker_messages`; the master's are checked by `master_messages`.
+Each message is a frozen struct: a worker's are in `worker_messages`, the master's in `master_messages`. Within one
+process the structs themselves are handed over. Between processes Locust carries plain values: :func:`send` encodes a
+message, and the sockets of `runners` decode each one that comes (:meth:`Codec.decode`). No other code sees the plain
+form.
 """
 
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Protocol, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
 
 #: Version of the messages, to be increased with each change: workers of another format are refused.
-FORMAT: Final = 6
+FORMAT: Final = 8
+#: Key under which an encoded message holds its version.
+WIRE: Final = "wire"
 
 #: coordinator → agents: a run begins, with the resolved run, target, token and folder.
 BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of their roles. coordinator → agent: the numbers of these clients.
 CLAIM: Final = "loadgen.claim"
 GRANT: Final = "loadgen.grant"
+#: coordinator → agents, after BEGIN: rows of data that publish requests draw from (see `rows_transfer`).
+ROWS: Final = "loadgen.rows"
 #: coordinator → agents: every client has a user, and the ramp begins at the given time.
 RAMP: Final = "loadgen.ramp"
 #: coordinator → agents: all subscriptions are ready, with the timeline.
@@ -41,14 +52,95 @@ STAND_BY: Final = "loadgen.stand-by"
 PING: Final = "loadgen.ping"
 PONG: Final = "loadgen.pong"
 
-Payload = dict[str, Any]
+#: Length to which a worker cuts texts before it sends them.
+MOST_TEXT: Final = 2_000
+#: Largest integer on which JavaScript and Parquet readers agree; no count comes near it.
+_MOST: Final = 1 << 53
+
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+Whole = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
+#: Nanoseconds: a wall clock time, or a difference of two.
+Ns = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+Name = Annotated[str, Meta(max_length=300)]
+Text = Annotated[str, Meta(max_length=4 * MOST_TEXT)]
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """A message that every version understands: HELLO, REFUSE and STAND_BY. All others are `Versioned`.
+
+    The constructor checks no bounds; :meth:`Codec.decode` and :func:`checked` do.
+    """
+
+    #: Name of the message in Locust's envelope.
+    KIND: ClassVar[str]
+
+
+class Versioned(Message, frozen=True, kw_only=True, tag_field=WIRE, tag=FORMAT):
+    """A message between two sides of the same version; its encoded form holds that version under `WIRE`."""
+
+
+class _Version(Struct):
+    wire: int | None = None
+
+
+_M = TypeVar("_M", bound=Message)
+_version: Final = msgspec.msgpack.Decoder(_Version)
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return a message in the form that Locust carries: dicts, lists, texts, bytes, numbers."""
+    found: dict[str, Any] = msgspec.to_builtins(message, builtin_types=(bytes,))
+    return found
+
+
+def send(runner: Any, message: Message, worker_id: str | None = None) -> None:
+    """Send a message over Locust: from a worker to its master, from a master to one worker or (None) to all."""
+    runner.send_message(message.KIND, plain(message), worker_id)
+
+
+def checked(message: _M) -> _M:
+    """Return a message of this process after the checks that :meth:`Codec.decode` makes; raises ValueError."""
+    found: _M = msgspec.convert(plain(message), type(message))
+    return found
+
+
+class Codec:
+    """Decodes the messages of one side, the master's or the workers'."""
+
+    def __init__(self, *known: type[Message]) -> None:
+        self._known: Mapping[str, type[Message]] = MappingProxyType({of.KIND: of for of in known})
+        self._decoders = {of.KIND: msgspec.msgpack.Decoder(of) for of in known}
+
+    @property
+    def known(self) -> Mapping[str, type[Message]]:
+        """Type of each message by its name."""
+        return self._known
+
+    def decode(self, kind: str, raw: msgspec.Raw | bytes) -> Message | None:
+        """Return a decoded message, or None if ``kind`` names none of this side.
+
+        Raises:
+            ValueError: the message is invalid or has another version (msgspec's errors are subclasses).
+        """
+        decoder = self._decoders.get(kind)
+        if decoder is None:
+            return None
+        try:
+            if issubclass(self._known[kind], Versioned):
+                found = _version.decode(raw).wire
+                if found != FORMAT:
+                    of = "no message format" if found is None else f"message format {found}"
+                    raise ValueError(f"it has {of}, and this process speaks {FORMAT}")
+            return decoder.decode(raw)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
 
 class Link(Protocol):
     """One end of the connection between the coordinator and the agents."""
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator (agents only)."""
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Send a message to one agent, or to all if ``worker_id`` is None (coordinator only)."""

@@ -1,124 +1,368 @@
-"""The harness's options on Locust's command line; `loadgen run` passes its own options on through them."""
+"""The table of the options of a run: `loadgen run`, Locust's parser and the Locust subprocess are made from it.
 
-from argparse import ArgumentParser
+`RunOptions` has a field for each option; its annotation says the rest. An option is added there and nowhere else.
+No option takes a secret, since command lines are public: options name the variables and files that hold secrets.
+"""
+
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run import registration as joining
-from loadgen.run import runners
-from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+#: Environment variable that sets `--weight`, for container platforms.
+WEIGHT: Final = "LOADGEN_WEIGHT"
+#: Environment variables that may hold the text of a join file, since container platforms pass secrets that way.
+JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
+JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
-def add_options(parser: ArgumentParser) -> None:
+class Reader(Enum):
+    """The process that reads an option."""
+
+    PARENT = "parent"
+    """`loadgen run`, which translates it to Locust's own options where Locust needs it (`loadgen.cli.launch`)."""
+    MASTER = "master"
+    """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
+    WORKER = "worker"
+    """A worker on another machine, likewise."""
+    BOTH = "both"
+    """Master and worker. A worker's permissions must come from its own user, never from the master."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """Everything about an option but its name, type and default, which the field of `RunOptions` says."""
+
+    help: str
+    reader: Reader = Reader.MASTER
+    metavar: str | None = None
+    flag: str | None = None
+    """Its name on the command line, if not made from the field's."""
+    argument: bool = False
+    """True for an argument of `loadgen run`, given without a flag; on Locust's command line it has one."""
+    negatable: bool = False
+    """True if `loadgen run` also has the opposite, `--no-…`."""
+    minimum: float | None = None
+    maximum: float | None = None
+    variables: tuple[str, ...] = ()
+    """Environment variables that are read where the option is not given."""
+    permission: bool = False
+    """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
+    locust_flag: str | None = None
+    """Its name on Locust's command line, if another."""
+    locust_opposite: bool = False
+    """True if the option on Locust's command line means the opposite."""
+    locust_help: str | None = None
+    """Its help on Locust's command line, if another."""
+    locust_default: Any = None
+    """Its default on Locust's command line, if the field's is None."""
+
+
+@dataclass
+class RunOptions:
+    """The options of `loadgen run`, in the order of its help."""
+
+    scenario: Annotated[
+        str | None,
+        Option(
+            help="Catalogue name (see `loadgen scenarios`) or YAML file; not needed with --worker.",
+            argument=True,
+            locust_default="comments",
+        ),
+    ] = None
+    target: Annotated[
+        str | None,
+        Option(
+            help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, mqtt://HOST for a broker, or a URL of"
+            " a protocol file such as nats+ws://HOST:PORT; default: the embedded server.",
+            metavar="URL",
+        ),
+    ] = None
+    api_key_env: Annotated[
+        str | None, Option(help="Environment variable with the target's API key.", metavar="NAME")
+    ] = None
+    auth: Annotated[str | None, Option(help=LOGIN_HELP, metavar="HOW")] = None
+    results: Annotated[Path, Option(help="Folder to create the run folder in.")] = Path("results")
+    faults: Annotated[
+        Path | None, Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE")
+    ] = None
+    journal: Annotated[
+        Path | None, Option(help="Folder for the embedded server's journal.", metavar="FOLDER")
+    ] = None
+    overrides: Annotated[
+        list[str],
+        Option(
+            flag="--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
+        ),
+    ] = field(default_factory=list)
+    processes: Annotated[
+        int,
+        Option(reader=Reader.PARENT, help="Worker processes on this machine.", minimum=1, maximum=256),
+    ] = 1
+    master: Annotated[
+        bool,
+        Option(reader=Reader.PARENT, help="Run as master of workers on other machines.", negatable=True),
+    ] = False
+    expect_workers: Annotated[
+        int,
+        Option(
+            reader=Reader.PARENT,
+            help="With --master: start once this many workers have joined.",
+            minimum=1,
+        ),
+    ] = 1
+    worker: Annotated[
+        bool,
+        Option(reader=Reader.PARENT, help="Run as worker of the master at --master-host.", negatable=True),
+    ] = False
+    master_host: Annotated[str, Option(reader=Reader.PARENT, help="With --worker: host of the master.")] = (
+        "127.0.0.1"
+    )
+    master_port: Annotated[
+        int, Option(reader=Reader.PARENT, help="Port of the master.", minimum=1, maximum=65535)
+    ] = 5557
+    weight: Annotated[
+        str | None,
+        Option(
+            reader=Reader.WORKER,
+            help="With --worker: relative share of the clients; 2 gets twice as many as 1 (default:"
+            f" {WEIGHT} or 1).",
+            metavar="NUMBER",
+            variables=(WEIGHT,),
+        ),
+    ] = None
+    workers_timeout: Annotated[
+        float, Option(help="With --master: time to wait for workers.", metavar="SECONDS", minimum=1)
+    ] = 600.0
+    master_bind_host: Annotated[
+        str, Option(reader=Reader.PARENT, help="With --master: address to listen on for workers.")
+    ] = "127.0.0.1"
+    join: Annotated[
+        Path | None,
+        Option(
+            reader=Reader.BOTH,
+            help="With --master or --worker: file with the keys for workers to join; a master creates it if it is"
+            f" missing (default: {JOIN_MASTER}, {JOIN_WORKER}).",
+            metavar="FILE",
+            variables=(JOIN_MASTER, JOIN_WORKER),
+        ),
+    ] = None
+    max_cost: Annotated[
+        float | None,
+        Option(
+            help="Refuse a run estimated to cost more on AWS, and stop one that has cost more.",
+            metavar="USD",
+            minimum=0,
+        ),
+    ] = None
+    prices: Annotated[
+        Path | None, Option(help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE")
+    ] = None
+    report: Annotated[
+        bool,
+        Option(
+            help="Write report.html; `loadgen report FOLDER` can write it later.",
+            negatable=True,
+            locust_flag="--no-report",
+            locust_opposite=True,
+            locust_help="Do not write report.html; `loadgen report FOLDER` can write it later.",
+        ),
+    ] = True
+    yes: Annotated[
+        bool,
+        Option(
+            help="Do not ask before a run that costs money.",
+            # Plain Locust refuses such a run instead of asking.
+            locust_help="Allow a run that costs money.",
+        ),
+    ] = False
+    allow_remote: Annotated[
+        bool, Option(help="Allow a target on another machine (not a loopback address).", permission=True)
+    ] = False
+    no_proxy: Annotated[
+        bool,
+        Option(reader=Reader.BOTH, help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."),
+    ] = False
+    allow_env: Annotated[
+        list[str],
+        Option(
+            reader=Reader.BOTH,
+            help="Allow a scenario, protocol file or master to use this environment variable.",
+            metavar="NAME",
+            permission=True,
+        ),
+    ] = field(default_factory=list)
+    allow_file: Annotated[
+        list[Path],
+        Option(
+            reader=Reader.BOTH,
+            help="Allow a scenario or master to log in with this file, or with files in this folder.",
+            metavar="PATH",
+            permission=True,
+        ),
+    ] = field(default_factory=list)
+    allow_commands: Annotated[
+        bool,
+        Option(
+            reader=Reader.BOTH,
+            help="Allow a scenario or master to run a command that prints a token.",
+            permission=True,
+        ),
+    ] = False
+    profile: Annotated[
+        str | None,
+        # Locust has another option of this name.
+        Option(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
+    ] = None
+    region: Annotated[
+        str | None,
+        Option(help="With aws:STACK: AWS region of the stack.", metavar="REGION", locust_flag="--aws-region"),
+    ] = None
+    cloudwatch: Annotated[
+        bool,
+        Option(
+            reader=Reader.PARENT,
+            help="Compare the results with CloudWatch's metrics, which takes some minutes after the run.",
+        ),
+    ] = False
+    web: Annotated[
+        bool,
+        Option(
+            reader=Reader.PARENT,
+            help="Show Locust's web UI and wait for its start button.",
+            negatable=True,
+        ),
+    ] = False
+    web_port: Annotated[
+        int, Option(reader=Reader.PARENT, help="Port of the web UI.", minimum=1, maximum=65535)
+    ] = 8089
+    prometheus: Annotated[
+        str | None,
+        Option(
+            help="Serve metrics for Prometheus at /metrics; without HOST on the loopback interface only.",
+            metavar="[HOST:]PORT",
+        ),
+    ] = None
+    allowed_hosts: Annotated[
+        list[str],
+        Option(
+            flag="--allowed-host",
+            help="Accept this host name too, for the web UI and the Prometheus port.",
+            metavar="NAME",
+        ),
+    ] = field(default_factory=list)
+    otel: Annotated[
+        bool,
+        Option(
+            help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
+            # Locust has another option of this name.
+            locust_flag="--live-otel",
+            locust_help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`);"
+            " Locust's own --otel does so too.",
+        ),
+    ] = False
+
+    def for_locust(self) -> list[str]:
+        """Return the arguments for the Locust subprocess: each option with a value, repeated for items of a list."""
+        role = Reader.WORKER if self.worker else Reader.MASTER
+        return [
+            argument
+            for entry in ENTRIES.values()
+            if entry.option.reader in (role, Reader.BOTH)
+            for argument in _written(entry, getattr(self, entry.name))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the table: an option with its name, type and default."""
+
+    name: str
+    """The field of `RunOptions`."""
+    type: type
+    """Type of a value: str, int, float, bool or Path."""
+    repeatable: bool
+    default: Any
+    """The default, or None for a repeatable option."""
+    option: Option
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line of `loadgen run`, as `--target`."""
+        return self.option.flag or _flag_of(self.name)
+
+    @property
+    def of_locust(self) -> bool:
+        """True if the harness adds it to Locust's command line."""
+        return self.option.reader is not Reader.PARENT
+
+    @property
+    def locust_flag(self) -> str:
+        """Its name on Locust's command line."""
+        return self.option.locust_flag or self.flag
+
+    @property
+    def locust_name(self) -> str:
+        """Its name among Locust's parsed options."""
+        changed = self.option.locust_flag
+        return self.name if changed is None else changed.removeprefix("--").replace("-", "_")
+
+
+def _flag_of(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _entry(found: "Field[Any]") -> Entry:
+    hint, option = get_args(found.type)
+    repeatable = get_origin(hint) is list
+    kind = next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+    return Entry(found.name, kind, repeatable, None if found.default is MISSING else found.default, option)
+
+
+#: The table: every option of a run by its field's name.
+ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
+#: The options that the harness adds to Locust's, by their names there. A worker keeps its own values for these.
+OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
+
+
+def add_options(parser: "ArgumentParser") -> None:
     """Add the harness's options to Locust's parser, in a group: Locust's web form shows options outside of groups."""
     group = parser.add_argument_group("Event API load (loadgen)")
-    group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
-    group.add_argument(
-        "--target",
-        default=None,
-        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another"
-        " service by a protocol file; default: the embedded server",
-    )
-    group.add_argument(
-        "--allow-remote",
-        action="store_true",
-        help="send the load to a target that is not this machine (no loopback address)",
-    )
-    group.add_argument(
-        "--no-proxy",
-        action="store_true",
-        help="connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say",
-    )
-    group.add_argument(
-        "--allow-env",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="environment variable that a scenario, a protocol file or a master may use",
-    )
-    group.add_argument(
-        "--allow-file",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="file, or folder of files, that a scenario or a master may log in with",
-    )
-    group.add_argument(
-        "--allow-commands",
-        action="store_true",
-        help="let a scenario or a master name a command that prints a token",
-    )
-    # Not --profile, which is an unrelated option of Locust.
-    group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
-    group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")
-    group.add_argument(
-        "--api-key-env", default=None, help="environment variable that holds the target's API key"
-    )
-    group.add_argument("--auth", default=None, help=LOGIN_HELP)
-    group.add_argument("--faults", default=None, help="what the embedded server does wrong on purpose")
-    group.add_argument("--journal", default=None, help="where the embedded server writes down what it did")
-    group.add_argument(
-        "--prometheus",
-        default=None,
-        metavar="[HOST:]PORT",
-        help="serve metrics for Prometheus; default host: 127.0.0.1",
-    )
-    group.add_argument(
-        "--allowed-host",
-        dest="allowed_hosts",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="host name under which browsers and Prometheus may ask for the web UI and the metrics besides the address"
-        " that these listen on; may be repeated",
-    )
-    group.add_argument(
-        "--live-otel",
-        action="store_true",
-        help="push the run's metrics to OTEL_EXPORTER_OTLP_ENDPOINT; Locust's own --otel does so as well",
-    )
+    for name, entry in OF_LOCUST.items():
+        option = entry.option
+        settings: dict[str, Any] = {"dest": name}
+        # argparse formats the text with `%`.
+        settings["help"] = (option.locust_help or option.help).replace("%", "%%")
+        if entry.type is bool:
+            settings["action"] = "store_true"
+        else:
+            settings["metavar"] = option.metavar
+            settings["default"] = _locust_default(entry)
+            if entry.repeatable:
+                settings["action"] = "append"
+            if entry.type in (int, float):
+                settings["type"] = entry.type
+        group.add_argument(entry.locust_flag, **settings)
     # Locust listens on all interfaces by default; here that needs an explicit option.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
-    group.add_argument(
-        "--join",
-        default=None,
-        metavar="FILE",
-        help="file with the keys by which workers join the master, on both sides; the master makes it where there is"
-        f" none (default: {MASTER_VARIABLE} and {WORKER_VARIABLE})",
-    )
-    group.add_argument(
-        "--weight",
-        default=None,
-        help="of a worker: one of weight 2 has twice the clients of one of weight 1 (default:"
-        f" {joining.WEIGHT} or 1)",
-    )
-    group.add_argument(
-        "--workers-timeout",
-        type=float,
-        default=600.0,
-        help="of a master: how many seconds to wait for --expect-workers",
-    )
-    group.add_argument("--results", default="results", help="folder for run folders")
-    group.add_argument("--prices", default=None, help="prices and quotas of the service (YAML)")
-    group.add_argument(
-        "--max-cost",
-        type=float,
-        default=None,
-        help="stop a run that would cost more on AWS, in US dollars",
-    )
-    group.add_argument(
-        "--yes",
-        action="store_true",
-        help="begin a run against a real target whatever it is estimated to cost",
-    )
-    group.add_argument(
-        "--no-report", action="store_true", help="draw no report.html; `loadgen report` does later"
-    )
-    group.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a value of the scenario, such as clients.readers.count=100",
-    )
-    runners.own_options.update(action.dest for action in group._group_actions)
+
+
+def _locust_default(entry: Entry) -> Any:
+    """Return the default on Locust's command line, where a path is a text."""
+    if entry.repeatable:
+        return []
+    default = entry.option.locust_default if entry.default is None else entry.default
+    return str(default) if isinstance(default, Path) else default
+
+
+def _written(entry: Entry, value: Any) -> list[str]:
+    if entry.type is bool:
+        return [entry.locust_flag] if value is not entry.option.locust_opposite else []
+    values = value if entry.repeatable else [] if value is None else [value]
+    # Joined by an equals sign because a value may begin with a dash.
+    return [f"{entry.locust_flag}={each}" for each in values]

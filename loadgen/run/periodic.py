@@ -17,10 +17,10 @@ _LEAD_CLIENT_NS: Final = 100_000
 
 
 def lead_ns(clients: int, *, elsewhere: bool) -> int:
-    """Return how long in advance clients are told when they begin together (the ramp, the timed phases).
+    """Return the lead time (ns) with which a common start of all clients is announced: of the ramp or the timed phases.
 
-    Long enough for the message to reach workers ``elsewhere`` (outside this process), or for every client in this
-    process to get its turn: a client that begins late is behind its schedule from the start.
+    In this time the announcement must reach workers ``elsewhere`` (outside this process), and every client in this
+    process must get its turn: a client that begins late is behind its schedule from the start.
     """
     return _LEAD_MOST_NS if elsewhere else min(_LEAD_MOST_NS, _LEAD_HERE_NS + clients * _LEAD_CLIENT_NS)
 
@@ -47,13 +47,17 @@ def wait_for_status(
         seen = now
 
 
-def every(interval_s: float) -> Iterator[None]:
+def every(
+    interval_s: float,
+    steady_s: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = gevent.sleep,
+) -> Iterator[None]:
     """Yield every ``interval_s`` seconds, forever, waiting cooperatively; the first time after one interval.
 
-    If the loop's body takes longer than the interval, the next turn follows at once. Missed turns are skipped.
+    If the loop's body takes longer than the interval, the next turn follows at once, and missed turns are skipped.
     """
-    next_s = time.monotonic()
+    next_s = steady_s()
     while True:
-        next_s = max(next_s + interval_s, time.monotonic())
-        gevent.sleep(next_s - time.monotonic())
+        next_s = max(next_s + interval_s, steady_s())
+        sleep(next_s - steady_s())
         yield

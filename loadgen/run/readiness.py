@@ -210,7 +210,7 @@ class ProbedReadiness:
 class SettledReadiness:
     """Count a subscription as ready when a settle time has passed since its acknowledgement."""
 
-    #: It publishes no probes.
+    #: Number of probes published: always 0.
     probes = 0
 
     def __init__(self, settle_ns: int) -> None:

@@ -242,7 +242,7 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Raise RunError if the spool or the manifest is not as a run leaves it: links could redirect reads and removal."""
+    """Raise RunError if spool or manifest have entries that no run makes: links could redirect reads and removal."""
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):
@@ -252,7 +252,7 @@ def _refuse_odd_spool(path: Path) -> None:
                 ExitCode.USAGE,
             )
     if (spool.exists() and not spool.is_dir()) or (found := files.trouble(path / "manifest.json")):
-        what = "spool is no folder" if spool.exists() and not spool.is_dir() else f"manifest.json {found}"
+        what = "spool is not a folder" if spool.exists() and not spool.is_dir() else f"manifest.json {found}"
         raise RunError(f"{path} is not a run's folder that this version can read: its {what}", ExitCode.USAGE)
 
 

@@ -18,14 +18,12 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.messages import FORMAT, Payload
+from loadgen.run.master_messages import Refuse, StandBy
+from loadgen.run.messages import FORMAT, Message
+from loadgen.run.options import WEIGHT
 from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
-
-#: Environment variable that sets `--weight`, for container platforms.
-WEIGHT = "LOADGEN_WEIGHT"
-
 
 #: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0
@@ -46,21 +44,21 @@ def introduce(runner: Any, options: Any) -> None:
     except ValueError as error:
         raise RunError(f"--weight or {WEIGHT}: {error}", ExitCode.USAGE) from None
     hello = introduction(weight, _own_address(runner.master_host, runner.master_port))
-    runner.send_message(messages.HELLO, hello)
+    messages.send(runner, hello)
 
 
-def introduction(weight: str, address: str | None) -> Payload:
-    """Return a worker's HELLO payload; ``address`` is its own address on the way to the master."""
-    return {
-        "version": __version__,
-        "format": FORMAT,
-        "weight": weight,
-        "hostname": socket.gethostname(),
-        "address": address,
-        "pid": os.getpid(),
-        "boot_id": boot_id(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
+def introduction(weight: str, address: str | None) -> Hello:
+    """Return a worker's introduction; ``address`` is its own address on the way to the master."""
+    return Hello(
+        version=__version__,
+        format=FORMAT,
+        weight=weight,
+        hostname=socket.gethostname(),
+        address=address,
+        pid=os.getpid(),
+        boot_id=boot_id(),
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
 
 
 def refusal(hello: Hello) -> str | None:
@@ -82,12 +80,22 @@ def refusal(hello: Hello) -> str | None:
 
 
 class Registry:
-    """The master's registry of workers. ``to_worker`` sends a message to one of them."""
+    """The master's registry of workers.
 
-    def __init__(self, runner: Any, options: Any, to_worker: Callable[[str, Payload, str], None]) -> None:
+    ``to_worker`` sends a message to one of them; ``on_known`` is called with each that is registered.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        options: Any,
+        to_worker: Callable[[Message, str], None],
+        on_known: Callable[[WorkerInfo], None],
+    ) -> None:
         self._runner = runner
         self._options = options
         self._to_worker = to_worker
+        self._on_known = on_known
         self._known: dict[str, WorkerInfo] = {}
         self._refused: set[str] = set()
         self._changed = Event()
@@ -100,7 +108,7 @@ class Registry:
         ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
         Raises:
-            ValueError: it has introduced itself already.
+            ValueError: the worker has introduced itself already.
         """
         if worker_id in self._known or worker_id in self._refused:
             raise ValueError("it has introduced itself already")
@@ -120,21 +128,17 @@ class Registry:
             cpus=hello.cpus,
         )
         self._known[worker_id] = info
+        self._on_known(info)
         self._changed.set()
         if running is not None:
             if worker_id not in running.workers:
                 running.worker_late(info)
-                reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
+                reason = f"{info.name} came after the run had begun: it stands by and takes no part in it"
                 say(reason)
-                self._to_worker(messages.STAND_BY, {"reason": reason}, worker_id)
+                self._to_worker(StandBy(reason=reason), worker_id)
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
-
-    def name_of(self, worker_id: str) -> str:
-        """Return a worker's name for use in messages."""
-        info = self._known.get(worker_id)
-        return f"worker {worker_id}" if info is None else info.name
 
     def admitted(self, embedded: bool) -> list[WorkerInfo]:
         """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.
@@ -185,7 +189,7 @@ class Registry:
         self._changed.set()
         self._runner.clients.pop(worker_id, None)
         say(reason)
-        self._to_worker(messages.REFUSE, {"reason": reason}, worker_id)
+        self._to_worker(Refuse(reason=reason), worker_id)
 
 
 def _own_address(host: str, port: int) -> str | None:

@@ -25,6 +25,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
@@ -35,8 +36,6 @@ _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
-#: Options added by `options.add_options`: for these a worker keeps the values of its own command line.
-own_options: Final[set[str]] = set()
 #: Keys for workers that `--processes` forks from this process; they inherit them in memory.
 _inherited: Final = join.make()
 
@@ -48,14 +47,16 @@ class Faults:
         #: Number of rejected messages by the sentence that says what is wrong.
         self.counts: Counter[str] = Counter()
         self._said = 0
-        #: Returns a peer's name for sentences.
-        self.name_of: Callable[[str], str] = lambda sender: (
-            sender if sender.startswith(("the ", "this ")) else f"worker {sender}"
-        )
+        self._names: dict[str, str] = {}
+
+    def call(self, sender: str, name: str) -> None:
+        """Use this name for a peer from now on."""
+        self._names[sender] = name
 
     def add(self, sender: str, kind: str, reason: str) -> None:
         """Count a rejected message of type ``kind``, and print the fault if it is new."""
-        sentence = f"{clean(self.name_of(sender))} sent a {clean(kind)!s} that is not taken: {clean(reason)}"
+        plain = sender if sender.startswith(("the ", "this ")) else f"worker {sender}"
+        sentence = f"{clean(self._names.get(sender, plain))} sent a {clean(kind)!s} that is not taken: {clean(reason)}"
         new = sentence not in self.counts
         if new and len(self.counts) >= _MOST_ROWS:
             sentence, new = "messages of other kinds were not taken", False
@@ -63,21 +64,6 @@ class Faults:
         if new and self._said < _MOST_SAID:
             self._said += 1
             say(sentence)
-
-
-faults: Final = Faults()
-connections: Final = Connections()
-
-
-def refused() -> dict[str, Any] | None:
-    """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
-    if not connections.strangers and not connections.hoards and not faults.counts:
-        return None
-    return {
-        "strangers": dict(connections.strangers),
-        "hoards": dict(connections.hoards),
-        "messages": dict(faults.counts),
-    }
 
 
 def install() -> None:
@@ -91,12 +77,15 @@ class GuardedMaster(MasterRunner):
 
     def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
         options = environment.parsed_options
+        #: The rejected messages, and the connections to the master's port.
+        self.faults = Faults()
+        self._connections = Connections()
         key = _or_exit(lambda: master_key(options))
         if key is None and beyond_loopback(master_bind_host):
             _exit(needs_key(master_bind_host))
         _sockets(
             Server=lambda host, port: wire.MasterSocket(
-                host, port, key, self._from_worker, faults.add, connections
+                host, port, key, self._from_worker, self.faults.add, self._connections
             )
         )
         try:
@@ -107,6 +96,17 @@ class GuardedMaster(MasterRunner):
                 " or choose another with --master-bind-port"
             )
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
+
+    def refused(self) -> dict[str, Any] | None:
+        """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
+        connections = self._connections
+        if not connections.strangers and not connections.hoards and not self.faults.counts:
+            return None
+        return {
+            "strangers": dict(connections.strangers),
+            "hoards": dict(connections.hoards),
+            "messages": dict(self.faults.counts),
+        }
 
     def _from_worker(self, kind: str, raw: msgspec.Raw) -> Any:
         message = worker_messages.decoded(kind, raw)
@@ -126,12 +126,12 @@ class GuardedMaster(MasterRunner):
         except RPCError:
             raise
         except Exception as error:
-            faults.add(client_id, msg.type, f"{type(error).__name__}: {error}")
+            self.faults.add(client_id, msg.type, f"{type(error).__name__}: {error}")
 
     def _may(self, client_id: str, msg: Message) -> bool:
         if msg.type == "client_ready":
             if client_id not in self.worker_indexes and len(self.worker_indexes) >= _MOST_WORKERS:
-                faults.add("(one more)", msg.type, f"{_MOST_WORKERS:,} workers have come already")
+                self.faults.add("(one more)", msg.type, f"{_MOST_WORKERS:,} workers have come already")
                 return False
             return True
         if msg.type in self.custom_messages:
@@ -162,7 +162,7 @@ class GuardedMaster(MasterRunner):
             del data["errors"][key]
 
     def _tell_of_strangers(self, port: int, keyed: bool) -> NoReturn:
-        told, quiet_s, hoards = 0, 0.0, 0
+        connections, told, quiet_s, hoards = self._connections, 0, 0.0, 0
         while True:
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
@@ -181,13 +181,13 @@ class GuardedMaster(MasterRunner):
 
 def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
     """Return a sentence on the strangers at the master's port; ``found`` counts their connections by address."""
-    what = "somebody without the key of this run" if keyed else "somebody who is no worker"
+    what = "a client without the key of this run" if keyed else "a client that is not a worker"
     hint = (
         "; a worker of yours needs --join with the file that this master uses, and the same version"
         if keyed
         else ""
     )
-    return f"{what} knocked at port {port}, from {_places(found)}{hint}"
+    return f"{what} connected to port {port}, from {_places(found)}{hint}"
 
 
 def _places(found: Counter[str]) -> str:
@@ -201,29 +201,31 @@ class GuardedWorker(WorkerRunner):
 
     def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
         options = environment.parsed_options
+        #: The rejected messages of the master.
+        self.faults = Faults()
         key = _or_exit(lambda: worker_key(options))
         if key is None and beyond_loopback(master_host):
             _exit(worker_needs_key(master_host))
         gate = wire.Gate()
         _sockets(
             Client=lambda host, port, identity: wire.WorkerSocket(
-                host, port, identity, key, self._from_master, faults.add, gate, locust_messages.cut
+                host, port, identity, key, self._from_master, self.faults.add, gate, locust_messages.cut
             )
         )
         gevent.spawn(_watch_gate, gate, key is not None, f"{master_host}:{master_port}")
         super().__init__(environment, master_host, master_port)
 
     def _from_master(self, kind: str, raw: msgspec.Raw) -> Any:
-        payload = master_messages.decoded(kind, raw)
-        if payload is not None:
-            return payload
+        message = master_messages.decoded(kind, raw)
+        if message is not None:
+            return message
         data = locust_messages.from_master(kind, raw, self.custom_messages)
         if kind == "spawn":
             unknown = sorted(set(data["user_classes_count"]) - set(self.user_classes_by_name))
             if unknown:
                 raise ValueError(f"no user class {unknown[0]!a} is here")
             data["parsed_options"] = {
-                name: value for name, value in data["parsed_options"].items() if name not in own_options
+                name: value for name, value in data["parsed_options"].items() if name not in OF_LOCUST
             }
         return data
 
@@ -238,7 +240,7 @@ class GuardedWorker(WorkerRunner):
         except RPCError:
             raise
         except Exception as error:
-            faults.add("the master", msg.type, f"{type(error).__name__}: {error}")
+            self.faults.add("the master", msg.type, f"{type(error).__name__}: {error}")
 
 
 def master_key(options: Any) -> join.MasterKey | None:
@@ -281,7 +283,7 @@ def _shut(gate: wire.Gate, keyed: bool, where: str) -> str:
     if not keyed:
         return (
             f"the master at {where} wants a key, or is none: give --join with a copy of the master's join file, or set"
-            f" {join.WORKER_VARIABLE}"
+            f" {JOIN_WORKER}"
         )
     if gate.refused:
         return (
@@ -301,7 +303,7 @@ def _or_exit(made: Callable[[], Any]) -> Any:
         _exit(str(error), error.code)
     finally:
         # Hide the keys from child processes, none of which needs them.
-        for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+        for name in (JOIN_MASTER, JOIN_WORKER):
             os.environ.pop(name, None)
 
 

@@ -11,8 +11,8 @@ from loadgen.measure.spool import MARKER
 def spool_folder(told: str, token: int, worker: int) -> tuple[Path, bool]:
     """Return the folder for a worker's spool, and True if the master can read it there.
 
-    ``told`` is the run folder as the master names it. It is not trusted: it must hold a spool that is a real folder, no
-    link, owned by this worker's user, with the marker of this run, which only the run's master writes.
+    ``told`` is the run folder that the master names. It is not trusted: its `spool` must be a folder and not a link,
+    must belong to this worker's user, and must hold the marker of this run, which only the run's master writes.
     """
     spool = Path(told) / "spool"
     if spool.is_absolute() and ".." not in spool.parts and _is_ours(spool, token):

@@ -83,7 +83,7 @@ def turns(weights: Sequence[Fraction], count: int) -> list[int]:
         ValueError: there are no weights, or one is not above zero.
     """
     if not weights or any(weight <= 0 for weight in weights):
-        raise ValueError("there is nobody to deal to, or a weight that is not above zero")
+        raise ValueError("there are no workers, or a weight is not above zero")
     if len(weights) == 1:
         return [0] * count
     scale = lcm(*(weight.denominator for weight in weights))

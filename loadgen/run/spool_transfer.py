@@ -14,7 +14,7 @@ from pathlib import Path
 from zlib import crc32
 
 from analysis.record import files
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
 #: Limit of unacknowledged bytes: enough for 80 Mbit/s at 100 ms, yet too few to delay pings behind them for long.
@@ -24,12 +24,12 @@ RESEND_S = 5.0
 
 
 class SpoolSender:
-    """The worker's end. ``files`` returns its spool files; ``send`` sends the payload of a SPOOL message."""
+    """The worker's end. ``files`` returns its spool files; ``send`` sends a piece to the master."""
 
     def __init__(
         self,
         files: Callable[[], list[Path]],
-        send: Callable[[Payload], None],
+        send: Callable[[Piece], None],
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
@@ -38,7 +38,7 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: True after a long silence: send one piece at a time until an answer says from where to go on.
+        #: True after a long silence: one piece at a time is sent, until an answer says at which offset to continue.
         self._asking = False
 
     @property
@@ -76,29 +76,22 @@ class SpoolSender:
             with path.open("rb") as file:
                 file.seek(at)
                 while room > 0 and (piece := file.read(min(PIECE_BYTES, room))):
-                    self._send(
-                        {
-                            "name": path.name,
-                            "at": at,
-                            "piece": piece,
-                            "crc32": crc32(piece),
-                        }
-                    )
+                    self._send(Piece(name=path.name, at=at, piece=piece, crc32=crc32(piece)))
                     at += len(piece)
                     room -= len(piece)
                     self._sent[path.name] = at
 
-    def on_answer(self, payload: Payload) -> None:
+    def on_answer(self, answer: SpoolWritten) -> None:
         """Handle the master's answer on how many bytes of a file it has."""
-        name, have = payload["name"], payload["have"]
+        name, have = answer.name, answer.have
         if name not in self._sent:
             return
         self._asking = False
-        if have > self._acknowledged[name] or payload["again"]:
+        if have > self._acknowledged[name] or answer.again:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
         # The master dropped everything after a lost piece: resume from the size it has reached.
-        self._sent[name] = have if payload["again"] else max(self._sent[name], have)
+        self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:
         """Return the size of each file, with which the master compares its own."""
@@ -112,7 +105,7 @@ class SpoolReceiver:
         self._folder = folder
         self._have: dict[str, int] = {}
 
-    def take(self, worker: int, sent: Piece) -> Payload:
+    def take(self, worker: int, sent: Piece) -> SpoolWritten:
         """Write a piece and return the answer for its sender.
 
         Raises:
@@ -121,7 +114,7 @@ class SpoolReceiver:
         """
         name, at, piece = sent.name, sent.at, sent.piece
         if name not in own_files(worker):
-            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is not a file of its spool")
         have = self._have.get(name, 0)
         again = at > have or crc32(piece) != sent.crc32
         fresh = b"" if again else piece[have - at :]
@@ -134,13 +127,13 @@ class SpoolReceiver:
                 file.flush()
             have += len(fresh)
             self._have[name] = have
-        return {"name": name, "have": have, "again": again}
+        return SpoolWritten(name=name, have=have, again=again)
 
     def missing(self, worker: int, totals: dict[str, int]) -> int:
-        """Return how many bytes of a worker's files the master lacks; raises ValueError for a file not its own."""
+        """Return how many bytes of a worker's files the master lacks; raises ValueError for another worker's file."""
         foreign = sorted(totals.keys() - own_files(worker))
         if foreign:
-            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is not a file of its spool")
         return sum(max(0, total - self._have.get(name, 0)) for name, total in totals.items())
 
 

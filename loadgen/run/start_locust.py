@@ -33,7 +33,7 @@ def start() -> None:
 def prepared() -> Any:
     """Return Locust's `main` module, loaded as `sys.argv` requires and set to take options from there only."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
-        # Before the import, which reads some of them.
+        # Delete them before importing Locust, which reads some of them on import.
         del os.environ[name]
     web = not ("--headless" in sys.argv or "--worker" in sys.argv)
     with (
@@ -88,7 +88,7 @@ def _without(modules: Sequence[str], libraries: Sequence[str]) -> Iterator[None]
     libraries = [name for name in libraries if name not in sys.modules]
     for name in (*modules, *libraries):
         sys.modules.setdefault(name, _LeftOut(name))
-    # Otherwise Locust would patch urllib3, which is a placeholder.
+    # Keep Locust from patching urllib3, which is only a placeholder here.
     os.environ["LOCUST_SKIP_URLLIB3_PATCH"] = "1"
     sys.modules.setdefault("locust_plugins", ModuleType("locust_plugins"))
     try:

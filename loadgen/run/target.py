@@ -1,37 +1,24 @@
-"""Resolve the target from options and scenario, and check that it answers before any load is sent."""
+"""Resolve the target from options and scenario, for the master and its workers."""
 
-import random
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
 from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
-from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
-from loadgen.console import say
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
-from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.resolve import ResolvedRun
-from loadgen.run.messages import Payload
-from loadgen.targets import adopt_protocol_file, protocol_file_of, protocol_of
-from loadgen.transport import bounded, proxy
-from loadgen.transport.dialing import Dialer, ForbiddenAddressError
-from loadgen.transport.errors import TransportError, UnreadableError
+from loadgen.run.master_messages import TargetPart
+from loadgen.targets import protocol_file_of, protocol_of
+from loadgen.transport import proxy
 
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
-
-CHECK_TIMEOUT_S = 10.0
-#: First and longest wait between attempts to log in to a target that throttles.
-_FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -49,12 +36,14 @@ class Target:
     allow_remote: bool = False
     #: Secrets and commands that the command line lets a scenario, a protocol file or a master use.
     allowed: Allowed = NOTHING
-    #: Source of the login, as the beginning of a sentence, or None for this command line.
+    #: Source of the login, as the beginning of a sentence, or None if it is this process's command line.
     login_from: str | None = None
+    #: Text of the protocol file that the URL names, or None if it is to be read here or the URL names none.
+    protocol_file: str | None = None
 
     @property
     def embedded(self) -> bool:
-        """True if it is the embedded server."""
+        """True if the target is the embedded server."""
         return self.api_key is not None
 
     @classmethod
@@ -123,7 +112,14 @@ class Target:
                 ExitCode.USAGE,
             )
         target = cls(
-            url, login, stack=stack, allow_remote=allow_remote, allowed=allowed, login_from=login_from
+            url,
+            login,
+            stack=stack,
+            allow_remote=allow_remote,
+            allowed=allowed,
+            login_from=login_from,
+            # Read once: the workers play by what was checked here, even if the file changes.
+            protocol_file=protocol_file_of(url),
         )
         # Proxies first: a login may be fetched over the network.
         target.proxies()
@@ -133,7 +129,7 @@ class Target:
     @property
     def protocol(self) -> TargetProtocol:
         """The target's protocol."""
-        return protocol_of(self.url)
+        return protocol_of(self.url, self.protocol_file)
 
     def endpoints(self) -> Endpoints:
         """Return the target's endpoints; raises RunError if the URL is invalid."""
@@ -189,39 +185,35 @@ class Target:
         except proxy.ProxySettingError as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
-    def to_payload(self) -> Payload:
+    def to_payload(self) -> TargetPart:
         """Return the target as a part of BEGIN, for :meth:`from_payload` on a worker."""
-        login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
-        return {
-            "url": self.url,
-            "login": login,
-            "api_key": self.api_key,
-            # The content: a worker on another machine may lack the file, or have a different one.
-            "protocol_file": protocol_file_of(self.url),
-            "allow_remote": self.allow_remote,
-        }
+        return TargetPart(
+            url=self.url,
+            login=self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None,
+            api_key=self.api_key,
+            protocol_file=protocol_file_of(self.url) if self.protocol_file is None else self.protocol_file,
+            allow_remote=self.allow_remote,
+        )
 
     @classmethod
     def from_payload(
         cls,
-        payload: Payload,
+        payload: TargetPart,
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
         """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
-        login = payload["login"]
-        if payload["protocol_file"] is not None:
-            adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
-            payload["url"],
-            _login(login) if login is not None else None,
-            payload["api_key"],
-            allow_remote=payload["allow_remote"],
+            payload.url,
+            _login(payload.login) if payload.login is not None else None,
+            payload.api_key,
+            allow_remote=payload.allow_remote,
             allowed=allowed,
             login_from=login_from,
+            protocol_file=payload.protocol_file,
         )
 
-    def describe(self) -> Payload:
+    def describe(self) -> dict[str, Any]:
         """Return the manifest's `target`, without secrets."""
         endpoints, protocol = self.endpoints(), self.protocol
         auth = "api-key of the embedded server" if self.embedded else "nobody (no login)"
@@ -278,110 +270,3 @@ def login_of(api_key_env: str | None, auth: str | None) -> "Login | None":
         return login_from_option(auth)
     except CredentialError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
-
-
-def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
-    """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
-
-    The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
-    ``patience_s`` seconds.
-
-    Raises:
-        RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
-    """
-    service, dialer = target.service(), Dialer(allow_remote=target.allow_remote)
-    deadline_s, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
-    while True:
-        try:
-            _log_in(target, service, dialer)
-            break
-        except _NotNow as refused:
-            left_s = deadline_s - time.monotonic()
-            wait_s = max(wait_s, refused.refusal.retry_after_s or 0.0) * random.uniform(1.0, 1.25)
-            if wait_s > left_s:
-                raise RunError(
-                    f"{refused}, and did so for {patience_s:g} s; {refused.refusal.advice}", ExitCode.TARGET
-                ) from None
-            say(f"{refused}; trying again in {wait_s:.1f} s")
-            gevent.sleep(wait_s)
-            wait_s = min(2 * wait_s, _MOST_WAIT_S)
-    _knock(service, dialer)
-
-
-class _NotNow(Exception):  # noqa: N818  not the end
-    """The target refuses the login for now; the text is the beginning of a sentence."""
-
-    def __init__(self, text: str, refusal: Refusal) -> None:
-        super().__init__(text)
-        self.refusal = refusal
-
-
-def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
-    """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
-    try:
-        client = EventClient(service, dialer=dialer)
-    except TransportError as error:  # the client's certificate
-        raise RunError(str(error), ExitCode.USAGE) from None
-    try:
-        client.open(CHECK_TIMEOUT_S)
-    except ForbiddenAddressError as error:
-        raise RunError(str(error), ExitCode.USAGE) from None
-    except proxy.ProxyError as error:
-        raise RunError(str(error), ExitCode.TARGET) from None
-    except TransportError as error:
-        if error.refusal is None:
-            raise RunError(
-                f"the target cannot be reached at {service.connect_url}: {error};"
-                " check the URL and that the service is running",
-                ExitCode.TARGET,
-            ) from None
-        raise _refused(target, service, str(error), error.refusal) from None
-    try:
-        client.login(CHECK_TIMEOUT_S)
-    except NoAnswerError as error:
-        raise RunError(
-            f"the target {service.connect_url} accepted the connection, but there was {error};"
-            f" does it speak {target.protocol.title}?",
-            ExitCode.TARGET,
-        ) from None
-    except (ServiceRefusedError, TransportError) as error:
-        raise _refused(target, service, str(error), error.refusal) from None
-    finally:
-        client.close()
-
-
-def _refused(target: Target, service: Service, said: str, refusal: Refusal | None) -> Exception:
-    """Return the error for a target that refused, with fitting advice."""
-    said = said.rstrip(".")
-    if refusal is not None and refusal.again:
-        return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
-    if refusal is not None and refusal.kind is Kind.UNSUITABLE:
-        advice = refusal.advice
-    elif target.login is not None:
-        advice = f"check the {target.login.describe()} and that it has not expired"
-    elif target.embedded:
-        advice = "check the key"
-    elif not target.protocol.logins:
-        advice = "compare 'connect' and 'opening' of the protocol file with what the service wants"
-    else:
-        advice = "perhaps it wants a login: see --auth"
-    return RunError(f"the target {service.connect_url} refused us: {said}; {advice}", ExitCode.TARGET)
-
-
-def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request, if the service has an HTTP endpoint; raises RunError."""
-    if service.http_url is None:
-        return
-    try:
-        bounded.ask("OPTIONS", service.http_url, timeout_s=CHECK_TIMEOUT_S, dialer=dialer)
-    except ForbiddenAddressError as error:
-        raise RunError(str(error), ExitCode.USAGE) from None
-    except UnreadableError as error:
-        raise RunError(
-            f"the target answers an HTTP request to {service.http_url} with what cannot be read: {error}",
-            ExitCode.TARGET,
-        ) from None
-    except TransportError as error:
-        raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET
-        ) from None

@@ -143,7 +143,7 @@ class MasterSocket(BaseSocket):
             self._connections.took(_descriptor(frames[-1]), sum(map(len, frames)))
             sender = _sender(frames[0].bytes)
             if sender is None:
-                self._complain(_ELSEWHERE, "message", "its sender's id is no name of a worker")
+                self._complain(_ELSEWHERE, "message", "its sender's id is not a worker's name")
                 continue
             if len(frames) != 2:
                 self._complain(sender, "message", f"it has {len(frames) - 1} parts instead of one")
@@ -234,7 +234,7 @@ class Gate:
     failed and none succeeded.
     """
 
-    #: This many failures in a row are no coincidence of a master that is just starting or ending.
+    #: After this many failed handshakes in a row, the cause is not just a master that is starting or ending.
     PATIENCE: Final = 3
     #: A disconnect within this time counts as a failed handshake: a wrong key fails at once, a busy master later.
     AT_ONCE_S: Final = 5.0
@@ -259,12 +259,12 @@ class Gate:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            # One side has a key and the other does not: libzmq does not retry.
+            # Only one of the two sides has a key, and libzmq does not retry after that.
             self.failed = self.PATIENCE
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()
         elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
-            # Not every failed handshake causes an event.
+            # ZeroMQ reports some failed handshakes only by the disconnect.
             self.failed += 1
 
 

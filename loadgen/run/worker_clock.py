@@ -25,7 +25,7 @@ _STRETCH = 8
 _MOST_STRETCHES = 40
 #: Number of pings before the first estimate is used.
 _ENOUGH = 8
-#: How long a reading of the clocks is reused, as every publish converts times.
+#: Time for which a reading of the clocks is reused, since every publish converts times.
 _FRESH_NS = 2_000_000
 
 

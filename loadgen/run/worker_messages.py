@@ -1,11 +1,11 @@
-"""Shapes and size limits of workers' messages, as the master accepts them; `messages` explains their meaning.
+"""Workers' messages, with the bounds within which the master accepts them; `messages` explains their meaning.
 
-Every message of a worker is decoded into one of these structs before it is used. Unknown keys are refused, because both
-sides run the same version, except in HELLO, which serves to recognize other versions. The connection identifies the
-worker that sent a message, so no struct names one.
+Unknown keys are refused, because both sides run the same version, except in HELLO, which serves to recognize other
+versions. The connection identifies the worker that sent a message, so no struct names one.
 """
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -13,29 +13,21 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from analysis.record.schemas import SCHEMAS
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 from loadgen.measure.spool import spool_name
 from loadgen.run import messages
+from loadgen.run.messages import MOST_TEXT, Codec, Count, Message, Name, Ns, Text, Versioned, Whole
 
-#: Length to which a worker cuts texts before it sends them.
-MOST_TEXT: Final = 2_000
 #: Most reports for live displays in one STATUS; the rest go with the next.
 MOST_REPORTS: Final = 4
 PIECE_BYTES: Final = 128 << 10
-#: Largest integer on which JavaScript and Parquet readers agree; no count comes near it.
-_MOST: Final = 1 << 53
-
-Count = Annotated[int, Meta(ge=0, le=_MOST)]
-Whole = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
-#: Nanoseconds: a wall clock time, or a difference of two.
-Ns = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
-Name = Annotated[str, Meta(max_length=300)]
-Text = Annotated[str, Meta(max_length=4 * MOST_TEXT)]
 Encoded = Annotated[str, Meta(max_length=histograms.MOST_TEXT)]
 
 
-class Hello(Struct):
-    """A worker's introduction; see `registration.introduction`."""
+class Hello(Message, frozen=True, kw_only=True):
+    """A worker's introduction, which every version understands; see `registration.introduction`."""
+
+    KIND: ClassVar[str] = messages.HELLO
 
     version: Name
     format: Count
@@ -47,27 +39,35 @@ class Hello(Struct):
     cpus: Count | None = None
 
 
-class Claim(Struct, forbid_unknown_fields=True):
+class Claim(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Users' request for clients of their roles."""
+
+    KIND: ClassVar[str] = messages.CLAIM
 
     request: Count
     wanted: Annotated[dict[Name, Count], Meta(max_length=1_000)]
 
 
-class Ping(Struct, forbid_unknown_fields=True):
+class Ping(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request for the master's time."""
+
+    KIND: ClassVar[str] = messages.PING
 
     sent_ns: Ns
     sent_raw_ns: Ns | None
     bound_ns: Ns | None
 
 
-class Interrupted(Struct, forbid_unknown_fields=True):
+class Interrupted(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker of `--processes` received a signal to end."""
 
+    KIND: ClassVar[str] = messages.INTERRUPTED
 
-class Piece(Struct, forbid_unknown_fields=True):
+
+class Piece(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A piece of a spool file; see `spool_transfer`."""
+
+    KIND: ClassVar[str] = messages.SPOOL
 
     name: Name
     at: Count
@@ -75,8 +75,8 @@ class Piece(Struct, forbid_unknown_fields=True):
     crc32: Annotated[int, Meta(ge=0, lt=1 << 32)]
 
 
-class Spread(Struct, forbid_unknown_fields=True):
-    """A distribution for live displays; see `measure.live.Spread.told`."""
+class Spread(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A distribution for live displays; see `measure.running.Spread.told`."""
 
     counts: Annotated[list[Count], Meta(min_length=len(BOUNDS_NS) + 1, max_length=len(BOUNDS_NS) + 1)]
     sum_ns: float
@@ -88,8 +88,8 @@ _Seconds = Annotated[list[tuple[Whole, Count]], Meta(max_length=100_000)]
 _UnsureSeconds = Annotated[list[tuple[Whole, Count | None]], Meta(max_length=100_000)]
 
 
-class Report(Struct, forbid_unknown_fields=True):
-    """One second of figures for live displays; see `measure.live`."""
+class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One second of figures for live displays; see `measure.running`."""
 
     start_ns: Ns
     end_ns: Ns
@@ -119,7 +119,15 @@ class Report(Struct, forbid_unknown_fields=True):
         for name in _HEALTH_NUMBERS if self.health is not None else ():
             value = self.health.get(name) if self.health is not None else None
             if not isinstance(value, int):
-                raise ValueError(f"health.{name} is no whole number")
+                raise ValueError(f"health.{name} is not a whole number")
+
+    @classmethod
+    def of(cls, made: Mapping[str, Any]) -> "Report":
+        """Return a report that `measure.running` has made, whose values are within the bounds."""
+        spreads = {
+            name: None if made[name] is None else Spread(**made[name]) for name in ("latency", "publish")
+        }
+        return cls(**{**made, **spreads})
 
     def plain(self) -> dict[str, Any]:
         """Return the report as plain types, for `live.state`."""
@@ -131,8 +139,10 @@ class Report(Struct, forbid_unknown_fields=True):
 _HEALTH_NUMBERS: Final = tuple(name for name, of in HealthSample.__annotations__.items() if of is int)
 
 
-class Status(Struct, forbid_unknown_fields=True):
+class Status(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker's counts, complaints, and the last second's histogram."""
+
+    KIND: ClassVar[str] = messages.STATUS
 
     progress: Annotated[dict[Name, Whole], Meta(max_length=100)]
     deliveries: Count
@@ -140,14 +150,14 @@ class Status(Struct, forbid_unknown_fields=True):
     fatal: Text | None
     broken: Text | None
     #: Exit codes with which a worker may end the run.
-    broken_code: Literal[2, 3, 4]
+    broken_code: Annotated[int, Meta(ge=2, le=4)]
     absent: bool
     histogram: Encoded | None
     shortest: Encoded | None
     live: Annotated[list[Report], Meta(max_length=MOST_REPORTS)]
 
 
-class Failure(Struct, forbid_unknown_fields=True):
+class Failure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A failure that is not the service's fault; see `measure.failures`."""
 
     kind: Name
@@ -157,7 +167,7 @@ class Failure(Struct, forbid_unknown_fields=True):
     first_ns: Ns
 
 
-class Undecodable(Struct, forbid_unknown_fields=True):
+class Undecodable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A kind of message that could not be decoded; see `measure.undecodable`."""
 
     kind: Text
@@ -165,14 +175,14 @@ class Undecodable(Struct, forbid_unknown_fields=True):
     example: Text
 
 
-class Check(Struct, forbid_unknown_fields=True):
+class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results of one check of user code; see `measure.checks`."""
 
     passed: Count
     failed: Count
 
 
-class Echo(Struct, forbid_unknown_fields=True):
+class Echo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Summary of a worker's echo lane; see `run.echo`."""
 
     channel: Text
@@ -189,7 +199,7 @@ class Echo(Struct, forbid_unknown_fields=True):
     note: Text | None
 
 
-class Proxy(Struct, forbid_unknown_fields=True):
+class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A proxy that a worker used; see `transport.proxy.routes`."""
 
     address: Text
@@ -197,12 +207,19 @@ class Proxy(Struct, forbid_unknown_fields=True):
     login: bool
     to: Annotated[list[Text], Meta(max_length=10)]
 
+    @classmethod
+    def of(cls, route: Mapping[str, Any]) -> "Proxy":
+        """Return an entry of `transport.proxy.routes`."""
+        return cls(**route)
+
 
 _Counts = Annotated[dict[Name, Count], Meta(max_length=100)]
 
 
-class Finished(Struct, forbid_unknown_fields=True):
+class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker has handed over its record. All fields but `files` and `left` go into its entry in the manifest."""
+
+    KIND: ClassVar[str] = messages.FINISHED
 
     receive_path: Literal["native", "python"]
     deliveries: Count
@@ -229,37 +246,16 @@ class Finished(Struct, forbid_unknown_fields=True):
     def described(self) -> dict[str, Any]:
         """Return the fields for the worker's entry in the manifest."""
         told: dict[str, Any] = msgspec.to_builtins(self)
-        del told["files"], told["left"]
+        del told[messages.WIRE], told["files"], told["left"]
         return told
 
 
-Known = Hello | Claim | Ping | Interrupted | Piece | Status | Finished
-_TYPES: Final[dict[str, type[Known]]] = {
-    messages.HELLO: Hello,
-    messages.CLAIM: Claim,
-    messages.PING: Ping,
-    messages.INTERRUPTED: Interrupted,
-    messages.SPOOL: Piece,
-    messages.STATUS: Status,
-    messages.FINISHED: Finished,
-}
-_DECODERS: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of in _TYPES.items()}
+CODEC: Final = Codec(Hello, Claim, Ping, Interrupted, Piece, Status, Finished)
 
 
-def decoded(kind: str, raw: msgspec.Raw) -> Known | None:
-    """Return a decoded message, or None if ``kind`` is not a message of the harness's workers.
-
-    Raises:
-        ValueError: the message is invalid (msgspec's errors are subclasses).
-        RecursionError: the message is nested too deeply.
-    """
-    decoder = _DECODERS.get(kind)
-    return None if decoder is None else decoder.decode(raw)
-
-
-def converted(kind: str, payload: Any) -> Known:
-    """Return a message of this process's own agent as a struct; raises ValueError if it is invalid."""
-    return msgspec.convert(payload, _TYPES[kind])
+def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:
+    """Return a decoded message, or None if ``kind`` is not a message of the harness's workers; raises ValueError."""
+    return CODEC.decode(kind, raw)
 
 
 def own_files(worker: int) -> frozenset[str]:

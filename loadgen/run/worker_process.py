@@ -7,8 +7,8 @@ from typing import Final
 from loadgen.measure import heap
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
-#: How long the event loop or the writing thread may hold the GIL while the other waits for it. With CPython's default
-#: of 5 ms each waited that long about a hundred times a second.
+#: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. With CPython's
+#: default of 5 ms, each waited that long about a hundred times a second.
 _TURN_S: Final = 0.0005
 
 

@@ -1,6 +1,7 @@
 """Scenarios: the clients of a run, their subscriptions, the load that they offer, and the phases; read from YAML.
 
-``load`` reads and checks a scenario; `loadgen.resolve` makes a resolved run of it.
+`loadgen.resolve.loading.load` reads a scenario and checks it by the rules of its target; `loadgen.resolve.resolver`
+makes a resolved run of it.
 
 The names of this package are imported on first use: a process that only plays a resolved run needs neither pydantic nor
 the YAML reader.
@@ -11,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loadgen.config.problems import ScenarioError
-    from loadgen.scenario.loading import CatalogueEntry, catalogue, find, load
+    from loadgen.scenario.loading import find
     from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
     from loadgen.scenario.overrides import overrides_of
     from loadgen.scenario.scenario import Scenario
     from loadgen.scenario.schema import json_schema
 
 __all__ = [
-    "CatalogueEntry",
     "Group",
     "Phases",
     "Publish",
@@ -27,16 +27,14 @@ __all__ = [
     "Settle",
     "Target",
     "Variable",
-    "catalogue",
     "find",
     "json_schema",
-    "load",
     "overrides_of",
 ]
 
 _MODULES = {
     "loadgen.scenario.schema": ("json_schema",),
-    "loadgen.scenario.loading": ("CatalogueEntry", "catalogue", "find", "load"),
+    "loadgen.scenario.loading": ("find",),
     "loadgen.scenario.models": ("Group", "Phases", "Publish", "Settle", "Target", "Variable"),
     "loadgen.scenario.overrides": ("overrides_of",),
     "loadgen.config.problems": ("ScenarioError",),

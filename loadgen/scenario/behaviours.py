@@ -56,7 +56,7 @@ class Drop(Part):
     at_ns: DurationNs = Field(alias="at")
     """The time of the first cut, counted from the start of the measure phase."""
     share_percent: Share = Field(alias="share")
-    """How many of the group's connections, drawn at random, in per cent."""
+    """Share of the group's connections, drawn at random, in per cent."""
     over_ns: DurationNs = Field(default=0, alias="over")
     """The time over which the cuts are spread, one after the other; default is all at once."""
     close: Literal["abrupt", "frame"] = "abrupt"
@@ -100,9 +100,9 @@ class Slow(Part):
     """Clients that read their connection slowly, so that the service must buffer more and more for them."""
 
     share_percent: Share = Field(alias="share")
-    """How many of the group's clients, drawn at random, in per cent."""
+    """Share of the group's clients, drawn at random, in per cent."""
     read_bytes_per_s: Annotated[ByteRate, AfterValidator(_readable)] = Field(alias="read")
-    """How much each of these clients reads per second."""
+    """Reading speed of each of these clients, such as 20KB/s."""
 
 
 def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:
@@ -113,7 +113,7 @@ def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:
             ends = format_duration(earlier.at_ns + earlier.over_ns)
             raise problem(
                 f"has a drop at {format_duration(later.at_ns)}, before the one that stands before it is over"
-                f" ({ends}); drops stand in the order of time and follow each other"
+                f" ({ends}); drops must be in order of time and must not overlap"
             )
     return drops
 

@@ -1,13 +1,12 @@
 """Find scenarios, read them, and override their values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from loadgen.config import document
-from loadgen.config.problems import ScenarioError
+from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import nearest, redacted, shown
-from loadgen.data.tables import Tables
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
 from loadgen.scenario.recordings import read_recordings
@@ -17,47 +16,25 @@ _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """A scenario shipped with the program."""
+class Written(NamedTuple):
+    """A scenario as it is written: with the places of its parts, and the folder that its data files are in."""
 
-    name: str
-    path: Path
-    description: str
-
-
-def catalogue() -> list[CatalogueEntry]:
-    """Return the scenarios shipped with the program, in the order of their names.
-
-    Raises:
-        ScenarioError: a scenario is invalid.
-    """
-    return [
-        CatalogueEntry(path.stem, path, load(str(path)).description)
-        for path in sorted(bundle("scenarios").glob("*.yaml"))
-    ]
+    scenario: Scenario
+    places: Places
+    folder: Path
 
 
-def load(
-    name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
-) -> Scenario:
-    """Return the scenario with a name in the catalogue or at a path, with some values overridden.
+def read(
+    name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
+) -> Written:
+    """Return the scenario with a name in the catalogue or at a path; `loadgen.resolve.loading.load` is for callers.
 
-    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``target`` is the URL of a target
-    that replaces the scenario's own, so that the rules of its protocol apply.
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields the problems between
+    the parts, as in `validated`.
 
     Raises:
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.
     """
-    scenario, tables = load_with_data(name_or_path, overrides, target=target)
-    tables.close()
-    return scenario
-
-
-def load_with_data(
-    name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
-) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes; raises the same."""
     path = find(name_or_path)
     source = _source(path)
     data, places = document.parse(_text(path, source), source)
@@ -66,21 +43,15 @@ def load_with_data(
     if isinstance(data, dict):
         data.setdefault("name", path.stem)
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
-    override(data, places, overrides or {})
+    override(data, places, overrides)
     problems = read_recordings(data, places, path.parent)
     try:
-        scenario = validated(data, places, target)
+        scenario = validated(data, places, check)
     except ScenarioError as error:
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:
         raise ScenarioError(problems)
-    made = [group.publish.made for group in scenario.clients.values() if group.publish is not None]
-    if not scenario.data and all(each is None or each.size is not None for each in made):
-        return scenario, Tables()
-    # Imported late: most scenarios have no files.
-    from loadgen.scenario.rows import read_data
-
-    return read_data(scenario, places, path.parent, scenario.rules(target))
+    return Written(scenario, places, path.parent)
 
 
 def find(name_or_path: str) -> Path:
@@ -101,7 +72,7 @@ def find(name_or_path: str) -> Path:
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have this name
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
 
@@ -115,7 +86,7 @@ def _text(path: Path, source: str) -> str:
         if path.is_dir():
             raise ScenarioError([f"{source}: this is a directory; give a scenario's file or name"])
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
+            raise ScenarioError([f"{source}: the file is larger than 1 MB, too large for a scenario"])
         return document.read_text(path, "utf-8-sig")
     except FileNotFoundError:
         hint = nearest(path.stem, _names()).replace("known are", "the catalogue has")
@@ -125,7 +96,7 @@ def _text(path: Path, source: str) -> str:
         raise ScenarioError([f"{source}:{line}: the file is not UTF-8; save it as UTF-8"]) from None
     except OSError as error:
         raise ScenarioError([f"{source}: the file cannot be read: {error.strerror}"]) from None
-    except ValueError:  # a null character in the path
+    except ValueError:  # the path contains a null character
         raise ScenarioError([f"{source}: no file can have this name"]) from None
 
 

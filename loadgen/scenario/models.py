@@ -30,9 +30,10 @@ from loadgen.config.units import (
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
-from loadgen.scenario.curves import Profile, points_of
+from loadgen.scenario.curves import Profile
 from loadgen.scenario.login import Login
 from loadgen.scenario.payload import Content, payload_size
+from loadgen.scenario.points import points_of
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
@@ -215,9 +216,9 @@ class Group(Part):
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
-    """How many clients."""
+    """The number of clients."""
     ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
-    """How many clients of the group connect per second."""
+    """The number of clients of the group that connect per second."""
     subscribe: Annotated[
         tuple[str, ...],
         _SUBSCRIPTIONS,

@@ -18,8 +18,8 @@ from loadgen.config.problems import Places, ScenarioError
 from loadgen.config.text import dotted, redacted, shown
 from loadgen.config.units import MAX_DURATION_NS
 from loadgen.pacing import shapes
-from loadgen.scenario.curves import ProfilePoint, Recorded, Replay
 from loadgen.scenario.models import Group
+from loadgen.scenario.points import ProfilePoint, Recorded, Replay
 
 MAX_ROWS = 100_000
 _MAX_FILE_BYTES = 10_000_000
@@ -242,7 +242,7 @@ def _text(path: Path, replay: Replay) -> str:
             raise _Unreadable(f"names {name}, which is a directory; name a CSV file")
         if path.exists() and not path.is_file():
             # Reading a pipe would wait for a writer, and a device may never end.
-            raise _Unreadable(f"names {name}, which is no regular file; name a CSV file")
+            raise _Unreadable(f"names {name}, which is not a regular file; name a CSV file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
         text = path.read_bytes().decode("utf-8-sig")
@@ -257,7 +257,7 @@ def _text(path: Path, replay: Replay) -> str:
         raise _Unreadable(f"names {name}, whose line {line} is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise _Unreadable(f"names {name}, which cannot be read: {error.strerror}") from None
-    except ValueError:  # a null character in the path
+    except ValueError:  # the path contains a null character
         raise _Unreadable(f"names {name}; no file can have this name") from None
 
 
@@ -309,7 +309,7 @@ def _disorder(rows: list[_Row]) -> Iterator[str]:
         if later.at_s == earlier.at_s:
             yield f"{later.line}: has the time of line {earlier.line}; each row needs its own"
         elif later.at_s < earlier.at_s:
-            yield f"{later.line}: goes back in time behind line {earlier.line}; rows stand in the order of time"
+            yield f"{later.line}: goes back in time behind line {earlier.line}; rows must be in order of time"
 
 
 def _listed(header: list[str]) -> str:

@@ -1,6 +1,6 @@
 """The whole scenario: validate it, check its parts against each other, and write it back in the YAML's terms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -10,13 +10,10 @@ from loadgen.config.messages import problems_in
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import holds_key
 from loadgen.payloads.plans import Stamps
-from loadgen.protocol.rules import ProtocolRules
-from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.data import Data
-from loadgen.scenario.gates import GateText, LongGate
+from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
-from loadgen.targets import protocol_of
 
 #: Keys whose mistakes cause no others.
 _SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
@@ -64,14 +61,10 @@ class Scenario(Part):
                 )
         return self
 
-    @classmethod
-    def from_resolved(cls, data: Mapping[str, Any], target: str | None = None) -> "Scenario":
-        """Return the scenario from the data that ``resolved`` has written; ``target`` is as in `validated`.
-
-        Raises:
-            ScenarioError: the data are no valid scenario.
-        """
-        return validated(data, Places("scenario"), target)
+    @property
+    def stamps(self) -> Stamps:
+        """Where stamps go, and whether they hold checksums."""
+        return stamps_of(self.stamp, self.integrity)
 
     def resolved(self) -> dict[str, Any]:
         """Return the scenario with its defaults filled in, as plain JSON values in the YAML's terms.
@@ -81,36 +74,13 @@ class Scenario(Part):
         dumped: dict[str, Any] = _pruned(self.model_dump(mode="json", by_alias=True))
         return dumped
 
-    def warnings(self, target: str | None = None) -> list[str]:
-        """Return a sentence for each setting that is above the service's default quotas or probably a mistake.
 
-        ``target`` is the URL of a target that replaces the scenario's own.
-        """
-        url = target or self._url
-        rules = protocol_of(url).rules
-        return list(warnings(self.variables, self.clients, self.phases, rules, embedded=url is None))
-
-    def rules(self, target: str | None = None) -> ProtocolRules:
-        """Return the rules of the target's protocol; ``target`` is a URL that replaces the scenario's own target."""
-        return protocol_of(target or self._url).rules
-
-    @property
-    def stamps(self) -> Stamps:
-        """Where stamps go, and whether they hold checksums."""
-        return stamps_of(self.stamp, self.integrity)
-
-    @property
-    def _url(self) -> str | None:
-        return None if self.target is None else self.target.url
-
-
-def validated(data: object, places: Places, target: str | None = None) -> Scenario:
+def validated(data: object, places: Places, check: Callable[[Scenario], Iterable[Problem]]) -> Scenario:
     """Return the scenario that plain data describe.
 
-    ``target`` is the URL of a target that replaces the data's own: the rules of its protocol apply.
-
-    The parts are checked against each other only if each of them is valid, since follow-up errors would hide the cause.
-    Mistakes in simple keys, such as ``name`` or ``phases``, do not prevent this check of ``variables`` and ``clients``.
+    ``check`` yields the problems between the parts, by the rules of the target's protocol. It is called only if each
+    part is valid, since follow-up errors would hide the cause. Mistakes in simple keys, such as ``name`` or ``phases``,
+    do not prevent this check of ``variables`` and ``clients``.
 
     Raises:
         ScenarioError: the data are invalid; names every problem.
@@ -124,38 +94,14 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
         if isinstance(data, Mapping) and all(
             problem.path and problem.path[0] in _SIMPLE_KEYS for problem in problems
         ):
-            kept = {
-                key: data[key] for key in ("variables", "data", "clients", "target", "stamp") if key in data
-            }
-            problems += _check(Scenario.model_validate({"version": 1, **kept}), target)
+            keys = ("variables", "data", "clients", "target", "stamp")
+            kept = {key: data[key] for key in keys if key in data}
+            problems += check(Scenario.model_validate({"version": 1, **kept}))
     else:
-        problems += _check(scenario, target)
+        problems += check(scenario)
         if not problems:
             return scenario
     raise ScenarioError(places.sentences(problems))
-
-
-def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
-    """Yield contradictions between the parts of a scenario, by the rules of its target's protocol."""
-    rules = protocol_of(target or scenario._url).rules
-    yield from _unchecked(scenario)
-    yield from check(
-        scenario.variables,
-        scenario.data,
-        scenario.clients,
-        scenario.target,
-        scenario.phases,
-        rules,
-        scenario.stamps,
-    )
-
-
-def _unchecked(scenario: Scenario) -> Iterator[Problem]:
-    """Yield the gates on altered deliveries if no content is checked."""
-    for number, gate in enumerate(scenario.gates):
-        text = gate.check if isinstance(gate, LongGate) else gate
-        if "delivery.altered" in text and not scenario.integrity:
-            yield Problem(("gates", number), "asks for altered deliveries, which needs 'integrity: true'")
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""`python -m loadgen.server`: the embedded Event API in a process of its own."""
+"""`python -m loadgen.server`: run the embedded Event API as a separate process."""
 
 import argparse
 import os
@@ -26,70 +26,68 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--api-key-env",
         metavar="NAME",
-        help="environment variable that holds the API key (default: generate)",
+        help="environment variable with the API key (default: generate one)",
     )
     add(
         "--namespace",
         action="append",
         metavar="NAME",
-        help="channel namespace, repeatable (default: default)",
+        help="channel namespace; repeatable (default: `default`)",
     )
     add(
         "--ka-interval",
         type=float,
         default=limits.KEEPALIVE_INTERVAL_S,
         metavar="SECONDS",
-        help="time between two ka frames (default %(default)s)",
+        help="seconds between keep-alive (`ka`) messages (default %(default)s)",
     )
     add(
         "--connection-timeout",
         type=float,
         default=limits.CONNECTION_TIMEOUT_MS / 1000,
         metavar="SECONDS",
-        help="what connection_ack tells the client (default %(default)s)",
+        help="keep-alive timeout that connection_ack names, in seconds (default %(default)s)",
     )
     add(
         "--write-buffer-limit",
         type=int,
         default=DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
         metavar="BYTES",
-        help="drop a client that leaves more than this unread (default %(default)s)",
+        help="drop a client for which more than this is unsent (default %(default)s)",
     )
     add(
         "--processes",
         type=int,
         default=1,
         metavar="N",
-        help="serve with so many processes on the one port, a core each (default %(default)s)",
+        help="processes that share the port, at most one per core (default %(default)s)",
     )
-    add("--certfile", type=Path, help="PEM certificate: serve TLS only")
+    add("--certfile", type=Path, help="PEM certificate; serves TLS only")
     add("--keyfile", type=Path, help="PEM key of the certificate")
     add(
         "--api",
         type=Path,
         metavar="FILE",
-        help="namespaces, authorization, handlers and quotas: see loadgen/server/README.md",
+        help="namespaces, authorization, handlers and quotas (YAML); see loadgen/server/README.md",
     )
     add(
         "--quotas",
         choices=("aws", "limits", "off"),
-        help="aws: AWS's defaults; limits: no rates (default); off: none",
+        help="aws: AWS's defaults; limits: AWS's without rates (default); off: none",
     )
     add(
         "--lifetime",
         type=float,
         default=limits.CONNECTION_LIFETIME_S,
         metavar="SECONDS",
-        help="end connections of that age (default %(default)s)",
+        help="seconds after which the server ends a connection (default %(default)s)",
     )
-    add(
-        "--faults", type=Path, metavar="FILE", help="what goes wrong on purpose: see loadgen/server/README.md"
-    )
+    add("--faults", type=Path, metavar="FILE", help="faults to inject (YAML); see loadgen/server/README.md")
     add(
         "--journal",
         type=Path,
         metavar="FOLDER",
-        help="write down what was done to which event and subscription",
+        help="folder for the journal of every event and subscription",
     )
     add(
         "--stamp",
@@ -99,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--announce",
         action="store_true",
-        help="print one line of JSON when ready instead of the text for people",
+        help="print one line of JSON when ready, instead of text",
     )
     add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser

@@ -195,7 +195,7 @@ class EventApi:
         """Return the events of a valid batch.
 
         Raises:
-            RefusedError: it is no list of JSON texts, or has too many events or bytes.
+            RefusedError: the batch is not a list of JSON texts, or has too many events or bytes.
         """
         if not isinstance(events, list) or not events:
             raise RefusedError(errors.INVALID_EVENTS)

@@ -102,7 +102,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
                 controls, listeners, relay.mesh(len(listeners)), strict=True
             )
         ]
-        # Otherwise each fork prints the buffered output again.
+        # Flush before forking, or each fork would print the buffered output again.
         sys.stdout.flush()
         sys.stderr.flush()
         for number, (here, _) in enumerate(controls):

@@ -42,7 +42,7 @@ class Connection:
     ) -> None:
         self._api = api
         self._rates = api.connection_rates()
-        # Only handlers need the headers; without one, do not hold a copy for each of 10,000 connections.
+        # Only handlers need the headers: without handlers, do not keep a copy for each of 10,000 connections.
         self._headers = headers if api.has_handlers else {}
         self._socket = socket
         self._transport = transport
@@ -134,7 +134,7 @@ class Connection:
 
     def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
         """Close from synchronous code, such as a timer. The end of the lifetime closes with 1000 (assumption)."""
-        # Now, not when the task starts: no data frame may follow the close frame.
+        # End the subscriptions now and not in the task, as no data frame may follow the close frame.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
@@ -213,7 +213,7 @@ class Connection:
             # A timer or the shutdown closed the connection while the authorizer ran.
             return
         subscription = Subscription(operation_id, pattern, self)
-        # Send the answer before the subscription is live, so that no event precedes it.
+        # Send the answer before the subscription is active, so that no event precedes it.
         self.send(messages.subscribe_success(operation_id))
         self._subscriptions[operation_id] = subscription
         self._api.hub.add(subscription)

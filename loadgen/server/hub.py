@@ -116,11 +116,11 @@ class Hub:
         """Return when publishing may continue."""
 
     def __len__(self) -> int:
-        """Return the number of live subscriptions."""
+        """Return the number of active subscriptions."""
         return len(self._index)
 
     def add(self, subscription: Subscription) -> None:
-        """Make the subscription live."""
+        """Begin to deliver to the subscription."""
         self._index.add(subscription.pattern, subscription)
 
     def remove(self, subscription: Subscription) -> None:

@@ -221,5 +221,5 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     try:
         import uvloop
     except ImportError:
-        return None  # no uvloop on Windows: asyncio's own loop then
+        return None  # uvloop does not exist for Windows, so asyncio's default loop is used
     return uvloop.Loop

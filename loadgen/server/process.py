@@ -1,7 +1,7 @@
 """Run a server in a subprocess.
 
-This module imports neither asyncio nor aiohttp. The subprocess ends when this process does, since its standard input is
-a pipe from here.
+This module imports neither asyncio nor aiohttp. The subprocess reads standard input from a pipe of this process, and
+stops when the pipe closes: so it ends when this process ends.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 
 _KEY_VARIABLE: Final = "LOADGEN_SERVER_API_KEY"
 _EOF_TIMEOUT_S: Final = 5.0
@@ -101,8 +101,8 @@ class ServerProcess:
         return code
 
     def _start(self, meanwhile: Callable[[], object]) -> Announcement:
-        command = children.command("loadgen.server", "--announce", "--exit-with-stdin", *self._options)
-        environment = children.environment()
+        command = subprocesses.command("loadgen.server", "--announce", "--exit-with-stdin", *self._options)
+        environment = subprocesses.environment()
         if self._api_key is not None:
             environment[_KEY_VARIABLE] = self._api_key
             command += ["--api-key-env", _KEY_VARIABLE]

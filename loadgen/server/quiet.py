@@ -62,7 +62,7 @@ class OneLineAMinute(logging.Filter):
         more = f"; {untold} more since this was last said" if untold else ""
         if clients:
             # Never log what the client sent, since that may contain a key.
-            kind = type(error).__name__ if error is not None else "it is no HTTP"
+            kind = type(error).__name__ if error is not None else "it is not HTTP"
             record.msg = f"a client's request was refused or broke off ({kind}){more}"
             record.exc_info = record.exc_text = None
         else:

@@ -121,7 +121,7 @@ class LocalEventApi:
 
     @property
     def subscriptions(self) -> int:
-        """The number of live subscriptions."""
+        """The number of active subscriptions."""
         return len(self._hub)
 
     def wait_for_events(self, channel: str, count: int = 1, timeout_s: float = _TIMEOUT_S) -> list[Published]:
@@ -140,9 +140,9 @@ class LocalEventApi:
         return found()[:count]
 
     def wait_for_subscriptions(self, count: int = 1, timeout_s: float = _TIMEOUT_S) -> None:
-        """Wait until `count` subscriptions are live; raises TimeoutError after `timeout_s`."""
+        """Wait until `count` subscriptions are active; raises TimeoutError after `timeout_s`."""
         if not self._wait(lambda: len(self._hub) >= count, timeout_s):
-            raise TimeoutError(f"{len(self._hub)} of {count} subscriptions are live")
+            raise TimeoutError(f"{len(self._hub)} of {count} subscriptions are active")
 
     def publish(self, channel: str, *payloads: Any) -> int:
         """Send events to a channel without authorization and handlers; return the number of subscriptions reached."""

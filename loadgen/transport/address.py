@@ -1,4 +1,4 @@
-"""The address of a service: where and how to connect."""
+"""The address of a service, with all settings needed to connect to it."""
 
 import socket
 import ssl
@@ -17,7 +17,7 @@ _STREAMS: Final = {"tcp": False, "tls": True}
 
 
 class Address:
-    """Where to connect: host, port, scheme, TLS settings and proxy.
+    """The address to connect to: host, port, scheme, TLS settings and proxy.
 
     ``url`` has a scheme that `Service.connect_url` allows, and a byte stream's URL includes the port. ``dialer`` opens
     the sockets; the default one connects to loopback only.

@@ -39,13 +39,13 @@ def ask(
             url, 1, timeout_s, asked="request", dialer=dialer or Dialer(allow_remote=True)
         )
     except ValueError as error:
-        raise TransportError(f"{url!a} is no URL of HTTP: {error}") from None
+        raise TransportError(f"{url!a} is not an HTTP URL: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)
     except UnicodeError:
-        raise TransportError(f"{url!a} is no URL of HTTP: it has characters that are not of ASCII") from None
+        raise TransportError(f"{url!a} is not an HTTP URL: it has characters that are not ASCII") from None
     finally:
         client.abort()

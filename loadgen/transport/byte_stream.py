@@ -1,7 +1,6 @@
 """A plain byte stream on the gevent hub, over TCP or TLS, for protocols that frame their messages themselves."""
 
 import socket
-import ssl
 from contextlib import suppress
 
 from loadgen.measure.arrival import of_bytes
@@ -10,6 +9,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 
 
@@ -22,9 +22,15 @@ class ByteStream(SocketStream):
     __slots__ = ("_closing", "_on_bytes")
 
     def __init__(
-        self, address: Address, *, on_bytes: OnText, on_closed: OnClosed, on_failed: OnFailed | None = None
+        self,
+        address: Address,
+        *,
+        on_bytes: OnText,
+        on_closed: OnClosed,
+        on_failed: OnFailed | None = None,
+        slow: SlowReading | None = None,
     ) -> None:
-        super().__init__(address, on_closed, on_failed)
+        super().__init__(address, on_closed, on_failed, slow)
         self._on_bytes = on_bytes
         self._closing = False
 
@@ -49,10 +55,8 @@ class ByteStream(SocketStream):
             return
         self._closing = True
         if self._tls is not None:
-            with suppress(ssl.SSLError):
-                # Writes our close_notify, then raises because the server's has not arrived yet.
-                self._tls.unwrap()
-            self._transmit(self._outgoing.read())
+            self._tls.end()
+            self._transmit(self._tls.to_send())
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
@@ -67,8 +71,8 @@ class ByteStream(SocketStream):
     ) -> None:
         self._on_bytes(bytes(data), of_bytes(arrival_ns, within_ns, end_ns), read_ns)
 
-    def _on_writable(self) -> None:
-        super()._on_writable()
+    def _all_sent(self) -> None:
+        super()._all_sent()
         if self._closing:
             self._shut_down()
 

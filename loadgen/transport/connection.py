@@ -5,6 +5,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.websocket import WebSocket
 
@@ -15,16 +16,17 @@ def connection(
     on_message: OnText,
     on_closed: OnClosed,
     on_failed: OnFailed | None = None,
+    slow: SlowReading | None = None,
 ) -> SocketStream:
     """Return a WebSocket or byte stream, by the address's scheme, that is yet to be opened.
 
     ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or whatever a
     read brought of a byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the
     hub and must not block. An error that they raise ends this connection alone, and is reported to ``on_failed`` as a
-    failure of the harness.
+    failure of the harness. ``slow`` limits how fast the opened connection is read.
     """
     if address.uri is None:
-        return ByteStream(address, on_bytes=on_message, on_closed=on_closed, on_failed=on_failed)
+        return ByteStream(address, on_bytes=on_message, on_closed=on_closed, on_failed=on_failed, slow=slow)
     return WebSocket(
         address,
         subprotocols=handshake.subprotocols,
@@ -34,4 +36,5 @@ def connection(
         on_text=on_message,
         on_closed=on_closed,
         on_failed=on_failed,
+        slow=slow,
     )

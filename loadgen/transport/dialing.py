@@ -18,18 +18,19 @@ import gevent
 from gevent.event import Event
 from gevent.monkey import get_original
 
-from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
-from loadgen.transport.proxy import Proxy, connected
+from loadgen.transport.proxy import Proxy
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
+from loadgen.transport.sources import Sources
+from loadgen.transport.tunnel import connected
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: How long an address is skipped after it did not answer, and after it refused.
+#: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: How often in a row another address must win before one that answered recently is skipped: a packet may be lost.
+#: Lost races in a row after which an address that answered recently is skipped; more than one, as a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -56,7 +57,7 @@ class _Memory:
     answered_s: float = float("-inf")
     #: The address is skipped until this time, or not skipped if it is 0.
     out_until_s: float = 0.0
-    #: How often another address won the race since this one last answered.
+    #: Number of races that other addresses have won since this one last answered.
     overtaken: int = 0
 
 
@@ -83,9 +84,9 @@ class _Attempt:
 class Dialer:
     """Opens the sockets of one worker.
 
-    ``allow_remote`` permits connections beyond loopback. ``offset`` is the worker's number, so that workers do not all
-    begin with the first address. ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the
-    user.
+    ``allow_remote`` permits connections beyond loopback. ``sources`` are the local addresses to connect from; without
+    any, the kernel chooses. ``offset`` is the worker's number, so that workers do not all begin with the first address.
+    ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the user.
     """
 
     def __init__(
@@ -93,11 +94,14 @@ class Dialer:
         *,
         allow_remote: bool = False,
         resolver: Resolver | None = None,
+        sources: Sources | None = None,
         offset: int = 0,
         on_failed: Callable[[DialingError], None] = lambda error: None,
         on_note: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.allow_remote = allow_remote
+        #: The local addresses that sockets are bound to in turn.
+        self.sources = sources or Sources()
         self._resolver = resolver or Resolver(on_note=on_note)
         self._offset = offset
         self._on_failed = on_failed
@@ -159,8 +163,6 @@ class Dialer:
             f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
         )
 
-    # The order of addresses.
-
     def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
         """Return the addresses in the order to try: in rotation, then those that are being skipped.
 
@@ -176,7 +178,7 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # Its time is over: only this connect retries it, and others still skip it meanwhile.
+                # Its skip time is over: this connect retries it, and others still skip it until it answers.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -187,8 +189,6 @@ class Dialer:
             begin = turn % len(there)
             there = there[begin:] + there[:begin]
         return there + out
-
-    # The race.
 
     def _race(self, order: Iterable[RemoteAddress], host: str, port: int, deadline_s: float) -> socket.socket:
         waiting = iter(order)
@@ -224,13 +224,13 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # The final check, on the very address that the bytes go to.
+        # The final check, on the address that the socket connects to.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             raw.setblocking(False)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sources.bind(raw)
+            self.sources.bind(raw)
             code = raw.connect_ex(address.address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))

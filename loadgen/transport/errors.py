@@ -1,5 +1,7 @@
 """Errors of connections; each message is one sentence for people."""
 
+import ssl
+
 from loadgen.protocol.refusals import Refusal
 
 
@@ -30,3 +32,8 @@ def describe(error: BaseException, address: str) -> str:
     """Return the message for an operating system or TLS error at an address."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{address}: {reason}"
+
+
+def tls_failure(error: ssl.SSLError, address: str) -> TransportError:
+    """Return the error for a failure of TLS at an address."""
+    return TransportError(f"{address}: TLS failed: {error}")

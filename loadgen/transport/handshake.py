@@ -93,4 +93,4 @@ def _kind(said: bytes) -> str:
         return "HTTP/2, and the handshake is one of HTTP/1.1"
     if said.startswith(b"SSH-"):
         return "the greeting of an SSH server"
-    return "something that is no HTTP"
+    return "something that is not HTTP"

@@ -1,19 +1,18 @@
-"""HTTP clients for publishing.
+"""The HTTP client that publishes.
 
 :class:`GeventHttpClient` watches each keep-alive connection on the hub, like a WebSocket: a request is one send, and
 its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request, on
-which geventhttpclient spends most of its time. :class:`HttpxClient` does the same by httpx; only tests use it.
+which geventhttpclient spends most of its time.
 """
 
 import os
-import re
 import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import gevent
 import gevent.socket
@@ -22,18 +21,14 @@ from gevent.monkey import get_original
 
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import HttpRequest
-from loadgen.transport import bounds, isolation, proxy
+from loadgen.transport import isolation, proxy
 from loadgen.transport.dialing import Dialer, remote_of
-from loadgen.transport.errors import TransportError, UnreadableError, describe
+from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
+from loadgen.transport.http_request import Requests
 from loadgen.transport.isolation import OnFailed, OurFailureError
 
 _RawSocket = get_original("socket", "socket")
-#: Valid header names and values (RFC 9110, 5.1 and 5.5), so that none can smuggle in another header.
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-
 #: Makes a request when an open connection is ready to send it. Called with the current time (ns) and the remote
 #: address, or None if that is not known.
 MakeRequest = Callable[[int, str | None], HttpRequest]
@@ -41,7 +36,7 @@ _MakeBytes = Callable[[int, str | None], bytes]
 
 
 class HttpClient(Protocol):
-    """Sends requests to the target; each publishing client has one of its own."""
+    """Sends requests to the target; each publishing client has its own HttpClient."""
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send a request without waiting, over an open connection or the next one that opens.
@@ -93,11 +88,7 @@ class GeventHttpClient:
         self._port = parts.port or (443 if secure else 80)
         self._tls = _tls_context() if secure else None
         self._dialer = dialer or Dialer()
-        self._resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._request_line = f"POST {self._resource} HTTP/1.1\r\n".encode("latin-1")
-        self._host_line = f"host: {_host_header(self._host, parts.port, secure)}\r\n"
-        self._headers: Mapping[str, str] | None = None
-        self._head = b""
+        self._rendered = Requests(parts).rendered
         self._most = connections
         #: Connections that are open or opening; and those that are opening.
         self._count = self._opening = 0
@@ -112,7 +103,7 @@ class GeventHttpClient:
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send a request without waiting, over an open connection or the next one that opens."""
         self._take(
-            lambda sent_ns, remote: self._rendered_request(make(sent_ns, remote)),
+            lambda sent_ns, remote: self._rendered(make(sent_ns, remote)),
             on_response,
         )
 
@@ -129,7 +120,7 @@ class GeventHttpClient:
         Raises:
             ValueError: a header's name or value is not allowed in HTTP.
         """
-        request = self._rendered_request(HttpRequest(body, headers, method, resource))
+        request = self._rendered(HttpRequest(body, headers, method, resource))
         self._take(lambda _sent_ns, _remote: request, on_response)
 
     def _take(self, make: _MakeBytes, on_response: OnResponse) -> None:
@@ -168,7 +159,7 @@ class GeventHttpClient:
         self._waiting.clear()
         for _, on_response in waiting:
             self.tell(
-                on_response, 0, b"", TransportError(f"{self.name}: no connection was to be had in time")
+                on_response, 0, b"", TransportError(f"{self.name}: no connection could be opened in time")
             )
         for connection in self._idle:
             connection.dispose()
@@ -226,24 +217,6 @@ class GeventHttpClient:
 
     # Internals.
 
-    def _rendered(self, headers: Mapping[str, str]) -> bytes:
-        lines = [self._host_line, "user-agent: loadgen\r\n"]
-        for name, value in headers.items():
-            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-                # The value may be a secret: name only the header.
-                raise ValueError(f"no HTTP header can be named or hold this: {name!r}")
-            lines.append(f"{name}: {value}\r\n")
-        return "".join(lines).encode("latin-1")
-
-    def _rendered_request(self, request: HttpRequest) -> bytes:
-        if request.headers != self._headers:
-            self._head = self._rendered(request.headers)
-            self._headers = dict(request.headers)
-        line = self._request_line
-        if request.resource is not None or request.method != "POST":
-            line = f"{request.method} {request.resource or self._resource} HTTP/1.1\r\n".encode("latin-1")
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, self._head, len(request.body), request.body)
-
     def _use(self, connection: HttpConnection) -> None:
         """Give an open connection to the request that has waited longest, or keep it idle."""
         if self._waiting:
@@ -255,7 +228,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # Only this request failed: the connection is unused.
+            # Making this request failed, so the connection is still unused.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))
@@ -332,11 +305,6 @@ class GeventHttpClient:
         return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls, remote)
 
 
-def _host_header(host: str, port: int | None, secure: bool) -> str:
-    bracketed = f"[{host}]" if ":" in host else host
-    return bracketed if port in (None, 443 if secure else 80) else f"{bracketed}:{port}"
-
-
 def _tls_context() -> ssl.SSLContext:
     """Return the TLS context that all clients share: each context holds hundreds of certificates in memory."""
     return _tls_context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
@@ -345,74 +313,3 @@ def _tls_context() -> ssl.SSLContext:
 @lru_cache(maxsize=4)
 def _tls_context_of(_file: str | None, _folder: str | None) -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-class HttpxClient:
-    """An :class:`HttpClient` that uses httpx."""
-
-    def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
-        # Imported here, since httpx loads pygments and rich.
-        import httpx
-
-        self._url = url
-        self._name = urlsplit(url).netloc
-        through = proxy.route(url)
-        self._timeout_s = timeout_s
-        self._failures = (httpx.HTTPError, UnicodeError)
-        self._client = httpx.Client(
-            limits=httpx.Limits(max_connections=connections),
-            timeout=timeout_s,
-            headers={"accept-encoding": "identity"},
-            # httpx reads the proxy variables differently from `proxy`.
-            trust_env=False,
-            verify=_tls_context(),
-            proxy=None
-            if through is None
-            else httpx.Proxy(f"http://{through.name}", headers=through.headers()),
-        )
-
-    def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
-        """Send a request from a new greenlet; ``make`` runs before httpx connects, since httpx does not tell when."""
-
-        def post() -> None:
-            try:
-                request = make(now_ns(), None)
-                status, answer = self.post(request.body, request.headers, request.method, request.resource)
-            except TransportError as error:
-                on_response(0, b"", error)
-            except Exception as error:
-                on_response(0, b"", OurFailureError(error))
-            else:
-                on_response(status, answer, None)
-
-        gevent.spawn(post)
-
-    def post(
-        self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
-    ) -> tuple[int, bytes]:
-        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
-        url = self._url if resource is None else urljoin(self._url, resource)
-        late = TransportError(f"{self._name}: no answer to the publish in time")
-        deadline_s = time.monotonic() + self._timeout_s
-        answer = bytearray()
-        # httpx's timeout is per read. gevent's limits the whole request, if sockets are patched (under Locust).
-        with gevent.Timeout(self._timeout_s, late):
-            try:
-                with self._client.stream(method, url, content=body, headers=dict(headers)) as response:
-                    # Raw, since 64 KB of gzip may expand to 64 MB.
-                    for part in response.iter_raw(64 * 1024):
-                        answer += part
-                        if len(answer) > bounds.HTTP_BODY_BYTES:
-                            raise UnreadableError(
-                                f"{self._name}: the answer has a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
-                            )
-                        if time.monotonic() > deadline_s:
-                            raise late
-            except self._failures as error:
-                # No answer, or one that httpx cannot read.
-                raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
-        return response.status_code, bytes(answer)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()

@@ -12,7 +12,7 @@ from functools import cache
 
 from loadgen.measure.clock import now_ns
 
-# Not in Python's socket module. asm-generic/socket.h: SO_TIMESTAMPNS_OLD, with a 64-bit timespec on 64-bit systems.
+# SO_TIMESTAMPNS_OLD of asm-generic/socket.h, with a 64-bit timespec on 64-bit systems; Python's socket module lacks it.
 SO_TIMESTAMPNS = 35
 #: Native longs are 64 bits on the systems that `enable` accepts, and unpack several times as fast as "=qq".
 TIMESPEC = struct.Struct("ll")

@@ -64,7 +64,10 @@ FILLED = socket.MSG_TRUNC
 class Source(Protocol):
     """A connection from the poller's point of view."""
 
-    #: `recvmsg_into` of its socket.
+    # A connection's class derives from this one and has no `__dict__`.
+    __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")
+
+    #: Reads its socket; only the Python poller calls it.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.
     whole: OnText | None
@@ -147,7 +150,7 @@ class Poller:
         self._sources: dict[int, Source] = {}
         #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
         self._filled: set[int] = set()
-        #: When the last poll began that reported every readable socket.
+        #: Start of the last poll that reported every readable socket (ns).
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -207,7 +210,7 @@ class Poller:
                     return
                 # All sockets that this poll reported have been read.
                 self._polled_ns = polled_ns
-                # Poll again here: another turn of the hub costs several times as much.
+                # Poll again in this callback: returning to the hub for the next poll costs several times as much.
                 polled_ns = now()
                 if polled_ns - begun_ns > _TURN_NS:
                     return
@@ -335,7 +338,7 @@ def poller() -> Poller | NativePoller:
 
 
 def python_poller() -> Poller:
-    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and so lets that be replaced."""
+    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and not by the socket itself."""
     return _of_hub(_python_inlets, Poller)
 
 

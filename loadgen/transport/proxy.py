@@ -1,4 +1,4 @@
-"""Forward proxies: choose the proxy for a connection and open a tunnel through it.
+"""Forward proxies: choose the proxy for a connection; `tunnel` opens a tunnel through it.
 
 Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes
 bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read:
@@ -6,7 +6,7 @@ bytes on unchanged. The proxy comes from the environment variables that curl and
 hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
 since the variables are about HTTP.
 
-RFC 9110, 9.3.6 (CONNECT) and 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
+RFC 9110, 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
 """
 
 import base64
@@ -14,8 +14,7 @@ import ipaddress
 import os
 import re
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,9 +25,7 @@ import gevent
 import gevent.socket
 
 from loadgen.protocol.hosts import is_loopback
-from loadgen.protocol.unreadable import shown
-from loadgen.transport.errors import TransportError, describe
-from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.errors import TransportError
 
 #: True if connections of a scheme use HTTPS_PROXY, false if they use HTTP_PROXY.
 _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
@@ -37,19 +34,9 @@ _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Set by web servers for CGI programs, whose HTTP_PROXY holds the `Proxy:` header of the request (CVE-2016-5385).
 CGI: Final = "REQUEST_METHOD"
-#: Longest answer to CONNECT, headers and interim answers included.
-ANSWER_MOST_BYTES: Final = 16 * 1024
-_PEEK_BYTES: Final = 4096
-#: Timeout for resolving a name to see if it leads to loopback.
+#: Timeout for resolving a name, to find out if it resolves to loopback.
 _LOOKUP_S: Final = 2.0
 _HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
-_BEGINNING: Final = b"HTTP/1."
-_READ, _WRITE = 1, 2
-
-#: Connects to (host, port) within a timeout (s) and returns a non-blocking socket; raises TransportError.
-Dial = Callable[[str, int, float], socket.socket]
 
 
 class ProxySettingError(TransportError):
@@ -74,7 +61,7 @@ class Proxy:
     @property
     def name(self) -> str:
         """Host and port for messages, without the login."""
-        return _authority(self.host, self.port)
+        return authority_of(self.host, self.port)
 
     def describe(self) -> dict[str, str | bool]:
         """Return the proxy's entry in the manifest, without the login."""
@@ -83,133 +70,6 @@ class Proxy:
     def headers(self) -> dict[str, str]:
         """Return the headers to send to the proxy: the login (a secret), if there is one."""
         return {} if self.login is None else {"proxy-authorization": self.login}
-
-    def tunnel(self, raw: socket.socket, host: str, port: int, timeout_s: float) -> None:
-        """Open a tunnel to ``host`` over a non-blocking socket that is connected to the proxy.
-
-        From then on the socket carries the target's bytes; none that follow the proxy's answer are consumed. Blocks the
-        calling greenlet.
-
-        Raises:
-            ProxyError: the tunnel was not opened; the caller closes the socket.
-        """
-        authority = _authority(host, port)
-        headers = {"host": authority, "user-agent": "loadgen", **self.headers()}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
-        late = ProxyError(
-            f"the proxy {self.name} did not answer in time when asked to connect to {authority}"
-        )
-        # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
-        gevent.get_hub().loop.update_now()
-        try:
-            with gevent.Timeout(max(0.001, timeout_s), late):
-                _send(raw, request.encode("ascii"))
-                status, reason = self._answer(raw)
-        except OSError as error:
-            raise ProxyError(f"the proxy broke off: {describe(error, self.name)}") from None
-        if not 200 <= status < 300:
-            raise ProxyError(self._refusal(authority, status, reason))
-
-    def _answer(self, raw: socket.socket) -> tuple[int, str]:
-        """Return the status and reason of the answer to CONNECT, skipping interim answers."""
-        most_bytes = ANSWER_MOST_BYTES
-        while True:
-            head, follows = self._head(raw, most_bytes)
-            match = _STATUS.match(head)
-            if match is None:
-                raise self._no_http(head)
-            status = int(match[1])
-            if status >= 200:
-                break
-            # An interim answer (RFC 9110, 15.2): the final one follows.
-            most_bytes -= len(head)
-            if most_bytes <= 0:
-                raise self._endless()
-        if follows and status < 300:
-            # The target does not speak first, so the proxy itself sent this.
-            raise ProxyError(
-                f"the proxy {self.name} promised a tunnel ({status}) and then sent something of its own: is it a login"
-                " page of the network?"
-            )
-        return status, shown(match[2] or b"")
-
-    def _head(self, raw: socket.socket, most_bytes: int) -> tuple[bytes, bool]:
-        """Read an answer up to the end of its headers; return it and True if more bytes wait, which stay unread."""
-        head = b""
-        while True:
-            _wait(raw, _READ)
-            try:
-                seen = raw.recv(_PEEK_BYTES, socket.MSG_PEEK)
-            except (BlockingIOError, InterruptedError):
-                continue
-            if not seen:
-                raise ProxyError(
-                    f"the proxy {self.name} closed the connection before it had answered"
-                    + (f": {shown(head)!s}" if head else "")
-                )
-            end = _HEAD_END.search(head + seen)
-            taken = len(seen) if end is None else end.end() - len(head)
-            head += raw.recv(taken)
-            if end is not None:
-                return head, len(seen) > taken
-            if not head.startswith(_BEGINNING[: len(head)]):
-                raise self._no_http(head)
-            if len(head) > most_bytes:
-                raise self._endless()
-
-    def _endless(self) -> ProxyError:
-        return ProxyError(
-            f"the proxy {self.name} answered with more than {ANSWER_MOST_BYTES // 1024} KB of headers"
-        )
-
-    def _no_http(self, head: bytes) -> ProxyError:
-        return ProxyError(
-            f"the proxy {self.name} answered with something that is not HTTP/1.1: '{shown(head)}';"
-            f" check that {self.variable} names an HTTP proxy"
-        )
-
-    def _refusal(self, authority: str, status: int, reason: str) -> str:
-        said = f"{status} {reason}".strip()
-        # Tinyproxy answers a wrong login with 401.
-        if status == 407 or (status == 401 and self.login is not None):
-            if self.login is None:
-                return (
-                    f"the proxy {self.name} wants a login ({said}): write it into {self.variable} as"
-                    f" http://NAME:PASSWORD@{self.name}"
-                )
-            return f"the proxy {self.name} does not accept the login in {self.variable} ({said})"
-        if status in (401, 403, 405):
-            return f"the proxy {self.name} does not allow connections to {authority} ({said})"
-        if status >= 500:
-            return f"the proxy {self.name} cannot connect to {authority} ({said})"
-        return f"the proxy {self.name} refused to connect to {authority} ({said})"
-
-
-def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: float) -> socket.socket:
-    """Return a connected, non-blocking socket to a host, through a proxy unless ``proxy`` is None.
-
-    ``dial`` connects directly. ``timeout_s`` covers connecting and the tunnel together.
-
-    Raises:
-        ProxyError: the proxy could not be reached or did not open a tunnel.
-        TransportError: ``dial`` failed without a proxy, or failed because of the harness or its machine.
-    """
-    if proxy is None:
-        return dial(host, port, timeout_s)
-    deadline_s = time.monotonic() + timeout_s
-    try:
-        raw = dial(proxy.host, proxy.port, timeout_s)
-    except OurFailureError:
-        raise
-    except TransportError as error:
-        raise ProxyError(f"the proxy that {proxy.variable} names cannot be reached: {error}") from None
-    try:
-        proxy.tunnel(raw, host, port, deadline_s - time.monotonic())
-    except BaseException:
-        raw.close()
-        raise
-    return raw
 
 
 def named(target: str, proxy: Proxy | None) -> str:
@@ -324,7 +184,7 @@ def routes(*urls: str | None) -> list[dict[str, object]]:
         if url is not None and (proxy := route(url)) is not None:
             parts = urlsplit(url)
             port = parts.port or _PORTS[parts.scheme]
-            found.setdefault(proxy, []).append(f"{parts.scheme}://{_authority(parts.hostname or '', port)}")
+            found.setdefault(proxy, []).append(f"{parts.scheme}://{authority_of(parts.hostname or '', port)}")
     return [{**proxy.describe(), "to": sorted(set(to))} for proxy, to in found.items()]
 
 
@@ -396,7 +256,8 @@ def _read(variable: str, value: str) -> Proxy:
     return Proxy(host, port or 80, variable, login)
 
 
-def _authority(host: str, port: int) -> str:
+def authority_of(host: str, port: int) -> str:
+    """Return `host:port` as in a URL."""
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -420,20 +281,3 @@ def _split_port(entry: str) -> tuple[str, int | None]:
     return (
         (host, int(port)) if colon and port.isascii() and port.isdigit() and len(port) <= 5 else (entry, None)
     )
-
-
-def _send(raw: socket.socket, data: bytes) -> None:
-    while data:
-        try:
-            data = data[raw.send(data) :]
-        except (BlockingIOError, InterruptedError):
-            _wait(raw, _WRITE)
-
-
-def _wait(raw: socket.socket, events: int) -> None:
-    hub = gevent.get_hub()
-    watcher = hub.loop.io(raw.fileno(), events)
-    try:
-        hub.wait(watcher)
-    finally:
-        watcher.close()

@@ -4,15 +4,15 @@ _HEADER_BYTES = 5
 
 
 class RecordBoundary:
-    """Follows the received ciphertext and knows if it ends at a record boundary.
+    """Tracks the received ciphertext, and tells if it ends at a record boundary.
 
-    OpenSSL does not tell: it consumes the first part of a record from its input and then reports nothing pending.
+    OpenSSL cannot tell: it consumes the first part of a record from its input and then reports nothing pending.
     """
 
     __slots__ = ("_header", "_left")
 
     def __init__(self) -> None:
-        #: Bytes missing from the current record; the partial header so far.
+        #: Bytes missing from the current record, and the received part of the next record's header.
         self._left = 0
         self._header = b""
 
@@ -21,8 +21,8 @@ class RecordBoundary:
         """True if all records so far are complete."""
         return not self._left and not self._header
 
-    def follow(self, data: bytes | memoryview) -> None:
-        """Account for the ciphertext of one read."""
+    def follow(self, data: bytes | memoryview) -> bool:
+        """Account for the ciphertext of one read; return True if it ends at a record boundary."""
         if self._header:
             data, self._header = self._header + bytes(data), b""
         place, end = self._left, len(data)
@@ -32,3 +32,4 @@ class RecordBoundary:
             self._header = bytes(data[place:])
             place = end
         self._left = place - end
+        return not self._left and not self._header

@@ -37,7 +37,7 @@ OnSilent = Callable[[int], None]
 _MS: Final = 1_000_000
 #: Longest sleep while connections are watched; waking late from it reveals a stall of the event loop.
 _TICK_NS: Final = 250 * _MS
-#: Lateness from which on the event loop counts as stalled.
+#: If the event loop is at least this late, it counts as stalled.
 _STALL_NS: Final = 50 * _MS
 #: Shortest time until a connection that cannot be judged yet is checked again.
 _AGAIN_NS: Final = 100 * _MS

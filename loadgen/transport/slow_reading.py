@@ -1,59 +1,81 @@
 """Read one connection at a limited rate, like a client that is busy or on a slow line.
 
-`SlowReading` replaces the socket's `recvmsg_into` by one that reads less at a time. After each read it takes the socket
-out of the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
+A `SocketStream` that is given a `SlowReading` reads its socket through it, with the Python poller. After each read the
+stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import gevent
 
 from loadgen.transport import isolation
 from loadgen.transport.poller import FILLED
-from loadgen.transport.stream import SocketStream
 
 #: Reads per second to aim at: each takes that fraction of a second's bytes, within the two limits below.
 _TURNS_PER_S = 10
 _LEAST_BYTES = 512
 _MOST_BYTES = 64 * 1024
 
+#: `recvmsg_into` of a socket, or a function that stands for it.
+RecvmsgInto = Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
+
+
+class Pausable(isolation.Contained, Protocol):
+    """The part of a stream that limits its reading."""
+
+    def pause_reading(self) -> None:
+        """Leave received bytes in the kernel."""
+
+    def resume_reading(self) -> None:
+        """Read again; does nothing if the connection has ended."""
+
 
 class SlowReading:
-    """Limits how fast one open connection is read; the rate counts bytes on the wire, TLS and framing included."""
+    """Limits how fast one connection is read; the rate counts bytes on the wire, TLS and framing included.
 
-    def __init__(self, socket: SocketStream, bytes_per_s: float) -> None:
-        self._socket = socket
+    Reading is unlimited until `begin`, since a service may give a handshake little time, and again after `end`.
+    """
+
+    __slots__ = ("_bytes_per_s", "_limited", "_turn_bytes", "_waiting")
+
+    def __init__(self, bytes_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
         self._turn_bytes = max(_LEAST_BYTES, min(_MOST_BYTES, int(bytes_per_s / _TURNS_PER_S)))
-        self._recvmsg_into = socket.recvmsg_into
-        self._waiting: Any = None
-        read: Any = self._read
-        socket.recvmsg_into = read
-        # Move to the Python poller, which calls `recvmsg_into`; the native one does not.
-        socket.pause_reading()
-        socket.resume_reading()
+        self._limited = False
+        #: The greenlet that resumes reading, during a pause.
+        self._waiting: gevent.Greenlet | None = None
 
-    def stop(self) -> None:
-        """Remove the limit."""
-        self._socket.recvmsg_into = self._recvmsg_into
+    def reading(self, stream: Pausable, recvmsg_into: RecvmsgInto) -> RecvmsgInto:
+        """Return the function to read the stream's socket with, made from the socket's own."""
+
+        def read(
+            buffers: Any, control_bytes: int, *more: Any
+        ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+            if not self._limited:
+                return recvmsg_into(buffers, control_bytes, *more)
+            buffer = memoryview(buffers[0])[: self._turn_bytes]
+            size, control, flags, address = recvmsg_into((buffer,), control_bytes, *more)
+            if size:
+                stream.pause_reading()
+                pause_s = size / self._bytes_per_s
+                self._waiting = gevent.spawn_later(pause_s, isolation.run, stream, self._again, stream)
+            # The poller cannot see how small this buffer was, so tell it that the buffer was filled.
+            return size, control, flags | FILLED if size == len(buffer) else flags, address
+
+        return read
+
+    def begin(self) -> None:
+        """Limit reading from now on."""
+        self._limited = True
+
+    def end(self, stream: Pausable) -> None:
+        """Read at full speed from now on."""
+        self._limited = False
         if self._waiting is not None:
             self._waiting.kill(block=False)
-            self._waiting = None
-            self._socket.resume_reading()
+            self._again(stream)
 
-    def _read(
-        self, buffers: Any, control_bytes: int, *more: Any
-    ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
-        buffer = memoryview(buffers[0])[: self._turn_bytes]
-        size, control, flags, address = self._recvmsg_into((buffer,), control_bytes, *more)
-        if size:
-            self._socket.pause_reading()
-            self._waiting = gevent.spawn_later(
-                size / self._bytes_per_s, isolation.run, self._socket, self._again
-            )
-        # The poller cannot see how small this buffer was, so tell it that the buffer was filled.
-        return size, control, flags | FILLED if size == len(buffer) else flags, address
-
-    def _again(self) -> None:
+    def _again(self, stream: Pausable) -> None:
         self._waiting = None
-        self._socket.resume_reading()
+        stream.resume_reading()

@@ -45,7 +45,7 @@ class Sources:
                 version = ipaddress.ip_address(address).version
             except ValueError:
                 raise SourceError(
-                    f"{VARIABLE} holds {address!a}, which is no IP address: give addresses of this machine,"
+                    f"{VARIABLE} holds {address!a}, which is not an IP address: give addresses of this machine,"
                     " separated by commas"
                 ) from None
             try:
@@ -67,18 +67,3 @@ class Sources:
             sock.bind((next(turn), 0))
         elif self._next:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-
-
-#: Sources of this process; set when a worker's part in a run begins.
-process_sources = Sources()
-
-
-def use(sources: Sources) -> None:
-    """Use these sources for all later connections of this process."""
-    global process_sources
-    process_sources = sources
-
-
-def bind(sock: socket.socket) -> None:
-    """Bind a socket to the next of the process's sources."""
-    process_sources.bind(sock)

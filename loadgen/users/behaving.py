@@ -73,7 +73,7 @@ def _change(
             return
         again = connection.unsubscribe(subscription)
         if again is None:
-            # Nothing to give up: the subscription is not ready, or there is no connection.
+            # The subscription is not ready, or there is no connection: nothing can be given up.
             continue
         if plan.away_ns:
             gevent.spawn_later(plan.away_ns / 1e9, _guarded, run, again)

@@ -12,7 +12,7 @@ from gevent import GreenletExit
 
 from loadgen.measure.failures import USER_CODE, place_of
 from loadgen.measure.stamp import PayloadError, encode_members
-from loadgen.users.connection import OnDelivery
+from loadgen.users.conversation import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 
@@ -50,7 +50,7 @@ class UserCode:
     """Calls the hooks of one user."""
 
     def __init__(self, user: Hooks, base: type, run: WorkerRun) -> None:
-        """``base`` is the class whose hooks do nothing."""
+        """Wrap the hooks of ``user``; ``base`` is the class whose hooks do nothing."""
         self._user = user
         self._run = run
         self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]

@@ -1,13 +1,13 @@
 """One life of a client's connection: its progress, the reason for its end, and its row in the record."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from loadgen.measure.clock import now_ns
 from loadgen.measure.rows import ConnectionRow
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.transport.stream import SocketStream
+from loadgen.users.reconnect import HARNESS_FAILURE
 
 
 @dataclass(slots=True)
@@ -15,13 +15,15 @@ class Life:
     """The state of one life; ``number`` counts the client's lives from 0 and is -1 before the first."""
 
     number: int = -1
-    started_ns: int = field(default_factory=now_ns)
+    started_ns: int = 0
     #: End of the transport's handshake.
     opened_ns: int | None = None
     #: Time at which the service accepted the connection.
     connected_ns: int | None = None
     #: True once all subscriptions that belong to connecting have been requested.
     established: bool = False
+    #: True once the client has begun to close the connection for good.
+    closing: bool = False
     #: Why the client itself ended the life (see `reconnect`), or None if it did not.
     intent: str | None = None
     error: str | None = None
@@ -32,9 +34,36 @@ class Life:
     #: Time of the last data received, if the connection was closed for its silence.
     silent_since_ns: int | None = None
 
-    def next(self) -> "Life":
-        """Return the client's next life, which begins now with a fresh state."""
-        return Life(self.number + 1)
+    def next(self, at_ns: int) -> "Life":
+        """Return the client's next life, which begins at ``at_ns`` with a fresh state."""
+        return Life(self.number + 1, at_ns)
+
+    def harness_failed(self) -> None:
+        """Note a failure of the harness: later deliveries, which it cannot observe, do not count as lost."""
+        if self.intent is None and not self.closing:
+            self.intent = HARNESS_FAILURE
+
+    def fell_silent(self, timeout_ns: int, heard_ns: int) -> None:
+        """Note that nothing came for ``timeout_ns``; data last came at ``heard_ns``."""
+        self.error = (
+            f"silent for {timeout_ns / 1e9:g} s: nothing at all came, and the service must be heard within that"
+            " time"
+        )
+        self.silent_since_ns = heard_ns
+
+    def ended(self, socket: SocketStream, code: int | None, reason: str) -> bool:
+        """Note why the life has ended; return True if the client lost a connection that the service had accepted.
+
+        ``code`` is the close code, or None if there was no close frame.
+        """
+        if self.intent == HARNESS_FAILURE:
+            self.error = reason
+        elif not self.closing and self.intent is None:
+            why = f"closed with code {code}" if code is not None else socket.abrupt
+            said = f"{why}: {reason}" if reason else why
+            self.error = self.error or (said if socket.violation is None else str(socket.violation))
+            return self.connected_ns is not None
+        return False
 
     def failure(self) -> TransportError:
         """Return the error to raise for a connection that was not accepted."""
@@ -50,9 +79,8 @@ class Life:
         *,
         close_code: int | None = None,
         closed_ns: int | None = None,
-        on_purpose: bool = False,
     ) -> ConnectionRow:
-        """Return the life's row in the record; with ``on_purpose`` the client closed it, so the row has no error."""
+        """Return the life's row in the record; it has no error if the client itself ended the life."""
         return ConnectionRow(
             connection=client.number,
             life=self.number,
@@ -62,7 +90,7 @@ class Life:
             acknowledged_ns=self.connected_ns,
             closed_ns=closed_ns,
             close_code=close_code,
-            error=None if on_purpose or self.intent is not None else self.error,
+            error=None if self.closing or self.intent is not None else self.error,
             kernel_timestamps=socket.kernel_timestamps,
             tls=socket.secure,
             intent=self.intent,

@@ -12,8 +12,9 @@ from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
+from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
@@ -94,10 +95,10 @@ class Client:
             sender = HttpSender(run.service, client, run.recorder.undecodable)
         return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
 
-    # The greenlet for connecting exists only while needed: each costs some 8 KB, for its own and Python's stack.
+    # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks.
 
     def _connect(self, connection: ClientConnection) -> None:
-        """Try to connect as often as the reconnect policy allows; return when connected or not to try again."""
+        """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over."""
         run = self._run
         while not run.stopping:
             refusal = None
@@ -128,7 +129,7 @@ class Client:
             self._connecting = gevent.spawn(again)
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
-        """Wait before the next attempt, as the reconnect policy says; return False at once if there is to be none.
+        """Wait as long as the reconnect policy requires; return False at once if it allows no further attempt.
 
         ``least_s`` is the service's request for a minimum wait.
         """

@@ -4,12 +4,13 @@ from random import Random
 
 from loadgen.resolve import Behaviour, LifetimePlan
 
-#: Record values for why a client itself ended its connection or subscription; a drop's number follows `DROP`.
+#: Values of `intent` in the record: why a client itself ended its connection or subscription. `DROP` is followed by the
+#: drop's number.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
-#: Record value for a connection that a failure of the harness ended: deliveries after that were not observed.
+#: Value of `intent` for a connection that a failure of the harness ended: deliveries after that were not observed.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
-#: Clients that the service tells to wait are spread over this fraction of the requested time, added to it.
+#: If the service asks clients to wait, each waits longer by a random part of up to this fraction of that time.
 _SPREAD = 0.25
 
 
@@ -34,11 +35,11 @@ class ReconnectPolicy:
         self._was_connected = True
 
     def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
-        """Return how long to wait before the next attempt, in seconds, or None if there is to be none.
+        """Return the wait before the next attempt, in seconds, or None if the policy allows no further attempt.
 
         ``intent`` is why the client itself ended the connection, or None if it was lost or an attempt failed.
-        ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that the
-        clients that were told the same do not all return at once.
+        ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that
+        clients with the same minimum do not all return at once.
         """
         if intent == LEAVE:
             return self._away_s

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import gevent
 
-from loadgen.measure.clock import now_ns
+from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.rows import SubscriptionRow
 from loadgen.measure.stamp import Stamp
 from loadgen.protocol.base import Session
@@ -57,6 +57,27 @@ class Subscription:
     #: True while waiting for a probe or for the end of the settle time.
     awaited: bool = False
 
+    def row(
+        self, client: ClientPlan, life: Life, probed_ns: int | None, ended_ns: int | None, intent: str | None
+    ) -> SubscriptionRow:
+        """Return the subscription's row in the record; ``ended_ns`` is None for one that has just become ready."""
+        return SubscriptionRow(
+            subscription=self.plan.number,
+            connection=client.number,
+            life=life.number,
+            group=client.group,
+            channel=self.plan.channel,
+            requested_ns=self.requested_ns,
+            acknowledged_ns=self.acknowledged_ns,
+            probed_ns=probed_ns,
+            ready_ns=self.ready_ns,
+            ended_ns=ended_ns,
+            error=self.error,
+            turn=self.turn,
+            intent=intent,
+            refusal=self.refusal.kind.value if self.refusal is not None else None,
+        )
+
 
 class Link(isolation.Contained, Protocol):
     """The part of a connection that subscriptions use."""
@@ -83,7 +104,9 @@ class Subscriptions:
     __slots__ = (
         "_by_id",
         "_client",
+        "_clock",
         "_ended",
+        "_latest",
         "_life",
         "_link",
         "_numbers",
@@ -92,7 +115,6 @@ class Subscriptions:
         "_session",
         "_stopped",
         "_throttled",
-        "_turns",
         "unready",
     )
 
@@ -105,6 +127,7 @@ class Subscriptions:
         link: Link,
         numbers: dict[str, int],
         on_watch: Callable[[], None],
+        clock: Clock = now_ns,
     ) -> None:
         self._run = run
         self._client = client
@@ -113,8 +136,10 @@ class Subscriptions:
         self._link = link
         self._numbers = numbers
         self._on_watch = on_watch
+        self._clock = clock
         self._by_id: dict[str, Subscription] = {}
-        self._turns: dict[int, int] = {}
+        #: The latest turn of each subscription, by number.
+        self._latest: dict[int, Subscription] = {}
         #: Backoff of the subscriptions that the service refused for now, by number.
         self._throttled: dict[int, ReconnectPolicy] = {}
         self._stopped = self._ended = False
@@ -126,9 +151,11 @@ class Subscriptions:
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
         """Request a subscription; raises TransportError if the connection is not open."""
         subscription_id = id_of(plan, turn)
-        self._turns[plan.number] = turn
         self._numbers[subscription_id] = plan.number
-        self._by_id[subscription_id] = subscription = Subscription(plan, turn, now_ns())
+        subscription = Subscription(plan, turn, self._clock())
+        self._by_id[subscription_id] = self._latest[plan.number] = subscription
+        if self._client.behaviour.read_bytes_per_s is not None:
+            self._run.recorder.slow.add(plan.number)
         self.unready.add(subscription_id)
         self._on_watch()
         self._run.progress.requested += 1
@@ -150,12 +177,12 @@ class Subscriptions:
 
         The returned function does nothing if the connection has ended by then.
         """
-        turn = self._turns.get(plan.number, 0)
-        subscription_id = id_of(plan, turn)
-        subscription = self._by_id.get(subscription_id)
+        subscription = self._latest.get(plan.number)
         if subscription is None or subscription.state is not State.READY:
             return None
-        ended_ns = now_ns()
+        turn = subscription.turn
+        subscription_id = id_of(plan, turn)
+        ended_ns = self._clock()
         self._link.send(self._session.unsubscribe(subscription_id))
         # Keep the current id: deliveries for it may still arrive. Drop the id of the subscribe before; its deliveries
         # have long arrived.
@@ -177,7 +204,7 @@ class Subscriptions:
     def record_unasked(self, at_ns: int, intent: str | None) -> None:
         """Record the subscriptions that were never requested because the harness failed first."""
         for plan in self._client.subscriptions:
-            if plan.number not in self._turns:
+            if plan.number not in self._latest:
                 self._record(Subscription(plan, 0, self._life.started_ns), at_ns, intent)
 
     # Messages of the service.
@@ -228,11 +255,7 @@ class Subscriptions:
 
     def channel_of(self, subscription_id: str) -> str:
         """Return the channel pattern of a subscription, even a given-up one that still receives events."""
-        subscription = self._by_id.get(subscription_id)
-        if subscription is not None:
-            return subscription.plan.channel
-        number = self._numbers[subscription_id]
-        return next(plan.channel for plan in self._client.subscriptions if plan.number == number)
+        return self._latest[self._numbers[subscription_id]].plan.channel
 
     # Internals.
 
@@ -249,7 +272,7 @@ class Subscriptions:
         """End this attempt and request the subscription again, with a new id, after the reconnect policy's wait."""
         plan, turn = subscription.plan, subscription.turn + 1
         self._numbers.pop(subscription_id, None)
-        self._end(subscription_id, subscription, now_ns(), None)
+        self._end(subscription_id, subscription, self._clock(), None)
         self._on_watch()
         waits = self._throttled.setdefault(plan.number, ReconnectPolicy(self._client.behaviour))
         gevent.spawn_later(waits.wait_s(None) or 0.0, isolation.run, self._link, self._ask_again, plan, turn)
@@ -299,31 +322,16 @@ class Subscriptions:
 
     def _record(self, subscription: Subscription, ended_ns: int | None, intent: str | None) -> None:
         self._run.recorder.subscription(
-            SubscriptionRow(
-                subscription=subscription.plan.number,
-                connection=self._client.number,
-                life=self._life.number,
-                group=self._client.group,
-                channel=subscription.plan.channel,
-                requested_ns=subscription.requested_ns,
-                acknowledged_ns=subscription.acknowledged_ns,
-                probed_ns=self._probed_ns(subscription),
-                ready_ns=subscription.ready_ns,
-                ended_ns=ended_ns,
-                error=subscription.error,
-                turn=subscription.turn,
-                intent=intent,
-                refusal=subscription.refusal.kind.value if subscription.refusal is not None else None,
-            )
+            subscription.row(self._client, self._life, self._probed_ns(subscription), ended_ns, intent)
         )
 
     def _probed_ns(self, subscription: Subscription) -> int | None:
         """Return the earliest time at which a probe could have reached this subscription, or None if none could."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
-        live_ns = subscription.acknowledged_ns
-        if live_ns is None and not self._run.service.answers_subscribes:
-            live_ns = subscription.requested_ns
-        return None if since_ns is None or live_ns is None else max(since_ns, live_ns)
+        reachable_ns = subscription.acknowledged_ns
+        if reachable_ns is None and not self._run.service.answers_subscribes:
+            reachable_ns = subscription.requested_ns
+        return None if since_ns is None or reachable_ns is None else max(since_ns, reachable_ns)
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:

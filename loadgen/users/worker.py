@@ -44,7 +44,7 @@ class Progress:
     requested: int = 0
     """Subscriptions requested so far, including those that have ended."""
     throttled: int = 0
-    """Connects and subscribes that the service refused for now, so that they are tried again."""
+    """Connects and subscribes that the service refused for now, and that are retried."""
 
 
 class Readiness(Protocol):

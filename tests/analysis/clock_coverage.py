@@ -1,4 +1,4 @@
-"""Clocks made up so that the truth is known: is the true offset within ±, and is ± as narrow as the pings allow?
+"""Simulated clocks whose true offset is known: does ± contain it, and is ± as narrow as the pings allow?
 
 `python -m benchmarks.statistics_known clocks` makes the table of ten thousand and holds it to the bars;
 `test_clocks.py` does the same with a sample.

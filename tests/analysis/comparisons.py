@@ -1,4 +1,4 @@
-"""Simulated runs whose true difference is known, and how often a comparison of them is right.
+"""Simulated runs with a known difference, and the rate at which comparisons of them are right.
 
 `python -m benchmarks.statistics_known comparisons` holds the full number to the bars; `test_compare.py` a sample.
 """

@@ -1,4 +1,4 @@
-"""Whatever summary a test makes: its keys are on the list of the revision that this version writes.
+"""Check that the keys of every summary in these tests are listed in the revision that this version writes.
 
 Plots are laid out and not drawn, which takes most of a report's time, except where they are what is tested.
 """

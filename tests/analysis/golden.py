@@ -1,4 +1,4 @@
-"""Made-up runs that reach every key of what the analysis writes, and what it wrote of them last (`golden/*.json`).
+"""Synthetic runs that cover every key that the analysis writes, with its last output (`golden/*.json`).
 
 They show when a change of the code changes a key, a figure or a word of what is written: `python -m
 tests.analysis.renew` writes the files anew, and a revision for the change into `analysis/record/revisions.json`.
@@ -21,8 +21,10 @@ from tests.analysis.figures.test_bounds import run_of
 from tests.analysis.figures.test_echo import LANE, SAME, two_hosts
 from tests.analysis.figures.test_outages import write_golden
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -38,8 +40,6 @@ from tests.analysis.verdict.test_surroundings import throttled
 from tests.paths import REPO
 
 FOLDER = Path(__file__).parent / "golden"
-MS = 1_000_000
-ZERO = T0 + SECOND
 #: Relative difference up to which floats agree: fits round the last digits apart on other processors.
 TOLERANCE = 1e-9
 #: Keys that no run here reaches, as ``file:path``: better a run that does.

@@ -1,4 +1,4 @@
-"""Reckoning a record once for many tests that change what was made of it."""
+"""Recompute a record once, for many tests that change files made from it."""
 
 from analysis.figures import derived
 from analysis.loading.run import Run

@@ -1,4 +1,4 @@
-"""Renew what is kept of what the analysis writes: the sample run, the golden files, and the list of keys.
+"""Renew the committed outputs of the analysis: the sample run, the golden files, and the list of keys.
 
     python -m tests.analysis.renew [--amend] [--changed FILE:KEY …]
 

@@ -1,4 +1,4 @@
-"""Run folders made up row by row, after results/README.md and not after the code that reads them."""
+"""Write synthetic run folders row by row, by results/README.md and not by the code that reads them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,9 @@ from analysis.record import schemas
 
 SECOND = 1_000_000_000
 T0 = 1_795_490_000 * SECOND
+US, MS = 1_000, 1_000_000
+#: Start of the measure phase.
+ZERO = T0 + SECOND
 
 _INT16, _INT32, _INT64 = pa.int16(), pa.int32(), pa.int64()
 _TEXT = pa.dictionary(pa.int32(), pa.string())

@@ -1,4 +1,4 @@
-"""Writing to a terminal, a pipe or a file cannot fail, whatever it can show and whether it takes anything."""
+"""Test that writing to a terminal, a pipe or a file never fails, even if it cannot show or take the text."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Nothing that is printed commands a terminal, whichever way it is printed."""
+"""Test that printed text cannot control a terminal, however it is printed."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Every file of a run tells its times in UTC, wherever it was made and wherever it is analysed."""
+"""Test that every file of a run has times in UTC, in any time zone."""
 
 import re
 import time

@@ -1,9 +1,11 @@
-"""pyarrow does not load pandas by itself; and once it is loaded, all is as ever."""
+"""Test that pyarrow does not load pandas by itself, and works with it once it is loaded."""
 
 import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.long
 
 _USES = """
 import sys

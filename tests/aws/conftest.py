@@ -1,4 +1,4 @@
-"""moto in this process, and credentials that are worth nothing."""
+"""Run moto in this process, with worthless credentials."""
 
 from collections.abc import Iterator
 from pathlib import Path

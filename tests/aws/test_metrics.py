@@ -1,4 +1,4 @@
-"""CloudWatch's count of a run beside ours, on stubbed answers: paging, silence, refusals, and how they are shown."""
+"""Test the comparison with CloudWatch's counts, with stubbed answers: paging, delays, refusals, display."""
 
 import json
 import re
@@ -19,6 +19,7 @@ from analysis.verify.check import verify
 from loadgen.aws import metrics
 from loadgen.aws.access import Access, AwsError
 from loadgen.aws.metrics import NotThereYetError, Source, collect, empty, fetch, keep, source_of
+from loadgen.run.options import RunOptions
 from tests.analysis.synthetic import (
     SECOND,
     T0,
@@ -399,7 +400,9 @@ def test_it_is_in_the_report_and_verified(run: Path) -> None:
 def test_a_file_that_cannot_be_read_is_one_sentence(run: Path) -> None:
     for content in ("{", "[]", '{"format": 9}'):
         (run / cloudwatch.NAME).write_text(content)
-        with pytest.raises(analysis.RunError, match="remove it, or fetch it again with `loadgen aws metrics"):
+        with pytest.raises(
+            analysis.ReadError, match="remove it, or fetch it again with `loadgen aws metrics"
+        ):
             cloudwatch.beside(analysis.load(run))
 
 
@@ -417,13 +420,8 @@ def test_what_aws_says_is_harmless_in_the_report(run: Path) -> None:
 # At the end of a run.
 
 
-def request(**more: Any) -> Any:
-    from loadgen.cli.request import Request
-
-    return Request(
-        "comments", more.pop("target", "aws:load"), None, None, Path("results"), [], 1, False, 1, False, "", 1, "",
-        False, 1, cloudwatch=True, allow_remote=True, **more,
-    )  # fmt: skip
+def request(**more: Any) -> RunOptions:
+    return RunOptions("comments", **{"target": "aws:load", "cloudwatch": True, "allow_remote": True, **more})
 
 
 @pytest.mark.parametrize(

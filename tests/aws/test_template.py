@@ -1,4 +1,4 @@
-"""The CloudFormation template: sound by AWS's own schemas, and what `up` makes of it."""
+"""Test the CloudFormation template against AWS's own schemas, and what `up` makes of it."""
 
 import json
 from typing import Any
@@ -10,6 +10,8 @@ from ruamel.yaml import YAML
 
 from loadgen.aws.access import AwsError
 from loadgen.aws.template import PATH, body, logical_id, render
+
+pytestmark = pytest.mark.long
 
 NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?", fullmatch=True)
 

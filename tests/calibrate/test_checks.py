@@ -1,4 +1,4 @@
-"""How near a latency must come to the server's journal, computed: here no machine is in the way."""
+"""Test the calibration's checks on computed figures, which do not depend on a machine."""
 
 from typing import Any, cast
 

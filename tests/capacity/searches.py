@@ -1,4 +1,4 @@
-"""Searches without a load: each trial's run is made up row by row, of a target that takes so many events a second."""
+"""Simulated capacity searches: each trial's run is synthetic, for a target with a known limit."""
 
 import shutil
 import tempfile
@@ -14,7 +14,8 @@ from analysis.report import capacity as report
 from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.conduct import Request, Search
-from loadgen.scenario import Scenario, load, overrides_of
+from loadgen.resolve.loading import load
+from loadgen.scenario import Scenario, overrides_of
 from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
@@ -33,6 +34,7 @@ def made_up_search(
     refuses_from: float = 1e9,
     low: float | None = 20.0,
     high: float | None = 400.0,
+    precision: float = 0.05,
     drawn: bool = False,
 ) -> Path:
     """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
@@ -61,7 +63,7 @@ def made_up_search(
         goals=goals,
         low=low,
         high=high,
-        precision=0.05,
+        precision=precision,
         budget_ns=None,
         short_ns=500 * MS,
         full_ns=SECOND,

@@ -1,11 +1,12 @@
-"""What a load means on each axis: the overrides, read back by the scenario's own loader."""
+"""Test the overrides that each axis makes for a load, as read by the scenario's loader."""
 
 from pathlib import Path
 
 import pytest
 
 from loadgen.capacity.axes import Axis, scale_of
-from loadgen.scenario import Scenario, ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import Scenario, ScenarioError
 
 SCENARIO = """version: 1
 variables: {room: {count: 4}, thread: {count: 2}}

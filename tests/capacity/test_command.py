@@ -1,14 +1,18 @@
-"""What `loadgen capacity` refuses, and what it keeps of a search that is continued."""
+"""Test what `loadgen capacity` refuses, and which options a resumed search keeps."""
 
 import dataclasses
 import inspect
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from loadgen.capacity import conduct
 from loadgen.capacity.conduct import Request
 from loadgen.cli import capacity
 from loadgen.cli.app import app
+from loadgen.run.options import ENTRIES
+from loadgen.scenario import ScenarioError
 
 
 @pytest.mark.parametrize(
@@ -56,15 +60,30 @@ def test_each_option_of_a_search_is_kept_or_asked_for_again() -> None:
     said |= {"--api-key-env": "NAME", "--faults": "f.yaml", "--processes": "2"}
     words = [part for pair in said.items() for part in pair]
     assert capacity._resumed(tuple(words)) == tuple(words)
-    options = {
-        name
-        for parameter in inspect.signature(capacity.capacity).parameters.values()
-        for metadata in getattr(parameter.annotation, "__metadata__", ())
-        for name in (metadata.param_decls or (f"--{parameter.name.replace('_', '-')}",))
-        if name.startswith("--")
-    }
-    assert {name for name in options if name.startswith("--allow")} <= capacity._PERMISSIONS
-    assert options >= capacity._PERMISSIONS | capacity._KEPT
+    options = set(inspect.signature(capacity.capacity).parameters)
+    assert {name for name in options if name.startswith("allow")} <= set(capacity._PERMISSIONS)
+    permissions = {name for name, entry in ENTRIES.items() if entry.option.permission}
+    assert permissions <= set(capacity._PERMISSIONS)
+    assert options >= {*capacity._PERMISSIONS, *capacity._KEPT}
+
+
+def test_a_search_keeps_the_options_of_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that was given, with its value."""
+    kept: list[Request] = []
+
+    def keep(request: Request, *_: object) -> None:
+        kept.append(request)
+        raise ScenarioError(["kept"])
+
+    monkeypatch.setattr(conduct, "Search", keep)
+    arguments = ["comments", "--slo", "delivery.lost == 0", "--results", str(tmp_path), "--processes", "2"]
+    arguments += ["--auth", "iam", "--allow-remote", "--yes", "--allow-file", "-a b", "--allow-env", "A"]
+    assert CliRunner().invoke(app, ["capacity", *arguments, "--allow-env", "B"]).exit_code == 2
+    (request,) = kept
+    assert request.options == (
+        *("--auth", "iam", "--processes", "2", "--allow-remote", "--yes"),
+        *("--allow-env", "A", "--allow-env", "B", "--allow-file", "-a b"),
+    )
 
 
 @pytest.mark.parametrize(

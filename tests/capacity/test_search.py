@@ -1,4 +1,4 @@
-"""The search against simulated targets, with noise: where it ends, and in how many trials."""
+"""Test the search on simulated noisy targets: its result and its number of trials."""
 
 import math
 import random
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.capacity.search import Ask, Limit, Plan, Status, Trial, Vote, next_step, so_far
+from loadgen.capacity.search import Ask, Limit, SearchSettings, Status, Trial, Vote, next_step, so_far
 
-PLAN = Plan(low=10, high=100_000, start=10, goals=1)
+SETTINGS = SearchSettings(low=10, high=100_000, start=10, goals=1)
 
 
 class Queue:
@@ -28,10 +28,10 @@ class Queue:
         return Trial(ask.load, ask.full, (Vote(status, wait_ms, 50, hint),))
 
 
-def search(target: Queue, plan: Plan) -> tuple[Limit, list[Trial]]:
+def search(target: Queue, settings: SearchSettings) -> tuple[Limit, list[Trial]]:
     trials: list[Trial] = []
-    while isinstance(step := next_step(plan, trials), Ask):
-        assert plan.low <= step.load <= plan.high
+    while isinstance(step := next_step(settings, trials), Ask):
+        assert settings.low <= step.load <= settings.high
         trials.append(target.run(step))
         assert len(trials) < 100
     return step[-1], trials
@@ -39,7 +39,7 @@ def search(target: Queue, plan: Plan) -> tuple[Limit, list[Trial]]:
 
 @given(rate=st.floats(20, 50_000))
 def test_the_interval_holds_the_limit_and_is_as_narrow_as_asked(rate: float) -> None:
-    limit, _ = search(Queue(rate), PLAN)
+    limit, _ = search(Queue(rate), SETTINGS)
     assert limit.kind == "found"
     assert limit.lower is not None
     assert limit.upper is not None
@@ -53,8 +53,8 @@ def test_the_interval_holds_the_limit_and_is_as_narrow_as_asked(rate: float) -> 
 
 def test_it_takes_fewer_trials_than_bisection_from_the_same_bracket_with_the_same_rule() -> None:
     rates = [20 * 1.07**number for number in range(110)]
-    ours = [len(search(Queue(rate), PLAN)[1]) for rate in rates]
-    theirs = [len(search(Queue(rate), replace(PLAN, predict=False))[1]) for rate in rates]
+    ours = [len(search(Queue(rate), SETTINGS)[1]) for rate in rates]
+    theirs = [len(search(Queue(rate), replace(SETTINGS, predict=False))[1]) for rate in rates]
     assert sum(ours) < 0.85 * sum(theirs)
     # The worst case is bounded, too: by the projection, and by a bound of short trials that has to be asked again.
     assert max(mine - other for mine, other in zip(ours, theirs, strict=True)) <= 2
@@ -63,7 +63,7 @@ def test_it_takes_fewer_trials_than_bisection_from_the_same_bracket_with_the_sam
 @settings(deadline=None)
 @given(rate=st.floats(50, 20_000), seed=st.integers(0, 1000))
 def test_with_noise_the_bounds_stay_near_the_limit(rate: float, seed: int) -> None:
-    limit, _ = search(Queue(rate, 0.3, seed), PLAN)
+    limit, _ = search(Queue(rate, 0.3, seed), SETTINGS)
     assert limit.lower is not None
     assert limit.lower <= rate * 1.02
     if limit.upper is not None:
@@ -76,13 +76,13 @@ def test_with_noise_the_bounds_stay_near_the_limit(rate: float, seed: int) -> No
 def test_an_open_interval_is_said_as_such(
     rate: float, kind: str, lower: float | None, upper: float | None
 ) -> None:
-    limit, _ = search(Queue(rate), PLAN)
+    limit, _ = search(Queue(rate), SETTINGS)
     assert (limit.kind, limit.lower, limit.upper) == (kind, lower, upper)
 
 
 @given(limit=st.integers(2, 5_000))
 def test_whole_numbers_end_at_neighbours(limit: int) -> None:
-    plan = Plan(low=1, high=10_000, start=1, goals=1, precision=0.005, whole=True)
+    settings = SearchSettings(low=1, high=10_000, start=1, goals=1, precision=0.005, whole=True)
 
     class Counting(Queue):
         def run(self, ask: Ask) -> Trial:
@@ -90,7 +90,7 @@ def test_whole_numbers_end_at_neighbours(limit: int) -> None:
             status = Status.PASSED if ask.load <= limit else Status.FAILED
             return Trial(ask.load, ask.full, (Vote(status),))
 
-    found, _ = search(Counting(1), plan)
+    found, _ = search(Counting(1), settings)
     assert found.lower is not None
     assert found.upper is not None
     assert found.lower <= limit < found.upper
@@ -104,22 +104,22 @@ def test_a_generator_that_is_too_weak_is_not_the_targets_limit() -> None:
                 return Trial(ask.load, ask.full, (), "late", True)
             return super().run(ask)
 
-    limit, _ = search(Weak(1e9), PLAN)
+    limit, _ = search(Weak(1e9), SETTINGS)
     assert limit.kind == "generator"
     assert "add workers" in limit.reason
     assert limit.upper is None
     assert limit.lower is not None
     assert 500 / 1.06 < limit.lower <= 500
     # A target that gives way earlier is found in spite of it.
-    limit, _ = search(Weak(200), PLAN)
+    limit, _ = search(Weak(200), SETTINGS)
     assert limit.kind == "found"
 
 
 def test_a_trial_without_a_vote_is_repeated_and_a_load_that_stays_undecided_is_no_lower_bound() -> None:
-    first = next_step(PLAN, [])
+    first = next_step(SETTINGS, [])
     assert isinstance(first, Ask)
     doubtful = Trial(first.load, first.full, (), "stood still", True)
-    again = next_step(PLAN, [doubtful])
+    again = next_step(SETTINGS, [doubtful])
     assert isinstance(again, Ask)
     assert again.load == first.load
 
@@ -129,7 +129,7 @@ def test_a_trial_without_a_vote_is_repeated_and_a_load_that_stays_undecided_is_n
                 return Trial(ask.load, ask.full, (Vote(Status.INCONCLUSIVE),))
             return super().run(ask)
 
-    limit, _ = search(Grey(1_000), PLAN)
+    limit, _ = search(Grey(1_000), SETTINGS)
     assert limit.kind == "undecided"
     assert limit.lower is not None
     assert limit.lower <= 900
@@ -142,8 +142,8 @@ def test_of_several_goals_each_has_its_limit_and_all_together_have_the_lowest() 
             return Trial(ask.load, ask.full, (*super().run(ask).votes, other))
 
     trials: list[Trial] = []
-    target, plan = Two(1_000), replace(PLAN, goals=2)
-    while isinstance(step := next_step(plan, trials), Ask):
+    target, settings = Two(1_000), replace(SETTINGS, goals=2)
+    while isinstance(step := next_step(settings, trials), Ask):
         trials.append(target.run(step))
     first, second, both = step
     assert first.lower is not None
@@ -155,10 +155,10 @@ def test_of_several_goals_each_has_its_limit_and_all_together_have_the_lowest() 
 
 @given(rate=st.floats(20, 50_000), cut=st.integers(1, 8))
 def test_a_search_that_ends_early_says_what_is_known(rate: float, cut: int) -> None:
-    _, trials = search(Queue(rate), PLAN)
+    _, trials = search(Queue(rate), SETTINGS)
     if cut >= len(trials):
         return
-    (goal, together) = so_far(PLAN, trials[:cut], "budget")
+    (goal, together) = so_far(SETTINGS, trials[:cut], "budget")
     assert goal == together
     assert goal.kind == "unfinished"
     if goal.lower is not None:

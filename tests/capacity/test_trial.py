@@ -1,4 +1,4 @@
-"""What a trial says: the committed sample run, with gates and findings put into its summary."""
+"""Test reading a trial, using the sample run with changed gates and findings."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Status, Trial
 from loadgen.capacity.trial import Runs, goals_of, read
-from loadgen.scenario import load
+from loadgen.resolve.loading import load
 from tests.paths import REPO
 
 GOAL = "delivery.loss < 1%"

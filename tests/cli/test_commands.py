@@ -1,4 +1,4 @@
-"""A command's module is loaded for that command, for the help and for mistakes."""
+"""Test that a command's module is loaded only for that command, for help and for mistakes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What `loadgen run` refuses itself: no process is started for it.
+"""Test what `loadgen run` refuses before it starts a process.
 
 That a refusal is one line on standard error of a real process is tested in tests/system/run/test_refusals.py, with all
 that only the child finds out.
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.cli.app import app
 from loadgen.exits import ExitCode
 from loadgen.protocol_file import text_at
@@ -22,7 +22,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise AssertionError("a process was to be started")
 
-    monkeypatch.setattr(children, "Supervised", start)
+    monkeypatch.setattr(subprocesses, "Supervised", start)
 
 
 def lines(result: Result) -> list[str]:
@@ -109,7 +109,7 @@ _CHANNEL = ("--set", "variables={}", "--set", "clients.commenters.publish.channe
             ("--set", "clients.readers.subscribe=/a/+/b", *_CHANNEL),
             "has a '+': of MQTT's wildcards only '#'",
         ),
-        (("--max-cost", "1"), "no prices of MQTT 5 are known here"),
+        (("--max-cost", "1"), "no prices of MQTT 5 are known"),
     ],
 )
 def test_what_no_broker_can_be_asked(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_run_whose_estimate_passes_its_limit_does_not_start(tmp_path: Path) ->
 def test_a_dear_run_against_a_real_target_must_be_confirmed() -> None:
     real = ("--target", "https://api.invalid/event", "--api-key-env", "HOME", "--allow-remote")
     said = refusal("run", "comments", *real, "--set", "phases.measure=10m")
-    assert "and nobody can be asked: confirm it with --yes" in said
+    assert "and there is no terminal to ask: confirm it with --yes" in said
 
 
 def test_no_load_leaves_this_machine_unless_somebody_has_said_so(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The client that waits for each answer: its timeouts after something else has blocked the process."""
+"""Test the blocking client: its timeouts after the process was blocked by other work."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What the commands say of a service that answers with anything but its protocol."""
+"""Test the commands' messages for a service that does not speak its protocol."""
 
 import socket
 import threading
@@ -16,7 +16,8 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.run.target import Target, check
+from loadgen.run.target import Target
+from loadgen.run.target_check import check
 from loadgen.transport import bounds
 from loadgen.transport.errors import TransportError
 from tests.transport.hostile import frame, yes

@@ -1,10 +1,11 @@
-"""Files as other programs and other countries write them: read, or refused in a sentence that says what to change."""
+"""Test files in other encodings and number formats: read, or refused with advice."""
 
 from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from tests.scenario.examples import with_publish
 
 SCENARIO = with_publish("profile: {csv: rates.csv}")

@@ -1,4 +1,4 @@
-"""What a scenario, a protocol file or a master names is used only where the command line allows it."""
+"""Test that secrets, files and commands named by others are used only if the command line permits it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from loadgen.credentials import build
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import RunError
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 from loadgen.scenario.login import Login
 
 URL = "http://127.0.0.1:9/event"
@@ -84,7 +84,7 @@ def test_a_key_that_your_aws_credentials_fetch_goes_to_aws_alone() -> None:
     login = Login.model_validate({"mode": "api-key", "api_id": "abc", "region": "eu-west-1"})
     NOTHING.demand(login, "the scenario", "abc.appsync-api.eu-west-1.amazonaws.com")
     for host in ("127.0.0.1:9", "amazonaws.com.evil.example", "evilamazonaws.com"):
-        with pytest.raises(CredentialError, match="no host of AWS"):
+        with pytest.raises(CredentialError, match="not a host of AWS"):
             NOTHING.demand(login, "the scenario", host)
 
 

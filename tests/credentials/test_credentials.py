@@ -1,4 +1,4 @@
-"""From a login's description to a credential: every source, its mistakes, and renewal before expiry."""
+"""Test making credentials from logins: every source, mistakes, and renewal before expiry."""
 
 import json
 import stat

@@ -1,15 +1,14 @@
-"""The CI action: its file is sound, and its step does what it says of each exit code, with a command that is made up.
+"""Test the CI action: its file is valid, and its step handles each exit code (with a fake command).
 
 The real command is run by the step in tests/system/run/test_ci_action.py.
 """
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.docs.ci_step import run_step
 from tests.paths import REPO
 
 #: Writes its arguments down, leaves a folder if told to, and ends as it is told to.
@@ -26,41 +25,10 @@ exit "$ENDS"
 
 def step(tmp_path: Path, ends: int, leaves: str = "run-2", **inputs: str) -> tuple[int, dict[str, str], str]:
     """Run the action's script; return its exit code, its outputs and the job's summary."""
-    command = tmp_path / "loadgen"
-    command.write_text(COMMAND)
-    command.chmod(0o755)
     # A folder of an earlier step is not this one's.
     (tmp_path / "results" / "run-1").mkdir(parents=True)
     (tmp_path / "results" / "run-1" / "manifest.json").write_text("{}")
-    variables = {
-        "INPUT_SCENARIO": "gate.yaml",
-        "INPUT_TARGET": "",
-        "INPUT_ALLOW_REMOTE": "false",
-        "INPUT_AUTH": "",
-        "INPUT_SET": "",
-        "INPUT_RESULTS": "results",
-        "INPUT_INCONCLUSIVE": "fail",
-        "LOADGEN": str(command),
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-        "ENDS": str(ends),
-        "LEAVES": leaves,
-    }
-    done = subprocess.run(
-        ["bash", str(REPO / "docs/ci/run.sh")],
-        env={**os.environ, **variables, **inputs},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = (tmp_path / "output").read_text().splitlines()
-    summary = tmp_path / "summary"
-    return (
-        done.returncode,
-        dict(line.split("=", 1) for line in lines),
-        summary.read_text() if summary.exists() else "",
-    )
+    return run_step(tmp_path, COMMAND, {"ENDS": str(ends), "LEAVES": leaves, **inputs})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a service may say, rightly or wrongly: whole messages of each protocol, and what damage makes of them."""
+"""Messages that a service may send, valid and damaged, for each protocol."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,7 +1,7 @@
-"""A service may say anything at any time: what a client's connection makes of messages that nobody waited for."""
+"""Test a client's connection against unexpected messages at any time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.failures import Failures
-from loadgen.measure.rows import AlteredRow
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
-from loadgen.payloads.place import Place
-from loadgen.payloads.plans import Stamps
-from loadgen.payloads.stamping import Marked, Stamping
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
-from loadgen.transport.errors import TransportError
+from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users import connection as module
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Progress
 from tests.isolation.corpus import event
@@ -32,10 +30,15 @@ class Socket:
     abrupt = "closed"
     kernel_timestamps = secure = False
     remote_address = None
-    violation = None
+    violation: UnreadableError | None = None
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:
         self.on_closed = on_closed
+        #: Whether the other side closes when this one does.
+        self.answers_close = True
+        self.full_speed = False
+        self.fast_path: object = None
+        self.pings = 0
         #: Not so from the first close frame on; there until the other side has hung up.
         self.is_open = self.there = False
         self.sent: list[bytes] = []
@@ -49,15 +52,28 @@ class Socket:
         self.sent.append(message)
 
     def close(self) -> None:
-        self.abort()
+        if self.answers_close:
+            self.end(None, "")
+        else:
+            self.is_open = False
 
     def abort(self) -> None:
+        self.end(None, "")
+
+    def end(self, code: int | None, reason: str) -> None:
+        """End as a connection does that the service has closed or that has broken."""
         if self.there:
             self.is_open = self.there = False
-            self.on_closed(None, "")
+            self.on_closed(code, reason)
+
+    def ping(self) -> None:
+        self.pings += 1
 
     def use_fast_path(self, fast_path: object) -> None:
-        pass
+        self.fast_path = fast_path
+
+    def read_at_full_speed(self) -> None:
+        self.full_speed = True
 
     def failed(self, error: BaseException) -> None:
         raise error
@@ -66,6 +82,8 @@ class Socket:
 class Session:
     timeout_ns = keepalive_ns = early_delivery = None
     most_unanswered = 0
+    #: The fast path.
+    lane = object()
 
     def __init__(self, handler: Any) -> None:
         self.receive = lambda *_: None
@@ -91,14 +109,15 @@ class Session:
     def closing(self) -> bytes:
         return b""
 
-    def fast_path(self, rows: object, numbers: object) -> None:
-        return None
+    def fast_path(self, rows: object, numbers: object) -> object:
+        return self.lane
 
 
 class Rows:
     """A recorder as far as connections need one."""
 
-    token, native_rows = 7, None
+    token = 7
+    native_rows: object = None
 
     def __init__(self) -> None:
         self.unknown_subscription = self.foreign = 0
@@ -141,13 +160,22 @@ class Readiness:
 PLANS = (SubscriptionPlan(10, "/default/a"), SubscriptionPlan(11, "/default/b"))
 
 
-REMAINS = Behaviour(ReconnectPlan(1, 1, False, True, "s"))
-
-
 class World:
     """One client, and what it is told."""
 
-    def __init__(self, on_delivery: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_delivery: Callable[[str, str], None] | None = None,
+        on_ended: Callable[[ClientConnection], None] | None = None,
+        clock: Clock = now_ns,
+        read_bytes_per_s: float | None = None,
+    ) -> None:
+        #: How reading was limited, of each life.
+        self.limits: list[SlowReading | None] = []
+        self._failed: Callable[[BaseException], None]
+        #: The latest life's.
+        self.socket: Socket
+        self.session: Session
         self.run: Any = SimpleNamespace(
             recorder=Rows(),
             stamping=Stamping(),
@@ -157,14 +185,49 @@ class World:
             address=None,
             report_error=lambda reason, fatal: None,
             service=SimpleNamespace(
-                session=lambda handler, name: Session(handler),
+                session=self._session,
                 handshake=lambda channels: None,
                 answers_opening=True,
                 answers_publishes=True,
                 answers_subscribes=True,
             ),
         )
-        self.client = ClientConnection(self.run, ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS), on_delivery)
+        plan = Behaviour(ReconnectPlan(1, 1, False, True, "s"), read_bytes_per_s=read_bytes_per_s)
+        self.client = ClientConnection(
+            self.run,
+            ClientPlan(1, "g", 1, PLANS, None, 0, plan),
+            on_delivery,
+            on_ended,
+            self._connect,
+            clock,
+        )
+
+    def _session(self, handler: Any, name: str) -> Any:
+        self.session = Session(handler)
+        return self.session
+
+    def _connect(
+        self,
+        address: object,
+        handshake: object,
+        receive: object,
+        on_closed: Callable[[int | None, str], None],
+        on_failed: Callable[[BaseException], None],
+        slow: SlowReading | None,
+    ) -> Any:
+        self.socket, self._failed = Socket(on_closed), on_failed
+        self.limits.append(slow)
+        return self.socket
+
+    def fail(self, error: BaseException) -> None:
+        """Do what a connection does when one of its callbacks has raised an error."""
+        self._failed(error)
+        self.socket.end(None, str(error))
+
+    @property
+    def said(self) -> Any:
+        """Takes what the service says in the latest life: a `SessionHandler`."""
+        return self.session.handler
 
     @property
     def rows(self) -> Rows:
@@ -176,7 +239,7 @@ class World:
 
     def ready(self) -> None:
         for each in PLANS:
-            self.client.on_subscribed(f"s{each.number}", 2)
+            self.said.on_subscribed(f"s{each.number}", 2)
         self.run.readiness.settle()
 
     def gauges(self) -> tuple[int, int, int]:
@@ -184,27 +247,17 @@ class World:
         return progress.connected, progress.acknowledged, progress.ready
 
 
-@pytest.fixture(autouse=True)
-def _sockets() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            module, "connection_to", lambda address, handshake, receive, closed, failed: Socket(closed)
-        )
-        yield
-
-
 def test_what_is_of_nobody_changes_nothing_but_counts() -> None:
     world = World(lambda channel, event: None)
     world.open()
     world.ready()
     before = world.gauges(), len(world.rows.subscriptions)
-    client = world.client
     for unknown in ("", "s12", "s10-1", "\x00"):
-        client.on_subscribed(unknown, 3)
-        client.on_subscribe_failed(unknown, "no")
-        client.on_published(unknown, PublishAnswer(), 3)
-        client.on_event(unknown, event(), 3, 4)
-    client.on_connected(9)
+        world.said.on_subscribed(unknown, 3)
+        world.said.on_subscribe_failed(unknown, "no")
+        world.said.on_published(unknown, PublishAnswer(), 3)
+        world.said.on_event(unknown, event(), 3, 4)
+    world.said.on_connected(9)
     assert (world.gauges(), len(world.rows.subscriptions)) == before
     assert world.rows.unknown_subscription == 4
     assert world.rows.delivered == []
@@ -217,11 +270,11 @@ def test_a_delivery_under_the_id_that_was_just_given_up_is_one_of_its_subscripti
     world.ready()
     again = world.client.unsubscribe(PLANS[1])
     assert again is not None
-    world.client.on_event("s11", event(), 3, 4)
+    world.said.on_event("s11", event(), 3, 4)
     again()
-    world.client.on_event("s11", event(), 3, 4)
-    world.client.on_subscribed("s11-1", 5)
-    world.client.on_event("s11-1", event(), 5, 6)
+    world.said.on_event("s11", event(), 3, 4)
+    world.said.on_subscribed("s11-1", 5)
+    world.said.on_event("s11-1", event(), 5, 6)
     assert seen == ["/default/b"] * 3
     assert world.rows.delivered == [11, 11, 11]
     assert world.rows.unknown_subscription == 0
@@ -230,15 +283,15 @@ def test_a_delivery_under_the_id_that_was_just_given_up_is_one_of_its_subscripti
 def test_after_the_end_nothing_becomes_ready() -> None:
     world = World()
     world.open()
-    world.client.on_subscribed("s10", 2)
+    world.said.on_subscribed("s10", 2)
     world.client.abort()
     assert world.gauges() == (0, 0, 0)
     rows = len(world.rows.subscriptions)
     # The settle time is over, and late messages are gone through.
     world.run.readiness.settle()
-    world.client.on_connected(3)
-    world.client.on_subscribed("s11", 3)
-    world.client.on_subscribe_failed("s11", "no")
+    world.said.on_connected(3)
+    world.said.on_subscribed("s11", 3)
+    world.said.on_subscribe_failed("s11", "no")
     assert world.gauges() == (0, 0, 0)
     assert len(world.rows.subscriptions) == rows
     assert world.rows.subscriptions[-1].ended_ns is not None
@@ -263,7 +316,7 @@ def test_an_attempt_that_fails_half_way_leaves_nothing_to_the_next() -> None:
     world.ready()
     first[0].abort()
     assert world.gauges() == (1, 2, 2)
-    assert world.client._socket is not None
+    assert world.client.has_socket
 
 
 def test_an_error_of_ours_in_connecting_is_a_failure_and_an_attempt() -> None:
@@ -307,39 +360,39 @@ def test_whatever_comes_whenever_gauges_are_right_and_nothing_is_raised(seed: in
         some = random.choice(ids)
         match random.choice(STEPS):
             case "event":
-                client.on_event(
+                world.said.on_event(
                     some, random.choice((event(), "no json", event(token=8), '{"_lg":[1]}')), 3, 4
                 )
             case "subscribed":
-                client.on_subscribed(some, 3)
+                world.said.on_subscribed(some, 3)
             case "failed":
-                client.on_subscribe_failed(some, "no")
+                world.said.on_subscribe_failed(some, "no")
             case "published":
-                client.on_published(some, PublishAnswer(), 3)
+                world.said.on_published(some, PublishAnswer(), 3)
             case "connected":
-                client.on_connected(3)
+                world.said.on_connected(3)
             case "refused":
-                client.on_refused("no")
+                world.said.on_refused("no")
             case "error":
-                client.on_service_error("slow down")
+                world.said.on_service_error("slow down")
             case "settle":
                 world.run.readiness.settle()
             case "unsubscribe":
                 agains.append(client.unsubscribe(random.choice(PLANS)))
             case "again" if agains and (again := agains.pop()) is not None:
                 again()
-            case "abort" if client._socket is not None:
-                client._socket.abort()
+            case "abort" if client.has_socket:
+                world.socket.abort()
             case "cut":
                 client.cut("drop 1", with_close_frame=False)
             case "open" if client.ended.is_set():
                 world.open()
-            case "publish" if client._socket is not None:
+            case "publish" if client.has_socket:
                 client.publish("p1", "/default/a", [event()], lambda answer, at_ns: None)
             case "undecodable":
-                client.on_undecodable("a kind", lambda: "x")
+                world.said.on_undecodable("a kind", lambda: "x")
             case "broken":
-                client.on_broken("no sense")
+                world.said.on_broken("no sense")
         assert min(world.gauges()) >= 0
     client.abort()
     assert world.gauges() == (0, 0, 0)
@@ -363,50 +416,3 @@ def test_kinds_are_bounded_and_examples_are_made_once() -> None:
     assert undecodable.count == sum(kind["count"] for kind in kinds) == 200
     assert len(kinds) == MOST_KINDS + 1 == len(made)
     assert kinds[-1] == {"kind": OTHER_KINDS, "count": 100 - MOST_KINDS, "example": "x"}
-
-
-def test_stamps_elsewhere_are_read_and_altered_events_are_recorded_beside_their_deliveries() -> None:
-    world = World()
-    stamps = Stamps(Place("pointer", "/meta/trace"), integrity=True)
-    world.run.stamping = stamping = Stamping(stamps)
-    altered: list[AlteredRow] = []
-    world.run.recorder.altered = altered.append
-    world.client = ClientConnection(world.run, ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS))
-    world.open()
-    world.ready()
-    body = stamping.padded(1, '"text":"hello"')
-    whole = str(stamping.event(7, 3, 12, 1, 2, body))
-    on_event = world.client.on_event
-    on_event("s10", whole, 5, 6)
-    on_event("s10", whole.replace("hello", "hallo"), 7, 8)
-    # Of another run: its deliveries are counted as foreign when they are written.
-    on_event("s10", str(stamping.event(8, 3, 12, 1, 2, body)).replace("hello", "hallo"), 9, 9)
-    assert world.rows.delivered == [10, 10, 10]
-    assert altered == [AlteredRow(10, 3, 12, 7)]
-    for foreign in ("", "{", "[]", '{"meta": {}}', '{"_lg":[7,3,12,1,2]}', '{"meta":{"trace":[7,3,12,1,2]}}'):
-        on_event("s10", foreign, 5, 6)
-    assert (world.rows.foreign, len(world.rows.delivered)) == (6, 3)
-    on_event("s99", whole, 5, 6)
-    assert world.rows.unknown_subscription == 1
-
-
-def test_stamps_beside_events_are_read_and_events_without_one_are_foreign() -> None:
-    seen: list[tuple[str, str]] = []
-    world = World()
-    world.run.stamping = stamping = Stamping(Stamps(Place("header", "Lg"), integrity=True))
-    altered: list[AlteredRow] = []
-    world.run.recorder.altered = altered.append
-    plan = ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS)
-    world.client = ClientConnection(world.run, plan, lambda channel, event: seen.append((channel, event)))
-    world.open()
-    world.ready()
-    event = stamping.event(7, 3, 12, 1, 2, stamping.content(b"\xffx"))
-    assert isinstance(event, Marked)
-    world.client.on_marked("s10", event, 5, 6)
-    world.client.on_marked("s11", event._replace(body=b"y"), 5, 6)
-    world.client.on_marked("s10", event._replace(stamp=""), 5, 6)
-    world.client.on_event("s10", "[7,3,12,1,2]", 5, 6)
-    assert world.rows.delivered == [10, 11]
-    assert altered == [AlteredRow(11, 3, 12, 5)]
-    assert world.rows.foreign == 2
-    assert seen == [("/default/a", "\ufffdx"), ("/default/b", "y")]

@@ -1,4 +1,4 @@
-"""Where an error ends: the functions that contain it, HTTP requests, and connections that are still being opened."""
+"""Test which scope an error ends: the containing functions, HTTP requests, and connections being opened."""
 
 import contextlib
 import socket
@@ -24,7 +24,7 @@ from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.websocket import WebSocket
-from loadgen.users.publishing import HttpSender
+from loadgen.users.senders import HttpSender
 from tests.isolation import corpus
 from tests.isolation.trio import Peer, greet_appsync
 from tests.transport.test_http import OK, says, served

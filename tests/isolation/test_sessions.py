@@ -1,4 +1,4 @@
-"""Whatever a service says, a session raises nothing, and tells its handler only what a record can hold."""
+"""Test that a session never raises, whatever it receives, and reports only values that a record can hold."""
 
 import re
 from collections.abc import Callable, Sequence

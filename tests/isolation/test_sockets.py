@@ -1,4 +1,4 @@
-"""What one connection says, and what the harness does wrongly over it, harms no other connection of the process.
+"""Test that one connection's data, or a failure of the harness on it, does not affect other connections.
 
 By real sockets and the real pollers, as everything of a worker is read by one watcher of the event loop.
 """
@@ -11,13 +11,16 @@ from typing import Any
 
 import gevent
 import pytest
-import trustme
 from websockets.frames import Opcode
 
 from loadgen import native
 from loadgen.measure.failures import HARNESS
 from loadgen.protocol import unreadable
-from loadgen.users.connection import ClientConnection
+from loadgen.protocol.base import SessionHandler
+from loadgen.users.life import Life
+from loadgen.users.life_record import LifeRecord
+from loadgen.users.subscriptions import Subscriptions
+from tests.authority import trusted
 from tests.isolation import corpus
 from tests.isolation.trio import BAD, KINDS, Outcome, frame, meet, poller
 
@@ -40,13 +43,7 @@ FRAMES = [
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    folder = tmp_path_factory.mktemp("authority")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with trusted(tmp_path_factory.mktemp("authority")) as context:
         yield context
 
 
@@ -131,14 +128,23 @@ ERRORS = [
 ]
 
 
+class Hearing:
+    """The handler of a client, with another `on_event`."""
+
+    def __init__(self, handler: SessionHandler, on_event: Callable[..., None]) -> None:
+        self._handler, self.on_event = handler, on_event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+
 @pytest.mark.parametrize("kind", POLLERS)
 @pytest.mark.parametrize("name", list(KINDS))
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_of_ours_ends_the_connection_that_it_came_up_in(
     name: str, kind: str, error: BaseException, tmp_path: Path
 ) -> None:
-    def prepare(connection: ClientConnection) -> None:
-        took = connection.on_event
+    def hearing(handler: SessionHandler) -> SessionHandler:
         count = 0
 
         def on_event(*arguments: Any) -> None:
@@ -146,14 +152,12 @@ def test_an_error_of_ours_ends_the_connection_that_it_came_up_in(
             count += 1
             if count == 3:
                 raise error
-            took(*arguments)
+            handler.on_event(*arguments)
 
-        connection.on_event = on_event
-        # Watched, so that no fast path takes deliveries past this.
-        connection._on_delivery = lambda channel, event: None
+        return Hearing(handler, on_event)
 
     with poller(kind):
-        outcome = meet(tmp_path, name, lambda k: KINDS[name].delivery(BAD, k), count=COUNT, prepare=prepare)
+        outcome = meet(tmp_path, name, lambda k: KINDS[name].delivery(BAD, k), count=COUNT, hearing=hearing)
     others_have_everything(outcome)
     assert outcome.ended == [BAD]
     assert outcome.received()[BAD] == 2
@@ -169,39 +173,38 @@ def test_an_error_of_ours_ends_the_connection_that_it_came_up_in(
 
 
 @pytest.mark.parametrize("kind", POLLERS)
-@pytest.mark.parametrize("where", ["_record_end", "_record_connection", "_on_closed"])
-def test_an_error_in_ending_a_connection_is_reported_too(kind: str, where: str, tmp_path: Path) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError(where)
-
-    def prepare(connection: ClientConnection) -> None:
+@pytest.mark.parametrize(
+    ("owner", "where"), [(LifeRecord, "ended"), (LifeRecord, "_row"), (Subscriptions, "end"), (Life, "row")]
+)
+def test_an_error_in_ending_a_connection_is_reported_too(
+    kind: str, owner: type, where: str, tmp_path: Path
+) -> None:
+    def hearing(handler: SessionHandler) -> SessionHandler:
         def on_event(*_: Any) -> None:
-            for slot in (where, "on_event"):
-                failing(connection, slot, broken)
+            was, begun = getattr(owner, where), False
+
+            def broken(*arguments: Any, **named: Any) -> Any:
+                # The bad client is the first whose connection ends.
+                nonlocal begun
+                if begun:
+                    return was(*arguments, **named)
+                begun = True
+                raise RuntimeError(where)
+
+            patch.setattr(owner, where, broken)
             raise KeyError("first")
 
-        connection.on_event = on_event
-        connection._on_delivery = lambda channel, event: None
+        return Hearing(handler, on_event)
 
     with poller(kind), pytest.MonkeyPatch.context() as patch:
-
-        def failing(connection: ClientConnection, name: str, by: Callable[..., None]) -> None:
-            if name in ClientConnection.__slots__:
-                return
-            was = getattr(ClientConnection, name)
-            patch.setattr(
-                ClientConnection, name, lambda self, *a: by() if self is connection else was(self, *a)
-            )
-
         outcome = meet(
-            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, prepare=prepare
+            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, hearing=hearing
         )
     others_have_everything(outcome)
     messages = [failure["message"] for failure in outcome.failures.to_list()]
     assert messages[0] == "KeyError: 'first'"
-    if where != "_on_closed":
-        assert messages[1] == f"RuntimeError: {where}"
-        assert outcome.ended == [BAD]
+    assert messages[1] == f"RuntimeError: {where}"
+    assert outcome.ended == [BAD]
 
 
 @pytest.mark.parametrize("kind", POLLERS)
@@ -211,17 +214,14 @@ def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
 ) -> None:
     raised: list[BaseException] = []
 
-    def prepare(connection: ClientConnection) -> None:
-        took = connection.on_event
-
+    def hearing(handler: SessionHandler) -> SessionHandler:
         def on_event(*arguments: Any) -> None:
             if not raised:
                 raised.append(error)
                 raise error
-            took(*arguments)
+            handler.on_event(*arguments)
 
-        connection.on_event = on_event
-        connection._on_delivery = lambda channel, event: None
+        return Hearing(handler, on_event)
 
     caught: list[BaseException] = []
     sleep = gevent.sleep
@@ -236,7 +236,7 @@ def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
     with poller(kind), pytest.MonkeyPatch.context() as patch:
         patch.setattr(gevent, "sleep", patient)
         outcome = meet(
-            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, prepare=prepare
+            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, hearing=hearing
         )
     assert len(caught) == 1
     assert type(caught[0]) is type(error)

@@ -1,4 +1,4 @@
-"""Three clients on real sockets, read by the real poller, of which a service treats one badly."""
+"""Three clients on real sockets with the real poller, one of which the service treats badly."""
 
 import contextlib
 import socket
@@ -21,13 +21,14 @@ from websockets.server import ServerProtocol
 from loadgen import native, protocol_file
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter, read_batches
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.protocol.base import Service
+from loadgen.protocol.base import Service, Session, SessionHandler
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.resolve import ClientPlan, SubscriptionPlan
@@ -176,6 +177,19 @@ class Outcome:
         return Counter(row["subscription"] for row in self.rows("deliveries"))
 
 
+class Overheard:
+    """A service whose sessions call another handler than the client's."""
+
+    def __init__(self, service: Service, hearing: Callable[[SessionHandler], SessionHandler]) -> None:
+        self._service, self._hearing = service, hearing
+
+    def session(self, handler: SessionHandler, name: str = "") -> Session:
+        return self._service.session(self._hearing(handler), name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+
 @contextlib.contextmanager
 def poller(kind: str) -> Iterator[None]:
     """Have sockets read by the native poller, or by the one in Python."""
@@ -196,18 +210,21 @@ def meet(
     *,
     count: int = 20,
     context: ssl.SSLContext | None = None,
-    prepare: Callable[[ClientConnection], None] = lambda connection: None,
+    hearing: Callable[[SessionHandler], SessionHandler] | None = None,
 ) -> Outcome:
     """Let three clients subscribe; send each good one ``count`` events, and the bad one ``bad(k)`` before the k-th.
 
-    ``bad`` returns bytes as they go on the wire. ``prepare`` is given the bad client before it connects.
+    ``bad`` returns bytes as they go on the wire. ``hearing`` is given the bad client's
+    handler and returns the one that its session calls; the client's deliveries are examined then.
     """
     kind = KINDS[name]
     ready, sent = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(60)
         service = kind.service(listener.getsockname()[1], context is not None)
-        recorder, failures = Recorder(7, SpoolWriter(folder, 0)), Failures()
+        taken: Counter[int] = Counter()
+        sinks = Sinks(lambda subscriptions, _: taken.update(subscriptions.tolist()))
+        recorder, failures = Recorder(7, SpoolWriter(folder, 0), sinks=sinks), Failures()
         run: Any = SimpleNamespace(
             recorder=recorder,
             stamping=Stamping(),
@@ -218,14 +235,19 @@ def meet(
             failures=failures,
             report_error=lambda reason, fatal: None,
         )
+        bad_run: Any = SimpleNamespace(**vars(run))
+        examined = None
+        if hearing is not None:
+            bad_run.service, examined = Overheard(service, hearing), lambda channel, event: None
         connections = [
-            ClientConnection(run, ClientPlan(n, "g", n, (SubscriptionPlan(n, CHANNEL),), None, 0))
+            ClientConnection(
+                bad_run if n == BAD else run,
+                ClientPlan(n, "g", n, (SubscriptionPlan(n, CHANNEL),), None, 0),
+                examined if n == BAD else None,
+            )
             for n in range(3)
         ]
         outcome = Outcome(recorder, failures, connections, folder)
-        taken: Counter[int] = Counter()
-        recorder.tally = lambda subscriptions, _: taken.update(subscriptions.tolist())
-        prepare(connections[BAD])
         thread = threading.Thread(
             target=_serve, args=(listener, kind, bad, count, context, ready, sent), daemon=True
         )

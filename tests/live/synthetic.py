@@ -1,4 +1,4 @@
-"""A run that was not run: reports of workers made from rows that a test states."""
+"""A simulated run: workers' reports made from given rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.live import LiveReports, Report
 from loadgen.measure.rows import EventRow, answer_times_ns
+from loadgen.measure.running import Report, RunningStatistics
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load, overrides_of
+from loadgen.scenario import Scenario, overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -35,7 +36,7 @@ def scenario(gates: str = "[]", readers: int = 10) -> Scenario:
 
 
 def report_of(
-    maker: LiveReports,
+    maker: RunningStatistics,
     columns: dict[str, npt.NDArray[np.int64]],
     latency_ns: npt.NDArray[np.int64],
     events: Sequence[EventRow] = (),
@@ -74,9 +75,9 @@ class Fake:
         self.at_ns = MEASURE_NS
         self._makers = {number: self._maker() for number in numbers}
 
-    def _maker(self) -> LiveReports:
+    def _maker(self) -> RunningStatistics:
         maker = live_reports(self.resolved, APPSYNC_EVENTS.rules)
-        maker.measure_ns = MEASURE_NS
+        maker.measure_from(MEASURE_NS)
         return maker
 
     def second(

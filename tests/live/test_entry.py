@@ -1,4 +1,4 @@
-"""Who is let in by the web UI and the Prometheus port: every route, and Locust's own, behind one entry."""
+"""Test access to the web UI and the Prometheus port, for every route."""
 
 import socket
 import time
@@ -142,7 +142,9 @@ def test_a_given_token_is_checked_and_leaves_the_environment(monkeypatch: pytest
     assert TOKEN_VARIABLE not in os.environ
     for short in ("", "short", "x" * 201, "with spaces in the token", "ümläute-sind-nicht"):
         monkeypatch.setenv(TOKEN_VARIABLE, short)
-        with pytest.raises(RunError, match=r"LOADGEN_WEB_TOKEN is no token: write 16 to 200") as caught:
+        with pytest.raises(
+            RunError, match=r"LOADGEN_WEB_TOKEN is not a valid token: use 16 to 200"
+        ) as caught:
             token_of_environment()
         assert short == "" or short not in str(caught.value)
 
@@ -164,7 +166,7 @@ def test_on_all_interfaces_any_literal_address_is_a_host_and_no_foreign_name() -
     assert "192.168.1.5" in Hosts("192.168.1.5")
     assert "localhost" not in Hosts("192.168.1.5")
     for wrong in ("", "http://x", "a:1", "a b", "ä"):
-        with pytest.raises(RunError, match=r"--allowed-host: .* is no host name"):
+        with pytest.raises(RunError, match=r"--allowed-host: .* is not a host name"):
             Hosts("", [wrong])
 
 

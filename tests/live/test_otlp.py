@@ -1,4 +1,4 @@
-"""OTLP: what a collector of one's own receives, decoded from the protobuf."""
+"""Test OTLP: the data that a test collector receives, decoded from protobuf."""
 
 import builtins
 import threading
@@ -158,8 +158,8 @@ def test_a_collector_that_refuses_is_told_of_once(
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "is no http:// or https:// URL"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:port", "is no http:// or https:// URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "is not an http:// or https:// URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:port", "is not an http:// or https:// URL"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "soon", "OTEL_METRIC_EXPORT_INTERVAL is 'soon': write milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1", "write milliseconds"),
     ],

@@ -1,4 +1,4 @@
-"""The metrics: conventional names, exact values, nothing where nothing is known; the dashboard asks for those."""
+"""Test the metrics: conventional names, exact values, no samples for unknown values; and the dashboard."""
 
 import json
 import re
@@ -106,7 +106,7 @@ def test_an_address_may_have_a_host() -> None:
     assert address("0.0.0.0:80") == ("0.0.0.0", 80)
     assert address("[::1]:80") == ("::1", 80)
     for wrong in ("", "x", "host:", "1:2:x", "0", "65536", "-1", "٣"):
-        with pytest.raises(RunError, match=r"--prometheus: .* is no \[HOST:\]PORT") as caught:
+        with pytest.raises(RunError, match=r"--prometheus: .* is not \[HOST:\]PORT") as caught:
             address(wrong)
         assert caught.value.code is ExitCode.USAGE
 

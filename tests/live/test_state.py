@@ -1,4 +1,4 @@
-"""The live state: reports add up exactly, and what is not known is not 0."""
+"""Test the live state: reports add up exactly, and unknown values are not 0."""
 
 from collections import Counter
 
@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from loadgen.live.plan import Due, expected_by_channel
 from loadgen.live.state import POINTS_KEPT
-from loadgen.measure.live import BOUNDS_NS, LiveReports, encode
+from loadgen.measure.running import BOUNDS_NS, RunningStatistics, encode
 from loadgen.measure.surroundings import Around
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 
@@ -147,8 +148,8 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
     fake = Fake(scenario(readers=10))
     fake.second([900 * MS] * 4, intended_ns=MEASURE_NS - 1)
     mixed = np.array([MEASURE_NS - 1] * 3 + [MEASURE_NS] * 5)
-    maker = LiveReports(lambda channel: 10, 1)
-    maker.measure_ns = MEASURE_NS
+    maker = RunningStatistics(lambda channel: 10, 1)
+    maker.measure_from(MEASURE_NS)
     latency = np.array([900 * MS] * 3 + [MS] * 5)
     columns = {
         "publisher": np.zeros(8, dtype=np.int64),
@@ -195,8 +196,8 @@ def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
 def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
     rows: list[tuple[int, int, int]], every: int
 ) -> None:
-    maker = LiveReports(lambda channel: None, every)
-    maker.measure_ns = MEASURE_NS
+    maker = RunningStatistics(lambda channel: None, every)
+    maker.measure_from(MEASURE_NS)
     publisher, sequence, latency = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
     intended = np.full(len(rows), MEASURE_NS)
     columns = {
@@ -226,8 +227,8 @@ def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
 def test_a_report_is_the_same_however_its_rows_were_cut(
     rows: list[tuple[int, int, int, int]], cuts: list[int]
 ) -> None:
-    maker = LiveReports(lambda channel: None, 2)
-    maker.measure_ns = MEASURE_NS
+    maker = RunningStatistics(lambda channel: None, 2)
+    maker.measure_from(MEASURE_NS)
     table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     columns = dict(zip(("publisher", "sequence", "intended_ns"), table, strict=False))
     columns["intended_ns"] = MEASURE_NS + columns["intended_ns"] * SECOND
@@ -246,8 +247,8 @@ def test_a_report_is_the_same_however_its_rows_were_cut(
 
 
 def test_a_forged_time_costs_no_memory() -> None:
-    maker = LiveReports(lambda channel: None, 1)
-    maker.measure_ns = MEASURE_NS
+    maker = RunningStatistics(lambda channel: None, 1)
+    maker.measure_from(MEASURE_NS)
     intended = np.array([0, MEASURE_NS, 2**62], dtype=np.int64)
     columns = {
         "publisher": intended * 0,

@@ -1,4 +1,4 @@
-"""What Locust's page is told of a run's state, over Locust's own runner and its own answers."""
+"""Test the state that Locust's page gets, with Locust's own runner and answers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Real cgroups for tests: a child process under a quota, a cpuset or a memory limit of its own."""
+"""Real cgroups for tests: run a child process under a quota, a cpuset or a memory limit."""
 
 import os
 import subprocess

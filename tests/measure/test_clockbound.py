@@ -1,4 +1,4 @@
-"""ClockBound's shared memory, by a stand-in for the daemon that writes the documented layout (no AWS is here)."""
+"""Test ClockBound's shared memory with a stand-in that writes the documented layout (not tested on AWS)."""
 
 import sys
 import time

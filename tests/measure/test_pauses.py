@@ -1,4 +1,4 @@
-"""A pause is told from work, from starvation and from a call that blocks."""
+"""Test that pauses are distinguished from work, from starvation and from blocking calls."""
 
 import os
 import signal

@@ -11,6 +11,8 @@ from loadgen import native
 from loadgen.measure import recorder as recorders
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
+from loadgen.measure.running import RunningStatistics
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter, read_batches
 from tests.paths import REPO
 
@@ -40,15 +42,16 @@ def test_a_stream_can_be_read_while_it_is_written_and_when_its_end_is_torn(tmp_p
 
 
 def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path) -> None:
-    recorder = Recorder(77, SpoolWriter(tmp_path, 0))
+    seen: list[tuple[list[int], list[int]]] = []
+
+    def tally(subscriptions: npt.NDArray[np.int64], latencies: npt.NDArray[np.int64]) -> None:
+        seen.append((subscriptions.tolist(), latencies.tolist()))
+
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0), sinks=Sinks(tally))
     recorder.deliver(5, 1_500, 1_600, (77, 2, 0, 1_000, 1_100))
     recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # another run's
     recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # a publisher that no run has
     recorder.deliver(5, 1_500, 1_600, (77, -1, 0, 1_000, 1_100))  # a probe
-    seen: list[tuple[list[int], list[int]]] = []
-    recorder.tally = lambda subscriptions, latencies: seen.append(
-        (subscriptions.tolist(), latencies.tolist())
-    )
     interval = recorder.flush()
     assert (interval.deliveries, recorder.deliveries, recorder.foreign) == (1, 1, 2)
     assert seen == [([5], [500])]
@@ -69,8 +72,26 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
     ]
 
 
+def test_figures_are_on_the_masters_clock_and_rows_on_this_process_s(tmp_path: Path) -> None:
+    running, offsets_ns = RunningStatistics(lambda channel: 1, 1), [20, 300]
+    running.measure_from(0)
+    sinks = Sinks(running=running, clock_offset_ns=lambda: offsets_ns.pop(0))
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0), sinks=sinks)
+    arrivals_ns = []
+    for sequence in range(2):
+        recorder.deliver(5, 1_500, 1_600, (77, 2, sequence, 1_000, 1_100))
+        interval = recorder.flush()
+        assert interval.report is not None
+        ((_, _, _, first_ns, last_ns, _),) = interval.report["sampled"]
+        arrivals_ns.append((first_ns, last_ns))
+        spread = interval.report["latency"]
+        assert spread["min_ns"] == spread["max_ns"] == 500 + (20, 300)[sequence]
+    assert arrivals_ns == [(1_520, 1_520), (1_800, 1_800)]
+    batches = read_batches(tmp_path / "deliveries-0000.arrows")
+    assert [row["arrival_ns"] for batch in batches for row in batch.to_pylist()] == [1_500, 1_500]
+
+
 def test_an_interval_of_many_buffers_is_one(tmp_path: Path) -> None:
-    recorder = Recorder(77, SpoolWriter(tmp_path, 0))
     tallied = 0
 
     def tally(subscriptions: npt.NDArray[np.int64], latencies: npt.NDArray[np.int64]) -> None:
@@ -78,7 +99,7 @@ def test_an_interval_of_many_buffers_is_one(tmp_path: Path) -> None:
         assert (latencies == subscriptions * 1_000 + 1_000_000).all()
         tallied += len(latencies)
 
-    recorder.tally = tally
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0), sinks=Sinks(tally))
     count = 150_000
     for number in range(count):
         recorder.deliver(

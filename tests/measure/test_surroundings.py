@@ -1,4 +1,4 @@
-"""What a process may use, and what was kept from it, by made-up files; by real cgroups in tests/system."""
+"""Test limits and throttling with fake system files; tests/system uses real cgroups."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""The URL of a broker."""
+"""Test broker URLs."""
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_aws_wants_a_login_and_at_port_443_the_name_of_its_protocol() -> None:
     assert service.tls.alpn == ("x-amzn-mqtt-ca",)
     assert MqttService(BrokerUrl.from_url(f"mqtts://{AWS}"), certificate).tls.alpn == ()
     assert MqttService(BrokerUrl.from_url(f"mqtts://{AWS}:443"), UserPassword("u", "p")).tls.alpn == ("mqtt",)
-    with pytest.raises(ValueError, match="without a login"):
+    with pytest.raises(ValueError, match="requires a login"):
         MqttService(BrokerUrl.from_url(f"mqtts://{AWS}"), None)
     with pytest.raises(ValueError, match="needs an encrypted connection"):
         MqttService(BrokerUrl.from_url("mqtt://broker"), certificate)

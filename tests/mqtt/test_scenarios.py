@@ -1,4 +1,4 @@
-"""Scenarios by the rules of their target's protocol."""
+"""Test scenarios by the rules of their target's protocol."""
 
 import pytest
 
@@ -7,9 +7,10 @@ from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import catalogue, from_resolved, load
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, ScenarioError, catalogue, load
+from loadgen.scenario import Scenario, ScenarioError
 from loadgen.targets import protocol_of
 
 BROKER = "mqtt://127.0.0.1:1883"
@@ -41,7 +42,7 @@ def test_publishers_by_http_hold_a_connection_of_their_own() -> None:
 
 
 def of(subscribe: list[str], count: int = 3) -> Scenario:
-    return Scenario.from_resolved(
+    return from_resolved(
         {
             "version": 1,
             "variables": {"room": {"count": 2}},
@@ -74,7 +75,7 @@ def test_overlapping_subscriptions_of_a_client_are_refused(subscribe: list[str])
         ScenarioError, match=r"clients\.all\.subscribe: client \d+ of the group .* which overlap"
     ):
         check_overlaps(resolve(scenario, BROKER), RULES)
-    on_appsync = Scenario.from_resolved(scenario.resolved())
+    on_appsync = from_resolved(scenario.resolved())
     check_overlaps(resolve(on_appsync), protocol_of(None).rules)
 
 
@@ -97,13 +98,15 @@ def test_the_rules_of_appsync_stay_as_strict_and_a_broker_takes_more() -> None:
 
 def test_aws_quotas_are_warned_about_and_a_brokers_are_its_operators_matter() -> None:
     busy = {"clients.commenters.publish.rate": "2000/s", "clients.readers.ramp": "1000/s"}
-    warned = " ".join(load("comments", busy, target=AWS).warnings(AWS))
+    warned = " ".join(resolve(load("comments", busy, target=AWS), AWS).warnings)
     assert "200 requests/s on each connection, above the service's quota of 100/s; use more clients" in warned
     assert "via: http" not in warned
     assert "above the service's default quota of 500/s" in warned
-    assert not load("comments", busy, target=BROKER).warnings(BROKER)
+    assert not resolve(load("comments", busy, target=BROKER), BROKER).warnings
     many = {"clients.readers.subscribe": str([f"/a/{number}/{{article}}" for number in range(60)])}
-    assert "60 subscriptions on each connection" in " ".join(load("comments", many, target=AWS).warnings(AWS))
+    assert "60 subscriptions on each connection" in " ".join(
+        resolve(load("comments", many, target=AWS), AWS).warnings
+    )
 
 
 def test_no_costs_of_another_service_are_shown() -> None:
@@ -118,7 +121,7 @@ def test_no_costs_of_another_service_are_shown() -> None:
     asked = guard.check(run, prices, None, there, allow_remote=True, protocol=aws).question or ""
     assert "bills each message" in asked
     page = markdown(estimate(run, prices, unpriced=broker.title))
-    assert "no prices and no account's quotas of MQTT 5 are known here" in page
+    assert "the prices and account quotas of MQTT 5 are unknown" in page
     assert "$" not in page
     said = estimate(run, prices, unpriced=broker.title).to_dict()
     assert (said["unpriced"], said["run"], said["quotas"]) == ("MQTT 5", None, None)

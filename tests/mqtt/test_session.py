@@ -1,4 +1,4 @@
-"""The conversation with a broker, packet by packet; the codec plays the broker."""
+"""Test the conversation with a broker, packet by packet; the codec plays the broker."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,7 +14,9 @@ from loadgen.payloads.stamping import Marked
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
-from loadgen.protocol.mqtt.packets import _read_carefully, reader
+from loadgen.protocol.mqtt.endpoints import BrokerUrl
+from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
+from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
 from loadgen.protocol.refusals import Kind
 
@@ -44,9 +46,11 @@ def packets(data: bytes) -> list[Any]:
     return found
 
 
-def connected(qos: int = 1, **connack: Any) -> tuple[MqttSession, Recording]:
+def connected(
+    qos: int = 1, reader: PacketReader | None = None, **connack: Any
+) -> tuple[MqttSession, Recording]:
     handler = Recording()
-    session = MqttSession(handler, "loadgen-1", qos)
+    session = MqttSession(handler, "loadgen-1", qos, reader=reader)
     session.receive(mqtt5.ConnAckPacket(**connack).write(), 1, 2)
     return session, handler
 
@@ -300,9 +304,9 @@ SAID = {
 }
 
 
-def asking() -> tuple[MqttSession, Recording]:
+def asking(reader: PacketReader | None = None) -> tuple[MqttSession, Recording]:
     """A session that has subscribed to /default/a (s0) and waits for the acknowledgement of s9."""
-    session, handler = connected()
+    session, handler = connected(reader=reader)
     subscribed(session, handler, "/default/a")
     session.subscribe("s9", "/default/nine")
     handler.calls.clear()
@@ -397,8 +401,9 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     parts: list[bytes], cuts: list[int], panicked_before: bool
 ) -> None:
     stream = b"".join(parts)
+    reader = PacketReader()
     reader.read = _read_carefully if panicked_before else mqtt5.read
-    session, handler = asking()
+    session, handler = asking(reader)
     edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     for begin, end in pairwise(edges):
         session.receive(stream[begin:end], 1, 2)
@@ -442,7 +447,7 @@ def test_before_the_broker_has_let_us_in_it_does_or_is_refused_with_a_reason(str
 def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:
     session, handler = connected()
     session.receive(b"\x00\x00", 1, 1)
-    assert "is no MQTT 5 packet" in handler.named("on_broken")[0][0]
+    assert "is not an MQTT 5 packet" in handler.named("on_broken")[0][0]
 
 
 def test_a_packet_above_the_limit_is_not_waited_for() -> None:
@@ -509,6 +514,19 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     session.receive(one, of_bytes(100, 40, 0), 200)
     session.receive(one, of_bytes(100, 40, 40), 200)
     assert [getattr(event[2], "uncertain_ns", 0) for event in handler.named("on_event")] == [0, 40]
+
+
+def test_one_panic_makes_the_sessions_of_its_service_careful_and_no_others() -> None:
+    bad = mqtt5.PublishPacket("t", b"x").write().replace(b"t", b"\xff", 1)
+    one, other = PacketReader(), PacketReader()
+    session, handler = asking(one)
+    session.receive(bad, 1, 2)
+    assert [kind for kind, _ in handler.named("on_undecodable")] == [unreadable.TOPIC_NOT_UTF8]
+    assert one.read is _read_carefully
+    assert other.read is mqtt5.read
+    service = MqttService(BrokerUrl.from_url("mqtt://127.0.0.1"), None)
+    first, second = service.session(Recording(), "a"), service.session(Recording(), "b")
+    assert first._reader is second._reader
 
 
 def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:

@@ -1,4 +1,4 @@
-"""Channels as topics, against the definition of a topic filter in MQTT 5, 4.7."""
+"""Test channels as topics, against MQTT's definition of a topic filter (MQTT 5, 4.7)."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The native path is used where it was built and not turned off."""
+"""Test that the native path is used if it was built and is not switched off."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The fast path takes only what the Python path takes too, and then writes the same row."""
+"""Test that the fast path takes only messages that the Python path takes too, and writes the same rows."""
 
 import json
 import struct

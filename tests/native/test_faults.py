@@ -1,4 +1,4 @@
-"""What the types of the C part refuse, forget and free."""
+"""Test what the C types refuse, release and free."""
 
 import gc
 import os

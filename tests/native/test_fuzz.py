@@ -1,4 +1,4 @@
-"""The fast path against the Python path, on a fixed number of frames from a fixed seed.
+"""Compare the fast path with the Python path on a fixed number of frames from a fixed seed.
 
 A frame that the fast path takes must give the row that Python makes of it; a frame that it leaves must change nothing.
 ``LOADGEN_FUZZ_FRAMES`` sets the number of frames, ``LOADGEN_FUZZ_SEED`` the seed.
@@ -18,7 +18,10 @@ from loadgen.measure.stamp import decode_event, encode_event
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 
-pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not native.available, reason="the native receive path was not built"),
+]
 
 FRAMES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000"))
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "20"))
@@ -138,7 +141,7 @@ def generate(random: Random) -> bytes:
 
 
 def by_python(text: bytes) -> Row | None:
-    """Return the row that `AppSyncEvents` and `ClientConnection.on_event` make of a message."""
+    """Return the row that `AppSyncEvents` and `Deliveries.on_event` make of a message."""
     try:
         delivery = messages.decode_data_message(text)
         stamp = decode_event(delivery.event).stamp

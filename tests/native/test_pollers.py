@@ -1,4 +1,4 @@
-"""Both pollers make the same of the same stream, whatever it is cut into."""
+"""Test that both pollers give the same result for a stream, however it is cut."""
 
 import contextlib
 import socket
@@ -11,7 +11,6 @@ from typing import Any
 
 import gevent
 import pytest
-import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
@@ -28,6 +27,7 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.transport import poller as pollers
 from loadgen.transport.address import Address
 from loadgen.transport.websocket import WebSocket
+from tests.authority import trusted
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
@@ -186,13 +186,7 @@ def serve(
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    folder = tmp_path_factory.mktemp("authority")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with trusted(tmp_path_factory.mktemp("authority")) as context:
         yield context
 
 

@@ -1,4 +1,4 @@
-"""However long it takes to deal with what one connection sends, the event loop has its turn."""
+"""Test that the event loop gets its turn however much one connection sends."""
 
 import socket
 import time

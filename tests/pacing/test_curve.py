@@ -1,4 +1,4 @@
-"""Load curves: the inverse undoes the integral, steps and pauses included."""
+"""Test load curves: the inverse undoes the integral, even at steps and pauses."""
 
 from itertools import count, takewhile
 

@@ -1,4 +1,4 @@
-"""Schedules: counts are exact, groups are even, Poisson is Poisson, and nothing drifts."""
+"""Test schedules: exact counts, even groups, correct Poisson distribution, no drift."""
 
 import math
 import statistics

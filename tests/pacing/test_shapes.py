@@ -1,4 +1,4 @@
-"""The usual load curves: their points make the schedule that each promises, to the nanosecond and the request."""
+"""Test the common load curves: their points give the documented schedule, exact to the nanosecond."""
 
 import math
 from collections.abc import Sequence

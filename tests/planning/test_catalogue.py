@@ -1,4 +1,4 @@
-"""`loadgen scenarios`: every scenario of the catalogue is told in 80 columns, and its figures are those of its plan."""
+"""Test `loadgen scenarios`: it explains every scenario in 80 columns, with the figures of its plan."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from loadgen.cli import scenarios as command
 from loadgen.cli.app import app
 from loadgen.planning.catalogue import CURVE_COLUMNS, Portrait, portrait, sparkline
-from loadgen.scenario import CatalogueEntry, catalogue
+from loadgen.resolve.loading import CatalogueEntry, catalogue
 from tests.scenario.examples import GOOD, with_publish
 
 ENTRIES = catalogue()

@@ -1,4 +1,4 @@
-"""What a scenario takes in machines, against figures worked out by hand."""
+"""Test the machines that a scenario needs, against figures computed by hand."""
 
 from dataclasses import replace
 from functools import cache
@@ -13,8 +13,8 @@ from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.protocol.appsync.messages import data_head, data_tail
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load
 
 #: Round figures, so that what follows can be worked out by head.
 KEPT = Calibration(

@@ -1,4 +1,4 @@
-"""A run that does not fit this machine's local ports is refused before it begins."""
+"""Test that a run that needs too many local ports is refused before it begins."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a container or a machine is short of is said before a run, and in its plan."""
+"""Test the notes on scarce CPU and memory, before a run and in its plan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from loadgen.planning.fleet import Machines
 from loadgen.planning.machine import PLANNED_SHARE, room_of
 from loadgen.planning.prices import load_prices
 from loadgen.planning.room import Room, notes, room_here
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from tests.planning.test_fleet import KEPT
 
 WIDE = Allowed(frozenset(range(8)), 8, None, 64 * 2**30, False)
@@ -109,7 +110,7 @@ def test_a_container_in_which_an_idle_process_is_too_much_carries_none(
 ) -> None:
     lines, plan = planned(monkeypatch, 0.02)
     assert plan.needs.processes is None
-    assert lines[0].startswith("worker processes: none find room: one that does nothing takes 2% of a core")
+    assert lines[0].startswith("worker processes: none fits here: an idle one takes 2% of a core")
     assert plan.fleet.workers is None
 
 

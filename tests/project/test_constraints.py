@@ -1,4 +1,4 @@
-"""constraints.txt is made by a command, pins all that pyproject.toml asks for, and names no registry."""
+"""Test constraints.txt: a command makes it, it pins all dependencies, and it names no registry."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Files that documentation and code name are there: commands of pages, and where a comment sends its reader."""
+"""Test that files named in documentation, commands and comments exist."""
 
 import re
 import subprocess

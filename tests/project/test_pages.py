@@ -1,4 +1,4 @@
-"""The pages about the project say what the code and the tree say."""
+"""Test that the project's pages agree with the code and the tree."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""The version is said once, and the release asks for it."""
+"""Test that the version is stated once, and that a release checks it."""
 
 import importlib.metadata
 import subprocess

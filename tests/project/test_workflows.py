@@ -1,4 +1,4 @@
-"""Workflows, issue forms and hooks are what their readers take, and do what the project says elsewhere."""
+"""Test that workflows, issue forms and hooks are valid, and agree with the rest of the project."""
 
 import importlib.resources
 import json

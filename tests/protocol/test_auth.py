@@ -1,4 +1,4 @@
-"""Credentials and the `header-` subprotocol."""
+"""Test credentials and the `header-` subprotocol."""
 
 import base64
 

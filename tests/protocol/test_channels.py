@@ -1,4 +1,4 @@
-"""Channel grammar, wildcards and the subscription index."""
+"""Test the channel grammar, wildcards and the subscription index."""
 
 import re
 

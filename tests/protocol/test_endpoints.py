@@ -1,4 +1,4 @@
-"""From one URL to the two endpoints."""
+"""Test deriving the two endpoints from one URL."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Encoding and decoding of both directions."""
+"""Test encoding and decoding of messages in both directions."""
 
 import json
 

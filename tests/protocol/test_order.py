@@ -1,4 +1,4 @@
-"""Any order of an Event API's messages is taken, and one that the protocol does not have is named."""
+"""Test that an Event API's messages are accepted in any order, and wrong orders are reported."""
 
 import json
 from collections.abc import Callable

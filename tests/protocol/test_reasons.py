@@ -1,4 +1,4 @@
-"""However long the reason is that a service gives, it stands cut in each event's row of the record."""
+"""Test that a service's reason is cut in each event's row of the record."""
 
 import json
 

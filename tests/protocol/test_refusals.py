@@ -1,4 +1,4 @@
-"""What a service's no means, from whatever it says it with."""
+"""Test the classification of a service's refusals."""
 
 import json
 from datetime import UTC, datetime, timedelta

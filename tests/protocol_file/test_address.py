@@ -1,4 +1,4 @@
-"""A protocol file chooses neither where anything goes nor which secrets go along."""
+"""Test that a protocol file cannot redirect data or choose secrets."""
 
 import shutil
 from pathlib import Path
@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen import protocol_file
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import RunError
 from loadgen.protocol.generic.service import TargetUrl, TargetUrlError
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 
 FILE = """\
 version: 1
@@ -48,19 +47,19 @@ def written(**given: str) -> str:
     return FILE.format(**{**plain, **given})
 
 
-def target(text: str, url: str = "ws://127.0.0.1:9") -> str:
-    name = f"test-{abs(hash(text))}.yaml+{url}"
-    protocol_file.adopt(name, text)
-    return name
+def target(folder: Path, text: str, url: str = "ws://127.0.0.1:9") -> str:
+    file = folder / f"test-{abs(hash(text))}.yaml"
+    file.write_text(text)
+    return f"{file}+{url}"
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_variable_is_filled_in_nowhere_without_permission(
-    place: str, monkeypatch: pytest.MonkeyPatch
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SOME_SECRET", "canary")
     value = {"url": "{target}/ws?k={env:SOME_SECRET}", "http": "{target}/{env:SOME_SECRET}"}
-    name = target(written(**{place: value.get(place, "a{env:SOME_SECRET}")}))
+    name = target(tmp_path, written(**{place: value.get(place, "a{env:SOME_SECRET}")}))
     for allowed in (Allowed(), Allowed.of(["OTHER"]), Allowed.of(files=["/"], commands=True)):
         with pytest.raises(RunError) as caught:
             Target.of(name, None, allowed=allowed)
@@ -76,10 +75,12 @@ def test_a_variable_is_filled_in_nowhere_without_permission(
     Target.from_payload(payload, Allowed.of(["SOME_SECRET"])).service()
 
 
-def test_no_other_variable_is_within_reach_of_an_allowed_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_other_variable_is_within_reach_of_an_allowed_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SOME_SECRET", "canary")
     monkeypatch.setenv("OTHER_SECRET", "canary-2")
-    name = target(written(header="{env:SOME_SECRET}", body="{env:OTHER_SECRET}"))
+    name = target(tmp_path, written(header="{env:SOME_SECRET}", body="{env:OTHER_SECRET}"))
     with pytest.raises(RunError, match="--allow-env OTHER_SECRET"):
         Target.of(name, None, allowed=Allowed.of(["SOME_SECRET"]))
 
@@ -100,20 +101,20 @@ def test_no_other_variable_is_within_reach_of_an_allowed_file(monkeypatch: pytes
     ],
 )
 @pytest.mark.parametrize("key", ["connect.url", "publish.http.url"])
-def test_everything_goes_to_the_host_and_port_of_the_target(url: str, key: str) -> None:
+def test_everything_goes_to_the_host_and_port_of_the_target(url: str, key: str, tmp_path: Path) -> None:
     given = {"url": url} if key == "connect.url" else {"http": url.replace("ws", "http", 1)}
-    name = target(written(**given))
+    name = target(tmp_path, written(**given))
     with pytest.raises(RunError, match=f"--target: {key} of the protocol file leads to") as caught:
         Target.of(name, None)
     assert "'ws://127.0.0.1:9': everything goes to the target's host and port" in str(caught.value)
 
 
-def test_a_literal_address_that_is_the_targets_is_taken() -> None:
+def test_a_literal_address_that_is_the_targets_is_taken(tmp_path: Path) -> None:
     for url in ("ws://127.0.0.1:9/x", "{target}", "{target}/x", "{target}?a=b"):
-        service = Target.of(target(written(url=url)), None).service()
+        service = Target.of(target(tmp_path, written(url=url)), None).service()
         assert service.connect_url.startswith("ws://127.0.0.1:9")
     for url, of_target in (("wss://h/x", "wss://h"), ("ws://h:80/x", "ws://h"), ("ws://H:8/x", "ws://h:8")):
-        assert Target.of(target(written(url=url, http="{target}"), of_target), None)
+        assert Target.of(target(tmp_path, written(url=url, http="{target}"), of_target), None)
 
 
 @given(

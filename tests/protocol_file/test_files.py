@@ -1,4 +1,4 @@
-"""What is wrong with a protocol file is said in one sentence with its file and line."""
+"""Test that mistakes in a protocol file are reported in one sentence with file and line."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from loadgen import protocol_file
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import ScenarioError, load
+from loadgen.run.target import Target
+from loadgen.scenario import ScenarioError
 from loadgen.targets import protocol_of
 
 SOUND = """\
@@ -34,7 +36,6 @@ deliver: {when: {/type: msg}, id: /sub, event: /event}
 def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
-    protocol_file.load._loaded.clear()
     with pytest.raises(ScenarioError) as raised:
         protocol_of("mine.yaml+ws://h")
     return list(raised.value.problems)
@@ -63,12 +64,12 @@ def test_a_sound_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (
             "event: /event}",
             "event: event}",
-            "mine.yaml:14: deliver.event is no JSON pointer: 'event' does not begin with '/'; write '/event'",
+            "mine.yaml:14: deliver.event is not a JSON pointer: 'event' does not begin with '/'; write '/event'",
         ),
         (
             "{when: {/type: subbed}",
             "{when: {type: subbed}",
-            "mine.yaml:9: subscribe.accepted.when.type is no JSON pointer: 'type' does not begin"
+            "mine.yaml:9: subscribe.accepted.when.type is not a JSON pointer: 'type' does not begin"
             " with '/'; write '/type'",
         ),
         ("version: 1", "version: 2", "mine.yaml:1: version must be 1, not 2"),
@@ -135,7 +136,7 @@ def test_a_sound_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (
             "  - send: {type: hello}",
             "  - {}",
-            "mine.yaml:5: opening.0 must have either send or expect; write a step of its own for each",
+            "mine.yaml:5: opening.0 must have either send or expect; write a separate step for each",
         ),
         (
             "  - send: {type: hello}",
@@ -198,7 +199,7 @@ def test_a_mistake_is_one_sentence_with_its_line(
         ),
         (
             'version: 1\npublish: {websocket: {send: "{channel} {event}"}}\ndeliver: "{event}"\n',
-            "mine.yaml:1: connect.url has no {channel}, and there is no 'subscribe'; say how one subscribes",
+            "mine.yaml:1: connect.url has no {channel}, and there is no 'subscribe'; say how to subscribe",
         ),
         (
             'version: 1\nconnect: {messages: lines}\nsubscribe: {send: "SUB {id} {channel}"}\n'
@@ -210,8 +211,7 @@ def test_a_mistake_is_one_sentence_with_its_line(
             'version: 1\nchannels: {wildcard: "#"}\nsubscribe: {send: "SUB {channel}"}\n'
             'publish: {websocket: {send: "{channel} {event}"}}\ndeliver: "MSG {channel} {event}"\n',
             "mine.yaml:2: channels.wildcard cannot be used: a delivery names only its channel, so"
-            " that nobody knows to"
-            " which pattern it came",
+            " that its pattern would be unknown",
         ),
     ],
 )
@@ -259,11 +259,24 @@ def test_a_url_that_cannot_be(url: str, says: str) -> None:
 
 def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     target = "elsewhere/only-there.yaml+ws://h"
-    protocol_file.adopt(target, SOUND)
-    protocol = protocol_of(target)
+    protocol = protocol_of(target, SOUND)
     assert (protocol.name, protocol.title) == ("generic:only-there", "only-there")
     assert protocol.setup(None)["protocol_file"].startswith("elsewhere/only-there.yaml (SHA-256 ")
-    assert protocol_file.text_at(target) == SOUND
+    payload = Target(target, protocol_file=SOUND).to_payload()
+    assert payload.protocol_file == SOUND
+    assert Target.from_payload(payload).protocol is protocol
+    # It is nobody else's: in this process too, the name alone means the file.
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        protocol_of(target)
+
+
+def test_a_run_keeps_to_the_file_that_was_checked(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(SOUND)
+    target = Target.of(f"{file}+ws://h", None, allow_remote=True)
+    file.write_text("version: 2")
+    assert target.to_payload().protocol_file == SOUND
+    assert target.protocol.title == "mine"
 
 
 @pytest.mark.parametrize(

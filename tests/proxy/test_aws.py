@@ -1,4 +1,4 @@
-"""AWS's own library takes the proxy by its own rules, but for what it cannot do and for --no-proxy."""
+"""Test AWS's library with proxies: it follows its own rules, except for unsupported ones and --no-proxy."""
 
 from collections.abc import Iterator
 from typing import Any

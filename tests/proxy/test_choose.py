@@ -1,4 +1,4 @@
-"""Which proxy a connection goes through: by the environment alone."""
+"""Test the choice of a proxy by the environment."""
 
 import base64
 import socket

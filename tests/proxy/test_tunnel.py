@@ -1,4 +1,4 @@
-"""What a proxy answers to CONNECT: real sockets, a proxy that says anything."""
+"""Test tunnels on real sockets, with a proxy that sends arbitrary answers to CONNECT."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from loadgen.transport import proxy
+from loadgen.transport import tunnel
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError
@@ -59,7 +59,7 @@ def saying(*parts: bytes) -> Says:
 
 
 def connect(through: Proxy, timeout_s: float = 5.0) -> socket.socket:
-    return proxy.connected(
+    return tunnel.connected(
         through,
         Dialer(allow_remote=True).connect,
         "api.example.com",

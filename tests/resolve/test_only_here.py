@@ -1,17 +1,15 @@
-"""How a group's clients reach the service is decided in one place; what runs asks the resolved run."""
+"""Test that only the resolver decides how a group's clients reach the service."""
 
 import ast
 from pathlib import Path
 
 from tests.paths import REPO
 
-#: Those that judge what is written before there is a run, the rules themselves, and tools that know no scenario.
-MAY = {
-    "loadgen/protocol/rules.py",
-    "loadgen/scenario/checks.py",
-    "loadgen/scenario/models.py",
-    "loadgen/cli/client.py",
-}
+#: The model of the scenario file, whose keys must fit each other whatever the target is.
+MAY = {"loadgen/scenario/models.py"}
+#: Rules of a protocol that the answer is made from. `loadgen probe` passes them on, and decides nothing by them.
+RULES = {"publishes_over_http", "publishes_over_connections"}
+DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare, ast.Match)
 
 
 def asking(tree: ast.AST) -> set[str]:
@@ -20,28 +18,37 @@ def asking(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("via", "_rules"):
             found.add(f".{node.attr}")
-        elif (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "over_http"
-        ):
-            found.add(".over_http()")
+        elif isinstance(node, DECISIONS):
+            found |= {f"if .{name}" for name in RULES & attributes(node)}
     return found
 
 
-def modules() -> dict[str, ast.AST]:
+def attributes(node: ast.AST) -> set[str]:
+    """Return the attributes that an expression or the condition of a statement reads."""
+    read: ast.AST = node.test if isinstance(node, ast.If | ast.While) else node
+    return {each.attr for each in ast.walk(read) if isinstance(each, ast.Attribute)}
+
+
+def modules(*words: str) -> dict[str, ast.AST]:
+    """Return the modules in whose text one of the words stands."""
+    texts = {path: path.read_text(encoding="utf-8") for path in REPO.glob("loadgen/**/*.py")}
     return {
-        path.relative_to(REPO).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-        for path in REPO.glob("loadgen/**/*.py")
+        path.relative_to(REPO).as_posix(): ast.parse(text)
+        for path, text in texts.items()
+        if any(word in text for word in words)
     }
 
 
 def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
-    found = {name: asks for name, tree in modules().items() if (asks := asking(tree))}
+    found = {
+        name: asks
+        for name, tree in modules(".via", "_rules", "publishes_over").items()
+        if (asks := asking(tree))
+    }
     elsewhere = {name for name in found if not name.startswith("loadgen/resolve/")} - MAY
     assert elsewhere == set()
     # What this looks for is there.
-    assert found["loadgen/resolve/resolver.py"] == {".via", ".over_http()"}
+    assert found["loadgen/resolve/transport.py"] == {".via", *(f"if .{name}" for name in RULES)}
     assert not any("._rules" in asks for asks in found.values())
 
 
@@ -49,13 +56,12 @@ def test_what_plays_a_run_imports_no_scenario() -> None:
     """Templates, texts and the error's name are the exceptions: they load no pydantic and no YAML."""
     plain = {"loadgen.scenario.template", "loadgen.config.text", "loadgen.config.problems"}
     found = set()
-    for name, tree in modules().items():
-        if Path(name).parts[1] not in ("users", "live", "transport", "measure") and name not in (
-            "loadgen/run/agent.py",
-            "loadgen/run/coordinator.py",
-            "loadgen/run/echo.py",
-            "loadgen/run/shares.py",
-        ):
+    for name, tree in modules("loadgen.scenario").items():
+        plays = [
+            *("users", "live", "transport", "measure", "run/worker", "run/echo"),
+            *("run/agent.py", "run/coordinator.py", "run/shares.py"),
+        ]
+        if not any(Path(name).is_relative_to(f"loadgen/{each}") for each in plays):
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("loadgen.scenario"):

@@ -16,10 +16,11 @@ from loadgen.planning.machine import needs
 from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
+from loadgen.resolve.loading import catalogue, load
 from loadgen.resolve.resolver import resolve
 from loadgen.resolve.run import decoded, encoded
 from loadgen.run.shares import shares
-from loadgen.scenario import ScenarioError, catalogue, load
+from loadgen.scenario import ScenarioError
 from loadgen.targets import protocol_of
 from loadgen.users import playing
 from loadgen.users.code import UserCode

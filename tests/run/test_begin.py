@@ -1,4 +1,4 @@
-"""BEGIN carries the resolved run to a worker: as it is, and nothing of it is believed that its code could not bear."""
+"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks every bound."""
 
 from pathlib import Path
 from typing import Any
@@ -7,53 +7,55 @@ import msgpack
 import msgspec
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.planning.prices import load_prices
-from loadgen.resolve import Clients, ResolvedRun
+from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages, messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.scenario import load
 
 
 class Line:
     """No message is sent before a run."""
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         raise AssertionError
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         raise AssertionError
 
 
 @pytest.fixture
-def begins(tmp_path: Path) -> list[Payload]:
+def begins(tmp_path: Path) -> list[dict[str, Any]]:
     """What two workers are sent of `chat` on a target that takes publishes by HTTP only."""
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
-    made = Coordinator(Line(), run, Target(url), tmp_path, members, load_prices(None).snapshot())
-    return [made.begin_payload(member.worker_id) for member in members]
+    made = Coordinator(Line(), run, Tables(), Target(url), tmp_path, members, load_prices(None).snapshot())
+    return [messages.plain(made.begin(member.worker_id)) for member in members]
 
 
-def received(begin: Payload) -> Payload:
-    payload = master_messages.decoded(messages.BEGIN, msgspec.Raw(bytes(msgpack.dumps(begin))))
-    assert payload is not None
-    return payload
+def received(begin: dict[str, Any]) -> Begin:
+    message = master_messages.decoded(messages.BEGIN, msgspec.Raw(bytes(msgpack.dumps(begin))))
+    assert isinstance(message, Begin)
+    return message
 
 
-def test_a_worker_gets_the_run_and_the_sockets_of_its_share(begins: list[Payload]) -> None:
-    payloads = [received(begin) for begin in begins]
-    first, second = (msgspec.convert(payload["run"], ResolvedRun) for payload in payloads)
+def test_a_worker_gets_the_run_and_the_sockets_of_its_share(begins: list[dict[str, Any]]) -> None:
+    here = [received(begin) for begin in begins]
+    first, second = (begin.run for begin in here)
     assert first == second
     url = "nchan+ws://127.0.0.1:1"
     mine = resolve(load("chat", target=url), url)
     assert (first.groups, first.phases, first.totals) == (mine.groups, mine.phases, mine.totals)
     assert Clients(first).client(399) is not None
-    assert sum(payload["sockets"] for payload in payloads) == first.totals.sockets == 600
-    assert sum(payload["websockets"] for payload in payloads) == first.totals.websockets == 400
+    assert sum(begin.sockets for begin in here) == first.totals.sockets == 600
+    assert sum(begin.websockets for begin in here) == first.totals.websockets == 400
     # What only a master needs stays there.
     assert (first.document, first.target, first.warnings) == ({}, None, ())
 
@@ -63,7 +65,7 @@ def test_a_worker_gets_the_run_and_the_sockets_of_its_share(begins: list[Payload
     [("groups", []), ("phases", {}), ("gates", [{"check": "x"}]), ("seed", "1"), ("groups", [{"name": "x"}])],
 )
 def test_a_run_that_cannot_be_is_refused_with_its_message(
-    begins: list[Payload], key: str, value: Any
+    begins: list[dict[str, Any]], key: str, value: Any
 ) -> None:
     begin = {**begins[0], "run": {**begins[0]["run"], key: value}}
     with pytest.raises(ValueError, match=r"run|groups|seed"):

@@ -1,19 +1,20 @@
-"""What of the machine may spoil a run is said once the run can begin: of bad input, one sentence is all."""
+"""Test that notes on a busy machine are printed only for a run that can begin, not for bad input."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from loadgen import exits
-from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.planning import room
-from loadgen.run import target, user_classes
-from loadgen.run.controller import Controller
-from loadgen.run.preparation import Preparation
+from loadgen.run import target, target_check
+from loadgen.run.locust import user_classes
+from loadgen.run.locust.base import Settings
+from loadgen.run.locust.local import LocalProcess
+from loadgen.run.locust.preparation import Preparation
+from loadgen.run.locust.this_process import ThisProcess
 
 NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pressure)"
 
@@ -27,11 +28,9 @@ def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "notes", lambda *_: iter([NOTE]))
     monkeypatch.setattr(user_classes, "restrict", lambda *_: None)
 
-    def stop_process(self: Controller, reason: str, code: exits.ExitCode) -> None:
-        say(reason)
-        raise EndedError(code)
 
-    monkeypatch.setattr(Controller, "stop_process", stop_process)
+def end(code: int) -> NoReturn:
+    raise EndedError(code)
 
 
 def prepared(results: Path, more: Mapping[str, Any]) -> None:
@@ -47,11 +46,9 @@ def prepared(results: Path, more: Mapping[str, Any]) -> None:
         "yes": False,
         **more,
     }
-    made = Controller.__new__(Controller)
-    made.options, made.places = SimpleNamespace(**options), {}
-    made.runner, made.environment = None, SimpleNamespace(web_ui=None)  # type: ignore[assignment]
-    made.allowed, made.server = Allowed(), None
-    made.prepare()
+    environment: Any = SimpleNamespace(web_ui=None)
+    settings = Settings(environment, SimpleNamespace(**options), {}, Allowed())
+    LocalProcess(settings, ThisProcess(exit_now=end, children=list)).prepare()
 
 
 @pytest.mark.parametrize("option", ["scenario", "overrides", "prices", "auth", "faults"])
@@ -74,6 +71,6 @@ def test_a_run_that_can_begin_says_it(
 ) -> None:
     found = target.Target("http://127.0.0.1:9/event", api_key="k")
     monkeypatch.setattr(Preparation, "_serve", lambda *_: found)
-    monkeypatch.setattr(target, "check", lambda *_: None)
+    monkeypatch.setattr(target_check, "check", lambda *_: None)
     prepared(tmp_path, {})
     assert capsys.readouterr().err.count(f"note: {NOTE}") == 1

@@ -1,4 +1,4 @@
-"""The progress line: where it is drawn, and what it says."""
+"""Test the progress line: where it is drawn, and its text."""
 
 import io
 from itertools import product

@@ -1,4 +1,4 @@
-"""The self-echo lane: what it publishes where, and what becomes of it when the service does not want it.
+"""Test the echo lane: its channel and events, and its behaviour if the service refuses it.
 
 Whole runs with it are in tests/system/run/test_echo.py.
 """
@@ -17,17 +17,18 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.spool import SpoolWriter
 from loadgen.payloads.stamping import Stamping
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.echo import (
-    DEFAULT_INTERVAL_NS,
-    ECHO_PUBLISHER,
     EchoLane,
     EchoPlan,
     interval_ns,
     plan_echo,
 )
+from loadgen.run.echo.lane import ECHO_PUBLISHER
+from loadgen.run.echo.plan import DEFAULT_INTERVAL_NS
 from loadgen.run.target import Target
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.targets import APPSYNC_EVENTS
 from loadgen.transport.address import Address
@@ -66,7 +67,7 @@ def test_workers_on_several_kernels_echo_unless_the_scenario_says_otherwise(
 
 
 def test_the_lane_does_as_the_group_that_publishes_most() -> None:
-    scenario = Scenario.from_resolved(
+    scenario = from_resolved(
         {
             "version": 1,
             "name": "s",
@@ -114,11 +115,11 @@ def test_a_wildcard_that_would_receive_every_echo_keeps_the_lane_off_unless_it_i
             "writers": {"count": 1, "publish": {"channel": channel, "rate": "1/s"}},
         },
     }
-    refusal = planned(Scenario.from_resolved(data)).refusal
+    refusal = planned(from_resolved(data)).refusal
     assert (refusal is not None) == heard
     if heard:
         assert f"subscriptions of the scenario to {pattern} would receive each echo" in str(refusal)
-        asked = Scenario.from_resolved({**data, "phases": {"echo": "1s"}})
+        asked = from_resolved({**data, "phases": {"echo": "1s"}})
         assert planned(asked).refusal is None
 
 

@@ -1,4 +1,4 @@
-"""The one place that decides how a run ended, with every way in which a part of it can fail."""
+"""Test the decision of a run's exit code, for every way in which a part can fail."""
 
 import signal
 from itertools import product
@@ -75,7 +75,7 @@ def test_the_signal_is_named() -> None:
     ("counts", "said"),
     [
         ((3, 4), "out of memory: the kernel killed it"),
-        ((3, 3), "not for want of memory, by the kernel's count"),
+        ((3, 3), "not for lack of memory, by the kernel's count"),
         ((3, None), "out of memory?"),
         ((None, 4), "out of memory?"),
         # Another cgroup's counter: this process was moved.
@@ -97,7 +97,7 @@ def test_other_signals_are_not_blamed_on_memory() -> None:
 
 
 def test_processes_killed_beside_the_master_are_counted() -> None:
-    assert killed_here(1).startswith("the kernel killed a process beside the master for want of memory")
+    assert killed_here(1).startswith("the kernel killed a process beside the master for lack of memory")
     assert killed_here(3).startswith("the kernel killed 3 processes beside")
 
 

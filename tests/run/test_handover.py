@@ -1,4 +1,4 @@
-"""The resolved run goes to the Locust process by a descriptor: whole, once, and with nothing on a command line."""
+"""Test that the Locust process gets the resolved run by a descriptor: whole, once, and not on a command line."""
 
 import os
 import subprocess
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.handover import RUN_FD, Handover, handed, received
-from loadgen.scenario import load
 from tests.paths import REPO
 
-GIVEN = Handover.of(resolve(load("chat")), load_prices(), 1.5)
+GIVEN = Handover.of(resolve(load("chat")), Tables(), load_prices(), 1.5)
 READ = """
 import os
 from loadgen.run.handover import RUN_FD, received

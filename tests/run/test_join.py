@@ -1,4 +1,4 @@
-"""The keys of a distributed run: their files, and what is said where there is none or the wrong one."""
+"""Test the keys of a distributed run: their files, and messages for missing or wrong ones."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,13 @@ from loadgen.cli.app import app
 from loadgen.exits import RunError
 from loadgen.run import join
 from loadgen.run.keyless import beyond_loopback
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.shared_folder import spool_folder
 
 
 @pytest.fixture(autouse=True)
 def no_keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+    for name in (JOIN_MASTER, JOIN_WORKER):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -50,8 +51,8 @@ def test_two_masters_have_different_keys(tmp_path: Path) -> None:
 
 def test_the_environment_does_as_well_as_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = join.make()
-    monkeypatch.setenv(join.MASTER_VARIABLE, keys.master.text())
-    monkeypatch.setenv(join.WORKER_VARIABLE, f" {keys.worker.text()}\n")
+    monkeypatch.setenv(JOIN_MASTER, keys.master.text())
+    monkeypatch.setenv(JOIN_WORKER, f" {keys.worker.text()}\n")
     assert join.for_master(None) == keys.master
     assert join.for_worker(None) == keys.worker
 
@@ -81,17 +82,17 @@ def test_each_mistake_with_a_file_has_its_sentence(tmp_path: Path, monkeypatch: 
         "loadgen-join-worker-1." + "ö" * 99,
     ):
         path.write_text(text)
-        assert "is no join file of loadgen" in said_of(path)
+        assert "is not a join file of loadgen" in said_of(path)
     path.write_bytes(os.urandom(10_000))
-    assert "is no join file of loadgen" in said_of(path)
+    assert "is not a join file of loadgen" in said_of(path)
     join.master_path(path).unlink()
     assert "and the master's half" in said_of(path, "master")
     assert "Is a directory" in said_of(tmp_path)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert "is no regular file" in said_of(tmp_path / "pipe")
-    monkeypatch.setenv(join.WORKER_VARIABLE, "secret-that-is-none")
+    assert "is not a regular file" in said_of(tmp_path / "pipe")
+    monkeypatch.setenv(JOIN_WORKER, "secret-that-is-none")
     assert "secret-that" not in said_of(None)
-    assert join.WORKER_VARIABLE in said_of(None)
+    assert JOIN_WORKER in said_of(None)
 
 
 def test_no_file_is_written_over_and_no_link_followed(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_the_command_makes_both_halves_or_prints_them(tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "is there already" in again.stderr
     printed = dict(line.split("=", 1) for line in CliRunner().invoke(app, ["join"]).stdout.splitlines())
-    assert set(printed) == {join.MASTER_VARIABLE, join.WORKER_VARIABLE}
+    assert set(printed) == {JOIN_MASTER, JOIN_WORKER}
     # Nothing in them that a shell, an environment file or Compose would read as something else.
     for text in printed.values():
         assert text.replace("-", "").replace("_", "").replace(".", "").isalnum()

@@ -1,4 +1,4 @@
-"""When a worker reports its counts, and how long before a moment clients are told of it."""
+"""Test when workers report their counts, and the lead time of announcements."""
 
 from collections.abc import Callable, Sequence
 

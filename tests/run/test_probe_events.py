@@ -9,9 +9,9 @@ from loadgen.measure.stamp import encode_event
 from loadgen.payloads.place import Place
 from loadgen.payloads.plans import Stamps
 from loadgen.payloads.stamping import Marked, Stamping
+from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.resolver import resolve
 from loadgen.run.probe_events import ProbeEvents
-from loadgen.scenario.loading import load_with_data
 
 SCENARIO = """\
 version: 1

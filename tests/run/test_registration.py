@@ -1,15 +1,14 @@
-"""Who may join a distributed run: what a worker says of itself, and what is said of options that cannot be."""
+"""Test worker registration: introductions, refusals, and invalid options."""
 
 import msgspec
 from typer.testing import CliRunner
 
 from loadgen.cli.app import app
 from loadgen.run.registration import introduction, refusal
-from loadgen.run.worker_messages import Hello
 
 
 def test_what_a_worker_says_of_itself_is_believed_only_where_it_can_be() -> None:
-    hello = Hello(**introduction("0.5", "10.0.0.7"))
+    hello = introduction("0.5", "10.0.0.7")
     assert refusal(hello) is None
     assert "messages 99" in str(refusal(msgspec.structs.replace(hello, format=99)))
     assert "a weight is a number" in str(refusal(msgspec.structs.replace(hello, weight="heavy")))

@@ -1,4 +1,4 @@
-"""No load leaves this machine unless somebody has said so: by every way to start one."""
+"""Test that no load leaves this machine without permission, for every way to start a run."""
 
 import socket
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 
 TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 SAID = (

@@ -1,4 +1,4 @@
-"""Locust's runners as we have them: each connection speaks for its own worker, and a worker keeps its own options."""
+"""Test Locust's hardened runners: a connection speaks only for its worker, and workers keep their own options."""
 
 import os
 import socket
@@ -14,7 +14,8 @@ import zmq
 from locust import User
 from locust.env import Environment
 
-from loadgen.run import join, runners
+from loadgen.run import runners
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.runners import GuardedMaster, GuardedWorker
 from tests.run.test_wire import until
 from tests.system.harness import free_port
@@ -22,15 +23,6 @@ from tests.system.harness import free_port
 
 class Reader(User):
     """A class that a worker can play."""
-
-
-@pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> runners.Faults:
-    made = runners.Faults()
-    monkeypatch.setattr(runners, "faults", made)
-    for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    return made
 
 
 def environment(**options: Any) -> Environment:
@@ -81,10 +73,17 @@ class Client:
 
 
 @pytest.fixture
-def site(faults: runners.Faults) -> Iterator[Site]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name in (JOIN_MASTER, JOIN_WORKER):
+        monkeypatch.delenv(name, raising=False)
     made = Site()
     yield made
     made.close()
+
+
+@pytest.fixture
+def faults(site: Site) -> runners.Faults:
+    return site.master.faults
 
 
 BEAT = {"state": "running", "current_cpu_usage": 1.0, "current_memory_usage": 1}
@@ -216,10 +215,7 @@ def test_names_do_not_pile_up_on_a_master(site: Site, monkeypatch: pytest.Monkey
     assert len(site.master.clients) == 3
 
 
-def test_a_master_does_not_change_a_workers_own_options(
-    site: Site, faults: runners.Faults, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runners, "own_options", {"join", "auth"})
+def test_a_master_does_not_change_a_workers_own_options(site: Site) -> None:
     own = environment(auth="mine")
     worker = GuardedWorker(own, "127.0.0.1", site.port)
     try:
@@ -242,8 +238,9 @@ def test_a_master_does_not_change_a_workers_own_options(
         (name,) = site.master.clients
         site.master.send_message("update_user_class", {"user_class_name": "Reader", "host": "evil"}, name)
         site.master.send_message("spawn", {"timestamp": "never"}, name)
-        until(lambda: len(faults.counts) == 2)
-        assert all(sentence.startswith("the master sent a ") for sentence in faults.counts)
+        until(lambda: len(worker.faults.counts) == 2)
+        assert all(sentence.startswith("the master sent a ") for sentence in worker.faults.counts)
+        assert not site.master.faults.counts
         assert Reader.host is None
     finally:
         worker.greenlet.kill()

@@ -1,4 +1,4 @@
-"""Where options stand and what is imported from, function by function; whole processes are in `test_working_folder`."""
+"""Test the module search path function by function; `test_working_folder` tests whole processes."""
 
 import os
 import subprocess
@@ -13,18 +13,17 @@ from locust import argument_parser
 
 from analysis import notebooks
 from analysis.plots import style
-from loadgen import search_path
-from loadgen import subprocesses as children
-from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
+from loadgen import search_path, subprocesses
 from loadgen.exits import ExitCode, RunError
-from loadgen.run import install, locust_settings
-from loadgen.run.options import add_options
+from loadgen.run import locust_settings
+from loadgen.run.locust import install
+from loadgen.run.options import OF_LOCUST, add_options
 
 if TYPE_CHECKING:
-    from loadgen.run.controller import Controller
+    from loadgen.run.locust.base import LocustProcess
 
 
-@pytest.mark.parametrize("make", [children.environment, lambda: notebooks.environment({})])
+@pytest.mark.parametrize("make", [subprocesses.environment, lambda: notebooks.environment({})])
 def test_an_empty_or_relative_entry_of_pythonpath_goes_no_further(
     make: "object", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +63,7 @@ def test_the_working_directory_is_left_out_unless_it_is_named(tmp_path: Path) ->
 
 def test_a_checkout_that_is_not_installed_stays_importable_behind_the_libraries(tmp_path: Path) -> None:
     """`python -m loadgen` in a checkout: the working directory is then where we are."""
-    (tmp_path / "loadgen").symlink_to(Path(children.__file__).parent)
+    (tmp_path / "loadgen").symlink_to(Path(subprocesses.__file__).parent)
     code = f"import sys\nsys.path[:0] = ['']\n{LEAVE_OUT}"
     path = in_a_process(code, tmp_path)
     assert path[-1] == search_path.PACKAGE_PARENT or search_path.PACKAGE_PARENT in path
@@ -108,7 +107,7 @@ PERMITTED = {
 }
 
 
-@pytest.mark.parametrize("option", sorted(PERMISSIONS))
+@pytest.mark.parametrize("option", PERMITTED)
 def test_no_permission_is_taken_from_a_file(option: str, tmp_path: Path) -> None:
     file = tmp_path / "locust.conf"
     file.write_text(f"target = u\n{option.removeprefix('--')} = {PERMITTED[option]}\n")
@@ -119,11 +118,35 @@ def test_no_permission_is_taken_from_a_file(option: str, tmp_path: Path) -> None
     def stop(said: str, code: ExitCode) -> None:
         raise RunError(said, code)
 
-    controller = SimpleNamespace(places=locust_settings.places(parser), is_forked=True, stop_process=stop)
+    settings = SimpleNamespace(places=locust_settings.places(parser))
+    process = SimpleNamespace(settings=settings, is_forked=True, stop_process=stop)
     with pytest.raises(RunError) as refused:
-        install._tell_places(cast("Controller", controller))
+        install._tell_places(cast("LocustProcess", process))
     assert str(refused.value) == f"{option} stands in {file}:2: it counts only on the command line"
     assert refused.value.code == ExitCode.USAGE
+
+
+def test_every_permission_is_tried_in_a_file() -> None:
+    assert {entry.locust_flag for entry in OF_LOCUST.values() if entry.option.permission} == set(PERMITTED)
+
+
+def test_an_option_of_a_file_is_told_by_its_name_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "locust.conf"
+    file.write_text("set = [a=1]\nallowed-host = [h]\naws-profile = p\nno-report = true\nweb-port = 9\n")
+    parser = argument_parser.get_empty_argument_parser(default_config_files=[str(file)])
+    argument_parser.setup_parser_arguments(parser)  # type: ignore[no-untyped-call]  # Locust's has no types
+    add_options(parser)
+    parser.parse_known_args([])
+    settings = SimpleNamespace(places=locust_settings.places(parser))
+    install._tell_places(cast("LocustProcess", SimpleNamespace(settings=settings, is_forked=False)))
+    said = capsys.readouterr().err.splitlines()
+    names = {"--set": 1, "--allowed-host": 2, "--aws-profile": 3, "--no-report": 4, "--web-port": 5}
+    assert sorted(said) == sorted(
+        f"loadgen: note: {name} stands in {file}:{line}, not on the command line"
+        for name, line in names.items()
+    )
 
 
 def test_a_variable_of_locusts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

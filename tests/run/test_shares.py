@@ -1,4 +1,4 @@
-"""How clients are dealt out to workers of different weights."""
+"""Test dealing clients to workers of different weights."""
 
 from fractions import Fraction
 

@@ -1,13 +1,14 @@
-"""A worker's spool reaches the master whole, whatever happens to the messages on the way."""
+"""Test that a worker's spool reaches the master whole, whatever happens to the messages."""
 
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.run import spool_transfer as gather
+from loadgen.run import spool_transfer
+from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.spool_transfer import SpoolReceiver, SpoolSender
 from loadgen.run.worker_messages import PIECE_BYTES, Piece
 
@@ -20,8 +21,8 @@ class Line:
     def __init__(self, source: Path, sink: Path) -> None:
         self.steady_s = 0.0
         self.sink = sink
-        self.queue: list[dict[str, Any]] = []
-        self.answers: list[dict[str, Any]] = []
+        self.queue: list[Piece] = []
+        self.answers: list[SpoolWritten] = []
         self.most_under_way = 0
         self.sender = SpoolSender(
             lambda: sorted(source.glob("*.arrows")), self.queue.append, lambda: self.steady_s
@@ -32,13 +33,13 @@ class Line:
         """Let the oldest message meet its fate; then the oldest answer arrives."""
         self.most_under_way = max(self.most_under_way, self.sender.under_way)
         if self.queue:
-            payload = self.queue.pop(0)
-            if fate == "damaged" and payload["piece"]:
-                payload = {**payload, "piece": bytes(255 - byte for byte in payload["piece"])}
+            sent = self.queue.pop(0)
+            if fate == "damaged" and sent.piece:
+                sent = msgspec.structs.replace(sent, piece=bytes(255 - byte for byte in sent.piece))
             if fate != "lost":
-                self.answers.append(self.receiver.take(3, Piece(**payload)))
+                self.answers.append(self.receiver.take(3, sent))
             if fate == "twice":
-                self.answers.append(self.receiver.take(3, Piece(**payload)))
+                self.answers.append(self.receiver.take(3, sent))
         else:
             self.steady_s += 1.0
         if self.answers and fate != "late":
@@ -82,26 +83,26 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
 
 
 def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_path: Path) -> None:
-    (tmp_path / DELIVERIES).write_bytes(bytes(4 * gather.WINDOW_BYTES))
+    (tmp_path / DELIVERIES).write_bytes(bytes(4 * spool_transfer.WINDOW_BYTES))
     line = Line(tmp_path, tmp_path / "nowhere")
     line.sender.pump()
-    assert line.sender.under_way == gather.WINDOW_BYTES
+    assert line.sender.under_way == spool_transfer.WINDOW_BYTES
     line.queue.clear()
     for _ in range(20):
         line.steady_s += 1.0
         line.sender.pump()
     assert line.sender.silent_s == 20
-    assert {len(payload["piece"]) for payload in line.queue} == {PIECE_BYTES}
+    assert {len(sent.piece) for sent in line.queue} == {PIECE_BYTES}
     assert len(line.queue) == 3
-    assert line.sender.pending() == 4 * gather.WINDOW_BYTES
+    assert line.sender.pending() == 4 * spool_transfer.WINDOW_BYTES
 
 
 def test_only_the_files_of_a_workers_own_spool_are_written(tmp_path: Path) -> None:
     receiver = SpoolReceiver(tmp_path)
     for name in ("deliveries-0004.arrows", "../deliveries-0003.arrows", "manifest.json", "/etc/x"):
-        with pytest.raises(ValueError, match="no file of its spool"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
             receiver.take(3, Piece(name=name, at=0, piece=b"x", crc32=0))
-        with pytest.raises(ValueError, match="no file of its spool"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
             receiver.missing(3, {name: 1})
     assert not list(tmp_path.iterdir())
 
@@ -117,5 +118,5 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_hole(tmp_path: Path) -> None
     # Half of a piece got to the disk before it was full.
     with (tmp_path / DELIVERIES).open("ab") as file:
         file.write(b"sec")
-    assert receiver.take(3, piece(5, b"second"))["have"] == 11
+    assert receiver.take(3, piece(5, b"second")).have == 11
     assert (tmp_path / DELIVERIES).read_bytes() == b"firstsecond"

@@ -1,4 +1,4 @@
-"""What is left out and asked once while Locust is loaded."""
+"""Test which modules are left out while Locust is loaded, and that package metadata are read once."""
 
 import importlib.metadata
 import subprocess

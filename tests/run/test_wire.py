@@ -1,4 +1,4 @@
-"""The port of a master, by real sockets: who gets in, whose message it is, and what a stranger can do to it."""
+"""Test a master's port with real sockets: admission, senders of messages, and attacks by strangers."""
 
 import os
 import socket
@@ -159,7 +159,7 @@ def test_an_id_that_is_no_workers_name_is_not_taken(port: Port, name: bytes) -> 
     port.client(name, None).send(packed("good", 1))
     until(lambda: port.faults)
     assert port.got == []
-    assert "no name of a worker" in port.faults[0][2]
+    assert "not a worker's name" in port.faults[0][2]
 
 
 def greeted(port: Port, name: bytes) -> socket.socket:

@@ -1,4 +1,4 @@
-"""How a worker knows the master's clock while the run goes on, against clocks that are known."""
+"""Test a worker's estimate of the master's clock during a run, with known clocks."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a worker may say, and that it can say nothing for another: the master's side, without a network."""
+"""Test the limits of workers' messages, and that a worker cannot speak for another, without a network."""
 
 import base64
 import struct
@@ -15,25 +15,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.data.tables import Tables
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.live import BOUNDS_NS, LiveReports
 from loadgen.measure.rows import EventRow
+from loadgen.measure.running import BOUNDS_NS, RunningStatistics
 from loadgen.measure.surroundings import Around
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.messages import Payload
+from loadgen.run.messages import Message
 from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 
 SECOND = 1_000_000_000
-STATUS = {**failed_status("x", 3), "broken": None, "absent": False}
+Payload = dict[str, Any]
+STATUS: Payload = {**messages.plain(failed_status("x", 3)), "broken": None, "absent": False}
 FINISHED: Payload = {
+    "wire": messages.FORMAT,
     "receive_path": "native",
     **dict.fromkeys(("deliveries", "events", "foreign", "undecodable", "unknown_subscription"), 1),
     **dict.fromkeys(("probes", "probe_deliveries", "spool_bytes"), 2),
@@ -64,7 +68,9 @@ REPORT: Payload = {
 
 
 def sent(kind: str, payload: Any) -> Any:
-    """Return a payload as the master gets it."""
+    """Return a payload as the master gets it; one that names no version gets this one."""
+    if isinstance(payload, dict) and kind != messages.HELLO:
+        payload = {"wire": messages.FORMAT, **payload}
     return worker_messages.decoded(kind, msgspec.Raw(bytes(msgpack.dumps(payload))))
 
 
@@ -131,7 +137,9 @@ def test_what_our_agents_send_is_taken() -> None:
         )
         assert taken.plain().keys() == report.keys()
     described = sent(messages.FINISHED, FINISHED).described()
-    assert described == {name: value for name, value in FINISHED.items() if name not in ("files", "left")}
+    assert described == {
+        name: value for name, value in FINISHED.items() if name not in ("wire", "files", "left")
+    }
 
 
 WRONG: list[tuple[str, Payload, str]] = [
@@ -147,7 +155,7 @@ WRONG: list[tuple[str, Payload, str]] = [
         {**STATUS, "live": [{**REPORT, "health": {**HEALTH, "cpu_ns": None}}]},
         "health.cpu_ns",
     ),
-    (messages.STATUS, {**STATUS, "live": [{**REPORT, "health": {}}]}, "no whole number"),
+    (messages.STATUS, {**STATUS, "live": [{**REPORT, "health": {}}]}, "not a whole number"),
     (messages.STATUS, {**STATUS, "live": [{**REPORT, "latency": {"counts": [1]}}]}, "length >= 21"),
     (messages.FINISHED, {**FINISHED, "id": "another"}, "unknown field `id`"),
     (messages.FINISHED, {**FINISHED, "finished": True}, "unknown field `finished`"),
@@ -242,13 +250,13 @@ class Line:
     """The line to the agents: keeps what is sent."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, Payload, str | None]] = []
+        self.sent: list[tuple[Message, str | None]] = []
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         raise AssertionError
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        self.sent.append((kind, payload, worker_id))
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        self.sent.append((message, worker_id))
 
 
 @pytest.fixture
@@ -256,33 +264,35 @@ def coordinator(tmp_path: Path) -> Coordinator:
     run = resolve(load("comments", overrides_of(["clients.readers.count=4", "clients.commenters.count=2"])))
     target = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
-    return Coordinator(Line(), run, target, tmp_path, members, load_prices(None).snapshot(), live=True)
+    return Coordinator(
+        Line(), run, Tables(), target, tmp_path, members, load_prices(None).snapshot(), live=True
+    )
 
 
 def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it_is(
     coordinator: Coordinator,
 ) -> None:
-    coordinator.on_finished("two", sent(messages.FINISHED, FINISHED))
+    coordinator.receive("two", sent(messages.FINISHED, FINISHED))
     first, second = coordinator.workers.described()
     assert (first["worker"], first["id"], first["pid"], first["finished"]) == (0, "one", 1, False)
     assert (second["worker"], second["id"], second["pid"], second["finished"]) == (1, "two", 2, True)
     assert "rows" not in first
     assert second["rows"] == {"deliveries": 1}
     with pytest.raises(ValueError, match="already"):
-        coordinator.on_finished("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
+        coordinator.receive("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
     assert coordinator.workers["two"].left is None
     foreign = {**FINISHED, "files": {"deliveries-0001.arrows": 0}}
-    with pytest.raises(ValueError, match="no file of its spool"):
-        coordinator.on_finished("one", sent(messages.FINISHED, foreign))
+    with pytest.raises(ValueError, match="not a file of its spool"):
+        coordinator.receive("one", sent(messages.FINISHED, foreign))
     assert coordinator.workers["one"].pending
 
 
 def test_a_worker_writes_its_own_spool_and_no_other(coordinator: Coordinator) -> None:
     piece = {"at": 0, "piece": b"x", "crc32": zlib.crc32(b"x")}
-    coordinator.on_spool("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
+    coordinator.receive("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
     for name in ("health-0000.arrows", "../manifest.json", "/etc/passwd", "health-0001.arrows/../x"):
-        with pytest.raises(ValueError, match="no file of its spool"):
-            coordinator.on_spool("two", sent(messages.SPOOL, {"name": name, **piece}))
+        with pytest.raises(ValueError, match="not a file of its spool"):
+            coordinator.receive("two", sent(messages.SPOOL, {"name": name, **piece}))
     spool = coordinator.folder.spool
     assert sorted(path.name for path in spool.iterdir()) == ["health-0001.arrows", "shared-with"]
 
@@ -291,18 +301,18 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
     histogram = histograms.encoded(histograms.new_histogram())
     status = sent(messages.STATUS, {**STATUS, "histogram": histogram})
     for _ in range(50):
-        coordinator.on_status("one", status)
+        coordinator.receive("one", status)
 
     def go_on() -> None:
         for _ in range(150):
-            coordinator.on_status("one", status)
+            coordinator.receive("one", status)
 
     with pytest.raises(ValueError, match="more seconds than have passed"):
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
     assert len(coordinator._view._recent) <= 40
     # The other is not charged with it.
-    coordinator.on_status("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
+    coordinator.receive("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 
 
 def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Coordinator) -> None:
@@ -313,14 +323,14 @@ def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Co
             "groups": {"readers": 1, f"group-{number}": 1},
             "statuses": {f"status-{number}": 1, "accepted": 1},
         }
-        coordinator.on_status("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
+        coordinator.receive("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
     assert coordinator.live.workers[0].groups == {"readers": 20}
     assert coordinator.live.workers[0].statuses == {"accepted": 20}
 
 
 def test_a_report_that_the_harness_makes_is_taken_as_it_is() -> None:
-    maker = LiveReports(lambda channel: None, sample_every=2)
-    maker.measure_ns = 1_000
+    maker = RunningStatistics(lambda channel: None, sample_every=2)
+    maker.measure_from(1_000)
     interval = maker.begin(0)
     names = ("publisher", "sequence", "intended_ns", "arrival_ns")
     columns = {name: np.arange(10, dtype=np.int64) * SECOND for name in names}

@@ -1,4 +1,4 @@
-"""A worker goes by its own command line, whatever its master says and however it says it."""
+"""Test that only a worker's own command line gives permissions, whatever its master sends."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -6,23 +6,42 @@ from typing import Any
 import pytest
 
 from loadgen.credentials.allowed import NOTHING, Allowed
-from loadgen.run import controller as module
-from loadgen.run import messages
-from loadgen.run.controller import Controller
+from loadgen.resolve.loading import load
+from loadgen.resolve.resolver import resolve
+from loadgen.run.locust.base import Settings
+from loadgen.run.locust.local import LocalProcess
+from loadgen.run.locust.this_process import ThisProcess
+from loadgen.run.locust.worker import WorkerProcess
+from loadgen.run.locust.worker_side import WorkerSide
+from loadgen.run.master_messages import Begin
+from loadgen.run.target import Target
 
 
-class Worker:
+class Runner:
     """In place of Locust's: connects to nothing."""
 
     client_id = "worker-1"
 
 
-class Local:
-    """The same of a process that is master and worker."""
-
-
 class EnoughError(Exception):
     """The agent would be made now."""
+
+
+def begin() -> Begin:
+    url = "http://127.0.0.1:1/event"
+    return Begin(
+        run=resolve(load("comments", target=url), url),
+        target=Target(url).to_payload(),
+        token=1,
+        folder="/nowhere",
+        worker=0,
+        sockets=1,
+        websockets=1,
+        workers=1,
+        echo_ns=None,
+        boot_id=None,
+        live=False,
+    )
 
 
 def options(**given: Any) -> SimpleNamespace:
@@ -31,7 +50,10 @@ def options(**given: Any) -> SimpleNamespace:
 
 
 def begun(
-    runner: Any, own: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, places: dict[str, str] | None = None
+    kind: type[LocalProcess] | type[WorkerProcess],
+    own: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+    places: dict[str, str] | None = None,
 ) -> tuple[Allowed, str | None]:
     """Return what the agent of a process may use, after its master has sent other options and a run."""
     taken: list[Any] = []
@@ -40,29 +62,35 @@ def begun(
         taken.extend(arguments)
         raise EnoughError
 
-    monkeypatch.setattr(module, "Agent", agent)
-    monkeypatch.setattr(module, "WorkerRunner", Worker)
-    environment: Any = SimpleNamespace(runner=runner, parsed_options=own, web_ui=None)
-    controller = Controller(environment, places or {})
+    defaults: Any = WorkerSide.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "agent_of", agent)
+    environment: Any = SimpleNamespace(parsed_options=own, web_ui=None, stats=None)
+    settings = Settings.of(environment, places or {})
+    runner: Any = Runner()
+    process: Any = (
+        LocalProcess(settings, ThisProcess())
+        if kind is LocalProcess
+        else WorkerProcess(settings, ThisProcess(), runner)
+    )
     # As Locust's worker does when its master's `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
-        controller._from_coordinator(messages.BEGIN, {"worker": 0, "target": {}})
+        process._worker.take(begin())
     return taken[-2], taken[-1]
 
 
 def test_options_that_a_master_sends_permit_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert begun(Worker(), options(), monkeypatch) == (NOTHING, "the master")
-    allowed, login_from = begun(Worker(), options(allow_env=["OWN_NAME"]), monkeypatch)
+    assert begun(WorkerProcess, options(), monkeypatch) == (NOTHING, "the master")
+    allowed, login_from = begun(WorkerProcess, options(allow_env=["OWN_NAME"]), monkeypatch)
     assert (allowed, login_from) == (Allowed.of(["OWN_NAME"]), "the master")
 
 
 def test_only_a_process_of_the_same_command_line_takes_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["locust", "--processes", "2"])
-    assert begun(Local(), options(worker=False), monkeypatch)[1] is None
-    assert begun(Worker(), options(processes=2), monkeypatch)[1] is None
+    assert begun(LocalProcess, options(worker=False), monkeypatch)[1] is None
+    assert begun(WorkerProcess, options(processes=2), monkeypatch)[1] is None
     # `locust --processes 2` that an environment variable or a file makes a worker of another's master.
     for place in ("the environment variable LOCUST_MODE_WORKER", "locust.conf:1"):
-        assert begun(Worker(), options(processes=2), monkeypatch, {"worker": place})[1] == "the master"
+        assert begun(WorkerProcess, options(processes=2), monkeypatch, {"worker": place})[1] == "the master"
     monkeypatch.setattr("sys.argv", ["locust", "--worker", "--processes", "2"])
-    assert begun(Worker(), options(processes=2), monkeypatch)[1] == "the master"
+    assert begun(WorkerProcess, options(processes=2), monkeypatch)[1] == "the master"

@@ -1,4 +1,4 @@
-"""A small valid scenario that tests break in one place or another."""
+"""A small valid scenario, in which tests make single mistakes."""
 
 GOOD = """\
 version: 1

@@ -1,4 +1,4 @@
-"""The publish plan of a client that has one."""
+"""The publish plan of a publishing client."""
 
 from loadgen.resolve import Clients, PublishPlan
 

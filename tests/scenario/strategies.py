@@ -1,4 +1,4 @@
-"""Scenarios at random, as the data that YAML would give."""
+"""Random scenarios, as the data that YAML gives."""
 
 from typing import Any
 

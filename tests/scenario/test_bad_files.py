@@ -1,4 +1,4 @@
-"""What is wrong with a file, where, and what would be right: the exact sentence for each mistake."""
+"""Test the exact message for each mistake in a file: what is wrong, where, and what would be right."""
 
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 
 #: The file's text and what follows ``x.yaml:``.
@@ -21,7 +22,7 @@ MISTAKES = [
         edited("count: 5", "count: 5\n    count: 6"),
         "7: clients.readers.count stands twice, first in line 6; remove one of them",
     ),
-    (edited("    count: 5\n", ""), "5: clients.readers.count is missing; add it (how many clients)"),
+    (edited("    count: 5\n", ""), "5: clients.readers.count is missing; add it (the number of clients)"),
     (
         edited("count: 5", "count: 1999999"),
         "4: clients has 2000001 clients in all; at most 2000000 are possible",
@@ -107,7 +108,7 @@ MISTAKES = [
     ),
     (
         with_publish("profile:\n      - {at: 5s, load: 10%}\n      - {at: 1s, load: 10%}"),
-        "13: clients.writers.publish.profile goes back from 5s to 1s; points stand in the order of time",
+        "13: clients.writers.publish.profile goes back from 5s to 1s; points must be in order of time",
     ),
     (
         with_publish("profile:\n      - {at: 5s, load: 0.1}\n      - {at: 6, load: 10%}"),
@@ -143,7 +144,7 @@ MISTAKES = [
     ),
     (
         with_readers("drops:\n      - {at: 1s}"),
-        "8: clients.readers.drops.0.share is missing; add it (how many of the group's connections, drawn at random, in per cent)",
+        "8: clients.readers.drops.0.share is missing; add it (share of the group's connections, drawn at random, in per cent)",
     ),
     (
         with_readers("drops: [{at: 1s, share: 0%}]"),
@@ -155,7 +156,7 @@ MISTAKES = [
     ),
     (
         with_readers("drops: [{at: 5s, share: 10%, over: 2s}, {at: 6s, share: 10%}]"),
-        "7: clients.readers.drops has a drop at 6s, before the one that stands before it is over (7s); drops stand in the order of time and follow each other",
+        "7: clients.readers.drops has a drop at 6s, before the one that stands before it is over (7s); drops must be in order of time and must not overlap",
     ),
     (
         with_readers("churn: {away: 1s}"),
@@ -458,7 +459,7 @@ MISTAKES = [
         edited("version: 1", "version: &a [*a]"),
         "1: version.0 is nested too deeply or has too many values; write plain values",
     ),
-    (edited("version: 1", "? [a]\n: 1"), "1: the scenario has a key that is no plain word"),
+    (edited("version: 1", "? [a]\n: 1"), "1: the scenario has a key that is not a plain word"),
     (
         edited("version: 1", "version: 1\n\tx: 1"),
         "2: the YAML cannot be read: found character '\\t' that cannot start any token",
@@ -504,7 +505,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
             "x.yaml: the YAML cannot be read: unacceptable character #x0007: special characters are not allowed",
         ),
         pytest.param(
-            b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, which is no scenario", id="large"
+            b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, too large for a scenario", id="large"
         ),
     ],
 )

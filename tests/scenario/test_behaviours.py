@@ -1,4 +1,4 @@
-"""What clients do to their connections is drawn from the seed: the same on every worker, as many as was asked for."""
+"""Test planned behaviours: drawn from the seed, the same on every worker, and as many as requested."""
 
 import tempfile
 from itertools import islice
@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.resolve import Behaviour, Clients, LifetimePlan, SubscriptionChurnPlan
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 from tests.scenario.examples import edited
 
 SECOND = 1_000_000_000
@@ -50,7 +51,7 @@ def test_behaviours_are_the_same_on_every_worker_and_change_with_the_seed() -> N
     lines = "drops: [{at: 1s, share: 50%}]\n    slow: {share: 50%, read: 1KB/s}\n    churn: {lifetime: 4s}"
     first, again = behaviours(lines), behaviours(lines)
     assert first == again
-    plan = Clients(resolve(Scenario.from_resolved({**scenario_with(lines).resolved(), "seed": 2})))
+    plan = Clients(resolve(from_resolved({**scenario_with(lines).resolved(), "seed": 2})))
     other = [plan.client(number).behaviour for number in range(200)]
     assert [b.drops for b in other] != [b.drops for b in first]
     assert [b.read_bytes_per_s for b in other] != [b.read_bytes_per_s for b in first]
@@ -95,6 +96,6 @@ def test_subscriptions_change_at_the_groups_rate() -> None:
 def test_a_drop_that_nobody_would_see_whole_is_warned_of() -> None:
     scenario = scenario_with("drops: [{at: 19s, share: 10%, over: 2s}]")
     assert (
-        "clients.readers.drops.0 is not over before the end of the measure phase (20s): nobody would see it whole"
-        in scenario.warnings()
+        "clients.readers.drops.0 is not over before the end of the measure phase (20s): it is not measured whole"
+        in resolve(scenario).warnings
     )

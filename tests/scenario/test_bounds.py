@@ -1,4 +1,4 @@
-"""Files that people write are bounded in size and depth, whichever option reads them: a sentence and exit code 2."""
+"""Test the size and depth limits of files for each option that reads one: one sentence and exit code 2."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +14,8 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.credentials.sources import from_file
 from loadgen.planning.prices import load_prices
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from loadgen.server.api_keys import ConfigError
 from loadgen.server.faults import load_faults
 
@@ -63,7 +64,7 @@ def test_a_file_without_an_end_is_refused_too(tmp_path: Path) -> None:
     path.symlink_to("/dev/zero")
     with pytest.raises(ScenarioError, match="larger than 1 MB"):
         load(str(path))
-    with pytest.raises(CredentialError, match=r"is larger than 64 KiB: that is no token"):
+    with pytest.raises(CredentialError, match=r"is larger than 64 KiB, too large for a token"):
         from_file("/dev/zero")
 
 

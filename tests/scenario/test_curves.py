@@ -1,4 +1,4 @@
-"""Short forms of load curves: what points each stands for, and how long the measurement is then."""
+"""Test short forms of load curves: their points, and the resulting length of the measurement."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import pytest
 
 from loadgen.pacing import Point
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 from tests.scenario.examples import with_publish
 from tests.scenario.publishing import publish_of
 
@@ -56,8 +57,8 @@ def test_what_a_form_stands_for(
     scenario = written(profile, tmp_path)
     assert curve_of(scenario) == points
     assert scenario.phases.measure_ns == measure_s * SECOND
-    assert scenario.warnings() == []
-    assert Scenario.from_resolved(scenario.resolved()) == scenario
+    assert resolve(scenario).warnings == ()
+    assert from_resolved(scenario.resolved()) == scenario
 
 
 def test_a_day_begins_and_peaks_when_it_says(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_day_begins_and_peaks_when_it_says(tmp_path: Path) -> None:
     assert points[0] == pytest.approx((0, 0.1))
     assert (points[-1][0], len(points), scenario.phases.measure_ns) == (1200, 577, 1200 * SECOND)
     assert [at for at, load in points if load == pytest.approx(1.1)] == [300, 900]
-    assert Scenario.from_resolved(scenario.resolved()) == scenario
+    assert from_resolved(scenario.resolved()) == scenario
 
 
 def test_the_measurement_is_as_long_as_it_is_said_to_be(tmp_path: Path) -> None:

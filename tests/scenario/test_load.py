@@ -1,4 +1,4 @@
-"""Finding scenarios by name and path, overriding values, defaults."""
+"""Test finding scenarios by name and path, overrides and defaults."""
 
 import pickle
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from loadgen.paths import bundle
-from loadgen.scenario import CatalogueEntry, ScenarioError, Settle, catalogue, load
-from loadgen.scenario.curves import ProfilePoint
+from loadgen.resolve.loading import CatalogueEntry, catalogue, load
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import ScenarioError, Settle
+from loadgen.scenario.points import ProfilePoint
 from tests.scenario.examples import GOOD, edited, with_publish
 
 SECOND = 1_000_000_000
@@ -47,7 +49,7 @@ def test_the_catalogue_has_every_scenario_with_its_description() -> None:
 def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry: CatalogueEntry) -> None:
     scenario = load(entry.name)
     assert scenario.name == entry.name
-    assert scenario.warnings() == []
+    assert resolve(scenario).warnings == ()
     assert len(scenario.gates) >= 3
 
 

@@ -1,9 +1,10 @@
-"""docs/load-curves.md: its examples are valid, and each has its picture."""
+"""Test docs/load-curves.md: its examples are valid, and each has a picture."""
 
 import importlib.util
 import shutil
 from pathlib import Path
 
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario.curves import FORM_TAGS
 from tests.paths import REPO
 
@@ -24,7 +25,7 @@ def test_every_example_is_a_curve_and_has_a_picture(tmp_path: Path) -> None:
     for title, picture, profile in examples:
         assert picture.is_file(), title
         scenario = draw.scenario_of(profile, tmp_path)
-        assert scenario.warnings() == []
+        assert resolve(scenario).warnings == ()
         shown.add(profile.removeprefix("profile:").lstrip(" {").split(":")[0])
     # What a record holds of a recording is told in words.
     assert {key for key in FORM_TAGS if key != "points"} <= shown

@@ -1,4 +1,4 @@
-"""Replaying a recorded series: what the points are, and the exact sentence for each mistake in the file."""
+"""Test the replay of recorded series: their points, and the exact message for each mistake in the file."""
 
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, ScenarioError, load, recordings
+from loadgen.scenario import Scenario, ScenarioError, recordings
 from tests.scenario.examples import with_publish
 from tests.scenario.publishing import publish_of
 
@@ -70,7 +71,7 @@ def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
     scenario = replayed(tmp_path, options=", speed: 30")
     resolved = json.loads(json.dumps(scenario.resolved()))
     (tmp_path / "rates.csv").unlink()
-    again = Scenario.from_resolved(resolved)
+    again = from_resolved(resolved)
     assert again == scenario
     for number in (5, 6):
         assert [*publish_of(Clients(resolve(again)), number).offsets_ns()] == [
@@ -90,7 +91,7 @@ def test_the_file_is_looked_for_beside_the_scenario(tmp_path: Path, monkeypatch:
 
 def test_a_series_longer_than_the_measurement_is_said(tmp_path: Path) -> None:
     replayed(tmp_path)
-    assert load("x.yaml", {"phases.measure": "1m"}).warnings() == [
+    assert list(resolve(load("x.yaml", {"phases.measure": "1m"})).warnings) == [
         "clients.writers.publish.profile lasts 90s, longer than the measure phase (1m)"
     ]
 
@@ -99,7 +100,7 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path: Path) -> None:
     scenario = replayed(tmp_path).resolved()
     scenario["clients"]["writers"]["publish"]["profile"] = {"csv": "rates.csv"}
     with pytest.raises(ScenarioError) as caught:
-        Scenario.from_resolved(scenario)
+        from_resolved(scenario)
     assert str(caught.value) == (
         "scenario: clients.writers.publish.profile.csv names a file, which is read with a scenario's own file only; "
         "give the points instead"
@@ -127,7 +128,7 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path: Path) -> None:
         ("time,rate\n0,1\nsoon,2\n", "", "rates.csv:3: time must be seconds such as 12.5 or a timestamp such as 2026-01-31T18:00:00Z, not 'soon'"),
         ("time,rate\n0,1\n\n1\n", "", "rates.csv:4: has 1 values where the header has 2"),
         ("time,rate\n0,1\n0,2\n", "", "rates.csv:3: has the time of line 2; each row needs its own"),
-        ("time,rate\n5,1\n3,2\n", "", "rates.csv:3: goes back in time behind line 2; rows stand in the order of time"),
+        ("time,rate\n5,1\n3,2\n", "", "rates.csv:3: goes back in time behind line 2; rows must be in order of time"),
         ("time,rate\n0,1\n2026-01-31T18:00:00Z,2\n", "", "rates.csv:3: mixes seconds and timestamps; keep to one of them"),
         ("time,rate\n2026-01-31T18:00:00,1\n2026-01-31T18:00:01Z,2\n", "", "rates.csv:3: mixes timestamps with and without an offset from UTC; keep to one of them"),
         ('time,rate\n0,1\n1,"2\n', "", "rates.csv:3: cannot be read as CSV: unexpected end of data"),
@@ -160,7 +161,7 @@ def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
     assert str(caught.value) == (
-        "x.yaml:13: clients.writers.publish.profile.csv names 'pipe', which is no regular file; name a CSV file"
+        "x.yaml:13: clients.writers.publish.profile.csv names 'pipe', which is not a regular file; name a CSV file"
     )
 
 

@@ -1,4 +1,4 @@
-"""Wheels, built from a copy of what belongs in them."""
+"""Build wheels from a copy of the files that belong in them."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Whole runs: a test that waits for a machine with ten others is slow, not stuck."""
+"""Timeouts for whole runs: a test on a busy machine is slow, not stuck."""
 
 from collections.abc import Iterator
 from pathlib import Path

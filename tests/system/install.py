@@ -1,4 +1,4 @@
-"""What tests install themselves is installed once, also where several test processes want it at the same time."""
+"""Install packages for tests once, even if several test processes need them at the same time."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A service that many runs share: a server of its own costs each half a second of CPU time."""
+"""A server that many runs share, since starting one takes half a second of CPU time."""
 
 from dataclasses import dataclass
 

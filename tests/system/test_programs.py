@@ -1,4 +1,4 @@
-"""What a machine lacks is said in one line at the end of a test run, in one process and side by side."""
+"""Test that missing programs are named in one line at the end of a test run, also with several processes."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Each kind of process loads what it needs: a module that is heavy costs CPU time in every run."""
+"""Test that each kind of process loads only the modules that it needs."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A packet capture of a TCP port on the loopback interface: between which two moments the kernel had each byte.
+"""Capture packets of a TCP port on loopback: two times between which the kernel received each byte.
 
 Linux stamps a packet of the loopback interface where it is delivered (`ip_local_deliver`), and each packet socket when
 it gets its copy: one of all protocols before that, one of IP after it. So what a socket has for a stamp lies between

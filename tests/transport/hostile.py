@@ -1,4 +1,4 @@
-"""A WebSocket server that says just what it is told to, right or wrong."""
+"""A WebSocket server that sends given bytes, valid or not."""
 
 import base64
 import hashlib

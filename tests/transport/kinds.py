@@ -1,4 +1,4 @@
-"""Tests that run by either poller: `loadgen.native`'s and the one in Python."""
+"""Run tests with either poller: that of `loadgen.native` and the one in Python."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A relay between a client and a server that can fall silent, as a network does whose packets are dropped."""
+"""A relay that can fall silent, like a network that drops packets."""
 
 import selectors
 import socket

@@ -1,4 +1,4 @@
-"""A service in a process of its own that sends frames in chosen segments, and says where each frame ends."""
+"""A service in a separate process that sends frames in chosen segments, and reports where each frame ends."""
 
 import multiprocessing
 import random

@@ -1,4 +1,4 @@
-"""Whatever a server sends or does not take: what is kept of it is bounded, and the bound is said."""
+"""Test that the data kept of a server is bounded, and that the error names the bound."""
 
 import time
 from collections.abc import Iterator
@@ -15,11 +15,13 @@ from loadgen.transport import bounded, bounds
 from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.errors import TransportError, UnreadableError
-from loadgen.transport.http import GeventHttpClient, HttpxClient
+from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.websocket import WebSocket
 from tests.transport.hostile import frame, served
 from tests.transport.test_http import Answer
 from tests.transport.test_http import served as served_to_the_end
+
+pytestmark = pytest.mark.long
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -58,7 +60,7 @@ ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
 
 def _sending(sent: list[int], head: bytes, block: bytes) -> Any:
     def answer(peer: Any, _number: int) -> bool:
-        peer.settimeout(5)
+        peer.settimeout(60)
         peer.sendall(head)
         for _ in range((64 << 20) // len(block)):
             peer.sendall(block)
@@ -83,7 +85,8 @@ def test_an_answer_without_end_is_cut_off_and_the_next_request_has_a_connection(
         return True
 
     with http_served(answer) as (url, _):
-        client = GeventHttpClient(url, 1)
+        # Long enough for a busy machine to send and read what is cut off.
+        client = GeventHttpClient(url, 1, timeout_s=60)
         with pytest.raises(UnreadableError, match=said):
             client.post(b"{}", {})
         assert client.post(b"{}", {}) == (200, b"{}")
@@ -105,7 +108,7 @@ def test_an_answer_up_to_the_bound_is_taken(size: int) -> None:
         CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in _parts(body)) + b"0\r\n\r\n",
     ):
         with http_served(partial(answering, answer)) as (url, _):
-            assert GeventHttpClient(url, 1).post(b"{}", {}) == (200, body)
+            assert GeventHttpClient(url, 1, timeout_s=60).post(b"{}", {}) == (200, body)
 
 
 def _parts(body: bytes) -> Iterator[bytes]:
@@ -131,9 +134,9 @@ def test_a_drip_is_given_up_when_the_whole_has_taken_too_long(drip: bytes) -> No
 
 def test_a_tls_handshake_that_drips_is_given_up_too() -> None:
     def answer(peer: Any, _number: int) -> bool:
-        # The header of a record of 16 KB, and then a byte now and then.
+        # The header of a record of 16 KB, and then a byte now and then, for a minute.
         peer.sendall(b"\x16\x03\x03\x40\x00")
-        for _ in range(100):
+        for _ in range(1_200):
             peer.sendall(b"\0")
             time.sleep(0.05)
         return False
@@ -142,7 +145,7 @@ def test_a_tls_handshake_that_drips_is_given_up_too() -> None:
         began = time.monotonic()
         with pytest.raises(TransportError, match="no answer to the request in time"):
             bounded.ask("OPTIONS", url.replace("http:", "https:"), timeout_s=0.5)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
 
 
 def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
@@ -155,18 +158,8 @@ def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
         assert bounded.ask("OPTIONS", url + "?q=1", timeout_s=5) == (200, b"\x1f\x8b\x08")
         assert len(accepted) == 1
     for wrong in ("ftp://x/", "http://x:99999999/", "x"):
-        with pytest.raises(TransportError, match="is no URL of HTTP"):
+        with pytest.raises(TransportError, match="is not an HTTP URL"):
             bounded.ask("GET", wrong, timeout_s=1)
-
-
-def test_httpx_is_bounded_too() -> None:
-    sent = [0]
-    with http_served(_sending(sent, CHUNKED, CHUNK)) as (url, _):
-        client = HttpxClient(url, 1)
-        with pytest.raises(UnreadableError, match="a body of more than 1,048,576 bytes"):
-            client.post(b"{}", {})
-        client.close()
-    assert sent[0] < 32 << 20
 
 
 # --- a server that does not read ---

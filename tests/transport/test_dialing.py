@@ -1,10 +1,10 @@
-"""The one place that opens sockets, against listeners on several loopback addresses."""
+"""Test the dialer with listeners on several loopback addresses."""
 
 import contextlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,43 @@ def family_of(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def listening(nets: contextlib.ExitStack, *hosts: str) -> int:
-    """Listen on a port that is free on all of the addresses; return it."""
+def listening(
+    nets: contextlib.ExitStack,
+    *hosts: str,
+    silent: Sequence[str] = (),
+    deaf: contextlib.ExitStack | None = None,
+) -> int:
+    """Listen on a port that is free on all of the addresses; return it.
+
+    Connects to ``silent`` ones go unanswered until ``deaf`` is closed (by default with the others).
+    """
+    deaf = nets if deaf is None else deaf
     for _ in range(20):
-        with socket.create_server((hosts[0], 0), family=family_of(hosts[0])) as first:
+        anyone = (*hosts, *silent)[0]
+        with socket.create_server((anyone, 0), family=family_of(anyone)) as first:
             port: int = first.getsockname()[1]
-        with contextlib.ExitStack() as tried:
+        with contextlib.ExitStack() as tried, contextlib.ExitStack() as tried_silent:
             try:
                 for host in hosts:
                     tried.enter_context(
                         socket.create_server((host, port), family=family_of(host), backlog=128)
                     )
+                for host in silent:
+                    listener = tried_silent.enter_context(socket.socket())
+                    listener.bind((host, port))
+                    listener.listen(0)
             except OSError:
                 continue
             nets.enter_context(tried.pop_all())
-            return port
+            deaf.enter_context(tried_silent.pop_all())
+        for host in silent:
+            _fill(deaf, host, port)
+        return port
     raise AssertionError("no port is free")
 
 
-def silent(nets: contextlib.ExitStack, host: str, port: int) -> None:
-    """Have connects to an address go unanswered: its backlog is full, so that the kernel drops them."""
-    listener = nets.enter_context(socket.socket())
-    listener.bind((host, port))
-    listener.listen(0)
+def _fill(nets: contextlib.ExitStack, host: str, port: int) -> None:
+    """Fill the backlog of a listener, so that the kernel drops further connects."""
     for _ in range(3):
         filling = nets.enter_context(socket.socket())
         filling.setblocking(False)
@@ -98,8 +112,7 @@ def test_both_families_take_part(nets: contextlib.ExitStack) -> None:
 
 
 def test_a_silent_address_costs_the_head_start_once_and_is_said_once(nets: contextlib.ExitStack) -> None:
-    port = listening(nets, "127.0.0.2", "127.0.0.3")
-    silent(nets, "127.0.0.1", port)
+    port = listening(nets, "127.0.0.2", "127.0.0.3", silent=("127.0.0.1",))
     notes: list[str] = []
     its = dialer(port, "127.0.0.1", "127.0.0.2", "127.0.0.3", on_note=notes.append)
     begun = time.monotonic()
@@ -119,9 +132,8 @@ def test_an_address_that_was_left_out_is_tried_again_by_one_connect(
     nets: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dialing, "SILENT_S", 0.3)
-    port = listening(nets, "127.0.0.2")
     with contextlib.ExitStack() as deaf:
-        silent(deaf, "127.0.0.1", port)
+        port = listening(nets, "127.0.0.2", silent=("127.0.0.1",), deaf=deaf)
         its = dialer(port, "127.0.0.1", "127.0.0.2")
         assert {reached(its, port) for _ in range(3)} == {"127.0.0.2"}
     nets.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -142,10 +154,7 @@ def test_an_address_that_refuses_costs_nothing_and_is_said(nets: contextlib.Exit
 
 
 def test_where_no_address_answers_the_timeout_is_for_all_together(nets: contextlib.ExitStack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    for host in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
-        silent(nets, host, port)
+    port = listening(nets, silent=("127.0.0.1", "127.0.0.2", "127.0.0.3"))
     its = dialer(port, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     begun = time.monotonic()
     with pytest.raises(DialError) as raised:
@@ -172,9 +181,7 @@ def descriptors() -> int:
 
 
 def test_nothing_stays_open_of_those_that_lost(nets: contextlib.ExitStack) -> None:
-    port = listening(nets, "127.0.0.3")
-    for host in ("127.0.0.1", "127.0.0.2"):
-        silent(nets, host, port)
+    port = listening(nets, "127.0.0.3", silent=("127.0.0.1", "127.0.0.2"))
     before = descriptors()
     its = dialer(port, "127.0.0.1", "127.0.0.2", "127.0.0.3")
     assert reached(its, port) == "127.0.0.3"
@@ -244,8 +251,7 @@ def test_websocket_and_http_go_through_the_dialer_they_are_given() -> None:
 
 
 def test_a_request_is_stamped_when_a_connection_takes_it(nets: contextlib.ExitStack) -> None:
-    port = listening(nets, "127.0.0.2")
-    silent(nets, "127.0.0.1", port)
+    port = listening(nets, "127.0.0.2", silent=("127.0.0.1",))
     client = GeventHttpClient(
         f"http://name.test:{port}/event", 1, timeout_s=2, dialer=dialer(port, "127.0.0.1", "127.0.0.2")
     )
@@ -286,16 +292,14 @@ def test_a_request_that_gets_no_connection_is_never_made() -> None:
 def test_what_waits_for_a_connection_when_a_client_is_closed_is_told_and_never_sent(
     nets: contextlib.ExitStack,
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    silent(nets, "127.0.0.1", port)
+    port = listening(nets, silent=("127.0.0.1",))
     told: list[str] = []
     client = GeventHttpClient(f"http://127.0.0.1:{port}/event", 1, timeout_s=0.3)
     for _ in range(3):
         client.send(b"{}", {}, lambda _status, _body, error: told.append(str(error)))
     gevent.sleep(0.02)
     client.close()
-    assert told == [f"127.0.0.1:{port}: no connection was to be had in time"] * 3
+    assert told == [f"127.0.0.1:{port}: no connection could be opened in time"] * 3
     gevent.sleep(0.4)
     assert len(told) == 3
     with pytest.raises(TransportError, match="the client is closed"):

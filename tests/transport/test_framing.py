@@ -1,4 +1,4 @@
-"""Taken past the library or not: the same messages, pongs, errors and ends, however the bytes are cut."""
+"""Test that plain frames and the library give the same messages and errors, however the bytes are cut."""
 
 from typing import Any
 

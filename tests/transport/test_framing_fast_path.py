@@ -1,4 +1,4 @@
-"""What `TextFrames` hands to whom: the fast path, the judge, the library, and the reader of whole frames."""
+"""Test which receiver `TextFrames` gives each frame to: fast path, judge, library, or whole-frame callback."""
 
 from collections.abc import Callable
 

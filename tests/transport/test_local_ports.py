@@ -1,4 +1,4 @@
-"""How many connections fit this machine's local ports, by the system's files and by what is in use."""
+"""Test the number of connections that fit this machine's local ports."""
 
 import ipaddress
 import sys

@@ -1,4 +1,4 @@
-"""An upgrade that is not granted: what was answered is told, and whether it helps to try again."""
+"""Test errors of refused upgrades: the server's answer, and whether a retry may help."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The one resolver of a worker, with a name server that is a function."""
+"""Test the resolver with a fake name server."""
 
 import socket
 from collections.abc import Callable

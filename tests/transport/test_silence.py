@@ -1,4 +1,4 @@
-"""A connection on which nothing comes any more is noticed; a generator that stood still is not taken for that."""
+"""Test that silent connections are noticed, and that a stalled generator is not mistaken for one."""
 
 import heapq
 import socket

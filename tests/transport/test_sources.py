@@ -1,28 +1,20 @@
-"""Connections that leave from several addresses of this machine, in turn."""
+"""Test connections from several source addresses of this machine, in turn."""
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
-from loadgen.transport import sources
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.sources import VARIABLE, SourceError, Sources
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    before = sources.process_sources
-    yield
-    sources.use(before)
 
 
 def test_connections_leave_from_the_addresses_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "127.0.0.2, 127.0.0.3,127.0.0.4")
-    sources.use(Sources.from_environment())
+    dialer = Dialer(sources=Sources.from_environment())
     with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
-        address = Address(f"ws://127.0.0.1:{server.getsockname()[1]}/")
+        address = Address(f"ws://127.0.0.1:{server.getsockname()[1]}/", dialer=dialer)
         opened = [address.connect(5.0) for _ in range(9)]
         seen = Counter(server.accept()[1][0] for _ in opened)
         for sock in opened:
@@ -50,7 +42,7 @@ def test_without_the_variable_the_kernel_chooses(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("here", "which is no IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
+    ("value", "said"), [("here", "which is not an IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
 )
 def test_what_cannot_be_used_is_told_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, value: str, said: str

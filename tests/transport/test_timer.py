@@ -1,4 +1,4 @@
-"""The timer by a clock and a kernel of its own, which fires when the test says so; and the kernel's own timerfd."""
+"""Test the timer with a fake clock and kernel, and with the real timerfd."""
 
 import os
 import re

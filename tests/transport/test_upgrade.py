@@ -1,4 +1,4 @@
-"""The short way through the upgrade: what it takes for a yes the library takes for the same yes."""
+"""Test that the short parser accepts only answers to the upgrade that the library accepts too."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a server sends that is not WebSocket is named as that, at once, whoever reads the socket."""
+"""Test that data that violates the WebSocket protocol is reported at once, by either reader."""
 
 import time
 from typing import Any
@@ -137,10 +137,10 @@ def _with(header: bytes) -> Say:
 ANSWERS: dict[str, tuple[Say, str]] = {
     "HTTP/2": (lambda _: b"\0\0\x12\x04\0\0\0\0\0" + b"\0" * 18, "with HTTP/2, and the handshake is one of"),
     "TLS alert": (lambda _: b"\x15\x03\x01\0\x02\x02\x46", "a TLS alert .the port wants TLS: a URL of wss"),
-    "text": (lambda _: b"hello\x1b[2J\n", r"something that is no HTTP: hello\\x1b\[2J"),
-    "four bytes": (lambda _: b"-ERR", "something that is no HTTP: -ERR"),
+    "text": (lambda _: b"hello\x1b[2J\n", r"something that is not HTTP: hello\\x1b\[2J"),
+    "four bytes": (lambda _: b"-ERR", "something that is not HTTP: -ERR"),
     "SSH": (lambda _: b"SSH-2.0-OpenSSH\r\n", "the greeting of an SSH server"),
-    "a frame": (lambda _: frame(0x81, b"hi"), r"no HTTP: \\x81\\x02hi"),
+    "a frame": (lambda _: frame(0x81, b"hi"), r"not HTTP: \\x81\\x02hi"),
     "a page": (
         lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
         r"refused .* HTTP 200 \(OK\), an ordinary answer and no upgrade",

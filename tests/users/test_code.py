@@ -1,4 +1,4 @@
-"""Hooks that raise whatever can be raised, called where user code is called."""
+"""Test hooks that raise any kind of exception."""
 
 from types import SimpleNamespace
 from typing import Any, cast

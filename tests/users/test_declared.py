@@ -1,4 +1,4 @@
-"""What a user class may declare. The base class is made up: the real one imports Locust, which patches the process."""
+"""Test the supported attributes of user classes. The base class is a fake, as importing Locust patches the process."""
 
 import functools
 import re

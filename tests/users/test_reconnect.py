@@ -1,4 +1,4 @@
-"""When a client comes back: the waits themselves, by policy and by why the connection ended."""
+"""Test the waits before a client reconnects, by policy and by reason of the connection's end."""
 
 from itertools import pairwise
 

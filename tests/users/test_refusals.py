@@ -1,6 +1,5 @@
-"""A client that is told to come later does; one that is refused for good, or hears nothing, says so."""
+"""Test that clients retry after temporary refusals, and report permanent ones and silence."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -8,19 +7,10 @@ import pytest
 
 from loadgen.protocol.refusals import Refusal
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
-from loadgen.users import connection as module
+from loadgen.users.deliveries import DELIVERY_UNASKED
 from tests.isolation.test_connection import PLANS, Session, Socket, World
 
 LATER, NEVER = Refusal.of(429), Refusal.of(403)
-
-
-@pytest.fixture(autouse=True)
-def _sockets() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            module, "connection_to", lambda address, handshake, receive, closed, failed: Socket(closed)
-        )
-        yield
 
 
 def world_with_complaints() -> tuple[World, list[tuple[str, bool]]]:
@@ -72,15 +62,14 @@ def test_a_refused_upgrade_is_recorded_as_what_it_is() -> None:
 def test_a_subscribe_that_is_refused_for_now_is_asked_again_until_it_is_accepted() -> None:
     world, told = world_with_complaints()
     world.open()
-    client, socket = world.client, world.client._socket
-    assert isinstance(socket, Socket)
-    client.on_subscribed("s11", 2)
+    socket = world.socket
+    world.said.on_subscribed("s11", 2)
     for turn in range(3):
-        client.on_subscribe_failed("s10" if turn == 0 else f"s10-{turn}", "LimitExceededError", LATER)
+        world.said.on_subscribe_failed("s10" if turn == 0 else f"s10-{turn}", "LimitExceededError", LATER)
         asked = len(socket.sent)
         gevent.sleep(0.05)
         assert len(socket.sent) == asked + 1
-    client.on_subscribed("s10-3", 3)
+    world.said.on_subscribed("s10-3", 3)
     world.run.readiness.settle()
     assert world.gauges() == (1, 2, 2)
     assert (world.run.progress.throttled, world.run.progress.failed) == (3, 0)
@@ -91,24 +80,25 @@ def test_a_subscribe_that_is_refused_for_now_is_asked_again_until_it_is_accepted
     ]
     assert all(row.ended_ns is not None and row.acknowledged_ns is None for row in refused)
     # What was refused is nobody's any more.
-    client.on_event("s10", "{}", 1, 2)
-    assert world.rows.deviations[module.DELIVERY_UNASKED] == 1
+    world.said.on_event("s10", "{}", 1, 2)
+    assert world.rows.deviations[DELIVERY_UNASKED] == 1
 
 
 def test_a_subscribe_is_not_asked_again_where_the_connection_has_ended_meanwhile() -> None:
     world, _ = world_with_complaints()
     world.open()
-    world.client.on_subscribe_failed("s10", "LimitExceededError", LATER)
+    world.said.on_subscribe_failed("s10", "LimitExceededError", LATER)
     world.client.cut("leave", with_close_frame=False)
     world.open()
     gevent.sleep(0.05)
-    assert sorted(world.client._numbers) == ["s10", "s11"]
+    assert len(world.socket.sent) == 2, "of the new life, and not asked again in it"
+    assert world.run.progress.requested == 4
 
 
 def test_a_subscribe_that_is_refused_for_good_says_what_to_do() -> None:
     world, told = world_with_complaints()
     world.open()
-    world.client.on_subscribe_failed("s10", "UnauthorizedException", NEVER)
+    world.said.on_subscribe_failed("s10", "UnauthorizedException", NEVER)
     ((reason, fatal),) = told
     assert fatal
     assert reason.startswith(
@@ -148,8 +138,8 @@ def test_an_event_before_its_subscribe_success_is_named_where_the_protocol_forbi
         patch.setattr(Session, "early_delivery", "too early")
         world.open()
         # Whatever the event is.
-        world.client.on_event("s10", "no JSON", 3, 4)
-        world.client.on_event("s11", "{}", 3, 4)
-        world.client.on_subscribed("s10", 5)
-        world.client.on_event("s10", "no JSON", 6, 7)
+        world.said.on_event("s10", "no JSON", 3, 4)
+        world.said.on_event("s11", "{}", 3, 4)
+        world.said.on_subscribed("s10", 5)
+        world.said.on_event("s10", "no JSON", 6, 7)
     assert world.rows.deviations == {"too early": 2}

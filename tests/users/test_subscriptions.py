@@ -1,4 +1,4 @@
-"""The life of a subscription: what it is after each thing that can happen, and what is counted and recorded of it."""
+"""Test the life of a subscription: its states, counts and rows."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

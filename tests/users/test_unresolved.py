@@ -1,4 +1,4 @@
-"""A client whose machine cannot resolve the target's name: our failure, and no error of the service's."""
+"""Test a client whose machine cannot resolve the target: a failure of ours, not of the service."""
 
 import socket
 from pathlib import Path

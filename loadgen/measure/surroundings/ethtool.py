@@ -21,7 +21,7 @@ _GET_STRINGS, _GET_STATS, _GET_SET_INFO = 0x1B, 0x1D, 0x37
 _SET_STATS: Final = 1
 _NAME_BYTES: Final = 32
 _INTERFACE_BYTES: Final = 16
-#: More statistics than any driver has; a larger count is not believed.
+#: More statistics than any driver has; an answer with a larger count is rejected.
 _MOST: Final = 65_536
 
 #: Takes an interface's name and a command, and writes the answer into the command; raises OSError.

@@ -28,7 +28,7 @@ class Allowed:
 
     @property
     def cores(self) -> float | None:
-        """How many cores' worth of CPU time the process may use, or None if unknown."""
+        """CPU time that the process may use, as a number of cores, or None if unknown."""
         known = [float(len(self.cpus))] if self.cpus else []
         if self.quota_cores is not None:
             known.append(self.quota_cores)

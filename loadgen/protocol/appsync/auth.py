@@ -45,7 +45,7 @@ class ApiKey:
     def __post_init__(self) -> None:
         if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
             raise ValueError(
-                "the API key is empty or has characters that no HTTP header can carry: check its source"
+                "the API key is empty or has characters that an HTTP header cannot hold: check its source"
             )
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:

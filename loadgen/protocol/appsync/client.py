@@ -58,7 +58,7 @@ _LEAST_TIMEOUT_MS: Final = 100
 
 
 #: States of a subscription.
-_ASKED, _LIVE, _LEAVING = 0, 1, 2
+_ASKED, _ACTIVE, _LEAVING = 0, 1, 2
 
 
 class AppSyncSession:
@@ -97,7 +97,7 @@ class AppSyncSession:
         return (messages.connection_init(),)
 
     def awaits(self) -> str:
-        """Return nothing: it can only be `connection_ack`."""
+        """Return an empty text: the opening can only be waiting for `connection_ack`."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -123,20 +123,20 @@ class AppSyncSession:
 
     @property
     def most_unanswered(self) -> int:
-        """0, for any number."""
+        """0: any number of events may be unanswered."""
         return 0
 
     @property
     def keepalive_ns(self) -> int | None:
-        """None, for never: the service sends keepalives itself."""
+        """None: the client sends no keepalives, as the service sends its own."""
         return None
 
     def keepalive(self) -> bytes:
-        """Return nothing: the service expects no keepalive."""
+        """Return no bytes: the service expects no keepalive."""
         return b""
 
     def closing(self) -> bytes:
-        """Return nothing: the WebSocket close frame is enough."""
+        """Return no bytes: the WebSocket close frame is enough."""
         return b""
 
     def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
@@ -201,7 +201,7 @@ class AppSyncSession:
                 handler.on_subscribed(request, arrival_ns)
             case "subscribe_error" if request is not None:
                 stood = self._subscriptions.pop(request, None)
-                if stood is None or stood == _LIVE:
+                if stood is None or stood == _ACTIVE:
                     handler.on_deviation(ERROR_UNASKED if stood is None else LATE_ERROR)
                 handler.on_subscribe_failed(request, message.describe_errors(), message.refusal())
             case "publish_success" if request is not None:
@@ -223,7 +223,7 @@ class AppSyncSession:
     def _on_success(self, subscription_id: str) -> None:
         stood = self._subscriptions.get(subscription_id)
         if stood == _ASKED:
-            self._subscriptions[subscription_id] = _LIVE
+            self._subscriptions[subscription_id] = _ACTIVE
         elif stood != _LEAVING:
             self._handler.on_deviation(SUCCESS_UNASKED if stood is None else SECOND_SUCCESS)
 
@@ -288,7 +288,7 @@ class AppSyncEvents:
         except messages.UNREADABLE:
             utf8 = unreadable.is_utf8(body)
             return PublishAnswer(
-                error=f"HTTP {status} with a body that is no publish answer",
+                error=f"HTTP {status} with a body that is not a publish answer",
                 refusal=Refusal.of(status),
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
             )

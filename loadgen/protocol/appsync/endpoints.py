@@ -16,7 +16,7 @@ _AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.am
 
 
 class EndpointError(ValueError):
-    """A URL is no valid URL of an Event API; the message is one sentence."""
+    """A URL is not a valid URL of an Event API; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ HOLD: Final = Step(None, None)
 class Opening:
     """The progress of one connection's opening.
 
-    The service may send before :meth:`begin` is called. The frames to send in reply, and the time at which the service
-    had answered everything, are kept until then.
+    The service may send before :meth:`begin` is called. Until then, the frames to send in reply are queued, and the
+    time at which the service completed the opening is kept.
     """
 
     __slots__ = ("_begun", "_early", "_held", "greeted_ns", "steps")
@@ -35,7 +35,7 @@ class Opening:
         self._begun = False
         self._early: list[bytes] = []
         self._held: list[tuple[bytes, int, int]] = []
-        #: The time at which the service had answered everything, or None unless that was before :meth:`begin`.
+        #: When the service completed the opening, if that was before :meth:`begin`; else None.
         self.greeted_ns: int | None = None
 
     @property
@@ -45,7 +45,7 @@ class Opening:
 
     @property
     def holds(self) -> bool:
-        """True if messages must be held until the URL's subscription has its id."""
+        """True if received messages must be held until the subscription that the URL makes has an id."""
         return bool(self.steps) and self.steps[0] is HOLD
 
     def begin(self) -> list[bytes]:
@@ -56,7 +56,7 @@ class Opening:
     def advance(self, arrival_ns: int) -> tuple[list[bytes], bool]:
         """Complete the step that the service has answered; return the frames to send now, and whether it is connected.
 
-        Before :meth:`begin` this returns no frames and false, and keeps both for later.
+        Before :meth:`begin` the frames are queued, and the result is no frames and False.
         """
         del self.steps[0]
         frames = self._next_frames()
@@ -72,7 +72,7 @@ class Opening:
         self._held.append((message, arrival_ns, read_ns))
 
     def release(self, receive: OnMessage) -> None:
-        """End the opening, as the URL's subscription has its id, and pass the held messages to ``receive``."""
+        """End the opening and pass the held messages to ``receive``; call it once the URL's subscription has its id."""
         self.steps.clear()
         held, self._held = self._held, []
         for message in held:

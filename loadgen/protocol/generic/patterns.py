@@ -164,10 +164,10 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
         return ()
     if not pointer.startswith("/"):
         raise PointerError(
-            f"is no JSON pointer: {pointer[:60]!a} does not begin with '/'; write '/{pointer[:60]}'"
+            f"is not a JSON pointer: {pointer[:60]!a} does not begin with '/'; write '/{pointer[:60]}'"
         )
     if re.search(r"~(?![01])", pointer):
-        raise PointerError("is no JSON pointer: a '~' in a name is written '~0', and a '/' in one '~1'")
+        raise PointerError("is not a JSON pointer: a '~' in a name is written '~0', and a '/' in one '~1'")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 
@@ -189,7 +189,7 @@ def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
 class Quick(NamedTuple):
     """The two steps from a message to a delivery, separate so that the hot path calls each without a wrapper.
 
-    ``decode`` raises msgspec.MsgspecError for any message that is no delivery. ``take`` returns the value of the
+    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns the value of the
     identity, or None if deliveries have none, and the event's text or `msgspec.Raw`.
     """
 

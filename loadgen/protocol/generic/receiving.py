@@ -35,7 +35,7 @@ class Receiver(NamedTuple):
     handler: SessionHandler
     opening: Opening
     routes: Routes
-    #: Processes a message that is no delivery or belongs to the opening; gets it as a unit and as bytes.
+    #: Processes every message of the opening, and later those that are not deliveries; gets a unit and its bytes.
     other: Callable[[Unit, Message, int, int], None]
     #: Processes a delivery that a pattern has matched.
     deliver: Callable[[Found, int, int], None]

@@ -46,9 +46,9 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 
 
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
-    """Return a function that matches a delivery at an offset of the stream, and whether deliveries give their size.
+    """Return a function that matches a delivery at an offset of the stream, and True if deliveries state their size.
 
-    With a size the match ends where the event begins, else after the end of the line.
+    If they do, the match ends where the event begins, else after the end of the line.
     """
     assert isinstance(pattern, TextPattern)
     head, line_end, rest = pattern.written.partition("\r\n")

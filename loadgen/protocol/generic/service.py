@@ -26,7 +26,7 @@ _SHOWN_CHARACTERS = 200
 
 
 class TargetUrlError(ValueError):
-    """A URL is no valid target URL; the message is one sentence."""
+    """A URL is not a valid target URL; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,12 +60,12 @@ class GenericSession:
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a protocol file does not forbid it."""
+        """None: a protocol file cannot forbid deliveries before the answer to the subscribe."""
         return None
 
     @property
     def most_unanswered(self) -> int:
-        """0, for any number: a protocol file sets no limit."""
+        """0: any number of events may be unanswered, as a protocol file sets no limit."""
         return 0
 
     @property
@@ -92,11 +92,11 @@ class GenericSession:
         return PING if frame is None else frame.render()
 
     def closing(self) -> bytes:
-        """Return nothing: the WebSocket closing handshake is enough."""
+        """Return no bytes: the WebSocket closing handshake is enough."""
         return b""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or nothing if the connection's URL has subscribed."""
+        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
         channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame

@@ -21,7 +21,7 @@ _AWS_HOST = re.compile(r"[a-z0-9-]+\.iot\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class EndpointError(ValueError):
-    """A URL is no valid broker URL; the message is one sentence."""
+    """A URL is not a valid broker URL; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Read packets with the codec of the `mqtt5` package, which panics over text that is not UTF-8.
 
-A panic is a BaseException, and each one makes the codec's runtime write to standard error. After the first panic, this
-process therefore checks the topic of each message before it calls the codec. Before that, the check is skipped.
+A panic is a BaseException, and each one makes the codec's runtime write to standard error. After the first panic, a
+reader therefore checks the topic of each message before it calls the codec. Before that, the check is skipped.
 """
 
 from collections.abc import Callable
@@ -24,24 +24,21 @@ class UnreadablePacketError(Exception):
 
 
 class PacketReader:
-    """Reads packets by `mqtt5.read` and explains its panics; one instance per process."""
+    """Reads packets by `mqtt5.read` and explains its panics; the sessions of a service share one."""
 
     def __init__(self) -> None:
         #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is
-        #: incomplete, ValueError if the bytes are no packet, or an exception for :meth:`explain`.
+        #: incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
         self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error that a panic of the codec over these bytes means, or None if ``error`` is no panic."""
+        """Return the error that a panic of the codec over these bytes means, or None if it is not one."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):
             return None
         self.read = _read_carefully
         return UnreadablePacketError(size, topic=not _has_good_topic(view))
-
-
-reader = PacketReader()
 
 
 def _read_carefully(view: memoryview) -> tuple[mqtt5.Packet, int]:

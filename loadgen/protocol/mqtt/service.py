@@ -8,6 +8,7 @@ from typing import Final
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
+from loadgen.protocol.mqtt.packets import PacketReader
 from loadgen.protocol.mqtt.session import MqttSession, shown
 
 SUBPROTOCOL: Final = "mqtt"
@@ -40,9 +41,7 @@ class MqttService:
                 " write 'mqtts://' or 'mqtt+wss://'"
             )
         if broker.aws and login is None:
-            raise ValueError(
-                "AWS IoT Core lets nobody in without a login: give --auth certificate:CERTIFICATE:KEY"
-            )
+            raise ValueError("AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY")
         self.connect_url = broker.connect_url
         self.answers_publishes = broker.qos > 0
         self.tls = _tls(broker, login)
@@ -51,6 +50,7 @@ class MqttService:
         # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
+        self._reader = PacketReader()
         self._stamp_name: str | None = None
 
     def carry_stamps(self, name: str) -> None:
@@ -64,7 +64,7 @@ class MqttService:
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``."""
         client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
-        return MqttSession(handler, client_id, self._qos, self._user, self._stamp_name)
+        return MqttSession(handler, client_id, self._qos, self._user, self._reader, self._stamp_name)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Never called: MQTT has no HTTP."""

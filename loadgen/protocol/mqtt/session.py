@@ -23,7 +23,7 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
-from loadgen.protocol.mqtt.packets import reader
+from loadgen.protocol.mqtt.packets import PacketReader
 from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
 from loadgen.protocol.refusals import Refusal
 
@@ -60,6 +60,7 @@ class MqttSession:
         "_login",
         "_partial",
         "_qos",
+        "_reader",
         "_receive_max",
         "_requests",
         "_room",
@@ -76,15 +77,20 @@ class MqttSession:
         client_id: str,
         qos: int,
         login: UserPassword | None = None,
+        reader: PacketReader | None = None,
         stamp_name: str | None = None,
     ) -> None:
-        """``stamp_name`` is the user property with the stamps, or None if they are in the events."""
+        """``reader`` is that of the service, or None for one of this session.
+
+        ``stamp_name`` is the user property with the stamps, or None if they are in the events.
+        """
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler
         self._client_id = client_id
         self._qos = qos
         self._login = login
+        self._reader = reader or PacketReader()
         self._stamp_name = stamp_name
         self._connected = False
         #: True once the broker has refused or ended the connection, or the stream is unreadable.
@@ -131,7 +137,7 @@ class MqttSession:
         return (connect.write(),)
 
     def awaits(self) -> str:
-        """Return nothing: it can only be the CONNACK."""
+        """Return an empty text: the opening can only be waiting for the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -199,7 +205,7 @@ class MqttSession:
             self._partial += data
             data, self._partial = self._partial, None
         view, place, end = memoryview(data), 0, len(data)
-        on_event, find, read = self._handler.on_event, self._topics.find, reader.read
+        on_event, find, read = self._handler.on_event, self._topics.find, self._reader.read
         acknowledgements = []
         stamp_name = self._stamp_name
         while place < end:
@@ -215,10 +221,10 @@ class MqttSession:
                 break
             except BaseException as error:
                 # The codec panics over some packets: skip this one.
-                broken = reader.explain(error, view[place:])
+                broken = self._reader.explain(error, view[place:])
                 if broken is None:
                     raise
-                read = reader.read
+                read = self._reader.read
                 kind = unreadable.TOPIC_NOT_UTF8 if broken.topic else unreadable.PACKET_UNREADABLE
                 self._handler.on_undecodable(kind, self._shown(view[place : place + broken.size]))
                 place += broken.size
@@ -254,7 +260,7 @@ class MqttSession:
         if self._waiting and self._room:
             self._send_waiting()
 
-    # Private methods.
+    # Internals.
 
     def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
         found = self._requests.pop(packet.packet_id, None)
@@ -332,10 +338,10 @@ class MqttSession:
         self._partial = None
         if self._connected:
             self._handler.on_undecodable(unreadable.NO_PACKET, self._shown(sent))
-            self._handler.on_broken(f"the broker sent something that is no MQTT 5 packet: {why}")
+            self._handler.on_broken(f"the broker sent something that is not an MQTT 5 packet: {why}")
         else:
             self._handler.on_refused(
-                f"it answers with something that is no MQTT 5 packet ({why}); does it speak MQTT 5?"
+                f"it answers with something that is not an MQTT 5 packet ({why}); does it speak MQTT 5?"
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:

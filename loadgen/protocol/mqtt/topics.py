@@ -16,7 +16,7 @@ _REMEMBERED = 10_000
 
 
 class TopicError(ValueError):
-    """A channel is no valid topic; the message is one sentence."""
+    """A channel is not a valid topic; the message is one sentence."""
 
 
 def normalise(channel: str) -> str:
@@ -29,7 +29,7 @@ def validate_publish(channel: str) -> str:
     """Return the normalised channel if it names one topic.
 
     Raises:
-        TopicError: the channel has a wildcard or is no valid topic.
+        TopicError: the channel has a wildcard or is not a valid topic.
     """
     normal = normalise(channel)
     _check(channel, normal)
@@ -44,7 +44,7 @@ def validate_subscribe(channel: str) -> str:
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        TopicError: the channel is no valid topic, or has a wildcard anywhere but as the last of several segments.
+        TopicError: the channel is not a valid topic, or has a wildcard anywhere but as the last of several segments.
     """
     normal = normalise(channel)
     _check(channel, normal.removesuffix("/*"))

@@ -1,1 +1,1 @@
-"""The master's side of one run: its phases, what it knows of its workers, and what displays show of it."""
+"""The master's side of one run: its phases, the state of its workers, and the state for its displays."""

@@ -1,4 +1,4 @@
-"""The phases of a run, from the ramp to the end of the drain, and all that may end them early."""
+"""The phases of a run, from the ramp to the end of the drain, and the reasons to end them early."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,16 +11,17 @@ from loadgen.measure.clock import now_ns
 from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
-from loadgen.run import messages
-from loadgen.run.live_gates import LiveGates
+from loadgen.resolve.rows import ClientRows
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
+from loadgen.run.master_messages import Go, Grant, Ramp
 from loadgen.run.messages import Link
 from loadgen.run.periodic import lead_ns
 from loadgen.run.worker_messages import Claim
 from loadgen.users.worker import Timeline
 
-#: How long to wait for Locust to start further users.
+#: Time limit for Locust to start the next users.
 _USERS_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _TIMED_LOOK_S: Final = 1.0
@@ -40,38 +41,39 @@ class BudgetError(Exception):
 
 
 class Clock:
-    """The master's clock, and waiting by it. Tests give another one."""
+    """The master's clock, and waits that use it; tests replace it."""
 
     def now_ns(self) -> int:
         """Return the wall-clock time in ns."""
         return now_ns()
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Wait for an event, but no longer than ``timeout_s``."""
+        """Wait until an event is set, at most ``timeout_s`` seconds."""
         event.wait(timeout_s)
 
 
 class Pauses(Protocol):
-    """Notices when the master's process stands still: see `loadgen.run.master_pauses`."""
+    """Records pauses of the master's process; see `loadgen.run.master_pauses`."""
 
     def look(self) -> None:
-        """Look at the clocks."""
+        """Record the longest pause since the last call, if there was one."""
 
 
 class Phases:
     """Take a run through its phases: ramp, ready, warm-up, measure, drain.
 
-    Messages of the workers and signals change its state while :meth:`go` waits. ``on_enter`` is called with the name
-    and the start (wall clock, ns) of each phase, ``on_over`` with the end of each timed phase.
+    While :meth:`go` waits, the workers' messages and signals call the other methods. ``on_enter`` is called with the
+    name and the start (wall clock, ns) of each phase, ``on_over`` with the end of each timed phase.
     """
 
     def __init__(
         self,
         run: ResolvedRun,
+        rows: ClientRows,
         link: Link,
         workers: Workers,
         view: ProgressView,
-        live_gates: LiveGates,
+        early_gates: EarlyGates,
         pauses: Pauses,
         budget: Budget | None,
         clock: Clock,
@@ -79,10 +81,11 @@ class Phases:
         on_over: Callable[[int], None],
     ) -> None:
         self._run = run
+        self._rows = rows
         self._link = link
         self._workers = workers
         self._view = view
-        self._live_gates = live_gates
+        self._early_gates = early_gates
         self._pauses = pauses
         self._budget = budget
         self._clock = clock
@@ -94,16 +97,16 @@ class Phases:
         self._granted = 0
         #: Start of the ramp, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Client seconds of all connections so far, and until when they are counted: what a budget needs.
+        #: Connection time of all clients so far (s), and the time up to which it is counted; for the budget.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
         #: Why the run must end early, unless it is interrupted.
         self._error: RunError | None = None
-        #: Set by whatever may let a wait end.
+        #: Set when a wait should check its condition again.
         self.changed = Event()
 
-    # Called while it goes on.
+    # Called while `go` waits.
 
     def interrupt(self) -> None:
         """End the run early."""
@@ -118,15 +121,14 @@ class Phases:
     def grant(self, worker_id: str, claim: Claim) -> None:
         """Grant the next clients of the claimed roles to a worker's users; the last grant sets the ramp's start."""
         granted = self._workers[worker_id].grant(claim.wanted)
-        self._link.to_agents(messages.GRANT, {"request": claim.request, "granted": granted}, worker_id)
+        values = self._rows.of(number for numbers in granted.values() for number in numbers)
+        self._link.to_agents(Grant(request=claim.request, granted=granted, values=values), worker_id)
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
-            # Only now: users that are still being spawned would hold up those that already connect.
+            # Start the ramp only now: spawning further users would delay those that already connect.
             self._ramp_ns = self._clock.now_ns() + self._lead_ns
-            self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
+            self._link.to_agents(Ramp(ramp_ns=self._ramp_ns))
         self.changed.set()
-
-    # The phases.
 
     def go(self) -> None:
         """Go through all phases.
@@ -134,8 +136,8 @@ class Phases:
         Raises:
             Interrupted: the run was interrupted.
             GateFailedError: a gate failed that ends the run.
-            BudgetError: the run has cost too much.
-            RunError: the target or a worker does not let it go on.
+            BudgetError: the run has cost more than its budget.
+            RunError: the target or a worker has failed.
         """
         self._ramp()
         self._await_readiness()
@@ -182,7 +184,7 @@ class Phases:
         measure_end_ns = measure_ns + phases.measure_ns
         drain_end_ns = measure_end_ns + phases.drain_ns
         timeline = self._view.timeline = Timeline(start_ns, measure_ns, measure_end_ns, drain_end_ns)
-        self._link.to_agents(messages.GO, asdict(timeline))
+        self._link.to_agents(Go(**asdict(timeline)))
         self._sleep_until(start_ns)
         for name, begin_ns, end_ns in (
             ("warmup", start_ns, measure_ns),
@@ -191,11 +193,9 @@ class Phases:
         ):
             self._enter(name, begin_ns, end_ns)
             if name == "measure":
-                self._live_gates.begin(begin_ns)
+                self._early_gates.begin(begin_ns)
             self._sleep_until(end_ns)
             self._on_over(end_ns)
-
-    # Waiting.
 
     @property
     def _patience_s(self) -> float:
@@ -218,11 +218,11 @@ class Phases:
         while (left_ns := at_ns - self._clock.now_ns()) > 0:
             self._clock.wait(self._interrupted, min(left_ns / 1e9, look_s))
             self._pauses.look()
-            # Before the check for interrupts: Locust interrupts a test by itself when its last worker is gone.
+            # Check this before interrupts: Locust interrupts a test itself when the last worker is gone.
             self._workers.check_any()
             self._check_interrupt()
             self._workers.check_able()
-            if (failure := self._live_gates.failure(self._clock.now_ns())) is not None:
+            if (failure := self._early_gates.failure(self._clock.now_ns())) is not None:
                 raise GateFailedError(f"ended early: {failure}")
             self._check_budget()
 

@@ -1,4 +1,4 @@
-"""What displays show of a run while it goes on."""
+"""The state of a run for the progress line and the live displays."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Snapshot:
 class ProgressView:
     """The state of one run as displays read it: the phase, the workers' counts, and the latencies of the last seconds.
 
-    The coordinator says which phase it is in; everything else is computed when it is asked for.
+    The coordinator sets the phase; everything else is computed when a display asks for it.
     """
 
     def __init__(self, expected: Totals, workers: Workers, begun_ns: int) -> None:
@@ -45,17 +45,17 @@ class ProgressView:
         #: (arrival time, latency histogram) pairs; each histogram holds the deliveries of one worker and second.
         self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
         self.phase = "starting"
-        #: When the phase is to end, or None if that is not known.
+        #: Planned end of the phase (ns), or None if it has none.
         self.phase_end_ns: int | None = None
-        #: Known once all subscriptions are ready.
+        #: Times of the phases after the barrier, or None until all subscriptions are ready.
         self.timeline: Timeline | None = None
 
     def enter(self, phase: str, end_ns: int | None) -> None:
-        """Show another phase."""
+        """Set the phase to show, and its planned end or None."""
         self.phase, self.phase_end_ns = phase, end_ns
 
     def observe(self, at_ns: int, histogram: HdrHistogram) -> None:
-        """Take the latencies of a worker's last second."""
+        """Add the latency histogram of a worker's last second, which arrived at ``at_ns``."""
         self._recent.append((at_ns, histogram))
 
     def snapshot(self, at_ns: int) -> Snapshot:

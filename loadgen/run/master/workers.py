@@ -1,4 +1,4 @@
-"""What the master knows of the workers of one run: their shares, counts, and how each one ended."""
+"""The master's state of the workers of one run: their shares, their counts, and how each of them ended."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Finished, Status
 
 _SECOND_NS = 1_000_000_000
-#: How many seconds a worker's reports may run ahead of the clock: they arrive in bunches.
+#: Seconds by which a worker's reports may be ahead of the clock, since they arrive in bunches.
 _SPARE_SECONDS = 60
 
 
@@ -27,36 +27,36 @@ class WorkerState:
     complaints: dict[str, int] = field(default_factory=dict)
     #: Why the target refuses this worker for good, or None.
     fatal: str | None = None
-    #: Why this worker cannot do its part, or None; `broken_code` is the matching exit code.
+    #: Why this worker cannot play its clients, or None; `broken_code` is the matching exit code.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None
     #: Seconds covered by the histograms and live reports received so far.
     seconds: int = 0
-    #: True while it is out of reach; a worker may come back.
+    #: True while the worker is out of reach; it may come back.
     gone: bool = False
-    #: True if it never began, and so has no record to wait for.
+    #: True if the worker never began, so that there is no record to wait for.
     absent: bool = False
-    #: Why it left before the end of the run, or None.
+    #: Why the worker left before the end of the run, or None.
     left: str | None = None
-    #: Bytes of its record that it wrote but the master has not received.
+    #: Bytes of the worker's record that the worker has written but the master has not received.
     missing_bytes: int = 0
 
     @property
     def pending(self) -> bool:
-        """True if its record is still to come."""
+        """True if the master still waits for the worker's record."""
         return self.finished is None and not self.gone and not self.absent
 
     @property
     def whole(self) -> bool:
-        """True if it did its part to the end and the master has its whole record."""
+        """True if the worker stayed to the end of the run and the master has its whole record."""
         return self.finished is not None and self.left is None and not self.missing_bytes
 
     def take(self, status: Status, elapsed_ns: int) -> None:
-        """Take its counts, ``elapsed_ns`` after the run began.
+        """Store the counts in a worker's report, which arrived ``elapsed_ns`` after the run began.
 
         Raises:
-            ValueError: it reports more seconds than have passed.
+            ValueError: the worker reports more seconds than have passed.
         """
         self.seconds += max(status.histogram is not None, len(status.live))
         if self.seconds > _SPARE_SECONDS + 1.5 * elapsed_ns / _SECOND_NS:
@@ -70,7 +70,7 @@ class WorkerState:
             self.absent = self.absent or status.absent
 
     def grant(self, wanted: Mapping[str, int]) -> dict[str, list[int]]:
-        """Take the next clients of each role out of its share: ``wanted`` of each, or what is left."""
+        """Return the next clients of the share by role, up to the ``wanted`` numbers; they are then no longer free."""
         granted = {}
         for role, count in wanted.items():
             free = self.share.free.get(role, deque())
@@ -78,7 +78,7 @@ class WorkerState:
         return granted
 
     def described(self) -> dict[str, Any]:
-        """Return its entry in the manifest's `workers`."""
+        """Return the worker's entry in the manifest's `workers`."""
         info, share = self.info, self.share
         return {
             # First, so that the master's own facts override whatever the worker reports.
@@ -98,7 +98,7 @@ class WorkerState:
         }
 
     def how_lost(self) -> str:
-        """Return a sentence on what became of it, if it did not do its part to the end."""
+        """Return a sentence on how a worker was lost; call it only if the worker is not `whole`."""
         which = f"worker {self.info.worker} ({self.info.hostname}, pid {self.info.pid})"
         if self.left is not None:
             return f"{which} left before the end: {self.left}"
@@ -136,7 +136,7 @@ class Workers(Mapping[str, WorkerState]):
 
     @property
     def pending(self) -> bool:
-        """True if the record of some worker is still to come."""
+        """True if the master still waits for the record of a worker."""
         return any(state.pending for state in self.values())
 
     @property
@@ -167,14 +167,14 @@ class Workers(Mapping[str, WorkerState]):
         return [state.described() for state in self.values()]
 
     def lost(self) -> list[WorkerState]:
-        """Return those that did not do their part to the end."""
+        """Return the workers that left early, were lost, or did not hand over their whole record."""
         return [state for state in self.values() if not state.whole]
 
     def check_able(self) -> None:
-        """Check that every worker can do its part; a lost worker does not end the run for the others.
+        """Check that no worker has reported that it cannot play its clients; lost workers are ignored.
 
         Raises:
-            RunError: one cannot.
+            RunError: a worker has reported that.
         """
         for state in self.values():
             if state.broken is not None:
@@ -184,7 +184,7 @@ class Workers(Mapping[str, WorkerState]):
         """Check that every worker can begin: the measurement needs all of them.
 
         Raises:
-            RunError: the target refuses one for good, or one is lost or has left.
+            RunError: the target refuses a worker for good, or a worker is lost or has left.
         """
         for state in self.values():
             if state.fatal is not None:
@@ -194,10 +194,10 @@ class Workers(Mapping[str, WorkerState]):
                 raise RunError(f"{state.info.name} {how} before the measurement began", ExitCode.INCONCLUSIVE)
 
     def check_any(self) -> None:
-        """Check that some worker is still there.
+        """Check that at least one worker still takes part.
 
         Raises:
-            RunError: all are gone or have left.
+            RunError: all workers are out of reach or have left.
         """
         if self and all(state.gone or state.left for state in self.values()):
             raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)

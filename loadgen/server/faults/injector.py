@@ -92,7 +92,7 @@ class FaultingHub(Hub):
         self._line_ns = None if queue is None else queue * self._slot_ns
 
     def add(self, subscription: Subscription) -> None:
-        """Make the subscription live."""
+        """Begin to deliver to the subscription."""
         super().add(subscription)
         outlet = subscription.outlet
         if outlet not in self._connections:

@@ -1,4 +1,4 @@
-"""Bounds of the offset between two clocks, against readings that can be checked by hand."""
+"""Test bounds of the offset between two clocks with readings that can be checked by hand."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""The bounds that points give between them, against the definition, point by point."""
+"""Test the bounds between given points against their definition, point by point."""
 
 import math
 from itertools import pairwise

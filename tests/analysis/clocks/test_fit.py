@@ -1,4 +1,4 @@
-"""The bounds of a clock from pings, against clocks that are known."""
+"""Test the fit of clocks from pings with simulated clocks."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Comparison: right by simulation at the stated rates, and sensible on folders, baselines and single runs."""
+"""Test comparisons: error rates by simulation, and results for folders, baselines and single runs."""
 
 import json
 from pathlib import Path
@@ -16,6 +16,8 @@ from loadgen.cli import compare as registered
 from loadgen.cli.app import app
 from tests.analysis.comparisons import World, covered, flagged, verdicts
 from tests.paths import REPO
+
+pytestmark = pytest.mark.long
 
 #: How likely a method that just meets the stated rate misses the bar of a sample.
 CHANCE = 0.001

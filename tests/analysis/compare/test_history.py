@@ -1,4 +1,4 @@
-"""Change points: a history without a change rarely shows one, a real change is found where it is."""
+"""Test change points: constant histories rarely show one, and real changes are found at the right run."""
 
 import json
 from pathlib import Path

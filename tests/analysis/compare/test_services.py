@@ -1,4 +1,4 @@
-"""A comparison of two services names them, says what else differs, and decides by the name of the better one."""
+"""Test comparisons of two services: names, other differences, and the better service of each metric."""
 
 import io
 import json

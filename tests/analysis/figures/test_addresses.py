@@ -1,4 +1,4 @@
-"""Figures by remote address, of runs made up row by row."""
+"""Test figures by remote address with synthetic runs."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from analysis.figures import addresses
 from analysis.loading.run import load
 from analysis.summary import summarise
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
     connection,
@@ -17,7 +18,6 @@ from tests.analysis.synthetic import (
 )
 
 A, B, C = "192.0.2.1:443", "192.0.2.2:443", "[2001:db8::1]:443"
-MS = 1_000_000
 
 
 def three_addresses(folder: Path) -> Path:

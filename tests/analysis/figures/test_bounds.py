@@ -1,4 +1,4 @@
-"""Figures of samples that are known as intervals: they hold the true figure, whatever the true values are."""
+"""Test figures of samples known as intervals: their bounds contain the true figure for any true values."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,20 @@ import analysis
 from analysis.figures.bounds import Bounded, Collector
 from analysis.figures.percentiles import Percentiles, nearest_rank, ranks_of_curve
 from analysis.report.terminal import print_summary
-from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
+from tests.analysis.synthetic import (
+    MS,
+    SECOND,
+    T0,
+    Tables,
+    connection,
+    delivery,
+    event,
+    subscription,
+    write_run,
+)
 
-MS = 1_000_000
+pytestmark = pytest.mark.long
+
 WIDE = st.integers(-(2**40), 2**40)
 SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))

@@ -1,4 +1,4 @@
-"""The tables that the analysis adds are made without pandas, and pandas reads them as it would its own."""
+"""Test that the added tables are made without pandas and that pandas reads them like its own."""
 
 import tempfile
 from pathlib import Path

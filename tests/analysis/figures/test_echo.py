@@ -1,4 +1,4 @@
-"""The self-echo lanes, from records whose clocks and ways are known."""
+"""Test the echo lanes with records whose clocks and delays are known."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from analysis.figures import echo
 from analysis.report import page as report
 from analysis.report import terminal
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    US,
     Row,
     connection,
     delivery,
@@ -25,8 +27,6 @@ from tests.analysis.synthetic import (
     write_run,
 )
 
-MS = 1_000_000
-US = 1_000
 EVENTS = 50
 PING_NS = 400 * US
 LANE = {

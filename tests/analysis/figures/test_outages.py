@@ -1,4 +1,4 @@
-"""Connections that fell silent, and a target that throttled, in made-up records."""
+"""Test silent connections and throttling targets with synthetic records."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +12,10 @@ from analysis.report import terminal
 from analysis.verdict.causes import in_causal_order
 from analysis.verdict.findings import Finding
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -23,8 +25,6 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, subjects
 
-MS = 1_000_000
-ZERO = T0 + SECOND
 SILENT = "silent for 0.3 s: nothing at all came, and the service must be heard within that time"
 
 

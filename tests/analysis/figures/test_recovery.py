@@ -1,4 +1,4 @@
-"""Drops, leaves and changes of subscriptions in a made-up record: what is expected, what was missed, and recovery."""
+"""Test drops, leaves and subscription churn with a synthetic record: expected, missed, and recovery."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from analysis.gates.grammar import parse
 from analysis.plots.recovery import recovery_over_time
 from analysis.verdict.evaluate import evaluate
 from analysis.verify.check import verify
+from tests.analysis.ledger.lives import lives_of
 from tests.analysis.ledger.test_reconcile import ledger_of, settled_of
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -27,9 +30,6 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
-
-MS = 1_000_000
-ZERO = T0 + SECOND
 
 
 def two_lives(intent: str | None, ready_ms: int | None = 35, **more: Any) -> list[Row]:
@@ -145,27 +145,7 @@ def test_the_ledger_balances_whatever_ended_a_life(
     tmp_path_factory: pytest.TempPathFactory, intents: list[str | None], arrived: list[bool]
 ) -> None:
     events = at_times(*range(0, 200, 10))
-    lives, connections, life, turn = [], [], 0, 0
-    for place, intent in enumerate(intents):
-        begin_ms = place * 45
-        lives.append(
-            subscription(
-                1,
-                "/default/a",
-                (begin_ms + 5) * MS,
-                (begin_ms + 30) * MS,
-                acknowledged_ns=ZERO + begin_ms * MS,
-                life=life,
-                turn=turn,
-                intent=intent,
-            )
-        )
-        if intent == "unsubscribe":
-            turn += 1
-        else:
-            connections.append(connection(1, life, None if intent else "gone", intent=intent))
-            life, turn = life + 1, 0
-    connections.append(connection(1, life))
+    lives, connections = lives_of(intents)
     deliveries = [delivery(e, 1) for e, came in zip(events, arrived, strict=True) if came]
     ledger = ledger_of(tmp_path_factory.mktemp("run"), events, lives, deliveries, connections)
     assert ledger.balances

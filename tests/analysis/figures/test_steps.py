@@ -1,4 +1,4 @@
-"""Steps of the load: their edges, their counts, and percentiles of their own samples and no others'."""
+"""Test load steps: their edges, their counts, and percentiles of only their own samples."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from analysis.plots import over_time, style
 from analysis.report.terminal import print_summary
 from analysis.verify.check import verify
 from loadgen.pacing import Point, shapes
-from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
-
-MS = 1_000_000
+from tests.analysis.synthetic import MS, SECOND, T0, connection, delivery, event, subscription, write_run
 
 
 def staircase_run(folder: Path, offered: list[dict[str, Any]] | None = None, **manifest: Any) -> Path:

@@ -1,4 +1,4 @@
-"""The scalability law's fit on simulated trials whose parameters are known."""
+"""Test the fit of the scalability law with simulated trials whose parameters are known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Matching rows to expected pairs, against the definition, row by row."""
+"""Test the matching of rows to expected pairs against its definition, row by row."""
 
 import math
 from itertools import groupby
@@ -18,9 +18,8 @@ from analysis.ledger.matching import RANKS, Found, Through, match
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
-from tests.analysis.synthetic import SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
 
-MS = 1_000_000
 LATE_NS = 60 * MS
 
 

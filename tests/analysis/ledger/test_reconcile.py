@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 import analysis
 from analysis.ledger.breakdown import Breakdown
 from analysis.ledger.reconcile import Ledger, Reconciled, pattern_matches, reconcile
-from tests.analysis.synthetic import T0, Row, connection, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, T0, Row, connection, delivery, event, subscription, write_run
 
-MS = 1_000_000
 ZERO = T0 + 1000 * MS
 
 

@@ -1,4 +1,4 @@
-"""A small table is read once and kept, a large one by what is asked for: both say the same."""
+"""Test that small tables, which are cached, and large ones, which are read in part, give the same rows."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import analysis
-from analysis.loading import run as runs
-from analysis.loading.run import RunError, Window, ints
+from analysis.loading import parquet
+from analysis.loading.run import ReadError, Window, ints
 from tests.analysis.synthetic import SECOND, T0, event, simple_run, write_run
 from tests.paths import REPO
 
@@ -23,23 +23,23 @@ def test_a_summary_is_the_same_whether_tables_are_kept_or_read_each_time(
     path = SAMPLE if folder == "sample" else simple_run(tmp_path / "run")
     kept = analysis.load(path)
     summary = analysis.summarise(kept)
-    assert kept._kept
-    monkeypatch.setattr(runs, "_FEW_ROWS", -1)
+    assert kept._tables._kept
+    monkeypatch.setattr(parquet, "_FEW_ROWS", -1)
     read = analysis.load(path)
     assert json.dumps(analysis.summarise(read)) == json.dumps(summary)
-    assert not read._kept
+    assert not read._tables._kept
 
 
 def test_a_small_table_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = analysis.load(simple_run(tmp_path / "run"))
     opened: list[str] = []
-    real = runs._opened
+    real = parquet.opened
 
     def counted(path: Path, name: str) -> pq.ParquetFile:
         opened.append(name)
         return real(path, name)
 
-    monkeypatch.setattr(runs, "_opened", counted)
+    monkeypatch.setattr(parquet, "opened", counted)
     for columns in (("sequence",), ("sequence", "channel"), ("status", "acked_ns")):
         assert run.table("events", columns).column_names == list(columns)
     assert opened.count("events") == 1
@@ -49,7 +49,7 @@ def test_a_small_table_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_window_has_the_rows_that_begin_in_it_and_none_of_an_unknown_time(
     few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_FEW_ROWS", few)
+    monkeypatch.setattr(parquet, "_FEW_ROWS", few)
     events = [event(1, n, "/a", n * 10) for n in range(4)]
     events[2]["intended_ns"] = None
     run = analysis.load(write_run(tmp_path / "run", {"events": events}))
@@ -66,12 +66,14 @@ def test_a_window_has_the_rows_that_begin_in_it_and_none_of_an_unknown_time(
 def test_a_table_without_a_column_is_said_in_a_sentence(
     few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_FEW_ROWS", few)
+    monkeypatch.setattr(parquet, "_FEW_ROWS", few)
     folder = simple_run(tmp_path / "run")
     path = folder / "events.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["status"]), path)
     run = analysis.load(folder)
-    with pytest.raises(RunError, match=r"events\.parquet cannot be read as Parquet: it has no column status"):
+    with pytest.raises(
+        ReadError, match=r"events\.parquet cannot be read as Parquet: it has no column status"
+    ):
         run.table("events", ("status",))
     # What records of earlier versions lack is null.
     assert run.table("events", ("connection_wait_ns",))["connection_wait_ns"].null_count == 10
@@ -81,7 +83,7 @@ def test_a_table_without_a_column_is_said_in_a_sentence(
 def test_row_groups_without_a_known_range_are_read_and_not_an_error(
     few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "_FEW_ROWS", few)
+    monkeypatch.setattr(parquet, "_FEW_ROWS", few)
     path = simple_run(tmp_path / "run")
     whole = analysis.load(simple_run(tmp_path / "whole"))
     for name in ("deliveries", "events"):

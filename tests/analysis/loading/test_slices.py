@@ -1,4 +1,4 @@
-"""Cut into slices, a run has the same figures as in one piece; and those are the ones that plain numpy gives."""
+"""Test that a run has the same figures in slices and in one piece, and that plain numpy agrees."""
 
 import tempfile
 import threading
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.figures import bounds, latencies, shared_stamps
+from analysis.figures import bounds, groups, latencies, shared_stamps
 from analysis.figures.intervals import by_second
 from analysis.figures.latencies import Latencies
 from analysis.ledger import matching
@@ -25,6 +25,8 @@ from analysis.loading.run import Run, ints
 from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations
 from tests.analysis.synthetic import write_run
 from tests.paths import REPO
+
+pytestmark = pytest.mark.long
 
 SAMPLE = REPO / "results" / "sample"
 NUMBERS = st.lists(st.integers(0, 2**20), max_size=60)
@@ -74,7 +76,7 @@ def found_in(run: Run) -> Latencies:
 def test_the_latencies_are_the_same_however_they_are_cut(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found_in(analysis.load(SAMPLE))
     monkeypatch.setattr(slices, "SLICE_ROWS", rows)
-    monkeypatch.setattr(latencies, "SLICE_ROWS", rows)
+    monkeypatch.setattr(groups, "SLICE_ROWS", rows)
     run = analysis.load(SAMPLE)
     assert len(slices.cut_by_second(run, run.first_publish_ns, (), latencies.SECOND_NS)) > 3
     np.testing.assert_equal(asdict(found_in(run)), asdict(whole))

@@ -1,4 +1,4 @@
-"""Every plot draws what there is, with its units, and is left out where there is nothing to show."""
+"""Test that every plot shows its data with units, and is left out if there is nothing to show."""
 
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from analysis import plots
 from analysis.figures.latencies import latencies
 from analysis.plots import style
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
     Row,
@@ -27,7 +28,8 @@ from tests.analysis.synthetic import (
 )
 from tests.paths import REPO
 
-MS = 1_000_000
+pytestmark = pytest.mark.long
+
 #: Where the measure phase begins on the axis of time.
 BEGIN_S = 1.0
 
@@ -134,7 +136,7 @@ def test_the_ledger_has_a_bar_a_second_and_outcome(lossy: dict[str, Figure]) -> 
     assert share[:4] == pytest.approx((100 * (lost + late) / expected).tolist())
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("expected/s", "% lost or late")
     assert bottom.get_xlabel() == "seconds since the run began"
-    assert top.get_title(loc="left") == "Ledger: what became of every expected delivery"
+    assert top.get_title(loc="left") == "Ledger: outcome of every expected delivery"
 
 
 def test_the_heatmap_has_every_delivery_in_a_cell_and_says_what_it_cannot_show(

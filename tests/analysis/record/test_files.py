@@ -1,4 +1,4 @@
-"""Nothing that is written into a run's folder goes through a link that lies there."""
+"""Test that nothing is written through a link in a run's folder."""
 
 import errno
 import json
@@ -143,8 +143,10 @@ def test_a_spool_is_written_beside_links(tmp_path: Path, victim: Path) -> None:
     writer.close()
     assert not (spool / "clock-0002.arrows").is_symlink()
     piece = b"abc"
-    answer = SpoolReceiver(spool).take(1, Piece("events-0001.arrows", 0, piece, crc32(piece)))
-    assert answer["have"] == 3
+    answer = SpoolReceiver(spool).take(
+        1, Piece(name="events-0001.arrows", at=0, piece=piece, crc32=crc32(piece))
+    )
+    assert answer.have == 3
     assert (spool / "events-0001.arrows").read_bytes() == piece
 
 
@@ -172,8 +174,8 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "lost").symlink_to("nowhere")
     (tmp_path / "file").write_text("")
-    assert files.trouble(tmp_path / "pipe") == "is no regular file"
-    assert files.trouble(tmp_path) == "is no regular file"
+    assert files.trouble(tmp_path / "pipe") == "is not a regular file"
+    assert files.trouble(tmp_path) == "is not a regular file"
     assert files.trouble(tmp_path / "lost") == "is a link that leads nowhere"
     assert files.trouble(tmp_path / "file") is None
     assert files.trouble(tmp_path / "none") is None
@@ -181,5 +183,5 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
 
 def test_a_manifest_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
-    with pytest.raises(RunError, match=r"manifest\.json is no regular file"):
+    with pytest.raises(RunError, match=r"manifest\.json is not a regular file"):
         RunFolder.open(tmp_path)

@@ -1,4 +1,4 @@
-"""Gates as words: each figure with its unit and doubt, and the three forms for people and machines."""
+"""Test gates as words: figures with units and uncertainty, in the three output formats."""
 
 from typing import Any
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Pauses and steps in made-up records: named with worker, window and effect, and before what follows from them."""
+"""Test findings on pauses and clock steps: worker, window, effect, and causes before symptoms."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ import pytest
 import analysis
 from analysis import text
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -19,8 +21,6 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, judged, subjects
 
-MS = 1_000_000
-ZERO = T0 + SECOND
 #: Ten seconds of measurement: a pause of 100 ms is a hundredth of it.
 LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 
@@ -54,7 +54,7 @@ def test_a_stopped_process_is_named_with_its_window_and_effect_and_its_stall_ref
         "the whole run was paused for 1.50 s at 2.9 s into the measurement:"
         " what was sent and received then is not the service's doing"
     )
-    assert second["advice"] == "the pause named above explains this: see to that first"
+    assert second["advice"] == "the pause named above explains this: fix that first"
     assert summary["exit_code"] == 3
     assert text.verdict(summary)[1].startswith("Invalid: the whole run was paused for 1.50 s")
     (pause,) = summary["clock"]["pauses"]
@@ -133,7 +133,7 @@ def test_a_step_explains_what_looks_late_and_is_named_first_without_advice_on_th
     assert subjects(summary)[:2] == [("invalid", "clock"), ("invalid", "schedule")]
     step, late = findings(summary)[:2]
     assert step["reason"].startswith("the clock of worker 0 stepped by +3.00 s in the 1.00 s up to")
-    assert late["advice"] == "the step of the clock named above explains this: see to that first"
+    assert late["advice"] == "the step of the clock named above explains this: fix that first"
     assert "lower the rate" not in late["advice"]
 
 

@@ -1,4 +1,4 @@
-"""Checks of the user's own code: their figures, the gates on them, and the one that holds where there is none."""
+"""Test the user's checks: their figures, gates on them, and the default gate."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The daemons' bounds and the pings together, against offsets that are known."""
+"""Test ClockBound's bounds together with pings, for known offsets."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ import analysis
 from analysis.report import terminal
 from analysis.verdict import clockbound
 from analysis.verdict.clockbound import tighten
-from tests.analysis.synthetic import SECOND, T0, simple_run
-
-US = 1_000
+from tests.analysis.synthetic import SECOND, T0, US, simple_run
 
 
 def arrays(*columns: list[int]) -> list[Any]:

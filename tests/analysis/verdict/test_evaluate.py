@@ -1,4 +1,4 @@
-"""How gates are decided: on figures by hand, on what the record lacks, and window by window."""
+"""Test the decision of gates: on computed figures, on incomplete records, and by window."""
 
 import math
 from pathlib import Path
@@ -14,9 +14,12 @@ from analysis.gates.grammar import parse
 from analysis.loading.run import Window
 from analysis.verdict import evaluate
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, PASSED, gates_of, worst
+from analysis.verdict.gate_figures import GateFigures
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -25,8 +28,6 @@ from tests.analysis.synthetic import (
     write_run,
 )
 
-MS = 1_000_000
-ZERO = T0 + SECOND
 WHOLE = Window(ZERO, ZERO + 4 * SECOND)
 
 
@@ -250,7 +251,7 @@ def test_each_number_is_what_the_tables_say(tmp_path: Path) -> None:
 
 def test_what_a_record_has_nothing_of_is_not_known(tmp_path: Path) -> None:
     tables: dict[str, list[Row]] = {"events": [event(7, n, "/a", n * 100 * MS, "sent") for n in range(40)]}
-    nothing, samples = "there is nothing to take it of", "there are no samples"
+    nothing, samples = "there is no data for it", "there are no samples"
     expected = {
         "checks.failed == 0": "no check was made",
         "checks.ratio > 99%": "no check was made",
@@ -277,7 +278,7 @@ def test_what_a_record_has_nothing_of_is_not_known(tmp_path: Path) -> None:
 
 def test_checks_of_the_users_own_are_counted_or_a_ratio(tmp_path: Path) -> None:
     run = analysis.load(write_run(tmp_path, {}))
-    figures = evaluate._Figures(run, WHOLE, {"checks": {"passed": 6, "failed": 2}})
+    figures = GateFigures(run, WHOLE, {"checks": {"passed": 6, "failed": 2}})
     assert figures._of_checks("checks.failed") == 2.0
     assert figures._of_checks("checks.ratio") == 0.75
 
@@ -288,7 +289,7 @@ def test_recovery_is_what_the_summary_says(tmp_path: Path) -> None:
     def of(name: str, **found: Any) -> float | None:
         again = {"attempts": 8, "failed": 2, "peak_per_s": 5}
         recovery = {"missed": {"events": 3}, "reconnects": again, **found}
-        return evaluate._Figures(run, WHOLE, {"recovery": recovery})._of_recovery(name)
+        return GateFigures(run, WHOLE, {"recovery": recovery})._of_recovery(name)
 
     assert of("recovery.missed") == 3.0
     assert of("recovery.missed", missed=None) is None
@@ -304,7 +305,7 @@ def recovery_time(
 ) -> tuple[float | None, float | None, float | None, str]:
     times = np.array(known, dtype=np.int64), np.array(waited, dtype=np.int64)
     monkeypatch.setattr(recovery, "times_ns", lambda run: times)
-    figures = evaluate._Figures(None, WHOLE, {"delivery": None})  # type: ignore[arg-type]
+    figures = GateFigures(None, WHOLE, {"delivery": None})  # type: ignore[arg-type]
     return figures.value(parse(text), WHOLE)
 
 
@@ -323,7 +324,7 @@ def test_those_that_never_were_ready_again_took_longer_than_the_record(
     if least is None:
         assert found == (value, value, value, "")
     else:
-        doubt = "1 of 5 never were ready again: it is at least this"
+        doubt = "1 of 5 never were ready again: the figure is a lower bound"
         assert found[3] == doubt
         assert found[:3] == pytest.approx((least,) * 3)
 
@@ -332,7 +333,7 @@ def test_a_percentile_of_too_few_samples_decides_only_what_the_largest_does(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = analysis.load(write_run(tmp_path, {}))
-    figures = evaluate._Figures(run, WHOLE, {"delivery": None, "connections": {"kernel_timestamps": 1}})
+    figures = GateFigures(run, WHOLE, {"delivery": None, "connections": {"kernel_timestamps": 1}})
 
     def of(text: str, *values: int) -> tuple[float | None, float | None, float | None, str]:
         bounded = Bounded.of(np.array(values, dtype=np.int64))
@@ -357,7 +358,7 @@ def test_what_the_summary_knows_of_the_whole_run_is_taken_from_it(tmp_path: Path
     own["high"] = {"p999": 8, "p99": 6, "max": 10}
     delivery_of: dict[str, Any] = {"headline_ns": own, "service_ns": {**own, "low": None}}
     delivery_of["receive_queue_ns"] = {**own, "p99": None, "high": None}
-    figures = evaluate._Figures(run, WHOLE, {"delivery": delivery_of})
+    figures = GateFigures(run, WHOLE, {"delivery": delivery_of})
 
     def of(name: str, window: Window = WHOLE) -> Between | None:
         return figures._of_summary(parse(f"{name} < 1s").metric, window)
@@ -372,7 +373,7 @@ def test_what_the_summary_knows_of_the_whole_run_is_taken_from_it(tmp_path: Path
     for name in ("delivery.service.p99", "delivery.queue.p99", "delivery.queue.max", "fanout.last.p99"):
         assert of(name) is None
     assert (
-        evaluate._Figures(run, WHOLE, {"delivery": None})._of_summary(
+        GateFigures(run, WHOLE, {"delivery": None})._of_summary(
             parse("delivery.latency.p99 < 1s").metric, WHOLE
         )
         is None
@@ -389,7 +390,7 @@ def widened(distribution: str, found: Between, exact: bool = False, **summary: A
         "publish": {"lateness_ns": {"error_ns": 2}},
         **summary,
     }
-    return evaluate._Figures(Run(), WHOLE, whole)._widened(distribution, found)  # type: ignore[arg-type]
+    return GateFigures(Run(), WHOLE, whole)._widened(distribution, found)  # type: ignore[arg-type]
 
 
 def test_arrivals_without_kernel_stamps_may_be_earlier_by_the_loops_lag() -> None:

@@ -1,4 +1,4 @@
-"""Gates: the grammar, the decision on figures that can be checked by hand, and what is said of it."""
+"""Test gates: the grammar, decisions that can be checked by hand, and the messages."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,17 @@ import analysis
 from analysis.gates.grammar import OPERATORS, Gate, GateError, parse
 from analysis.gates.metrics import DISTRIBUTIONS, NUMBERS, Kind, find, names
 from analysis.report.outputs import junit, markdown
-from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
-
-MS = 1_000_000
+from tests.analysis.synthetic import (
+    MS,
+    SECOND,
+    T0,
+    Tables,
+    connection,
+    delivery,
+    event,
+    subscription,
+    write_run,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +53,7 @@ def test_what_a_gate_says(text: str, kind: Kind, op: str, threshold: float, over
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "is no gate"),
+        ("", "is not a gate"),
         ("delivery.latency.p99", "compares with nothing: write delivery.latency.p99 < 150ms"),
         ("delivery.latncy.p99 < 1ms", "did you mean delivery.latency.p99?"),
         ("delivery.latency < 1ms", "delivery.latency is many values: say which, as delivery.latency.p99"),

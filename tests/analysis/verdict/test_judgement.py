@@ -1,4 +1,4 @@
-"""The verdict of a run on itself, from made-up records."""
+"""Test the verdict on synthetic records."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,9 @@ import pytest
 import analysis
 from analysis import text
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
-    T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -18,9 +19,6 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
-
-MS = 1_000_000
-ZERO = T0 + SECOND
 
 
 def health(second: float, worker: int = 0, **more: Any) -> Row:

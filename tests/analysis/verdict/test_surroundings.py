@@ -1,4 +1,4 @@
-"""What containers, virtual machines and clouds keep from a run: named before what follows from it, and never valid."""
+"""Test findings on limits of containers, virtual machines and clouds: listed first, never valid."""
 
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from analysis.report.page import render
 from analysis.verdict import causes, surroundings
 from analysis.verdict.findings import Finding
 from loadgen.measure.surroundings import Around
-from tests.analysis.synthetic import SECOND, Row, event
+from tests.analysis.synthetic import MS, SECOND, Row, event
 from tests.analysis.verdict.test_causes import LONG, findings, seconds
-from tests.analysis.verdict.test_judgement import MS, health, judged, subjects
+from tests.analysis.verdict.test_judgement import health, judged, subjects
 
 GROUP = 4711
 HOST = {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine": "m", "boot_id": "b"}
@@ -135,7 +135,7 @@ def test_lateness_lag_and_cpu_refer_to_the_quota(tmp_path: Path) -> None:
     assert subjects(summary)[0][1] == "throttling"
     assert {subject for _, subject in subjects(summary)} == {"throttling", "schedule", "loop", "cpu"}
     for finding in findings(summary)[1:]:
-        assert finding["advice"] == "the CPU quota named above explains this: see to that first"
+        assert finding["advice"] == "the CPU quota named above explains this: fix that first"
     cpu = next(finding for finding in findings(summary) if finding["subject"] == "cpu")
     assert cpu["reason"] == (
         "worker 0 used more than 90% of the 30 % of a core that it is allowed in 11 of 11 s"
@@ -170,7 +170,7 @@ def test_a_stop_that_a_quota_made_is_no_stop_by_somebody(tmp_path: Path, held_ns
 @pytest.mark.parametrize(
     ("manifest", "row", "said"),
     [
-        ({"oom_kills": 1}, {}, "; the kernel killed a process beside the master for want of memory"),
+        ({"oom_kills": 1}, {}, "; the kernel killed a process beside the master for lack of memory"),
         ({"oom_kills": 0}, {}, None),
         (
             {},
@@ -260,7 +260,7 @@ def test_what_is_not_known_is_null_and_not_zero(tmp_path: Path) -> None:
         (
             {"oom_kills": 1, "memory_limit_bytes": 2 * 10**8},
             [("degraded", "memory")],
-            "the kernel killed a process beside worker 0 for want of memory (limit 191 MiB)",
+            "the kernel killed a process beside worker 0 for lack of memory (limit 191 MiB)",
         ),
         (
             {"pps_exceeded": 1200, "bw_in_exceeded": 0},

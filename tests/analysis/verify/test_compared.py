@@ -1,4 +1,4 @@
-"""Comparing key by key: every difference is named by its path, and what a version did not write is no difference."""
+"""Test the comparison by key: differences have their path, and keys unknown to a version are no difference."""
 
 import copy
 import json
@@ -201,8 +201,8 @@ def test_names_of_errors_are_data_whatever_the_version() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "no JSON from line 1 on"),
-        ('{"a": 1,\n"b"', "no JSON from line 2 on"),
+        ("", "not JSON from line 1 on"),
+        ('{"a": 1,\n"b"', "not JSON from line 2 on"),
         ("[1]", "holds no JSON object"),
         ("5", "holds no JSON object"),
         ('{"a": 1, "a": 2}', 'the key "a" stands in it twice'),

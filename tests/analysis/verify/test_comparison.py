@@ -1,4 +1,4 @@
-"""A comparison that was saved is made anew from the runs that it names, and held against scipy and SQL."""
+"""Test `loadgen verify` on a comparison, which is repeated and checked with scipy and SQL."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from analysis.compare import decide, page, profile
 from analysis.compare.content import Settings, Side, content
 from analysis.compare.decide import SAME
 from analysis.compare.outputs import percent
-from analysis.loading.run import RunError
+from analysis.loading.run import ReadError
 from analysis.record import revisions
 from analysis.verify.compared import conclusion, sentences
 from analysis.verify.comparison import Runs, verify
@@ -22,9 +22,9 @@ from loadgen.cli import compare
 from loadgen.cli import verify as registered
 from loadgen.cli.app import app
 from tests.analysis.comparisons import World
-from tests.analysis.synthetic import T0, connection, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, T0, connection, delivery, event, subscription, write_run
 
-MS = 1_000_000
+pytestmark = pytest.mark.long
 
 
 def run(folder: Path, created: int, latency_ns: int) -> Path:
@@ -188,7 +188,7 @@ def test_runs_that_were_moved_are_looked_for_and_it_says_where(
     assert "the runs of new are not where said.json says, nor beside it. Looked in: " in lines[0]
     assert f"{moved}/ab/new lacks n1" in lines[0]
     (moved / "ab" / "base" / "b0" / "manifest.json").write_text('{"format": 2}')
-    with pytest.raises(RunError, match=r"the runs of base are not where .* damaged record: manifest\.json"):
+    with pytest.raises(ReadError, match=r"the runs of base are not where .* damaged record: manifest\.json"):
         verify(moved / "said.json")
 
 

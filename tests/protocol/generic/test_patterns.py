@@ -46,7 +46,7 @@ def test_a_placeholder_that_cannot_be_in_a_pattern_is_refused(written: str) -> N
 
 @pytest.mark.parametrize("pointer", ["a", "type/x", "/a~2b", "/~"])
 def test_what_is_no_json_pointer_is_refused(pointer: str) -> None:
-    with pytest.raises(PointerError, match="is no JSON pointer"):
+    with pytest.raises(PointerError, match="is not a JSON pointer"):
         pointer_tokens(pointer)
 
 

@@ -1,4 +1,4 @@
-"""Sessions of protocol files, fed by hand. `Told` keeps what the connection's owner would be told."""
+"""Test sessions of protocol files with given messages. `Told` keeps the calls to the handler."""
 
 import json
 from collections.abc import Callable
@@ -50,8 +50,7 @@ def generic(service: object) -> GenericService:
 
 def service_of(text: str, url: str = "ws://h:1", **environment: str) -> GenericService:
     name = f"test-{abs(hash(text))}.yaml+{url}"
-    protocol_file.adopt(name, dedent(text))
-    protocol = protocol_file.protocol_at(name)
+    protocol = protocol_file.protocol_at(name, dedent(text))
     return generic(protocol.service(protocol.endpoints(name), environment))
 
 

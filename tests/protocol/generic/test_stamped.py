@@ -140,13 +140,12 @@ stamped:
 
 def problems(text: str) -> str:
     with pytest.raises(ScenarioError) as caught:
-        protocol_file.adopt("made-up.yaml+ws://h:1", text)
+        protocol_file.protocol_at("made-up.yaml+ws://h:1", text)
     return str(caught.value)
 
 
 def test_a_whole_file_is_taken_and_says_that_stamps_can_be_in_headers() -> None:
-    protocol_file.adopt("made-up.yaml+ws://h:1", FILE)
-    assert protocol_file.protocol_at("made-up.yaml+ws://h:1").rules.stamp_beside == "header"
+    assert protocol_file.protocol_at("made-up.yaml+ws://h:1", FILE).rules.stamp_beside == "header"
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,33 @@
-"""Each phase of a run and each way in which it ends, with a clock and a line to the workers that are made up."""
+"""Test each phase of a run and each of its endings, with a fake clock and a fake link to the workers."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.run import messages
-from loadgen.run.live_gates import LiveGates
+from loadgen.resolve.rows import ClientRows
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Go, Grant, Ramp
+from loadgen.run.messages import Message
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Claim
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 
 SECOND = 1_000_000_000
+_M = TypeVar("_M", bound=Message)
 RUN = [
     *("clients.readers.count=4", "clients.readers.ramp=4/s", "clients.commenters.count=2"),
     *("phases.warmup=1s", "phases.measure=3s", "phases.drain=1s", "phases.ready_timeout=5s"),
@@ -61,16 +65,16 @@ class Line:
     """Keeps what is sent to the workers."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, Payload]] = []
+        self.sent: list[Message] = []
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
-        raise AssertionError(kind)
+    def to_coordinator(self, message: Message) -> None:
+        raise AssertionError(message)
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        self.sent.append((kind, payload))
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        self.sent.append(message)
 
-    def last(self, kind: str) -> Payload:
-        return [payload for sent, payload in self.sent if sent == kind][-1]
+    def last(self, kind: type[_M]) -> _M:
+        return [message for message in self.sent if isinstance(message, kind)][-1]
 
 
 class Pauses:
@@ -87,11 +91,12 @@ class Conducted:
         infos = [WorkerInfo(worker_id, number, pid=number) for number, worker_id in enumerate(workers)]
         self.workers = Workers(self.run, infos)
         self.view = ProgressView(self.run.totals, self.workers, self.clock.at_ns)
-        self.gates = LiveGates.of(self.run)
+        self.gates = EarlyGates.of(self.run)
         self.entered: list[tuple[str, int]] = []
         self.over: list[int] = []
         self.phases = Phases(
             self.run,
+            ClientRows(self.run, Tables()),
             self.line,
             self.workers,
             self.view,
@@ -107,7 +112,8 @@ class Conducted:
     def claim_all(self) -> None:
         for worker_id, state in self.workers.items():
             self.phases.grant(
-                worker_id, Claim(1, {role: len(free) for role, free in state.share.free.items()})
+                worker_id,
+                Claim(request=1, wanted={role: len(free) for role, free in state.share.free.items()}),
             )
 
     def count(self, **counts: int) -> Callable[[], None]:
@@ -149,38 +155,38 @@ def test_a_run_that_goes_well_has_all_phases_each_as_long_as_it_should_be() -> N
     run.phases.go()
     assert run.names == ALL
     begun = dict(run.entered)
-    go = run.line.last(messages.GO)
+    go = run.line.last(Go)
     assert [begun[name] for name in ("warmup", "measure", "drain")] == [
-        go["warmup_ns"],
-        go["measure_ns"],
-        go["measure_end_ns"],
+        go.warmup_ns,
+        go.measure_ns,
+        go.measure_end_ns,
     ]
-    assert run.over == [go["measure_ns"], go["measure_end_ns"], go["drain_end_ns"]]
-    assert go["measure_end_ns"] - go["measure_ns"] == 3 * SECOND
-    assert run.clock.at_ns == go["drain_end_ns"]
+    assert run.over == [go.measure_ns, go.measure_end_ns, go.drain_end_ns]
+    assert go.measure_end_ns - go.measure_ns == 3 * SECOND
+    assert run.clock.at_ns == go.drain_end_ns
     # The timed phases begin soon after the last subscription was ready, and not before the workers are told.
-    assert 3 * SECOND < go["warmup_ns"] - run.begun_ns < 3.6 * SECOND
+    assert 3 * SECOND < go.warmup_ns - run.begun_ns < 3.6 * SECOND
 
 
 def test_the_ramp_begins_when_all_clients_have_a_user_and_workers_hear_of_it_before() -> None:
     run = Conducted()
     share = run.workers[LOCAL].share
     roles = {role: len(free) for role, free in share.free.items()}
-    run.clock.after(1, lambda: run.phases.grant(LOCAL, Claim(1, {"subscriber": 1})))
-    run.clock.after(20, lambda: run.phases.grant(LOCAL, Claim(2, roles)))
+    run.clock.after(1, lambda: run.phases.grant(LOCAL, Claim(request=1, wanted={"subscriber": 1})))
+    run.clock.after(20, lambda: run.phases.grant(LOCAL, Claim(request=2, wanted=roles)))
     run.clock.after(21, run.phases.interrupt)
     run.fails(Interrupted)
-    granted = [payload["granted"] for kind, payload in run.line.sent if kind == messages.GRANT]
+    granted = [message.granted for message in run.line.sent if isinstance(message, Grant)]
     assert granted[0] == {"subscriber": [0]}
     assert sorted(number for each in granted for numbers in each.values() for number in numbers) == list(
         range(6)
     )
-    assert run.line.last(messages.RAMP)["ramp_ns"] > run.begun_ns + 20 * SECOND
+    assert run.line.last(Ramp).ramp_ns > run.begun_ns + 20 * SECOND
 
 
 def test_where_users_do_not_come_it_says_how_many_came() -> None:
     run = Conducted()
-    run.clock.after(1, lambda: run.phases.grant(LOCAL, Claim(1, {"subscriber": 3})))
+    run.clock.after(1, lambda: run.phases.grant(LOCAL, Claim(request=1, wanted={"subscriber": 3})))
     error = run.fails(RunError)
     assert isinstance(error, RunError)
     assert error.code is ExitCode.TARGET
@@ -334,7 +340,7 @@ def test_workers_elsewhere_are_told_half_a_second_before() -> None:
     for run in (here, elsewhere):
         run.goes_well()
         run.phases.go()
-        leads.append(run.line.last(messages.GO)["warmup_ns"] - run.begun_ns - 3 * SECOND)
+        leads.append(run.line.last(Go).warmup_ns - run.begun_ns - 3 * SECOND)
     assert leads[0] < 100_000_000 < leads[1] == 500_000_000
 
 

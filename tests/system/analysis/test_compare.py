@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from analysis.compare import profile
-from tests.analysis.compare.test_history import made_up
-from tests.analysis.comparisons import World
 from tests.system.harness import loadgen
 from tests.system.here import here
 
 
 def test_the_command(tmp_path: Path) -> None:
+    from tests.analysis.comparisons import World  # here: it loads SciPy, and only one process has this module
+
     base, new = World(18).sides(5, 1.3)
     profile.write(tmp_path / "base.json", base)
     profile.write(tmp_path / "new.json", new)
@@ -20,6 +20,8 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_the_history_of_a_metric(tmp_path: Path) -> None:
+    from tests.analysis.compare.test_history import made_up
+
     values = [100.0, 101, 99, 100, 130, 131, 129, 130]
     profile.write(tmp_path / "all.json", [made_up(n, value * 1e6, 5.0) for n, value in enumerate(values)])
     done = here("history", str(tmp_path / "all.json"), env={})

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 from typer.testing import CliRunner
 
@@ -16,18 +15,20 @@ import analysis
 from analysis.__main__ import main
 from analysis.notebooks import FOLDER, NAMES, NotebookError, execute
 from analysis.record import revisions
-from analysis.verify.check import Verification, verify
+from analysis.verify.compared import Verification
 from loadgen.cli import notebook as command  # noqa: F401
 from loadgen.cli.app import app
-from tests.analysis import reckoned
 from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
-from tests.system.analysis.kernel import shared_kernel
 from tests.system.harness import loadgen
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[None]:
+    from tests.system.analysis.kernel import (
+        shared_kernel,
+    )  # here: only the process that has this module needs it
+
     with shared_kernel():
         yield
 
@@ -54,6 +55,8 @@ def outputs(path: Path) -> str:
 
 
 def check(folder: Path) -> Verification:
+    from analysis.verify.check import verify  # here: it loads matplotlib
+
     return verify(analysis.load(folder))
 
 
@@ -78,6 +81,8 @@ def test_a_notebook_finds_nothing_that_another_defined(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise the test above could pass for a notebook that lacks an import."""
+    import nbformat
+
     monkeypatch.setattr("analysis.notebooks.FOLDER", tmp_path)
     for name, source in (("defines", "import json; found = 1"), ("uses", "found"), ("imports", "json")):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
@@ -110,6 +115,8 @@ def test_the_command_and_another_run(small: Path, tmp_path: Path) -> None:
 def test_verify_compares_a_notebook_that_was_executed_too(
     sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tests.analysis import reckoned
+
     monkeypatch.setattr("analysis.verify.check.Reckoned", reckoned.once)
     assert main(["report", str(sample), "--no-report"]) == 0
     path = execute("throughput", sample)
@@ -131,6 +138,8 @@ def test_verify_compares_a_notebook_that_was_executed_too(
 def test_verify_compares_no_notebook_of_an_older_version_and_none_whose_base_is_gone(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tests.analysis import reckoned
+
     monkeypatch.setattr("analysis.verify.check.Reckoned", reckoned.once)
     path = execute("throughput", small)
     notebook = json.loads(path.read_text())

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import analysis
-from analysis.loading.run import RunError, codes
+from analysis.loading.run import ReadError, codes
 from analysis.record import schemas, tables
 from analysis.report.page import render
 from loadgen.cli import verify as verify_command  # noqa: F401
@@ -97,7 +97,7 @@ def opened(folder: Path, manifest: Any) -> str | None:
     try:
         run = analysis.load(folder)
         json.dumps(analysis.summarise(run), allow_nan=False)
-    except RunError as error:
+    except ReadError as error:
         return str(error)
     return None
 
@@ -140,7 +140,7 @@ def test_any_key_of_a_manifest_may_be_missing(received: Path, at: tuple[Any, ...
 )
 def test_what_is_no_manifest_is_a_sentence(received: Path, text: str, said: str) -> None:
     (received / "manifest.json").write_text(text)
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(ReadError, match=said):
         analysis.load(received)
 
 
@@ -151,7 +151,7 @@ def test_a_manifest_of_a_hundred_years_or_megabytes_is_refused(received: Path) -
     assert "names the worker '0' twice" in (opened(received, MANIFEST | {"workers": twice}) or "")
     with (received / "manifest.json").open("wb") as file:
         file.truncate(100_000_000)
-    with pytest.raises(RunError, match="larger than 64 MiB"):
+    with pytest.raises(ReadError, match="larger than 64 MiB"):
         analysis.load(received)
 
 
@@ -173,7 +173,7 @@ def test_torn_and_overwritten_tables_are_a_sentence(
     said = ""
     try:
         analysis.summarise(analysis.load(made))
-    except RunError as error:
+    except ReadError as error:
         said = str(error)
     assert len(said.splitlines()) <= 1
 
@@ -185,7 +185,7 @@ def test_another_type_of_column_is_named(folder: Path, kind: pa.DataType) -> Non
     place = table.column_names.index("arrival_ns")
     pq.write_table(table.set_column(place, "arrival_ns", pa.nulls(len(table), kind)), path)
     with pytest.raises(
-        RunError, match=r"arrival_ns holds .* where whole numbers belong|that no run's table has"
+        ReadError, match=r"arrival_ns holds .* where whole numbers belong|that no run's table has"
     ):
         analysis.load(folder)
 
@@ -222,7 +222,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused_in_bounded_memory(fol
 
 def test_one_row_group_of_everything_is_refused_and_many_are_not(folder: Path) -> None:
     bomb(folder / "deliveries.parquet", 5_000_000, 5_000_000)
-    with pytest.raises(RunError, match=r"no run packs so tightly|rows in one row group"):
+    with pytest.raises(ReadError, match=r"no run packs so tightly|rows in one row group"):
         analysis.load(folder)
     # As a long run has it: row groups of a million, larger together than the memory.
     rng = np.random.default_rng(1)
@@ -282,7 +282,7 @@ def test_a_table_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "events.parquet")
     done = loadgen("report", str(folder), timeout_s=30)
     assert done.code == 2
-    assert "events.parquet is no regular file" in done.err
+    assert "events.parquet is not a regular file" in done.err
 
 
 def test_foreign_text_is_escaped_in_the_report(folder: Path) -> None:

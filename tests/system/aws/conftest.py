@@ -1,4 +1,4 @@
-"""moto in this process, as in tests/aws."""
+"""Run moto in this process, as in tests/aws."""
 
 from tests.aws.conftest import aws, credentials
 

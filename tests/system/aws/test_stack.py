@@ -1,14 +1,11 @@
-"""Making and removing the stack, against moto's CloudFormation and AppSync, and where AWS says no."""
+"""Test creating and deleting the stack with moto's CloudFormation and AppSync, and AWS's refusals."""
 
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
-import botocore.session
 import pytest
-from botocore.stub import Stubber
 from typer.testing import CliRunner
 
 from loadgen.aws.access import Access, AwsError, clean
@@ -26,6 +23,8 @@ def loadgen(*arguments: str) -> Any:
 
 
 def client(service: str = "cloudformation") -> Any:
+    import boto3  # here: only the process that has this module needs it
+
     return boto3.client(service, region_name="eu-west-1")
 
 
@@ -180,7 +179,10 @@ def test_the_template_for_other_tools() -> None:
 ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/load/1"
 
 
-def stub() -> tuple[Any, Stubber]:
+def stub() -> tuple[Any, Any]:
+    import botocore.session
+    from botocore.stub import Stubber
+
     session = botocore.session.Session()
     session.set_credentials("testing", "testing")
     made = session.create_client("cloudformation", region_name="eu-west-1")

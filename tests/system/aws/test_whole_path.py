@@ -1,4 +1,4 @@
-"""The whole path as a person goes it: up, probe, run, metrics, down. Those that send load are processes of their own.
+"""Test the whole path of a user: up, probe, run, metrics, down. Commands that send load are processes.
 
 AWS's control plane is moto's server, the Event API is ours over TLS: the stack's outputs lead to it.
 """
@@ -10,13 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import trustme
-from moto.server import ThreadedMotoServer
 
 from loadgen.server.process import ServerProcess
-from tests.aws import moto_appsync
 from tests.aws.conftest import CREDENTIALS
 from tests.system.harness import SMALL, Finished, expect_by_verdict, loadgen, only_run, overrides, read
 from tests.system.here import Here, here
@@ -55,6 +52,8 @@ class World:
         return done
 
     def client(self, service: str) -> Any:
+        import boto3  # here: only the process that has this module needs it
+
         return boto3.client(
             service, endpoint_url=self.endpoint, region_name="eu-west-1",
             aws_access_key_id="testing", aws_secret_access_key="testing",
@@ -63,6 +62,10 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
+    from moto.server import ThreadedMotoServer
+
+    from tests.aws import moto_appsync
+
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")

@@ -1,4 +1,4 @@
-"""`loadgen publish`, `subscribe` and `probe` as a person runs them, against the embedded server."""
+"""Test `loadgen publish`, `subscribe` and `probe` as a user runs them, on the embedded server."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the commands for one client say of a service that does not let them in: advice that fits."""
+"""Test the client commands' advice for a service that refuses them."""
 
 import json
 from pathlib import Path

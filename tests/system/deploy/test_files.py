@@ -1,4 +1,4 @@
-"""The files for Docker Compose and Kubernetes, held against the schemas of those who read them."""
+"""Test the files for Docker Compose and Kubernetes against the schemas of these tools."""
 
 import json
 import re
@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import loadgen.cli.serve  # noqa: F401  adds its command
 from loadgen.cli.app import app
-from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from tests.paths import REPO
 
 DEPLOY = REPO / "docs" / "deploy"
@@ -46,11 +45,15 @@ def test_the_compose_file_is_one_by_the_compose_specification(tmp_path: Path) ->
 
 @pytest.mark.parametrize("document", JOBS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
 def test_the_manifests_are_what_kubernetes_takes(document: dict[str, Any]) -> None:
+    import kubernetes_validate
+
     for version in ("1.30", "1.34"):
         kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_a_mistake_in_a_manifest_would_be_found() -> None:
+    import kubernetes_validate
+
     wrong = {**JOBS[-1], "spec": {**JOBS[-1]["spec"], "parallel": 4}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, "1.34", strict=True)
@@ -79,6 +82,8 @@ _PARTS: dict[str, tuple[set[str], set[str]]] = {
 
 
 def test_the_operators_resource_has_the_members_of_its_api_and_makes_valid_pods() -> None:
+    import kubernetes_validate
+
     assert (OPERATED["apiVersion"], OPERATED["kind"]) == ("locust.io/v2", "LocustTest")
     spec = OPERATED["spec"]
     for name, (known, required) in _PARTS.items():
@@ -182,9 +187,7 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
         if document["kind"] != "Job":
             continue
         (container,) = document["spec"]["template"]["spec"]["containers"]
-        half = {"loadgen-master": MASTER_VARIABLE, "loadgen-worker": WORKER_VARIABLE}[
-            document["metadata"]["name"]
-        ]
+        half = {"loadgen-master": JOIN_MASTER, "loadgen-worker": JOIN_WORKER}[document["metadata"]["name"]]
         joined = [entry for entry in container["env"] if entry["name"].startswith("LOADGEN_JOIN")]
         assert joined == [
             {"name": half, "valueFrom": {"secretKeyRef": {"name": "loadgen-join", "key": half}}},
@@ -196,17 +199,17 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
     assert rule["ports"] == [{"protocol": "TCP", "port": 5557}]
     assert "ingress" not in policies["loadgen-worker"]
     services = COMPOSE["services"]
-    assert services["master"]["environment"][MASTER_VARIABLE].startswith(f"${{{MASTER_VARIABLE}:?")
-    assert services["worker"]["environment"][WORKER_VARIABLE].startswith(f"${{{WORKER_VARIABLE}:?")
-    for name, of in ((MASTER_VARIABLE, "worker"), (WORKER_VARIABLE, "master")):
+    assert services["master"]["environment"][JOIN_MASTER].startswith(f"${{{JOIN_MASTER}:?")
+    assert services["worker"]["environment"][JOIN_WORKER].startswith(f"${{{JOIN_WORKER}:?")
+    for name, of in ((JOIN_MASTER, "worker"), (JOIN_WORKER, "master")):
         assert name not in services[of]["environment"]
     assert not [name for name in services["target"]["environment"] if name.startswith("LOADGEN_JOIN")]
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of the files without their keys: neither does a worker look for a master elsewhere."""
-    monkeypatch.delenv(MASTER_VARIABLE, raising=False)
-    monkeypatch.delenv(WORKER_VARIABLE, raising=False)
+    monkeypatch.delenv(JOIN_MASTER, raising=False)
+    monkeypatch.delenv(JOIN_WORKER, raising=False)
     for command in commands():
         if "--worker" in command:
             result = CliRunner().invoke(app, command)

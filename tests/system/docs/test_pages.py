@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, its reference is the code's, its commands and examples are real."""
+"""Test the documentation: links, generated reference, commands and examples."""
 
 import importlib
 import importlib.util
@@ -21,7 +21,8 @@ from ruamel.yaml import YAML
 import loadgen.cli
 from analysis.gates.grammar import parse
 from loadgen.cli.app import app
-from loadgen.scenario import ScenarioError, catalogue, load, overrides_of
+from loadgen.resolve.loading import catalogue, load
+from loadgen.scenario import ScenarioError, overrides_of
 from tests.paths import REPO
 
 PAGES = sorted(

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the DevTools protocol: as much as the tests of a page need."""
+"""Drive a headless Chromium by the DevTools protocol, as far as the page tests need it."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""The Pub/Sub editor in a real Chromium: what a person does there, and what must never happen there."""
+"""Test the Pub/Sub editor in a real Chromium: its functions, and what must never happen."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Locust's web UI over a run that was not run: `python -m tests.system.live.serve PORT`, for the test of the page."""
+"""Serve Locust's web UI with a simulated run, for the page tests: `python -m tests.system.live.serve PORT`."""
 
 import sys
 

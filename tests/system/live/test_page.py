@@ -1,4 +1,4 @@
-"""The Fan-out tab in a real Chromium, over a state that a test has made: gaps and foreign text, nothing from afar."""
+"""Test the Fan-out tab in a real Chromium with a given state: gaps, foreign text, no foreign servers."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What large blocks leave behind, in a process of its own: the setting is for a whole process."""
+"""Test memory left by large blocks, in a separate process, since the setting is for a whole process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a process may use, and what was kept from it, by real cgroups where they can be made."""
+"""Test limits and throttling with real cgroups, if they can be made."""
 
 import json
 import os
@@ -77,4 +77,4 @@ def test_a_real_kill_for_want_of_memory_is_told_from_another() -> None:
     assert first == (
         "worker 1 was ended by signal 9 (SIGKILL; out of memory: the kernel killed it, limit 200 MiB)"
     )
-    assert second == "worker 2 was ended by signal 9 (SIGKILL; not for want of memory, by the kernel's count)"
+    assert second == "worker 2 was ended by signal 9 (SIGKILL; not for lack of memory, by the kernel's count)"

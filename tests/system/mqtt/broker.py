@@ -1,4 +1,4 @@
-"""A real broker for the tests: mosquitto on free loopback ports, with a folder and a configuration of its own."""
+"""A real broker for tests: mosquitto on free loopback ports, with a separate folder and configuration."""
 
 import getpass
 import socket

@@ -1,4 +1,4 @@
-"""The conversation with a real broker, over everything that carries it, and the logins."""
+"""Test the conversation with a real broker over every transport, and the logins."""
 
 import socket
 import sys
@@ -12,8 +12,8 @@ from loadgen.client.event_client import Delivery, EventClient, ServiceRefusedErr
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
-from loadgen.run import target as targets
 from loadgen.run.target import Target, login_of
+from loadgen.run.target_check import check
 from loadgen.transport.errors import TransportError
 from tests.system.mqtt.broker import PASSWORD, USER, Broker
 
@@ -94,7 +94,7 @@ def test_a_user_with_a_password_is_let_in_and_others_are_told_why_not(
         client_of(broker.with_password)
     monkeypatch.setenv("BROKER_PASSWORD", "battery staple")
     with pytest.raises(RunError) as caught:
-        targets.check(Target.of(broker.with_password, login_of(None, auth)))
+        check(Target.of(broker.with_password, login_of(None, auth)))
     assert caught.value.code == ExitCode.TARGET
     assert "refused us: not authorized" in str(caught.value)
     assert "check the password from user and password" in str(caught.value)
@@ -110,7 +110,7 @@ def test_a_client_certificate_is_a_login(trusting: Broker) -> None:
     with pytest.raises(
         RunError, match=r"the client certificate '.*missing.pem' or its key cannot be used"
     ) as caught:
-        targets.check(Target.of(trusting.tls, login_of(None, f"certificate:missing.pem:{trusting.key}")))
+        check(Target.of(trusting.tls, login_of(None, f"certificate:missing.pem:{trusting.key}")))
     assert caught.value.code == ExitCode.USAGE
 
 

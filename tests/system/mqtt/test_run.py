@@ -1,4 +1,4 @@
-"""Whole runs against a real broker, with echoes: scenarios written for AppSync Events, unchanged."""
+"""Test whole runs on a real broker, with echoes, of unchanged scenarios for AppSync Events."""
 
 from pathlib import Path
 

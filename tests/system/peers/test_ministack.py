@@ -1,4 +1,4 @@
-"""The harness against an Event API that was not written here: ministack (PyPI), in an environment of its own.
+"""Test the harness with an Event API of another project: ministack (PyPI), in a separate environment.
 
 The newer version is close to AWS; the older one sends `event` as a list, as AWS's page shows and AWS does not. With
 both `*` stands for one level only. The harness runs unchanged against both, and says what it saw.

@@ -1,4 +1,4 @@
-"""Machines of their own with few local ports: before a run, and when there are none left."""
+"""Test network namespaces with few local ports: before a run, and when none are left."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Wheels as the release builds them: whole, or not at all."""
+"""Test wheels as the release builds them."""
 
 import sys
 import zipfile

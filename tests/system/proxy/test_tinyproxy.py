@@ -1,4 +1,4 @@
-"""Through a real forward proxy (Debian package tinyproxy) that wants a login, to an address that is not loopback."""
+"""Test a real forward proxy (Debian's tinyproxy) that requires a login, to a non-loopback address."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A run is resolved once: by `loadgen run` for its Locust processes, by the master of plain Locust for its workers."""
+"""Test that a run is resolved once: by `loadgen run` for its processes, or by plain Locust's master."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Virtual cables that are slow and lose packets: `python cable.py DELAY_MS LOSS HUB_NS=DEVICE,NODE_NS=DEVICE …`.
+"""Virtual cables with delay and packet loss: `python cable.py DELAY_MS LOSS HUB_NS=DEVICE,NODE_NS=DEVICE …`.
 
 Kernels without netem cannot delay packets, so this does: each end of a cable is a TUN device in its network namespace,
 and each packet that goes in at one end comes out at the other after the delay, or, by a seed, never. Prints `ready`.

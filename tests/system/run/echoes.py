@@ -1,4 +1,4 @@
-"""What every run with the self-echo lane has to say of it."""
+"""Common assertions on runs with an echo lane."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Real servers that only protocol files describe: NATS and nginx with nchan, of Debian, on loopback."""
+"""Real servers for protocol files: Debian's NATS, and nginx with nchan, on loopback."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""A service of a test's own, of AppSync Events' two addresses, on a free port."""
+"""A fake service with the two addresses of AppSync Events, on a free port."""
 
 import asyncio
 import threading

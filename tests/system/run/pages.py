@@ -1,4 +1,4 @@
-"""The page of a run's report, for tests of what it says."""
+"""Make a run's report page, for tests of its text."""
 
 from pathlib import Path
 

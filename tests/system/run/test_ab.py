@@ -1,4 +1,4 @@
-"""Two variants run in turns and compared."""
+"""Test two variants that run in turns and are compared."""
 
 from pathlib import Path
 

@@ -124,8 +124,8 @@ gates: []
 @pytest.mark.parametrize("jitter", ["full", "none"])
 def test_plans_of_a_storm_differ_in_jitter_alone(jitter: str) -> None:
     from loadgen.resolve import Clients
+    from loadgen.resolve.loading import load
     from loadgen.resolve.resolver import resolve
-    from loadgen.scenario import load
     from loadgen.users.reconnect import ReconnectPolicy
 
     plan = Clients(resolve(load("reconnect-storm", {"clients.readers.reconnect.jitter": jitter})))

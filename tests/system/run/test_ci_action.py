@@ -1,10 +1,9 @@
-"""The step of the CI action with the real command, run as a runner would; its own logic is in tests/docs."""
+"""Test the CI action's step with the real command; tests/docs tests its logic."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+from tests.docs.ci_step import run_step
 from tests.paths import REPO
 from tests.system.harness import STUCK_S, demanded, read
 
@@ -21,38 +20,13 @@ def step(tmp_path: Path, limit: str, **inputs: str) -> tuple[int, dict[str, str]
     """Run the action's script; return its exit code, its outputs and the job's summary."""
     scenario = tmp_path / "gate.yaml"
     scenario.write_text(SCENARIO.replace("LIMIT", limit))
-    command = tmp_path / "loadgen"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m loadgen "$@"\n')
-    command.chmod(0o755)
-    variables = {
+    command = f'#!/bin/sh\nexec {sys.executable} -m loadgen "$@"\n'
+    its = {
         "INPUT_SCENARIO": str(scenario),
-        "INPUT_TARGET": "",
-        "INPUT_ALLOW_REMOTE": "false",
-        "INPUT_AUTH": "",
-        "INPUT_SET": "",
         "INPUT_RESULTS": str(tmp_path / "results"),
-        "INPUT_INCONCLUSIVE": "fail",
-        "LOADGEN": str(command),
-        "GITHUB_OUTPUT": str(tmp_path / "output"),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "PYTHONPATH": str(REPO),
     }
-    done = subprocess.run(
-        ["bash", str(REPO / "docs/ci/run.sh")],
-        env={**os.environ, **variables, **inputs},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=STUCK_S,
-        check=False,
-    )
-    lines = (tmp_path / "output").read_text().splitlines()
-    summary = tmp_path / "summary"
-    return (
-        done.returncode,
-        dict(line.split("=", 1) for line in lines),
-        summary.read_text() if summary.exists() else "",
-    )
+    return run_step(tmp_path, command, {**its, **inputs}, STUCK_S)
 
 
 def test_a_gate_that_holds(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Workers whose clocks are wrong by a known amount; see shifted/sitecustomize.py.
+"""Test workers whose clocks are wrong by a known amount; see shifted/sitecustomize.py.
 
 Kernel timestamps stay true, so these workers must notice and stamp arrivals themselves.
 """

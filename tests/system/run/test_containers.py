@@ -1,4 +1,4 @@
-"""Runs in real cgroups: a CPU quota is named before what follows from it, and a kill for want of memory is certain."""
+"""Test runs in real cgroups: a CPU quota is named as the cause, and a kill for lack of memory is recognised."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def test_a_quota_is_the_first_thing_that_a_throttled_run_says_and_its_gates_are_
     assert {gate["status"] for gate in summary["gates"]} == {"inconclusive"}
     for finding in others:
         if finding["subject"] in ("schedule", "cpu"):
-            assert finding["advice"] == "the CPU quota named above explains this: see to that first"
+            assert finding["advice"] == "the CPU quota named above explains this: fix that first"
     (group,) = summary["surroundings"]
     assert group["quota_cores"] == pytest.approx(percent / 100)
     assert group["throttled_share"] > 0.01
@@ -152,9 +152,9 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
     assert finished.code == 3, finished.said
     assert f"pid {victim.pid}" in summary["reason"]
     assert re.search(
-        r"the kernel killed (a process|2 processes) beside the master for want of memory", summary["reason"]
+        r"the kernel killed (a process|2 processes) beside the master for lack of memory", summary["reason"]
     )
     assert any(
-        finding["subject"] == "record" and "for want of memory" in finding["reason"]
+        finding["subject"] == "record" and "for lack of memory" in finding["reason"]
         for finding in summary["verdict"]["findings"]
     ), summary["verdict"]

@@ -1,4 +1,4 @@
-"""What a run costs: refused beforehand and stopped on the way. That it is said is told in test_end_to_end.py."""
+"""Test cost limits: runs that are refused, and runs that are stopped."""
 
 import os
 import pty
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load
 from tests.paths import REPO
 from tests.system.harness import SMALL, loadgen, only_run, overrides, read
 from tests.system.run.pages import page

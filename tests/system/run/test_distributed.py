@@ -1,4 +1,4 @@
-"""Workers on machines of their own: no file is shared, the network takes its time, clocks differ, and some do not stay.
+"""Test workers on separate machines: no shared files, slow network, different clocks, workers that leave.
 
 Where network namespaces cannot be made the same runs go over loopback addresses of this machine, and say so.
 """
@@ -21,7 +21,7 @@ import pytest
 import analysis
 from loadgen.measure.spool import read_batches
 from loadgen.run.join import make, write
-from loadgen.run.registration import WEIGHT
+from loadgen.run.options import WEIGHT
 from loadgen.run.shares import turns, weight_of
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, overrides, read, wait_for_phase
@@ -318,7 +318,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     assert by_pid[pids[1]]["left"] == "it was told to end"
     # The late one knows why it has nothing to do, and the record knows of it.
     assert spare.code == 0, spare.said
-    assert "came when the run had begun: it stands by" in spare.err
+    assert "came after the run had begun: it stands by" in spare.err
     (entry,) = manifest["late_workers"]
     (phase,) = [each for each in manifest["phases"] if each["name"] == entry["phase"]]
     assert phase["start_ns"] - SECOND < entry["at_ns"] < phase["end_ns"] + SECOND

@@ -1,4 +1,4 @@
-"""Whole runs with the self-echo lane; the lane by itself is in tests/run/test_echo.py.
+"""Test whole runs with echo lanes; tests/run/test_echo.py tests the lane itself.
 
 Over other protocols: mqtt/test_run.py and test_generic.py; on separate machines: test_distributed.py; that a run which
 is interrupted keeps its echoes: test_plain_locust.py.

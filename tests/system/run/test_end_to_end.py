@@ -1,4 +1,4 @@
-"""The whole program, in processes of its own, on real sockets: three runs, which all tests of the file read."""
+"""Test the whole program in separate processes on real sockets: three runs that all tests of this file use."""
 
 import shutil
 import sys
@@ -17,8 +17,8 @@ from analysis.record.schemas import SCHEMAS
 from analysis.verify.check import verify
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
     SMALL,

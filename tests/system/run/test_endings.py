@@ -1,4 +1,4 @@
-"""Whatever ends a process of a run: never green, never a traceback, nobody left, a folder that can be read."""
+"""Test every ending of a run's processes: not passed, no traceback, no process left, a readable folder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Gates in whole runs: exit codes, files for CI, mistakes with their line, and a run that a gate ends early."""
+"""Test gates in whole runs: exit codes, files for CI, mistakes with their line, and early ends."""
 
 import re
 from pathlib import Path

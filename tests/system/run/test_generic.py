@@ -1,4 +1,4 @@
-"""Targets that only a protocol file describes: whole runs against real servers, and what is said of mistakes."""
+"""Test targets with a protocol file: whole runs on real servers, and messages for mistakes."""
 
 import base64
 import json
@@ -13,7 +13,8 @@ from loadgen.client.probe import FILE_ADVICE, Probe, Step
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol_file import text_at
-from loadgen.run.target import Target, check
+from loadgen.run.target import Target
+from loadgen.run.target_check import check
 from loadgen.server.process import Announcement, ServerProcess
 from loadgen.targets import protocol_of
 from tests.system.harness import loadgen, overrides, read

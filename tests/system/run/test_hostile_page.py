@@ -1,4 +1,4 @@
-"""A real Chromium that has the run's UI open in one tab and visits a hostile page in the next."""
+"""Test the run's UI in a real Chromium that visits a hostile page in another tab."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A whole run against a service that says whatever could act in a page, a file for CI or a terminal."""
+"""Test a whole run against a service that sends text meant to act in a page, a CI file or a terminal."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whole runs with keys: workers that have them, strangers that have not, and a worker that has them and means ill."""
+"""Test whole runs with keys: workers with keys, strangers without, and a hostile worker with a key."""
 
 import base64
 import json
@@ -16,7 +16,8 @@ import msgpack
 import psutil
 import zmq
 
-from loadgen.run import join
+from loadgen.run import join, messages
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.registration import introduction
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
@@ -33,7 +34,7 @@ SMALL = (
     "phases.measure=1500ms",
     "phases.drain=500ms",
 )
-NAMES = (join.MASTER_VARIABLE, join.WORKER_VARIABLE)
+NAMES = (JOIN_MASTER, JOIN_WORKER)
 NONE = dict.fromkeys(NAMES, "")
 
 
@@ -101,6 +102,8 @@ class Peer:
         self.socket.connect(f"tcp://127.0.0.1:{port}")
 
     def say(self, kind: str, data: Any = None, of: str | None = None) -> None:
+        if kind.startswith("loadgen.") and kind != messages.HELLO:
+            data = {messages.WIRE: messages.FORMAT, **data}
         self.socket.send(msgpack.dumps((kind, data, of or self.name)))
 
     def beat(self) -> None:
@@ -141,11 +144,11 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     mistaken = commands.command(tmp_path, "loadgen", *here, "--join", str(other), env=NONE)
     stranger = Peer(port, "stranger", None)
     stranger.say("client_ready", "2.47.0")
-    stranger.say("loadgen.hello", introduction("1", None))
+    stranger.say("loadgen.hello", messages.plain(introduction("1", None)))
     noise(port)
     text = join.for_worker(path)
     assert text is not None
-    by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
+    by_environment = {JOIN_WORKER: text.text(), JOIN_MASTER: ""}
     workers = [start(*here, "--join", str(path), env=NONE), start(*here, env=by_environment)]
     secrets = [
         part for each in (path, join.master_path(path)) for part in each.read_text().strip().split(".")[1:]
@@ -165,7 +168,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     assert mistaken.code == 2, mistaken.said
     assert "has not the master's key of this join file" in mistaken.err
     assert "Traceback" not in refused.said + mistaken.said + finished.said
-    assert f"somebody without the key of this run knocked at port {port}, from" in finished.err
+    assert f"a client without the key of this run connected to port {port}, from" in finished.err
     assert "127.0.0.1" in finished.err
     folder = only_run(results)
     manifest = read(folder / "manifest.json")
@@ -204,7 +207,7 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path, service
     wait_for_port(port)
     stranger = Peer(port, "stranger", None)
     stranger.say("client_ready", "2.47.0")
-    stranger.say("loadgen.hello", introduction("1", None))
+    stranger.say("loadgen.hello", messages.plain(introduction("1", None)))
     finished = Finished(running, 90)
     assert not stranger.socket.poll(0)
     stranger.socket.close()
@@ -230,7 +233,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
     good = start("run", "--worker", "--master-port", str(port), "--join", str(path), env=NONE)
     evil = Peer(port, "evil_1", join.for_worker(path))
     evil.say("client_ready", "2.47.0")
-    evil.say("loadgen.hello", introduction("1", None))
+    evil.say("loadgen.hello", messages.plain(introduction("1", None)))
     begin = evil.hear("loadgen.begin")
     process = locust_of(running)
     before = process.memory_info().rss
@@ -253,6 +256,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
         )
         evil.say("loadgen.claim", {"request": 1, "wanted": {"subscriber": -1}})
         evil.say("loadgen.interrupted", {})
+        evil.say("loadgen.status", {**status, messages.WIRE: messages.FORMAT - 1})
         evil.socket.send(b"\x91" * 100_000)
         evil.socket.send_multipart([b"a"] * 100)
     # Messages are taken in their order: what is answered comes after all that.
@@ -279,4 +283,5 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
     counted = manifest["refused"]["messages"]
     named = f"worker {by_id['evil_1']['worker']} ("
     assert all(sentence.startswith(named) for sentence in counted), counted
-    assert sum(counted.values()) >= 20 * 8, (manifest["reason"], finished.said)
+    assert any(f"it has message format {messages.FORMAT - 1}, and this process" in each for each in counted)
+    assert sum(counted.values()) >= 20 * 9, (manifest["reason"], finished.said)

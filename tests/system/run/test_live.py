@@ -1,4 +1,4 @@
-"""Live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and what is said without them."""
+"""Test live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and missing extras."""
 
 import contextlib
 import json

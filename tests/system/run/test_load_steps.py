@@ -1,4 +1,4 @@
-"""A staircase of load through the whole program: each step's record is its schedule, to the request."""
+"""Test a staircase of load in a whole run: each step's record equals its schedule."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,8 +9,8 @@ import analysis
 from analysis import text
 from analysis.verify.check import verify
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario
 from tests.system.harness import as_judged, loadgen, only_run, read
 from tests.system.service import Service
 
@@ -36,7 +36,7 @@ def test_each_step_records_what_its_schedule_has_due(tmp_path: Path, service: Se
     finished = loadgen("run", str(tmp_path / "staircase.yaml"), *results, *service.options)
     run = only_run(tmp_path / "results")
     manifest, summary = read(run / "manifest.json"), as_judged(finished, run)
-    plan = Clients(resolve(Scenario.from_resolved(manifest["scenario"])))
+    plan = Clients(resolve(from_resolved(manifest["scenario"])))
     scheduled: Counter[int] = Counter()
     for number in range(4, 7):
         publish = plan.client(number).publish

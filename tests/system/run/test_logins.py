@@ -1,4 +1,4 @@
-"""Whole runs with each authorization mode, by environment, file or command; tokens are renewed on the way."""
+"""Test whole runs with each authorization mode, and tokens that are renewed during the run."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Processes of a run that are stopped while it measures: named, with window and effect, and never valid."""
+"""Test that stopped processes are reported with window and effect, and that the run is not valid."""
 
 import os
 import re
@@ -108,7 +108,7 @@ def check(paused: Paused) -> None:
     # much larger a symptom may be is computed in tests/analysis/verdict/test_causes.py.
     for finding in summary["verdict"]["findings"]:
         if finding["subject"] in ("schedule", "loop") and 1e9 < (finding["size_ns"] or 0) <= 1.2 * longest:
-            assert finding["advice"] == "the pause named above explains this: see to that first"
+            assert finding["advice"] == "the pause named above explains this: fix that first"
 
 
 def test_a_whole_run_that_is_stopped_for_a_while_says_so_and_is_never_valid(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_va
     of_master = [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "pause"]
     reason = of_master[0]["reason"]
     assert re.match(f"the master was paused for {LASTED}", reason), summary["verdict"]
-    assert reason.endswith("meanwhile nobody watched the run, though its workers went on by themselves")
+    assert reason.endswith("the master did not watch the run in that time, though its workers went on")
     # The workers have sent all that was due, and nothing was lost by it.
     assert summary["ledger"]["events_accepted"] == summary["ledger"]["events_due"]
     assert summary["ledger"]["lost"] == 0

@@ -1,4 +1,4 @@
-"""Locust's own command with a locustfile of yours, and a run that Ctrl-C ends."""
+"""Test plain `locust` with your own locustfile, and Ctrl-C."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What cannot work: one clear sentence, the documented exit code, no traceback.
+"""Test bad input: one clear sentence, the documented exit code, no traceback.
 
 What the command itself refuses is tested in tests/cli/test_launch.py; here is what its Locust finds out, and that a
 real process and the Locust that it starts say it.

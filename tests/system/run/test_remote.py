@@ -1,4 +1,4 @@
-"""No load leaves this machine unless somebody has said so: by what is not in tests/cli/test_launch.py."""
+"""Test that no load leaves this machine without permission, beyond the cases of tests/cli/test_launch.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A whole run through a relay that falls silent: nothing is closed, and nothing comes any more."""
+"""Test a whole run through a relay that falls silent: connections stay open, but nothing arrives."""
 
 import time
 from pathlib import Path

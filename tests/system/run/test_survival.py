@@ -1,4 +1,4 @@
-"""What must never look green: losing a worker, the master, the target, the disk, or the generator's own pace."""
+"""Test that a run does not pass if it loses a worker, the master, the target, the disk or its pace."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whole runs on a target that throttles, that denies, and that is told to come back later for ever."""
+"""Test whole runs on targets that throttle, deny, or always ask clients to come back later."""
 
 import json
 from pathlib import Path

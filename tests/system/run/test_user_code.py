@@ -1,4 +1,4 @@
-"""Whole runs of locustfiles with mistakes in them: named, counted, and never green or the service's loss."""
+"""Test locustfiles with mistakes: named and counted, not passed, and not a loss of the service."""
 
 import os
 import subprocess

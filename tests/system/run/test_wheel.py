@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, away from the checkout.
+"""Test the wheel in a separate environment, outside of the checkout.
 
 The packages that it needs are lent by the environment of the tests: to download and unpack them anew took two minutes.
 """

@@ -1,4 +1,4 @@
-"""Nothing in the working directory is run or obeyed: neither modules nor a configuration of Locust's."""
+"""Test that neither modules nor Locust configuration of the working directory are used."""
 
 import importlib.metadata
 import json

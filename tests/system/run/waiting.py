@@ -1,4 +1,4 @@
-"""What a test of whole processes waits for, and what it may demand of them on a busy machine."""
+"""Waits for tests of whole processes, and what they may require on a busy machine."""
 
 import time
 from collections.abc import Callable

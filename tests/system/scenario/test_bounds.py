@@ -1,4 +1,4 @@
-"""Files that people write are bounded in size and depth: the command says so in a sentence and ends with 2."""
+"""Test the size and depth limits of files: the command prints one sentence and exits with 2."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server in a thread of this process, set up by files as one of its own is: it needs no start of an interpreter."""
+"""A server in a thread of this process, configured by files, which saves starting an interpreter."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A server in its own process, and a client that speaks frames of JSON."""
+"""A server in a separate process, and a client that sends JSON frames."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Faults on real sockets, with the journal held against what a client received."""
+"""Test faults on real sockets: the journal agrees with what a client received."""
 
 import asyncio
 import base64

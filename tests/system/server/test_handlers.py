@@ -1,4 +1,4 @@
-"""Channel namespace handlers: filter, transform, reject, and what a wrong handler does."""
+"""Test channel namespace handlers: filter, transform, reject, and faulty handlers."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import pytest
 from loadgen.server.__main__ import main as server_main
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
 from tests.system.server.conftest import Client
+from tests.system.server.posting import post
 
 HANDLERS = """
 import asyncio
@@ -79,15 +80,14 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Announcement]:
         yield process.announcement
 
 
-def post(api: Announcement, channel: str, *payloads: Any, **headers: str) -> httpx.Response:
-    body = {"channel": channel, "events": [json.dumps(payload) for payload in payloads]}
-    return httpx.post(api.http_url, json=body, headers={"x-api-key": api.api_key, **headers})
+def said(api: Announcement, channel: str, *payloads: Any, **headers: str) -> httpx.Response:
+    return post(api, channel, *map(json.dumps, payloads), headers=headers)
 
 
 def test_events_are_transformed_filtered_and_failed(api: Announcement, client: Callable[..., Client]) -> None:
     reader = client(api)
     reader.subscribe("/transform/*")
-    answer = post(api, "/transform/a/b", 1, "drop", "bad", "grow", [2]).json()
+    answer = said(api, "/transform/a/b", 1, "drop", "bad", "grow", [2]).json()
     assert [event["index"] for event in answer["successful"]] == [0, 1, 4]
     assert [(event["index"], event["message"]) for event in answer["failed"]] == [
         (2, "no bad words"),
@@ -106,14 +106,14 @@ def test_a_coroutine_is_awaited_and_every_event_is_delivered_once(
 ) -> None:
     reader = client(api)
     reader.subscribe("/later/a")
-    assert len(post(api, "/later/a", 1, 2, 3).json()["successful"]) == 3
+    assert len(said(api, "/later/a", 1, 2, 3).json()["successful"]) == 3
     assert [reader.receive()["event"] for _ in range(3)] == ["1", "2", "3"]
 
 
 def test_none_broadcasts_nothing(api: Announcement, client: Callable[..., Client]) -> None:
     reader = client(api)
     reader.subscribe("/nothing/a")
-    assert post(api, "/nothing/a", 1).status_code == 200
+    assert said(api, "/nothing/a", 1).status_code == 200
     assert reader.is_silent()
 
 
@@ -133,7 +133,7 @@ def test_a_publish_is_refused_whole(
 ) -> None:
     reader = client(api)
     assert reader.subscribe("/refuse/x")["type"] == "subscribe_success"
-    answer = post(api, "/refuse/x", what)
+    answer = said(api, "/refuse/x", what)
     assert answer.status_code == status
     assert "secret detail" not in answer.text
     (seen,) = answer.json()["errors"]
@@ -159,14 +159,14 @@ def test_a_subscription_is_refused_and_gets_nothing(
     reader = client(api)
     answer = reader.subscribe(channel)
     assert (answer["type"], answer["errors"][0]["errorType"]) == ("subscribe_error", error)
-    post(api, "/refuse/x", 1)
+    said(api, "/refuse/x", 1)
     assert reader.is_silent()
 
 
 def test_a_handler_sees_headers_without_credentials(api: Announcement, client: Callable[..., Client]) -> None:
     reader = client(api)
     reader.subscribe("/refuse/x")
-    post(api, "/refuse/x", "headers", **{"x-tenant": "blue", "Authorization": "secret"})
+    said(api, "/refuse/x", "headers", **{"x-tenant": "blue", "Authorization": "secret"})
     seen = json.loads(reader.receive()["event"])
     assert seen["x-tenant"] == "blue"
     assert not {"authorization", "x-api-key"} & set(seen)

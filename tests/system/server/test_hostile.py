@@ -1,4 +1,4 @@
-"""What nobody should send, hundreds of times: no crash, no hang, no leaked connection, no unauthorised delivery.
+"""Test invalid WebSocket input: no crash, no hang, no leaked connection, no unauthorised delivery.
 
 Every batch of hostile input is followed by the same question: does an honest publisher still reach an honest
 subscriber, and has nobody else seen or said anything? The counts and the choice are fixed, so that 600 means the same

@@ -1,4 +1,4 @@
-"""What no client should send over HTTP: an answer of 4xx, no traceback, a line a minute at most, bounded memory."""
+"""Test invalid HTTP input: a 4xx answer, no traceback, one log line a minute at most, bounded memory."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Publish over HTTP, from several clients."""
+"""Test publishing over HTTP from several clients."""
 
 import json
 from collections.abc import Callable
@@ -12,15 +12,11 @@ from geventhttpclient import HTTPClient
 
 from loadgen.protocol.appsync import limits
 from loadgen.server.process import Announcement
+from tests.system.server.posting import post_body
 
 from .conftest import Client
 
 MakeClient = Callable[..., Client]
-
-
-def post(server: Announcement, body: Any, key: str | None = None) -> httpx.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body)
-    return httpx.post(server.http_url, content=content, headers={"X-Api-Key": key or server.api_key})
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
@@ -33,7 +29,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 def test_a_batch_is_accepted_and_delivered(server: Announcement, client: MakeClient) -> None:
     subscriber = client()
     subscriber.subscribe("/default/http/*")
-    response = post(server, {"channel": "default/http/x", "events": ['{"a":1}', '"b"']})
+    response = post_body(server, {"channel": "default/http/x", "events": ['{"a":1}', '"b"']})
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
@@ -64,7 +60,7 @@ def test_a_connection_is_kept_alive_for_geventhttpclient(server: Announcement) -
 
 def test_a_wrong_or_missing_key_is_401(server: Announcement) -> None:
     body = {"channel": "/default/a", "events": ["1"]}
-    for response in (post(server, body, "da2-wrong"), httpx.post(server.http_url, json=body)):
+    for response in (post_body(server, body, "da2-wrong"), httpx.post(server.http_url, json=body)):
         assert response.status_code == 401
         assert error_of(response) == {
             "errorType": "UnauthorizedException",
@@ -73,7 +69,7 @@ def test_a_wrong_or_missing_key_is_401(server: Announcement) -> None:
 
 
 def test_six_events_have_the_wording_of_http(server: Announcement) -> None:
-    response = post(server, {"channel": "/default/a", "events": ["1"] * 6})
+    response = post_body(server, {"channel": "/default/a", "events": ["1"] * 6})
     assert response.status_code == 400
     assert error_of(response) == {
         "errorType": "BadRequestException",
@@ -82,7 +78,7 @@ def test_six_events_have_the_wording_of_http(server: Announcement) -> None:
 
 
 def test_an_event_that_is_too_large_is_200_with_failed(server: Announcement) -> None:
-    response = post(server, {"channel": "/default/a", "events": [json.dumps("e" * 1_000_000)]})
+    response = post_body(server, {"channel": "/default/a", "events": [json.dumps("e" * 1_000_000)]})
     assert response.status_code == 200
     (failed,) = response.json()["failed"]
     assert (failed["code"], failed["index"]) == ("EventTooLargeException", 0)
@@ -93,7 +89,7 @@ def test_an_event_that_is_too_large_is_200_with_failed(server: Announcement) -> 
 def test_the_size_of_an_event_is_counted_in_bytes(server: Announcement) -> None:
     def answer(characters: int) -> Any:
         event = '"' + "é" * characters + '"'
-        return post(server, {"channel": "/default/a", "events": [event]}).json()
+        return post_body(server, {"channel": "/default/a", "events": [event]}).json()
 
     fits = (limits.EVENT_MAX_BYTES - 2) // 2
     assert answer(fits)["failed"] == []
@@ -101,35 +97,35 @@ def test_the_size_of_an_event_is_counted_in_bytes(server: Announcement) -> None:
 
 
 def test_an_undefined_namespace_is_unauthorized_without_a_message(server: Announcement) -> None:
-    response = post(server, {"channel": "/none/a", "events": ["1"]})
+    response = post_body(server, {"channel": "/none/a", "events": ["1"]})
     assert response.status_code == 401
     assert error_of(response) == {"errorType": "UnauthorizedException"}
 
 
 @pytest.mark.parametrize("channel", ["", "/a_b", "/default/*", "/default/a/b/c/d/e"])
 def test_an_invalid_channel_is_400(server: Announcement, channel: str) -> None:
-    response = post(server, {"channel": channel, "events": ["1"]})
+    response = post_body(server, {"channel": channel, "events": ["1"]})
     assert response.status_code == 400
     assert error_of(response) == {"errorType": "BadRequestException", "message": "Invalid Channel Format"}
 
 
 @pytest.mark.parametrize("events", [[], ["{"], [{"a": 1}], ["1", "nope"]])
 def test_events_must_be_strings_of_json(server: Announcement, events: Any) -> None:
-    response = post(server, {"channel": "/default/a", "events": events})
+    response = post_body(server, {"channel": "/default/a", "events": events})
     assert response.status_code == 400
     assert error_of(response)["errorType"] == "BadRequestException"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"channel":"/default/a"}', b"\xff\xfe"])
 def test_a_body_that_is_no_publish_is_400(server: Announcement, body: bytes) -> None:
-    response = post(server, body)
+    response = post_body(server, body)
     assert response.status_code == 400
     assert error_of(response)["errorType"] == "BadRequestException"
 
 
 @pytest.mark.parametrize("characters", [limits.PAYLOAD_MAX_BYTES // 4, limits.PAYLOAD_MAX_BYTES])
 def test_a_payload_above_the_limit_is_413_whether_read_or_not(server: Announcement, characters: int) -> None:
-    response = post(server, {"channel": "/default/a", "events": [json.dumps("e" * characters)] * 5})
+    response = post_body(server, {"channel": "/default/a", "events": [json.dumps("e" * characters)] * 5})
     assert response.status_code == 413
     assert error_of(response)["errorType"] == "PayloadTooLargeException"
 

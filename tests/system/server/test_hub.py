@@ -1,4 +1,4 @@
-"""The fan-out of a server in a process of its own."""
+"""Test the fan-out of a server in a separate process."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Starting, announcing, refusing to start, and stopping."""
+"""Test starting, announcing, refusing to start, and stopping."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The age at which the service ends a connection: 24 hours on AWS, shorter here where a test wants to see it."""
+"""Test the maximum lifetime of a connection: 24 hours on AWS, shorter in these tests."""
 
 import time
 from collections.abc import Callable

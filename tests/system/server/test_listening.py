@@ -1,4 +1,4 @@
-"""Which addresses a server listens on: all of its host's that the machine has, on one port."""
+"""Test that a server listens on all addresses of its host that the machine has, on one port."""
 
 import json
 import socket

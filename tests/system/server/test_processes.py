@@ -1,4 +1,4 @@
-"""One server of several processes: one port, one set of subscribers, one end."""
+"""Test a server of several processes: one port, one set of subscribers, one end."""
 
 import json
 import os
@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -26,6 +25,7 @@ from loadgen.server.__main__ import main
 from loadgen.server.config import ServerConfig
 from loadgen.server.listening import StartError
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
+from tests.system.server.posting import post
 
 from .conftest import Client
 from .test_lifecycle import start as start
@@ -67,11 +67,6 @@ def one_a_process(server: Announcement, client: MakeClient) -> list[Client]:
         one = client(server)
         found.setdefault(owners(server, [one])[0], one)
     return [found[pid] for pid in server.pids]
-
-
-def post(server: Announcement, channel: str, *events: str, **options: Any) -> httpx.Response:
-    body = messages.publish_request(channel, events)
-    return httpx.post(server.http_url, content=body, headers={"x-api-key": server.api_key}, **options)
 
 
 def is_running(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""The service's quotas: buckets by arithmetic, and each quota on the wire."""
+"""Test the service's quotas: token buckets by arithmetic, and each quota on the wire."""
 
 import json
 import time
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +16,7 @@ from loadgen.server.process import Announcement, ServerProcess
 from loadgen.server.quotas import Quotas, TokenBucket, metered
 from tests.system.server.beside import beside
 from tests.system.server.conftest import Client
+from tests.system.server.posting import post
 
 
 class Clock:
@@ -88,12 +88,6 @@ def api_file(folder: Path, quotas: str) -> Path:
     path = folder / "api.yaml"
     path.write_text(f"quotas: {quotas}\n")
     return path
-
-
-def post(api: Announcement, channel: str, *events: str) -> httpx.Response:
-    return httpx.post(
-        api.http_url, json={"channel": channel, "events": events}, headers={"x-api-key": api.api_key}
-    )
 
 
 def burst(client: Client, requests: int, events: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The fixture for other projects: its example as they would run it, and what it promises beyond that."""
+"""Test the fixture for other projects, with its documented example."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.server.process import Announcement
 from loadgen.server.testing import LocalEventApi, Namespace, event_api  # noqa: F401
 from tests.paths import REPO
@@ -22,7 +22,7 @@ def test_the_example_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "."],
         cwd=tmp_path,
-        env=children.environment(),
+        env=subprocesses.environment(),
         capture_output=True,
         text=True,
         timeout=170,

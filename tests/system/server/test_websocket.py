@@ -1,4 +1,4 @@
-"""The realtime protocol over real sockets."""
+"""Test the realtime protocol over real sockets."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Every arrival on record holds what a packet capture says: exactly, or within its interval."""
+"""Test that every recorded arrival contains the time in a packet capture, exactly or within its interval."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -145,18 +145,25 @@ def receive(
     address = Address(f"{scheme}://127.0.0.1:{sender.port}/")
     connections: list[SocketStream] = []
     ports, handlers = [], []
-    slow = []
     burners = [burn(30.0) for _ in range(busy)]
     with Capture(sender.port) as capture:
         for number in range(CONNECTIONS):
             handlers.append(handler := Handler(buffer, number))
             session = service.session(handler)
             connection: SocketStream
+            slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
             if order.lines:
-                connection = ByteStream(address, on_bytes=Lines(handler).receive, on_closed=lambda *_: None)
+                connection = ByteStream(
+                    address, on_bytes=Lines(handler).receive, on_closed=lambda *_: None, slow=slow
+                )
             else:
                 connection = WebSocket(
-                    address, subprotocols=(), headers={}, on_text=session.receive, on_closed=lambda *_: None
+                    address,
+                    subprotocols=(),
+                    headers={},
+                    on_text=session.receive,
+                    on_closed=lambda *_: None,
+                    slow=slow,
                 )
             opened = gevent.spawn(connection.open, 10)
             ports.append(gevent.get_hub().threadpool.apply(sender.accepted))
@@ -164,15 +171,13 @@ def receive(
             connections.append(connection)
             if isinstance(buffer, NativeDeliveryBuffer):
                 connection.use_fast_path(session.fast_path(buffer.rows, {"s1": number}))
-            if bytes_per_s is not None:
-                slow.append(SlowReading(connection, bytes_per_s))
         sender.begin(order)
         while (ends := sender.done()) is None:
             if stall_s:
                 time.sleep(stall_s)
             gevent.sleep(0.001)
-        for reading in slow:
-            reading.stop()
+        for connection in connections:
+            connection.read_at_full_speed()
         wanted, rows = order.frames * CONNECTIONS, np.empty((0, len(COLUMNS)), dtype=np.int64)
         with gevent.Timeout(20):
             while len(rows) < wanted:

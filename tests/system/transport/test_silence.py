@@ -1,4 +1,4 @@
-"""A connection to a server on which nothing comes any more is noticed; a generator that was stopped is not that."""
+"""Test that silent connections are noticed, and that a stopped generator is not mistaken for one."""
 
 import contextlib
 import select
@@ -20,7 +20,8 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.server.process import Announcement, ServerProcess
 from tests.transport.quiet import QuietRelay
-from tests.transport.test_websocket import converse, wait_for
+from tests.transport.test_websocket import converse
+from tests.waiting import wait_for
 
 MS = 1_000_000
 

@@ -1,4 +1,4 @@
-"""Has scripts, and commands of ours, played by forks of one process that has imported Locust: see `playing`."""
+"""Run scripts and commands in forks of one process that has imported Locust: see `playing`."""
 
 import json
 import os

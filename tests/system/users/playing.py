@@ -1,4 +1,4 @@
-"""Plays scripts, each in a fork of its own of a process that has imported Locust and our user classes.
+"""Run scripts, each in a fork of a process that has imported Locust and our user classes.
 
 To import them takes a second and a half, and a process that has played a script may be of no use to the next: a script
 adds listeners, patches and ends its process. One line of JSON comes for each script to play, and one goes back.
@@ -18,9 +18,9 @@ from typing import Any, NoReturn, Self
 import locust.env
 
 import loadgen.run.account
-import loadgen.run.own_code
+import loadgen.run.locust.own_code
 import loadgen.users
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.lifeline import STARTER
 
 #: What commands need besides, imported where the command line says so.
@@ -108,7 +108,7 @@ class Forked:
 
 def by_forks() -> None:
     """Have `loadgen run` start its Locust as a fork of this process."""
-    children.Supervised = Forked  # type: ignore[assignment,misc]
+    subprocesses.Supervised = Forked  # type: ignore[assignment,misc]
 
 
 def ended(program: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The real user classes and Locust's real events, in processes of their own: to import Locust patches the process."""
+"""Test the real user classes with Locust's real events, in separate processes, as Locust patches its own."""
 
 import json
 from collections.abc import Iterator

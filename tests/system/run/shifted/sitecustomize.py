@@ -1,4 +1,4 @@
-"""Makes the wall clock of a Python process wrong by a known amount: put this folder on PYTHONPATH.
+"""Shift the wall clock of a Python process by a known amount: put this folder on PYTHONPATH.
 
 The file that SHIFTED_CLOCK names has lines of "begin_ns offset_ns drift_ppm since_ns": from when the steady clock shows
 ``begin_ns``, the clock is ahead by the offset, and by the drift times what the steady clock shows beyond ``since_ns``.

@@ -1,4 +1,4 @@
-"""All five authorization modes: the harness's own credentials against the server, over both transports."""
+"""Test all five authorization modes: the harness's credentials on the server, over both transports."""
 
 import base64
 import json

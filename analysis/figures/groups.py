@@ -1,0 +1,53 @@
+"""Compare the latencies of channels and of workers: the largest groups, and the rest as one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.loading.run import Ints
+from analysis.loading.slices import SLICE_ROWS
+
+#: Number of groups shown separately, and of points on each one's curve.
+GROUPS_MAX = 8
+SHARES = 400
+
+
+@dataclass(frozen=True)
+class Group:
+    """Deliveries of one channel or worker (`code`), or of all that are not shown separately (`code` None)."""
+
+    code: int | None
+    #: Number of channels or workers in the group.
+    members: int
+    count: int
+    #: Latencies at even shares from the smallest to the largest.
+    at_shares: Ints
+
+
+def groups_of(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
+    """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
+    # Block by block: numpy counts and indexes with 8 bytes for each number, even if the codes are smaller.
+    blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
+    size = int(code.max()) + 2 if len(code) else 1
+    counts = np.zeros(size, dtype=np.int64)
+    for block in blocks:
+        counts += np.bincount(code[block].astype(np.int64) + 1, minlength=size)[: size + 1]
+    counts = counts[1:]
+    present = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+    if len(present) < 2:
+        return []
+    found = [_group(number, 1, latency_ns[code == number]) for number in present[:GROUPS_MAX]]
+    if rest := present[GROUPS_MAX:]:
+        other = np.zeros(size, dtype=bool)
+        other[rest] = True
+        others = np.concatenate([latency_ns[block][other[code[block]]] for block in blocks])
+        found.append(_group(None, len(rest), others))
+    return found
+
+
+def _group(code: int | None, members: int, samples: npt.NDArray[Any]) -> Group:
+    samples.sort()
+    places = np.minimum((np.linspace(0, 1, SHARES) * len(samples)).astype(np.int64), len(samples) - 1)
+    return Group(code, members, len(samples), samples[places].astype(np.int64))

@@ -1,0 +1,29 @@
+"""Find the publish requests in the events table, which has a row for each event."""
+
+import numpy as np
+import pyarrow as pa
+
+from analysis.loading.run import Ints, codes, ints
+
+#: Columns that `request_rows` reads.
+COLUMNS = ("publisher", "batch", "status")
+#: Status of an event that the generator failed to make, so that its request went without it.
+_UNMADE = "unmade"
+
+
+def request_rows(table: pa.Table) -> Ints:
+    """Return the index of one row for each publish request, ordered by publisher and request.
+
+    One answer covers a whole request, so each of its rows has the request's times. Only an event that was never made
+    has not: its row stands for a request that has no other event.
+    """
+    key = (ints(table, "publisher") << 32) | ints(table, "batch")
+    code, statuses = codes(table, "status")
+    if _UNMADE not in statuses:
+        _, first = np.unique(key, return_index=True)
+        return np.asarray(first, dtype=np.int64)
+    made = code != statuses.index(_UNMADE)
+    # Of equal keys, `unique` finds the first.
+    order = np.concatenate((np.flatnonzero(made), np.flatnonzero(~made)))
+    _, first = np.unique(key[order], return_index=True)
+    return np.asarray(order[first], dtype=np.int64)

@@ -1,0 +1,90 @@
+"""A worker process without a master, for benchmarks: connections as users have them, with everything recorded.
+
+Import it after gevent has patched the standard library.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import gevent
+from gevent.pool import Pool
+
+from loadgen.measure.health import HealthSampler
+from loadgen.measure.recorder import Interval, Recorder
+from loadgen.measure.sinks import Sinks
+from loadgen.measure.spool import SpoolWriter
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.resolve import ClientPlan
+from loadgen.run import worker_process
+from loadgen.run.periodic import FLUSH_INTERVAL_S, every
+from loadgen.run.readiness import SettledReadiness
+from loadgen.run.threads import native_lock, run_in_thread
+from loadgen.transport.address import Address
+from loadgen.users.connection import ClientConnection
+from loadgen.users.worker import Progress, WorkerRun
+
+TOKEN = 7
+#: Connections that are opened at the same time.
+_AT_ONCE = 50
+
+
+class OurWorker:
+    """What `loadgen.run.agent.Agent` is to its users; a recorder of another kind may be given."""
+
+    def __init__(
+        self, url: str, folder: Path, recorder: type[Recorder] = Recorder, sinks: Sinks | None = None
+    ) -> None:
+        """Make a worker whose record is in ``folder``; the API key is that of BENCH_API_KEY."""
+        key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
+        self.service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
+        self.address = Address(self.service.connect_url)
+        self.recorder = recorder(
+            TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock(), sinks or Sinks()
+        )
+        self.readiness = SettledReadiness(0)
+        self.progress = Progress()
+        self.publishing_over = False
+        self.stopping = False
+        self._health = HealthSampler(gevent.sleep)
+
+    def report_error(self, reason: str, fatal: bool) -> None:
+        """Print an error."""
+        print(reason, file=sys.stderr)
+
+    @property
+    def run(self) -> WorkerRun:
+        """The worker as its users see it; what benchmarks do not use is not there."""
+        return cast(WorkerRun, self)
+
+    def connected(self, plans: Sequence[ClientPlan], timeout_s: float) -> list[ClientConnection]:
+        """Set the process up as a worker's, and open a connection for each client."""
+        worker_process.set_up()
+        connections = [ClientConnection(self.run, plan) for plan in plans]
+        Pool(_AT_ONCE).map(lambda connection: connection.open(timeout_s), connections)
+        return connections
+
+    @contextmanager
+    def flushing(self, then: Callable[[Interval], None] = lambda interval: None) -> Iterator[None]:
+        """Watch the process's health and write the record each second; ``then`` gets the sum of each second."""
+
+        def flush() -> None:
+            for _ in every(FLUSH_INTERVAL_S):
+                then(self.recorder.flush(self._health))
+
+        gevent.spawn(self._health.watch)
+        flusher = gevent.spawn(flush)
+        yield
+        flusher.kill()
+        self.recorder.flush(self._health)
+
+    def print_received(self) -> None:
+        """Print what was recorded as a line of JSON."""
+        said = {"deliveries": self.recorder.deliveries, "undecodable": self.recorder.undecodable.count}
+        print(json.dumps(said), flush=True)

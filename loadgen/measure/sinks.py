@@ -1,0 +1,31 @@
+"""What a recorder is asked for besides the record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.measure.running import RunningStatistics
+
+Values = npt.NDArray[np.int64]
+
+
+def same_clock() -> int:
+    """Return the offset between two clocks that are the same one: 0 ns."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """The takers of a recorder's figures while it records; without them, it only writes the spool."""
+
+    #: Called in the writing thread with the subscriptions and headline latencies (ns) of each buffer of deliveries.
+    tally: Callable[[Values, Values], None] | None = None
+    #: Builds `Interval.report` for live displays; None if there are none.
+    running: RunningStatistics | None = None
+    #: True to build `Interval.shortest_histogram`, which costs as much as the other histograms.
+    shortest: bool = False
+    #: Returns the current estimate of the master's clock minus this process's, in ns. Histograms and reports use it,
+    #: the record's rows do not.
+    clock_offset_ns: Callable[[], int] = same_clock

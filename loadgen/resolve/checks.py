@@ -1,0 +1,353 @@
+"""Check that the parts of a scenario fit together, and warn about allowed but doubtful settings."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice, product
+from math import prod
+
+from loadgen.config.problems import Path, Problem
+from loadgen.config.text import nearest
+from loadgen.config.units import format_duration
+from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.transport import holds_connections, over_http
+from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
+from loadgen.scenario.data import Data, split
+from loadgen.scenario.gates import LongGate
+from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Variable
+from loadgen.scenario.payload import Content, check_payload, check_stamps, names_in, unknown
+from loadgen.scenario.points import Points, Replay
+from loadgen.scenario.scenario import Scenario
+from loadgen.scenario.template import Template, TemplateError
+from loadgen.targets import protocol_of
+
+Groups = Mapping[str, Group]
+Variables = Mapping[str, Variable]
+Sources = Mapping[str, Data]
+
+#: The stamp of an event (token, publisher, sequence, two times) is about this long as JSON.
+_STAMP_BYTES = 80
+_MATCHES_TRIED = 2_000
+_NS_PER_S = 1_000_000_000
+
+
+def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
+    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
+    return protocol_of(_url(scenario, target))
+
+
+def _url(scenario: Scenario, target: str | None) -> str | None:
+    return target or (scenario.target.url if scenario.target is not None else None)
+
+
+def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
+    """Yield the problems between the parts of a scenario; each part by itself is valid.
+
+    ``target`` is the URL of a target that replaces the scenario's own: the rules of its protocol apply.
+    """
+    rules = protocol_for(scenario, target).rules
+    clients, variables, data, said = scenario.clients, scenario.variables, scenario.data, scenario.target
+    if said is not None:
+        try:
+            protocol_of(said.url).endpoints(said.url)
+        except ValueError as error:
+            yield Problem(("target", "url"), f"cannot be used: {error}")
+    yield from _check_clients(clients)
+    for name, group in clients.items():
+        if group.publish is not None:
+            yield from _check_profile(
+                ("clients", name, "publish", "profile"), group.publish.profile, scenario.phases
+            )
+    for name, group in clients.items():
+        yield from _check_abilities(("clients", name), group, rules)
+    yield from _unchecked(scenario)
+    used: set[str] = set()
+    for path, source, validate in templates(clients, rules):
+        try:
+            template = Template.parse(source)
+        except TemplateError as error:
+            yield Problem(path, str(error))
+            continue
+        used.update(template.names)
+        yield from _check_template(path, template, variables, data, validate)
+    stamps = scenario.stamps
+    yield from check_stamps(stamps, rules, _over_http(clients, rules))
+    for path, made in payloads(clients):
+        yield from check_payload(path, made, stamps, rules)
+        for place, name in names_in(path, made):
+            used.add(name)
+            if (why := _wrong_payload_name(name, variables, data)) is not None:
+                yield Problem(place, why)
+    for name in variables:
+        if name not in used:
+            yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
+    meant = {names[0] for names in map(split, used) if names is not None}
+    for name in data:
+        if name not in meant:
+            yield Problem(
+                ("data", name),
+                f"is used nowhere; write {{{name}.COLUMN}} in a channel or payload, or remove it",
+            )
+
+
+def _unchecked(scenario: Scenario) -> Iterator[Problem]:
+    """Yield the gates on altered deliveries if no content is checked."""
+    for number, gate in enumerate(scenario.gates):
+        text = gate.check if isinstance(gate, LongGate) else gate
+        if "delivery.altered" in text and not scenario.integrity:
+            yield Problem(("gates", number), "asks for altered deliveries, which needs 'integrity: true'")
+
+
+def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
+    """Yield the settings of a group that its target's protocol does not support."""
+    if rules.one_subscription and len(group.subscribe) > 1:
+        yield Problem(
+            (*path, "subscribe"),
+            f"has {len(group.subscribe)} channels, and on this target a connection has one; write more groups or"
+            " clients with one channel each",
+        )
+    if not rules.subscriptions_change and group.churn is not None and group.churn.changes_per_s is not None:
+        yield Problem(
+            (*path, "churn", "subscriptions"),
+            "cannot be: on this target a subscription lasts as long as its connection; use 'lifetime'",
+        )
+    publish = group.publish
+    if publish is None:
+        return
+    if not rules.batches and publish.batch > 1:
+        yield Problem(
+            (*path, "publish", "batch"),
+            f"must be 1, not {publish.batch}: on this target each publish has one event",
+        )
+    if holds_connections(group, rules):
+        return
+    for key in ("reconnect", "drops", "churn", "slow"):
+        if getattr(group, key) and publish.via == "http":
+            yield Problem(path, f"has {key}, but only publishes over HTTP: it holds no connection; drop it")
+        elif getattr(group, key):
+            yield Problem(
+                (*path, key),
+                "cannot be: on this target it publishes over HTTP and holds no connection; drop it",
+            )
+
+
+def _check_clients(clients: Groups) -> Iterator[Problem]:
+    if not any(group.subscribe for group in clients.values()):
+        yield Problem(("clients",), "has no group that subscribes; give one of them 'subscribe'")
+    if not any(group.publish for group in clients.values()):
+        yield Problem(("clients",), "has no group that publishes; give one of them 'publish'")
+    total = sum(group.count for group in clients.values())
+    if total > MAX_CLIENTS:
+        yield Problem(("clients",), f"has {total} clients in all; at most {MAX_CLIENTS} are possible")
+
+
+def _check_profile(path: Path, profile: Points | Form, phases: Phases) -> Iterator[Problem]:
+    if isinstance(profile, Replay):
+        yield Problem(
+            (*path, "csv"),
+            "names a file, which is read with a scenario's own file only; give the points instead",
+        )
+    if isinstance(profile, LoadBursts):
+        count = phases.measure_ns // profile.bursts.every_ns
+        if count > MAX_BURSTS:
+            yield Problem(path, f"has {count} bursts in the measure phase; at most {MAX_BURSTS} are possible")
+
+
+def _check_template(
+    path: Path, template: Template, variables: Variables, data: Sources, validate: Callable[[str], object]
+) -> Iterator[Problem]:
+    wrong = [why for name in dict.fromkeys(template.names) if (why := _wrong_name(name, variables, data))]
+    yield from (Problem(path, why) for why in wrong)
+    if wrong or any(map(split, template.names)):
+        # The rows decide what the channels are; `loadgen.resolve.data` checks each.
+        return
+    try:
+        validate(template.render(largest(template, variables)))
+    except ValueError as error:
+        yield Problem(path, f"cannot be used: {error}")
+
+
+def largest(template: Template, variables: Variables) -> dict[str, int]:
+    """Return the largest value of each variable of a template.
+
+    It is the longest text, so a channel that is valid with it is valid with all values.
+    """
+    return {name: variables[name].count - 1 for name in template.names if name in variables}
+
+
+def _wrong_name(name: str, variables: Variables, data: Sources) -> str | None:
+    """Return why a name in the braces of a channel cannot be used, or None if it can."""
+    meant = split(name)
+    if meant is None:
+        if name in variables:
+            return None
+        if name in data:
+            return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
+        return (
+            f"has {{{name}}}, which is not a variable{nearest(name, variables) or '; there are no variables'}"
+        )
+    source, column = meant
+    if source not in data:
+        return (
+            f"has {{{name}}}, and {source!r} is no data{nearest(source, data) or '; the scenario has none'}"
+        )
+    if not column:
+        return f"has {{{name}}} without a column; write {{{source}.COLUMN}}"
+    if column in data[source].secret:
+        return f"has {{{name}}}, a secret column, which would get into the record; only logins may use it"
+    return None
+
+
+def _wrong_payload_name(name: str, variables: Variables, data: Sources) -> str | None:
+    """Return why a name in the braces of a payload cannot be used, or None if it can."""
+    if split(name) is not None:
+        return _wrong_name(name, variables, data)
+    if name in variables:
+        return f"has {{{name}}}, a variable, which only channels have; use a column of data"
+    return unknown(name, data)
+
+
+def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
+    for name, group in clients.items():
+        if group.publish is not None and over_http(group.publish.via, rules):
+            yield ("clients", name, "publish", "via")
+
+
+def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
+    """Yield each payload that is more than padding of one size, with its place in the scenario."""
+    for name, group in clients.items():
+        if group.publish is not None and group.publish.made is not None:
+            yield ("clients", name, "publish", "payload"), group.publish.made
+
+
+def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
+    """Yield each template of channels with its place in the scenario and the check of its channels."""
+    for name, group in clients.items():
+        for number, source in enumerate(group.subscribe):
+            yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
+        if group.publish is not None:
+            yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
+
+
+def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
+    """Yield a sentence for each setting that is probably a mistake, or above the service's default quotas.
+
+    ``target`` is as in `check`. The service's quotas do not apply to the embedded server.
+    """
+    rules = protocol_for(scenario, target).rules
+    embedded = _url(scenario, target) is None
+    variables, clients, phases = scenario.variables, scenario.clients, scenario.phases
+    publishers = {name: group for name, group in clients.items() if group.publish is not None}
+    for name, group in clients.items():
+        for number, drop in enumerate(group.drops):
+            if drop.at_ns + drop.over_ns >= phases.measure_ns:
+                yield (
+                    f"clients.{name}.drops.{number} is not over before the end of the measure phase "
+                    f"({format_duration(phases.measure_ns)}): it is not measured whole"
+                )
+    for name, group in publishers.items():
+        assert group.publish is not None
+        where = f"clients.{name}.publish"
+        yield from _publish_warnings(where, group, group.publish, phases, rules)
+        if not _heard(group.publish.channel, clients, variables, rules):
+            yield (
+                f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': "
+                "no client would receive its events"
+            )
+    most = rules.subscriptions_per_connection
+    for name, group in clients.items():
+        if not embedded and most is not None and len(group.subscribe) > most:
+            yield (
+                f"clients.{name} has {len(group.subscribe)} subscriptions on each connection, "
+                f"above the service's default quota of {most:g}"
+            )
+    lasting_s = (phases.ready_timeout_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
+    if rules.connection_lifetime_s is not None and lasting_s > rules.connection_lifetime_s:
+        hours = rules.connection_lifetime_s / 3600
+        yield f"phases last longer than the {hours:g} h after which the service ends a connection"
+    if embedded:
+        return
+    connects_per_s = sum(
+        min(group.ramp_per_s, group.count) for group in clients.values() if holds_connections(group, rules)
+    )
+    if rules.connects_per_s is not None and connects_per_s > rules.connects_per_s:
+        yield (
+            f"clients connect at {connects_per_s:g}/s, "
+            f"above the service's default quota of {rules.connects_per_s:g}/s"
+        )
+    events_per_s = sum(
+        group.publish.events_per_s(group.count) * group.publish.peak_load
+        for group in publishers.values()
+        if group.publish is not None
+    )
+    if rules.events_per_s is not None and events_per_s > rules.events_per_s:
+        yield (
+            f"clients publish up to {events_per_s:g} events/s, "
+            f"above the service's default quota of {rules.events_per_s:g}/s"
+        )
+
+
+def _publish_warnings(
+    where: str, group: Group, publish: Publish, phases: Phases, rules: ProtocolRules
+) -> Iterator[str]:
+    requests_per_s = publish.events_per_s(group.count) * publish.peak_load / publish.batch / group.count
+    most_per_s = rules.publishes_per_connection_per_s
+    if most_per_s is not None and not over_http(publish.via, rules) and requests_per_s > most_per_s:
+        instead = " or 'via: http'" if rules.publishes_over_http else ""
+        yield (
+            f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
+            f"{most_per_s:g}/s; use more clients, a larger batch{instead}"
+        )
+    if publish.payload_bytes is not None and publish.payload_bytes < _STAMP_BYTES:
+        yield (
+            f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
+            f"events will be about {_STAMP_BYTES}B"
+        )
+    yield from _profile_warnings(f"{where}.profile", publish.profile, phases)
+
+
+def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Iterator[str]:
+    measure = f"the measure phase ({format_duration(phases.measure_ns)})"
+    if isinstance(profile, tuple):
+        beyond = [point.at_ns for point in profile if point.at_ns > phases.measure_ns]
+        if len(beyond) == 1:
+            yield f"{where} has a point at {format_duration(beyond[0])}, after the end of {measure}"
+        elif beyond:
+            last = format_duration(beyond[-1])
+            yield f"{where} has {len(beyond)} points after the end of {measure}, the last at {last}"
+    elif isinstance(profile, LoadBursts):
+        if profile.bursts.begin_ns >= phases.measure_ns:
+            first = format_duration(profile.bursts.begin_ns)
+            yield f"{where} has its first burst at {first}, after the end of {measure}"
+    elif profile.length_ns is not None and profile.length_ns > phases.measure_ns:
+        yield f"{where} lasts {format_duration(profile.length_ns)}, longer than {measure}"
+
+
+def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
+    """Return whether any subscription can match the published channel for any values of their variables.
+
+    Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
+    needless warning. Channels whose names come from data count as heard.
+    """
+    published = Template.parse(channel)
+    if any(map(split, published.names)):
+        return True
+    first = next(iter(_renderings(published, variables)))
+    for source in dict.fromkeys(source for group in clients.values() for source in group.subscribe):
+        pattern = Template.parse(source)
+        if any(map(split, pattern.names)):
+            return True
+        zero = next(iter(_renderings(pattern, variables)))
+        if any(rules.matches(zero, each) for each in _renderings(published, variables)):
+            return True
+        if any(rules.matches(each, first) for each in _renderings(pattern, variables)):
+            return True
+    return False
+
+
+def _renderings(template: Template, variables: Variables) -> Iterable[str]:
+    names = tuple(dict.fromkeys(template.names))
+    ranges = [range(variables[name].count) for name in names]
+    if prod(map(len, ranges)) == 1:
+        return [template.render(dict.fromkeys(names, 0))]
+    combinations = islice(product(*ranges), _MATCHES_TRIED)
+    return (template.render(dict(zip(names, values, strict=True))) for values in combinations)

@@ -1,0 +1,191 @@
+"""Read the data of a scenario, and check that there are rows enough and that each makes a valid channel."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from loadgen.config.problems import Places, Problem, ScenarioError
+from loadgen.config.text import dotted, redacted, shown
+from loadgen.data.cells import text_of
+from loadgen.data.errors import DataError
+from loadgen.data.readers import Row, rows
+from loadgen.data.table import Table
+from loadgen.data.tables import Tables
+from loadgen.payloads.lines import table_name
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.checks import largest, payloads, templates
+from loadgen.resolve.message_files import read_messages, sources_of, unusable_payloads
+from loadgen.scenario.data import Data, columns_in, split
+from loadgen.scenario.scenario import Scenario
+from loadgen.scenario.template import Template
+
+_MOST_PROBLEMS = 10
+
+
+def read_data(
+    scenario: Scenario, places: Places, folder: Path, rules: ProtocolRules
+) -> tuple[Scenario, Tables]:
+    """Read the used columns of a scenario's data from its folder; return the scenario with the number of rows of each.
+
+    Raises:
+        ScenarioError: a file cannot be used, or its rows do not fit the clients; it has a line for each problem.
+    """
+    used = columns_in(
+        chain(
+            (
+                name
+                for _, source, _ in templates(scenario.clients, rules)
+                for name in Template.parse(source).names
+            ),
+            (name for _, made in payloads(scenario.clients) for name in sources_of(made)),
+        )
+    )
+    tables: dict[str, Table] = {}
+    problems: list[str] = []
+    for name, data in scenario.data.items():
+        path = ("data", name, data.kind)
+        try:
+            tables[name] = _table(data, used.get(name, []), folder)
+        except _Outside as error:
+            problems.append(redacted(f"{places.place(path)}: {dotted(path)} {error}"))
+        except DataError as error:
+            problems += error.problems
+    for above, made in payloads(scenario.clients):
+        if made.file is None:
+            continue
+        where = (*above, "file")
+        try:
+            file = _inside(folder, made.file)
+            tables[table_name(str(above[1]))] = read_messages(made, file, scenario.stamps, rules.event_bytes)
+        except _Outside as error:
+            problems.append(redacted(f"{places.place(where)}: {dotted(where)} {error}"))
+        except DataError as error:
+            problems += error.problems
+    opened = Tables(tables)
+    if not problems:
+        problems = list(places.sentences(_too_few(scenario, tables)))
+    if not problems:
+        problems = [*_unusable(scenario, tables, rules), *unusable_payloads(scenario, tables, rules)]
+    if problems:
+        opened.close()
+        raise ScenarioError(problems)
+    counted = {
+        name: data.model_copy(update={"first": len(tables[name])}) for name, data in scenario.data.items()
+    }
+    return scenario.model_copy(update={"data": counted}) if counted else scenario, opened
+
+
+class _Outside(Exception):  # noqa: N818  told as the scenario's problem, not the file's
+    """The file is not in the scenario's folder; the message completes a sentence that begins with its path."""
+
+
+def _inside(folder: Path, file: str) -> Path:
+    """Return the path of a file; raises _Outside if it is not in the scenario's folder."""
+    path = folder / file
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # A loop of links or a null character: reading the file reports it.
+        inside = True
+    if not inside:
+        # Another person's scenario must not make us read any file.
+        raise _Outside(
+            f"names {shown(file)}, which is outside the scenario's folder; put the file beside the scenario"
+        )
+    return path
+
+
+def _table(data: Data, columns: list[str], folder: Path) -> Table:
+    path = _inside(folder, data.file)
+    name = data.file if data.file.isprintable() else shown(data.file)
+    found = rows(path, data.kind, columns, name=name, separator=data.separator)
+    try:
+        table = Table.write(_first(found, data.first), columns)
+    except ValueError:  # a null character in the path
+        raise DataError([f"{name}: no file can have this name"]) from None
+    except OSError as error:
+        raise DataError([f"{name}: its rows cannot be kept: {error.strerror or error}"]) from None
+    if not len(table):
+        table.close()
+        raise DataError([f"{name}: the file has no rows"])
+    return table
+
+
+def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
+    for number, row in enumerate(found):
+        if number == count:
+            return
+        yield row
+
+
+def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
+    """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
+    for group_name, group in scenario.clients.items():
+        sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
+        names = [name for each in sources for name in Template.parse(each).names]
+        if group.publish is not None and group.publish.made is not None:
+            names += sources_of(group.publish.made)
+        for source in columns_in(iter(names)):
+            have, data = len(tables[source]), scenario.data[source]
+            if data.assign == "by-client" and group.count > have:
+                yield Problem(
+                    ("clients", group_name, "count"),
+                    f"is {group.count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
+                    f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
+                )
+
+
+def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:
+    """Yield a sentence for each row that makes an invalid channel, for the first ten."""
+    found = 0
+    for path, source, validate in templates(scenario.clients, rules):
+        template = Template.parse(source)
+        used = [meant for meant in map(split, dict.fromkeys(template.names)) if meant is not None]
+        if not used:
+            continue
+        longest = largest(template, scenario.variables)
+        group = scenario.clients[str(path[1])]
+        # Rows of different data do not meet in the same way everywhere: each data is tried with its own first rows.
+        by_request = path[2] == "publish"
+        limits = [
+            _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used
+        ]
+        for row in range(max(limits)):
+            values = {
+                f"{name}.{column}": text_of(tables[name].cell(column, min(row, limit - 1)))
+                for (name, column), limit in zip(used, limits, strict=True)
+            }
+            why = _why_invalid(template, {**longest, **values}, validate)
+            if why is None:
+                continue
+            name = used[limits.index(max(limits))][0]
+            data = scenario.data[name]
+            place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[name].line(row)}"
+            yield f"{place}: {dotted(path)} cannot be used with this row: {why}"
+            found += 1
+            if found == _MOST_PROBLEMS:
+                yield f"{data.file}: and perhaps more"
+                return
+
+
+def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:
+    """Return how many rows from the beginning a group's clients can take."""
+    if data.assign == "by-client" or (data.assign == "in-turn" and not by_request):
+        return min(have, clients)
+    return have
+
+
+def _why_invalid(
+    template: Template, values: Mapping[str, object], validate: Callable[[str], object]
+) -> str | None:
+    for name in template.names:
+        text = str(values[name])
+        if not text:
+            return f"{name} is empty"
+        if "/" in text:
+            return f"{name} has a '/', which would begin another segment"
+    try:
+        validate(template.render(values))
+    except ValueError as error:
+        return str(error)
+    return None

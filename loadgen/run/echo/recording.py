@@ -1,0 +1,70 @@
+"""Let the connections of a scenario's clients serve an echo lane: what they report stays in the lane."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.columns import COLUMNS
+from loadgen.measure.failures import Failures
+from loadgen.measure.recorder import Recorder
+from loadgen.measure.rows import ClockRow, ConnectionRow, EventRow, SubscriptionRow
+from loadgen.users.worker import Progress, WorkerRun
+
+_AT = {name: index for index, name in enumerate(COLUMNS)}
+
+
+class EchoRecorder(Recorder):
+    """Record the arrivals of echoes, and drop everything else that the lane's connections report.
+
+    It is separate and never flushed, so that no echo reaches the scenario's recorder.
+    """
+
+    def event(self, row: EventRow) -> None:
+        """Drop the row: echoes are not in the ledger."""
+
+    def subscription(self, row: SubscriptionRow) -> None:
+        """Drop the row."""
+
+    def connection(self, row: ConnectionRow) -> None:
+        """Drop the row."""
+
+    def clock(self, row: ClockRow) -> None:
+        """Drop the row."""
+
+    def arrived(self) -> Iterable[tuple[int, int, int, int]]:
+        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""
+        for rows in self._buffer.take():
+            for row in rows[rows[:, _AT["token"]] == self.token].tolist():
+                yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
+
+
+class _EchoReadiness:
+    """Count a subscription as ready once it is acknowledged: the lane measures nothing before the warm-up."""
+
+    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
+        on_ready(now_ns())
+
+    def proven(self, channel: str) -> None:
+        """Nothing to do."""
+
+    def probed_since_ns(self, channel: str) -> int | None:
+        return None
+
+    def withdraw(self, channel: str) -> None:
+        """Nothing to do."""
+
+
+class EchoRun:
+    """A `WorkerRun` for the lane's connections that keeps their counts and records in the lane."""
+
+    def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
+        self._run = run
+        self.recorder = recorder
+        self.progress = Progress()
+        self.readiness = _EchoReadiness()
+        self.report_error = report_error
+        # A defect in the lane is reported but does not make the run invalid.
+        self.failures = Failures(lambda failure: report_error(f"{failure.where}: {failure.message}", False))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)

@@ -1,0 +1,208 @@
+"""What all three kinds of Locust process have: their settings, and what `install` calls."""
+
+import copy
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from locust.env import Environment
+
+from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
+from loadgen.exits import ExitCode
+from loadgen.measure.failures import message_of
+from loadgen.run.account import Account
+from loadgen.run.agent import Agent
+from loadgen.run.locust.master_side import MasterSide
+from loadgen.run.locust.preparation import Preparation, Prepared
+from loadgen.run.locust.this_process import ThisProcess
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
+from loadgen.run.worker_info import WorkerInfo
+from loadgen.server.process import ServerProcess
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one Locust process.
+
+    ``places`` says where options stand that are set elsewhere than on the command line: see `locust_settings`.
+    ``allowed`` are the permissions on this process's own command line.
+    """
+
+    environment: Environment
+    # Any: Locust leaves the type of its options open.
+    options: Any
+    places: Mapping[str, str]
+    allowed: Allowed
+
+    @classmethod
+    def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
+        """Read the settings of a process that begins; raises CredentialError if a permission cannot be read."""
+        # A copy, and now: Locust's web form writes into its own, and a worker's are replaced by its master's.
+        options: Any = copy.copy(environment.parsed_options)
+        return cls(environment, options, places, Allowed.of_options(options))
+
+    @property
+    def forked(self) -> bool:
+        """True if `--processes` makes the workers from the master's process, so that a worker is its child."""
+        return bool(getattr(self.options, "processes", None)) and "--worker" not in sys.argv
+
+    def prepare(self, on_server: Callable[[ServerProcess], None], *, separate_workers: bool) -> Prepared:
+        """Prepare a run: see `Preparation`."""
+        return Preparation(
+            self.environment,
+            self.options,
+            self.places,
+            self.allowed,
+            separate_workers=separate_workers,
+            on_server=on_server,
+        ).prepared()
+
+
+class LocustProcess(ABC):
+    """What every kind of process has: `install` calls these methods, in this order."""
+
+    #: True if this is a worker that was forked from the master's process, so that both have one command line.
+    is_forked = False
+
+    def __init__(self, settings: Settings, this_process: ThisProcess) -> None:
+        self.settings = settings
+        #: Failures and checks of the user's code from before a run; the next run takes them over.
+        self._early = Account()
+        self._this_process = this_process
+
+    @property
+    @abstractmethod
+    def account(self) -> Agent | Account:
+        """The object that takes failures and checks of the user's code now."""
+
+    @property
+    @abstractmethod
+    def past(self) -> bool:
+        """True if the run of this process is over and its record is closed."""
+
+    def stop_process(self, reason: str, code: ExitCode) -> None:
+        """Print why and exit the process at once; call it only when no run has begun."""
+        self._this_process.stop(reason, code)
+
+    @property
+    def runs(self) -> MasterSide | None:
+        """The master's side, or None on a worker."""
+        return None
+
+    def register(self) -> None:  # noqa: B027  a process without messages registers nothing
+        """Register for the messages of the other processes."""
+
+    @abstractmethod
+    def on_interrupt(self) -> None:
+        """Handle Ctrl-C or another ending signal."""
+
+    def watch(self) -> None:  # noqa: B027
+        """Start the watchers."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Load and check everything before the first user starts; on an error, say why and exit the process."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Begin a run, if that is for this process to do: Locust starts a test."""
+
+    @abstractmethod
+    def end_early(self) -> None:
+        """End the current run, if any: Locust stops a test."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the current run and stop everything that was started: Locust quits."""
+
+
+class ProcessWithRuns(LocustProcess):
+    """A process that conducts runs: a master, or a process that is master and worker.
+
+    It is its master side's link to the workers.
+    """
+
+    def __init__(self, settings: Settings, this_process: ThisProcess, *, separate_workers: bool) -> None:
+        super().__init__(settings, this_process)
+        self._master = MasterSide(
+            settings.environment,
+            settings.options,
+            self,
+            this_process,
+            self._early,
+            partial(settings.prepare, separate_workers=separate_workers),
+            takes_early=separate_workers,
+        )
+
+    @property
+    def account(self) -> Agent | Account:
+        """The account of the current run, or the early one."""
+        return self._early if self._master.current is None else self._master.current.coordinator.account
+
+    @property
+    def past(self) -> bool:
+        """True if the run is over and its record is closed."""
+        return self._master.run is not None and self._master.run.past
+
+    @property
+    def runs(self) -> MasterSide:
+        """The master's side."""
+        return self._master
+
+    # The workers: see `master_side.Workers`.
+
+    @abstractmethod
+    def to_coordinator(self, message: Message) -> None:
+        """Send a message to the coordinator."""
+
+    @abstractmethod
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        """Send a message to one agent, or to all if ``worker_id`` is None."""
+
+    @abstractmethod
+    def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
+        """Return the workers that take part in a run that begins now; raises RunError if too few do."""
+
+    @abstractmethod
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        """Begin a worker's part in a run, whose data are ``tables``."""
+
+    @abstractmethod
+    def in_reach(self, worker_id: str) -> bool:
+        """Return True if the worker can be reached."""
+
+    @abstractmethod
+    def refused(self) -> dict[str, Any] | None:
+        """Return the manifest's `refused`, or None."""
+
+    # Called by `install`.
+
+    def on_interrupt(self) -> None:
+        """End the run: see `MasterSide.on_interrupt`."""
+        self._master.on_interrupt()
+
+    def prepare(self) -> None:
+        """Prepare a run, or exit."""
+        self._master.prepare()
+
+    def begin(self) -> None:
+        """Begin a run, or exit."""
+        self._master.begin()
+
+    def end_early(self) -> None:
+        """End the current run and wait until its exit code is decided."""
+        self._master.end_early()
+
+    def close(self) -> None:
+        """End the current run; stop the displays and the embedded server."""
+        self._master.close()
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a message could not be handled, for the list of rejected messages."""
+    return str(error) if isinstance(error, ValueError) else message_of(error)

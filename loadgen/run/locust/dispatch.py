@@ -1,0 +1,43 @@
+"""Tell Locust, once per run, how many users each worker gets: its share of the run.
+
+Locust's own dispatcher gives every worker the same number of users and moves them when workers come or go. Here each
+client belongs to one worker from beginning to end: a lost worker's clients are lost with it, as the record shows, and a
+late worker gets none.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from locust.dispatch import UsersDispatcher
+
+#: Users by class name, for each worker by its Locust id.
+Users = dict[str, dict[str, int]]
+
+
+def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
+    """Return a dispatcher class for Locust's environment; it calls ``users`` when a run begins."""
+
+    class ShareDispatcher(UsersDispatcher):
+        """Hand out the shares of a run in one step."""
+
+        def new_dispatch(self, *_: Any, **__: Any) -> None:
+            """Begin to dispatch; Locust's target count, rate and classes are ignored, since the run's shares decide."""
+            self._dispatcher_generator = iter([users()])  # type: ignore[assignment]
+
+        def __next__(self) -> Users:
+            """Return the shares the first time; then raise StopIteration."""
+            shares: Iterator[Users] = self._dispatcher_generator
+            return next(shares)
+
+        @property
+        def dispatch_in_progress(self) -> bool:
+            """Always True, so that Locust does not dispatch again by itself."""
+            return True
+
+        def add_worker(self, *_: Any, **__: Any) -> None:
+            """Ignore a new worker: it gets no users in this run."""
+
+        def remove_worker(self, *_: Any, **__: Any) -> None:
+            """Ignore a lost worker: other workers do not get its users."""
+
+    return ShareDispatcher

@@ -1,0 +1,67 @@
+"""A Locust process that is master and worker."""
+
+import gevent
+
+from loadgen.data.tables import Tables
+from loadgen.run import messages, registration
+from loadgen.run.account import Account
+from loadgen.run.agent import Agent
+from loadgen.run.locust.base import ProcessWithRuns, Settings
+from loadgen.run.locust.this_process import ThisProcess
+from loadgen.run.locust.worker_side import WorkerSide
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
+from loadgen.run.worker_info import LOCAL, WorkerInfo
+
+
+class LocalProcess(ProcessWithRuns):
+    """A process that is master and worker. Its messages go from greenlet to greenlet."""
+
+    def __init__(self, settings: Settings, this_process: ThisProcess) -> None:
+        super().__init__(settings, this_process, separate_workers=False)
+        self._worker = WorkerSide(
+            settings.environment,
+            self,
+            LOCAL,
+            settings.allowed,
+            None,
+            this_process,
+            self._early,
+            separate=False,
+            forked=False,
+        )
+
+    @property
+    def account(self) -> Agent | Account:
+        """The agent, as long as it records; else the account of the current run, or the early one."""
+        return super().account if self._worker.current is None else self._worker.current
+
+    # The link. In another greenlet, as for a real message: the sender must not run the receiver's code.
+
+    def to_coordinator(self, message: Message) -> None:
+        """Send a message to the coordinator."""
+        gevent.spawn(self._to_master, message)
+
+    def _to_master(self, message: Message) -> None:
+        self._master.take(LOCAL, messages.checked(message))
+
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        """Send a message to the agent."""
+        gevent.spawn(self._worker.take, message)
+
+    # The only worker.
+
+    def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
+        """Return this process."""
+        return [registration.local()]
+
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        """Begin the worker's part at once: Locust starts the users when this returns."""
+        self._worker.begin(begin, tables)
+
+    def in_reach(self, worker_id: str) -> bool:
+        """Return True."""
+        return True
+
+    def refused(self) -> None:
+        """Return None: nobody else can connect."""

@@ -1,0 +1,107 @@
+"""One run on a master: conduct it, make its report, and decide its exit code."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import Event
+
+from loadgen.console import say
+from loadgen.exits import ExitCode
+from loadgen.live.service import LiveService
+from loadgen.run import ending
+from loadgen.run.coordinator import FINISHING, Coordinator
+from loadgen.run.ending import Analysis, Ending
+
+
+class Display(Protocol):
+    """The progress line: see `loadgen.run.display`."""
+
+    def start(self) -> None:
+        """Begin to show the run's state."""
+
+    def stop(self) -> None:
+        """Stop showing."""
+
+
+class MasterRun:
+    """A run that a coordinator conducts. ``on_end`` is given its exit code; then :attr:`ended` is set.
+
+    ``report`` is False if no page is to be drawn. ``analyse`` is `ending.analyse`, or another in tests.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        display: Display,
+        live: LiveService,
+        on_end: Callable[[ExitCode], None],
+        *,
+        report: bool,
+        analyse: Callable[..., Analysis] = ending.analyse,
+        sleep: Callable[[float], Any] = gevent.sleep,
+    ) -> None:
+        self.coordinator = coordinator
+        #: Set when the run is over and its exit code is decided.
+        self.ended = Event()
+        self._display = display
+        self._live = live
+        self._on_end = on_end
+        self._report = report
+        self._analyse = analyse
+        self._sleep = sleep
+        self._interrupts = 0
+
+    @property
+    def over(self) -> bool:
+        """True if the run has ended."""
+        return bool(self.ended.is_set())
+
+    @property
+    def past(self) -> bool:
+        """True if the run's record is closed."""
+        return self.over or bool(self.coordinator.done.is_set())
+
+    def conduct(self) -> None:
+        """Take the run to its end; whatever happens, an exit code is decided."""
+        found = Ending()
+        try:
+            self.coordinator.run()
+            found = self._conclude()
+        finally:
+            self._hide_displays()
+            self._on_end(found.code)
+            ending.tell(code=int(found.code))
+            self.ended.set()
+
+    def interrupt(self) -> None:
+        """Handle Ctrl-C or another ending signal: the first ends the run, the second also stops its report."""
+        self._interrupts += 1
+        if self.coordinator.phase == FINISHING and self._interrupts == 1:
+            say("interrupted: the report is still being made; Ctrl-C once more stops that")
+        self.coordinator.interrupt()
+
+    def _conclude(self) -> Ending:
+        """Make the report of a run whose record is complete, and return how the run ended."""
+        self._hide_displays()
+        coordinator = self.coordinator
+        folder, manifest = coordinator.folder.path, coordinator.manifest
+        if manifest.reason:
+            say(manifest.reason)
+        analysis = Analysis()
+        if coordinator.unwritten is None:
+            analysis = self._analyse(
+                folder,
+                report=self._report,
+                cancelled=lambda: self._interrupts > 1,
+                sleep=self._sleep,
+            )
+        interrupted = self._interrupts > 0
+        found = ending.decide(folder, coordinator.exit_code, analysis, interrupted, coordinator.unwritten)
+        for sentence in found.sentences:
+            say(sentence)
+        return found
+
+    def _hide_displays(self) -> None:
+        self._display.stop()
+        self._live.end()

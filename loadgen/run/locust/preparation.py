@@ -1,0 +1,209 @@
+"""Prepare a run on the master, before the first user starts: resolve it, find or start its target, and check both."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust.env import Environment
+
+from loadgen import garbage
+from loadgen.aws.access import Access
+from loadgen.console import say
+from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
+from loadgen.exits import ExitCode, RunError
+from loadgen.live.service import LiveService
+from loadgen.payloads.place import Place
+from loadgen.planning import limits, room
+from loadgen.resolve import ResolvedRun
+from loadgen.run import handover, target, target_check
+from loadgen.run.handover import Handover
+from loadgen.run.locust import user_classes
+from loadgen.run.record import check_writable
+from loadgen.server.process import ServerProcess, ServerStartError
+from loadgen.transport import proxy, sources
+
+#: Pid of the process that loaded this module; with `--processes` it forks the workers.
+LOADED_BY = os.getpid()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can begin."""
+
+    given: Handover
+    #: The rows of the run's data.
+    tables: Tables
+    target: target.Target
+    live: LiveService
+
+
+class Preparation:
+    """Check one run and its target.
+
+    ``places`` maps each option that is set in a file or environment variable to its name. ``separate_workers`` is true
+    if other processes play the clients; those that this process forks count as its own. If the embedded server is
+    started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        options: Any,
+        places: Mapping[str, str],
+        allowed: Allowed,
+        *,
+        separate_workers: bool,
+        on_server: Callable[[ServerProcess], None],
+    ) -> None:
+        self._environment = environment
+        self._options = options
+        self._places = places
+        self._allowed = allowed
+        self._processes = getattr(options, "processes", None)
+        #: True if the clients' sockets are opened on this machine, as far as this process knows.
+        self._plays_here = not separate_workers or bool(self._processes)
+        self._on_server = on_server
+
+    def prepared(self) -> Prepared:
+        """Return the run, its target, and the ways to watch it.
+
+        Raises:
+            ScenarioError: the scenario or another file cannot be read or is not valid.
+            RunError: the run cannot begin, or is not permitted.
+            SourceError: this machine does not have the given source addresses.
+        """
+        options = self._options
+        # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
+        given = handover.received() or self._resolve()
+        run = given.run
+        user_classes.restrict(self._environment, run)
+        for warning in run.warnings:
+            say(f"note: {warning}")
+        processes = max(1, self._processes or 1)
+        if self._plays_here:
+            limits.check_open_files(run.totals.sockets, processes)
+        check_writable(Path(options.results))
+        # Start it before a server is started or anything is sent, since its port may be taken.
+        live = LiveService(
+            options.prometheus,
+            options.live_otel or getattr(options, "otel", False),
+            self._environment.web_ui,
+            getattr(options, "web_base_path", None) or "",
+            options.allowed_hosts or (),
+        )
+        found = self._target_of(run)
+        if said := proxy.sentence(found.proxies()):
+            say(f"note: {said}")
+        if self._plays_here:
+            connect_url, http_url = found.urls()
+            addresses = sources.Sources.from_environment()
+            limits.check_local_ports(connect_url, run.totals.websockets, http_url, run.totals.http, addresses)
+        target_check.check(found, run.phases.ready_timeout_ns / 1e9)
+        # Print these last: they do not matter for a run that a check above has refused.
+        say_room(processes, embedded=options.target is None and run.target is None)
+        for line in live.shown:
+            say(line)
+        return Prepared(given, given.tables(), found, live)
+
+    def _target_of(self, run: ResolvedRun) -> target.Target:
+        """Return the target that the options or the scenario name, or start the embedded server."""
+        options = self._options
+        found = target.Target.resolve(
+            run,
+            options.target,
+            options.api_key_env,
+            options.auth,
+            Access(options.aws_profile, options.aws_region),
+            options.allow_remote,
+            self._allowed,
+            self._places.get("auth") or self._places.get("api_key_env"),
+            self._places.get("target"),
+        )
+        if found is None:
+            return self._serve(run.totals.namespaces, run.stamps.place)
+        if options.faults or options.journal:
+            raise RunError(
+                "--faults and --journal are the embedded server's: leave them out, or the target",
+                ExitCode.USAGE,
+            )
+        found.check_namespaces(run.totals.namespaces)
+        return found
+
+    def _resolve(self) -> Handover:
+        """Resolve the scenario named in plain Locust's options; raises ScenarioError, or RunError if it may not run."""
+        # Imported here: a process started by `loadgen run` receives its run resolved and does not need these.
+        from loadgen.planning import guard
+        from loadgen.planning.prices import load_prices
+        from loadgen.resolve.resolver import run_of
+
+        options = self._options
+        run, tables = run_of(options.scenario, options.overrides or (), options.target)
+        prices = load_prices(None if options.prices is None else Path(options.prices))
+        where = guard.elsewhere(options.target, run)
+        found = guard.check(
+            run,
+            prices,
+            options.max_cost,
+            where,
+            options.allow_remote,
+            guard.protocol_for(options.target, run),
+        )
+        if found.refusal is not None:
+            raise RunError(found.refusal, ExitCode.USAGE)
+        if found.question is not None and not options.yes:
+            raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
+        return Handover.of(run, tables, prices, options.max_cost)
+
+    def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
+        """Start the embedded server and return it as the target; raises RunError.
+
+        The server ends when this process ends, even if it is killed.
+        """
+        arguments = [part for name in namespaces for part in ("--namespace", name)]
+        faults = None
+        if self._options.faults is not None:
+            faults = _faults(self._options.faults)
+            arguments += ["--faults", self._options.faults]
+        if self._options.journal is not None:
+            arguments += ["--journal", self._options.journal]
+            if not place.is_default:
+                arguments += ["--stamp", place.name]
+        server = ServerProcess(arguments)
+        try:
+            server.start(meanwhile=_load_ahead)
+        except ServerStartError as error:
+            raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
+        self._on_server(server)
+        announced = server.announcement
+        return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
+
+
+def say_room(processes: int, *, embedded: bool) -> None:
+    """Print which limits or load of this container or machine may spoil a run; forked workers do not repeat it."""
+    if os.getpid() == LOADED_BY:
+        for note in room.notes(room.room_here(), max(1, processes), embedded):
+            say(f"note: {note}")
+
+
+def _load_ahead() -> None:
+    """Import what numpy and pyarrow load lazily for the first flush and the record, before anything is measured."""
+    with garbage.loading():
+        import numpy.ma  # noqa: F401
+        import pyarrow.compute  # noqa: F401
+
+
+def _faults(path: str) -> dict[str, Any]:
+    """Return the settings of a faults file; raises RunError."""
+    from loadgen.server.api_keys import ConfigError
+    from loadgen.server.faults import load_faults
+
+    try:
+        settings: dict[str, Any] = load_faults(Path(path)).model_dump(
+            mode="json", by_alias=True, exclude_defaults=True
+        )
+    except ConfigError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
+    return settings

@@ -1,0 +1,68 @@
+"""The load shape: tells Locust how many users to spawn, and when to stop."""
+
+import copy
+from typing import Protocol, Self
+
+from locust import LoadTestShape
+
+from loadgen.run.locust.master_run import MasterRun
+
+#: Locust calls a load shape once a second.
+_TICK_S = 1.0
+
+
+class Runs(Protocol):
+    """The runs of a process: see `MasterSide`."""
+
+    @property
+    def run(self) -> MasterRun | None:
+        """The current or last run."""
+
+    @property
+    def total_users(self) -> int:
+        """Number of users to spawn."""
+
+
+class ScenarioShape(LoadTestShape):
+    """Make Locust spawn all users at once, and stop it when the run is over.
+
+    Each client connects at its own time in the scenario's ramp, so Locust's spawning, which works in steps of a second,
+    neither limits nor shapes the ramp.
+
+    Locust creates a shape for each shape class of a locustfile, without arguments. Such a shape ends a test at once;
+    :meth:`of` returns the one that Locust gets instead.
+    """
+
+    def __init__(self, runs: Runs | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._runs = runs
+        #: The run that was over when Locust began this test, or None if it is the first.
+        self._before: MasterRun | None = None
+
+    def of(self, runs: Runs) -> Self:
+        """Return a copy of this shape that follows these runs."""
+        made = copy.copy(self)
+        made._runs = runs
+        return made
+
+    def reset_time(self) -> None:
+        """Note that a test begins: in the web UI one after the other.
+
+        Locust calls this before a test's first tick, and its master once more when the run has begun.
+        """
+        super().reset_time()  # type: ignore[no-untyped-call]
+        run = None if self._runs is None else self._runs.run
+        if run is None or run.over:
+            self._before = run
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return (users, users per second), or None to stop; Locust calls this once a second."""
+        if self._runs is None:
+            return None
+        run = self._runs.run
+        if run is not None and run is not self._before:
+            # Locust calls again only a second after this returns: wait here, to stop as soon as the run is over.
+            run.ended.wait(_TICK_S)
+            if run.over:
+                return None
+        return self._runs.total_users, float(self._runs.total_users)

@@ -1,0 +1,64 @@
+"""End this process, and with it the embedded server and the workers that it has forked."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+import psutil
+
+from loadgen.console import say
+from loadgen.exits import ExitCode
+from loadgen.run import ending
+from loadgen.server.process import ServerProcess
+
+
+def _children() -> Iterable[psutil.Process]:
+    return psutil.Process().children()
+
+
+class ThisProcess:
+    """Ends this process at once, or with a sentence; owns the embedded server, if there is one.
+
+    Tests give another ``exit_now``, which must not return, and other ``children``.
+    """
+
+    def __init__(
+        self,
+        exit_now: Callable[[int], NoReturn] = os._exit,
+        children: Callable[[], Iterable[psutil.Process]] = _children,
+    ) -> None:
+        self._exit_now = exit_now
+        self._children = children
+        self._server: ServerProcess | None = None
+
+    @property
+    def server(self) -> ServerProcess | None:
+        """The embedded server, from its start until this process stops it."""
+        return self._server
+
+    def own(self, server: ServerProcess) -> None:
+        """Stop this server when the process ends."""
+        self._server = server
+
+    def stop_server(self) -> None:
+        """Stop the embedded server; do nothing if there is none."""
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.stop()
+
+    def exit(self, code: ExitCode) -> NoReturn:
+        """Exit at once, without a word."""
+        self._exit_now(code)
+
+    def stop(self, reason: str, code: ExitCode) -> NoReturn:
+        """Print why and exit at once; call it only when no run has begun."""
+        say(reason)
+        ending.tell(code=int(code))
+        # Workers forked by `--processes` would wait a minute for a master that is gone.
+        for child in self._children():
+            if self._server is None or child.pid != self._server.pid:
+                child.kill()
+        self.stop_server()
+        sys.stdout.flush()
+        self._exit_now(code)

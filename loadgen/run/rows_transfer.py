@@ -1,0 +1,91 @@
+"""Send the rows of data that publish requests draw from to workers of other processes.
+
+A client's own values travel with the grant of its number instead, so that each worker gets those of its clients only.
+Columns that hold secrets are never sent in this way.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from gevent.event import Event
+
+from loadgen.data.tables import Tables
+from loadgen.resolve import ResolvedRun
+from loadgen.resolve.rows import request_columns, rows_of
+from loadgen.run.master_messages import Rows
+
+if TYPE_CHECKING:
+    from loadgen.data.table import Table, TableWriter
+
+#: Bytes of the cells in one message, about; and its most rows.
+_PIECE_BYTES: Final = 1 << 20
+_PIECE_ROWS: Final = 4096
+
+
+def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
+    """Yield the messages that carry all rows which the run's publish requests draw from."""
+    for name, columns in request_columns(run).items():
+        yield from _pieces(name, columns, tables[name])
+
+
+def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
+    lines: list[int] = []
+    cells: list[list[str]] = [[] for _ in columns]
+    size = 0
+    for row in range(len(table)):
+        lines.append(table.line(row))
+        for column, texts in zip(columns, cells, strict=True):
+            text = table.json(column, row)
+            texts.append(text)
+            size += len(text)
+        if size >= _PIECE_BYTES or len(lines) == _PIECE_ROWS:
+            yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=row + 1 == len(table))
+            lines, cells, size = [], [[] for _ in columns], 0
+    if lines:
+        yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=True)
+
+
+class ArrivingRows:
+    """The rows that a worker of another process gets for its publish requests."""
+
+    def __init__(self, run: ResolvedRun, tables: Tables | None) -> None:
+        """``tables`` are the run's data if this process has them, else None."""
+        self._wanted = {} if tables is not None else request_columns(run)
+        self._rows = {name: rows_of(run, name) for name in self._wanted}
+        self._writers: dict[str, TableWriter] = {}
+        self._had = dict.fromkeys(self._wanted, 0)
+        self.tables = Tables() if tables is None else tables
+        #: Set when all rows are here.
+        self.complete = Event()
+        if not self._wanted:
+            self.complete.set()
+
+    def take(self, piece: Rows) -> None:
+        """Keep a piece.
+
+        Raises:
+            ValueError: it is no piece of the run's data.
+            OSError: the disk does not take it.
+        """
+        from loadgen.data.table import TableWriter
+
+        name, columns = piece.data, self._wanted.get(piece.data)
+        if columns is None or name in self.tables:
+            raise ValueError(f"it has rows of {name!a}, which this worker does not wait for")
+        if piece.columns != columns or [len(each) for each in piece.cells] != [len(piece.lines)] * len(
+            columns
+        ):
+            raise ValueError(f"its rows of {name!a} are incomplete")
+        if name not in self._writers:
+            self._writers[name] = TableWriter(columns)
+        writer = self._writers[name]
+        writer.add(piece.lines, piece.cells)
+        self._had[name] += len(piece.lines)
+        if not piece.last:
+            return
+        if self._had[name] != self._rows[name]:
+            raise ValueError(f"it ends the rows of {name!a} at {self._had[name]:,} of {self._rows[name]:,}")
+        self.tables.put(name, writer.finish())
+        writer.close()
+        if len(self.tables) == len(self._wanted):
+            self.complete.set()

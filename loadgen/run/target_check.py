@@ -1,0 +1,127 @@
+"""Check that a target answers and lets us in, before any load is sent."""
+
+import random
+import time
+
+import gevent
+
+from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.console import say
+from loadgen.exits import ExitCode, RunError
+from loadgen.protocol.base import Service
+from loadgen.protocol.refusals import Kind, Refusal
+from loadgen.run.target import Target
+from loadgen.transport import bounded, proxy
+from loadgen.transport.dialing import Dialer, ForbiddenAddressError
+from loadgen.transport.errors import TransportError, UnreadableError
+
+CHECK_TIMEOUT_S = 10.0
+#: First and longest wait between attempts to log in to a target that throttles.
+_FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
+
+
+def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
+    """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
+
+    The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
+    ``patience_s`` seconds.
+
+    Raises:
+        RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
+    """
+    service, dialer = target.service(), Dialer(allow_remote=target.allow_remote)
+    deadline_s, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
+    while True:
+        try:
+            _log_in(target, service, dialer)
+            break
+        except _NotNow as refused:
+            left_s = deadline_s - time.monotonic()
+            wait_s = max(wait_s, refused.refusal.retry_after_s or 0.0) * random.uniform(1.0, 1.25)
+            if wait_s > left_s:
+                raise RunError(
+                    f"{refused}, and did so for {patience_s:g} s; {refused.refusal.advice}", ExitCode.TARGET
+                ) from None
+            say(f"{refused}; trying again in {wait_s:.1f} s")
+            gevent.sleep(wait_s)
+            wait_s = min(2 * wait_s, _MOST_WAIT_S)
+    _knock(service, dialer)
+
+
+class _NotNow(Exception):  # noqa: N818  not the end
+    """The target refuses the login for now; the text is the beginning of a sentence."""
+
+    def __init__(self, text: str, refusal: Refusal) -> None:
+        super().__init__(text)
+        self.refusal = refusal
+
+
+def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
+    """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
+    try:
+        client = EventClient(service, dialer=dialer)
+    except TransportError as error:  # the client's certificate
+        raise RunError(str(error), ExitCode.USAGE) from None
+    try:
+        client.open(CHECK_TIMEOUT_S)
+    except ForbiddenAddressError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
+    except proxy.ProxyError as error:
+        raise RunError(str(error), ExitCode.TARGET) from None
+    except TransportError as error:
+        if error.refusal is None:
+            raise RunError(
+                f"the target cannot be reached at {service.connect_url}: {error};"
+                " check the URL and that the service is running",
+                ExitCode.TARGET,
+            ) from None
+        raise _refused(target, service, str(error), error.refusal) from None
+    try:
+        client.login(CHECK_TIMEOUT_S)
+    except NoAnswerError as error:
+        raise RunError(
+            f"the target {service.connect_url} accepted the connection, but there was {error};"
+            f" does it speak {target.protocol.title}?",
+            ExitCode.TARGET,
+        ) from None
+    except (ServiceRefusedError, TransportError) as error:
+        raise _refused(target, service, str(error), error.refusal) from None
+    finally:
+        client.close()
+
+
+def _refused(target: Target, service: Service, said: str, refusal: Refusal | None) -> Exception:
+    """Return the error for a target that refused, with fitting advice."""
+    said = said.rstrip(".")
+    if refusal is not None and refusal.again:
+        return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
+    if refusal is not None and refusal.kind is Kind.UNSUITABLE:
+        advice = refusal.advice
+    elif target.login is not None:
+        advice = f"check the {target.login.describe()} and that it has not expired"
+    elif target.embedded:
+        advice = "check the key"
+    elif not target.protocol.logins:
+        advice = "compare 'connect' and 'opening' of the protocol file with what the service wants"
+    else:
+        advice = "perhaps it wants a login: see --auth"
+    return RunError(f"the target {service.connect_url} refused us: {said}; {advice}", ExitCode.TARGET)
+
+
+def _knock(service: Service, dialer: Dialer) -> None:
+    """Make one HTTP request, if the service has an HTTP endpoint; raises RunError."""
+    if service.http_url is None:
+        return
+    try:
+        bounded.ask("OPTIONS", service.http_url, timeout_s=CHECK_TIMEOUT_S, dialer=dialer)
+    except ForbiddenAddressError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
+    except UnreadableError as error:
+        raise RunError(
+            f"the target answers an HTTP request to {service.http_url} with what cannot be read: {error}",
+            ExitCode.TARGET,
+        ) from None
+    except TransportError as error:
+        raise RunError(
+            f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET
+        ) from None

@@ -1,0 +1,35 @@
+"""What runs beside the users of a worker: greenlets that report, and threads that watch the machine."""
+
+from collections.abc import Callable
+from functools import partial
+
+import gevent
+
+from loadgen.measure.health import HealthSampler
+from loadgen.measure.pauses import PauseWatch
+from loadgen.run.threads import native_sleep, start_native_thread
+
+
+class Background:
+    """The watchers of one worker process."""
+
+    def __init__(self) -> None:
+        self._pauses = PauseWatch(native_sleep)
+        #: Samples this process's health once a flush.
+        self.health = HealthSampler(gevent.sleep, self._pauses)
+        self._loops: list[gevent.Greenlet] = []
+
+    def start(self, *loops: Callable[[], object]) -> None:
+        """Start the watchers, and each of the ``loops`` in a greenlet."""
+        start_native_thread(self._pauses.watch)
+        start_native_thread(partial(self.health.surroundings.allowances.watch, native_sleep))
+        self._loops += [gevent.spawn(loop) for loop in (self.health.watch, *loops)]
+
+    def end(self) -> None:
+        """Let the watchers end by themselves."""
+        self.health.running = self._pauses.running = False
+
+    def stop(self) -> None:
+        """Stop all loops and wait until they have stopped."""
+        gevent.killall(self._loops, block=True)
+        self.health.surroundings.close()

@@ -1,0 +1,72 @@
+"""How far the run is, as a worker knows it: what its users wait for, and what lets them go on."""
+
+from gevent.event import AsyncResult, Event
+
+from loadgen.resolve import ClientPlan
+from loadgen.run.worker.clock import Clock
+from loadgen.run.worker.master_time import MasterTime
+from loadgen.users.worker import Timeline
+
+
+class Barriers:
+    """The start of the ramp, the timeline, and the end; users wait for each.
+
+    ``ramp_ns`` is the length of the ramp.
+    """
+
+    def __init__(self, clock: Clock, time: MasterTime, ramp_ns: int) -> None:
+        self._clock = clock
+        self._time = time
+        self._ramp_length_ns = ramp_ns
+        #: Set when the ramp's start is known, or when the run ends without one.
+        self._ramping = Event()
+        self._ramp_ns = 0
+        self._timeline: AsyncResult = AsyncResult()
+        #: Set once the drain has ended: clients close their connections.
+        self.over = Event()
+        #: True once the master has ended the run, or this worker its part.
+        self.finishing = False
+
+    @property
+    def starting(self) -> bool:
+        """True until the timeline is known, or the run ends without one."""
+        return not self._timeline.ready()
+
+    @property
+    def ramp_over(self) -> bool:
+        """True once all clients have had their turn to connect."""
+        end_ns = self._ramp_ns + self._ramp_length_ns
+        return self._ramp_ns > 0 and self._clock.now_ns() >= self._time.local_ns(end_ns)
+
+    def begin_ramp(self, ramp_ns: int) -> None:
+        """Let users connect, each at its own time after ``ramp_ns`` on the master's clock."""
+        self._ramp_ns = ramp_ns
+        self._ramping.set()
+
+    def open(self, timeline: Timeline) -> None:
+        """Give users the timeline; publishers start on it by themselves."""
+        self._timeline.set(timeline)
+
+    def finish(self) -> bool:
+        """Let no user wait any longer for a start; return False if that was done before."""
+        if self.finishing:
+            return False
+        self.finishing = True
+        if not self._timeline.ready():
+            self._timeline.set(None)
+        self._ramping.set()
+        return True
+
+    def wait_for_ramp(self, client: ClientPlan) -> bool:
+        """Wait until it is the client's turn to connect; return False if the run ended before."""
+        self._ramping.wait()
+        # The ramp is scheduled on the master's clock.
+        self._time.wait_until_known()
+        if self._ramp_ns:
+            self._time.wait_until(self._ramp_ns + client.ramp_offset_ns)
+        return bool(self._ramp_ns) and not self.over.is_set()
+
+    def wait_for_timeline(self) -> Timeline | None:
+        """Wait until all subscribers are ready; return the timeline, or None if the run ended before."""
+        timeline: Timeline | None = self._timeline.get()
+        return timeline

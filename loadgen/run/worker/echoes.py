@@ -1,0 +1,51 @@
+"""The echo lane as the other parts of a worker see it, and its stand-in for a run without echoes."""
+
+from typing import Any, Protocol
+
+from loadgen.measure.rows import EchoRow
+
+
+class Echoes(Protocol):
+    """The echoes of one worker; see `loadgen.run.echo.EchoLane`."""
+
+    @property
+    def sent(self) -> int:
+        """Number of echoes published."""
+
+    @property
+    def returned(self) -> int:
+        """Number of echoes that came back."""
+
+    def start(self) -> None:
+        """Connect and publish in a greenlet."""
+
+    def take(self) -> list[EchoRow]:
+        """Return the echoes that have come back since the last call."""
+
+    def stop(self) -> list[EchoRow]:
+        """Close the connections and return the last echoes."""
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the manifest's `workers[].echo`, or None if the run has no echoes."""
+
+
+class NoEchoes:
+    """Stands for the lane in a run without echoes."""
+
+    sent = 0
+    returned = 0
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def take(self) -> list[EchoRow]:
+        """Return no echoes."""
+        return []
+
+    def stop(self) -> list[EchoRow]:
+        """Return no echoes."""
+        return []
+
+    def to_dict(self) -> None:
+        """Return None."""
+        return

@@ -1,0 +1,92 @@
+"""A worker's spool: read by the master where it is, or sent to it during the run and at the end."""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from loadgen.console import say
+from loadgen.exits import why
+from loadgen.measure.spool import SpoolWriter
+from loadgen.run.master_messages import SpoolWritten
+from loadgen.run.spool_transfer import SpoolSender, remove
+from loadgen.run.worker.clock import Clock
+from loadgen.run.worker.troubles import Troubles
+from loadgen.run.worker_messages import Piece
+
+#: If the last pieces of a spool stay unanswered for this long, the master counts as gone.
+PATIENCE_S: Final = 30.0
+_LOOK_S: Final = 0.02
+
+
+class OwnSpool:
+    """The spool of one worker; ``send`` sends a piece to the master, which is needed if it is not ``shared``."""
+
+    def __init__(
+        self,
+        writer: SpoolWriter,
+        shared: bool,
+        send: Callable[[Piece], None],
+        clock: Clock,
+        troubles: Troubles,
+    ) -> None:
+        self._writer = writer
+        self._sender = None if shared else SpoolSender(writer.files, send, clock.steady_s)
+        self._clock = clock
+        self._troubles = troubles
+
+    @property
+    def gathered_by(self) -> Literal["shared folder", "messages"]:
+        """How the master gets the record."""
+        return "shared folder" if self._sender is None else "messages"
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows written, by table."""
+        return dict(self._writer.rows)
+
+    @property
+    def written_bytes(self) -> int:
+        """Size of all files."""
+        return sum(path.stat().st_size for path in self._writer.files())
+
+    def totals(self) -> dict[str, int] | None:
+        """Return the size of each file, with which the master compares its own; None if it reads them here."""
+        return None if self._sender is None else self._sender.totals()
+
+    def pump(self) -> None:
+        """Send new data if the master does not share the folder."""
+        if self._sender is None:
+            return
+        try:
+            self._sender.pump()
+        except OSError as error:
+            self._troubles.on_broken(f"cannot read its record: {why(error)}")
+
+    def on_answer(self, answer: SpoolWritten) -> None:
+        """Note the bytes of a file that the master has written, and send more."""
+        if self._sender is not None:
+            self._sender.on_answer(answer)
+            self.pump()
+
+    def close(self) -> None:
+        """Close the files: nothing more is recorded."""
+        self._writer.close()
+
+    def hand_over(self, patience_s: float) -> None:
+        """Send the rest and wait until the master has all, or is silent for ``patience_s``."""
+        sender = self._sender
+        if sender is None:
+            return
+        self.pump()
+        while sender.pending() and sender.silent_s < patience_s and self._troubles.broken is None:
+            self._clock.sleep(_LOOK_S)
+            self.pump()
+        if sender.pending():
+            say(
+                f"the master did not take all of the record of worker {self._writer.worker}:"
+                f" {sender.pending():,} bytes are only here, in {self._writer.folder}"
+            )
+
+    def remove_what_is_taken(self) -> None:
+        """Remove the files if the master has all of them in its own folder."""
+        if self._sender is not None and not self._sender.pending():
+            remove(self._writer.files())

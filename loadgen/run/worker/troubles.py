@@ -1,0 +1,43 @@
+"""What goes wrong in a worker: why clients failed, what users should know of connects, why it cannot do its part."""
+
+from collections import Counter
+from typing import Final
+
+from loadgen.console import say
+
+_MOST_COMPLAINTS: Final = 20
+_MOST_NETWORK_NOTES: Final = 50
+
+
+class Troubles:
+    """Count and keep what goes wrong in one worker."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        #: Why clients failed, counted.
+        self.complaints: Counter[str] = Counter()
+        #: Notes about this worker's connects that users should know, counted.
+        self.network: Counter[str] = Counter()
+        #: Why the target refuses this worker for good, or None.
+        self.fatal: str | None = None
+        #: Why this worker cannot do its part, or None.
+        self.broken: str | None = None
+
+    def report_error(self, reason: str, fatal: bool) -> None:
+        """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
+        if reason in self.complaints or len(self.complaints) < _MOST_COMPLAINTS:
+            self.complaints[reason] += 1
+        if fatal and self.fatal is None:
+            self.fatal = reason
+
+    def on_network(self, sentence: str) -> None:
+        """Count a note of the dialer; print it the first time."""
+        if sentence not in self.network:
+            if len(self.network) >= _MOST_NETWORK_NOTES:
+                return
+            say(f"worker {self._worker}: {sentence}")
+        self.network[sentence] += 1
+
+    def on_broken(self, what: str) -> None:
+        """Note why this worker cannot do its part (``what`` follows `worker 3 `); the first reason counts."""
+        self.broken = self.broken or f"worker {self._worker} {what}"

@@ -1,0 +1,83 @@
+"""The users of a worker: which client each one plays, and how many still play."""
+
+import secrets
+from collections import Counter
+from typing import Final
+
+from gevent.event import AsyncResult, Event
+
+from loadgen.resolve import ClientPlan, Clients
+from loadgen.run.master_messages import Grant
+from loadgen.run.messages import Link
+from loadgen.run.worker.clock import Clock
+from loadgen.run.worker_messages import Claim
+
+_CLAIM_WINDOW_S: Final = 0.005
+_LOOK_S: Final = 0.02
+
+
+class Users:
+    """Claim clients for users from the master, and count the users that play one."""
+
+    def __init__(self, link: Link, clock: Clock, clients: Clients, complete: Event) -> None:
+        """``complete`` is set when the rows that publish requests draw from are here."""
+        self._link = link
+        self._complete = complete
+        self._clock = clock
+        self._clients = clients
+        #: Claims that are not sent yet: a role, and the result that its user waits for.
+        self._claims: list[tuple[str, AsyncResult]] = []
+        #: Claims that the master has not answered yet, by the number of their request.
+        self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
+        self._playing = 0
+
+    def claim(self, role: str) -> ClientPlan | None:
+        """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
+        granted: AsyncResult = AsyncResult()
+        if not self._claims:
+            # Users are spawned by the thousand: one message carries all claims of the next few milliseconds.
+            self._clock.after(_CLAIM_WINDOW_S, self._send)
+        self._claims.append((role, granted))
+        client = granted.get()
+        if client is None:
+            return None
+        self._complete.wait()
+        number, values = client
+        return self._clients.client(number, values)
+
+    def _send(self) -> None:
+        claims, self._claims = self._claims, []
+        request = secrets.randbits(31)
+        self._asked[request] = claims
+        wanted = Counter(role for role, _ in claims)
+        self._link.to_coordinator(Claim(request=request, wanted=dict(wanted)))
+
+    def on_grant(self, grant: Grant) -> None:
+        """Give claimed clients to the users that wait for them."""
+        granted = {role: list(numbers) for role, numbers in grant.granted.items()}
+        for role, waiting in self._asked.pop(grant.request, ()):
+            numbers = granted.get(role)
+            number = numbers.pop(0) if numbers else None
+            waiting.set(None if number is None else (number, grant.values.get(number, {})))
+
+    def release(self) -> None:
+        """Give no client to the users whose claims are not sent yet: the run is over."""
+        for _, waiting in self._claims:
+            waiting.set(None)
+
+    def joined(self) -> None:
+        """Count a user that has begun to play its client."""
+        self._playing += 1
+
+    def left(self) -> None:
+        """Stop counting a user that has closed its connections and recorded everything."""
+        self._playing -= 1
+
+    def wait_until_gone(self, timeout_s: float) -> bool:
+        """Wait until no user plays a client any more; return False if some still do after ``timeout_s``."""
+        deadline_s = self._clock.steady_s() + timeout_s
+        while self._playing:
+            if self._clock.steady_s() >= deadline_s:
+                return False
+            self._clock.sleep(_LOOK_S)
+        return True

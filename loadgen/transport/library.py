@@ -1,0 +1,217 @@
+"""The frames that `TextFrames` does not parse: the `websockets` library reads them (Sans-I/O).
+
+To save memory, the library's protocol object of a connection exists only while it has state to keep.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from websockets.exceptions import WebSocketException
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import CONNECTING, OPEN, Protocol, Side
+
+from loadgen.transport import violations
+from loadgen.transport.framing import OnText, TextFrames
+
+_TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+#: First bytes of frames that the library sends.
+_CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
+
+
+def _nothing() -> None:
+    """Do nothing: the library alone reads the connection, or it has ended."""
+
+
+class Library:
+    """The `websockets` library's part in one WebSocket: handshakes of unusual form, control frames and fragments."""
+
+    __slots__ = (
+        "_fragments",
+        "_on_other",
+        "_on_text",
+        "_pong",
+        "_protocol",
+        "_violation",
+        "max_message_bytes",
+        "opcode",
+    )
+
+    def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
+        """Make it for an open connection; ``on_text`` gets the messages, of at most ``max_message_bytes``."""
+        self._on_text = on_text
+        self._on_other = _nothing
+        self.max_message_bytes = max_message_bytes
+        #: Opcode of messages to send, and of most that are received.
+        self.opcode = _BINARY if binary else _TEXT
+        #: The pong for the last ping until it is sent. That is enough (RFC 6455, 5.5.3), so that pings cannot fill the
+        #: send buffer of a server that does not read.
+        self._pong: bytes | None = None
+        self._protocol: Protocol | None = None
+        #: The violation that `_judge` has found, as a phrase.
+        self._violation: str | None = None
+        #: The unfinished fragmented message, or None if there is none.
+        self._fragments: bytearray | None = None
+
+    # State.
+
+    @property
+    def is_open(self) -> bool:
+        """True unless it reads the answer to the opening handshake, or either side has begun to close."""
+        return self._protocol is None or self._protocol.state is OPEN
+
+    @property
+    def is_connecting(self) -> bool:
+        """True while it reads the answer to the opening handshake."""
+        return self._protocol is not None and self._protocol.state is CONNECTING
+
+    @property
+    def refusal(self) -> Exception | None:
+        """The library's error if it has rejected the answer to the opening handshake, or None."""
+        return None if self._protocol is None else self._protocol.handshake_exc
+
+    @property
+    def close_received(self) -> Close | None:
+        """The server's close frame, or None if it has not arrived."""
+        return None if self._protocol is None else self._protocol.close_rcvd
+
+    def violation(self) -> str | None:
+        """Return how the server broke the WebSocket protocol, as a phrase, or None if it did not.
+
+        The close frame with the reason is to be sent then, and nothing more is read.
+        """
+        if self._violation is not None:
+            return self._violation
+        broken = None if self._protocol is None else self._protocol.parser_exc
+        return None if broken is None or isinstance(broken, EOFError) else violations.of_library(broken)
+
+    # Receiving.
+
+    def read_answer(self, protocol: Protocol) -> None:
+        """Read the answer to the opening handshake with a protocol object that awaits it."""
+        self._protocol = protocol
+
+    def frames(self, on_other: Callable[[], None]) -> TextFrames:
+        """Return a parser of all that follows, which leaves only frames that are not plain to the library.
+
+        It must be made at a frame boundary. Until :meth:`end`, ``on_other`` is called after anything but a message:
+        there may be something to send, or the connection ends.
+        """
+        self._on_other = on_other
+        return TextFrames(
+            self._on_text,
+            self._step,
+            self.max_message_bytes,
+            binary=self.opcode is _BINARY,
+            judge=self._judge,
+        )
+
+    def parse(self, data: bytes | memoryview) -> list[Any]:
+        """Return the frames that are complete with ``data``, and the answer to the opening handshake."""
+        protocol = self._made()
+        protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
+        return protocol.events_received()
+
+    def end(self) -> None:
+        """Drop the callback that `frames` was given."""
+        self._on_other = _nothing
+
+    def deliver(self, events: Sequence[Any], arrival_ns: int, read_ns: int) -> bool:
+        """Pass on the messages among parsed events; return True if there was anything else.
+
+        That is a ping, a close, a violation of the protocol, or the answer to the opening handshake.
+        """
+        plain = bool(events)
+        on_text, opcode = self._on_text, self.opcode
+        for event in events:
+            if isinstance(event, Frame):
+                if event.opcode is opcode and event.fin:
+                    on_text(event.data, arrival_ns, read_ns)  # type: ignore[arg-type]
+                    continue
+                self._deliver_other(event, arrival_ns, read_ns)
+            plain = False
+        return not plain or self.violation() is not None
+
+    def end_of_stream(self) -> None:
+        """Take the end of the stream."""
+        if self._protocol is not None:
+            try:
+                self._protocol.receive_eof()
+                self._protocol.data_to_send()
+            except (EOFError, WebSocketException):
+                pass
+
+    # Sending.
+
+    def close(self) -> None:
+        """Begin the closing handshake."""
+        self._made().send_close(CloseCode.NORMAL_CLOSURE)
+
+    def to_send(self) -> list[bytes]:
+        """Return the frames to send, except pongs: see `take_pong`."""
+        frames = []
+        for data in () if self._protocol is None else self._protocol.data_to_send():
+            if data and data[0] == _PONG_FRAME:
+                self._pong = data
+            elif data:
+                frames.append(data)
+                if data[0] == _CLOSE_FRAME:
+                    self._pong = None
+        return frames
+
+    @property
+    def has_pong(self) -> bool:
+        """True if a ping waits for its pong."""
+        return self._pong is not None
+
+    def take_pong(self) -> bytes | None:
+        """Return the pong to send now, or None; it counts as sent."""
+        pong, self._pong = self._pong, None
+        return pong
+
+    # Internals.
+
+    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
+        """Read frames; return True if the next plain frame may bypass the library."""
+        if self.deliver(self.parse(data), arrival_ns, read_ns):
+            self._on_other()
+        protocol = self._protocol
+        if self._fragments is not None:
+            return False
+        if protocol is None:
+            return True
+        if protocol.state is OPEN:
+            # It has no state to keep.
+            self._protocol = None
+        return protocol.close_rcvd is None and protocol.parser_exc is None
+
+    def _judge(self, first: int, second: int, length: int) -> bool:
+        """Report a frame whose header breaks the protocol; return True if it does."""
+        if self.close_received is not None:
+            # Anything after a close frame is discarded.
+            return False
+        begun_bytes = None if self._fragments is None else len(self._fragments)
+        found = violations.of_header(first, second, length, self.max_message_bytes, begun_bytes)
+        if found is None:
+            return False
+        code, self._violation = found
+        self._made().fail(code)
+        self._on_other()
+        return True
+
+    def _made(self) -> Protocol:
+        """Return the library's protocol object, made if there is none."""
+        if self._protocol is None:
+            self._protocol = Protocol(Side.CLIENT, state=OPEN, max_size=self.max_message_bytes)
+        return self._protocol
+
+    def _deliver_other(self, frame: Frame, arrival_ns: int, read_ns: int) -> None:
+        if frame.opcode in (_TEXT, _BINARY):
+            if frame.fin:
+                self._on_text(bytes(frame.data), arrival_ns, read_ns)
+            else:
+                self._fragments = bytearray(frame.data)
+        elif frame.opcode is _CONT and self._fragments is not None:
+            self._fragments += frame.data
+            if frame.fin:
+                message, self._fragments = self._fragments, None
+                self._on_text(message, arrival_ns, read_ns)

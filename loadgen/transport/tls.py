@@ -1,0 +1,101 @@
+"""TLS of one connection over memory buffers, since the poller reads the raw socket."""
+
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from loadgen.transport.poller import TlsEnds
+from loadgen.transport.records import RecordBoundary
+
+_PLAINTEXT_BYTES = 64 * 1024
+_PLAINTEXT = bytearray(_PLAINTEXT_BYTES)
+_PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
+
+#: Received bytes.
+Data = bytes | memoryview
+#: Takes plaintext, which is valid only until it returns, and its times; see `poller.Source.take`.
+OnPlaintext = Callable[[memoryview, int, int, int, int], None]
+
+
+class Tls:
+    """The client's side of TLS; it reads and sends nothing itself. All methods may raise ssl.SSLError."""
+
+    __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._records = RecordBoundary()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute: what is
+        #: called for each read goes without the Python methods between.
+        self._inner: Any = getattr(self._object, "_sslobj", self._object)
+        #: True once the handshake is done.
+        self.ready = False
+
+    def handshake(self, data: Data = b"") -> None:
+        """Continue the handshake with the ciphertext of one read; sets `ready` when it is done."""
+        self._records.follow(data)
+        self._incoming.write(data)
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        self.ready = True
+
+    def decrypt(
+        self,
+        data: Data,
+        on_plaintext: OnPlaintext,
+        arrival_ns: int,
+        read_ns: int,
+        within_ns: int,
+        end_ns: int,
+    ) -> bool:
+        """Decrypt the ciphertext of one read and pass it on; return False if the server has ended TLS.
+
+        Times are those of `poller.Source`.
+        """
+        incoming, inner = self._incoming, self._inner
+        incoming.write(data)
+        if not self._records.follow(data):
+            # The read ends within a record that cannot be decrypted yet: no message ends with the read.
+            end_ns = within_ns
+        try:
+            while True:
+                # Into one buffer that all connections share: without it, read() would allocate 64 KB on each call.
+                size = inner.read(_PLAINTEXT_BYTES, _PLAINTEXT)
+                if not size:
+                    return False
+                more = incoming.pending or inner.pending()
+                on_plaintext(
+                    _PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, within_ns if more else end_ns
+                )
+                if not more:
+                    # Reading again would raise SSLWantReadError, which costs as much as all the rest.
+                    return True
+        except ssl.SSLWantReadError:
+            return True
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return the ciphertext to send for ``data``."""
+        self._object.write(data)
+        return self._outgoing.read()
+
+    def end(self) -> None:
+        """Write our close_notify, which `to_send` then returns."""
+        # Raises because the server's close_notify has not arrived yet.
+        with suppress(ssl.SSLError):
+            self._object.unwrap()
+
+    def to_send(self) -> bytes:
+        """Return the ciphertext that TLS itself has to send, such as a part of the handshake; usually empty."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def is_between_records(self) -> bool:
+        """Return True if nothing is left to decrypt, so that the native poller may decrypt from here on."""
+        return self._records.reached and not self._incoming.pending and not self._inner.pending()
+
+    def ends(self) -> TlsEnds:
+        """Return the functions that the native poller decrypts with."""
+        return self._incoming.write, self._inner.read

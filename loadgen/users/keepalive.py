@@ -1,0 +1,32 @@
+"""The keepalive messages of one connection."""
+
+import gevent
+
+from loadgen.protocol.base import PING, Session
+from loadgen.transport import isolation
+from loadgen.transport.stream import SocketStream
+
+
+class KeepAlive:
+    """Sends the session's keepalive message at its interval until :meth:`stop`."""
+
+    __slots__ = ("_session", "_socket", "_timer")
+
+    def __init__(self, session: Session, socket: SocketStream, every_ns: int) -> None:
+        self._session, self._socket = session, socket
+        self._timer = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
+        self._timer.start(isolation.run, socket, self._send)
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._timer.stop()
+        self._timer.close()
+
+    def _send(self) -> None:
+        if not self._socket.is_open:
+            return
+        message = self._session.keepalive()
+        if message is PING:
+            self._socket.ping()
+        else:
+            self._socket.send(message)

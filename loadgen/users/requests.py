@@ -1,0 +1,298 @@
+"""The publish requests of one client: makes their events, sends them, and records what became of each event.
+
+`PublishRequests` does not decide when an event is due: see `publishing`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.failures import HARNESS
+from loadgen.measure.rows import EventRow
+from loadgen.measure.stamp import encode_batch, encode_event
+from loadgen.payloads.makers import Maker
+from loadgen.payloads.stamping import Body, size_of
+from loadgen.protocol.base import PublishAnswer
+from loadgen.resolve import ClientPlan
+from loadgen.transport.dialing import DialError
+from loadgen.transport.errors import TransportError
+from loadgen.transport.isolation import OurFailureError
+from loadgen.users.code import UnmadeError, UserCode
+from loadgen.users.senders import MakeEvents, Sender
+from loadgen.users.worker import WorkerRun
+
+_NOTHING: Mapping[int, str] = {}
+NO_ROWS: Mapping[str, int] = {}
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request without an answer yet, with the values that go into the record."""
+
+    #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
+    sequences: Sequence[int]
+    channel: str
+    intended_ns: int
+    slot_ns: int
+    #: Time from which the request waits for a connection.
+    ready_ns: int
+    sizes: Sequence[int]
+    #: Time at which an open connection took the request, or None if none has yet.
+    sent_ns: int | None = None
+    #: The remote address, or None if it is unknown.
+    remote: str | None = None
+
+
+class PublishRequests:
+    """Sends one client's publish requests, and records a row for each event that was due.
+
+    A request is identified by its number, and its events by theirs. The record splits a publish's lateness into three
+    parts: from the intended time to the slot, caused by the target; from the slot until the request is ready, the
+    generator's own lateness; and from there until an open connection takes it, the connection wait. ``on_settled`` is
+    called when a request needs no answer any more.
+    """
+
+    def __init__(
+        self,
+        run: WorkerRun,
+        client: ClientPlan,
+        sender: Sender,
+        code: UserCode,
+        on_settled: Callable[[], object],
+        rows: Mapping[str, int] = NO_ROWS,
+    ) -> None:
+        """``rows`` has the rows of data of the next request, and changes from one request to the next."""
+        assert client.publish is not None
+        self._run = run
+        self._client = client
+        self._plan = client.publish
+        self._sender = sender
+        self._code = code
+        self._on_settled = on_settled
+        self._open: dict[int, _Request] = {}
+        self._rows = rows
+        #: None if events are the usual padding with the usual stamp.
+        self._maker = self._plan.maker()
+
+    @property
+    def unanswered(self) -> int:
+        """Number of requests that have been begun and are not answered yet."""
+        return len(self._open)
+
+    def publish(
+        self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
+    ) -> None:
+        """Make and send a request's events; return without waiting for the answer. Raises nothing.
+
+        ``intended_ns`` is on the master's clock, ``slot_ns`` on this process's: the time from which any delay is the
+        generator's.
+        """
+        try:
+            self._publish(number, sequences, channel, intended_ns, slot_ns)
+        except Exception as error:
+            # Only this publish has failed.
+            self._run.failures.add(HARNESS, "a publish", error)
+            reason = "the harness failed at it"
+            if number in self._open:
+                self._settle(number, None, None, "error", reason)
+            else:
+                self._record_unsent(number, sequences, channel, intended_ns, slot_ns, "unmade", reason)
+
+    def too_late(self, number: int, sequences: Sequence[int], channel: str, intended_ns: int) -> None:
+        """Record a request that was due and is not sent any more, so that it counts as offered load."""
+        self._record_unsent(number, sequences, channel, intended_ns, None, "unsent", None)
+
+    def give_up(self) -> None:
+        """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
+        self._sender.close()
+        for number, request in list(self._open.items()):
+            if request.sent_ns is None:
+                self._settle(
+                    number, None, None, "error", "no connection could be opened by the end of the drain"
+                )
+            else:
+                self._settle(number, None, None, "unanswered", None)
+
+    def _publish(
+        self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
+    ) -> None:
+        plan, run = self._plan, self._run
+        members: list[str] = []
+        unmade: dict[int, str] = {}
+        # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
+        for sequence in sequences:
+            try:
+                members.append(self._code.members())
+            except UnmadeError as error:
+                unmade[sequence] = str(error)
+        if unmade:
+            sequences = [sequence for sequence in sequences if sequence not in unmade]
+        for sequence, reason in unmade.items():
+            self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
+        if not members:
+            return
+        bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
+        token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
+        # Until the events are made, use the planned size.
+        request = _Request(
+            sequences, channel, intended_ns, slot_ns, now_ns(), (plan.payload_bytes,) * len(members)
+        )
+        self._open[number] = request
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[str]:
+            if unmade:
+                events = [
+                    encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
+                    for sequence, own in zip(sequences, members, strict=True)
+                ]
+            else:
+                events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
+            request.sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
+            if answer is None:
+                # If our own failure kept it from being sent, it must not count as the service's error.
+                ours = request.sent_ns is None and isinstance(error, OurFailureError)
+                if isinstance(error, DialError):
+                    request.remote = error.remote
+                self._settle(number, None, None, "unmade" if ours else "error", str(error))
+            elif not answer.acknowledged:
+                self._settle(number, None, None, "sent", None)
+            else:
+                self._settle(number, answer, arrival_ns, "accepted", None)
+
+        sealed = make if bodies is None else self._sealing(request, bodies)
+        self._sender.send(f"p{number}", channel, sealed, on_outcome)
+
+    def _bodies(self, maker: Maker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
+        """Return the bodies of events; members that the user's payload() returned replace the scenario's content."""
+        made = [maker.next(sequence, self._rows) for sequence in sequences]
+        if not any(members):
+            return made
+        size = self._plan.payload_bytes if self._plan.padded else 1
+        padded = self._run.stamping.padded
+        return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
+
+    def _sealing(self, request: _Request, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
+        run, publisher = self._run, self._client.number
+        stamped, token = run.stamping.event, run.recorder.token
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events = [
+                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
+                for sequence, body in zip(request.sequences, bodies, strict=True)
+            ]
+            request.sizes = [size_of(event) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        return make
+
+    def _settle(
+        self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
+    ) -> None:
+        """Record the outcome of a request, unless it was already recorded."""
+        request = self._open.pop(number, None)
+        if request is None:
+            return
+        self._on_settled()
+        count, progress = len(request.sizes), self._run.progress
+        refused: Mapping[int, str] = {}
+        if answer is not None:
+            refused = dict.fromkeys(range(count), answer.error) if answer.error else answer.rejected
+        sent_ns = request.sent_ns
+        rejected = self._record(
+            number,
+            request.sequences,
+            request.channel,
+            request.intended_ns,
+            request.slot_ns,
+            sent_ns,
+            request.sizes,
+            acked_ns,
+            status,
+            error,
+            refused,
+            # A request that never got a connection has waited until now.
+            (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
+            request.remote,
+        )
+        if refused:
+            self._blame_size(refused, request.sizes)
+        if answer is not None:
+            progress.accepted += count - rejected
+            progress.rejected += rejected
+        elif status == "error":
+            progress.rejected += count
+
+    def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
+        """Count a failure of the user's code for each refused event that it made larger than the service takes."""
+        most = self._run.most_event_bytes
+        if most is None or self._plan.payload_bytes > most or not self._plan.padded:
+            return
+        for index in refused:
+            if index < len(sizes) and sizes[index] > most:
+                self._code.too_large(sizes[index], most)
+
+    def _record_unsent(
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int | None,
+        status: str,
+        error: str | None,
+    ) -> None:
+        """Record events that were due but not sent, with their planned size."""
+        sizes = (self._plan.payload_bytes,) * len(sequences)
+        self._record(number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error)
+
+    def _record(
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int | None,
+        sent_ns: int | None,
+        sizes: Sequence[int],
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+        refused: Mapping[int, str] = _NOTHING,
+        connection_wait_ns: int | None = None,
+        remote: str | None = None,
+    ) -> int:
+        """Record each event of a request; return how many the service refused."""
+        add, publisher = self._run.recorder.event, self._client.number
+        rejected = 0
+        for index, size in enumerate(sizes):
+            reason = refused.get(index) if refused else None
+            if reason is not None:
+                rejected += 1
+            # Positional arguments: keywords would cost as much time as the row itself.
+            add(
+                EventRow(
+                    publisher,
+                    sequences[index],
+                    number,
+                    channel,
+                    intended_ns,
+                    slot_ns,
+                    sent_ns,
+                    acked_ns,
+                    status if reason is None else "rejected",
+                    error if reason is None else reason,
+                    size,
+                    connection_wait_ns,
+                    remote,
+                )
+            )
+        return rejected

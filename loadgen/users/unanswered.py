@@ -1,0 +1,41 @@
+"""The publishes over one connection that await their answers."""
+
+from collections.abc import Callable
+
+from loadgen.protocol.base import PublishAnswer
+from loadgen.transport.isolation import OnFailed
+
+#: Takes the answer and its arrival (ns), or None and the current time if the connection was lost.
+OnAnswer = Callable[[PublishAnswer | None, int], None]
+
+
+class UnansweredPublishes:
+    """Gives each publish's answer to its sender, once."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, OnAnswer] = {}
+
+    def add(self, publish_id: str, on_answer: OnAnswer) -> None:
+        """Await the answer to a publish that is about to be sent."""
+        self._waiting[publish_id] = on_answer
+
+    def withdraw(self, publish_id: str) -> None:
+        """Await the answer no more, because the publish could not be sent."""
+        del self._waiting[publish_id]
+
+    def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
+        """Pass on an answer; an answer that nothing awaits is dropped."""
+        on_answer = self._waiting.pop(publish_id, None)
+        if on_answer is not None:
+            on_answer(answer, arrival_ns)
+
+    def lost(self, at_ns: int, on_failed: OnFailed) -> None:
+        """Tell every sender that no answer will come; ``on_failed`` gets the error of each that raises one."""
+        waiting, self._waiting = self._waiting, {}
+        for on_answer in waiting.values():
+            try:
+                on_answer(None, at_ns)
+            except Exception as error:
+                on_failed(error)

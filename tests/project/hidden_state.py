@@ -1,0 +1,301 @@
+"""Find hidden channels in source code: state that code far away can change without a name for it in any signature.
+
+These kinds are found by reading the syntax tree:
+
+- `global`: a function assigns a name of its module.
+- `container`: a name of a module holds a container that can change and is empty at first, or a buffer.
+- `object`: a name of a module holds an object of a class of ours whose methods change it.
+- `changed`: a function changes what a name of a module holds, of its own module or of an imported one, or an attribute
+  of a class or module.
+- `completed`: an attribute that its own class sets to None or a lambda at construction is assigned from outside.
+  Attributes that a dataclass has too are left out: those are records, made to be filled.
+- `replaced`: a function is assigned to an attribute of another object, or an attribute that holds one.
+- `once`: a function without a result is cached, so that it does something only once.
+
+What is found is named `file: kind: code`, without line numbers.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+_MUTATORS = frozenset(
+    "add append appendleft clear discard extend insert pop popitem popleft remove setdefault update".split()  # noqa: SIM905
+)
+_CONTAINERS = frozenset(
+    "dict list set deque Counter defaultdict OrderedDict bytearray ContextVar local"  # noqa: SIM905
+    " WeakKeyDictionary WeakValueDictionary WeakSet".split()
+)
+_CACHES = frozenset({"cache", "lru_cache"})
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+#: Names by which methods call their own object or class.
+_OWN = frozenset({"self", "cls"})
+
+
+@dataclass
+class _Classes:
+    """Names of all classes whose methods change them, and of attributes by what their classes say of them."""
+
+    changing: set[str] = field(default_factory=set)
+    #: Left open at construction by a class that is no dataclass.
+    open: set[str] = field(default_factory=set)
+    #: Fields of dataclasses.
+    fields: set[str] = field(default_factory=set)
+    #: Attributes of classes and protocols that are annotated as functions.
+    callables: set[str] = field(default_factory=set)
+
+
+def findings(sources: Mapping[str, str]) -> set[str]:
+    """Return what is found in files, given their text by path."""
+    trees = {path: ast.parse(text) for path, text in sources.items()}
+    classes = _Classes()
+    for tree in trees.values():
+        _learn(tree, classes)
+    names = {path: set(_module_names(tree)) for path, tree in trees.items()}
+    variables = {name for each in names.values() for name in each}
+    return {
+        f"{path}: {kind}: {ast.unparse(node)}"
+        for path, tree in trees.items()
+        for kind, node in _found(tree, names[path], variables, classes)
+    }
+
+
+def _learn(tree: ast.Module, classes: _Classes) -> None:
+    for definition in ast.walk(tree):
+        if not isinstance(definition, ast.ClassDef):
+            continue
+        record = any("dataclass" in ast.unparse(each) for each in definition.decorator_list)
+        for method in definition.body:
+            if isinstance(method, ast.AnnAssign) and isinstance(method.target, ast.Name):
+                if record:
+                    classes.fields.add(method.target.id)
+                if ast.unparse(method.annotation).startswith("Callable"):
+                    classes.callables.add(method.target.id)
+            if not isinstance(method, _FUNCTIONS):
+                continue
+            for target, value in _assignments(method):
+                if not (isinstance(target, ast.Attribute) and _is_own(target.value)):
+                    continue
+                if method.name not in ("__init__", "__new__", "__post_init__"):
+                    classes.changing.add(definition.name)
+                elif not record and _leaves_open(value):
+                    classes.open.add(target.attr)
+            if method.name not in ("__init__", "__new__", "__post_init__") and any(
+                isinstance(call.func, ast.Attribute) and _is_of_self(call.func.value)
+                for call in _mutations(method)
+            ):
+                classes.changing.add(definition.name)
+
+
+Found = Iterator[tuple[str, ast.AST]]
+
+
+def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Classes) -> Found:
+    yield from _held(tree, classes)
+    imported, modules = _imports(tree)
+    types = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
+    names = {function.name for function in functions}
+    for function in functions:
+        if _returns_nothing(function) and any(
+            _called_name(each) in _CACHES for each in function.decorator_list
+        ):
+            yield "once", ast.Name(function.name)
+        yield from (("global", node) for node in ast.walk(function) if isinstance(node, ast.Global))
+        local = _local_names(function)
+        yield from _assigned(function, (own | imported | types) - local, names - local, classes)
+        yield from _set(function)
+        # A module of a library may have a function of such a name; a value that a module of ours holds changes by it.
+        shared = own | (imported & variables)
+        for call in _mutations(function):
+            assert isinstance(call.func, ast.Attribute)
+            of, root = call.func.value, _root(call.func.value)
+            if root in local or _has_call(of):
+                continue
+            plain = isinstance(of, ast.Name)
+            if (root in shared and not (plain and root in modules)) or (root in imported and not plain):
+                yield "changed", call.func
+
+
+def _held(tree: ast.Module, classes: _Classes) -> Found:
+    """Yield the names of a module that hold what can change."""
+    fixed = set(_fixed(tree))
+    for target, value in _assignments_of(tree.body):
+        if not isinstance(target, ast.Name) or target.id in fixed:
+            continue
+        empty = isinstance(value, ast.Dict | ast.List | ast.Set) and not _items(value)
+        if empty or _called(value) in _CONTAINERS:
+            yield "container", target
+        elif _called(value) in classes.changing:
+            yield "object", target
+
+
+def _assigned(function: ast.AST, shared: set[str], functions: set[str], classes: _Classes) -> Found:
+    """Yield what a function assigns to something that is not its own object's."""
+    for target, value in _assignments(function):
+        if not isinstance(target, ast.Attribute | ast.Subscript) or _has_call(target):
+            continue
+        of_class = isinstance(target.value, ast.Name) and target.value.id == "cls"
+        if _root(target) in shared or (of_class and isinstance(target, ast.Attribute)):
+            yield "changed", target
+        elif isinstance(target, ast.Attribute) and not _is_own(target.value):
+            if target.attr in classes.callables or _is_function(value, functions):
+                yield "replaced", target
+            elif target.attr in classes.open - classes.fields:
+                yield "completed", target
+
+
+def _set(function: ast.AST) -> Found:
+    for node in ast.walk(function):
+        if (
+            isinstance(node, ast.Call)
+            and _called_name(node) in ("setattr", "delattr", "__setattr__")
+            and node.args
+            and not _is_own(node.args[0])
+            and not _is_super(node)
+        ):
+            yield "changed", node
+
+
+def _module_names(tree: ast.Module) -> Iterator[str]:
+    for target, _ in _assignments_of(tree.body):
+        if isinstance(target, ast.Name):
+            yield target.id
+
+
+def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """Return all imported names, and those of `import` statements, which are modules."""
+    names: set[str] = set()
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                name = (alias.asname or alias.name).partition(".")[0]
+                names.add(name)
+                if isinstance(node, ast.Import):
+                    modules.add(name)
+    return names, modules
+
+
+def _assignments(function: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """Yield (target, value) of all assignments within a function; the value is None if it is not known."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.stmt):
+            yield from _assignments_of([node])
+
+
+def _assignments_of(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    for node in body:
+        targets: list[ast.expr] = []
+        value: ast.expr | None = None
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AnnAssign):
+            targets, value = [node.target], node.value
+        elif isinstance(node, ast.AugAssign):
+            targets = [node.target]
+        elif isinstance(node, ast.Delete):
+            targets = node.targets
+        elif isinstance(node, ast.For | ast.AsyncFor):
+            targets = [node.target]
+        elif isinstance(node, ast.With | ast.AsyncWith):
+            targets = [item.optional_vars for item in node.items if item.optional_vars is not None]
+        for target in targets:
+            if isinstance(target, ast.Tuple | ast.List):
+                yield from ((each, None) for each in target.elts)
+            else:
+                yield target, value
+
+
+def _mutations(function: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(function):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in _MUTATORS
+        ):
+            yield node
+
+
+def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    named = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found - named
+
+
+def _root(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _has_call(node: ast.expr) -> bool:
+    """Return True if this is a part of what a function returns."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return isinstance(node, ast.Call)
+
+
+def _fixed(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that are annotated as something that does not change."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            said = ast.unparse(node.annotation).removeprefix("Final[")
+            if said.startswith(("Mapping", "Sequence", "frozenset", "tuple")):
+                yield node.target.id
+
+
+def _is_function(value: ast.expr | None, functions: set[str]) -> bool:
+    if isinstance(value, ast.Attribute):
+        return _is_own(value.value) and value.attr in functions
+    if isinstance(value, ast.Name):
+        return value.id in functions
+    return isinstance(value, ast.Lambda) or (value is not None and _called(value) == "partial")
+
+
+def _is_own(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in _OWN
+
+
+def _is_of_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and _root(node) == "self"
+
+
+def _is_super(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and _root(call.func) == "super"
+
+
+def _leaves_open(value: ast.expr | None) -> bool:
+    """Return True if an object is constructed with this in place of what it needs."""
+    return isinstance(value, ast.Lambda) or (isinstance(value, ast.Constant) and value.value is None)
+
+
+def _items(value: ast.expr) -> list[ast.expr]:
+    return (
+        value.values
+        if isinstance(value, ast.Dict)
+        else value.elts
+        if isinstance(value, ast.List | ast.Set)
+        else []
+    )
+
+
+def _called(value: ast.expr | None) -> str | None:
+    return _called_name(value) if isinstance(value, ast.Call) else None
+
+
+def _called_name(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Call):
+        node = node.func
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+
+
+def _returns_nothing(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return isinstance(function.returns, ast.Constant) and function.returns.value is None

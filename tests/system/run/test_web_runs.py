@@ -1,0 +1,95 @@
+"""Runs that are begun and stopped in Locust's web UI, one after the other in the same processes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.harness import SMALL, Finished, free_port, overrides, read, start
+from tests.system.run.waiting import until
+
+TOKEN = "a-token-of-this-test"
+
+
+class Site:
+    """A process with a web UI, and its run folders."""
+
+    def __init__(self, results: Path, processes: str) -> None:
+        self.results = results
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.process: subprocess.Popen[str] = start(
+            *("run", "comments", "--results", str(results), "--web", "--web-port", str(port)),
+            *("--processes", processes, *overrides([*SMALL, "gates=[]"])),
+            env={"LOADGEN_WEB_TOKEN": TOKEN},
+        )
+
+    def fetch(self, path: str, data: bytes | None = None) -> str:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {TOKEN}"})
+        with opener.open(request, timeout=30) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def state(self) -> str | None:
+        """Return Locust's state, or None if the page does not answer yet."""
+        assert self.process.poll() is None, self.process.communicate()
+        with contextlib.suppress(OSError):
+            told: dict[str, Any] = json.loads(self.fetch("/stats/requests"))
+            # A master without its workers cannot start anything.
+            return "waiting" if told.get("workers") == [] else str(told["state"])
+        return None
+
+    def folders(self) -> list[Path]:
+        return sorted(path.parent for path in self.results.glob("*/manifest.json"))
+
+    def begin(self, number: int) -> Path:
+        """Press Start, and return the folder of the run that begins."""
+        until(lambda: self.state() in ("ready", "stopped"), "Locust can start")
+        self.fetch("/swarm", b"user_count=1&spawn_rate=1")
+        until(lambda: len(self.folders()) == number, f"run {number} begins")
+        known = {read(folder / "manifest.json")["run"] for folder in self.folders()}
+        assert len(known) == number
+        return self.folders()[-1]
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Path, processes: str) -> None:
+    site = Site(tmp_path, processes)
+    try:
+        first = site.begin(1)
+        until((first / "summary.json").exists, "the first run ends")
+        second = site.begin(2)
+        until(
+            lambda: "measure" in {entry["name"] for entry in read(second / "manifest.json")["phases"]},
+            "the second run measures",
+        )
+        site.fetch("/stop", b"")
+        # The page answers when the record is complete and the exit code is decided.
+        assert (second / "summary.json").exists()
+        third = site.begin(3)
+        until((third / "summary.json").exists, "the third run ends")
+        until(lambda: site.state() == "stopped", "Locust has stopped the third run")
+        os.kill(site.process.pid, signal.SIGINT)
+        finished = Finished(site.process)
+    finally:
+        if site.process.poll() is None:
+            os.killpg(site.process.pid, signal.SIGKILL)
+            site.process.communicate()
+    assert "Traceback" not in finished.said
+    statuses = [read(folder / "manifest.json")["status"] for folder in (first, second, third)]
+    assert statuses[0] == statuses[2] == "complete", finished.said
+    # On a busy machine the second run may have come to its end before it was stopped.
+    assert statuses[1] in ("interrupted", "complete")
+    for folder in (first, second, third):
+        summary = read(folder / "summary.json")
+        assert summary["ledger"]["balances"], finished.said
+        assert summary["ledger"]["expected"] > 0
+    # What ended the process was no run.
+    assert finished.code == read(third / "summary.json")["exit_code"]

@@ -1,0 +1,30 @@
+"""Publish to a server over HTTP, by httpx: a client that is not ours."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from loadgen.protocol.appsync import messages
+from loadgen.server.process import Announcement
+
+
+def post(
+    api: Announcement, channel: str, *events: str, headers: Mapping[str, str] | None = None, **options: Any
+) -> httpx.Response:
+    """Publish events, which are JSON texts; ``options`` are httpx's."""
+    return post_body(api, messages.publish_request(channel, events), headers=headers, **options)
+
+
+def post_body(
+    api: Announcement,
+    body: Any,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **options: Any,
+) -> httpx.Response:
+    """Post a body, which is encoded as JSON unless it is bytes; the key is the server's own unless it is given."""
+    content = body if isinstance(body, bytes) else json.dumps(body)
+    its = {"x-api-key": key or api.api_key, **(headers or {})}
+    return httpx.post(api.http_url, content=content, headers=its, **options)

@@ -1,0 +1,90 @@
+"""TLS over memory buffers: where a read ends within a record, and what the arrival's bounds are then."""
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadgen.transport.tls import Tls
+from tests.authority import trusted
+
+ARRIVAL, READ, WITHIN, END = 1_000, 1_001, 50, 7
+
+
+class Server:
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+
+    def record(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self.outgoing.read()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Tls, Server]]:
+    with trusted(tmp_path) as context:
+        server, client = Server(context), Tls(ssl.create_default_context(), "127.0.0.1")
+        client.handshake()
+        for _ in range(5):
+            server.incoming.write(client.to_send())
+            with contextlib.suppress(ssl.SSLWantReadError):
+                server.tls.do_handshake()
+            if said := server.outgoing.read():
+                client.handshake(said)
+        assert client.ready
+        yield client, server
+
+
+def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:
+    """Return each part of the plaintext with its `within` and `end`."""
+    parts: list[tuple[bytes, int, int]] = []
+
+    def take(part: memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
+        assert (arrival_ns, read_ns) == (ARRIVAL, READ)
+        parts.append((bytes(part), within_ns, end_ns))
+
+    assert client.decrypt(data, take, ARRIVAL, READ, WITHIN, END)
+    return parts
+
+
+def test_only_the_last_record_of_a_read_ends_with_it(pair: tuple[Tls, Server]) -> None:
+    client, server = pair
+    decrypted(client, b"")
+    both = server.record(b"one") + server.record(b"two")
+    assert decrypted(client, both) == [(b"one", WITHIN, WITHIN), (b"two", WITHIN, END)]
+    assert client.is_between_records()
+
+
+def test_no_record_ends_with_a_read_that_ends_within_the_next(pair: tuple[Tls, Server]) -> None:
+    client, server = pair
+    decrypted(client, b"")
+    both = server.record(b"one") + server.record(b"two")
+    assert decrypted(client, both[:-1]) == [(b"one", WITHIN, WITHIN)]
+    assert not client.is_between_records()
+    assert decrypted(client, both[-1:]) == [(b"two", WITHIN, END)]
+    assert client.is_between_records()
+
+
+def test_the_native_poller_continues_where_this_left_off(pair: tuple[Tls, Server]) -> None:
+    client, server = pair
+    decrypted(client, b"")
+    write, read = client.ends()
+    write(server.record(b"by the poller"))
+    buffer = bytearray(100)
+    assert buffer[: read(100, buffer)] == b"by the poller"
+    assert decrypted(client, server.record(b"again")) == [(b"again", WITHIN, END)]
+
+
+def test_what_is_encrypted_the_server_reads(pair: tuple[Tls, Server]) -> None:
+    client, server = pair
+    server.incoming.write(client.encrypt(b"hello"))
+    assert server.tls.read() == b"hello"
+    assert client.to_send() == b""
+
+
+def test_garbage_is_a_failure_of_tls(pair: tuple[Tls, Server]) -> None:
+    with pytest.raises(ssl.SSLError):
+        decrypted(pair[0], b"\x17\x03\x03\x00\x05nope!")

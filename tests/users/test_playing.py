@@ -1,0 +1,187 @@
+"""A client from its turn in the ramp to the end: when it connects again, and in which order it ends."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from loadgen.protocol.refusals import Refusal
+from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan
+from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
+from loadgen.users import playing
+from loadgen.users.playing import Client
+from tests.isolation.test_connection import PLANS
+
+PATIENCE_S = 60
+
+
+class Connection:
+    """Opens as it is told: an error for each attempt that fails."""
+
+    latest: "Connection"
+
+    def __init__(self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None]) -> None:
+        Connection.latest = self
+        self.on_ended = on_ended
+        self.attempts = 0
+        self.intent: str | None = None
+        self.closes = self.aborts = 0
+        self.ended = Event()
+        self.ended.set()
+        self.outcomes: Iterator[Exception | None] = run.outcomes
+        self.answers_close = True
+
+    def open(self, timeout_s: float) -> None:
+        self.attempts += 1
+        self.ended.clear()
+        error = next(self.outcomes, None)
+        if error is not None:
+            self.ended.set()
+            raise error
+
+    def end(self, intent: str | None = None) -> None:
+        """End a life that was established."""
+        self.intent = intent
+        self.ended.set()
+        self.on_ended(self)
+
+    def close(self) -> None:
+        self.closes += 1
+        if self.answers_close:
+            self.ended.set()
+
+    def abort(self) -> None:
+        self.aborts += 1
+        self.ended.set()
+
+
+class Playing:
+    """One client that only subscribes, and its run."""
+
+    def __init__(self, *outcomes: Exception | None, again: bool = True) -> None:
+        self.log: list[str] = []
+        self.told: list[tuple[str, bool]] = []
+        self.over = Event()
+        self.run: Any = SimpleNamespace(
+            outcomes=iter(outcomes),
+            stopping=False,
+            wait_for_ramp=lambda plan: True,
+            joined=lambda: self.log.append("joined"),
+            left=lambda: self.log.append("left"),
+            wait_for_timeline=lambda: None,
+            wait_for_end=self.over.wait,
+            report_error=lambda reason, fatal: self.told.append((reason, fatal)),
+        )
+        code: Any = SimpleNamespace(
+            start=lambda: self.log.append("start"),
+            stop=lambda: self.log.append(f"stop, closes {self.connection.closes}"),
+            on_delivery=None,
+        )
+        plan = ClientPlan(1, "g", 1, PLANS, None, 0, Behaviour(ReconnectPlan(1, 1, False, again, "s")))
+        self.greenlet = gevent.spawn(Client(self.run, plan, code).play)
+        gevent.sleep(0)
+
+    @property
+    def connection(self) -> Connection:
+        return Connection.latest
+
+    def attempts(self, number: int) -> None:
+        """Wait until it has tried so often."""
+        with gevent.Timeout(PATIENCE_S):
+            while self.connection.attempts < number:
+                gevent.sleep(0.001)
+        gevent.sleep(0.01)
+        assert self.connection.attempts == number
+
+    def end(self) -> None:
+        self.run.stopping = True
+        self.over.set()
+        self.greenlet.get(timeout=PATIENCE_S)
+
+
+@pytest.fixture(autouse=True)
+def _connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playing, "ClientConnection", Connection)
+
+
+def test_a_client_starts_connects_closes_stops_and_leaves_in_this_order() -> None:
+    of = Playing()
+    of.attempts(1)
+    of.end()
+    assert of.log == ["joined", "start", "stop, closes 1", "left"]
+    assert of.told == []
+
+
+def test_an_attempt_that_fails_is_made_again_whatever_the_policy_says_of_lost_connections() -> None:
+    of = Playing(TransportError("no route"), TransportError("no route"), again=False)
+    of.attempts(3)
+    assert of.told == [("no route", False)] * 2
+    of.end()
+
+
+def test_a_refusal_for_now_waits_as_long_as_the_service_asks() -> None:
+    of = Playing(NotNowError("HTTP 429", replace(Refusal.of(429), retry_after_s=3600.0)))
+    of.attempts(1)
+    assert of.told == [("HTTP 429", False)]
+    of.end()
+
+
+def test_a_refusal_for_good_ends_the_run_and_says_what_to_do() -> None:
+    of = Playing(HandshakeRefusedError("HTTP 403", Refusal.of(403)))
+    of.attempts(2)
+    ((reason, fatal),) = of.told
+    assert fatal
+    assert reason.startswith("HTTP 403; ")
+    of.end()
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_lost_connection_comes_back_if_the_policy_says_so(again: bool) -> None:
+    of = Playing(again=again)
+    of.attempts(1)
+    of.connection.end()
+    of.attempts(2 if again else 1)
+    of.connection.end("drop 1")
+    of.attempts(3 if again else 1)
+    of.end()
+
+
+def test_nothing_comes_back_once_the_run_is_over() -> None:
+    of = Playing()
+    of.attempts(1)
+    of.run.stopping = True
+    of.connection.end()
+    of.attempts(1)
+    of.end()
+
+
+def test_a_close_that_is_not_answered_in_time_is_followed_by_an_abort(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(playing, "CLOSE_TIMEOUT_S", 0.01)
+    of = Playing()
+    of.attempts(1)
+    of.connection.answers_close = False
+    of.end()
+    assert (of.connection.closes, of.connection.aborts) == (1, 1)
+
+
+def test_a_client_whose_user_is_killed_closes_all_the_same() -> None:
+    of = Playing()
+    of.attempts(1)
+    of.greenlet.kill(timeout=PATIENCE_S)
+    assert of.connection.closes == 1
+    assert of.log[-1] == "left"
+
+
+def test_a_run_that_ends_in_the_ramp_has_no_such_client() -> None:
+    of = Playing.__new__(Playing)
+    log: list[str] = []
+    run: Any = SimpleNamespace(wait_for_ramp=lambda plan: False, joined=lambda: log.append("joined"))
+    plan = ClientPlan(1, "g", 1, PLANS, None, 0)
+    Client(run, plan, of).play()  # type: ignore[arg-type]
+    assert log == []

@@ -1,0 +1,123 @@
+"""Publish requests by whoever decides when they are due, such as a user's own code in place of a schedule."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from loadgen.measure.failures import Failures
+from loadgen.measure.rows import EventRow
+from loadgen.protocol.base import PublishAnswer
+from loadgen.resolve import ClientPlan
+from loadgen.transport.errors import TransportError
+from loadgen.users.code import UserCode
+from loadgen.users.requests import PublishRequests
+from loadgen.users.senders import MakeEvents, OnOutcome
+from loadgen.users.worker import Progress, WorkerRun
+from tests.users.test_publishing import Quiet
+
+
+class Sender:
+    """Keeps what it is given; the test says when a connection takes it and what is answered."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[str, str, MakeEvents, OnOutcome]] = []
+        self.closed = False
+
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        self.given.append((publish_id, channel, make, on_outcome))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Case:
+    def __init__(self, sender: Any = None) -> None:
+        self.rows: list[EventRow] = []
+        self.settled = 0
+        self.sender: Any = sender or Sender()
+        self.progress, self.failures = Progress(), Failures()
+        run: Any = SimpleNamespace(
+            recorder=SimpleNamespace(token=7, event=self.rows.append),
+            progress=self.progress,
+            failures=self.failures,
+            stopping=False,
+            most_event_bytes=None,
+        )
+        plan = SimpleNamespace(batch=1, payload_bytes=100)
+        client = ClientPlan(3, "g", 0, (), cast(Any, plan), 0)
+        code = UserCode(Quiet(), Quiet, cast(WorkerRun, run))
+        self.of = PublishRequests(run, client, self.sender, code, self._on_settled)
+
+    def _on_settled(self) -> None:
+        self.settled += 1
+
+    def statuses(self) -> Counter[str]:
+        return Counter(row.status for row in self.rows)
+
+
+def test_each_request_has_the_channel_the_times_and_the_numbers_that_it_was_given() -> None:
+    case = Case()
+    case.of.publish(0, range(2), "/default/a", 100, 110)
+    case.of.publish(5, (7,), "/default/b", 200, 200)
+    assert (case.of.unanswered, case.rows) == (2, [])
+    for _, _, make, on_outcome in reversed(case.sender.given):
+        make(300, "127.0.0.1:1")
+        on_outcome(PublishAnswer(), 400, None)
+    assert [(row.batch, row.sequence, row.channel, row.intended_ns, row.slot_ns) for row in case.rows] == [
+        (5, 7, "/default/b", 200, 200),
+        (0, 0, "/default/a", 100, 110),
+        (0, 1, "/default/a", 100, 110),
+    ]
+    assert {(row.sent_ns, row.acked_ns, row.remote_address) for row in case.rows} == {
+        (300, 400, "127.0.0.1:1")
+    }
+    assert (case.of.unanswered, case.settled, case.progress.accepted) == (0, 2, 3)
+
+
+def test_what_no_connection_takes_and_what_nobody_answers_end_differently() -> None:
+    case = Case()
+    case.of.publish(0, range(1), "/default/a", 100, 110)
+    case.of.publish(1, range(1, 2), "/default/a", 100, 110)
+    case.sender.given[1][2](300, None)
+    case.of.give_up()
+    assert case.sender.closed
+    assert [(row.status, row.sent_ns) for row in case.rows] == [("error", None), ("unanswered", 300)]
+    # An answer that comes all the same is too late for the record.
+    case.sender.given[1][3](PublishAnswer(), 400, None)
+    assert len(case.rows) == 2
+
+
+def test_what_is_due_too_late_is_offered_load_all_the_same() -> None:
+    case = Case()
+    case.of.too_late(0, range(3), "/default/a", 100)
+    assert case.statuses() == {"unsent": 3}
+    assert (case.sender.given, case.of.unanswered) == ([], 0)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_failure_of_ours_costs_its_request_alone(begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Sender):
+        def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+            raise KeyError(publish_id)
+
+    case = Case(Broken())
+    if not begun:
+
+        def members(self: UserCode) -> str:
+            raise KeyError("members")
+
+        monkeypatch.setattr(UserCode, "members", members)
+    case.of.publish(0, range(2), "/default/a", 100, 110)
+    assert case.statuses() == {("error" if begun else "unmade"): 2}
+    assert [failure["kind"] for failure in case.failures.to_list()] == ["harness"]
+    assert case.of.unanswered == 0
+
+
+def test_an_error_of_the_transport_is_the_services_and_is_recorded_with_its_reason() -> None:
+    case = Case()
+    case.of.publish(0, range(1), "/default/a", 100, 110)
+    case.sender.given[0][3](None, 400, TransportError("connection refused"))
+    assert [(row.status, row.error) for row in case.rows] == [("error", "connection refused")]
+    assert case.progress.rejected == 1
