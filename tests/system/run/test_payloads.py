@@ -200,3 +200,59 @@ def test_binary_events_with_stamps_in_user_properties(tmp_path: Path) -> None:
 def test_binary_events_with_stamps_in_headers(tmp_path: Path) -> None:
     with nats(tmp_path) as url:
         check_frames(tmp_path, f"nats+{url}", "{header: Lg}")
+
+
+SAME = """\
+version: 1
+data:
+  people: {csv: people.csv, assign: random}
+  own: {csv: people.csv}
+clients:
+  users: {count: 4, subscribe: "/default/*"}
+  spread:
+    count: 3
+    publish:
+      channel: "/default/{people.id}"
+      rate: 60/s
+      batch: 2
+      payload: {size: {p50: 300B, p99: 2KB, max: 5KB}}
+  filled:
+    count: 2
+    publish:
+      channel: "/default/x"
+      rate: 30/s
+      payload: {json: {a: "{own.plan}", b: "{people.plan}", c: {random: [short, "quite a bit longer"]}}}
+  lines: {count: 2, publish: {channel: /default/y, rate: 30/s, payload: {file: m.jsonl, pick: random}}}
+phases: {warmup: 0s, measure: 2s, drain: 1s}
+"""
+
+
+def test_events_are_the_same_in_any_number_of_processes(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("".join(f"{row}\n" for row in ("id,plan", "a,x", "b,yyyyy", "c,zz")))
+    (tmp_path / "m.jsonl").write_text('{"a": 1}\n{"b": "twenty characters ..."}\n{"c": [1, 2, 3]}\n')
+    (tmp_path / "x.yaml").write_text(SAME)
+    found = []
+    for processes in ("1", "2"):
+        results = tmp_path / f"results{processes}"
+        done = loadgen(
+            *("run", str(tmp_path / "x.yaml"), "--results", str(results), "--processes", processes)
+        )
+        folder, summary = ended_by_verdict(done, results)
+        assert summary["ledger"]["lost"] == 0, done.said
+        events = pd.read_parquet(folder / "events.parquet")
+        assert set(events["status"]) <= {"accepted", "unsent"}
+        # Stamps of one run have one token, whose digits are not those of another run's.
+        digits = len(str(analysis.load(folder).manifest["token"]))
+        sized = events["publisher"].between(4, 6)
+        events.loc[~sized, "bytes"] -= digits
+        sent = events[events["status"] == "accepted"]
+        found.append(
+            {
+                (row.publisher, row.sequence): (str(row.channel), row.bytes)
+                for row in sent.itertuples(index=False)
+            }
+        )
+    both = found[0].keys() & found[1].keys()
+    assert len(both) > 150
+    assert {key: found[0][key] for key in both} == {key: found[1][key] for key in both}
+    assert len({size for _, size in found[0].values()}) > 50
