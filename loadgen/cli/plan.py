@@ -80,7 +80,7 @@ def plan(
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_estimate
     from loadgen.resolve.checks import protocol_for
-    from loadgen.resolve.loading import load
+    from loadgen.resolve.loading import load_with_data
     from loadgen.resolve.resolver import resolve
     from loadgen.scenario import ScenarioError, overrides_of
 
@@ -88,12 +88,16 @@ def plan(
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
     try:
         known = load_prices(prices)
-        model = None if scenario is None else load(scenario, overrides_of(overrides or ()), target=target)
+        run = None
+        if scenario is not None:
+            model, tables = load_with_data(scenario, overrides_of(overrides or ()), target=target)
+            with tables:
+                run = resolve(model, target, tables)
     except ScenarioError as error:
         fail(str(error))
     if calibrate:
         _calibrate()
-    if model is None:
+    if run is None:
         return
     kept, why = load_calibration()
     protocol = protocol_for(model, target)
@@ -104,7 +108,7 @@ def plan(
     if machine_gb is not None:
         machines = replace(machines, memory_bytes=machine_gb * 1e9)
     machines = replace(machines, usd_per_hour=machine_usd, target_addresses=target_addresses)
-    found = estimate(resolve(model, target), known, frozenset(handler or ()), kept, why, unpriced, machines)
+    found = estimate(run, known, frozenset(handler or ()), kept, why, unpriced, machines)
     match format_:
         case PlanFormat.JSON:
             print(json.dumps(found.to_dict(), indent=1))

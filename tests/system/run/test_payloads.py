@@ -215,7 +215,7 @@ clients:
       channel: "/default/{people.id}"
       rate: 60/s
       batch: 2
-      payload: {size: {p50: 300B, p99: 2KB, max: 5KB}}
+      payload: {size: {p50: 800B, p99: 2KB, max: 5KB}}
   filled:
     count: 2
     publish:
