@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.figures import fanout
-from analysis.ledger.breakdown import Breakdown
+from analysis.ledger.breakdown import ALTERED, Breakdown
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.record import files
@@ -54,7 +54,11 @@ def of_ledger(breakdown: Breakdown) -> pa.Table:
     columns: dict[str, Any] = dict(breakdown.columns)
     texts = ("dimension", "key")
     columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}
-    return _noted(columns, dict.fromkeys(texts, _note("object", "str")))
+    notes = dict.fromkeys(texts, _note("object", "str"))
+    if ALTERED not in columns:
+        columns[ALTERED] = pa.nulls(len(columns["key"]), pa.int64())
+        notes[ALTERED] = _note("int64", "Int64")
+    return _noted(columns, notes)
 
 
 def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:

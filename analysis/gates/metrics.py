@@ -59,6 +59,10 @@ NUMBERS: Final = {
     "delivery.late": (Kind.COUNT, "expected deliveries that arrived after the drain time"),
     "delivery.duplicates": (Kind.COUNT, "further arrivals of the same event at the same subscription"),
     "delivery.reordered": (Kind.COUNT, "deliveries that came after a later event of the same publisher"),
+    "delivery.altered": (
+        Kind.COUNT,
+        "expected deliveries that are not what was sent; needs 'integrity: true'",
+    ),
     "delivery.ratio": (Kind.SHARE, "delivered in time, of expected"),
     "delivery.rate": (Kind.RATE, "deliveries in time a second"),
     "fanout.complete": (Kind.SHARE, "events that reached every subscriber"),
@@ -74,7 +78,7 @@ NUMBERS: Final = {
 }
 _BY_TIME = frozenset(
     name for name in (*DISTRIBUTIONS, *NUMBERS) if name.startswith(("delivery.", "fanout.", "publish."))
-) - {"delivery.duplicates", "delivery.reordered"}
+) - {"delivery.duplicates", "delivery.reordered", "delivery.altered"}
 STATISTICS: Final = ("min", "mean", "max", "p50", "p90", "p95", "p99", "p99.9")
 _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 

@@ -32,13 +32,18 @@ _LOST = {
 }
 _MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
 COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
+#: Counted only if the run checked the content of deliveries.
+ALTERED = "altered"
 Pairs = tuple[Ints, Ints]
 Counts = tuple[Ints, Ints]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row."""
+    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row.
+
+    `ALTERED` is counted too if it is known.
+    """
 
     keys: Sequence[str]
     counts: Mapping[str, Ints]
@@ -74,6 +79,7 @@ class Breakdown:
         late: Counts,
         duplicates: Pairs,
         reordered: Pairs,
+        altered: Pairs | None = None,
         losses: Losses,
     ) -> Self:
         """Count the outcomes for each row.
@@ -85,6 +91,8 @@ class Breakdown:
         """
         count = len(events.key)
         pairs = {"duplicates": duplicates, "reordered": reordered}
+        if altered is not None:
+            pairs[ALTERED] = altered
         by_event: dict[str, Ints] = {"expected": expected}
         by_subscription: dict[str, Ints] = {
             "expected": np.bincount(
@@ -117,6 +125,12 @@ class Breakdown:
             int(np.count_nonzero(~np.isin(twice_subscription, losses.numbers))),
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the counts: `COUNTS`, and `ALTERED` if it is known."""
+        known = next(iter(self.rows.values())).counts
+        return tuple(name for name in (*COUNTS, ALTERED) if name in known)
+
     @cached_property
     def columns(self) -> dict[str, Sequence[str] | Ints]:
         """All rows, one dimension after the other, as columns: `dimension`, `key`, and the counts."""
@@ -124,7 +138,7 @@ class Breakdown:
         return {
             "dimension": [dimension for dimension, rows in self.rows.items() for _ in rows.keys],
             "key": [key for rows in parts for key in rows.keys],
-            **{name: np.concatenate([rows.counts[name] for rows in parts]) for name in COUNTS},
+            **{name: np.concatenate([rows.counts[name] for rows in parts]) for name in self.names},
         }
 
     @cached_property
@@ -139,7 +153,7 @@ class Breakdown:
         rows = self.frame[self.frame["dimension"] == dimension]
         return rows.drop(columns="dimension").set_index("key")
 
-    def agrees_with(self, totals: Mapping[str, int]) -> bool:
+    def agrees_with(self, totals: Mapping[str, int | None]) -> bool:
         """Return True if each dimension adds up to the ledger's ``totals`` and each of its rows balances."""
         for dimension, rows in self.rows.items():
             elsewhere = (
@@ -147,7 +161,7 @@ class Breakdown:
             )
             if any(
                 int(rows.counts[name].sum()) + (elsewhere if name == "duplicates" else 0) != totals[name]
-                for name in COUNTS
+                for name in self.names
             ):
                 return False
             accounted = rows.counts["delivered"] + rows.counts["late"] + rows.lost
@@ -161,7 +175,11 @@ class Breakdown:
         lost = rows.lost
         places = [place for place in np.argsort(-lost, kind="stable")[:most].tolist() if lost[place] > 0]
         return [
-            {"key": rows.keys[place], **{name: int(rows.counts[name][place]) for name in COUNTS}}
+            {
+                "key": rows.keys[place],
+                ALTERED: None,
+                **{name: int(rows.counts[name][place]) for name in self.names},
+            }
             for place in places
         ]
 
@@ -185,5 +203,6 @@ def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> R
 def _sums(places: Ints, length: int, counts: Mapping[str, Ints]) -> dict[str, Ints]:
     # A weighted bincount returns floats, which are exact: no run has 2**53 deliveries.
     return {
-        name: np.bincount(places, weights=counts[name], minlength=length).astype(np.int64) for name in COUNTS
+        name: np.bincount(places, weights=each, minlength=length).astype(np.int64)
+        for name, each in counts.items()
     }

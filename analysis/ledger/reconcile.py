@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from analysis.ledger import windows
+from analysis.ledger.altered import find_altered
 from analysis.ledger.breakdown import Breakdown
 from analysis.ledger.events import Events, events_in, expected_of, reach_of
 from analysis.ledger.losses import (
@@ -79,6 +80,8 @@ class Ledger:
     #: Events with at least one missing expected delivery, and subscriptions with at least one.
     events_with_loss: int
     subscriptions_with_loss: int
+    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
+    altered: int | None = None
     #: True if publishers, channels and subscriptions each add up to the totals above.
     breakdown_agrees: bool = True
 
@@ -159,6 +162,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
     missed_by_event, missed_by_subscription = losses.missed
     expected -= missed_by_event
     reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
+    altered = find_altered(run, found.expected_rows, found.places)
     breakdown = Breakdown.of(
         events,
         present,
@@ -169,6 +173,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
         late=(found.late, found.late_by_subscription),
         duplicates=found.duplicates,
         reordered=reordered,
+        altered=altered,
         losses=losses,
     )
     arrived, late = int(found.arrived.sum()), int(found.late.sum())
@@ -192,6 +197,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
         unrecorded=found.unrecorded,
         rows=found.rows,
         reordered=len(reordered[0]),
+        altered=None if altered is None else len(altered[0]),
         events_with_loss=int(np.count_nonzero(found.arrived < expected)),
         subscriptions_with_loss=losses.subscriptions,
     )

@@ -111,6 +111,12 @@ class Run:
         late_after_ns: int | None = self.manifest.get("late_after_ns")
         return late_after_ns
 
+    @property
+    def checks_content(self) -> bool:
+        """True if the run compared the content of each delivery with what was sent, and the record has the result."""
+        wanted = self.manifest["scenario"].get("integrity") is True
+        return wanted and (self.path / "altered.parquet").exists()
+
     @cached_property
     def broken_off_ns(self) -> dict[int, int]:
         """End of the record in ns, by worker, for the workers that did not deliver it completely."""

@@ -142,6 +142,16 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("read_ns", pa.int64()),
         ]
     ),
+    # Deliveries whose content is not what was sent; only if the scenario asks for integrity.
+    "altered": pa.schema(
+        [
+            ("worker", pa.int16()),
+            ("subscription", pa.int32()),
+            ("publisher", pa.int32()),
+            ("sequence", pa.int64()),
+            ("arrival_ns", pa.int64()),
+        ]
+    ),
     # One row for each interval, worker and tag; written out as histograms.hlog.
     "histograms": pa.schema(
         [
@@ -177,6 +187,7 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
     "subscriptions": frozenset({"requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "ended_ns"}),
     "connections": frozenset({"started_ns", "opened_ns", "acknowledged_ns", "closed_ns", "silent_since_ns"}),
     "health": frozenset({"time_ns", "paused_until_ns"}),
+    "altered": frozenset({"arrival_ns"}),
 }
 
 

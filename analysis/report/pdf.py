@@ -86,6 +86,7 @@ def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
         ("lost in a reconnect", text.count(ledger["lost_in_reconnect"])),
         ("lost otherwise", text.count(ledger["lost_otherwise"])),
         ("duplicates", text.count(ledger["duplicates"])),
+        *([("altered", text.count(ledger["altered"]))] if ledger["altered"] is not None else []),
         ("the ledger balances", "yes" if ledger["balances"] else "NO"),
     ):
         lines.append(f"{name:<32}{value:>11}")

@@ -297,6 +297,8 @@ def _figures(summary: dict[str, Any]) -> Table:
             f"{ledger['lost_before_ready']:,} / {ledger['lost_in_reconnect']:,} / {ledger['lost_otherwise']:,}",
         ),
     ]
+    if ledger["altered"] is not None:
+        rows.append(("", "", "altered on the way", text.count(ledger["altered"])))
     for left, value, right, other in rows:
         table.add_row(left, value, f"   {right}", other)
     return table

@@ -180,6 +180,8 @@ class GateFigures:
             return _exact(ledger.duplicates)
         if name == "delivery.reordered":
             return _exact(ledger.reordered)
+        if name == "delivery.altered":
+            return None if ledger.altered is None else _exact(ledger.altered)
         if name.startswith("recovery."):
             return _exact(self._of_recovery(name))
         if name == "connect.errors":

@@ -43,6 +43,8 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         found |= _cost(database, run)
         if _simple(database, later):
             found |= _ledger(database, inside, run.late_after_ns, window)
+            if run.checks_content:
+                found |= _altered(database, inside, _source(run.path / "altered.parquet", plain))
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
                     f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(inside)})"  # noqa: S608
@@ -242,6 +244,17 @@ def _expected_arrivals(inside: str) -> str:
         f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
         " GROUP BY p.publisher, p.sequence, p.subscription"
     )
+
+
+def _altered(database: Any, inside: str, path: str) -> dict[str, float | None]:
+    """Return the number of expected deliveries whose first copy came at the time of an altered one."""
+    (count,) = database.execute(
+        "SELECT count(*) FROM (SELECT p.publisher, p.sequence, p.subscription, min(d.arrival_ns) AS arrival_ns"  # noqa: S608
+        f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
+        " GROUP BY p.publisher, p.sequence, p.subscription) first"
+        f" SEMI JOIN read_parquet('{path}') altered USING (publisher, sequence, subscription, arrival_ns)"
+    ).fetchone()
+    return {"ledger.altered": count}
 
 
 def _ledger(database: Any, inside: str, late_after_ns: int | None, window: Window) -> dict[str, float | None]:

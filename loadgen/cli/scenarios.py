@@ -15,6 +15,7 @@ from loadgen.cli.app import app, fail
 
 if TYPE_CHECKING:
     from loadgen.planning.catalogue import Portrait, Rate
+    from loadgen.resolve.run import Publishing
 
 _WIDTH = 100
 #: Heads and widths of the list's columns, less than 80 characters together; a negative width aligns left.
@@ -161,7 +162,7 @@ def _head(console: Console, what: str) -> None:
 
 
 def _groups(each: "Portrait") -> Iterator[str]:
-    from loadgen.config.units import format_rate, format_size
+    from loadgen.config.units import format_rate
 
     subscribers = {load.name: load.subscribers for load in each.loads}
     resolved = each.scenario.resolved()
@@ -180,7 +181,7 @@ def _groups(each: "Portrait") -> Iterator[str]:
             way = "HTTP" if each.run.publishing[name].over_http else "WebSocket"
             arrival = resolved["clients"][name]["publish"]["arrival"]
             parts.append(
-                f"publish {rate} of {format_size(publish.payload_bytes)} to {publish.channel} over {way}"
+                f"publish {rate} of {_size(each.run.publishing[name])} to {publish.channel} over {way}"
                 f"{batch}, arrival {_written(arrival)}"
             )
             reached = subscribers.get(name)
@@ -195,6 +196,14 @@ def _groups(each: "Portrait") -> Iterator[str]:
             if key in resolved["clients"][name]
         ]
         yield f"{name}: " + "; ".join(parts)
+
+
+def _size(publish: "Publishing") -> str:
+    from loadgen.config.units import format_size
+
+    if not publish.sizes:
+        return format_size(publish.payload_bytes)
+    return f"{format_size(publish.payload_bytes)} on average, at most {format_size(publish.most_bytes)},"
 
 
 def _load(each: "Portrait", console: Console) -> Iterator[str]:

@@ -9,6 +9,8 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
+from loadgen.payloads.stamping import Event as AnyEvent
+from loadgen.payloads.stamping import Marked
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
 from loadgen.protocol.refusals import Refusal
 from loadgen.transport.address import Address
@@ -133,7 +135,9 @@ class EventClient:
         self._wait(answer, timeout_s, "the subscribe")
         return name
 
-    def publish(self, channel: str, events: Sequence[str], timeout_s: float = TIMEOUT_S) -> PublishAnswer:
+    def publish(
+        self, channel: str, events: Sequence[AnyEvent], timeout_s: float = TIMEOUT_S
+    ) -> PublishAnswer:
         """Publish over this connection and return the answer, which also reports a refusal of the publish.
 
         Raises:
@@ -180,6 +184,10 @@ class EventClient:
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """Pass a delivered event to the callback."""
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
+
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """Pass a delivered event to the callback, without its stamp."""
+        self.on_event(subscription_id, event.body.decode(errors="replace"), arrival_ns, read_ns)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """Complete a publish with the service's answer."""

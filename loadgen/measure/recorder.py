@@ -14,7 +14,15 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow, answer_times_ns
+from loadgen.measure.rows import (
+    AlteredRow,
+    ClockRow,
+    ConnectionRow,
+    EchoRow,
+    EventRow,
+    SubscriptionRow,
+    answer_times_ns,
+)
 from loadgen.measure.running import IntervalStatistics, Report
 from loadgen.measure.sinks import Sinks, Values
 from loadgen.measure.spool import SpoolWriter
@@ -91,6 +99,7 @@ class Recorder:
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
         self._echo_rows: list[EchoRow] = []
+        self._altered_rows: list[AlteredRow] = []
         self._sinks = sinks
         self._last_flush_ns = now_ns()
         self._writing = lock if lock is not None else nullcontext()
@@ -118,6 +127,11 @@ class Recorder:
         """Record echoes that have returned or never will."""
         self._echo_rows.extend(rows)
 
+    def altered(self, row: AlteredRow) -> None:
+        """Record that a delivery, recorded by :meth:`deliver` as well, is not what was sent; probes are left out."""
+        if row.publisher >= 0:
+            self._altered_rows.append(row)
+
     def flush(self, health: HealthSampler | None = None) -> Interval:
         """Write everything recorded since the last call and return its summary.
 
@@ -132,6 +146,7 @@ class Recorder:
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
         echoes, self._echo_rows = self._echo_rows, []
+        altered, self._altered_rows = self._altered_rows, []
         late_max_ns = max(
             (late_ns for event in events if (late_ns := event.own_lateness_ns) is not None), default=None
         )
@@ -158,6 +173,7 @@ class Recorder:
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)
             self._spool.write_rows("echo", echoes)
+            self._spool.write_rows("altered", altered)
             self._spool.write_rows("health", [row.row() for row in health_rows])
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}

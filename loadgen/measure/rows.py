@@ -103,6 +103,15 @@ class EchoRow(NamedTuple):
     read_ns: int | None
 
 
+class AlteredRow(NamedTuple):
+    """One row of the record's table of altered deliveries, without the worker column; see results/README.md."""
+
+    subscription: int
+    publisher: int
+    sequence: int
+    arrival_ns: int
+
+
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:
     """Return the answer times, in ns, of the events that were answered."""
     return np.array(

@@ -76,7 +76,8 @@ def _place(run: ResolvedRun, name: str) -> str:
 def _renamed(group: Group) -> Group:
     publish = group.publish
     if publish is not None:
-        publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST))
+        # The fan-out does not depend on the payload, whose columns have no variables.
+        publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST), payload=None)
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
     # Which login a client has does not change what it receives.
     return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, logins=None)

@@ -194,7 +194,7 @@ def _asked(run: ResolvedRun, cost: Cost, need: Needs, prices: Prices) -> Asked:
         connect_s=max((group.count / group.ramp_per_s for group in connecting), default=0.0),
         most_at_once=None if None in reached else max((each for each in reached if each), default=0.0),
         deliveries_per_s=None if outbound is None else peak(outbound),
-        event_bytes=float(max((each.payload_bytes for each in run.publishing.values()), default=0)),
+        event_bytes=float(max((each.mean_bytes for each in run.publishing.values()), default=0)),
         connect_quota=prices.quotas.new_connections_per_s.value,
     )
 

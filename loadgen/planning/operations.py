@@ -129,7 +129,7 @@ def _usage(
     bytes_out: float | None = 0.0
     for name, (number, load) in requests.items():
         publish = publishing[name]
-        units = pricing.units(publish.payload_bytes, prices.unit_bytes)
+        units = publish.units(prices.unit_bytes)
         events = number * publish.batch
         published += events * units
         invoked += number if Handler.PUBLISH in handlers else 0.0
@@ -137,7 +137,7 @@ def _usage(
             delivered = bytes_out = None
         else:
             delivered += events * load.subscribers * units
-            bytes_out += events * load.subscribers * publish.payload_bytes
+            bytes_out += events * load.subscribers * publish.mean_bytes
     if Handler.SUBSCRIBE in handlers:
         invoked += subscribes
     return Usage(

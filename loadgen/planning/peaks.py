@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from analysis import pricing
 from loadgen.pacing import Arrival, Pace, Point
 from loadgen.planning.fanout import GroupLoad
 from loadgen.resolve import ResolvedRun
@@ -109,7 +108,7 @@ class Rates:
 
         def delivered(name: str) -> float:
             publish = self._publish[name]
-            units = 1 if unit_bytes is None else pricing.units(publish.payload_bytes, unit_bytes)
+            units = 1.0 if unit_bytes is None else publish.units(unit_bytes)
             return publish.batch * (self._loads[name].subscribers or 0.0) * units
 
         return self._sums(delivered, heard=True)

@@ -73,7 +73,7 @@ def uses(
     connects = sum(group.connects_per_s for group in groups if group.holds_connections)
     subscribes = sum(group.connects_per_s * len(group.subscribe) for group in groups)
     phases = run.phases
-    event_bytes = max(publish.payload_bytes for publish in publishes)
+    event_bytes = max(publish.most_bytes for publish in publishes)
     inbound, outbound, requests = rates.inbound(), rates.outbound(prices.unit_bytes), rates.requests()
     tokens = prices.metering.tokens_per_publish.value
     lasting_s = (phases.publishing_ns + phases.drain_ns) / _NS_PER_S
@@ -98,7 +98,7 @@ def uses(
             float(max(publish.batch for publish in publishes)), quotas.events_per_publish),
         Use("event_bytes", "size of an event", "bytes", float(event_bytes), quotas.event_bytes),
         Use("payload_bytes", "size of a publish request", "bytes",
-            float(max(publish.payload_bytes * publish.batch for publish in publishes)), quotas.payload_bytes),
+            float(max(publish.most_bytes * publish.batch for publish in publishes)), quotas.payload_bytes),
         Use("delivered_bytes", "size of a delivered event", "bytes", float(event_bytes), quotas.delivered_bytes),
         Use("channel_segments", "segments of a channel", "",
             float(max(channel.count("/") + 1 for channel in channels)), quotas.channel_segments),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from loadgen.native import FastPath, Rows
+from loadgen.payloads.stamping import Event, Marked
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 
@@ -106,6 +107,9 @@ class SessionHandler(Protocol):
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered; ``event`` is its text as it was published."""
 
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """An event was delivered with its stamp beside it; only if `Service.carry_stamps` was called."""
+
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
 
@@ -159,8 +163,11 @@ class Session(Protocol):
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return the message that publishes a batch."""
+    def publish(self, publish_id: str, channel: str, events: Sequence[Event]) -> bytes:
+        """Return the message that publishes a batch.
+
+        Events are `Marked` if, and only if, `Service.carry_stamps` was called.
+        """
 
     def keepalive(self) -> bytes:
         """Return the keepalive message, or the object `PING` for a WebSocket ping frame."""
@@ -218,6 +225,12 @@ class Service(Protocol):
 
         Raises:
             ValueError: the protocol has no such credentials.
+        """
+
+    def carry_stamps(self, name: str) -> None:
+        """From now on, let the stamps of events travel beside them, in the property or header ``name``.
+
+        Called at most once, before any session is made, and only if the protocol's rules have `stamp_beside`.
         """
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:

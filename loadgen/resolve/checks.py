@@ -13,7 +13,9 @@ from loadgen.resolve.logins import check_logins, logins_in, secrets_of
 from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
 from loadgen.scenario.data import Data, split
+from loadgen.scenario.gates import LongGate
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Variable
+from loadgen.scenario.payload import Content, check_payload, check_stamps, names_in, unknown
 from loadgen.scenario.points import Points, Replay
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template, TemplateError
@@ -60,6 +62,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     for name, group in clients.items():
         yield from _check_abilities(("clients", name), group, rules)
     yield from check_logins(clients, data, protocol)
+    yield from _unchecked(scenario)
     # Read before the channels, which must not use the columns that are a login's secret.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
@@ -71,6 +74,14 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
             continue
         used.update(template.names)
         yield from _check_template(path, template, variables, data, secrets, validate)
+    stamps = scenario.stamps
+    yield from check_stamps(stamps, rules, _over_http(clients, rules))
+    for path, made in payloads(clients):
+        yield from check_payload(path, made, stamps, rules)
+        for place, name in names_in(path, made):
+            used.add(name)
+            if (why := _wrong_payload_name(name, variables, data, secrets)) is not None:
+                yield Problem(place, why)
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
@@ -79,8 +90,16 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
         if name not in meant:
             yield Problem(
                 ("data", name),
-                f"is used nowhere; write {{{name}.COLUMN}} in a channel or a login, or remove it",
+                f"is used nowhere; write {{{name}.COLUMN}} in a channel, payload or login, or remove it",
             )
+
+
+def _unchecked(scenario: Scenario) -> Iterator[Problem]:
+    """Yield the gates on altered deliveries if no content is checked."""
+    for number, gate in enumerate(scenario.gates):
+        text = gate.check if isinstance(gate, LongGate) else gate
+        if "delivery.altered" in text and not scenario.integrity:
+            yield Problem(("gates", number), "asks for altered deliveries, which needs 'integrity: true'")
 
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
@@ -194,6 +213,30 @@ def _wrong_name(
     return None
 
 
+def _wrong_payload_name(
+    name: str, variables: Variables, data: Sources, secrets: Mapping[str, frozenset[str]]
+) -> str | None:
+    """Return why a name in the braces of a payload cannot be used, or None if it can."""
+    if split(name) is not None:
+        return _wrong_name(name, variables, data, secrets)
+    if name in variables:
+        return f"has {{{name}}}, a variable, which only channels have; use a column of data"
+    return unknown(name, data)
+
+
+def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
+    for name, group in clients.items():
+        if group.publish is not None and over_http(group.publish.via, rules):
+            yield ("clients", name, "publish", "via")
+
+
+def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
+    """Yield each payload that is more than padding of one size, with its place in the scenario."""
+    for name, group in clients.items():
+        if group.publish is not None and group.publish.made is not None:
+            yield ("clients", name, "publish", "payload"), group.publish.made
+
+
 def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield each template of channels with its place in the scenario and the check of its channels."""
     for name, group in clients.items():
@@ -272,7 +315,7 @@ def _publish_warnings(
             f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
             f"{most_per_s:g}/s; use more clients, a larger batch{instead}"
         )
-    if publish.payload_bytes < _STAMP_BYTES:
+    if publish.payload_bytes is not None and publish.payload_bytes < _STAMP_BYTES:
         yield (
             f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
             f"events will be about {_STAMP_BYTES}B"

@@ -12,9 +12,11 @@ from random import Random
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, offsets_ns
+from loadgen.payloads.makers import Maker, Makers
+from loadgen.payloads.stamping import Stamping
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
 from loadgen.resolve.rows import ClientRows, RequestDraw
-from loadgen.resolve.run import Group, ResolvedRun, source_of
+from loadgen.resolve.run import Group, Publishing, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
 from loadgen.resolve.totals import ramp_offset_ns
 from loadgen.scenario.template import Template
@@ -50,6 +52,9 @@ class PublishPlan:
     _group: str
     _number: int
     _draw: Callable[[], ChannelDraw | RequestDraw]
+    padded: bool = True
+    """True if events are padding of one size."""
+    _make: Callable[[], Maker] | None = None
 
     def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
         """Yield the due time of each request, in ns from the start of the warm-up."""
@@ -64,6 +69,10 @@ class PublishPlan:
     def channels(self) -> ChannelDraw | RequestDraw:
         """Return the channels of the requests, in the order of the schedule and beginning with the first."""
         return self._draw()
+
+    def maker(self) -> Maker | None:
+        """Return what makes the bodies of the events, or None if they are the usual padding with the usual stamp."""
+        return None if self._make is None else self._make()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +109,23 @@ class Clients:
         self._data = Tables() if tables is None else tables
         self._rows = rows
         self._seed = str(run.seed)
+        #: How the events of the run are stamped and read.
+        self.stamping = Stamping(run.stamps)
+        self._makers = {
+            name: Makers(publishing.payload, publishing.payload_bytes, self.stamping, self._data, name)
+            for name, publishing in run.publishing.items()
+            if publishing.payload is not None or not self.stamping.plain
+        }
+        self._payload_names = {name: each.payload_names for name, each in run.publishing.items()}
         self._subscribe = {
             group.name: [Template.parse(source) for source in group.subscribe] for group in run.groups
         }
         self._tables = {
             name: ChannelTable(Template.parse(publishing.channel), run.variables)
             for name, publishing in run.publishing.items()
-            if not any(map(source_of, Template.parse(publishing.channel).names))
+            if not any(
+                map(source_of, (*Template.parse(publishing.channel).names, *self._payload_names[name]))
+            )
         }
 
     def __len__(self) -> int:
@@ -174,13 +193,27 @@ class Clients:
             _seed=self._seed,
             _group=group.name,
             _number=number,
-            _draw=self._channel_draw(group, publish.channel, number, index, values),
+            _draw=self._channel_draw(group, publish, number, index, values),
+            padded=publish.payload is None,
+            _make=self._maker(group, number, index, values),
+        )
+
+    def _maker(
+        self, group: Group, number: int, index: int, values: Mapping[str, Cell]
+    ) -> Callable[[], Maker] | None:
+        makers = self._makers.get(group.name)
+        if makers is None:
+            return None
+        return partial(
+            makers.maker, seed=self._seed, number=number, index=index, clients=group.count, own=values
         )
 
     def _channel_draw(
-        self, group: Group, channel: str, number: int, index: int, values: Mapping[str, Cell]
+        self, group: Group, publish: Publishing, number: int, index: int, values: Mapping[str, Cell]
     ) -> Callable[[], ChannelDraw | RequestDraw]:
         table = self._tables.get(group.name)
         if table is not None:
             return lambda: ChannelDraw(table, index, Random(f"{self._seed}/publish/{number}"))
-        return partial(RequestDraw, Template.parse(channel), self._run, group, number, values, self._data)
+        more = [name.partition(".")[0] for name in self._payload_names[group.name] if name not in values]
+        template = Template.parse(publish.channel)
+        return partial(RequestDraw, template, self._run, group, number, values, self._data, more)

@@ -11,6 +11,7 @@ from loadgen.resolve.checks import protocol_for, warnings
 from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
+from loadgen.resolve.payloads import Sized, sized
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
@@ -64,7 +65,7 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
         seed=scenario.seed,
         variables={name: _variable(variable) for name, variable in scenario.variables.items()},
         data={name: _data(name, data, tables) for name, data in scenario.data.items()},
-        groups=tuple(_groups(scenario, rules)),
+        groups=tuple(_groups(scenario, rules, tables)),
         phases=_phases(scenario.phases),
         gates=tuple(
             resolved.GateText(written.check, written.over_ns, written.abort_early)
@@ -73,13 +74,14 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
             for written in scenario.gates
         ),
         event_bytes=rules.event_bytes,
+        stamps=scenario.stamps,
         target=None if said is None else resolved.NamedTarget(said.url, login),
         warnings=tuple(warnings(scenario, target)),
         document=scenario.resolved(),
     )
 
 
-def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group]:
+def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> Iterator[resolved.Group]:
     first = first_subscription = 0
     for name, group in scenario.clients.items():
         found = resolved.Group(
@@ -91,7 +93,7 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
             subscribe=tuple(map(rules.normalise, group.subscribe)),
             publish=None
             if group.publish is None
-            else _publishing(group, group.publish, scenario.phases, rules),
+            else _publishing(group, group.publish, scenario.phases, rules, sized(scenario, name, tables)),
             reconnect=_reconnecting(group),
             drops=tuple(
                 resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
@@ -112,14 +114,20 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
         first_subscription += found.subscriptions
 
 
-def _publishing(group: Group, publish: Publish, phases: Phases, rules: ProtocolRules) -> resolved.Publishing:
+def _publishing(
+    group: Group, publish: Publish, phases: Phases, rules: ProtocolRules, sizes: Sized
+) -> resolved.Publishing:
     http = over_http(publish.via, rules)
     events_per_s = publish.events_per_s(group.count)
     return resolved.Publishing(
         over_http=http,
         channel=rules.normalise(publish.channel),
         batch=publish.batch,
-        payload_bytes=publish.payload_bytes,
+        payload_bytes=sizes.mean_bytes,
+        payload=sizes.payload,
+        sizes=sizes.shares,
+        largest_bytes=sizes.largest_bytes,
+        example=sizes.example,
         in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if http else None,
         events_per_s=events_per_s,
         each_client=publish.rate_per_s is None,

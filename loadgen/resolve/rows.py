@@ -6,6 +6,8 @@ from random import Random
 from loadgen.data.assignment import client_row, request_rows
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
+from loadgen.payloads.lines import COLUMNS as MESSAGE_COLUMNS
+from loadgen.payloads.plans import Lines
 from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
@@ -20,7 +22,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     if group.publish is not None:
         names += [
             name
-            for name in Template.parse(group.publish.channel).names
+            for name in (*Template.parse(group.publish.channel).names, *group.publish.payload_names)
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
     if group.logins is not None:
@@ -29,10 +31,12 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns of each data that publish requests draw from, and not from a client's own row."""
+    """Return the columns of each table that publish requests draw from, and not from a client's own row."""
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
-        for name in Template.parse(publishing.channel).names:
+        if isinstance(publishing.payload, Lines):
+            found[publishing.payload.table] = list(MESSAGE_COLUMNS)
+        for name in (*Template.parse(publishing.channel).names, *publishing.payload_names):
             source = source_of(name)
             if source is None or run.data[source].assign == "by-client":
                 continue
@@ -40,6 +44,17 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
             if (column := name.removeprefix(f"{source}.")) not in columns:
                 columns.append(column)
     return found
+
+
+def rows_of(run: ResolvedRun, table: str) -> int:
+    """Return the number of rows of a table that publish requests draw from."""
+    if table in run.data:
+        return run.data[table].rows
+    return next(
+        publishing.payload.rows
+        for publishing in run.publishing.values()
+        if isinstance(publishing.payload, Lines) and publishing.payload.table == table
+    )
 
 
 class ClientRows:

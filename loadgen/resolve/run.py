@@ -9,13 +9,19 @@ Decoding checks every bound that the code relies on, since a worker does not tru
 from bisect import bisect_right
 from functools import cached_property
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from analysis.gates.grammar import Gate, GateError, parse
+from analysis.pricing import units
 from loadgen.pacing import Pace
+from loadgen.payloads.plans import PLAIN, Payload, SizeShare, Stamps
+from loadgen.payloads.plans import Template as PayloadTemplate
+from loadgen.payloads.sizes import mean_of
+from loadgen.payloads.template import BUILT_IN, compiled_json, compiled_text
 from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.login_columns import columns_in_data, is_fetched, rate_of
 from loadgen.scenario.template import Template
@@ -76,7 +82,15 @@ class Publishing(Struct, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=1, le=1_000)]
     """Events in one request."""
     payload_bytes: Annotated[int, Meta(ge=1, le=1 << 24)]
-    """Bytes of one event's JSON text."""
+    """Bytes of one event's JSON text; their mean, rounded, if the events differ."""
+    payload: Payload = None
+    """How the events are made; None for padding of one size."""
+    sizes: Annotated[tuple[SizeShare, ...], Meta(max_length=20_000)] = ()
+    """The sizes of the events and their shares; empty if all have ``payload_bytes``."""
+    example: Annotated[bytes, Meta(max_length=1 << 24)] = b""
+    """The content of one event, without its stamp, for probes; empty if it is padding."""
+    largest_bytes: Annotated[int, Meta(ge=1, le=1 << 24)] | None = None
+    """Bytes of the largest event, or None if all have ``payload_bytes``."""
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None
     """Most HTTP requests of one client that may be unanswered at once; None if requests go over its connection."""
     events_per_s: _Positive
@@ -85,6 +99,34 @@ class Publishing(Struct, frozen=True, kw_only=True):
     """True if the rate was given per client, so that more clients publish more."""
     pace: Pace
     """Offered load in requests; the curve's times count from the start of the warm-up."""
+
+    @property
+    def mean_bytes(self) -> float:
+        """Mean size of an event in bytes."""
+        return mean_of(self.sizes) if self.sizes else float(self.payload_bytes)
+
+    @property
+    def most_bytes(self) -> int:
+        """Size of the largest event in bytes."""
+        return self.payload_bytes if self.largest_bytes is None else self.largest_bytes
+
+    def units(self, unit_bytes: int) -> float:
+        """Return the mean number of units that an event is metered as: one for each unit or part of a unit."""
+        if not self.sizes:
+            return units(self.payload_bytes, unit_bytes)
+        return sum(each.share * units(ceil(each.bytes), unit_bytes) for each in self.sizes)
+
+    @property
+    def payload_names(self) -> tuple[str, ...]:
+        """The columns of data in the payload's template."""
+        if not isinstance(self.payload, PayloadTemplate):
+            return ()
+        compiled = (
+            compiled_json(self.payload.written, None)
+            if self.payload.kind == "json"
+            else compiled_text(self.payload.written)
+        )
+        return tuple(name for name in compiled.names if name not in BUILT_IN)
 
     def __post_init__(self) -> None:
         points = self.pace.curve
@@ -281,6 +323,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     gates: tuple[GateText, ...]
     event_bytes: _Count | None
     """Bytes of the largest event that the target takes, or None if it has no such limit."""
+    stamps: Stamps = PLAIN
+    """Where the stamp of each event goes, and whether it holds a checksum."""
     target: NamedTarget | None
     """The scenario's own target, if any; a target on the command line takes precedence."""
     warnings: tuple[str, ...] = ()
@@ -299,6 +343,12 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             for name in (name for source in used for name in Template.parse(source).names):
                 self._demand_known(group, name)
             for name in () if group.logins is None else group.logins.columns:
+                self._demand_known(group, name)
+            for name in () if group.publish is None else group.publish.payload_names:
+                if source_of(name) is None:
+                    raise ValueError(
+                        f"the payload of group {group.name!a} uses {{{name}}}, which is not a column"
+                    )
                 self._demand_known(group, name)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")

@@ -85,6 +85,7 @@ class Agent:
         self.logins = own_logins(
             begin, context, allowed, self.progress, troubles.report_error, troubles.on_network
         )
+        self.stamping = context.clients.stamping
         self.dialer: Dialer = context.dialer
         self.address: Address = context.address
         self.most_event_bytes = begin.run.event_bytes
@@ -160,6 +161,8 @@ class Agent:
             self.report_error,
             partial(self.failures.add, HARNESS, "a readiness probe"),
             self.dialer,
+            self.stamping,
+            begin.run,
         )
 
     # Called by users: see users.worker.WorkerRun.

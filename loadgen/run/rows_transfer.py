@@ -13,7 +13,7 @@ from gevent.event import Event
 
 from loadgen.data.tables import Tables
 from loadgen.resolve import ResolvedRun
-from loadgen.resolve.rows import request_columns
+from loadgen.resolve.rows import request_columns, rows_of
 from loadgen.run.master_messages import Rows
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ArrivingRows:
     def __init__(self, run: ResolvedRun, tables: Tables | None) -> None:
         """``tables`` are the run's data if this process has them, else None."""
         self._wanted = {} if tables is not None else request_columns(run)
-        self._rows = {name: run.data[name].rows for name in self._wanted}
+        self._rows = {name: rows_of(run, name) for name in self._wanted}
         self._writers: dict[str, TableWriter] = {}
         self._had = dict.fromkeys(self._wanted, 0)
         self.tables = Tables() if tables is None else tables

@@ -25,15 +25,15 @@ from loadgen.config.units import (
     EventRate,
     PositiveDurationNs,
     SizeBytes,
-    format_size,
     problem,
 )
 from loadgen.pacing import Arrival, Point
-from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
+from loadgen.protocol.appsync.limits import EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile
 from loadgen.scenario.group_login import Entry, GroupLogin, Subscription
 from loadgen.scenario.login import Login
+from loadgen.scenario.payload import Content, payload_size
 from loadgen.scenario.points import points_of
 
 #: A million subscribers, and as many publishers.
@@ -51,12 +51,6 @@ _SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
 
 def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str | dict) else as_tuple(value)
-
-
-def _payload_size(value: int) -> int:
-    if not 1 <= value <= EVENT_MAX_BYTES:
-        raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
-    return value
 
 
 class Target(Part):
@@ -143,10 +137,12 @@ class Publish(Part):
     ] = "constant"
     """The spread of requests over time. constant: evenly over the whole group. poisson: at random. {bursts: 10}: in
     bursts of 10 requests of one client."""
-    payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
-        default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
-    )
-    """The size of one event's JSON text; at most 240KiB."""
+    payload: Annotated[
+        Annotated[SizeBytes, AfterValidator(payload_size), Tag(WORD)] | Annotated[Content, Tag(MAPPING)],
+        Discriminator(word_or_mapping),
+    ] = _DEFAULT_PAYLOAD_BYTES
+    """The content of the events: the size of one event's JSON text, at most 240KiB, which is filled with padding; or a
+    mapping such as {json: {...}}, {file: messages.jsonl} or {size: {p50: 300B, p99: 20KB, max: 200KB}}."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
     """With via http, the most requests of one client that may be unanswered at once; default is 64."""
     profile: Profile = ()
@@ -170,6 +166,16 @@ class Publish(Part):
         if self.via == "websocket" and self.in_flight is not None:
             raise problem("has in_flight, which only 'via: http' takes; drop it")
         return self
+
+    @property
+    def payload_bytes(self) -> int | None:
+        """The size of each event, or None if the payload is more than padding of one size."""
+        return None if isinstance(self.payload, Content) else self.payload
+
+    @property
+    def made(self) -> Content | None:
+        """The content of the events, or None if it is padding of one size."""
+        return self.payload if isinstance(self.payload, Content) else None
 
     @property
     def arrival_kind(self) -> Arrival:

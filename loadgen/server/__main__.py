@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the journal of every event and subscription",
     )
     add(
+        "--stamp",
+        metavar="PLACE",
+        help="where the journal finds stamps: a member or a JSON pointer (default: _lg)",
+    )
+    add(
         "--announce",
         action="store_true",
         help="print one line of JSON when ready, instead of text",
@@ -109,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             connection_lifetime_s=options.lifetime,
             faults=options.faults,
             journal=options.journal,
+            stamp=options.stamp,
             environment=os.environ,
             host=options.host,
             port=options.port,

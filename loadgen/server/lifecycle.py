@@ -129,7 +129,8 @@ def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
     journal = None
     if config.journal is not None:
         try:
-            journal = Journal(config.journal, faults.model_dump(mode="json", by_alias=True))
+            settings = faults.model_dump(mode="json", by_alias=True)
+            journal = Journal(config.journal, settings, config.place)
         except OSError as error:
             raise StartError(
                 f"the journal folder {str(config.journal)!a} cannot be written ({error.strerror}): choose another"

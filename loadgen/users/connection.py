@@ -1,6 +1,7 @@
 """One client's connection to the service, from life to life."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gevent.event import Event
 
@@ -116,8 +117,8 @@ class ClientConnection:
         """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return 0 if self._conversation is None else self._conversation.most_unanswered
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
-        """Publish over this connection.
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
+        """Publish over this connection; the events are those that `WorkerRun.stamping` makes.
 
         ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 

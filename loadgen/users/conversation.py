@@ -1,6 +1,7 @@
 """One life of a client's connection: what client and service say to each other over one socket."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from loadgen.measure.clock import Clock
 from loadgen.measure.stamp import Stamp
@@ -13,7 +14,7 @@ from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
-from loadgen.users.deliveries import Deliveries, OnEvent
+from loadgen.users.deliveries import Deliveries, OnEvent, OnMarked
 from loadgen.users.keepalive import KeepAlive
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
@@ -55,10 +56,13 @@ class Conversation:
         "_socket",
         "_subscriptions",
         "on_event",
+        "on_marked",
     )
 
     on_event: OnEvent
     """Record a delivery; see `SessionHandler`."""
+    on_marked: OnMarked
+    """Record a delivery with its stamp beside it; see `SessionHandler`."""
 
     def __init__(
         self,
@@ -75,8 +79,8 @@ class Conversation:
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._publishes = UnansweredPublishes()
         self._keepalive: KeepAlive | None = None
-        self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event)
-        self.on_event = self._deliveries.on_event
+        self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
+        self.on_event, self.on_marked = self._deliveries.on_event, self._deliveries.on_marked
         service = self._service = run.logins.service(client)
         session = self._session = service.session(self, f"{client.number}-{life.number}")
         handshake = service.handshake([plan.channel for plan in client.subscriptions])
@@ -122,7 +126,7 @@ class Conversation:
         """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return self._session.most_unanswered
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
         """Publish over this connection; raises TransportError if it is not open."""
         if self._socket is None:
             raise TransportError("the connection is closed")
@@ -257,7 +261,9 @@ class Conversation:
         self._deliveries.examined = examined = unready or self._on_delivery is not None
         if socket is not None and rows is not None:
             socket.use_fast_path(
-                None if examined else self._session.fast_path(rows, self._deliveries.numbers)
+                self._session.fast_path(rows, self._deliveries.numbers)
+                if not examined and self._run.stamping.plain
+                else None
             )
 
     def _on_closed(self, code: int | None, reason: str) -> None:

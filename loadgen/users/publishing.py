@@ -8,8 +8,9 @@ from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.resolve import ClientPlan
+from loadgen.resolve.rows import RequestDraw
 from loadgen.users.code import UserCode
-from loadgen.users.requests import PublishRequests
+from loadgen.users.requests import NO_ROWS, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
@@ -39,8 +40,9 @@ class OpenLoopPublisher:
         self._plan = client.publish
         self._in_flight = in_flight
         self._slot_free = Event()
-        self._requests = PublishRequests(run, client, sender, code, self._slot_free.set)
         self._draw = self._plan.channels()
+        rows = self._draw.rows if isinstance(self._draw, RequestDraw) else NO_ROWS
+        self._requests = PublishRequests(run, client, sender, code, self._slot_free.set, rows)
         self._sequence = 0
 
     def limit(self, events: int) -> None:

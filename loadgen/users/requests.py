@@ -5,21 +5,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch, encode_event
+from loadgen.payloads.makers import Maker
+from loadgen.payloads.stamping import Body, size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.users.code import UnmadeError, UserCode
-from loadgen.users.senders import Sender
+from loadgen.users.senders import MakeEvents, Sender
 from loadgen.users.worker import WorkerRun
 
 _NOTHING: Mapping[int, str] = {}
+NO_ROWS: Mapping[str, int] = {}
 
 
 @dataclass(slots=True)
@@ -56,7 +60,9 @@ class PublishRequests:
         sender: Sender,
         code: UserCode,
         on_settled: Callable[[], object],
+        rows: Mapping[str, int] = NO_ROWS,
     ) -> None:
+        """``rows`` has the rows of data of the next request, and changes from one request to the next."""
         assert client.publish is not None
         self._run = run
         self._client = client
@@ -65,6 +71,9 @@ class PublishRequests:
         self._code = code
         self._on_settled = on_settled
         self._open: dict[int, _Request] = {}
+        self._rows = rows
+        #: None if events are the usual padding with the usual stamp.
+        self._maker = self._plan.maker()
 
     @property
     def unanswered(self) -> int:
@@ -123,6 +132,7 @@ class PublishRequests:
             self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
         if not members:
             return
+        bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
         token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
         # Until the events are made, use the planned size.
         request = _Request(
@@ -155,7 +165,34 @@ class PublishRequests:
             else:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 
-        self._sender.send(f"p{number}", channel, make, on_outcome)
+        sealed = make if bodies is None else self._sealing(request, bodies)
+        self._sender.send(f"p{number}", channel, sealed, on_outcome)
+
+    def _bodies(self, maker: Maker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
+        """Return the bodies of events; members that the user's payload() returned replace the scenario's content."""
+        made = [maker.next(sequence, self._rows) for sequence in sequences]
+        if not any(members):
+            return made
+        size = self._plan.payload_bytes if self._plan.padded else 1
+        padded = self._run.stamping.padded
+        return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
+
+    def _sealing(self, request: _Request, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
+        run, publisher = self._run, self._client.number
+        stamped, token = run.stamping.event, run.recorder.token
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events = [
+                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
+                for sequence, body in zip(request.sequences, bodies, strict=True)
+            ]
+            request.sizes = [size_of(event) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        return make
 
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
@@ -204,7 +241,7 @@ class PublishRequests:
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
         """Count a failure of the user's code for each refused event that it made larger than the service takes."""
         most = self._run.most_event_bytes
-        if most is None or self._plan.payload_bytes > most:
+        if most is None or self._plan.payload_bytes > most or not self._plan.padded:
             return
         for index in refused:
             if index < len(sizes) and sizes[index] > most:

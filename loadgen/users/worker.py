@@ -10,6 +10,7 @@ from typing import Protocol
 from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import Service
 from loadgen.resolve import ClientPlan
 from loadgen.transport.address import Address
@@ -129,6 +130,8 @@ class WorkerRun(Protocol):
     recorder: Recorder
     #: The service by the target's login; :attr:`logins` has that of each client.
     service: Service
+    #: How events are stamped and read.
+    stamping: Stamping
     address: Address
     #: Opens all sockets of this worker.
     dialer: Dialer

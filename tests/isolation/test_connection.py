@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError, UnreadableError
@@ -177,6 +178,7 @@ class World:
         self.session: Session
         self.run: Any = SimpleNamespace(
             recorder=Rows(),
+            stamping=Stamping(),
             readiness=Readiness(),
             progress=Progress(),
             failures=Failures(),

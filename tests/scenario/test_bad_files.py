@@ -498,7 +498,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
         (
             b"- 1\n",
             "x.yaml:1: the scenario must be a mapping with version, name, description, seed, target, variables, data, "
-            "clients, phases, gates, not a list",
+            "clients, stamp, integrity, phases, gates, not a list",
         ),
         (
             b"a: \x07\n",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -119,8 +119,8 @@ class AppSyncSession:
         self._subscriptions[subscription_id] = _LEAVING
         return messages.unsubscribe(subscription_id)
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return a `publish` with its authorization."""
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
+        """Return a `publish` with its authorization; the events are texts."""
         if self._publishes is None:
             self._publishes = set()
         self._publishes.add(publish_id)
@@ -283,6 +283,10 @@ class AppSyncEvents:
         )
         made._sent = _NOTHING_SENT
         return made
+
+    def carry_stamps(self, name: str) -> None:
+        """Never called: a message has no place beside its event."""
+        raise NotImplementedError
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""

@@ -146,6 +146,10 @@ class GenericService:
         """Never called: the protocol file says how all clients log in."""
         raise ValueError("a protocol file has one login for all clients")
 
+    def carry_stamps(self, name: str) -> None:
+        """Put stamps into a header of the file's `stamped` messages."""
+        self._dialect.carry_stamps(name)
+
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``."""
         description = self.description

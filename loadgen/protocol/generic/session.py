@@ -1,6 +1,7 @@
 """The session of one connection to a service that a protocol file describes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from loadgen import native
 from loadgen.protocol import unreadable
@@ -52,6 +53,7 @@ class GenericSession:
             dialect.shown,
             dialect.quick,
             dialect.line,
+            dialect.stamped,
         ).receive()
 
     # Called by the client that owns the connection.
@@ -115,13 +117,16 @@ class GenericSession:
             self._requests.add(exchange, "unsubscribe", subscription_id, channel, number)
         return frame.render(subscription_id, number, channel)
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
         """Return the message that publishes a batch."""
         exchange, frame = self._description.publish, self._dialect.publish_frame
         assert exchange is not None
         assert frame is not None
         channel = self._dialect.wire(channel)
         number = self._requests.add(exchange, "publish", publish_id, channel)
+        stamped = self._dialect.stamped
+        if stamped is not None and stamped.name is not None:
+            return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
         return frame.render(publish_id, number, channel, events)
 
     def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:

@@ -15,6 +15,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
+from loadgen.payloads.place import Place
 from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, target_check
@@ -129,7 +130,7 @@ class Preparation:
             self._places.get("target"),
         )
         if found is None:
-            return self._serve(run.totals.namespaces)
+            return self._serve(run.totals.namespaces, run.stamps.place)
         if options.faults or options.journal:
             raise RunError(
                 "--faults and --journal are the embedded server's: leave them out, or the target",
@@ -163,7 +164,7 @@ class Preparation:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
         return Handover.of(run, tables, prices, options.max_cost)
 
-    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
+    def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
         """Start the embedded server and return it as the target; raises RunError.
 
         The server ends when this process ends, even if it is killed.
@@ -175,6 +176,8 @@ class Preparation:
             arguments += ["--faults", self._options.faults]
         if self._options.journal is not None:
             arguments += ["--journal", self._options.journal]
+            if not place.is_default:
+                arguments += ["--stamp", place.name]
         server = ServerProcess(arguments)
         try:
             server.start(meanwhile=_load_ahead)

@@ -58,6 +58,8 @@ class Context:
         """
         target = Target.from_payload(begin.target, allowed, login_from)
         service = target.service()
+        if begin.run.stamps.place.beside:
+            service.carry_stamps(begin.run.stamps.place.name)
         dialer = Dialer(
             allow_remote=target.allow_remote,
             sources=Sources.from_environment(),
