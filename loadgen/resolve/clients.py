@@ -13,6 +13,7 @@ from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, offsets_ns
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
+from loadgen.resolve.replies import ReplyPlan, reply_plan
 from loadgen.resolve.rows import ClientRows, RequestDraw
 from loadgen.resolve.run import Group, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
@@ -26,6 +27,8 @@ class SubscriptionPlan:
 
     number: int
     channel: str
+    replies: int | None = None
+    """Replies that the client makes to each event of it, or None if it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ class ClientPlan:
     behaviour: Behaviour = ORDINARY
     values: Mapping[str, Cell] = field(default_factory=dict)
     """The values of the client's rows of data, by their names in templates, such as ``people.id``."""
+    respond: ReplyPlan | None = None
+    """The client's replies to the events of one of its subscriptions."""
 
 
 class Clients:
@@ -132,6 +137,7 @@ class Clients:
             ramp_offset_ns=offset_ns,
             behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
             values=values,
+            respond=self._respond(group, number, index, values),
         )
 
     def _subscriptions(
@@ -141,12 +147,24 @@ class Clients:
         templates = self._subscribe[group.name]
         first = group.first_subscription + index * len(templates)
         random = Random(f"{self._seed}/subscribe/{number}")
+        respond = group.respond
         return tuple(
             SubscriptionPlan(
-                first + entry, draw_channel(template.bind(texts), self._run.variables, index, random)
+                first + entry,
+                draw_channel(template.bind(texts), self._run.variables, index, random),
+                respond.count if respond is not None and respond.entry == entry else None,
             )
             for entry, template in enumerate(templates)
         )
+
+    def _respond(self, group: Group, number: int, index: int, values: Mapping[str, Cell]) -> ReplyPlan | None:
+        respond = group.respond
+        if respond is None:
+            return None
+        subscription = group.first_subscription + index * len(group.subscribe) + respond.entry
+        texts = {name: text_of(cell) for name, cell in values.items()}
+        own = Template.parse(respond.channel).bind(texts)
+        return reply_plan(self._run, respond, subscription, number, index, own)
 
     def _publish(
         self, group: Group, number: int, index: int, values: Mapping[str, Cell]

@@ -12,6 +12,7 @@ from loadgen.data.table import Table
 from loadgen.data.tables import Tables
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.checks import largest, templates
+from loadgen.resolve.responding import without_request
 from loadgen.scenario.data import Data, columns_in, split
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
@@ -95,6 +96,8 @@ def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
     for name, group in scenario.clients.items():
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
+        if group.respond is not None:
+            sources.append(without_request(group.respond.publish.channel))
         for source in columns_in(name for each in sources for name in Template.parse(each).names):
             have, data = len(tables[source]), scenario.data[source]
             if data.assign == "by-client" and group.count > have:

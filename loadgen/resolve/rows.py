@@ -6,6 +6,7 @@ from random import Random
 from loadgen.data.assignment import client_row, request_rows
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
@@ -23,6 +24,8 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
             for name in Template.parse(group.publish.channel).names
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
+    if group.respond is not None:
+        names += [name for name in Template.parse(group.respond.channel).names if not of_request(name)]
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from analysis.gates.grammar import Gate, GateError, parse
 from loadgen.pacing import Pace
+from loadgen.resolve.responding import Responding, of_request, without_request
 from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.template import Template
 
@@ -148,6 +149,7 @@ class Group(Struct, frozen=True, kw_only=True):
     subscribe: Annotated[tuple[_Channel, ...], Meta(max_length=1_000)] = ()
     """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
+    respond: Responding | None = None
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -156,16 +158,22 @@ class Group(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.subscribe and self.publish is None:
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
+        if self.respond is not None and self.respond.entry >= len(self.subscribe):
+            raise ValueError(f"group {self.name!a} responds to a subscription that it does not make")
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Templates of the channels that the group subscribes to or publishes to."""
-        return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        # A channel that begins with a value of the request has no namespace that is known beforehand.
+        if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
+            return channels
+        return (*channels, without_request(self.respond.channel))
 
     @property
     def role(self) -> Role:
         """Role of the clients; a participant both subscribes and publishes."""
-        if self.publish is None:
+        if self.publish is None and self.respond is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
 
@@ -177,7 +185,9 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def uses_http(self) -> bool:
         """True if each client publishes over HTTP."""
-        return self.publish is not None and self.publish.over_http
+        return (self.publish is not None and self.publish.over_http) or (
+            self.respond is not None and self.respond.over_http
+        )
 
     @property
     def sockets_per_client(self) -> int:
@@ -272,6 +282,10 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             used = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
             for name in (name for source in used for name in Template.parse(source).names):
                 self._demand_known(group, name)
+            if group.respond is not None:
+                for name in Template.parse(group.respond.channel).names:
+                    if not of_request(name):
+                        self._demand_known(group, name)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 

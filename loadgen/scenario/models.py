@@ -34,6 +34,7 @@ from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile
 from loadgen.scenario.login import Login
 from loadgen.scenario.points import points_of
+from loadgen.scenario.responding import Respond, with_subscription
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
@@ -206,7 +207,9 @@ class Group(Part):
     """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
+        json_schema_extra={
+            "anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}, {"required": ["respond"]}]
+        }
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
@@ -222,6 +225,8 @@ class Group(Part):
     segment of a channel may be *."""
     publish: Publish | None = None
     """The load that the group offers."""
+    respond: Respond | None = None
+    """Replies to the events that the clients receive."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -231,6 +236,11 @@ class Group(Part):
     """Clients that come and go."""
     slow: Slow | None = None
     """Clients that read slowly."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _subscribes_to_requests(cls, data: Any) -> Any:
+        return with_subscription(data)
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:

@@ -7,13 +7,16 @@ from gevent import Greenlet
 
 from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
+from loadgen.scenario.models import DEFAULT_IN_FLIGHT
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
+from loadgen.users.numbering import Numbers
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
+from loadgen.users.responding import Responder
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import WorkerRun
 
@@ -32,6 +35,8 @@ class Client:
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         self._publisher: OpenLoopPublisher | None = None
+        self._numbers = Numbers()
+        self._responder = None if plan.respond is None else Responder(run, plan, plan.respond)
 
     def play(self) -> None:
         """Connect, publish and receive; return when the run is over and everything is recorded."""
@@ -51,6 +56,8 @@ class Client:
         finally:
             if self._publisher is not None:
                 self._publisher.give_up()
+            if self._responder is not None:
+                self._responder.give_up()
             self._hang_up()
             self._code.stop()
             run.left()
@@ -58,8 +65,22 @@ class Client:
     def _connect_in_background(self) -> None:
         run, plan = self._run, self._plan
         if plan.subscriptions or (plan.publish is not None and not plan.publish.over_http):
-            connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
+            responder = self._responder
+            connection = ClientConnection(
+                run,
+                plan,
+                self._code.on_delivery,
+                self._come_back,
+                on_request=None if responder is None else responder.on_request,
+            )
             self._connection = connection
+            if responder is not None and plan.respond is not None:
+                over_http = plan.respond.over_http
+                responder.use(
+                    self._sender(over_http, DEFAULT_IN_FLIGHT),
+                    self._numbers,
+                    lambda: 0 if over_http else connection.most_unanswered,
+                )
             self._connecting = gevent.spawn(self._connect, connection)
             self._tasks.extend(map(gevent.spawn, tasks(run, plan, connection)))
 
@@ -79,21 +100,24 @@ class Client:
     def _made_publisher(self) -> OpenLoopPublisher:
         plan, run = self._plan, self._run
         assert plan.publish is not None
-        sender: Sender
-        if not plan.publish.over_http:
+        in_flight = (plan.publish.in_flight or 1) if plan.publish.over_http else 0
+        sender = self._sender(plan.publish.over_http, in_flight)
+        return OpenLoopPublisher(run, plan, sender, in_flight, self._code, self._numbers)
+
+    def _sender(self, over_http: bool, in_flight: int) -> Sender:
+        """Return a sender over HTTP, with at most ``in_flight`` requests at once, or over the client's connection."""
+        run = self._run
+        if not over_http:
             assert self._connection is not None
-            sender, in_flight = ConnectionSender(self._connection), 0
-        else:
-            in_flight = plan.publish.in_flight or 1
-            assert run.service.http_url is not None
-            client = GeventHttpClient(
-                run.service.http_url,
-                in_flight,
-                on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
-                dialer=run.dialer,
-            )
-            sender = HttpSender(run.service, client, run.recorder.undecodable)
-        return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
+            return ConnectionSender(self._connection)
+        assert run.service.http_url is not None
+        client = GeventHttpClient(
+            run.service.http_url,
+            in_flight,
+            on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
+            dialer=run.dialer,
+        )
+        return HttpSender(run.service, client, run.recorder.undecodable)
 
     # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks.
 
