@@ -73,7 +73,10 @@ NUMBERS: Final = {
     "checks.ratio": (Kind.SHARE, "checks that passed, of those that were made"),
     "reaction.missing": (Kind.COUNT, "replies to delivered requests that were due and not accepted"),
     "reaction.lost": (Kind.COUNT, "expected deliveries of replies that did not arrive"),
-    "reaction.disorder": (Kind.COUNT, "deliveries of replies that came after a later reply to the same request"),
+    "reaction.disorder": (
+        Kind.COUNT,
+        "deliveries of replies that came after a later reply to the same request",
+    ),
     "reaction.uncaused": (Kind.COUNT, "lost deliveries of requests, which caused no reply"),
     "recovery.missed": (Kind.COUNT, "deliveries that were missed between a drop and being ready again"),
     "recovery.failed": (Kind.SHARE, "attempts to connect again that failed"),

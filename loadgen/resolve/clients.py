@@ -27,7 +27,7 @@ class SubscriptionPlan:
 
     number: int
     channel: str
-    replies: int | None = None
+    replies: int | None = field(default=None, repr=False)
     """Replies that the client makes to each event of it, or None if it makes none."""
 
 

@@ -46,14 +46,14 @@ class Exponential(Part):
     """An exponentially distributed delay."""
 
     mean_ns: PositiveDurationNs = Field(alias="mean")
-    """The mean."""
+    """The mean of the delay."""
 
 
 class Lognormal(Part):
     """A log-normally distributed delay: most are short, a few are long."""
 
     median_ns: PositiveDurationNs = Field(alias="median")
-    """The median."""
+    """The median of the delay."""
     sigma: float = Field(gt=0, le=5)
     """The standard deviation of the logarithm."""
 

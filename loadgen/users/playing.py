@@ -7,7 +7,6 @@ from gevent import Greenlet
 
 from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
-from loadgen.scenario.models import DEFAULT_IN_FLIGHT
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
@@ -16,7 +15,7 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.numbering import Numbers
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
-from loadgen.users.responding import Responder
+from loadgen.users.responding import MOST_IN_FLIGHT, Responder
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import WorkerRun
 
@@ -77,7 +76,7 @@ class Client:
             if responder is not None and plan.respond is not None:
                 over_http = plan.respond.over_http
                 responder.use(
-                    self._sender(over_http, DEFAULT_IN_FLIGHT),
+                    self._sender(over_http, MOST_IN_FLIGHT),
                     self._numbers,
                     lambda: 0 if over_http else connection.most_unanswered,
                 )
