@@ -8,6 +8,7 @@ of replies to the same request at the same subscription, in the order of arrival
 after a later reply to the same request, in the order in which they were read.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -149,6 +150,27 @@ def of_gate(run: Run, distribution: str) -> Bounded:
         return Bounded.of(_NONE)
     samples: Bounded = getattr(found, distribution.removeprefix("reaction."))
     return samples
+
+
+def doubts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (severity, reason, advice) for what the figures of reactions do not show."""
+    found = summary.get("reaction")
+    if found is None:
+        return
+    replies = found["replies"]
+    if replies["missing"] > 0:
+        yield (
+            "degraded",
+            f"{replies['missing']:,} of {replies['due']:,} replies were due and not accepted: the reaction's latencies"
+            " do not hold them",
+            "see the errors of publishes, and the requests that were not answered",
+        )
+    if replies["cut_off"] > 0:
+        yield (
+            "degraded",
+            f"{replies['cut_off']:,} of {replies['due']:,} replies were due only after the end of the run",
+            "make the drain longer than the stream of one answer",
+        )
 
 
 def _causes(found: Reactions) -> tuple[Ints, Ints, Ints]:
