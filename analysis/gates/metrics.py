@@ -52,6 +52,9 @@ DISTRIBUTIONS: Final = {
     "subscribe.time": "from a subscribe to its acknowledgement",
     "ready.gap": "how long probes to an acknowledged subscription went missing",
     "recovery.time": "from a drop until a subscription that it cut was ready again",
+    "reaction.latency": "arrival of a reply − intended time of its request",
+    "reaction.first": "arrival of a request's first reply − intended time of the request",
+    "reaction.gap": "from one reply to the next of the same request, on arrival",
 }
 NUMBERS: Final = {
     "delivery.loss": (Kind.SHARE, "lost, of expected deliveries"),
@@ -72,6 +75,13 @@ NUMBERS: Final = {
     "connect.errors": (Kind.SHARE, "attempts to connect that failed"),
     "checks.failed": (Kind.COUNT, "checks of the user's own code that failed, of the whole run"),
     "checks.ratio": (Kind.SHARE, "checks that passed, of those that were made"),
+    "reaction.missing": (Kind.COUNT, "replies to delivered requests that were due and not accepted"),
+    "reaction.lost": (Kind.COUNT, "expected deliveries of replies that did not arrive"),
+    "reaction.disorder": (
+        Kind.COUNT,
+        "deliveries of replies that came after a later reply to the same request",
+    ),
+    "reaction.uncaused": (Kind.COUNT, "lost deliveries of requests, which caused no reply"),
     "recovery.missed": (Kind.COUNT, "deliveries that were missed between a drop and being ready again"),
     "recovery.failed": (Kind.SHARE, "attempts to connect again that failed"),
     "recovery.peak": (Kind.RATE, "attempts to connect again in the second with the most"),

@@ -52,6 +52,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("bytes", pa.int32()),
             ("connection_wait_ns", pa.int64()),
             ("remote_address", _TEXT),
+            ("cause_publisher", pa.int32()),
+            ("cause_sequence", pa.int64()),
+            ("cause_subscription", pa.int32()),
         ]
     ),
     "subscriptions": pa.schema(
@@ -71,6 +74,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("turn", pa.int32()),
             ("intent", _TEXT),
             ("refusal", _TEXT),
+            ("replies", pa.int32()),
         ]
     ),
     "connections": pa.schema(
@@ -173,8 +177,14 @@ TABLES: Final = tuple(name for name in SCHEMAS if name != "histograms")
 #: Columns that records of earlier versions lack; they read as null.
 LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "deliveries": ("uncertain_ns",),
-    "events": ("connection_wait_ns", "remote_address"),
-    "subscriptions": ("turn", "intent", "refusal"),
+    "events": (
+        "connection_wait_ns",
+        "remote_address",
+        "cause_publisher",
+        "cause_sequence",
+        "cause_subscription",
+    ),
+    "subscriptions": ("turn", "intent", "refusal", "replies"),
     "connections": ("intent", "slow", "remote_address", "silent_since_ns", "refusal"),
     "clock": ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"),
     "health": ("paused_ns", "paused_until_ns", "suspended_ns", *AROUND),

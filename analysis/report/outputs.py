@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from analysis import text
 from analysis.figures import cloudwatch
+from analysis.report import reactions
 from analysis.verdict import checks
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE
 
@@ -154,6 +155,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    if (reacted := reactions.sentence(summary)) is not None:
+        lines.append(f"- {escaped(reacted)}")
     if (made := checks.sentence(summary)) is not None:
         lines += [f"- {escaped(line)}" for line in (made, *checks.failing(summary))]
     for number, step in enumerate(summary["steps"], start=1):

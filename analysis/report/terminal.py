@@ -8,7 +8,7 @@ from rich.text import Text
 
 from analysis import text
 from analysis.figures import addresses, echo
-from analysis.report import outputs
+from analysis.report import outputs, reactions
 from analysis.verdict import checks, clockbound, throttling
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -48,9 +48,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["gates"]:
         console.print()
         console.print(_gates(summary))
-    if (made := checks.sentence(summary)) is not None:
-        console.print()
-        console.print(Text(made))
+    for said in (reactions.sentence(summary), checks.sentence(summary)):
+        if said is not None:
+            console.print()
+            console.print(Text(said))
     if (cost := text.cost(summary)) is not None:
         console.print()
         console.print(Text(cost))
@@ -376,4 +377,5 @@ def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         ("waiting for a request slot", publish["slot_wait_ns"]),
         ("waiting for a connection", publish["connection_wait_ns"]),
         ("schedule lateness (our own)", publish["own_lateness_ns"]),
+        *reactions.latency_rows(summary),
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures import fanout, recovery
+from analysis.figures import fanout, reactions, recovery
 from analysis.figures.bounds import Between, Bounded
 from analysis.figures.latencies import KINDS, samples
 from analysis.figures.percentiles import nearest_rank
@@ -113,6 +113,8 @@ class GateFigures:
         """Return the samples that belong to a window."""
         if distribution in KINDS:
             return samples(self._run, window, distribution)
+        if distribution.startswith("reaction."):
+            return reactions.of_gate(self._run, distribution)
         if distribution.startswith("fanout."):
             return fanout.ranks(self._settled, distribution.partition(".")[2] + "_ns", window)
         if distribution not in self._samples:
@@ -175,6 +177,8 @@ class GateFigures:
     def _number(self, name: str, window: Window) -> Between | None:
         if name.startswith("checks."):
             return _exact(self._of_checks(name))
+        if name.startswith("reaction."):
+            return _exact(reactions.number(self._run, self._settled, name))
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
             return _exact(ledger.duplicates)

@@ -14,6 +14,7 @@ import duckdb
 
 from analysis.figures import offered
 from analysis.loading.run import Run, Window
+from analysis.verify import independent_reactions
 
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
@@ -41,6 +42,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         if later:
             found |= _recovery(database)
         found |= _cost(database, run)
+        found |= independent_reactions.figures(database, run.phases, window, _MATCHES)
         if _simple(database, later):
             found |= _ledger(database, inside, run.late_after_ns, window)
             if run.checks_content:

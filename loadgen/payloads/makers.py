@@ -52,7 +52,7 @@ class Makers:
             return _Picked(table, pick, stamping)
         if isinstance(payload, Sizes):
             return _Drawn(drawn(payload, f"{seed}/payload/{self._group}/{number}"), stamping)
-        return _Same(self._size_bytes, stamping)
+        return Padding(self._size_bytes, stamping)
 
 
 def compiled(payload: Template, stamping: Stamping) -> Compiled:
@@ -62,13 +62,14 @@ def compiled(payload: Template, stamping: Stamping) -> Compiled:
     return compiled_json(payload.written, None if stamping.beside else stamping.stamps.place.tokens)
 
 
-class _Same:
+class Padding:
     """Padding of one size."""
 
     def __init__(self, size_bytes: int, stamping: Stamping) -> None:
         self._body = stamping.padded(size_bytes)
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        """Return the body, which is always the same."""
         return self._body
 
 

@@ -9,6 +9,7 @@ from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import responses
 from loadgen.resolve.logins import check_logins, logins_in, secrets_of
 from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
@@ -63,6 +64,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
         yield from _check_abilities(("clients", name), group, rules)
     yield from check_logins(clients, data, protocol)
     yield from _unchecked(scenario)
+    yield from responses.check(clients, variables, data, rules)
     # Read before the channels, which must not use the columns that are a login's secret.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
@@ -244,6 +246,8 @@ def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str
             yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
         if group.publish is not None:
             yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
+        if group.respond is not None:
+            yield from responses.templates(name, group.respond, rules)
 
 
 def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
@@ -262,6 +266,7 @@ def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
                     f"clients.{name}.drops.{number} is not over before the end of the measure phase "
                     f"({format_duration(phases.measure_ns)}): it is not measured whole"
                 )
+    yield from responses.warnings(clients, phases)
     for name, group in publishers.items():
         assert group.publish is not None
         where = f"clients.{name}.publish"

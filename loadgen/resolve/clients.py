@@ -15,6 +15,7 @@ from loadgen.pacing import Pace, offsets_ns
 from loadgen.payloads.makers import Maker, Makers
 from loadgen.payloads.stamping import Stamping
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
+from loadgen.resolve.replies import ReplyPlan, reply_plan
 from loadgen.resolve.rows import ClientRows, RequestDraw
 from loadgen.resolve.run import Group, Publishing, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
@@ -28,6 +29,8 @@ class SubscriptionPlan:
 
     number: int
     channel: str
+    replies: int | None = field(default=None, repr=False)
+    """Replies that the client makes to each event of it, or None if it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ class ClientPlan:
     """The values of the client's rows of data, by their names in templates, such as ``people.id``; some are secret."""
     place: str | None = None
     """File and line of the row from which the client has its login, or None if no column is part of its login."""
+    respond: ReplyPlan | None = None
+    """The client's replies to the events of one of its subscriptions."""
 
 
 class Clients:
@@ -159,6 +164,7 @@ class Clients:
             behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
             values=values,
             place=place,
+            respond=self._respond(group, number, index, values),
         )
 
     def _subscriptions(
@@ -168,12 +174,24 @@ class Clients:
         templates = self._subscribe[group.name]
         first = group.first_subscription + index * len(templates)
         random = Random(f"{self._seed}/subscribe/{number}")
+        respond = group.respond
         return tuple(
             SubscriptionPlan(
-                first + entry, draw_channel(template.bind(texts), self._run.variables, index, random)
+                first + entry,
+                draw_channel(template.bind(texts), self._run.variables, index, random),
+                respond.count if respond is not None and respond.entry == entry else None,
             )
             for entry, template in enumerate(templates)
         )
+
+    def _respond(self, group: Group, number: int, index: int, values: Mapping[str, Cell]) -> ReplyPlan | None:
+        respond = group.respond
+        if respond is None:
+            return None
+        subscription = group.first_subscription + index * len(group.subscribe) + respond.entry
+        texts = {name: text_of(cell) for name, cell in values.items()}
+        own = Template.parse(respond.channel).bind(texts)
+        return reply_plan(self._run, respond, subscription, number, index, own)
 
     def _publish(
         self, group: Group, number: int, index: int, values: Mapping[str, Cell]

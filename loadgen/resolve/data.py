@@ -16,6 +16,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.checks import largest, payloads, templates
 from loadgen.resolve.logins import demands, login_columns
 from loadgen.resolve.message_files import read_messages, sources_of, unusable_payloads
+from loadgen.resolve.responding import without_request
 from loadgen.scenario.data import Data, columns_in, split
 from loadgen.scenario.login_columns import columns_of, filled
 from loadgen.scenario.scenario import Scenario
@@ -124,6 +125,8 @@ def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
     for group_name, group in scenario.clients.items():
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
+        if group.respond is not None:
+            sources.append(without_request(group.respond.publish.channel))
         names = [name for each in sources for name in Template.parse(each).names]
         names += login_columns(group)
         if group.publish is not None and group.publish.made is not None:

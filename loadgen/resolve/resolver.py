@@ -12,6 +12,7 @@ from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.payloads import Sized, sized
+from loadgen.resolve.responding import Delay, Responding
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
@@ -19,6 +20,7 @@ from loadgen.scenario.data import Data
 from loadgen.scenario.gates import LongGate
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.overrides import overrides_of
+from loadgen.scenario.responding import Respond, same
 from loadgen.scenario.scenario import Scenario
 
 
@@ -94,6 +96,7 @@ def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> 
             publish=None
             if group.publish is None
             else _publishing(group, group.publish, scenario.phases, rules, sized(scenario, name, tables)),
+            respond=None if group.respond is None else _responding(group, group.respond, rules),
             reconnect=_reconnecting(group),
             drops=tuple(
                 resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
@@ -140,6 +143,28 @@ def _publishing(
                 for point in publish.curve(phases.measure_ns)
             ),
         ),
+    )
+
+
+def _responding(group: Group, respond: Respond, rules: ProtocolRules) -> Responding:
+    reply, after = respond.publish, respond.after
+    if isinstance(after, int):
+        delay = Delay("fixed", float(after))
+    elif after.uniform is not None:
+        delay = Delay("uniform", float(after.uniform.from_ns), float(after.uniform.to_ns))
+    elif after.exponential is not None:
+        delay = Delay("exponential", float(after.exponential.mean_ns))
+    else:
+        assert after.lognormal is not None
+        delay = Delay("lognormal", float(after.lognormal.median_ns), after.lognormal.sigma)
+    return Responding(
+        entry=next(entry for entry, channel in enumerate(group.subscribe) if same(channel, respond.to)),
+        channel=rules.normalise(reply.channel),
+        over_http=over_http(reply.via, rules),
+        payload_bytes=reply.payload_bytes,
+        count=reply.count,
+        every_ns=reply.spacing_ns,
+        after=delay,
     )
 
 

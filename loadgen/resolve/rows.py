@@ -8,6 +8,7 @@ from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
 from loadgen.payloads.lines import COLUMNS as MESSAGE_COLUMNS
 from loadgen.payloads.plans import Lines
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
@@ -27,6 +28,8 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
         ]
     if group.logins is not None:
         names += group.logins.columns
+    if group.respond is not None:
+        names += [name for name in Template.parse(group.respond.channel).names if not of_request(name)]
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
 
 

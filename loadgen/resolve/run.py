@@ -22,6 +22,7 @@ from loadgen.payloads.plans import PLAIN, Payload, SizeShare, Stamps
 from loadgen.payloads.plans import Template as PayloadTemplate
 from loadgen.payloads.sizes import mean_of
 from loadgen.payloads.template import BUILT_IN, compiled_json, compiled_text
+from loadgen.resolve.responding import Responding, of_request, without_request
 from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.login_columns import columns_in_data, is_fetched, rate_of
 from loadgen.scenario.template import Template
@@ -213,6 +214,7 @@ class Group(Struct, frozen=True, kw_only=True):
     subscribe: Annotated[tuple[_Channel, ...], Meta(max_length=1_000)] = ()
     """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
+    respond: Responding | None = None
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -224,16 +226,22 @@ class Group(Struct, frozen=True, kw_only=True):
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
         if self.logins is not None and len(self.logins.subscribe) != len(self.subscribe):
             raise ValueError(f"group {self.name!a} does not have a login for each subscription")
+        if self.respond is not None and self.respond.entry >= len(self.subscribe):
+            raise ValueError(f"group {self.name!a} responds to a subscription that it does not make")
 
     @property
     def channels(self) -> tuple[str, ...]:
         """Templates of the channels that the group subscribes to or publishes to."""
-        return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        # A channel that begins with a value of the request has no namespace that is known beforehand.
+        if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
+            return channels
+        return (*channels, without_request(self.respond.channel))
 
     @property
     def role(self) -> Role:
         """Role of the clients; a participant both subscribes and publishes."""
-        if self.publish is None:
+        if self.publish is None and self.respond is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
 
@@ -245,7 +253,9 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def uses_http(self) -> bool:
         """True if each client publishes over HTTP."""
-        return self.publish is not None and self.publish.over_http
+        return (self.publish is not None and self.publish.over_http) or (
+            self.respond is not None and self.respond.over_http
+        )
 
     @property
     def sockets_per_client(self) -> int:
@@ -350,6 +360,10 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
                         f"the payload of group {group.name!a} uses {{{name}}}, which is not a column"
                     )
                 self._demand_known(group, name)
+            if group.respond is not None:
+                for name in Template.parse(group.respond.channel).names:
+                    if not of_request(name):
+                        self._demand_known(group, name)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 

@@ -188,6 +188,14 @@ class Agent:
         """Return what this process's clock shows when the master's shows ``master_ns``."""
         return self._time.local_ns(master_ns)
 
+    def master_ns(self, local_ns: int) -> int:
+        """Return what the master's clock shows when this process's shows ``local_ns``."""
+        return self._time.master_ns(local_ns)
+
+    def validate_publish(self, channel: str) -> object:
+        """Check a channel by the rules of the target's protocol; raises ValueError."""
+        return self._context.rules.validate_publish(channel)
+
     def joined(self) -> None:
         """Count a user that has begun to play its role."""
         self._users.joined()

@@ -35,6 +35,7 @@ from loadgen.scenario.group_login import Entry, GroupLogin, Subscription
 from loadgen.scenario.login import Login
 from loadgen.scenario.payload import Content, payload_size
 from loadgen.scenario.points import points_of
+from loadgen.scenario.responding import Respond, with_subscription
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
@@ -218,7 +219,9 @@ class Group(Part):
     """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
+        json_schema_extra={
+            "anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}, {"required": ["respond"]}]
+        }
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
@@ -239,6 +242,8 @@ class Group(Part):
     the target's. It may use columns of data, so that each client has a login of its own."""
     publish: Publish | None = None
     """The load that the group offers."""
+    respond: Respond | None = None
+    """Replies to the events that the clients receive."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -253,6 +258,11 @@ class Group(Part):
     def subscribe(self) -> tuple[str, ...]:
         """The channels of the subscriptions."""
         return tuple(each if isinstance(each, str) else each.channel for each in self.subscriptions)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _subscribes_to_requests(cls, data: Any) -> Any:
+        return with_subscription(data)
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:

@@ -10,7 +10,7 @@ from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users.conversation import Connect, Conversation, OnDelivery
+from loadgen.users.conversation import Connect, Conversation, OnDelivery, OnRequest
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.unanswered import OnAnswer
@@ -23,7 +23,8 @@ class ClientConnection:
     :meth:`open` begins a life of the connection and may be called again after that life has ended. Everything is
     recorded by the run's recorder and counted in its progress.
 
-    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded. ``on_ended``,
+    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
+    ``on_request`` with what a reply needs of a delivery of this run's own events. ``on_ended``,
     if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
     :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time.
     """
@@ -36,6 +37,7 @@ class ClientConnection:
         "_life",
         "_on_delivery",
         "_on_ended",
+        "_on_request",
         "_run",
         "ended",
     )
@@ -48,8 +50,10 @@ class ClientConnection:
         on_ended: Callable[["ClientConnection"], None] | None = None,
         connect: Connect = connection,
         clock: Clock = now_ns,
+        on_request: OnRequest | None = None,
     ) -> None:
         self._run, self._client = run, client
+        self._on_request = on_request
         self._on_delivery, self._on_ended = on_delivery, on_ended
         self._connect, self._clock = connect, clock
         #: The current life, or the last one.
@@ -78,6 +82,7 @@ class ClientConnection:
             conversation = self._conversation = Conversation(
                 *(self._run, self._client, life, record),
                 *(self._on_delivery, self._on_over, self._connect, self._clock),
+                on_request=self._on_request,
             )
             conversation.open(timeout_s)
         except Exception as error:

@@ -27,13 +27,15 @@ from loadgen.users.worker import WorkerRun
 Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading | None], SocketStream]
 #: Takes (channel pattern, event text) of a delivery.
 OnDelivery = Callable[[str, str], None]
+#: Takes (subscription number, event text, arrival in ns, stamp) of a delivery of this run's own events.
+OnRequest = Callable[[int, str, int, Stamp], None]
 
 
 class Conversation:
     """One life of a client's connection, which implements `SessionHandler`.
 
-    ``connect`` makes its socket. ``on_delivery``, if given, is called after a delivery of an event was recorded, and
-    ``on_over`` with the life when the connection has ended.
+    ``connect`` makes its socket. ``on_delivery`` and ``on_request``, if given, are called after a delivery of an event
+    was recorded, and ``on_over`` with the life when the connection has ended.
 
     A service may say anything at any time: an answer to a request that was never made or was given up, a message for a
     subscription that has ended, a message before the login or after the end. These change nothing but counts.
@@ -48,6 +50,7 @@ class Conversation:
         "_login",
         "_on_delivery",
         "_on_over",
+        "_on_request",
         "_publishes",
         "_record",
         "_run",
@@ -74,9 +77,11 @@ class Conversation:
         on_over: Callable[[Life], None],
         connect: Connect,
         clock: Clock,
+        on_request: OnRequest | None = None,
     ) -> None:
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
+        self._on_request = on_request
         self._publishes = UnansweredPublishes()
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
@@ -246,6 +251,8 @@ class Conversation:
             subscriptions.on_delivery(subscription_id, arrival_ns, stamp)
         if self._on_delivery is not None and stamp[1] >= 0:
             self._on_delivery(subscriptions.channel_of(subscription_id), event)
+        if self._on_request is not None and stamp[1] >= 0 and stamp[0] == self._run.recorder.token:
+            self._on_request(self._deliveries.numbers[subscription_id], event, arrival_ns, stamp)
 
     def _on_foreign_event(self, subscription_id: str) -> None:
         if self._subscriptions is not None and subscription_id in self._subscriptions.unready:
@@ -254,11 +261,12 @@ class Conversation:
     def _watch(self) -> None:
         """Update whether deliveries are examined, and use the fast path if they need not be.
 
-        They are examined while a subscription is not ready, or for ``on_delivery``.
+        They are examined while a subscription is not ready, and for ``on_delivery`` and ``on_request``.
         """
         subscriptions, socket, rows = self._subscriptions, self._socket, self._run.recorder.native_rows
         unready = subscriptions is not None and bool(subscriptions.unready)
-        self._deliveries.examined = examined = unready or self._on_delivery is not None
+        asked = self._on_delivery is not None or self._on_request is not None
+        self._deliveries.examined = examined = unready or asked
         if socket is not None and rows is not None:
             socket.use_fast_path(
                 self._session.fast_path(rows, self._deliveries.numbers)

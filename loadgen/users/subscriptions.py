@@ -76,6 +76,7 @@ class Subscription:
             turn=self.turn,
             intent=intent,
             refusal=self.refusal.kind.value if self.refusal is not None else None,
+            replies=self.plan.replies,
         )
 
 

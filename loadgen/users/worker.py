@@ -158,6 +158,12 @@ class WorkerRun(Protocol):
     def local_ns(self, master_ns: int) -> int:
         """Convert a time of the master's clock to this process's clock."""
 
+    def master_ns(self, local_ns: int) -> int:
+        """Convert a time of this process's clock to the master's."""
+
+    def validate_publish(self, channel: str) -> object:
+        """Check a channel that is to be published to by the rules of the target's protocol; raises ValueError."""
+
     def joined(self) -> None:
         """Count a user that begins to play its client."""
 

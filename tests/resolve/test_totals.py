@@ -78,7 +78,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Client
     """
     made = Counter[str]()
 
-    def connection(*_: Any) -> Any:
+    def connection(*_: Any, **__: Any) -> Any:
         made["connections"] += 1
         return SimpleNamespace(open=lambda _: None, most_unanswered=0)
 

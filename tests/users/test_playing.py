@@ -26,7 +26,9 @@ class Connection:
 
     latest: "Connection"
 
-    def __init__(self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None]) -> None:
+    def __init__(
+        self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None], **_: Any
+    ) -> None:
         Connection.latest = self
         self.on_ended = on_ended
         self.attempts = 0
