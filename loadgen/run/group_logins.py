@@ -7,6 +7,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.clients import Maker, OnTrouble, maker
 from loadgen.protocol.base import ClientLogins
 from loadgen.resolve import ClientPlan, Group, ResolvedRun
+from loadgen.scenario.login_columns import is_fetched
 
 
 class GroupMakers:
@@ -22,6 +23,8 @@ class GroupMakers:
         self._first = self._subscribe[0] if self._subscribe else None
         self._alike = all(each is self._first for each in self._subscribe)
         self.own = bool(logins.columns)
+        #: True if a token of a client is fetched.
+        self.fetches = any(map(is_fetched, logins.given))
 
     def logins(self, client: ClientPlan) -> ClientLogins:
         """Return the credentials of a client; may wait. Raises CredentialError."""
