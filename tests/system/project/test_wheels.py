@@ -18,6 +18,8 @@ def tree(tmp_path: Path) -> Path:
 def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Path) -> None:
     # What another Python has built in the checkout must not come along.
     (tree / "loadgen/native/_native.cpython-399-x86_64-linux-gnu.so").write_bytes(b"of another Python")
+    (tree / "scenarios/private-feeds/__pycache__").mkdir()
+    (tree / "scenarios/private-feeds/__pycache__/handlers.cpython-311.pyc").write_bytes(b"compiled")
     done, wheels = build(tree, LOADGEN_NATIVE="require")
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels
@@ -27,11 +29,26 @@ def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Pa
         names = content.namelist()
         metadata = content.read(f"fanout_loadgen-{loadgen.__version__}.dist-info/METADATA").decode()
     assert {"loadgen/py.typed", "analysis/py.typed", "loadgen/_bundle/locustfile.py"} <= set(names)
+    # The catalogue, with the files of each scenario, and nothing that Python or a user has made there.
+    catalogue = {name.removeprefix("loadgen/_bundle/scenarios/") for name in names if "/scenarios/" in name}
+    files = (path for path in (tree / "scenarios").rglob("*") if path.is_file())
+    assert catalogue == {
+        path.relative_to(tree / "scenarios").as_posix() for path in files if path.suffix != ".pyc"
+    }
+    assert {"private-feeds/api.yaml", "private-feeds/handlers.py", "private-feeds/people.csv"} <= catalogue
     (built,) = [name for name in names if name.endswith(".so")]
     assert f"cpython-{python[2:]}-" in built
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert f"\nVersion: {loadgen.__version__}\n" in metadata
     assert "\nLicense-Expression: MIT\n" in metadata
+
+
+def test_a_private_key_in_the_catalogue_ends_the_build(tree: Path) -> None:
+    (tree / "scenarios/private-feeds/signing.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    done, wheels = build(tree)
+    assert done.returncode != 0
+    assert wheels == []
+    assert "signing.pem is a private key, which would go into the package" in done.stdout + done.stderr
 
 
 def test_a_compiler_that_fails_ends_the_build_of_a_release(tree: Path) -> None:
