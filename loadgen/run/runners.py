@@ -17,7 +17,7 @@ import locust.runners
 import msgspec
 from locust.exception import RPCError
 from locust.rpc.protocol import Message
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from analysis.text import clean
 from loadgen.console import say
@@ -36,6 +36,8 @@ _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
+#: Longest wait for the end of a test whose workers have stopped.
+_ENDING_S: Final = 70.0
 #: Keys for workers that `--processes` forks from this process; they inherit them in memory.
 _inherited: Final = join.make()
 
@@ -96,6 +98,17 @@ class GuardedMaster(MasterRunner):
                 " or choose another with --master-bind-port"
             )
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
+
+    def start_shape(self) -> None:
+        """Start a test, once the one before has ended altogether.
+
+        Locust's state is "stopped" as soon as its workers have stopped, up to a second before the test's greenlet ends;
+        in that time Locust would ignore a start.
+        """
+        ending: Any = self.shape_greenlet
+        if ending is not None and self.state == STATE_STOPPED:
+            ending.join(_ENDING_S)
+        super().start_shape()
 
     def refused(self) -> dict[str, Any] | None:
         """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
