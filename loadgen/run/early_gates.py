@@ -32,7 +32,7 @@ class EarlyGates:
 
     @property
     def watching(self) -> bool:
-        """True if the run has a gate that ends it early."""
+        """True if the run has a gate that can end it early."""
         return bool(self._gates)
 
     def begin(self, start_ns: int) -> None:

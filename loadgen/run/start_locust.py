@@ -31,7 +31,7 @@ def start() -> None:
 
 
 def prepared() -> Any:
-    """Return Locust's `main` module, loaded as `sys.argv` requires and set to take options from there only."""
+    """Return Locust's `main` module, loaded as `sys.argv` requires and set to read options only from `sys.argv`."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
         # Delete them before importing Locust, which reads some of them on import.
         del os.environ[name]

@@ -20,7 +20,7 @@ class Users:
     """Claim clients for users from the master, and count the users that play one."""
 
     def __init__(self, link: Link, clock: Clock, clients: Clients, complete: Event) -> None:
-        """``complete`` is set when the rows that publish requests draw from are here."""
+        """``complete`` is set when the rows that publish requests draw from have arrived."""
         self._link = link
         self._complete = complete
         self._clock = clock
