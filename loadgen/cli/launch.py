@@ -30,7 +30,7 @@ from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
-#: Exit codes of a worker that has ended by itself; if Locust fails, it exits with 1.
+#: Exit codes that a worker sets itself. 1 is not one of them: Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 

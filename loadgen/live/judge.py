@@ -1,7 +1,7 @@
 """Judge the generator and the gates during a run.
 
-The analysis judges the complete record after the run; this module judges what is known earlier, by the same limits
-(`analysis.limits`).
+The analysis judges the complete record after the run; this module judges what is known during the run, by the same
+limits (`analysis.limits`).
 """
 
 from collections.abc import Mapping

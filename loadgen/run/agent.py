@@ -237,7 +237,7 @@ class Agent:
         self._ending.begin(drain_ns)
 
     def leave(self, why: str, patience_s: float) -> None:
-        """End this worker's part early; return when its record is handed over, or when the time for that is over.
+        """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
         ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
         """

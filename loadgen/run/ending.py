@@ -126,7 +126,7 @@ def analyse(
             subprocesses.command("analysis", "finish", str(folder), *options),
             env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
-            # In a new process group: Ctrl-C on the terminal must reach only this process, which waits for it.
+            # In a new process group: Ctrl-C must reach only this process, which waits for the subprocess.
             process_group=0,
         )
     while process.poll() is None:

@@ -20,7 +20,7 @@ from zmq.utils import z85
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
-#: Appended to the name of the workers' join file, it names the master's.
+#: Suffix that turns the name of the workers' join file into the name of the master's.
 MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
 _WORKER: Final = "loadgen-join-worker-1"

@@ -328,7 +328,7 @@ def _entry(found: "Field[Any]") -> Entry:
 
 #: The table: every option of a run by its field's name.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
-#: The options that the harness adds to Locust's, by their names there. A worker keeps its own values for these.
+#: The options that the harness adds to Locust's, by `Entry.locust_name`. A worker keeps its own values for these.
 OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 

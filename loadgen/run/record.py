@@ -67,7 +67,7 @@ class Manifest:
     late_workers: list[dict[str, Any]] = field(default_factory=list)
     #: Connections refused at the master's port, and rejected messages: see `runners.refused`.
     refused: dict[str, Any] | None = None
-    #: The master's failures that are not the service's fault and checks of user code, in the form of a worker's.
+    #: Failures on the master that are not the service's fault, and checks of user code there; as in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Pauses of a master without an agent in its process.

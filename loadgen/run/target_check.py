@@ -48,7 +48,7 @@ def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
     _knock(service, dialer)
 
 
-class _NotNow(Exception):  # noqa: N818  not the end
+class _NotNow(Exception):  # noqa: N818  may be retried
     """The target refuses the login for now; the text is the beginning of a sentence."""
 
     def __init__(self, text: str, refusal: Refusal) -> None:

@@ -29,7 +29,7 @@ from loadgen.server.process import ServerProcess
 class Settings:
     """The settings of one Locust process.
 
-    ``places`` has the options that a file or environment variable sets, each with the name of that: see
+    ``places`` maps each option that a file or environment variable sets to the name of that file or variable: see
     `locust_settings`. ``allowed`` are the permissions given on this process's own command line.
     """
 
@@ -42,7 +42,7 @@ class Settings:
     @classmethod
     def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
         """Return the settings of a process that begins; raises CredentialError for an invalid permission."""
-        # Copy them now: later Locust's web form changes them, and a master's options replace a worker's.
+        # Copy the options now: the web form changes them later, and a master's options replace a worker's.
         options: Any = copy.copy(environment.parsed_options)
         return cls(environment, options, places, Allowed.of_options(options))
 

@@ -42,7 +42,7 @@ class Prepared:
 class Preparation:
     """Check one run and its target.
 
-    ``places`` has the options that a file or environment variable sets, each with the name of that file or variable.
+    ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
     ``separate_workers`` is true if other processes play the clients; those that this process forks count as its own. If
     the embedded server is started, ``on_server`` is called with it at once: the caller must stop it even if a later
     check fails.
@@ -86,7 +86,7 @@ class Preparation:
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
         check_writable(Path(options.results))
-        # Start the live displays before the embedded server and before anything is sent: a port of theirs may be taken.
+        # Start the live displays before the embedded server and before anything is sent: their port may be taken.
         live = LiveService(
             options.prometheus,
             options.live_otel or getattr(options, "otel", False),

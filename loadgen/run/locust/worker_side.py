@@ -28,7 +28,7 @@ from loadgen.users.roles import attach
 
 #: A master that is silent for this long counts as gone; it sends a heartbeat every second.
 MASTER_SILENCE_S: Final = 10.0
-#: Time for a worker that is told to end to hand over its record; container platforms wait 30 s by default.
+#: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
 LEAVE_PATIENCE_S: Final = 15.0
 #: Time for an orphaned worker to write what it has recorded.
 _ORPHAN_GRACE_S: Final = 0.7
@@ -135,7 +135,7 @@ class WorkerSide:
     # Watchers.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End a worker's part and its process when the master falls silent: no message to end would come.
+        """End a worker's part and its process when the master falls silent: no message will end it.
 
         ``heard_s`` returns when the master's last heartbeat came (wall clock), or None.
         """

@@ -44,7 +44,7 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline; publishers start at its times by themselves."""
+        """Give users the timeline; publishers start at the time in it."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:

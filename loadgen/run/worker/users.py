@@ -61,7 +61,7 @@ class Users:
             waiting.set(None if number is None else (number, grant.values.get(number, {})))
 
     def release(self) -> None:
-        """Give no client to the users whose claims are not sent yet: the run is over."""
+        """Answer the claims that are not sent yet: their users get no client, since the run is over."""
         for _, waiting in self._claims:
             waiting.set(None)
 
