@@ -234,7 +234,7 @@ def test_a_key_that_cannot_sign_is_one_sentence(
 
 
 def test_a_pace_spaces_turns_evenly_and_lets_the_first_go_at_once() -> None:
-    now, waits = [100.0], []
+    now, waits = [100.0], list[float]()
     pace = Pace(4, lambda: now[0], waits.append)
     for _ in range(4):
         pace.wait()
