@@ -123,7 +123,8 @@ class Publish(Part):
     )
 
     channel: str
-    """The channel, with {name} for variables; random variables are drawn for each request."""
+    """The channel, with {name} for variables and {data.column} for columns; what is random is drawn for each
+    request."""
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
     """Events per second of the whole group. Give either this or rate_per_client."""
     rate_per_client_per_s: EventRate | None = Field(default=None, alias="rate_per_client")
@@ -235,8 +236,9 @@ class Group(Part):
             _one_or_more, json_schema_input_type=str | Annotated[list[str | Subscription], _SUBSCRIPTIONS]
         ),
     ] = Field(default=(), alias="subscribe")
-    """The subscriptions of each client: a channel or a list of 1 to 200 channels, with {name} for variables; the last
-    segment of a channel may be *. An entry with a login of its own is written {channel: …, login: …}."""
+    """The subscriptions of each client: a channel or a list of 1 to 200 channels, with {name} for variables and
+    {data.column} for columns; the last segment of a channel may be *. An entry with a login of its own is written
+    {channel: …, login: …}."""
     login: GroupLogin | None = None
     """The login of the group's clients: one for all that they do, or {connect: …, subscribe: …, publish: …}; default is
     the target's. It may use columns of data, so that each client has a login of its own."""
