@@ -80,6 +80,10 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
             publish=None
             if group.publish is None
             else _publishing(group, group.publish, scenario.phases, rules),
+            users=group.users,
+            stages=tuple(
+                resolved.Stage(stage.at_ns, stage.users, float(stage.per_s)) for stage in group.stages
+            ),
             reconnect=_reconnecting(group),
             drops=tuple(
                 resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")

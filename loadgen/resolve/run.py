@@ -19,7 +19,8 @@ from loadgen.pacing import Pace
 from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.template import Template
 
-Role = Literal["subscriber", "publisher", "participant"]
+#: `subscriber`, `publisher`, `participant`, or that of a user class: see `journey_role`.
+Role = str
 
 #: A duration in ns of at most a century.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
@@ -136,6 +137,15 @@ class Slow(Struct, frozen=True):
     read_bytes_per_s: _Positive
 
 
+class Stage(Struct, frozen=True):
+    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients play their journeys."""
+
+    at_ns: _Ns
+    users: Annotated[int, Meta(ge=0, le=_MOST_CLIENTS)]
+    per_s: _Positive
+    """Clients that begin or end per second until the number is reached."""
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
@@ -148,14 +158,22 @@ class Group(Struct, frozen=True, kw_only=True):
     subscribe: Annotated[tuple[_Channel, ...], Meta(max_length=1_000)] = ()
     """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
+    users: Annotated[str, Meta(max_length=500)] | None = None
+    """The user class whose tasks the clients run (``FILE.py:CLASS``), or None for clients without tasks."""
+    stages: Annotated[tuple[Stage, ...], Meta(max_length=10_000)] = ()
+    """How many of the clients run their tasks at what time; empty if all of them do throughout."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
     slow: Slow | None = None
 
     def __post_init__(self) -> None:
-        if not self.subscribe and self.publish is None:
+        if self.users is None and not self.subscribe and self.publish is None:
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
+        if self.users is not None and (self.subscribe or self.publish is not None):
+            raise ValueError(
+                f"group {self.name!a} runs tasks, and cannot have subscriptions or publishes besides"
+            )
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -165,6 +183,8 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def role(self) -> Role:
         """Role of the clients; a participant both subscribes and publishes."""
+        if self.users is not None:
+            return journey_role(self.users.rpartition(":")[2])
         if self.publish is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
@@ -182,6 +202,8 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def sockets_per_client(self) -> int:
         """Sockets of one client: its connection, and one for HTTP as long as answers come quickly."""
+        if self.users is not None:
+            return 2
         return self.holds_connections + self.uses_http
 
     @property
@@ -272,6 +294,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             used = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
             for name in (name for source in used for name in Template.parse(source).names):
                 self._demand_known(group, name)
+            for source, data in self.data.items() if group.users is not None else ():
+                _demand_rows(group, source, data)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 
@@ -285,10 +309,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         data = self.data.get(source)
         if data is None:
             raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no data")
-        if data.assign == "by-client" and group.count > data.rows:
-            raise ValueError(
-                f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
-            )
+        _demand_rows(group, source, data)
 
     @cached_property
     def totals(self) -> Totals:
@@ -322,12 +343,30 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         """Return how many clients have each role; a participant counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
         for group in self.groups:
-            counts[group.role] += group.count
+            counts[group.role] = counts.get(group.role, 0) + group.count
         return counts
+
+    @property
+    def journeys(self) -> tuple[Group, ...]:
+        """The groups whose clients run the tasks of user classes."""
+        return tuple(group for group in self.groups if group.users is not None)
 
     def for_worker(self) -> "ResolvedRun":
         """Return the run for a message to a worker, without the values that only a master needs."""
         return msgspec.structs.replace(self, document={}, warnings=(), target=None)
+
+
+def journey_role(class_name: str) -> Role:
+    """Return the role of clients that run the tasks of the user class with this name."""
+    return f"journey:{class_name}"
+
+
+def _demand_rows(group: Group, source: str, data: DataSet) -> None:
+    """Raise ValueError if each client of the group needs a row of its own and there are too few."""
+    if data.assign == "by-client" and group.count > data.rows:
+        raise ValueError(
+            f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
+        )
 
 
 def source_of(name: str) -> str | None:

@@ -15,6 +15,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.run import worker_process
 from loadgen.run.account import show_failure
@@ -81,6 +82,7 @@ class Agent:
             troubles.on_network,
         )
         self.service: Service = context.service
+        self.rules: ProtocolRules = context.rules
         self.dialer: Dialer = context.dialer
         self.address: Address = context.address
         self.most_event_bytes = begin.run.event_bytes

@@ -3,6 +3,7 @@
 The docstrings of the fields are the descriptions in the JSON Schema and in docs/reference.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -39,6 +40,8 @@ from loadgen.scenario.points import points_of
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+#: A Python file and the name of a class in it.
+USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 DEFAULT_IN_FLIGHT = 64
 _DEFAULT_PAYLOAD_BYTES = 200
@@ -202,11 +205,24 @@ class Publish(Part):
         return self.profile.peak_percent / 100
 
 
+class Stage(Part):
+    """A number of journeys that is reached from some time on."""
+
+    at_ns: DurationNs = Field(alias="at")
+    """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
+    users: int = Field(ge=0, le=MAX_CLIENTS)
+    """How many of the group's clients play in it."""
+    per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")
+    """The number of clients that begin, or end, per second until that number is reached."""
+
+
 class Group(Part):
-    """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
+    """Clients with the same behaviour: they subscribe, publish, do both over one connection, or run user code."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
+        json_schema_extra={
+            "anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}, {"required": ["users"]}]
+        }
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
@@ -222,6 +238,11 @@ class Group(Part):
     segment of a channel may be *."""
     publish: Publish | None = None
     """The load that the group offers."""
+    users: Annotated[str, StringConstraints(pattern=USERS_PATTERN, max_length=500)] | None = None
+    """Instead of subscribe and publish: the user class whose tasks the clients run, as FILE.py:CLASS. The file is in
+    the scenario's folder; permit it with --allow-users."""
+    stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
+    """With users: how many of the clients play at what time; default is all of them from the warm-up on."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -234,6 +255,19 @@ class Group(Part):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
+        if self.users is not None:
+            for key in ("subscribe", "publish", "drops", "churn", "slow"):
+                if getattr(self, key):
+                    raise problem(
+                        f"has both users and {key}; its user class says what its clients do: drop {key}"
+                    )
+            if any(later.at_ns <= stage.at_ns for stage, later in pairwise(self.stages)):
+                raise problem("has stages that are not in order of time; let each begin after the one before")
+            if any(stage.users > self.count for stage in self.stages):
+                raise problem(f"has a stage with more users than its count, {self.count:,}")
+            return self
+        if self.stages:
+            raise problem("has stages, which only users take; drop them")
         if not self.subscribe and self.publish is None:
             raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
         return self

@@ -11,6 +11,7 @@ from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -71,6 +72,8 @@ class WorkerRun(Protocol):
 
     recorder: Recorder
     service: Service
+    #: The rules of the service's protocol.
+    rules: ProtocolRules
     address: Address
     #: Opens all sockets of this worker.
     dialer: Dialer

@@ -7,6 +7,7 @@ from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 from loadgen.resolve import ResolvedRun
 from loadgen.users.declared import UserClassError, demand_unchanged
+from loadgen.users.journeys.user import EventsUser
 from loadgen.users.roles import LoadUser
 
 
@@ -21,6 +22,14 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     playing: list[type[User]] = []
     taken: set[str] = set()
     for user_class in environment.user_classes:
+        if issubclass(user_class, EventsUser):
+            if run is None or user_class.role in wanted:
+                taken.add(user_class.role)
+                user_class.fixed_count = wanted.get(user_class.role, 0)
+                playing.append(user_class)
+            else:
+                say(f"note: {user_class.__name__} takes no part: no group of the scenario has it in 'users'")
+            continue
         if not issubclass(user_class, LoadUser):
             playing.append(user_class)
             if run is not None:
@@ -46,6 +55,12 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
             user_class.fixed_count = wanted.get(role, 0)
             playing.append(user_class)
     missing = [role for role in wanted if role not in taken]
+    if missing and (named := missing[0].removeprefix("journey:")) != missing[0]:
+        raise RunError(
+            f"no user class is called {named!a}, which the scenario's 'users' name: define it as a subclass of"
+            " loadgen.users.EventsUser in the locustfile",
+            ExitCode.USAGE,
+        )
     if missing:
         raise RunError(
             f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
