@@ -6,6 +6,7 @@ from pathlib import Path
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import dotted, redacted, shown
 from loadgen.data.cells import text_of
+from loadgen.data.columns import header
 from loadgen.data.errors import DataError
 from loadgen.data.readers import Row, rows
 from loadgen.data.table import Table
@@ -30,12 +31,18 @@ def read_data(
     used = columns_in(
         name for _, source, _ in templates(scenario.clients, rules) for name in Template.parse(source).names
     )
+    coded = [name for name, group in scenario.clients.items() if group.users is not None]
     tables: dict[str, Table] = {}
     problems: list[str] = []
     for name, data in scenario.data.items():
         path = ("data", name, data.kind)
         try:
-            tables[name] = _table(data, used.get(name, []), folder)
+            columns = used.get(name, [])
+            if coded:
+                # The code of users may use any column but a secret one.
+                known = header(_inside(data, folder), data.kind, name=data.file, separator=data.separator)
+                columns = [*columns, *(each for each in known if each not in (*columns, *data.secret))]
+            tables[name] = _table(data, columns, folder)
         except _Outside as error:
             problems.append(redacted(f"{places.place(path)}: {dotted(path)} {error}"))
         except DataError as error:
@@ -58,7 +65,8 @@ class _Outside(Exception):  # noqa: N818  told as the scenario's problem, not th
     """The file is not in the scenario's folder; the message completes a sentence that begins with its path."""
 
 
-def _table(data: Data, columns: list[str], folder: Path) -> Table:
+def _inside(data: Data, folder: Path) -> Path:
+    """Return the path of a data file; raises _Outside if it is not in the scenario's folder."""
     path = folder / data.file
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
@@ -70,6 +78,11 @@ def _table(data: Data, columns: list[str], folder: Path) -> Table:
         raise _Outside(
             f"names {shown(data.file)}, which is outside the scenario's folder; put the file beside the scenario"
         )
+    return path
+
+
+def _table(data: Data, columns: list[str], folder: Path) -> Table:
+    path = _inside(data, folder)
     name = data.file if data.file.isprintable() else shown(data.file)
     found = rows(path, data.kind, columns, name=name, separator=data.separator)
     try:
@@ -94,15 +107,23 @@ def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
     for name, group in scenario.clients.items():
+        for source, data in scenario.data.items() if group.users is not None else ():
+            have = len(tables[source])
+            if data.assign == "by-client" and group.count > have:
+                yield _few(name, group.count, source, data, have)
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
         for source in columns_in(name for each in sources for name in Template.parse(each).names):
             have, data = len(tables[source]), scenario.data[source]
             if data.assign == "by-client" and group.count > have:
-                yield Problem(
-                    ("clients", name, "count"),
-                    f"is {group.count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
-                    f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
-                )
+                yield _few(name, group.count, source, data, have)
+
+
+def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
+    return Problem(
+        ("clients", name, "count"),
+        f"is {count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
+        f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
+    )
 
 
 def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:

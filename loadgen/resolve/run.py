@@ -162,6 +162,8 @@ class Group(Struct, frozen=True, kw_only=True):
     """The user class whose tasks the clients run (``FILE.py:CLASS``), or None for clients without tasks."""
     stages: Annotated[tuple[Stage, ...], Meta(max_length=10_000)] = ()
     """How many of the clients run their tasks at what time; empty if all of them do throughout."""
+    namespaces: Annotated[tuple[_Name, ...], Meta(max_length=50)] = ()
+    """The namespaces that the tasks use."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -177,7 +179,9 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Templates of the channels that the group subscribes to or publishes to."""
+        """Templates of the channels that the group subscribes to or publishes to; of tasks, their namespaces only."""
+        if self.users is not None:
+            return tuple(f"/{name}" for name in self.namespaces)
         return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
 
     @property

@@ -243,6 +243,8 @@ class Group(Part):
     the scenario's folder; permit it with --allow-users."""
     stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
     """With users: how many of the clients play at what time; default is all of them from the warm-up on."""
+    namespaces: Annotated[tuple[Name, ...], Field(max_length=50), BeforeValidator(as_tuple)] = ()
+    """With users: the namespaces that they use, which the embedded server must have; default is [default]."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -266,8 +268,9 @@ class Group(Part):
             if any(stage.users > self.count for stage in self.stages):
                 raise problem(f"has a stage with more users than its count, {self.count:,}")
             return self
-        if self.stages:
-            raise problem("has stages, which only users take; drop them")
+        for key in ("stages", "namespaces"):
+            if getattr(self, key):
+                raise problem(f"has {key}, which only users take; drop them")
         if not self.subscribe and self.publish is None:
             raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
         return self

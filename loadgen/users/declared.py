@@ -99,7 +99,7 @@ def demand_playable(made: type, base: type) -> None:
             reason = None
             if name in ("run", "start", "stop", "group", "greenlet", "role", "host"):
                 reason = f"{name} is not honoured: {_REFUSED[name] if name != 'role' else _HARNESS}"
-            elif name in _own_names(base) and name not in HOOKS:
+            elif name in _own_names(base) - {"tasks"} and name not in HOOKS:
                 reason = f"{name} is the harness's own: call yours something else"
             elif name in _OF_JOURNEYS:
                 reason = _misfit(name, value)

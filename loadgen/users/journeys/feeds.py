@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from gevent.event import Event as Flag
@@ -12,19 +12,28 @@ from loadgen.resolve import SubscriptionPlan
 from loadgen.users.journeys.stamping import Event
 from loadgen.users.subscriptions import State, Subscription
 
-if TYPE_CHECKING:
-    from loadgen.users.journeys.client import JourneyClient
-
 #: Takes each event of a feed.
 Callback = Callable[[Event], object]
 #: Events that a journey keeps for those who wait for one; the oldest is dropped.
 KEPT: Final = 100
 
 
+class Owner(Protocol):
+    """The client that has subscribed."""
+
+    def wait_for(
+        self, what: "Feed | Callable[[Event], object] | None", timeout: float, *, feed: "Feed | None"
+    ) -> Event | None:
+        """Wait for an event; see `JourneyClient.wait_for`."""
+
+    def unsubscribe(self, feed: "Feed") -> None:
+        """Give up a subscription."""
+
+
 class Feed:
     """A subscription of a journey; it lasts until it is unsubscribed, over all of the connection's lives."""
 
-    def __init__(self, client: "JourneyClient", plan: SubscriptionPlan, callback: Callback | None) -> None:
+    def __init__(self, client: Owner, plan: SubscriptionPlan, callback: Callback | None) -> None:
         self._client = client
         self.plan = plan
         self.callback = callback

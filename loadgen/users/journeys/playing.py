@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent import Greenlet, GreenletExit
@@ -24,19 +24,35 @@ from loadgen.users.journeys.pacing import Moments, schedule_of
 from loadgen.users.journeys.rows import OwnRows
 from loadgen.users.worker import Timeline, WorkerRun
 
-if TYPE_CHECKING:
-    from loadgen.users.journeys.user import EventsUser
-
 #: What a task raises to be followed by another one, or to end its user.
 _CONTROL: Final = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser)
 #: Time for a user's own code to end once the run is over.
 _END_S: Final = 2.0
 
 
+class TaskUser(Protocol):
+    """A Locust user that plays a journey: see `user.EventsUser`."""
+
+    client: JourneyClient
+    data: OwnRows
+    client_plan: ClientPlan
+    environment: Any
+    tasks: Any
+    wait_time: Any
+    _state: Any
+    _taskset_instance: Any
+
+    def on_start(self) -> object:
+        """Prepare the user."""
+
+    def on_stop(self) -> object:
+        """Clean up after the user."""
+
+
 class Journey:
     """Plays one client, in one stay or several, from the warm-up to the end of the run."""
 
-    def __init__(self, run: WorkerRun, plan: ClientPlan, user: "EventsUser") -> None:
+    def __init__(self, run: WorkerRun, plan: ClientPlan, user: TaskUser) -> None:
         self._run, self._plan, self._first = run, plan, user
         #: One for all stays, since it numbers the client's subscriptions and publishes.
         self._client = JourneyClient(run, plan)
@@ -82,7 +98,7 @@ class Journey:
                 return
             until_ns = timeline.measure_end_ns if end_ns is None else timeline.warmup_ns + end_ns
             until_ns = min(until_ns, timeline.measure_end_ns)
-            user = self._first if number == 0 else type(self._first)(self._first.environment)
+            user = self._first if number == 0 else self._another()
             stay = self._stay = _Stay(run, self._plan, user, self._client, number)
             stay.run(max(0, run.local_ns(until_ns) - now_ns()) / 1e9)
             if end_ns is not None and until_ns < timeline.measure_end_ns:
@@ -90,12 +106,18 @@ class Journey:
                 stay.end()
                 self._client.close()
 
+    def _another(self) -> TaskUser:
+        """Return a new user for another stay."""
+        made: Any = type(self._first)
+        found: TaskUser = made(self._first.environment)
+        return found
+
 
 class _Stay:
     """One stay of a journey: a Locust user from its on_start() to its on_stop()."""
 
     def __init__(
-        self, run: WorkerRun, plan: ClientPlan, user: "EventsUser", client: JourneyClient, number: int
+        self, run: WorkerRun, plan: ClientPlan, user: TaskUser, client: JourneyClient, number: int
     ) -> None:
         assert plan.journey is not None
         self._run, self._user = run, user
