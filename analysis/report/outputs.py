@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from analysis import text
 from analysis.figures import cloudwatch
-from analysis.verdict import checks
+from analysis.verdict import checks, loops
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE
 
 SIGNS = {"passed": "✓", "failed": "✗", "inconclusive": "?"}
@@ -154,6 +154,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    lines += [f"- {escaped(line)}" for line in loops.sentences(summary)]
     if (made := checks.sentence(summary)) is not None:
         lines += [f"- {escaped(line)}" for line in (made, *checks.failing(summary))]
     for number, step in enumerate(summary["steps"], start=1):

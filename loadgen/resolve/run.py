@@ -164,6 +164,10 @@ class Group(Struct, frozen=True, kw_only=True):
     """How many of the clients run their tasks at what time; empty if all of them do throughout."""
     namespaces: Annotated[tuple[_Name, ...], Meta(max_length=50)] = ()
     """The namespaces that the tasks use."""
+    loop: Literal["closed", "open"] | None = None
+    """With tasks: open if they are due by a schedule, closed if after a wait, None until their class is known."""
+    pacing: Annotated[str, Meta(max_length=200)] | None = None
+    """The schedule for people, or None."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None

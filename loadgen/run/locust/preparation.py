@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from locust import LoadTestShape
 from locust.env import Environment
 
@@ -85,6 +86,8 @@ class Preparation:
         run = given.run
         user_classes.restrict(self._environment, run)
         if run.journeys:
+            run = user_classes.with_loops(run, self._environment.user_classes)
+            given = msgspec.structs.replace(given, run=run)
             # The run ends itself; Locust's own timer would cut off its drain.
             vars(self._environment.parsed_options)["run_time"] = None
         for warning in run.warnings:

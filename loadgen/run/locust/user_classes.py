@@ -1,12 +1,16 @@
 """Choose the user classes of a locustfile that take part in a run, and the number of users of each."""
 
+from collections.abc import Sequence
+
+import msgspec
 from locust import User
 from locust.env import Environment
 
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
-from loadgen.resolve import ResolvedRun
+from loadgen.resolve import Group, ResolvedRun
 from loadgen.users.declared import UserClassError, demand_unchanged
+from loadgen.users.journeys.pacing import schedule_of
 from loadgen.users.journeys.user import EventsUser
 from loadgen.users.roles import LoadUser
 
@@ -68,3 +72,20 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
             ExitCode.USAGE,
         )
     environment.user_classes = playing
+
+
+def with_loops(run: ResolvedRun, classes: Sequence[type[User]]) -> ResolvedRun:
+    """Return the run with the loop of each group of journeys, which their classes decide."""
+    kept = {each.role: schedule_of(each) for each in classes if issubclass(each, EventsUser)}
+
+    def known(group: Group) -> Group:
+        if group.users is None or group.role not in kept:
+            return group
+        schedule = kept[group.role]
+        return msgspec.structs.replace(
+            group,
+            loop="closed" if schedule is None else "open",
+            pacing=None if schedule is None else str(schedule),
+        )
+
+    return msgspec.structs.replace(run, groups=tuple(map(known, run.groups))) if run.journeys else run

@@ -14,7 +14,7 @@ from tests.paths import REPO
 from tests.system.harness import Finished, demanded, free_port, only_run, read
 
 #: As issue 22 has it, word for word but for its imports.
-AS_IT_STANDS = '''
+AS_IT_STANDS = """
 from locust import between, task
 from loadgen.users import EventsUser
 
@@ -31,8 +31,18 @@ class Reader(EventsUser):                       # from loadgen.users
         self.client.publish(f"/default/comments/{self.article}/1", [{"text": "first!"}])
 
     def on_comment(self, event): self.check("has text", "text" in event)
-'''
-ALONE = ("my_users.py", "--users", "11", "--data", "people=people.csv", "--run-time", "5s", "--set", "phases.warmup=3s")
+"""
+ALONE = (
+    "my_users.py",
+    "--users",
+    "11",
+    "--data",
+    "people=people.csv",
+    "--run-time",
+    "5s",
+    "--set",
+    "phases.warmup=3s",
+)
 
 
 def start(folder: Path, *arguments: str, program: str = "loadgen") -> subprocess.Popen[str]:
@@ -110,7 +120,17 @@ def test_the_issues_example_as_it_stands(tmp_path: Path, processes: int) -> None
 
 def test_the_issues_example_in_plain_locust(tmp_path: Path) -> None:
     prepare(tmp_path, AS_IT_STANDS)
-    options = ("--headless", "-u", "11", "-t", "5s", "--data", "people=people.csv", "--set", "phases.warmup=3s")
+    options = (
+        "--headless",
+        "-u",
+        "11",
+        "-t",
+        "5s",
+        "--data",
+        "people=people.csv",
+        "--set",
+        "phases.warmup=3s",
+    )
     balanced(Finished(start(tmp_path, "-f", "my_users.py", *options, program="locust")), tmp_path)
 
 
@@ -165,7 +185,7 @@ def test_journeys_beside_scenario_groups(tmp_path: Path) -> None:
     assert events["publisher"].nunique() > 2
 
 
-BUSY = '''
+BUSY = """
 from locust import SequentialTaskSet, constant_pacing, constant, tag, task
 from loadgen.users import EventsUser
 
@@ -222,7 +242,7 @@ class Paced(EventsUser):
     @task
     def tell(self):
         self.client.publish("/default/rooms/all", [{"a": 1}, {"b": "two"}])
-'''
+"""
 
 
 def test_reconnects_unsubscribes_failures_and_tags(tmp_path: Path) -> None:
@@ -272,7 +292,7 @@ phases: {warmup: 1s, measure: 4s, drain: 1s}
     assert (events.groupby(["publisher", "batch"]).size() == 2).all()
 
 
-SHAPED = '''
+SHAPED = """
 from locust import LoadTestShape, constant, task
 from loadgen.users import EventsUser
 
@@ -299,7 +319,7 @@ class Waves(LoadTestShape):
         if at < 4:
             return 6, 10
         return (2, 10) if at < 6 else None
-'''
+"""
 
 
 @pytest.mark.parametrize("program", ["loadgen", "locust"])
@@ -325,7 +345,14 @@ def test_a_load_shape(tmp_path: Path, program: str) -> None:
 def test_what_cannot_be_played_is_refused_with_one_sentence(tmp_path: Path) -> None:
     prepare(tmp_path, AS_IT_STANDS)
     cases = {
-        ("run", "my_users.py", "--users", "50", "--data", "people=people.csv"): "50, and people.csv has 40 rows",
+        (
+            "run",
+            "my_users.py",
+            "--users",
+            "50",
+            "--data",
+            "people=people.csv",
+        ): "50, and people.csv has 40 rows",
         ("run", "my_users.py", "--data", "people"): "write NAME=FILE",
         ("run", "nowhere.py"): "nowhere.py: there is no such file",
         ("run", "comments", "--users", "5"): "--users goes with a locustfile",
