@@ -103,6 +103,9 @@ def _code(request: RunOptions, child: children.Supervised, returncode: int, told
     if request.worker and returncode in _CODES_OF_WORKERS:
         # The master reports the result of the run.
         return ExitCode(returncode)
+    if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
+        # The process that loaded the file has said what is wrong with it.
+        return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
         return _rescue(told.folder, child, returncode, report=request.report)

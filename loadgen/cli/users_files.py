@@ -19,6 +19,11 @@ def is_locustfile(scenario: str | None) -> bool:
     return scenario is not None and scenario.endswith(".py")
 
 
+def loads(request: RunOptions) -> bool:
+    """Return True if the run loads Python files other than the harness's own."""
+    return is_locustfile(request.scenario) or request.allow_users
+
+
 def problem(request: RunOptions) -> str | None:
     """Return why the request's options do not fit its locustfile, or None."""
     if is_locustfile(request.scenario):
