@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN
+from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, USERS_PATTERN
 from loadgen.config.units import (
     ConnectRate,
     DurationNs,
@@ -40,8 +40,6 @@ from loadgen.scenario.points import points_of
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-#: A Python file and the name of a class in it.
-USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 DEFAULT_IN_FLIGHT = 64
 _DEFAULT_PAYLOAD_BYTES = 200
