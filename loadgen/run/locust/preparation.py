@@ -21,7 +21,7 @@ from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, target_check
 from loadgen.run.handover import Handover
-from loadgen.run.locust import locustfile_run, user_classes
+from loadgen.run.locust import user_classes
 from loadgen.run.options import RunOptions
 from loadgen.run.record import check_writable
 from loadgen.server.process import ServerProcess, ServerStartError
@@ -148,6 +148,7 @@ class Preparation:
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
         from loadgen.resolve.resolver import run_of
+        from loadgen.run.locust import locustfile_run
 
         options = self._options
         classes = self._environment.user_classes

@@ -13,6 +13,7 @@ from locust.exception import StopUser
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import ClientPlan, SubscriptionPlan
+from loadgen.resolve.transport import over_http
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S
@@ -363,7 +364,7 @@ class JourneyClient:
         service = self._run.service
         if via not in (None, "http", "websocket"):
             raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
-        if service.http_url is None or (via == "websocket" and self._run.rules.publishes_over_connections):
+        if service.http_url is None or not over_http(via or "http", self._run.rules):
             self._connect(time.monotonic() + timeout)
             return ConnectionSender(self._connection)
         if self._http is None:

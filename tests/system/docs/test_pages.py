@@ -125,7 +125,7 @@ def _check(words: list[str]) -> None:
     if scenario in _catalogue():
         load(scenario, overrides_of(said.get("overrides") or ()))
     elif scenario is not None:
-        assert scenario.endswith(".yaml"), f"{scenario} is neither in the catalogue nor a file"
+        assert scenario.endswith((".yaml", ".py")), f"{scenario} is neither in the catalogue nor a file"
     for goal in said.get("slo") or ():
         parse(goal)
     if said.get("command") == "ab":
