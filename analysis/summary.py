@@ -22,7 +22,7 @@ from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.target import target_of
 from analysis.record import revisions
-from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
+from analysis.verdict import checks, clockbound, disturbances, loops, surroundings, throttling, workers
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.verdict.judgement import judge
 
@@ -61,6 +61,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "cost": cost(run),
         "checks": checks.summarise(run),
     }
+    if journeys := loops.summarise(run):
+        summary["journeys"] = journeys
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
     if (echoes := echo.summarise(run, window)) is not None:

@@ -123,6 +123,13 @@ class _Offered(Struct):
     points: list[tuple[SpanNs, Amount]] = []
 
 
+class _Journeys(Struct):
+    group: str
+    users: str
+    loop: Literal["closed", "open"] | None = None
+    pacing: str | None = None
+
+
 class _Target(Struct):
     embedded: bool
     protocol: str | UnsetType = UNSET
@@ -179,6 +186,7 @@ class _Manifest(Struct):
     token: Count | UnsetType = UNSET
     late_after_ns: Annotated[int, Meta(ge=0, le=1 << 60)] | None = None
     offered: list[_Offered] | None = None
+    journeys: list[_Journeys] = []
     prices: _Prices | None = None
     late_workers: list[_LateWorker] = []
     pauses: list[_Pause] = []

@@ -9,7 +9,7 @@ from rich.text import Text
 from analysis import text
 from analysis.figures import addresses, echo
 from analysis.report import outputs, reactions
-from analysis.verdict import checks, clockbound, throttling
+from analysis.verdict import checks, clockbound, loops, throttling
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 #: At most this many kinds of unreadable messages are named.
@@ -65,6 +65,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
+    lines += loops.sentences(summary)
     lines += checks.failing(summary)
     lines += throttling.notes(summary)
     lines += _purposes(summary)

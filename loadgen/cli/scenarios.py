@@ -103,7 +103,7 @@ def _list(portraits: "list[Portrait]", console: Console) -> None:
         cells = [
             each.scenario.name,
             f"{each.run.totals.clients:,}",
-            _rate(each.events),
+            _rate(None if each.run.journeys else each.events),
             _rate(each.deliveries),
             _long(each.seconds),
             str(len(each.scenario.gates) or "none"),
@@ -175,6 +175,8 @@ def _groups(each: "Portrait") -> Iterator[str]:
         parts = [f"{group.count:,} client{'s' if group.count > 1 else ''}"]
         if group.subscribe:
             parts.append("subscribe to " + ", ".join(group.subscribe))
+        if group.users is not None:
+            parts.append(f"run the tasks of {group.users}")
         if (publish := group.publish) is not None:
             rate = format_rate(publish.events_per_s(group.count)).replace("/s", " events/s")
             batch = f", {publish.batch} to a request" if publish.batch > 1 else ""
@@ -209,6 +211,12 @@ def _size(publish: "Publishing") -> str:
 def _load(each: "Portrait", console: Console) -> Iterator[str]:
     from loadgen.planning.catalogue import sparkline
 
+    if each.run.journeys:
+        yield "what the users publish and receive depends on their code"
+        if not each.run.publishing:
+            yield f"about {_long(each.seconds)} in all, and the time until subscriptions are ready"
+            return
+        yield "the other groups:"
     if each.steady:
         yield f"steady: {each.events.mean:,.4g} events/s, {_rate(each.deliveries)} deliveries/s"
     else:

@@ -10,12 +10,21 @@ from pydantic_core import ErrorDetails
 from loadgen.config.base import is_tag
 from loadgen.config.descriptions import descriptions
 from loadgen.config.problems import Path, Problem
-from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, closest, nearest, shown
+from loadgen.config.text import (
+    ENVIRONMENT_PATTERN,
+    KEY_PATTERN,
+    NAME_PATTERN,
+    USERS_PATTERN,
+    closest,
+    nearest,
+    shown,
+)
 
 _FORMS = {
     NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
+    USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",
 }
 #: For each key whose value may be a word or a mapping: the end of a message that shows the mapping.
 _OR_MAPPING = {

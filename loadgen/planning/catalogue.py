@@ -76,8 +76,10 @@ class Portrait:
             "comments": list(self.comments),
             "command": self.command,
             "clients": self.run.totals.clients,
-            "subscriptions": self.run.totals.subscriptions,
-            "events_per_s": {"mean": self.events.mean, "peak": self.events.peak},
+            "subscriptions": None if self.run.journeys else self.run.totals.subscriptions,
+            "events_per_s": None
+            if self.run.journeys
+            else {"mean": self.events.mean, "peak": self.events.peak},
             "deliveries_per_s": None
             if self.deliveries is None
             else {"mean": self.deliveries.mean, "peak": self.deliveries.peak},

@@ -89,8 +89,8 @@ class Estimate:
             "scenario": self.run.name,
             "seconds": self.run_s,
             "clients": self.run.totals.clients,
-            "connections": self.run.totals.websockets,
-            "subscriptions": self.run.totals.subscriptions,
+            "connections": None if self.run.journeys else self.run.totals.websockets,
+            "subscriptions": None if self.run.journeys else self.run.totals.subscriptions,
             "subscribers_spelled_out": self.cost.spelled_out,
             "groups": [
                 {

@@ -58,6 +58,9 @@ def audience(run: ResolvedRun) -> Audience | None:
 
     In patterns that depend on data, the number of a row stands for its values.
     """
+    if run.journeys:
+        # What they subscribe to depends on their code.
+        return None
     planned = by_row(run)
     if planned is None:
         return None

@@ -113,6 +113,8 @@ def check(
             if cost.usage.operations["delivery"] is None
             else "a price is not known"
         )
+        if run.journeys:
+            why = "what its users do depends on their code"
         if max_usd is not None:
             return Check(
                 f"the cost of {name} cannot be estimated ({why}), so with --max-cost the run is not started:"

@@ -13,6 +13,9 @@ from loadgen.planning.prices import Prices
 from loadgen.resolve import ResolvedRun
 
 _NS_PER_S = 1_000_000_000
+_UNKNOWN = (
+    "publish", "delivery", "probe_publish", "probe_delivery", "connect", "subscribe", "handler", "keepalive",
+)  # fmt: skip
 #: Channel segment that stands for `*` in a readiness probe; any name gives the same count.
 _PROBE_SEGMENT = "probe"
 
@@ -30,7 +33,7 @@ class Usage:
 
     operations: Mapping[str, float | None]
     """Number of operations by kind, with the names of `analysis.pricing.KINDS`."""
-    connection_minutes: float
+    connection_minutes: float | None
     bytes_out: float | None
     """Bytes of event text sent to subscribers, without the overhead of frames, TLS and TCP."""
 
@@ -38,7 +41,7 @@ class Usage:
         """Return this usage multiplied by ``factor``."""
         return Usage(
             {name: None if number is None else number * factor for name, number in self.operations.items()},
-            self.connection_minutes * factor,
+            None if self.connection_minutes is None else self.connection_minutes * factor,
             None if self.bytes_out is None else self.bytes_out * factor,
         )
 
@@ -123,6 +126,9 @@ def _usage(
     connected_s: float,
     keepalives: float,
 ) -> Usage:
+    if run.journeys:
+        # What they do depends on their code: nothing that they may add to is known.
+        return Usage({"foreign": 0.0} | dict.fromkeys(_UNKNOWN), None, None)
     published = invoked = 0.0
     publishing = run.publishing
     delivered: float | None = 0.0

@@ -88,7 +88,8 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
     meant = {names[0] for names in map(split, used) if names is not None}
-    for name in data:
+    # The code of users may use any data.
+    for name in data if not any(group.users for group in clients.values()) else ():
         if name not in meant:
             yield Problem(
                 ("data", name),
@@ -106,6 +107,12 @@ def _unchecked(scenario: Scenario) -> Iterator[Problem]:
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
     """Yield the settings of a group that its target's protocol does not support."""
+    if group.users is not None and (rules.one_subscription or not rules.subscriptions_change):
+        yield Problem(
+            (*path, "users"),
+            "cannot be: on this target a subscription lasts as long as its connection, and users subscribe and"
+            " unsubscribe as they like",
+        )
     if rules.one_subscription and len(group.subscribe) > 1:
         yield Problem(
             (*path, "subscribe"),
@@ -125,7 +132,7 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
             (*path, "publish", "batch"),
             f"must be 1, not {publish.batch}: on this target each publish has one event",
         )
-    if holds_connections(group, rules):
+    if group.users is not None or holds_connections(group, rules):
         return
     for key in ("reconnect", "drops", "churn", "slow"):
         if getattr(group, key) and publish.via == "http":
@@ -138,9 +145,11 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
-    if not any(group.subscribe for group in clients.values()):
+    # What users do depends on their code.
+    coded = any(group.users for group in clients.values())
+    if not coded and not any(group.subscribe for group in clients.values()):
         yield Problem(("clients",), "has no group that subscribes; give one of them 'subscribe'")
-    if not any(group.publish for group in clients.values()):
+    if not coded and not any(group.publish for group in clients.values()):
         yield Problem(("clients",), "has no group that publishes; give one of them 'publish'")
     total = sum(group.count for group in clients.values())
     if total > MAX_CLIENTS:
@@ -351,6 +360,8 @@ def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolR
     Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
     needless warning. Channels whose names come from data count as heard.
     """
+    if any(group.users for group in clients.values()):
+        return True
     published = Template.parse(channel)
     if any(map(split, published.names)):
         return True

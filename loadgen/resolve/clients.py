@@ -19,6 +19,7 @@ from loadgen.resolve.replies import ReplyPlan, reply_plan
 from loadgen.resolve.rows import ClientRows, RequestDraw
 from loadgen.resolve.run import Group, Publishing, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
+from loadgen.resolve.stays import stays_of
 from loadgen.resolve.totals import ramp_offset_ns
 from loadgen.scenario.template import Template
 
@@ -79,6 +80,21 @@ class PublishPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class JourneyPlan:
+    """The plan of a client that runs the tasks of a user class.
+
+    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on, which are no
+    other client's, in whatever process it plays.
+    """
+
+    stays: tuple[tuple[int, int | None], ...]
+    """When it begins and ends, in ns from the start of the warm-up; None for the end of the measure phase."""
+    first_subscription: int
+    stride: int
+    seed: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClientPlan:
     """The plan of one client."""
 
@@ -98,6 +114,8 @@ class ClientPlan:
     """File and line of the row from which the client has its login, or None if no column is part of its login."""
     respond: ReplyPlan | None = None
     """The client's replies to the events of one of its subscriptions."""
+    journey: JourneyPlan | None = None
+    """Set if the client runs the tasks of a user class."""
 
 
 class Clients:
@@ -150,7 +168,8 @@ class Clients:
         """
         group = self._run.group_of(number)
         index = number - group.first
-        offset_ns = ramp_offset_ns(index, group.ramp_per_s)
+        # A journey's turn to connect comes after the barrier.
+        offset_ns = 0 if group.users is not None else ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)
             place = None if self._rows is None else self._rows.place(group, number)
@@ -165,6 +184,17 @@ class Clients:
             values=values,
             place=place,
             respond=self._respond(group, number, index, values),
+            journey=None if group.users is None else self._journey(group, number, index),
+        )
+
+    def _journey(self, group: Group, number: int, index: int) -> JourneyPlan:
+        totals = self._run.totals
+        before = sum(each.count for each in self._run.journeys if each.first < group.first)
+        return JourneyPlan(
+            stays_of(group, index, self._run.phases.warmup_ns),
+            totals.subscriptions + before + index,
+            totals.journeys,
+            f"{self._seed}/journey/{number}",
         )
 
     def _subscriptions(

@@ -7,6 +7,7 @@ from pathlib import Path
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import dotted, redacted, shown
 from loadgen.data.cells import text_of
+from loadgen.data.columns import header
 from loadgen.data.errors import DataError
 from loadgen.data.readers import Row, rows
 from loadgen.data.table import Table
@@ -39,12 +40,20 @@ def read_data(
     in_payloads = (name for _, made in payloads(scenario.clients) for name in sources_of(made))
     in_logins = (name for group in scenario.clients.values() for name in login_columns(group))
     used = columns_in(chain(in_channels, in_payloads, in_logins))
+    coded = [name for name, group in scenario.clients.items() if group.users is not None]
     tables: dict[str, Table] = {}
     problems: list[str] = []
     for name, data in scenario.data.items():
         path = ("data", name, data.kind)
         try:
-            tables[name] = _table(data, used.get(name, []), folder)
+            columns = used.get(name, [])
+            if coded:
+                # The code of users may use any column but a secret one.
+                known = header(
+                    _inside(folder, data.file), data.kind, name=data.file, separator=data.separator
+                )
+                columns = [*columns, *(each for each in known if each not in (*columns, *data.secret))]
+            tables[name] = _table(data, columns, folder)
         except _Outside as error:
             problems.append(redacted(f"{places.place(path)}: {dotted(path)} {error}"))
         except DataError as error:
@@ -124,6 +133,10 @@ def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
     for group_name, group in scenario.clients.items():
+        for source, data in scenario.data.items() if group.users is not None else ():
+            have = len(tables[source])
+            if data.assign == "by-client" and group.count > have:
+                yield _few(group_name, group.count, source, data, have)
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
         if group.respond is not None:
             sources.append(without_request(group.respond.publish.channel))
@@ -134,11 +147,15 @@ def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
         for source in columns_in(iter(names)):
             have, data = len(tables[source]), scenario.data[source]
             if data.assign == "by-client" and group.count > have:
-                yield Problem(
-                    ("clients", group_name, "count"),
-                    f"is {group.count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
-                    f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
-                )
+                yield _few(group_name, group.count, source, data, have)
+
+
+def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
+    return Problem(
+        ("clients", name, "count"),
+        f"is {count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
+        f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
+    )
 
 
 def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:

@@ -1,14 +1,17 @@
 """Resolves a scenario and its target into a run."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from loadgen.config.problems import ScenarioError
+from loadgen.config.problems import Places, ScenarioError
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
-from loadgen.resolve.checks import protocol_for, warnings
-from loadgen.resolve.loading import load_with_data
+from loadgen.resolve.checks import check, protocol_for, warnings
+from loadgen.resolve.loading import load_with_data, with_data
 from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.payloads import Sized, sized
@@ -18,6 +21,7 @@ from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
 from loadgen.scenario.data import Data
 from loadgen.scenario.gates import LongGate
+from loadgen.scenario.loading import written
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.responding import Respond, same
@@ -53,6 +57,22 @@ def planned(
         return scenario, resolve(scenario, target, tables)
 
 
+def run_of_document(
+    data: dict[str, Any],
+    places: Places,
+    folder: Path,
+    overrides: Iterable[str] = (),
+    target: str | None = None,
+) -> tuple[ResolvedRun, Tables]:
+    """Resolve a scenario that is given as plain data, as `run_of` does; its files are in ``folder``."""
+    scenario, tables = with_data(
+        written(data, places, folder, overrides_of(overrides), partial(check, target=target)), target
+    )
+    run = resolve(scenario, target, tables)
+    check_overlaps(run, protocol_for(scenario, target).rules, tables)
+    return run, tables
+
+
 def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None = None) -> ResolvedRun:
     """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
@@ -70,10 +90,10 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
         groups=tuple(_groups(scenario, rules, tables)),
         phases=_phases(scenario.phases),
         gates=tuple(
-            resolved.GateText(written.check, written.over_ns, written.abort_early)
-            if isinstance(written, LongGate)
-            else resolved.GateText(written)
-            for written in scenario.gates
+            resolved.GateText(gate.check, gate.over_ns, gate.abort_early)
+            if isinstance(gate, LongGate)
+            else resolved.GateText(gate)
+            for gate in scenario.gates
         ),
         event_bytes=rules.event_bytes,
         stamps=scenario.stamps,
@@ -97,6 +117,11 @@ def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> 
             if group.publish is None
             else _publishing(group, group.publish, scenario.phases, rules, sized(scenario, name, tables)),
             respond=None if group.respond is None else _responding(group, group.respond, rules),
+            users=group.users,
+            stages=tuple(
+                resolved.Stage(stage.at_ns, stage.users, float(stage.per_s)) for stage in group.stages
+            ),
+            namespaces=() if group.users is None else group.namespaces or ("default",),
             reconnect=_reconnecting(group),
             drops=tuple(
                 resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")

@@ -19,6 +19,9 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
     A publish request's values come from the client's own row only if the data are assigned by client.
     """
+    if group.users is not None:
+        # Their code may use any column.
+        return tuple(f"{source}.{column}" for source, data in run.data.items() for column in data.columns)
     names = [name for source in group.subscribe for name in Template.parse(source).names]
     if group.publish is not None:
         names += [

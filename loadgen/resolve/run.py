@@ -27,7 +27,8 @@ from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.login_columns import columns_in_data, is_fetched, rate_of
 from loadgen.scenario.template import Template
 
-Role = Literal["subscriber", "publisher", "participant"]
+#: `subscriber`, `publisher`, `participant`, or that of a user class: see `journey_role`.
+Role = str
 
 #: A duration in ns of at most a century.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
@@ -202,6 +203,15 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(name for login in self.given for name in columns_in_data(login)))
 
 
+class Stage(Struct, frozen=True):
+    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients play their journeys."""
+
+    at_ns: _Ns
+    users: Annotated[int, Meta(ge=0, le=_MOST_CLIENTS)]
+    per_s: _Positive
+    """Clients that begin or end per second until the number is reached."""
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
@@ -215,6 +225,16 @@ class Group(Struct, frozen=True, kw_only=True):
     """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
     respond: Responding | None = None
+    users: Annotated[str, Meta(max_length=500)] | None = None
+    """The user class whose tasks the clients run (``FILE.py:CLASS``), or None for clients without tasks."""
+    stages: Annotated[tuple[Stage, ...], Meta(max_length=10_000)] = ()
+    """How many of the clients run their tasks at what time; empty if all of them do throughout."""
+    namespaces: Annotated[tuple[_Name, ...], Meta(max_length=50)] = ()
+    """The namespaces that the tasks use."""
+    loop: Literal["closed", "open"] | None = None
+    """With tasks: open if they are due by a schedule, closed if after a wait, None until their class is known."""
+    pacing: Annotated[str, Meta(max_length=200)] | None = None
+    """The schedule for people, or None."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -222,8 +242,12 @@ class Group(Struct, frozen=True, kw_only=True):
     logins: GroupLogins | None = None
 
     def __post_init__(self) -> None:
-        if not self.subscribe and self.publish is None:
+        if self.users is None and not self.subscribe and self.publish is None:
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
+        if self.users is not None and (self.subscribe or self.publish is not None):
+            raise ValueError(
+                f"group {self.name!a} runs tasks, and cannot have subscriptions or publishes besides"
+            )
         if self.logins is not None and len(self.logins.subscribe) != len(self.subscribe):
             raise ValueError(f"group {self.name!a} does not have a login for each subscription")
         if self.respond is not None and self.respond.entry >= len(self.subscribe):
@@ -231,7 +255,9 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Templates of the channels that the group subscribes to or publishes to."""
+        """Templates of the channels that the group subscribes to or publishes to; of tasks, their namespaces only."""
+        if self.users is not None:
+            return tuple(f"/{name}" for name in self.namespaces)
         channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
         # A channel that begins with a value of the request has no namespace that is known beforehand.
         if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
@@ -241,6 +267,8 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def role(self) -> Role:
         """Role of the clients; a participant both subscribes and publishes."""
+        if self.users is not None:
+            return journey_role(self.users.rpartition(":")[2])
         if self.publish is None and self.respond is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
@@ -260,6 +288,8 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def sockets_per_client(self) -> int:
         """Sockets of one client: its connection, and one for HTTP as long as answers come quickly."""
+        if self.users is not None:
+            return 2
         return self.holds_connections + self.uses_http
 
     @property
@@ -364,6 +394,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
                 for name in Template.parse(group.respond.channel).names:
                     if not of_request(name):
                         self._demand_known(group, name)
+            for source, data in self.data.items() if group.users is not None else ():
+                _demand_rows(group, source, data)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 
@@ -377,10 +409,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         data = self.data.get(source)
         if data is None:
             raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no data")
-        if data.assign == "by-client" and group.count > data.rows:
-            raise ValueError(
-                f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
-            )
+        _demand_rows(group, source, data)
 
     @cached_property
     def totals(self) -> Totals:
@@ -425,12 +454,30 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         """Return how many clients have each role; a participant counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
         for group in self.groups:
-            counts[group.role] += group.count
+            counts[group.role] = counts.get(group.role, 0) + group.count
         return counts
+
+    @property
+    def journeys(self) -> tuple[Group, ...]:
+        """The groups whose clients run the tasks of user classes."""
+        return tuple(group for group in self.groups if group.users is not None)
 
     def for_worker(self) -> "ResolvedRun":
         """Return the run for a message to a worker, without the values that only a master needs."""
         return msgspec.structs.replace(self, document={}, warnings=(), target=None)
+
+
+def journey_role(class_name: str) -> Role:
+    """Return the role of clients that run the tasks of the user class with this name."""
+    return f"journey:{class_name}"
+
+
+def _demand_rows(group: Group, source: str, data: DataSet) -> None:
+    """Raise ValueError if each client of the group needs a row of its own and there are too few."""
+    if data.assign == "by-client" and group.count > data.rows:
+        raise ValueError(
+            f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
+        )
 
 
 def source_of(name: str) -> str | None:

@@ -15,6 +15,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.run import worker_process
 from loadgen.run.account import show_failure
@@ -86,6 +87,7 @@ class Agent:
             begin, context, allowed, self.progress, troubles.report_error, troubles.on_network
         )
         self.stamping = context.clients.stamping
+        self.rules: ProtocolRules = context.rules
         self.dialer: Dialer = context.dialer
         self.address: Address = context.address
         self.most_event_bytes = begin.run.event_bytes

@@ -31,7 +31,7 @@ from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
-from loadgen.run.offered import offered
+from loadgen.run.offered import journeys, offered
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -77,7 +77,7 @@ class Coordinator:
         self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
-        self.manifest.offered = offered(run)
+        self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
         if target.protocol.priced:
             self.manifest.prices = prices
         #: Failures and checks of this process that no agent records.

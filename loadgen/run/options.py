@@ -9,7 +9,7 @@ No option takes a secret, since command lines are public: options name the varia
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
 
@@ -21,6 +21,9 @@ WEIGHT: Final = "LOADGEN_WEIGHT"
 #: Environment variables that may hold the text of a join file, since container platforms pass secrets that way.
 JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
 JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
+
+
+_DEFAULT_SCENARIO: Final = "comments"
 
 
 class Reader(Enum):
@@ -69,12 +72,16 @@ class Option:
 class RunOptions:
     """The options of `loadgen run`, in the order of its help."""
 
+    #: The scenario of plain Locust if none is named.
+    DEFAULT_SCENARIO: ClassVar[str] = _DEFAULT_SCENARIO
+
     scenario: Annotated[
         str | None,
         Option(
-            help="Catalogue name (see `loadgen scenarios`) or YAML file; not needed with --worker.",
+            help="Catalogue name (see `loadgen scenarios`), YAML file, or locustfile with EventsUser classes; with"
+            " --worker only a locustfile is needed.",
             argument=True,
-            locust_default="comments",
+            locust_default=_DEFAULT_SCENARIO,
         ),
     ] = None
     target: Annotated[
@@ -102,6 +109,41 @@ class RunOptions:
             flag="--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
         ),
     ] = field(default_factory=list)
+    data: Annotated[
+        list[str],
+        Option(
+            help="With a locustfile: rows for self.data.NAME, from a .csv, .jsonl or .parquet in its folder.",
+            metavar="NAME=FILE",
+        ),
+    ] = field(default_factory=list)
+    users: Annotated[
+        int | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1),
+    ] = None
+    spawn_rate: Annotated[
+        float | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: users that begin per second.", minimum=0.001),
+    ] = None
+    run_time: Annotated[
+        str | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: length of the measurement.", metavar="30s"),
+    ] = None
+    tags: Annotated[
+        list[str],
+        Option(reader=Reader.PARENT, help="Run only the tasks of users that have this tag.", metavar="TAG"),
+    ] = field(default_factory=list)
+    exclude_tags: Annotated[
+        list[str],
+        Option(reader=Reader.PARENT, help="Leave out the tasks of users that have this tag.", metavar="TAG"),
+    ] = field(default_factory=list)
+    allow_users: Annotated[
+        bool,
+        Option(
+            reader=Reader.PARENT,
+            help="Allow a scenario to run the Python files that its `users` name.",
+            permission=True,
+        ),
+    ] = False
     processes: Annotated[
         int,
         Option(reader=Reader.PARENT, help="Worker processes on this machine.", minimum=1, maximum=256),

@@ -57,6 +57,8 @@ class Manifest:
     created_ns: int
     late_after_ns: int | None = None
     offered: list[dict[str, Any]] = field(default_factory=list)
+    #: The groups whose clients ran the tasks of user classes: see `offered.journeys`.
+    journeys: list[dict[str, Any]] = field(default_factory=list)
     #: Prices of the service at the time of the run: `planning.prices.Prices.snapshot`.
     prices: dict[str, Any] | None = None
     status: str = "running"

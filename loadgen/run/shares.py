@@ -69,7 +69,7 @@ def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
             share.clients += count
             share.subscriptions += count * len(group.subscribe)
             share.sockets += count * group.sockets_per_client
-            share.websockets += count * group.holds_connections
+            share.websockets += count * (group.holds_connections or group.users is not None)
     return found
 
 

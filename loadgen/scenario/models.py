@@ -3,6 +3,7 @@
 The docstrings of the fields are the descriptions in the JSON Schema and in docs/reference.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN
+from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, USERS_PATTERN
 from loadgen.config.units import (
     ConnectRate,
     DurationNs,
@@ -216,12 +217,28 @@ class Publish(Part):
         return self.profile.peak_percent / 100
 
 
+class Stage(Part):
+    """A number of journeys that is reached from some time on."""
+
+    at_ns: DurationNs = Field(alias="at")
+    """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
+    users: int = Field(ge=0, le=MAX_CLIENTS)
+    """How many of the group's clients play in it."""
+    per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")
+    """The number of clients that begin, or end, per second until that number is reached."""
+
+
 class Group(Part):
-    """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
+    """Clients with the same behaviour: they subscribe, publish, do both over one connection, or run user code."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}, {"required": ["respond"]}]
+            "anyOf": [
+                {"required": ["subscribe"]},
+                {"required": ["publish"]},
+                {"required": ["respond"]},
+                {"required": ["users"]},
+            ]
         }
     )
 
@@ -246,6 +263,13 @@ class Group(Part):
     """The load that the group offers."""
     respond: Respond | None = None
     """Replies to the events that the clients receive."""
+    users: Annotated[str, StringConstraints(pattern=USERS_PATTERN, max_length=500)] | None = None
+    """Instead of subscribe and publish: the user class whose tasks the clients run, as FILE.py:CLASS. The file is in
+    the scenario's folder; permit it with --allow-users."""
+    stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
+    """With users: how many of the clients play at what time; default is all of them from the warm-up on."""
+    namespaces: Annotated[tuple[Name, ...], Field(max_length=50), BeforeValidator(as_tuple)] = ()
+    """With users: the namespaces that they use, which the embedded server must have; default is [default]."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -268,6 +292,20 @@ class Group(Part):
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
+        if self.users is not None:
+            for key in ("subscribe", "publish", "respond", "drops", "churn", "slow"):
+                if getattr(self, key):
+                    raise problem(
+                        f"has both users and {key}; its user class says what its clients do: drop {key}"
+                    )
+            if any(later.at_ns <= stage.at_ns for stage, later in pairwise(self.stages)):
+                raise problem("has stages that are not in order of time; let each begin after the one before")
+            if any(stage.users > self.count for stage in self.stages):
+                raise problem(f"has a stage with more users than its count, {self.count:,}")
+            return self
+        for key in ("stages", "namespaces"):
+            if getattr(self, key):
+                raise problem(f"has {key}, which only users take; drop them")
         if not self.subscribe and self.publish is None:
             raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
         return self

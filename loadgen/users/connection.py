@@ -10,7 +10,7 @@ from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users.conversation import Connect, Conversation, OnDelivery, OnRequest
+from loadgen.users.conversation import Connect, Conversation, Listener, OnDelivery, OnRequest
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.unanswered import OnAnswer
@@ -26,7 +26,8 @@ class ClientConnection:
     ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
     ``on_request`` with what a reply needs of a delivery of this run's own events. ``on_ended``,
     if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
-    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time.
+    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time. With a
+    ``listener``, subscriptions may be given up before they are ready.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class ClientConnection:
         "_connect",
         "_conversation",
         "_life",
+        "_listener",
         "_on_delivery",
         "_on_ended",
         "_on_request",
@@ -51,11 +53,12 @@ class ClientConnection:
         connect: Connect = connection,
         clock: Clock = now_ns,
         on_request: OnRequest | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._run, self._client = run, client
         self._on_request = on_request
         self._on_delivery, self._on_ended = on_delivery, on_ended
-        self._connect, self._clock = connect, clock
+        self._connect, self._clock, self._listener = connect, clock, listener
         #: The current life, or the last one.
         self._life = Life()
         self._conversation: Conversation | None = None
@@ -83,6 +86,7 @@ class ClientConnection:
                 *(self._run, self._client, life, record),
                 *(self._on_delivery, self._on_over, self._connect, self._clock),
                 on_request=self._on_request,
+                listener=self._listener,
             )
             conversation.open(timeout_s)
         except Exception as error:

@@ -1,7 +1,7 @@
 """One life of a client's connection: what client and service say to each other over one socket."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from loadgen.measure.clock import Clock
 from loadgen.measure.stamp import Stamp
@@ -19,7 +19,7 @@ from loadgen.users.keepalive import KeepAlive
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.login import Login
-from loadgen.users.subscriptions import Subscriptions
+from loadgen.users.subscriptions import Subscription, Subscriptions
 from loadgen.users.unanswered import OnAnswer, UnansweredPublishes
 from loadgen.users.worker import WorkerRun
 
@@ -29,6 +29,16 @@ Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading 
 OnDelivery = Callable[[str, str], None]
 #: Takes (subscription number, event text, arrival in ns, stamp) of a delivery of this run's own events.
 OnRequest = Callable[[int, str, int, Stamp], None]
+
+
+class Listener(Protocol):
+    """Who takes part in a connection's life beyond its plan: a journey. It is called from the hub."""
+
+    def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        """Take a delivery that was recorded; ``subscription`` is its number."""
+
+    def on_moved(self, subscription: Subscription) -> None:
+        """Note that a subscription's state has changed."""
 
 
 class Conversation:
@@ -47,6 +57,7 @@ class Conversation:
         "_deliveries",
         "_keepalive",
         "_life",
+        "_listener",
         "_login",
         "_on_delivery",
         "_on_over",
@@ -78,7 +89,9 @@ class Conversation:
         connect: Connect,
         clock: Clock,
         on_request: OnRequest | None = None,
+        listener: Listener | None = None,
     ) -> None:
+        self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._on_request = on_request
@@ -95,7 +108,8 @@ class Conversation:
         #: None once the connection has ended, so that neither is kept until the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
-            run, client, life, session, socket, self._deliveries.numbers, self._watch, clock
+            *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
+            None if listener is None else listener.on_moved,
         )
         self._login = Login(run, life, record, session, socket, clock)
 
@@ -154,7 +168,9 @@ class Conversation:
         """Give up a subscription; see `ClientConnection.unsubscribe`."""
         if self._subscriptions is None or self._socket is None or not self._socket.is_open:
             return None
-        return None if self._life.intent is not None else self._subscriptions.give_up(plan)
+        if self._life.intent is not None:
+            return None
+        return self._subscriptions.give_up(plan, unready=self._listener is not None)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
         """End this life and record ``intent``; return False if there is no life to end."""
@@ -253,6 +269,8 @@ class Conversation:
             self._on_delivery(subscriptions.channel_of(subscription_id), event)
         if self._on_request is not None and stamp[1] >= 0 and stamp[0] == self._run.recorder.token:
             self._on_request(self._deliveries.numbers[subscription_id], event, arrival_ns, stamp)
+        if self._listener is not None and stamp[1] >= 0:
+            self._listener.on_received(subscriptions.number_of(subscription_id), event, arrival_ns, stamp)
 
     def _on_foreign_event(self, subscription_id: str) -> None:
         if self._subscriptions is not None and subscription_id in self._subscriptions.unready:
@@ -265,7 +283,7 @@ class Conversation:
         """
         subscriptions, socket, rows = self._subscriptions, self._socket, self._run.recorder.native_rows
         unready = subscriptions is not None and bool(subscriptions.unready)
-        asked = self._on_delivery is not None or self._on_request is not None
+        asked = self._on_delivery is not None or self._on_request is not None or self._listener is not None
         self._deliveries.examined = examined = unready or asked
         if socket is not None and rows is not None:
             socket.use_fast_path(

@@ -12,6 +12,7 @@ from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -132,6 +133,8 @@ class WorkerRun(Protocol):
     service: Service
     #: How events are stamped and read.
     stamping: Stamping
+    #: The rules of the service's protocol.
+    rules: ProtocolRules
     address: Address
     #: Opens all sockets of this worker.
     dialer: Dialer

@@ -33,7 +33,7 @@ MISTAKES = [
     ),
     (
         edited("count: 5", 'count: 5\n    "\\e[1m": 6'),
-        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, login, publish, respond, reconnect, drops, churn, slow",
+        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, login, publish, respond, users, stages, namespaces, reconnect, drops, churn, slow",
     ),
     (
         edited("rate: 100/s", "rate: 100"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from locust import LoadTestShape
 from locust.env import Environment
 
 from loadgen.credentials.allowed import Allowed
@@ -25,7 +26,7 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
     """The settings of one Locust process.
 
@@ -38,6 +39,8 @@ class Settings:
     options: Any
     places: Mapping[str, str]
     allowed: Allowed
+    #: The load shape of the locustfile itself, or None.
+    shape: LoadTestShape | None = None
 
     @classmethod
     def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
@@ -60,6 +63,7 @@ class Settings:
             self.allowed,
             separate_workers=separate_workers,
             on_server=on_server,
+            shape=self.shape,
         ).prepared()
 
 

@@ -22,6 +22,7 @@ from loadgen.run.messages import Link, Message
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
+from loadgen.users.journeys.user import EventsUser
 from loadgen.users.roles import LoadUser
 
 _SERVER_INTERVAL_S: Final = 0.1
@@ -159,7 +160,7 @@ class MasterSide:
         classes = {
             user_class.role: user_class.__name__
             for user_class in self._environment.user_classes
-            if issubclass(user_class, LoadUser)
+            if issubclass(user_class, LoadUser | EventsUser)
         }
         none = dict.fromkeys((user_class.__name__ for user_class in self._environment.user_classes), 0)
         return {

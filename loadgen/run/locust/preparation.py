@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from locust import LoadTestShape
 from locust.env import Environment
 
 from loadgen import garbage
@@ -21,6 +23,7 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, target_check
 from loadgen.run.handover import Handover
 from loadgen.run.locust import user_classes
+from loadgen.run.options import RunOptions
 from loadgen.run.record import check_writable
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
@@ -58,7 +61,9 @@ class Preparation:
         *,
         separate_workers: bool,
         on_server: Callable[[ServerProcess], None],
+        shape: LoadTestShape | None = None,
     ) -> None:
+        """``shape`` is the locustfile's own load shape, if it has one."""
         self._environment = environment
         self._options = options
         self._places = places
@@ -67,6 +72,7 @@ class Preparation:
         #: True if the clients' sockets are opened on this machine, as far as this process knows.
         self._plays_here = not separate_workers or bool(self._processes)
         self._on_server = on_server
+        self._shape = shape
 
     def prepared(self) -> Prepared:
         """Return the run, its target and its live displays after all checks.
@@ -81,6 +87,11 @@ class Preparation:
         given = handover.received() or self._resolve()
         run = given.run
         user_classes.restrict(self._environment, run)
+        if run.journeys:
+            run = user_classes.with_loops(run, self._environment.user_classes)
+            given = msgspec.structs.replace(given, run=run)
+            # The run ends itself; Locust's own timer would cut off its drain.
+            vars(self._environment.parsed_options)["run_time"] = None
         for warning in run.warnings:
             say(f"note: {warning}")
         processes = max(1, self._processes or 1)
@@ -146,9 +157,19 @@ class Preparation:
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
         from loadgen.resolve.resolver import run_of
+        from loadgen.run.locust import locustfile_run
 
         options = self._options
-        run, tables = run_of(options.scenario, options.overrides or (), options.target)
+        classes = self._environment.user_classes
+        if locustfile_run.stands_alone(classes, options.scenario, RunOptions.DEFAULT_SCENARIO):
+            run, tables = locustfile_run.run_of_classes(classes, options, self._shape)
+        else:
+            if getattr(options, "data", None):
+                raise RunError(
+                    "--data goes with a locustfile that has no scenario: name the file in the scenario's 'data'",
+                    ExitCode.USAGE,
+                )
+            run, tables = run_of(options.scenario, options.overrides or (), options.target)
         prices = load_prices(None if options.prices is None else Path(options.prices))
         where = guard.elsewhere(options.target, run)
         found = guard.check(

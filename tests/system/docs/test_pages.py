@@ -125,7 +125,7 @@ def _check(words: list[str]) -> None:
     if scenario in _catalogue():
         load(scenario, overrides_of(said.get("overrides") or ()))
     elif scenario is not None:
-        assert scenario.endswith(".yaml"), f"{scenario} is neither in the catalogue nor a file"
+        assert scenario.endswith((".yaml", ".py")), f"{scenario} is neither in the catalogue nor a file"
     for goal in said.get("slo") or ():
         parse(goal)
     if said.get("command") == "ab":
@@ -213,6 +213,9 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
             assert set(content) <= {"gates", "phases"}, f"{page}: a part that this test does not know"
             whole = small + block
         (tmp_path / "piece.yaml").write_text(whole, encoding="utf-8")
+        # The data that pages speak of.
+        rows = "".join(f"u{number},a{number % 7}\n" for number in range(1_000))
+        (tmp_path / "people.csv").write_text("id,article\n" + rows, encoding="utf-8")
         load(str(tmp_path / "piece.yaml"))
 
 
@@ -223,7 +226,7 @@ def test_every_piece_of_python_runs(locust: bool) -> None:
         (f"block {number} of {page}", block)
         for page in TASKS
         for number, block in enumerate(_blocks(page, "python"), 1)
-        if ("from loadgen.run.install import" in block) is locust
+        if any(name in block for name in ("from loadgen.run.install import", "import EventsUser")) is locust
     ]
     assert len(pieces) >= 4
     # Each by itself: a reader copies one.
