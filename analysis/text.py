@@ -7,7 +7,7 @@ from typing import Any
 from analysis.pricing import money
 
 UNKNOWN = "–"
-#: Names of the items that a cost may lack, in words.
+#: Descriptions of the items whose cost may be unknown.
 UNPRICED = {
     "publish": "events published",
     "delivery": "events delivered",
@@ -111,7 +111,7 @@ def printable(value: Any) -> Any:
 
 
 def sentence_part(reason: Any) -> str:
-    """Return a reason from outside in the form it takes within a sentence: cleaned, without a full stop."""
+    """Return a reason from outside for use within a sentence: cleaned (see `clean`), without a final full stop."""
     return clean(reason or "no reason is on record").rstrip(". ")
 
 

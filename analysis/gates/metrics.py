@@ -84,7 +84,7 @@ class UnknownMetricError(ValueError):
 
 
 def names() -> Sequence[str]:
-    """Return the name of every metric, for distributions with the usual statistics only."""
+    """Return the name of every metric; of a distribution, those with the usual statistics."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

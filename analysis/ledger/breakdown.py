@@ -38,7 +38,7 @@ Counts = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row."""
+    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count per row."""
 
     keys: Sequence[str]
     counts: Mapping[str, Ints]
@@ -56,9 +56,9 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record, and so in no publisher's or channel's row.
+    #: Duplicates of events that are not on record; they are not in the row of any publisher or channel.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never present, and so in no subscription's row.
+    #: Duplicates to subscriptions that were never present; they are not in the row of any subscription.
     duplicates_elsewhere: int
 
     @classmethod

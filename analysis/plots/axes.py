@@ -26,7 +26,7 @@ def counts_by_second(values: Ints, start_ns: int) -> Ints:
 
 
 def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
-    """Return (start of each second, s since the origin; count in it), without the last, unfinished second.
+    """Return (start of each second in s since the origin, count in it), without the last second if it is unfinished.
 
     The end of the last second is added with the same count, so that a step line covers it.
     """

@@ -1,4 +1,4 @@
-"""The keys that each version of loadgen writes, to tell a key that an older version did not know from a wrong one.
+"""List the keys that each version of loadgen writes, to tell a key that an older version lacks from a wrong one.
 
 A file written by the analysis holds its maker in `made_by`: the program's version, and a revision that rises whenever a
 key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each revision. A file
@@ -66,7 +66,7 @@ class Maker:
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if this maker computes a key, and every key above it, as this version does."""
+        """Return True if this maker computes a key and all above it as this version does; a newer one is assumed to."""
         if self.newer:
             return True
         return not any(

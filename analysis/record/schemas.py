@@ -184,7 +184,7 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 def plain(table: str) -> pa.Schema:
     """Return a table's schema with texts as plain strings, as in the spool.
 
-    An IPC stream would have to replace its dictionaries with every batch.
+    The spool is an IPC stream, which would have to replace its dictionaries with every batch.
     """
     return pa.schema([(field.name, _plain(field.type)) for field in SCHEMAS[table]])
 

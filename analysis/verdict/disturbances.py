@@ -2,7 +2,7 @@
 
 Each worker records once a second whether its process stood still, its machine was suspended, or its wall clock moved
 against its steady clock. Pings show the same for the clocks of two machines. They also reveal a machine that stood
-still together with its clocks, which it cannot notice itself. Times are on the master's clock.
+still together with its clocks, which the machine itself cannot notice. Times are on the master's clock.
 """
 
 from collections.abc import Iterable
@@ -108,7 +108,7 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return whether ``found`` has a step of about this size at about this time; with ``whoever``, of any worker."""
+    """Return True if ``found`` has a step of about this size and time, of the same worker (``whoever``: of any)."""
     return any(
         (whoever or other.worker == step.worker)
         and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)

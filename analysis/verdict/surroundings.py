@@ -30,7 +30,7 @@ class Surroundings:
 
     workers: list[int]
     hostname: str
-    #: Health rows of the worker that saw the most: one a second.
+    #: Number of health rows of the worker that saw the most: one per second.
     seconds: int
     #: Cores that quota, cpuset and affinity allow.
     allowed_cores: float | None
