@@ -90,8 +90,8 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
             os.dup2(opened, descriptor)
             os.close(opened)
     raw = _Forgiving(descriptor)
-    # No BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes in the
-    # buffer, and they would be written twice.
+    # Without a BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes
+    # in its buffer, and they would be written twice.
     return _Display(raw, encoding, for_people=raw.isatty() or descriptor == 2)
 
 

@@ -1,4 +1,4 @@
-"""Limits of the verdict on the load generator itself, applied during a run and after it."""
+"""Limits by which the verdict judges the load generator itself, during a run and after it."""
 
 from dataclasses import dataclass
 

@@ -136,7 +136,7 @@ def _clock(run: Run) -> dict[str, Any]:
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
     """Add the largest clock error to each latency figure as `error_ns`, or None if it is not known.
 
-    A figure's `low` and `high` are its interval, which covers this error and that of the stamps (see `figures.bounds`).
+    A figure's `low` and `high` are its interval, which covers this error and the stamps' error (see `figures.bounds`).
     Older records do not say how exact a stamp is, so `low` is set to None for them.
     """
     errors = [fit.error_ns for fit in run.clocks.values()]

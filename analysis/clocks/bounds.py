@@ -136,7 +136,7 @@ class Adjustment:
     def curve(self) -> Curve:
         """Return the bounds of wall minus steady over steady time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # Each reading gets the larger doubt of its two intervals, so that the bounds cover both in full.
+        # Each reading gets the larger error of the two intervals beside it, so that the bounds cover both in full.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -207,9 +207,9 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
 class Bounds:
     """Bounds and jumps of the offset between two machines' clocks, from pings with steady times."""
 
-    #: Master minus worker over the worker's wall clock.
+    #: Offset (master minus worker) over the worker's wall-clock time.
     curve: Curve
-    #: Jumps between the steady clocks, on the worker's wall clock: one of the machines was suspended.
+    #: Jumps between the steady clocks, in the worker's wall-clock time: one of the machines was suspended.
     jumps: list[WallJump]
     #: Wall clock minus steady clock, of the worker's machine and of the master's.
     worker: Adjustment
@@ -228,7 +228,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the bounding points from pings on steady time, with the bases of their times and of their values."""
+    """Return the pings' bounds as points in steady time, and the bases of the points' times and values."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (

@@ -74,7 +74,7 @@ class _Estimate:
 
     @property
     def certain(self) -> float:
-        """The shift closest to no change that the figures' uncertainty allows; 0 if it allows no change."""
+        """The shift between `least` and `most` that is closest to 0, which means no change."""
         return max(self.least, 0.0) + min(self.most, 0.0)
 
 
@@ -256,7 +256,7 @@ class _Cumulated:
         self._made: dict[int, tuple[Ints, Floats]] = {}
 
     def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-        """Return the numbers of all bins, ascending, and for each histogram a row of its counts up to each bin."""
+        """Return the numbers of all bins, ascending, and a row of cumulative counts for each histogram."""
         found = self._made.get(id(histograms))
         if found is None:
             found = self._made[id(histograms)] = _cumulated(histograms)

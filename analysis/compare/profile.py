@@ -61,7 +61,7 @@ class Profile:
 
     @classmethod
     def of(cls, run: Run, summary: Mapping[str, Any]) -> Self:
-        """Return the profile of a run with its summary.
+        """Return the profile of a run, given its summary.
 
         Raises:
             ReadError: nothing was measured.

@@ -106,7 +106,7 @@ def said(difference: Difference, sides: tuple[str, str]) -> str:
 
 
 def why(difference: Difference, sides: tuple[str, str] | None) -> str:
-    """Return the reason for a verdict in short, with the better service's name if there are two services."""
+    """Return a short reason for a verdict, with the better service's name if there are two services."""
     reason = difference.reason.partition(", how much")[0]
     if sides is not None:
         for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):

@@ -56,7 +56,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
 
 
 def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
-    """Return the rows of the table with columns `COLUMNS`, or none if there are fewer than two addresses."""
+    """Return the rows of the table with columns `COLUMNS`, or an empty list if there are fewer than two addresses."""
     if found is None or found["count"] < 2:
         return []
     return [

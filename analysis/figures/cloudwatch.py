@@ -51,7 +51,7 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # Connections are closed after the last phase.
+    # Round up even an end on a full minute: connections are closed after the last phase.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 
@@ -110,9 +110,9 @@ class Metrics:
         return sum(self.points(metric, "SampleCount").values()) or None
 
     def extent(self, metric: str, statistic: str) -> tuple[float, float] | None:
-        """Return the lowest and highest value of any minute, for statistics that cannot be summed; None without points.
+        """Return the (lowest, highest) value of any minute, for a statistic that cannot be summed.
 
-        The values are of the whole API, not of its namespaces.
+        The values are of the whole API, not of its namespaces. Returns None if there are no points.
         """
         points = self._series.get((metric, statistic), {}).get(None)
         return (min(points.values()), max(points.values())) if points else None
@@ -251,7 +251,7 @@ def _row(
 
 
 def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
-    """Return possible reasons for a difference, or why our count is not known; empty if the counts are equal."""
+    """Return possible reasons for a difference, or why our count is not known; empty if no difference is known."""
     if ours is None:
         return [
             "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"

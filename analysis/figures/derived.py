@@ -61,8 +61,8 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
     """Return a table with the column metadata that `pandas.read_parquet` uses.
 
     ``notes`` holds the metadata of columns whose pandas type differs from their array's. The form is documented by
-    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). Written by hand, because a run need not load
-    pandas.
+    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). It is written by hand, because a run need not
+    load pandas.
     """
     table = pa.table(columns)
     found = {

@@ -7,8 +7,8 @@ B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and
 - Half their difference is e_B - e_A plus half the true difference of the two ways. No way takes negative time, so the
   two ways differ by at most their sum. So e_B - e_A is at most half the sum away from half the difference.
 - If B publishes nothing to A, compare with the events that A received from its own publishers: m(A,B) - m(A,A) is
-  e_B - e_A plus the way down to B minus the way down to A. The echoes L(B,B) and L(A,A) contain these ways and so bound
-  them.
+  e_B - e_A plus the way from the service to B minus that to A. The echoes L(B,B) and L(A,A) contain these ways and so
+  bound them.
 
 An echo is one event to one subscription. An event of the scenario with many subscribers takes the same way, and each of
 its deliveries also waits for its turn. This adds (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clock
@@ -31,7 +31,7 @@ _MOST_ROWS = 4_000_000
 _ENOUGH = 20
 #: Maximum number of pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10
-#: Share of the possible asymmetry above which a pair is doubtful: one way takes three times as long as the other.
+#: Share of the possible asymmetry above which a pair is doubtful; at it, one way takes three times the other.
 _DOUBTFUL_SHARE = 0.5
 _NAMES = ("worker", "sequence", "intended_ns", "sent_ns", "arrival_ns")
 _COUNTS = ("sent", "returned", "connects", "subscribes")

@@ -1,7 +1,7 @@
 """Compute all latency figures of the summary and the plots in one pass over the deliveries.
 
-Percentiles are of raw samples. In a run too large for memory, samples are collected slice by slice of intended time, at
-4 bytes each if all of them fit; none is left out.
+Percentiles are of raw samples. Samples are collected slice by slice of intended time, in the smallest integer type that
+holds all of them, because a large run would not fit into memory; none is left out.
 """
 
 from dataclasses import dataclass
@@ -135,7 +135,7 @@ def samples(run: Run, window: Window, kind: str) -> Bounded:
 def slow_subscriptions(run: Run) -> Ints:
     """Return the subscriptions of clients that read slowly on purpose, ascending.
 
-    Their receive-queue delay and shared stamps do not reflect on the generator.
+    Their receive-queue delays and shared stamps say nothing about the generator.
     """
     connections = run.table("connections", ("connection", "slow"))
     clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
@@ -161,7 +161,7 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: Error bounds of the samples above.
+    #: Error bounds of `headline_ns`, `service_ns` and `queue_ns`.
     headline_off: Off
     service_off: Off
     queue_off: Off

@@ -25,7 +25,7 @@ class Outage:
     #: Clients whose connection was lost in the second before the outage, and failed attempts to connect during it.
     connections_lost: int
     attempts_failed: int
-    #: Number of those lost connections that were closed for silence.
+    #: Number of the lost connections that were closed for silence.
     connections_silent: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,13 +35,13 @@ class Outage:
 
 @dataclass(frozen=True)
 class Silence:
-    """An interval from when the first of some connections fell silent until all of them were connected again."""
+    """An interval from when the first of some connections fell silent until the last of them was connected again."""
 
-    #: Time at which the first of them was last heard from.
+    #: Time at which the first of the silent connections was last heard from.
     start_ns: int
-    #: Time at which the last of them was connected again, or the end of the window if one never was.
+    #: Time at which the last silent client was connected again, or the end of the window if one never was.
     end_ns: int
-    #: Clients whose connection had fallen silent, and clients that were connected at its start.
+    #: Clients whose connection had fallen silent, and clients that were connected at the start of the silence.
     connections: int
     connected: int
     #: Longest time from when a connection was last heard from until it was closed.

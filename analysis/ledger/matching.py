@@ -75,7 +75,7 @@ class Found:
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: The same counts by subscription, in ascending order of the subscriptions that were ever present.
+    #: `arrived` and `late` by subscription, in ascending order of the subscriptions that were ever present.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
     #: By row of the file: True if it is the first of an expected pair.

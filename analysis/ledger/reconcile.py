@@ -66,7 +66,7 @@ class Ledger:
     unobserved: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
-    #: First rows of events that the service did not accept; it may deliver them all the same.
+    #: First rows of events that the service did not accept; it may deliver them anyway.
     not_acknowledged: int
     #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
@@ -74,7 +74,7 @@ class Ledger:
     unrecorded: int
     #: All delivery rows of events that were due in the phase.
     rows: int
-    #: Expected deliveries that came after a later event of the same publisher, by subscription.
+    #: Expected deliveries that arrived after a later event of the same publisher at the same subscription.
     reordered: int
     #: Events with at least one missing expected delivery, and subscriptions with at least one.
     events_with_loss: int
@@ -131,7 +131,7 @@ class Reconciled:
     #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
     #: arrived; meaningless for events of which none arrived.
     ranks_ns: dict[str, Ints]
-    #: The same at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
+    #: `ranks_ns` at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
     #: True if the intervals are known, which requires the error of every clock to be known.

@@ -89,8 +89,8 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is an attempt, and the gap before it goes on. The exception is a life that ended
-    # by a harness failure: from then on deliveries are unobserved.
+    # A life without an acknowledgement is an attempt, and the gap before it continues. The exception is a life that a
+    # failure of the harness ended: from then on deliveries are unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]
@@ -181,7 +181,7 @@ def _life_key(connection: Ints, life: Ints) -> Ints:
 
 
 def pattern_matches(pattern: str, channel: str) -> bool:
-    """Return True if a subscription to ``pattern`` receives ``channel``; a final `/*` is one or more segments."""
+    """Return True if a subscription to ``pattern`` receives ``channel``; a final `/*` matches one or more segments."""
     if pattern.endswith("/*"):
         return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
     return pattern == channel

@@ -141,7 +141,7 @@ class Run:
                 fits[number] = clocks.shared_clock(number)
             else:
                 # A process sometimes could not read its clocks together; if most pings have steady times, use only
-                # those.
+                # these pings.
                 known = its & np.logical_and.reduce([values >= 0 for values in steady])
                 chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
                 pings = Pings(*(values[chosen] for values in columns))

@@ -14,7 +14,7 @@ _PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "dr
 
 
 def origin_of(run: Run) -> int:
-    """Return the zero of the time axis: when the run was created (ns)."""
+    """Return the time (ns) that is zero on the time axis: the run's creation."""
     created: int = run.manifest["created_ns"]
     return created
 

@@ -1,6 +1,6 @@
 """Columns and types of the tables in a run's record, shared by the code that writes them and the code that reads them.
 
-Changing one changes the format: add a column that older records lack to `LATER` too, and describe it in
+Changing a column changes the format: add a column that older records lack to `LATER` too, and describe it in
 results/README.md.
 """
 

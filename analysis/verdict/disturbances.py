@@ -13,7 +13,7 @@ from analysis.clocks.fit import ClockFit, Step, steps_of_health
 from analysis.limits import LIMITS
 from analysis.loading.run import Run, ints
 
-#: The process stood still without waiting for a CPU: SIGSTOP, a frozen container, a machine held back.
+#: The process stood still without waiting for a CPU: SIGSTOP, a frozen container, a virtual machine held back.
 STOPPED = "stopped"
 #: The machine was suspended, as a laptop is when it is closed.
 SUSPENDED = "suspended"

@@ -234,7 +234,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
         return
     if not headline["low"] or not headline["p99"]:
         return
-    # The clocks' error has a finding of its own.
+    # The clocks' error is reported separately, by `_clock`.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
         if network.came_at_once(summary, doubt_ns):

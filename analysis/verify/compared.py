@@ -364,6 +364,6 @@ def conclusion(found: Verification) -> str:
 
 
 def _grouped(absent: Sequence[str]) -> list[str]:
-    """Return keys without their file's name, and keys that differ only in list indices once."""
+    """Return keys without their file's name; keys that differ only in list indices appear once."""
     names = {re.sub(r"\.\d+(?=\.|$)", ".*", entry.partition(": ")[2] or entry): None for entry in absent}
     return list(names)

@@ -184,7 +184,7 @@ def _side(
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
         except (OSError, ValueError):
-            # ValueError: not a possible file name.
+            # A ValueError means that the name is impossible for a file.
             problems.append(f"{text.clean(place)} has none")
             continue
         except Exception as error:
@@ -237,7 +237,7 @@ def _metric(
     found: Verification,
 ) -> None:
     """Check a metric's means, interval and verdict against scipy's mean and test."""
-    from scipy import stats  # here: it takes half a second to load
+    from scipy import stats  # imported here: it takes half a second to load
 
     metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
 

@@ -1,8 +1,8 @@
 """The main figures of a run, computed independently by DuckDB straight from its Parquet files.
 
-This does not use `analysis.ledger.reconcile` or `analysis.figures.percentiles`. `quantile_disc` is the nearest rank, as
-in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left out:
-those that depend on corrected clocks or on presence through reconnects.
+The queries use neither `analysis.ledger.reconcile` nor `analysis.figures.percentiles`. `quantile_disc` is the nearest
+rank, as in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left
+out: those that depend on corrected clocks or on presence through reconnects.
 """
 
 import tempfile
