@@ -179,7 +179,7 @@ def _estimate(
 
 
 def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Return True if runs were made in turns: two or more per side, equally many, and each pair before the next."""
+    """Return True if the runs were made in turns: equally many per side (two or more), each pair before the next."""
     if len(base) != len(new) or len(base) < 2:
         return False
     pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]

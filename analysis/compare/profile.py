@@ -54,8 +54,8 @@ class Profile:
     rates: list[float] = field(repr=False)
     #: As returned by `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
-    #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing, in old baselines all
-    #: of them.
+    #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing; old baselines
+    #: have no bounds.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -151,7 +151,7 @@ def _lives_of_subscriptions(run: Run) -> _Lives:
 
 
 def _next_known(subscription: Ints, ready_ns: Ints) -> Ints:
-    """Return for each row the ready time of its subscription's next row that has one, or NEVER if none has."""
+    """Return for each row the next ready time among later rows of the same subscription, or NEVER if there is none."""
     following = np.full(len(subscription), NEVER, dtype=np.int64)
     latest, of = NEVER, -1
     for place in range(len(subscription) - 1, -1, -1):

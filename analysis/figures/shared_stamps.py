@@ -74,7 +74,7 @@ class Stamps:
 
 
 class Shared:
-    """Sums shared stamps over slices in order; the messages of one read may lie in two slices."""
+    """Counts deliveries with shared stamps over successive slices; the messages of one read may lie in two slices."""
 
     def __init__(self) -> None:
         self._done = 0

@@ -1,8 +1,9 @@
 """The grammar of a gate.
 
-    gate   = metric operator value ["over" duration] metric = word {"." word}                      delivery.latency.p99,
-    fanout.complete, … op     = "<" | "<=" | ">" | ">=" | "==" | "!=" value  = number unit                          ns
-    us µs ms s m (duration), % (share), /s (rate), none (count)
+    gate   = metric operator value ["over" duration]
+    metric = word {"." word}                      delivery.latency.p99, fanout.complete, …
+    op     = "<" | "<=" | ">" | ">=" | "==" | "!="
+    value  = number unit                          ns us µs ms s m (duration), % (share), /s (rate), none (count)
 
 With `over` the gate must hold in every window of that length, counted from the start of the measurement. Without it,
 the gate must hold over the whole measurement. `==` and `!=` are not allowed for durations and rates: a measured value

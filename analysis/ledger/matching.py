@@ -16,7 +16,7 @@ from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import cut_by_weight, in_turn
 
-#: Name of a rank → share of an event's subscribers; the last rank is all of them.
+#: Name of a rank → share of an event's subscribers that have received it at that rank.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
 #: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
 _STREAMS_MAX = 64_000_000

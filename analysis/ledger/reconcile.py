@@ -129,7 +129,7 @@ class Reconciled:
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
-    #: arrived; meaningless for events of which none arrived.
+    #: arrived; meaningless for events without such a delivery.
     ranks_ns: dict[str, Ints]
     #: `ranks_ns` at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]

@@ -24,7 +24,7 @@ def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
-    """Return the master's proxies and those that workers found in their environments, or None if none were recorded."""
+    """Return the proxies of the master and of the workers' environments, or None if proxies were not recorded."""
     told = [
         manifest["target"].get("proxies"),
         *(worker.get("proxies") for worker in manifest.get("workers", ())),

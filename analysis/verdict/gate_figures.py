@@ -92,7 +92,7 @@ class GateFigures:
         return least, least, least, doubt
 
     def _of_summary(self, metric: Metric, window: Window) -> Between | None:
-        """Return the summary's figure of the same samples, or None if it has none or the samples are too few."""
+        """Return the figure from the summary, or None if the summary lacks it or has too few samples for it."""
         name = {
             "delivery.latency": "headline_ns",
             "delivery.service": "service_ns",

@@ -60,7 +60,7 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
 
 
 def _failures(run: Run) -> Iterator[Finding]:
-    """Yield the failures of master and workers that are not the service's: user code, network access, the harness."""
+    """Yield findings on failures that are not the service's fault: of user code, of network access, of the harness."""
     for entry in (run.manifest, *run.manifest["workers"]):
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
