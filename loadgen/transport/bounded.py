@@ -1,4 +1,4 @@
-"""Send one HTTP request outside a load, with limits on the answer's size and on the total time.
+"""Send one HTTP request that is not part of a load, with limits on the answer's size and on the total time.
 
 It uses the client that publishes (`GeventHttpClient`), and so the same route to the service. No content encoding is
 requested and none is decoded.

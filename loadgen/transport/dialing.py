@@ -1,7 +1,7 @@
 """Open the sockets of a run: every WebSocket, byte stream and HTTP connection is dialed here.
 
-New connections use all addresses of a name in turn. An address that does not answer delays a connect by 250 ms and not
-by its timeout: the next address is tried in parallel, and the first one to answer wins (Happy Eyeballs, RFC 8305). The
+New connections use all addresses of a name in turn. An address that does not answer delays a connect by 250 ms instead
+of its timeout: the next address is tried in parallel, and the first one to answer wins (Happy Eyeballs, RFC 8305). The
 silent address is then skipped for a while and retried now and then. If the run may not leave this machine, that is
 enforced here, on the address that the socket connects to.
 """
@@ -261,7 +261,7 @@ class Dialer:
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
                 elif remote_of(attempt.socket) is not None:
                     return attempt
-            # By the clock, since gevent counts a timer from when a busy event loop last looked at it.
+            # Measured from the clock: gevent counts a timer from the event loop's time, which lags in a busy loop.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
                 return None

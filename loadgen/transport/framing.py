@@ -25,7 +25,7 @@ Judge = Callable[[int, int, int], bool]
 
 
 def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-    """Discard a message that arrives after the end."""
+    """Discard a message that arrives after `TextFrames.end`."""
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
@@ -34,7 +34,7 @@ def _no_objection(first: int, second: int, length: int) -> bool:
 
 
 def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
-    """Discard frames that arrive after the end."""
+    """Discard frames that arrive after `TextFrames.end`."""
     return False
 
 
@@ -98,7 +98,7 @@ class TextFrames:
     ) -> None:
         """Parse the bytes of one read: any number of frames, the last one possibly incomplete.
 
-        Times are those of `poller.Source`.
+        The times mean the same as in `poller.Source.take`.
         """
         if self._given_up:
             self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)

@@ -54,7 +54,7 @@ class Proxy:
     host: str
     port: int
     variable: str
-    """Environment variable that names the proxy, in the case that it was found in."""
+    """Environment variable that names the proxy, in upper or lower case as it was found."""
     login: str | None = field(default=None, repr=False)
     """Value of the Proxy-Authorization header (a secret), or None if the proxy needs no login."""
 
@@ -210,7 +210,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's (name in the case it was found in, value); the value is empty if it is not set."""
+    """Return (name as found, in upper or lower case; value) of a variable; the value is empty if it is not set."""
     for written in (name, name.upper()):
         value = environment.get(written, "").strip()
         if value and not (written == "HTTP_PROXY" and CGI in environment):

@@ -57,8 +57,8 @@ def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: 
 def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_s: float) -> None:
     """Open a tunnel to ``host`` over a non-blocking socket that is connected to the proxy.
 
-    From then on the socket carries the target's bytes; none that follow the proxy's answer are consumed. Blocks the
-    calling greenlet.
+    From then on the socket carries the target's bytes; no byte after the proxy's answer is consumed. Blocks the calling
+    greenlet.
 
     Raises:
         ProxyError: the tunnel was not opened; the caller closes the socket.

@@ -94,7 +94,7 @@ class GenericSession:
         return b""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
+        """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
         channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame

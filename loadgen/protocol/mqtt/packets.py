@@ -32,7 +32,7 @@ class PacketReader:
         self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error that a panic of the codec over these bytes means, or None if it is not one."""
+        """Return the error that a panic of the codec over these bytes means, or None for any other error."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):

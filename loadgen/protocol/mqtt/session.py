@@ -1,9 +1,9 @@
 """The session of one connection to an MQTT 5 broker, with the codec of the `mqtt5` package; no I/O.
 
-Each event is a PUBLISH packet. A request of several events is as many packets, and is answered once each of them is. At
-QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive maximum);
-further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
-it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
+are. At QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive
+maximum); further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing
+shows whether it accepted an event.
 
 Each connection starts without stored state (clean start, no session kept). Messages that a broker would have stored for
 an absent client are not delivered, as with AppSync Events.
@@ -77,7 +77,7 @@ class MqttSession:
         login: UserPassword | None = None,
         reader: PacketReader | None = None,
     ) -> None:
-        """``reader`` is that of the service, or None for one of this session."""
+        """``reader`` is shared by the sessions of a service; without it this session makes its own."""
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler

@@ -33,7 +33,7 @@ class AuthorizationRequest:
 
 
 Identity = Mapping[str, Any]
-"""The requester, with the members that AWS gives `ctx.identity` in the mode. An API key has no identity (None)."""
+"""The requester, with the members of AWS's `ctx.identity` in the mode used; an API key has no identity (None)."""
 
 
 class Authorizer(Protocol):
