@@ -1,4 +1,4 @@
-"""What is counted and recorded of one life of a client's connection."""
+"""Counts and records one life of a client's connection."""
 
 from loadgen.measure.failures import HARNESS
 from loadgen.protocol.unreadable import FRAME_UNREADABLE

@@ -16,7 +16,7 @@ _MOST_BYTES = 1 << 20
 
 
 class Around(NamedTuple):
-    """Limits and events around a process in an interval; None if unknown or without limit. See results/README.md."""
+    """Limits and events around a process in an interval, None if unknown or unlimited; see results/README.md."""
 
     allowed_ns: int | None = None
     quota_ns: int | None = None
