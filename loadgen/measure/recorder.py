@@ -198,7 +198,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n), without foreign deliveries and probes, which are counted."""
+        """Return this run's deliveries in shape (columns, n), without foreign ones and probes, which are counted."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
