@@ -25,7 +25,7 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.server.refusal import RefusedError
 
 TIMEOUT_S: Final = 30.0
-"""Timeout of a handler that is a coroutine function (2nd: docs/reference/appsync-events.md, section 5)."""
+"""Timeout of a handler that is a coroutine function (2nd; see docs/reference/appsync-events.md, section 5)."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode

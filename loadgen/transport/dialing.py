@@ -30,7 +30,8 @@ HEAD_START_S: Final = 0.25
 #: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: Lost races in a row after which an address that answered recently is skipped; more than one, as a packet may be lost.
+#: Number of races lost in a row after which an address is skipped although it answered recently. It is more than one,
+#: since a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")

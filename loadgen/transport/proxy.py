@@ -2,8 +2,8 @@
 
 Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes
 bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read:
-`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that one is not set, and `NO_PROXY` for
-hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
+`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that variable is not set, and `NO_PROXY`
+for hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
 since the variables are about HTTP.
 
 RFC 9110, 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).

@@ -1,7 +1,7 @@
 """Resolve a host name to all of its addresses.
 
 A process resolves each name once, and again every 30 s while it opens connections, without blocking the event loop. If
-a later query fails, the known addresses stay in use. If the first one fails, that is a failure of the machine that
+a later query fails, the known addresses stay in use. If the first query fails, that is a failure of the machine that
 generates the load, and not of the service.
 """
 

@@ -46,7 +46,7 @@ class SocketStream(PolledSocket):
         "violation",
     )
 
-    #: Name in error messages of the handshake that `open` waits for.
+    #: Name of the handshake that `open` waits for, in error messages.
     _handshake: ClassVar[str] = "TLS handshake"
     #: Text for a connection that ends without a close code.
     abrupt: ClassVar[str] = "closed"
