@@ -41,7 +41,7 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
 
 
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
+    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""

@@ -13,8 +13,8 @@ from loadgen.native import FastPath
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
-#: Called with a message, its kernel arrival (an `Arrival` if it is known as an interval) and when the read returned
-#: (ns).
+#: Called with a message, its kernel arrival (an `Arrival` if it is known only as an interval) and the time at which the
+#: read returned (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
 #: Passes a frame (bytes, arrival, read time) to the library. Returns false if the library must see every frame from
 #: then on: a fragmented message is open, or the connection is closing.

@@ -26,7 +26,7 @@ class OpeningHandshake:
         headers: Mapping[str, str],
         resource: str | None,
     ) -> None:
-        """Make a handshake that is yet to begin; ``name`` is the server in error messages."""
+        """Make a handshake that is yet to begin; ``name`` names the server in error messages."""
         self._name = name
         self._asked = (url, subprotocols, headers, resource)
         self._upgrade: Upgrade | None = None

@@ -338,7 +338,7 @@ def poller() -> Poller | NativePoller:
 
 
 def python_poller() -> Poller:
-    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and not by the socket itself."""
+    """Return the hub's Python poller, which reads through a source's ``recvmsg_into`` instead of its socket."""
     return _of_hub(_python_inlets, Poller)
 
 

@@ -47,7 +47,7 @@ class SlowReading:
         self._waiting: gevent.Greenlet | None = None
 
     def reading(self, stream: Pausable, recvmsg_into: RecvmsgInto) -> RecvmsgInto:
-        """Return the function to read the stream's socket with, made from the socket's own."""
+        """Return a function that reads the stream's socket through ``recvmsg_into`` at the limited rate."""
 
         def read(
             buffers: Any, control_bytes: int, *more: Any

@@ -250,7 +250,7 @@ class SocketStream(PolledSocket):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
 
     def _buffer(self, unsent: SendBuffer, data: bytes) -> None:
-        """Buffer bytes; too many end the connection, in the hub's next turn and not within the caller's send."""
+        """Buffer bytes; if there are too many, end the connection in the hub's next turn, not within this call."""
         if unsent.overflowed or unsent.add(data):
             return
         error = TransportError(

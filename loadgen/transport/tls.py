@@ -14,7 +14,7 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
 #: Received bytes.
 Data = bytes | memoryview
-#: Takes plaintext, which is valid only until it returns, and its times; see `poller.Source.take`.
+#: Takes plaintext and its times, as `poller.Source.take` does. The plaintext is valid only until the call returns.
 OnPlaintext = Callable[[memoryview, int, int, int, int], None]
 
 
@@ -84,7 +84,7 @@ class Tls:
 
     def end(self) -> None:
         """Write our close_notify, which `to_send` then returns."""
-        # Raises because the server's close_notify has not arrived yet.
+        # `unwrap` raises, because the server's close_notify has not arrived yet.
         with suppress(ssl.SSLError):
             self._object.unwrap()
 

@@ -111,7 +111,7 @@ class WebSocket(SocketStream):
             self._route(changed=True)
 
     def resume_reading(self) -> None:
-        """Read again, by the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
+        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
         if self._socket is not None and self._poller is None:
             super().resume_reading()
             self._tls_direct = False

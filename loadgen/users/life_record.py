@@ -50,7 +50,7 @@ class LifeRecord:
         self._unasked(subscriptions, at_ns)
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure of the harness on this connection; it becomes the life's intent."""
+        """Count a failure of the harness on this connection, and set the life's intent to it."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
         self._life.harness_failed()

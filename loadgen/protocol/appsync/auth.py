@@ -86,7 +86,7 @@ def subscribe_body(channel: str) -> bytes:
 
 
 def publish_body(channel: str, events: list[str]) -> bytes:
-    """Return the body that the signature of a publish covers: compact, in this key order, events as strings (real)."""
+    """Return the body that the signature of a publish covers: compact JSON, channel first, events as strings (real)."""
     return msgspec.json.encode({"channel": channel, "events": events})
 
 

@@ -47,8 +47,8 @@ def validate_subscribe(channel: str, separator: str, wildcard: str | None, servi
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        ChannelError: the reasons of :func:`validate_publish`; or the channel has a `*` before its end, or at its end
-            although the service has no wildcards (``wildcard`` is None).
+        ChannelError: a segment is not valid (see :func:`validate_publish`), or the channel has a `*` before its end, or
+            at its end although the service has no wildcards (``wildcard`` is None).
     """
     normal = normalise(channel)
     segments = normal[1:].split("/")

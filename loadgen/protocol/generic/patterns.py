@@ -83,7 +83,7 @@ class TextPattern:
         compiled = re.compile(regex(written).encode(), re.DOTALL)
         self._fullmatch = compiled.fullmatch
         self._names = frozenset(compiled.groupindex)
-        #: The pattern as the file has it, for messages.
+        #: The pattern as written in the file.
         self.written = written
 
     def match(self, message: Message) -> Found | None:

@@ -91,8 +91,9 @@ class MqttSession:
         self._keep_alive_s = limits.KEEP_ALIVE_S
         self._last_id = 0
         self._topics = Subscriptions()
-        #: By packet id: the subscription of a SUBSCRIBE; the request and the event's index of a PUBLISH.
+        #: By packet id: the subscription that a SUBSCRIBE requests.
         self._subscriptions: dict[int, str] = {}
+        #: By packet id: the request that a PUBLISH belongs to, and the index of its event in it.
         self._requests: dict[int, tuple[_Request, int]] = {}
         #: The number of PUBLISH packets that the broker still accepts, its receive maximum, and the waiting packets.
         self._room = self._receive_max = 0
@@ -107,7 +108,7 @@ class MqttSession:
 
     @property
     def most_unanswered(self) -> int:
-        """The broker's receive maximum; at QoS 0, which has no answers, 0 for any number."""
+        """The broker's receive maximum, or 0 (any number) at QoS 0, which has no answers."""
         return self._receive_max if self._qos else 0
 
     @property
