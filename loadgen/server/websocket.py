@@ -122,7 +122,7 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
     Raises:
         RefusedError: the client does not offer `aws-appsync-event-ws`, or its `header-` subprotocol is unreadable or
-            lacks `host` (the rules: doc; the errors: assumptions).
+            lacks `host`. The rules are documented (doc), the errors are assumptions.
     """
     offered = [
         name.strip()

@@ -37,7 +37,7 @@ class Library:
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
-        """Make it for an open connection; ``on_text`` gets the messages, of at most ``max_message_bytes``."""
+        """Begin as for an open connection; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes

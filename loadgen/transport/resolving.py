@@ -153,7 +153,7 @@ def _literal(host: str, port: int) -> tuple[RemoteAddress, ...]:
 
 
 def _in_order(found: Any) -> tuple[RemoteAddress, ...]:
-    """Return each address once, alternating between families, beginning with that of the first (RFC 8305, 4).
+    """Return each address once, alternating between families; the first address's family leads (RFC 8305, 4).
 
     Addresses of a family are sorted, since name servers rotate their answers and all workers must use the same order.
     """

@@ -45,7 +45,7 @@ class LifeRecord:
         self._row(socket, code, at_ns)
 
     def never_opened(self, socket: SocketStream, subscriptions: Subscriptions, at_ns: int) -> None:
-        """Record an attempt to connect at which the transport has failed."""
+        """Record a failed attempt to connect: the transport could not open the connection."""
         self._row(socket, None, at_ns)
         self._unasked(subscriptions, at_ns)
 

@@ -1,8 +1,8 @@
 """The errors of the service, for both transports.
 
 `errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4). The docstring of
-each constant tags its source. AUVRED, ANDROID and SWIFT are clients that the fact sheet lists. A message or code of
-None is omitted from the frame.
+each constant tags its source. A name such as ANDROID after a tag is the client that shows it, as listed in the fact
+sheet. A message or code of None is omitted from the frame.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID, JS comment)."""
+    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID; JS in a comment)."""
 
     error_type: str | None = None
     message: str | None = None
