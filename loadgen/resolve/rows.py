@@ -27,7 +27,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns of each data that publish requests draw from, and not from a client's own row."""
+    """Return the columns, by data, whose values each publish request draws anew instead of using the client's row."""
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
         for name in Template.parse(publishing.channel).names:
@@ -41,7 +41,7 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
 
 
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
+    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""
@@ -65,7 +65,7 @@ class ClientRows:
         )
 
     def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
-        """Return the values of each of the clients with these global numbers that has any."""
+        """Return the values of the clients with these global numbers, without clients that have none."""
         if not any(self._names.values()):
             return {}
         found = {}
