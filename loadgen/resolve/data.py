@@ -1,4 +1,4 @@
-"""Read the data of a scenario, and check that there are rows enough and that each makes a valid channel."""
+"""Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -87,7 +87,7 @@ def read_data(
     return scenario.model_copy(update={"data": counted}) if counted else scenario, opened
 
 
-class _Outside(Exception):  # noqa: N818  told as the scenario's problem, not the file's
+class _Outside(Exception):  # noqa: N818  reported as a problem of the scenario
     """The file is not in the scenario's folder; the message completes a sentence that begins with its path."""
 
 
@@ -100,7 +100,7 @@ def _inside(folder: Path, file: str) -> Path:
         # A loop of links or a null character: reading the file reports it.
         inside = True
     if not inside:
-        # Another person's scenario must not make us read any file.
+        # Another person's scenario must not make us read arbitrary files.
         raise _Outside(
             f"names {shown(file)}, which is outside the scenario's folder; put the file beside the scenario"
         )
@@ -159,7 +159,7 @@ def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
 
 
 def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:
-    """Yield a sentence for each row that makes an invalid channel, for the first ten."""
+    """Yield a sentence for each of the first ten rows that make an invalid channel."""
     found = 0
     for path, source, validate in templates(scenario.clients, rules):
         template = Template.parse(source)
@@ -168,7 +168,7 @@ def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # Rows of different data do not meet in the same way everywhere: each data is tried with its own first rows.
+        # A client may combine any rows of two files: only rows of the same number are checked together.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used
