@@ -30,7 +30,6 @@ FREE: Final = frozenset(
         f"{SUMMARY}:publish.errors",
         f"{SUMMARY}:publish.events_by_status",
         f"{SUMMARY}:readiness.errors",
-        f"{SUMMARY}:target.logins",
         f"{SUMMARY}:target.setup",
         f"{SUMMARY}:throttling.connections.answers",
         f"{SUMMARY}:throttling.subscriptions.answers",

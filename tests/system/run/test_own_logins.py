@@ -167,9 +167,9 @@ def test_each_of_200_users_logs_in_by_its_own_token_and_has_its_own_channel_only
     assert summary["connections"]["errors"] == {}, done.said
     expect_each_its_own(folder)
     assert "tok-" not in kept
-    told = read(folder / "manifest.json")["target"]["logins"]
-    source = "lambda from column people.token of people.csv"
-    assert told == {"users": {"connect": source, "subscribe": source, "publish": None}}
+    told = read(folder / "manifest.json")["target"]["setup"]
+    assert told["login of users"] == "lambda from column people.token of people.csv"
+    assert summary["target"]["setup"] == told
 
 
 def test_workers_of_other_processes_log_their_own_clients_in(world: World, tmp_path: Path) -> None:
@@ -228,9 +228,9 @@ def test_the_usual_set_up_subscribes_by_a_token_and_publishes_by_iam(world: Worl
     expect_each_its_own(folder)
     assert "run/secret" not in kept
     assert TOKEN not in kept, "a token stands somewhere"
-    logins = read(folder / "manifest.json")["target"]["logins"]
-    assert logins["backend"] == {"connect": None, "subscribe": None, "publish": "iam from the environment"}
-    assert logins["users"]["subscribe"].endswith("for each client by column people.id of people.csv")
+    setup = summary["target"]["setup"]
+    assert setup["login of backend"] == "iam from the environment"
+    assert setup["login of users"].endswith("for each client by column people.id of people.csv")
 
 
 def test_tokens_are_renewed_for_publishes_and_reconnects(world: World, tmp_path: Path) -> None:
