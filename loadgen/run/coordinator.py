@@ -74,7 +74,7 @@ class Coordinator:
         self._begun_ns = self._clock.now_ns()
         token = secrets.randbits(31)
         told = target.describe()
-        told["setup"] |= described(run)
+        told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None

@@ -91,8 +91,11 @@ def name_of(client: ClientPlan) -> str:
     return f"client {client.index} of {client.group}{place}"
 
 
-def described(run: ResolvedRun) -> dict[str, str]:
-    """Return the source of each group's logins in words, for the `setup` of the manifest's target; without secrets."""
+def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
+    """Return the source of each group's logins in words, for the `setup` of the manifest's target; without secrets.
+
+    Without ``by_operation`` the login of the connection counts for all that a client does.
+    """
     if not any(group.logins for group in run.groups):
         return {}
     from loadgen.scenario.login import Login
@@ -111,6 +114,8 @@ def described(run: ResolvedRun) -> dict[str, str]:
             "subscribe": list(dict.fromkeys(map(told, group.logins.subscribe))),
             "publish": [] if group.publish is None else [told(group.logins.publish)],
         }
+        if not by_operation:
+            used = {"connect": used["connect"]}
         every = {source for sources in used.values() for source in sources}
         found[f"login of {group.name}"] = (
             every.pop()

@@ -239,7 +239,7 @@ def _places(told: bytes, token: bytes) -> list[int]:
 def test_the_manifest_tells_the_source_of_each_login() -> None:
     worker = Worker(SCENARIO)
     own = "lambda from column people.token of people.csv"
-    assert described(worker.run) == {
+    assert described(worker.run, by_operation=True) == {
         "login of users": f"connect by {own}; subscribe by {own}, api-key from $NEWS_KEY",
         "login of backend": "lambda from $BACKEND",
     }
