@@ -13,9 +13,12 @@ from loadgen.scenario import json_schema
 #: Titles of the parts, in the order of the page: where in the file a part stands.
 _PARTS = {
     "Target": "target",
-    "Login": "target.auth",
+    "Login": "target.auth, clients.GROUP.login",
+    "Minting": "login.jwt",
     "Variable": "variables.NAME",
     "Group": "clients.GROUP",
+    "OperationLogins": "clients.GROUP.login by operation",
+    "Subscription": "clients.GROUP.subscribe, an entry as a mapping",
     "Publish": "clients.GROUP.publish",
     "Bursts": "publish.arrival as a mapping",
     "ProfilePoint": "publish.profile as points",
@@ -50,6 +53,7 @@ _UNITS = {
     "EventRate": "event rate",
     "ConnectRate": "connect rate",
     "ChangeRate": "change rate",
+    "LoginRate": "login rate",
     "ByteRate": "byte rate",
     "Percent": "load",
     "Share": "share",

@@ -73,7 +73,8 @@ class Coordinator:
         self._clock = clock or Clock()
         self._begun_ns = self._clock.now_ns()
         token = secrets.randbits(31)
-        told = target.describe() | ({"logins": logins} if (logins := described(run)) else {})
+        told = target.describe()
+        told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None

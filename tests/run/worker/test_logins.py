@@ -239,9 +239,9 @@ def _places(told: bytes, token: bytes) -> list[int]:
 def test_the_manifest_tells_the_source_of_each_login() -> None:
     worker = Worker(SCENARIO)
     own = "lambda from column people.token of people.csv"
-    assert described(worker.run) == {
-        "users": {"connect": own, "subscribe": [own, "api-key from $NEWS_KEY"], "publish": None},
-        "backend": {"connect": None, "subscribe": None, "publish": "lambda from $BACKEND"},
+    assert described(worker.run, by_operation=True) == {
+        "login of users": f"connect by {own}; subscribe by {own}, api-key from $NEWS_KEY",
+        "login of backend": "lambda from $BACKEND",
     }
     assert name_of(worker.client(3)) == "client 3 of users (people.csv:5)"
     assert name_of(worker.client(40)) == "client 0 of backend"
