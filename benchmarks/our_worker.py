@@ -18,6 +18,7 @@ from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
@@ -44,6 +45,7 @@ class OurWorker:
         """Make a worker whose record is in ``folder``; the API key comes from BENCH_API_KEY."""
         key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
         self.service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
+        self.stamping = Stamping()
         self.address = Address(self.service.connect_url)
         self.recorder = recorder(
             TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock(), sinks or Sinks()

@@ -54,11 +54,8 @@ def of_ledger(breakdown: Breakdown) -> pa.Table:
     columns: dict[str, Any] = dict(breakdown.columns)
     texts = ("dimension", "key")
     columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}
-    notes = dict.fromkeys(texts, _note("object", "str"))
-    if ALTERED not in columns:
-        columns[ALTERED] = pa.nulls(len(columns["key"]), pa.int64())
-        notes[ALTERED] = _note("int64", "Int64")
-    return _noted(columns, notes)
+    columns[ALTERED] = pa.array(columns.get(ALTERED, [None] * len(columns["key"])), pa.int64())
+    return _noted(columns, dict.fromkeys(texts, _note("object", "str")) | {ALTERED: _note("int64", "Int64")})
 
 
 def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:

@@ -143,10 +143,13 @@ class Breakdown:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The `columns` as a DataFrame."""
+        """The `columns` as a DataFrame; `altered` is null if it is unknown."""
         import pandas as pd
 
-        return pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
+        frame = pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
+        known = frame[ALTERED].tolist() if ALTERED in frame else [None] * len(frame)
+        frame[ALTERED] = pd.array(known, dtype="Int64")
+        return frame
 
     def by(self, dimension: str) -> "pd.DataFrame":
         """Return the rows of one dimension, indexed by key."""
