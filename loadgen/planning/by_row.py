@@ -3,6 +3,7 @@
 import msgspec
 
 from loadgen.resolve import ResolvedRun, Variable
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, source_of
 from loadgen.scenario.template import Template
 
@@ -79,14 +80,19 @@ def _renamed(group: Group) -> Group:
         # The fan-out does not depend on the payload, whose columns have no variables.
         publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST), payload=None)
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
+    respond = group.respond
+    if respond is not None:
+        respond = msgspec.structs.replace(respond, channel=_with(respond.channel, _OF_CLIENT))
     # Which login a client has does not change what it receives.
-    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, logins=None)
+    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, respond=respond, logins=None)
 
 
 def _with(channel: str, name_of: str) -> str:
     template = Template.parse(channel)
     names = {
-        name: "{" + (name if (source := source_of(name)) is None else name_of.format(source)) + "}"
+        name: "{"
+        + (name if (source := source_of(name)) is None or of_request(name) else name_of.format(source))
+        + "}"
         for name in template.names
     }
     return template.render(names)

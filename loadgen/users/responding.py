@@ -78,7 +78,7 @@ class Replies:
         Raises:
             ValueError: nothing can be published to the channel.
         """
-        self._run.validate_publish(channel)
+        channel = self._run.publish_channel(channel)
         self._given.give(members)
         self.send(cause, channel, len(members), intended_ns)
 
@@ -134,7 +134,13 @@ class Responder:
         self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)
 
     def on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
-        """Begin to answer a delivery of this run's events; called from the hub, and must not block."""
+        """Begin to answer a delivery of this run's events; called from the hub, so it neither blocks nor raises."""
+        try:
+            self._on_request(subscription, event, int(arrival_ns), stamp)
+        except Exception as error:
+            self._run.failures.add(HARNESS, "a reply", error)
+
+    def _on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         replies = self._replies
         if replies is None or subscription != self._plan.subscription or self._run.publishing_over:
             return
@@ -150,8 +156,7 @@ class Responder:
             self._refuse(str(error))
             return
         cause = Cause(publisher, sequence, subscription)
-        # An arrival without a kernel timestamp is a subclass of int.
-        first_ns = self._run.master_ns(int(arrival_ns)) + next(self._delays_ns)
+        first_ns = self._run.master_ns(arrival_ns) + next(self._delays_ns)
         answering = gevent.spawn(self._answer, replies, cause, channel, first_ns)
         self._outstanding.add(answering)
         answering.rawlink(self._outstanding.discard)
@@ -174,14 +179,13 @@ class Responder:
     def _channel(self, publisher: int, event: str) -> str:
         channel = self._plan.channel(publisher, event)
         try:
-            self._run.validate_publish(channel)
+            return self._run.publish_channel(channel)
         except ValueError:
             # The error repeats the channel, which the request may have given: a stranger's words.
             raise UnanswerableError(
                 f"the request makes a channel of {min(len(channel), 100 * MOST_CHARACTERS):,} characters that"
                 " cannot be published to"
             ) from None
-        return channel
 
     def _refuse(self, why: str) -> None:
         self._run.report_error(f"a request was not answered: {why}", fatal=False)
