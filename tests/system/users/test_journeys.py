@@ -342,6 +342,82 @@ def test_a_load_shape(tmp_path: Path, program: str) -> None:
     assert summary["checks"]["named"]["stopped"]["passed"] == 6
 
 
+LOSSY = """
+drop: 10%
+disconnects: [{after: 4s, every: 1500ms, share: 60%, code: 1006}]
+"""
+
+
+def test_lost_connections_come_back_and_losses_are_found(tmp_path: Path) -> None:
+    prepare(tmp_path, SHAPED.split("class Waves")[0])
+    (tmp_path / "faults.yaml").write_text(LOSSY)
+    options = ("--users", "6", "--run-time", "5s", "--set", "phases.warmup=3s", "--faults", "faults.yaml")
+    done = Finished(start(tmp_path, "run", "my_users.py", *options))
+    run = only_run(tmp_path / "results")
+    summary = read(run / "summary.json")
+    ledger = summary["ledger"]
+    assert ledger["balances"], ledger
+    assert ledger["lost_otherwise"] > 0, ledger
+    assert "user code" not in str(summary["verdict"]), done.said
+    connections = pd.read_parquet(run / "connections.parquet")
+    assert connections["life"].max() > 0
+    subscriptions, _ = unique_numbers(run)
+    # The same subscription in each life, ready again after a lost connection.
+    again = subscriptions[subscriptions["life"] > 0]
+    assert again["ready_ns"].notna().any()
+    assert set(again["subscription"]) <= set(subscriptions[subscriptions["life"] == 0]["subscription"])
+    verified = Finished(
+        subprocess.Popen(
+            [sys.executable, "-m", "loadgen", "verify", str(run)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPO)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    )
+    assert verified.code == 0, verified.said
+
+
+REFUSED = """
+from locust import constant, task
+from loadgen.users import EventsUser, RefusedError
+
+
+class Stranger(EventsUser):
+    wait_time = constant(0.3)
+
+    def on_start(self):
+        self.client.subscribe("/default/open")
+        self.client.subscribe("/elsewhere/closed")
+
+    @task
+    def tell(self):
+        self.check("accepted", self.client.publish("/default/open", {"a": 1}))
+        self.check("refused", not self.client.publish("/elsewhere/closed", {"a": 1}))
+
+    @task
+    def try_again(self):
+        try:
+            self.client.subscribe("/elsewhere/closed")
+        except RefusedError as error:
+            self.check("told why", "/elsewhere/closed" in str(error))
+"""
+
+
+def test_what_the_service_refuses_is_no_failure_of_the_users_code(tmp_path: Path) -> None:
+    prepare(tmp_path, REFUSED)
+    options = ("--users", "2", "--run-time", "3s", "--set", "phases.warmup=2s")
+    done = Finished(start(tmp_path, "run", "my_users.py", *options))
+    summary, run = balanced(done, tmp_path)
+    checks = summary["checks"]["named"]
+    assert {name: check["failed"] for name, check in checks.items()} == dict.fromkeys(checks, 0)
+    assert {"accepted", "refused"} <= set(checks)
+    subscriptions, events = unique_numbers(run)
+    assert subscriptions[subscriptions["channel"] == "/elsewhere/closed"]["error"].notna().all()
+    assert set(events["status"]) == {"accepted", "rejected"}
+
+
 def test_what_cannot_be_played_is_refused_with_one_sentence(tmp_path: Path) -> None:
     prepare(tmp_path, AS_IT_STANDS)
     cases = {
