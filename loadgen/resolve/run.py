@@ -404,11 +404,11 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         source = source_of(name)
         if source is None:
             if name not in self.variables:
-                raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no variable")
+                raise ValueError(f"group {group.name!a} uses {{{name}}}, which is not a variable")
             return
         data = self.data.get(source)
         if data is None:
-            raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no data")
+            raise ValueError(f"group {group.name!a} uses {{{name}}}, which is not data")
         _demand_rows(group, source, data)
 
     @cached_property

@@ -96,6 +96,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Client
             logins=NoLogins(cast(Service, SimpleNamespace(http_url="http://127.0.0.1:9/"))),
             failures=SimpleNamespace(add=lambda *_: None),
             dialer=None,
+            stamping=clients.stamping,
             recorder=SimpleNamespace(undecodable=None),
             stopping=True,
         ),
