@@ -32,7 +32,7 @@ ALLOWED = {
         "loadgen/transport/proxy.py: global: global _off",
     ),
     "a sentence that is printed once per process; no result depends on it": (
-        "loadgen/credentials/build.py: once: _announce",
+        "loadgen/credentials/fetchers.py: once: announce",
     ),
     "the environment of this process: secrets are hidden from its children, and each is read once": (
         "loadgen/lifeline.py: changed: os.environ.pop",

@@ -273,20 +273,20 @@ class AppSyncEvents:
     def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
         """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
         made = copy(self)
-        made._connect = logins.connect or self._connect
-        made._subscribe = logins.subscribe or self._subscribe
-        made._publish = logins.publish or self._publish
-        made._channels = (
-            None
-            if logins.channels is None
-            else {normalise(channel): credential for channel, credential in logins.channels.items()}
-        )
-        made._sent = _NOTHING_SENT
+        made._use(logins)
         return made
 
     def carry_stamps(self, name: str) -> None:
         """Never called: a message has no place beside its event."""
         raise NotImplementedError
+
+    def _use(self, logins: ClientLogins) -> None:
+        self._connect = logins.connect or self._connect
+        self._subscribe = logins.subscribe or self._subscribe
+        self._publish = logins.publish or self._publish
+        if logins.channels is not None:
+            self._channels = {normalise(channel): each for channel, each in logins.channels.items()}
+        self._sent = _NOTHING_SENT
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -32,10 +32,11 @@ API = """
 auth:
   iam: {region: eu-west-1, users: [{access_key_id: AKIARUN, secret_env: RUN_SECRET}]}
   oidc: {issuer: "https://login.example", jwks: jwks.json}
+  cognito: {issuer: "https://pool.example", jwks: jwks.json, client_id: app}
   lambda: {function: "authorizer.py:decide", ttl: 5m}
-  connect: [API_KEY, AWS_IAM, OPENID_CONNECT, AWS_LAMBDA]
+  connect: [API_KEY, OPENID_CONNECT, AMAZON_COGNITO_USER_POOLS, AWS_LAMBDA]
   publish: [API_KEY, AWS_IAM, OPENID_CONNECT]
-  subscribe: [API_KEY, OPENID_CONNECT, AWS_LAMBDA]
+  subscribe: [API_KEY, OPENID_CONNECT, AMAZON_COGNITO_USER_POOLS, AWS_LAMBDA]
 namespaces:
   users: {on_subscribe: "authorizer.py:own_channel_only", publish: [AWS_IAM, API_KEY, OPENID_CONNECT]}
   news: {subscribe: [API_KEY]}
@@ -72,7 +73,9 @@ BY_COLUMN = f"""version: 1
 #: Claims of a minted token, by a key of this machine.
 MINTED = """{mode: oidc, jwt: {key_file: signing.pem, kid: k, algorithm: ES256, expires: EXPIRES,
       claims: {iss: "https://login.example", sub: "{people.id}", aud: app}}}"""
+#: The target's own login, IAM, is for publishes alone: the API lets nobody connect by it.
 BY_TOKEN_AND_IAM = f"""version: 1
+target: {{url: "URL", auth: {{mode: iam}}}}
 data:
   people: {{csv: people.csv}}
   anyone: {{csv: people.csv, assign: random}}
@@ -84,7 +87,6 @@ clients:
   backend:
     count: 2
     {BACKEND}
-    login: {{publish: {{mode: iam}}}}
 {PHASES}"""
 #: The beginning of every minted token, {"alg":"ES256", in base64.
 TOKEN = "eyJhbGciOiJFUzI1Ni"
@@ -98,7 +100,6 @@ class World:
     url: str
     env: dict[str, str]
     folder: Path
-    ended: list[Finished] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> str:
         path = self.folder / name
@@ -220,16 +221,30 @@ def test_a_run_in_which_no_token_is_any_good_ends_before_the_load(world: World, 
     assert "canary" not in done.said
 
 
-def test_the_usual_set_up_subscribes_by_a_token_and_publishes_by_iam(world: World, tmp_path: Path) -> None:
-    assert len(BY_TOKEN_AND_IAM.splitlines()) < 40
-    done, folder, kept = world.run(BY_TOKEN_AND_IAM, tmp_path)
+@pytest.mark.parametrize("mode", ["oidc", "cognito"])
+def test_the_usual_set_up_subscribes_by_a_token_and_publishes_by_iam_in_one_file(
+    mode: str, world: World, tmp_path: Path
+) -> None:
+    text = BY_TOKEN_AND_IAM.replace("URL", world.url)
+    if mode == "cognito":
+        text = text.replace("mode: oidc", "mode: cognito").replace("login.example", "pool.example")
+        text = text.replace("aud: app", "client_id: app, token_use: access")
+    assert len(text.splitlines()) < 40
+    results = tmp_path / "results"
+    with command_lines() as listed:
+        done = loadgen(
+            *("run", world.scenario(text), "--results", str(results), "--allow-file", str(world.folder)),
+            env=world.env,
+        )
+    folder = only_run(results)
+    kept = left_by(folder) + done.out + done.err + "".join(listed)
     summary = expect_by_verdict(done, folder)
     assert summary["publish"]["errors"] == {}, done.said
     expect_each_its_own(folder)
     assert "run/secret" not in kept
     assert TOKEN not in kept, "a token stands somewhere"
     setup = summary["target"]["setup"]
-    assert setup["login of backend"] == "iam from the environment"
+    assert read(folder / "manifest.json")["target"]["auth"] == "iam from the environment"
     assert setup["login of users"].endswith("for each client by column people.id of people.csv")
 
 
