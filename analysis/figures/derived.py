@@ -31,7 +31,7 @@ def tables(run: Run) -> dict[str, pa.Table]:
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
     """Return the fan-out by event as a table, as pandas would write `Fanout.frame`."""
     count = len(rows.channels)
-    # The same code type as pandas chooses, so that it reads the file back like its own.
+    # Use the code type that pandas would choose, so that it reads the file like one that it wrote.
     codes = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if count < np.iinfo(kind).max)
     names = pa.array(rows.channels, pa.large_string() if rows.channels else pa.null())
     channel = pa.DictionaryArray.from_arrays(rows.channel.astype(codes), names)
@@ -62,8 +62,8 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
     """Return a table with the column metadata that `pandas.read_parquet` uses.
 
     ``notes`` holds the metadata of columns whose pandas type differs from their array's. The form is documented by
-    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). Written by hand, because a run need not load
-    pandas.
+    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). It is written by hand, because a run need not
+    load pandas.
     """
     table = pa.table(columns)
     found = {
@@ -107,7 +107,12 @@ def same(path: Path, table: pa.Table) -> bool:
 
 
 def read(path: Path) -> pa.Table:
-    """Return the table in such a file, normalised by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
+    """Return the table in a file that :func:`write` made, normalised by :func:`plain`.
+
+    Raises:
+        TableError: the file is not safe to read; see `check_made`.
+        pa.ArrowException, OSError: the file cannot be read.
+    """
     check_made(path)
     return plain(pq.ParquetFile(path).read())
 

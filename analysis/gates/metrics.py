@@ -84,11 +84,11 @@ _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 
 
 class UnknownMetricError(ValueError):
-    """The metric does not exist; the message is the end of a sentence and names the nearest metric."""
+    """The metric does not exist; the message ends a sentence and names the nearest metric, or all metrics."""
 
 
 def names() -> Sequence[str]:
-    """Return the name of every metric, for distributions with the usual statistics only."""
+    """Return the name of every metric; of a distribution, those with the usual statistics."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

@@ -40,7 +40,7 @@ Counts = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row.
+    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count per row.
 
     `ALTERED` is counted too if it is known.
     """
@@ -61,9 +61,9 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record, and so in no publisher's or channel's row.
+    #: Duplicates of events that are not on record; they are not in the row of any publisher or channel.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never present, and so in no subscription's row.
+    #: Duplicates to subscriptions that were never present; they are not in the row of any subscription.
     duplicates_elsewhere: int
 
     @classmethod
@@ -173,7 +173,7 @@ class Breakdown:
         return True
 
     def worst(self, dimension: str, most: int = 5) -> list[dict[str, Any]]:
-        """Return the rows of a dimension with the most losses, at most ``most`` of them and none without a loss."""
+        """Return the rows of a dimension that have losses: up to ``most`` of them, those with the most losses first."""
         rows = self.rows[dimension]
         lost = rows.lost
         places = [place for place in np.argsort(-lost, kind="stable")[:most].tolist() if lost[place] > 0]
@@ -194,7 +194,7 @@ def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by the name behind each code, in ascending order; names without a code are left out."""
+    """Sum the counts by the name that each code stands for, in ascending order; names without a code are left out."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}

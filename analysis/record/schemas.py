@@ -1,6 +1,6 @@
 """Columns and types of the tables in a run's record, shared by the code that writes them and the code that reads them.
 
-Changing one changes the format: add a column that older records lack to `LATER` too, and describe it in
+Changing a column changes the format: add a column that older records lack to `LATER` too, and describe it in
 results/README.md.
 """
 
@@ -195,7 +195,7 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 def plain(table: str) -> pa.Schema:
     """Return a table's schema with texts as plain strings, as in the spool.
 
-    An IPC stream would have to replace its dictionaries with every batch.
+    The spool is an IPC stream, which would have to replace its dictionaries with every batch.
     """
     return pa.schema([(field.name, _plain(field.type)) for field in SCHEMAS[table]])
 

@@ -47,7 +47,7 @@ def margin(result: Mapping[str, Any]) -> str:
 
 
 def remark(result: Mapping[str, Any]) -> str:
-    """Return the window that decided and the reason for an undecided gate, or an empty string."""
+    """Return how many windows held or failed, the worst of them, and the gate's reason; empty if there are none."""
     parts = []
     if result["windows"]:
         begin, end = result["window_s"]

@@ -21,7 +21,11 @@ _WIDTH = 92
 
 
 def write(run: Run, summary: dict[str, Any], path: Path) -> None:
-    """Write the report, with the same figures as report.html from the same summary."""
+    """Write the report, with the same figures as report.html from the same summary.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     metadata = {"Title": text.clean(summary["run"]), "CreationDate": None}
     with files.replacing(path) as temporary, PdfPages(temporary, metadata=metadata) as pages:
         for lines in _pages(_lines(run, summary)):

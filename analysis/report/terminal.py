@@ -257,7 +257,7 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note := outputs.remark(result):
-            # On a separate row, since beside the gate it would not fit 80 columns.
+            # On a separate row, since a remark beside the gate would not fit into 80 columns.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 

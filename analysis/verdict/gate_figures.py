@@ -24,7 +24,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 
 _UNKNOWN_CLOCKS = "the offset between the clocks is not known"
 Value = tuple[float | None, float | None, float | None, str]
-"""Value, lowest, highest, and the doubt, which says why if there is no value."""
+"""Value, lowest, highest, and the doubt: why the value is missing or may not be exact, or an empty text."""
 
 
 class GateFigures:
@@ -72,7 +72,7 @@ class GateFigures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> Value:
-        """Return the recovery time; subscriptions that never were ready again took longer than the record reaches."""
+        """Return the recovery time; subscriptions that never were ready again took longer than the record shows."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):
@@ -92,7 +92,7 @@ class GateFigures:
         return least, least, least, doubt
 
     def _of_summary(self, metric: Metric, window: Window) -> Between | None:
-        """Return the summary's figure of the same samples, or None if it has none or the samples are too few."""
+        """Return the figure from the summary, or None if the summary lacks it or has too few samples for it."""
         name = {
             "delivery.latency": "headline_ns",
             "delivery.service": "service_ns",
@@ -125,8 +125,8 @@ class GateFigures:
     def _widened(self, distribution: str, found: Between) -> Between:
         """Return the figure, widened by uncertainty that is not in its samples.
 
-        The schedule is on the master's clock, so lateness has the publishers' clock errors. In a record that does not
-        say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
+        The schedule is on the master's clock, so lateness includes the publishers' clock errors. In a record that does
+        not say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
         """
         if distribution == "publish.lateness":
             error_ns = self._summary["publish"]["lateness_ns"]["error_ns"]
@@ -243,7 +243,7 @@ class GateFigures:
 
 
 def _enough(count: int, percentile: float) -> bool:
-    """Return whether at least one of ``count`` samples lies beyond a percentile."""
+    """Return True if at least one of ``count`` samples lies beyond a percentile."""
     # The tolerance is for rounding: 1 − 99.9/100 is slightly below 0.001, but one of 1,000 samples is above p99.9.
     return count * (1 - percentile / 100) >= 1 - 1e-9
 

@@ -1,8 +1,8 @@
 """The main figures of a run, computed independently by DuckDB straight from its Parquet files.
 
-Nothing of `analysis.ledger.reconcile` or `analysis.figures.percentiles` is used. `quantile_disc` is the nearest rank,
-as in the definitions. Figures on which the two methods would rightly disagree are left out: those that depend on
-corrected clocks or on presence through reconnects.
+The queries use neither `analysis.ledger.reconcile` nor `analysis.figures.percentiles`. `quantile_disc` is the nearest
+rank, as in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left
+out: those that depend on corrected clocks or on presence through reconnects.
 """
 
 import tempfile
@@ -66,12 +66,12 @@ def _started() -> duckdb.DuckDBPyConnection:
 
 
 def applies_to(run: Run) -> bool:
-    """Return whether all times in the tables are on one clock, so that raw differences are meaningful."""
+    """Return True if there are deliveries and all times are on one clock, so that raw differences are meaningful."""
     return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
 
 
 def _source(path: Path, plain: str) -> str:
-    """Return a link to a file that DuckDB cannot take for a pattern, as it would a path with `*`, `?` or `[`."""
+    """Return a link to a file, for use in SQL: DuckDB would take a path with `*`, `?` or `[` for a pattern."""
     link = Path(plain) / path.name
     link.symlink_to(path.resolve())
     return str(link).replace("'", "''")
@@ -92,7 +92,7 @@ def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float
 
 
 def _counts(database: Any, inside: str, window: Window) -> dict[str, float | None]:
-    # If the service answers no publish, the number of accepted events is unknown.
+    # If the service does not answer publishes, the number of accepted events is unknown.
     due, accepted, unknown = database.execute(
         "SELECT count(*), count(*) FILTER (status = 'accepted'), count(*) FILTER (status = 'sent') > 0"  # noqa: S608
         f" FROM events WHERE {inside}"
@@ -131,7 +131,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # No table has the connections of the echo lanes.
+    # The connections of the echo lanes are not in any table.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -181,7 +181,7 @@ _SLOW = (
 
 
 def _has_intents(database: Any) -> bool:
-    """Return whether the record says which connections clients ended themselves; older records do not."""
+    """Return True if the record says which connections clients ended themselves; older records do not."""
     columns = {row[0] for row in database.execute("DESCRIBE connections").fetchall()}
     return "intent" in columns
 
@@ -213,7 +213,7 @@ def _recovery(database: Any) -> dict[str, float | None]:
 
 
 def _simple(database: Any, later: bool) -> bool:
-    """Return whether every subscription had one life, and no connection was lost or ended early."""
+    """Return True if every subscription had one life and no connection was lost or ended early."""
     own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
     (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()

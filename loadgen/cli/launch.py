@@ -30,7 +30,7 @@ from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
-#: Exit codes of a worker that has reported its own end; Locust exits with 1 when it fails.
+#: Exit codes that a worker sets itself. 1 is not one of them: Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 
@@ -180,7 +180,7 @@ def report(folder: Path) -> int:
 
 
 def _problem(request: RunOptions) -> str | None:
-    """Return an error in the request that shows before Locust is started, or None."""
+    """Return an error in the request that can be found before Locust is started, or None."""
     if request.worker and request.master:
         return "--worker cannot be combined with --master"
     if request.weight is not None:
@@ -237,7 +237,7 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _join_problem(request: RunOptions) -> str | None:
-    """Return why workers could not join, as a key is missing or cannot be read, or None; create missing keys.
+    """Return an error if a key is missing or cannot be read, else None; create a master's keys if there are none.
 
     The subprocess reads the keys again, since it may also be started as plain Locust.
     """
@@ -260,7 +260,7 @@ def _join_problem(request: RunOptions) -> str | None:
 
 
 def _cloudwatch_problem(request: RunOptions) -> str | None:
-    """Return why --cloudwatch cannot work for this run, so that the user learns it before the run, or None."""
+    """Return an error if --cloudwatch cannot work for this run, to print before the run, else None."""
     from loadgen.aws.access import Access
 
     if request.worker:

@@ -217,7 +217,7 @@ def _long(seconds: float) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return plain data as they would stand in the scenario file, on one line, with long lists cut."""
+    """Return plain data as a scenario file would have it, on one line, with long lists cut."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

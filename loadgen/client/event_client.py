@@ -83,7 +83,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` then holds the reason.
         self.ended = Event()
         self.why = ""
-        #: Why received bytes could not be decoded, which ended the connection; empty if all could.
+        #: Why the connection ended because received bytes could not be decoded, or empty.
         self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(
@@ -254,7 +254,7 @@ class EventClient:
         return answer
 
     def _answer(self, name: str) -> AsyncResult:
-        # An unexpected or a second answer gets a result of its own, which is dropped.
+        # An unexpected or second answer sets a new result that nothing waits for.
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:

@@ -127,7 +127,7 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
 
 
 def from_appsync(client: Any, api_id: str) -> str:
-    """Return the API key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
+    """Return the key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
     The id of a key in the answer of ListApiKeys is, for current keys (`da2-…`), the key itself (secondary source).
 

@@ -1,4 +1,4 @@
-"""Figures that a scenario predicts for live displays: the offered load, and the deliveries that an event brings."""
+"""Figures of live displays that follow from the scenario: the offered load, and the deliveries due to an event."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class _Source:
 
 
 class Due:
-    """Number of events that the schedule makes due by a time, and of their deliveries."""
+    """Compute how many events, and deliveries of these, the schedule makes due by a time."""
 
     def __init__(self, run: ResolvedRun) -> None:
         seen = None if _changing(run) else audience(run)

@@ -62,8 +62,8 @@ class Recorder:
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
     arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
-    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` take figures while
-    the recorder records.
+    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` get figures during
+    the run.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Recorder:
         """Write everything recorded since the last call and return its summary.
 
         Raises:
-            OSError: the disk does not take it.
+            OSError: writing to the disk failed.
         """
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
         end_ns = self._last_flush_ns
@@ -214,7 +214,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); only count deliveries of other runs, and probes."""
+        """Return this run's deliveries in shape (columns, n), without foreign ones and probes, which are counted."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)

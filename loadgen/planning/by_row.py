@@ -1,4 +1,4 @@
-"""Plan a run with data by the numbers of its rows: each row's values become the values of a variable."""
+"""Replace a run's data by variables whose values are row numbers, so that the run can be planned without the rows."""
 
 import msgspec
 
@@ -12,10 +12,10 @@ _OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
 
 
 def by_row(run: ResolvedRun) -> ResolvedRun | None:
-    """Return the run with a variable in place of each data, so that channels match where they match in the run.
+    """Return the run with variables in place of its data, in which the same channels match as in the run itself.
 
-    Return None if that is not known: a used column has the same value in several rows, its rows were not read, or
-    values of different columns or files would have to be compared.
+    Return None if it is not known which channels match: a used column has the same value in several rows, its rows were
+    not read, or values of different columns or files would have to be compared.
     """
     if not run.data:
         return run
@@ -46,7 +46,7 @@ def _columns(channel: str) -> list[str]:
 
 
 def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
-    """Return whether it depends on values of different columns or texts if a pattern matches a channel."""
+    """Return whether a match depends on comparing values of different columns, or values of a column with a text."""
     patterns, channels = pattern.strip("/").split("/"), channel.strip("/").split("/")
     below = patterns[-1] == "*"
     if below:

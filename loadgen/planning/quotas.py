@@ -128,7 +128,7 @@ def _root(growth: Growth, value: float) -> float:
 def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
     """Return the length of the longest channel segment in characters, with each variable at its largest value.
 
-    A column of data counts with its longest value, or with none if its rows were not read.
+    A column of data counts with its longest value, or as an empty text if its rows were not read.
     """
     largest: dict[str, object] = {name: variable.count - 1 for name, variable in run.variables.items()}
     for source, data in run.data.items():

@@ -54,8 +54,8 @@ class PublishAnswer:
     """The service's answer to one publish request.
 
     ``error`` says why the service refused the whole request. ``rejected`` maps the index of each event that it refused
-    alone to the reason. ``acknowledged`` is false if the service answers no publish, so that nothing shows whether it
-    accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
+    individually to the reason. ``acknowledged`` is false if the service never answers publishes, so that it is unknown
+    whether it accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
     `unreadable`), or None. ``refusal`` classifies ``error`` if the service has answered.
     """
 
@@ -147,7 +147,7 @@ class Session(Protocol):
         """Return the name of the message that the opening waits for, or an empty text if only one is possible."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
+        """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
@@ -189,7 +189,7 @@ class Service(Protocol):
 
     @property
     def tls(self) -> TlsOptions:
-        """The TLS settings of those connections, if they are encrypted."""
+        """The TLS settings of the connections, if they are encrypted."""
 
     @property
     def http_url(self) -> str | None:
@@ -223,7 +223,7 @@ class Service(Protocol):
         """Return the HTTP request that publishes a batch."""
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Parse the answer to that request; raises nothing, whatever the bytes are."""
+        """Parse the answer to a request of `http_publish`; raises no error, whatever the bytes are."""
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the service for display: escaped, cut, and without the secrets of the login."""
@@ -270,7 +270,7 @@ class TargetProtocol:
     """Creates the service from the result of `endpoints` and a credential or None; raises ValueError if the two do not
     fit together."""
     setup: Callable[[Any], Mapping[str, str]]
-    """Returns how the service is used, such as the way of publishing, for the manifest: readers of results need it."""
+    """Returns entries for the manifest that tell how the service is used, such as the way of publishing."""
     variables: frozenset[str] = frozenset()
     """The environment variables that the protocol file names. `service` then takes a mapping of their values instead of
     a credential."""

@@ -1,6 +1,6 @@
 """Check that the parts of a protocol file fit together, and turn the file into a description.
 
-Each part by itself has been checked by its model before.
+The models have already checked each part by itself.
 """
 
 from collections.abc import Iterator

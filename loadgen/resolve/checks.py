@@ -158,7 +158,7 @@ def _check_template(
     wrong = [why for name in dict.fromkeys(template.names) if (why := _wrong_name(name, variables, data))]
     yield from (Problem(path, why) for why in wrong)
     if wrong or any(map(split, template.names)):
-        # The rows decide what the channels are; `loadgen.resolve.data` checks each.
+        # The channels depend on rows of data; `loadgen.resolve.data` checks the channel of each row.
         return
     try:
         validate(template.render(largest(template, variables)))
@@ -169,7 +169,7 @@ def _check_template(
 def largest(template: Template, variables: Variables) -> dict[str, int]:
     """Return the largest value of each variable of a template.
 
-    It is the longest text, so a channel that is valid with it is valid with all values.
+    The largest value has the longest text, so a channel that is valid with it is valid with all values.
     """
     return {name: variables[name].count - 1 for name in template.names if name in variables}
 
@@ -326,7 +326,7 @@ def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolR
     """Return whether any subscription can match the published channel for any values of their variables.
 
     Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
-    needless warning. Channels whose names come from data count as heard.
+    needless warning. Channels whose names come from data count as matched.
     """
     published = Template.parse(channel)
     if any(map(split, published.names)):

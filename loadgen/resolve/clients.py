@@ -97,7 +97,7 @@ class Clients:
     """The clients of a run, computed by number; numbers follow the order of the groups in the scenario.
 
     ``tables`` are the rows of the run's data that publish requests draw from. ``rows`` gives the clients' own values
-    where the files are at hand; without it, :meth:`client` is given them.
+    if this process has the files; without it, pass them to :meth:`client`.
     """
 
     def __init__(

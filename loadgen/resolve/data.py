@@ -1,4 +1,4 @@
-"""Read the data of a scenario, and check that there are rows enough and that each makes a valid channel."""
+"""Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -75,7 +75,7 @@ def read_data(
     return scenario.model_copy(update={"data": counted}) if counted else scenario, opened
 
 
-class _Outside(Exception):  # noqa: N818  told as the scenario's problem, not the file's
+class _Outside(Exception):  # noqa: N818  reported as a problem of the scenario
     """The file is not in the scenario's folder; the message completes a sentence that begins with its path."""
 
 
@@ -88,7 +88,7 @@ def _inside(folder: Path, file: str) -> Path:
         # A loop of links or a null character: reading the file reports it.
         inside = True
     if not inside:
-        # Another person's scenario must not make us read any file.
+        # Another person's scenario must not make us read arbitrary files.
         raise _Outside(
             f"names {shown(file)}, which is outside the scenario's folder; put the file beside the scenario"
         )
@@ -119,7 +119,7 @@ def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
 
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
-    """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
+    """Yield a problem for each group with more clients than rows whose data are assigned by client."""
     for group_name, group in scenario.clients.items():
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
         names = [name for each in sources for name in Template.parse(each).names]
@@ -136,7 +136,7 @@ def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
 
 
 def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:
-    """Yield a sentence for each row that makes an invalid channel, for the first ten."""
+    """Yield a sentence for each of the first ten rows that make an invalid channel."""
     found = 0
     for path, source, validate in templates(scenario.clients, rules):
         template = Template.parse(source)
@@ -145,7 +145,7 @@ def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # Rows of different data do not meet in the same way everywhere: each data is tried with its own first rows.
+        # A client may combine any rows of two files: only rows of the same number are checked together.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used

@@ -54,7 +54,7 @@ def load(
 def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes; raises the same."""
+    """Return the scenario as :func:`load` does, and its rows of data, which the caller closes; raises ScenarioError."""
     scenario, places, folder = read(name_or_path, overrides or {}, partial(check, target=target))
     if not scenario.data and all(made.size is not None for _, made in payloads(scenario.clients)):
         return scenario, Tables()

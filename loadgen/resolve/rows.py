@@ -56,7 +56,7 @@ def rows_of(run: ResolvedRun, table: str) -> int:
 
 
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
+    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""
@@ -80,7 +80,7 @@ class ClientRows:
         )
 
     def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
-        """Return the values of each of the clients with these global numbers that has any."""
+        """Return the values of the clients with these global numbers, without clients that have none."""
         if not any(self._names.values()):
             return {}
         found = {}

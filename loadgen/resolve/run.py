@@ -49,7 +49,7 @@ class Variable(Struct, frozen=True):
 
 
 class DataColumn(Struct, frozen=True):
-    """What planning must know of a column without its rows."""
+    """The properties of a column that planning needs in place of its rows."""
 
     longest: Annotated[int, Meta(ge=0)]
     """Characters of the longest value."""

@@ -1,4 +1,4 @@
-"""Totals over a run's groups: phases wait for them, and limits are checked against them."""
+"""Totals over a run's groups, which phases wait for and which limits are checked against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

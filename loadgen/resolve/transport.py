@@ -1,4 +1,4 @@
-"""How a group's clients reach the service: the one place that decides it, by the rules of the target's protocol."""
+"""How a group's clients reach the service; only this module decides it, by the rules of the target's protocol."""
 
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.models import Group

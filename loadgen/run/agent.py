@@ -1,4 +1,4 @@
-"""The agent: one worker process's part in a run. Its rooms are in `run/worker/`."""
+"""The agent: one worker process's part in a run. Its parts are in `run/worker/`."""
 
 import gc
 from functools import partial
@@ -48,7 +48,7 @@ from loadgen.users.worker import Progress, Readiness, Timeline
 class Agent:
     """One worker process's part in one run: implements `WorkerRun` for its users and answers the coordinator.
 
-    Created when the coordinator's BEGIN arrives. Raises RunError or SourceError if the target cannot be used from here.
+    Created when the coordinator's BEGIN arrives. Raises RunError or SourceError if this worker cannot use the target.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Agent:
 
         ``tables`` are the run's data if this process has them; else their rows come by messages.
         """
-        #: Failures here that are not the service's fault; they make the run invalid.
+        #: Failures in this worker that are not the service's fault; they make the run invalid.
         self.failures = Failures(show_failure)
         #: Results of the checks in the user's code.
         self.checks = Checks()
@@ -164,7 +164,7 @@ class Agent:
 
     @property
     def stopping(self) -> bool:
-        """True once this worker's drain has ended: clients close their connections."""
+        """True once this worker's drain has ended: clients then close their connections."""
         return bool(self._barriers.over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
@@ -172,7 +172,7 @@ class Agent:
         return self._users.claim(role)
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait until it is the client's turn to connect; return False if the run ended before."""
+        """Wait until it is the client's turn to connect; return False if the run ended first."""
         return self._barriers.wait_for_ramp(client)
 
     def wait_until(self, due_ns: int) -> None:
@@ -192,7 +192,7 @@ class Agent:
         self._users.left()
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready and return the timeline, or None if the run ended before."""
+        """Wait until all subscribers are ready and return the timeline, or None if the run ended first."""
         return self._barriers.wait_for_timeline()
 
     def wait_for_end(self) -> None:
@@ -203,7 +203,7 @@ class Agent:
         """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
         self._troubles.report_error(reason, fatal)
 
-    # Called for messages of the coordinator, and for the end.
+    # Called by `WorkerSide`: for the master's messages, and to end this worker's part.
 
     @property
     def finished(self) -> Event:
@@ -240,7 +240,7 @@ class Agent:
         self._ending.begin(drain_ns)
 
     def leave(self, why: str, patience_s: float) -> None:
-        """End this worker's part early and return when its record is handed over, or when patience runs out.
+        """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
         ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
         """

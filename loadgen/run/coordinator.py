@@ -78,7 +78,7 @@ class Coordinator:
         self.manifest.offered = offered(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Failures and checks of this process that belong to no agent.
+        #: Failures and checks of this process that no agent records.
         self.account = Account()
         self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
@@ -98,7 +98,7 @@ class Coordinator:
             self.manifest.end_phase,
         )
         self._kills = KillWatch()
-        #: State that live displays read, or None if there are none.
+        #: State that live displays read, or None for a run without them.
         self.live = (
             LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
             if live
@@ -132,18 +132,18 @@ class Coordinator:
         self._phases.interrupt()
 
     def end(self, error: RunError) -> None:
-        """End the run early with an error found elsewhere, and keep what was recorded."""
+        """End the run early because of ``error``, and keep what was recorded."""
         self._phases.end(error)
 
     def worker_here(self, worker_id: str, here: bool) -> None:
-        """Note if a worker is in reach, as Locust's heartbeats show."""
+        """Note whether a worker can be reached, as Locust's heartbeats show."""
         state = self.workers.get(worker_id)
         if state is not None and state.gone == here:
             state.gone = not here
             self._phases.changed.set()
 
     def worker_late(self, info: WorkerInfo) -> None:
-        """Record a worker that came after the run had begun and stands by."""
+        """Record in the manifest a worker that came after the run had begun, and takes no part in it."""
         self.manifest.late_workers.append(
             {
                 "worker": info.worker,
@@ -266,14 +266,14 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Save the manifest before the tables, for which the disk may be too full.
+            # Save the manifest before the tables: the disk may be too full for them.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)
         except RunError as error:
             self.exit_code, self.unwritten = error.code, str(error)
         else:
-            # `complete` has set it to inconclusive if rows are missing.
+            # `complete` has set the manifest's exit code to inconclusive if rows are missing.
             self.exit_code = ExitCode(self.manifest.exit_code)
         finally:
             self.done.set()

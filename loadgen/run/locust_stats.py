@@ -78,7 +78,7 @@ class WorkerStatistics:
 
 
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
-    """Add publishes to Locust's statistics, and those that failed to its errors with their reason.
+    """Add publishes to Locust's statistics, and failed ones also to its errors, with their reasons.
 
     ``answered_ns`` are the answer times of those publishes that were answered.
     """

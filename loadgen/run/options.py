@@ -1,6 +1,8 @@
-"""The table of the options of a run: `loadgen run`, Locust's parser and the Locust subprocess are made from it.
+"""The table of a run's options.
 
-`RunOptions` has a field for each option; its annotation says the rest. An option is added there and nowhere else.
+It defines the command line of `loadgen run`, the options added to Locust's parser, and the arguments of the Locust
+subprocess. `RunOptions` has a field for each option, whose annotation holds everything else about it. A new option is
+added there and nowhere else.
 No option takes a secret, since command lines are public: options name the variables and files that hold secrets.
 """
 
@@ -29,36 +31,36 @@ class Reader(Enum):
     MASTER = "master"
     """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
     WORKER = "worker"
-    """A worker on another machine, likewise."""
+    """A worker on another machine, also as an option that the harness adds to Locust's."""
     BOTH = "both"
     """Master and worker. A worker's permissions must come from its own user, never from the master."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """Everything about an option but its name, type and default, which the field of `RunOptions` says."""
+    """Everything about an option except its name, type and default, which are those of the field of `RunOptions`."""
 
     help: str
     reader: Reader = Reader.MASTER
     metavar: str | None = None
     flag: str | None = None
-    """Its name on the command line, if not made from the field's."""
+    """Its name on the command line, if it is not made from the field's name."""
     argument: bool = False
-    """True for an argument of `loadgen run`, given without a flag; on Locust's command line it has one."""
+    """True if `loadgen run` takes it as an argument, without a flag; on Locust's command line it has a flag."""
     negatable: bool = False
     """True if `loadgen run` also has the opposite, `--no-…`."""
     minimum: float | None = None
     maximum: float | None = None
     variables: tuple[str, ...] = ()
-    """Environment variables that are read where the option is not given."""
+    """Environment variables that are read if the option is not given."""
     permission: bool = False
     """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
     locust_flag: str | None = None
-    """Its name on Locust's command line, if another."""
+    """Its name on Locust's command line, if it differs."""
     locust_opposite: bool = False
     """True if the option on Locust's command line means the opposite."""
     locust_help: str | None = None
-    """Its help on Locust's command line, if another."""
+    """Its help on Locust's command line, if it differs."""
     locust_default: Any = None
     """Its default on Locust's command line, if the field's is None."""
 
@@ -326,12 +328,12 @@ def _entry(found: "Field[Any]") -> Entry:
 
 #: The table: every option of a run by its field's name.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
-#: The options that the harness adds to Locust's, by their names there. A worker keeps its own values for these.
+#: The options that the harness adds to Locust's, by `Entry.locust_name`. A worker keeps its own values for these.
 OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 
 def add_options(parser: "ArgumentParser") -> None:
-    """Add the harness's options to Locust's parser, in a group: Locust's web form shows options outside of groups."""
+    """Add the harness's options to Locust's parser, in a group: Locust's web form omits options in groups."""
     group = parser.add_argument_group("Event API load (loadgen)")
     for name, entry in OF_LOCUST.items():
         option = entry.option

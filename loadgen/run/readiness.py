@@ -2,8 +2,8 @@
 
 On the real service events can be lost for about two seconds after `subscribe_success`
 (docs/reference/appsync-events.md, section 1.5). To bridge that window, a worker publishes probe events to each awaited
-channel until every subscription to it has received one, or it waits for a settle time. Probes go over HTTP, or over a
-separate connection if the service has no HTTP endpoint.
+channel until every subscription to it has received one. If the scenario says so, it waits for a settle time instead.
+Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 """
 
 from collections import Counter

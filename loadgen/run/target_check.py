@@ -16,7 +16,7 @@ from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError
 
 CHECK_TIMEOUT_S = 10.0
-#: First and longest wait between attempts to log in to a target that throttles.
+#: First and longest wait (s) between attempts to log in to a target that throttles.
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
@@ -48,7 +48,7 @@ def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
     _knock(service, dialer)
 
 
-class _NotNow(Exception):  # noqa: N818  not the end
+class _NotNow(Exception):  # noqa: N818  may be retried
     """The target refuses the login for now; the text is the beginning of a sentence."""
 
     def __init__(self, text: str, refusal: Refusal) -> None:
@@ -57,10 +57,10 @@ class _NotNow(Exception):  # noqa: N818  not the end
 
 
 def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
-    """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
+    """Connect and log in once; raises RunError if that fails, or _NotNow if a retry may help."""
     try:
         client = EventClient(service, dialer=dialer)
-    except TransportError as error:  # the client's certificate
+    except TransportError as error:  # such as an unusable client certificate
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)
@@ -109,7 +109,7 @@ def _refused(target: Target, service: Service, said: str, refusal: Refusal | Non
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request, if the service has an HTTP endpoint; raises RunError."""
+    """Make one HTTP request if the service has an HTTP endpoint; raises RunError if it gets no readable answer."""
     if service.http_url is None:
         return
     try:

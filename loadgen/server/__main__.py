@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server and return its exit code: 0 stopped, 1 one of several processes failed, 2 could not start."""
+    """Run the server; return 0 if it was stopped, 1 if one of several processes failed, 2 if it could not start."""
     options = _parser().parse_args(arguments)
     try:
         config = ServerConfig.from_options(

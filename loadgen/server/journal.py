@@ -1,7 +1,7 @@
 """The journal: the server's own record of every event, subscription, delivery and injected fault.
 
-It is a folder of Arrow IPC streams, readable up to the last whole batch however the server ended. `README.md` documents
-the columns. Recording a delivery costs one `pack_into`; a thread writes to disk twice a second.
+It is a folder of Arrow IPC streams, readable up to the last whole batch, no matter how the server ended. `README.md`
+documents the columns. Recording a delivery costs one `pack_into`; a thread writes to disk twice a second.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Action(IntEnum):
 
     SENT = 0
     DROPPED = 1
-    #: The second copy of a duplicated delivery, in a row after the first.
+    #: The second copy of a duplicated delivery; its row follows that of the first copy.
     DUPLICATE = 2
     #: Sent after being held back for reordering.
     HELD = 3
@@ -110,7 +110,7 @@ class NoJournal:
 
 
 class Journal(NoJournal):
-    """Writes the streams of one folder; raises OSError if the disk refuses."""
+    """Writes the streams of one folder; raises OSError if they cannot be written."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], place: Place = DEFAULT) -> None:
         """``place`` is where the stamps of events are."""

@@ -18,7 +18,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class ClientConnection:
-    """What a client does with its connection.
+    """The connection of one client, in all its lives.
 
     :meth:`open` begins a life of the connection and may be called again after that life has ended. Everything is
     recorded by the run's recorder and counted in its progress.

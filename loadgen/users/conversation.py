@@ -1,4 +1,4 @@
-"""One life of a client's connection: what client and service say to each other over one socket."""
+"""One life of a client's connection: the messages of client and service over one socket."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,7 +85,7 @@ class Conversation:
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
-        #: None once the connection has ended, so that neither is kept until the next life.
+        #: This and the next are None once the connection has ended, so that they are not kept until the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             run, client, life, session, socket, self._deliveries.numbers, self._watch, clock

@@ -1,4 +1,4 @@
-"""The events that one life of a client's connection receives: each is recorded, and examined while that is needed."""
+"""The events that one life of a client's connection receives: each is recorded, and examined on request."""
 
 import struct
 from collections.abc import Callable

@@ -83,7 +83,7 @@ class PublishRequests:
     def publish(
         self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
     ) -> None:
-        """Make and send a request's events; return without waiting for the answer. Raises nothing.
+        """Make and send a request's events; return without waiting for the answer. Never raises.
 
         ``intended_ns`` is on the master's clock, ``slot_ns`` on this process's: the time from which any delay is the
         generator's.
@@ -155,7 +155,7 @@ class PublishRequests:
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                # If our own failure kept it from being sent, it must not count as the service's error.
+                # If our own failure kept the request from being sent, that must not count as the service's error.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
                 if isinstance(error, DialError):
                     request.remote = error.remote

@@ -38,7 +38,7 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.REFUSED: frozenset({State.ENDED}),
     State.ENDED: frozenset(),
 }
-#: States for which the ramp no longer waits.
+#: States in which the ramp no longer waits for a subscription.
 _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY})
 
 

@@ -65,7 +65,7 @@ class AppSyncSession:
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: on the real service both happen with the first `ka` (AWS: sst #5729).
+    come before or after a `subscribe_success`: the first `ka` of the real service does either (AWS: sst #5729).
     """
 
     __slots__ = (
@@ -93,7 +93,7 @@ class AppSyncSession:
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: the documentation calls it optional, but only it is acknowledged."""
+        """Return `connection_init`: the documentation calls it optional, but `connection_ack` answers only it."""
         return (messages.connection_init(),)
 
     def awaits(self) -> str:

@@ -82,21 +82,21 @@ class Dialect:
         return unreadable.cut(text)
 
     def frame(self, written: Written) -> Frame:
-        """Return the frame of a template of the file."""
+        """Return the frame for a template in the file."""
         return Frame(written, self._environment)
 
     def text(self, written: str) -> str:
-        """Return a text of the file with environment variables filled in."""
+        """Return a text from the file with environment variables filled in."""
         return filled(written, {}, self._environment)
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
-        """Return headers of the file with environment variables filled in."""
+        """Return headers from the file with environment variables filled in."""
         return {name: self.text(value) for name, value in written.items()}
 
     def fill(
         self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
     ) -> str:
-        """Return a URL of the file with ``target`` and ``values`` filled in.
+        """Return a URL from the file with ``target`` and ``values`` filled in.
 
         Environment variables are filled in, percent-encoded, unless ``secrets`` is false: such a URL may be shown.
         """

@@ -29,7 +29,7 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class Receiver(NamedTuple):
-    """The parts that the receive path of one connection works with."""
+    """The parts of one connection's receive path."""
 
     description: Description
     handler: SessionHandler

@@ -224,6 +224,6 @@ def _resource_of(url: str) -> str:
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    """Return the reason for which an answer refuses, or None if it does not; raises one of `_UNREADABLE`."""
+    """Return the reason for which an answer refuses, or None if it does not; may raise one of `_UNREADABLE`."""
     found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

@@ -96,7 +96,7 @@ class GenericSession:
         return b""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
+        """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
         channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
@@ -162,7 +162,7 @@ class GenericSession:
             self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._dialect.shown(message))
 
     def _on_opening(self, unit: Unit, message: Message, arrival_ns: int) -> bool:
-        """Process a message during the opening; return False if it is one that may come at any time."""
+        """Process a message during the opening; return False for a message that may come at any time."""
         expected = self._opening.expected
         if expected is None:
             return False
@@ -195,7 +195,7 @@ class GenericSession:
         return f"opening.{number} of the protocol file"
 
     def _take(self, rule: Rule, found: Found, arrival_ns: int, read_ns: int) -> bool:
-        """Handle a message that matches a rule; return False if it answers no request that awaits an answer."""
+        """Handle a message that matches a rule; return False if it is an answer that no request awaits."""
         match rule.kind:
             case "accepted" | "refused":
                 return self._on_answer(rule, found, arrival_ns)

@@ -1,9 +1,9 @@
 """The session of one connection to an MQTT 5 broker, with the codec of the `mqtt5` package; no I/O.
 
-Each event is a PUBLISH packet. A request of several events is as many packets, and is answered once each of them is. At
-QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive maximum);
-further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
-it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
+are. At QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive
+maximum); further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing
+shows whether it accepted an event.
 
 Each connection starts without stored state (clean start, no session kept). Messages that a broker would have stored for
 an absent client are not delivered, as with AppSync Events.
@@ -80,7 +80,7 @@ class MqttSession:
         reader: PacketReader | None = None,
         stamp_name: str | None = None,
     ) -> None:
-        """``reader`` is that of the service, or None for one of this session.
+        """``reader`` is shared by the sessions of a service; without it this session makes its own.
 
         ``stamp_name`` is the user property with the stamps, or None if they are in the events.
         """
@@ -98,8 +98,9 @@ class MqttSession:
         self._keep_alive_s = limits.KEEP_ALIVE_S
         self._last_id = 0
         self._topics = Subscriptions()
-        #: By packet id: the subscription of a SUBSCRIBE; the request and the event's index of a PUBLISH.
+        #: By packet id: the subscription that a SUBSCRIBE requests.
         self._subscriptions: dict[int, str] = {}
+        #: By packet id: the request that a PUBLISH belongs to, and the index of its event in it.
         self._requests: dict[int, tuple[_Request, int]] = {}
         #: The number of PUBLISH packets that the broker still accepts, its receive maximum, and the waiting packets.
         self._room = self._receive_max = 0
@@ -114,7 +115,7 @@ class MqttSession:
 
     @property
     def most_unanswered(self) -> int:
-        """The broker's receive maximum; at QoS 0, which has no answers, 0 for any number."""
+        """The broker's receive maximum, or 0 (any number) at QoS 0, which has no answers."""
         return self._receive_max if self._qos else 0
 
     @property

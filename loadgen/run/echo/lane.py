@@ -171,7 +171,7 @@ class EchoLane:
             )
             self._sender = HttpSender(run.service, client, self._recorder.undecodable)
         elif connected:
-            # On its own connection: some services do not deliver events to the connection that published them.
+            # Use a separate connection: some services do not deliver events to the connection that published them.
             self._publishing = self._connection(())
             connected = self._connect(self._publishing)
             self._sender = ConnectionSender(self._publishing)

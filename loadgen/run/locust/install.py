@@ -63,7 +63,7 @@ def install() -> None:
         parsers.append(parser)
 
     def on_init(environment: Environment, **_: Any) -> None:
-        # The first parser: the web UI creates more later, but parses nothing with them.
+        # Use the first parser: the web UI creates more later, but parses nothing with them.
         _hook(environment, own_code, locust_settings.places(parsers[0]) if parsers else {})
 
     _add_listener(events.init_command_line_parser, on_parser)
@@ -99,7 +99,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
 
 
 def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
-    """Return the process that this one is, by the runner that Locust has made for it."""
+    """Return the object for this process, according to the kind of runner that Locust has made."""
     runner = settings.environment.runner
     if isinstance(runner, WorkerRunner):
         assert isinstance(runner, GuardedWorker)
@@ -111,7 +111,7 @@ def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
 
 
 def give_shapes(environment: Environment, runs: Runs) -> None:
-    """Replace the scenario shapes that Locust has made by ones that follow these runs."""
+    """Replace the scenario shapes that Locust has made with ones that follow ``runs``."""
     # The web UI's class picker chooses among all shapes of the locustfile.
     shapes = environment.available_shape_classes or {}
     for name, shape in shapes.items():

@@ -43,9 +43,10 @@ class Prepared:
 class Preparation:
     """Check one run and its target.
 
-    ``places`` maps each option that is set in a file or environment variable to its name. ``separate_workers`` is true
-    if other processes play the clients; those that this process forks count as its own. If the embedded server is
-    started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
+    ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
+    ``separate_workers`` is true if other processes play the clients; those that this process forks count as its own. If
+    the embedded server is started, ``on_server`` is called with it at once: the caller must stop it even if a later
+    check fails.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Preparation:
         self._on_server = on_server
 
     def prepared(self) -> Prepared:
-        """Return the run, its target, and the ways to watch it.
+        """Return the run, its target and its live displays after all checks.
 
         Raises:
             ScenarioError: the scenario or another file cannot be read or is not valid.
@@ -86,7 +87,7 @@ class Preparation:
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
         check_writable(Path(options.results))
-        # Start it before a server is started or anything is sent, since its port may be taken.
+        # Start the live displays before the embedded server and before anything is sent: their port may be taken.
         live = LiveService(
             options.prometheus,
             options.live_otel or getattr(options, "otel", False),
@@ -158,7 +159,7 @@ class Preparation:
         return Handover.of(run, tables, prices, options.max_cost)
 
     def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
-        """Start the embedded server and return it as the target; raises RunError.
+        """Start the embedded server and return it as the target; raises RunError if it does not start.
 
         The server ends when this process ends, even if it is killed.
         """
@@ -182,7 +183,7 @@ class Preparation:
 
 
 def say_room(processes: int, *, embedded: bool) -> None:
-    """Print which limits or load of this container or machine may spoil a run; forked workers do not repeat it."""
+    """Print each limit or load of this container or machine that may spoil a run; forked workers print nothing."""
     if os.getpid() == LOADED_BY:
         for note in room.notes(room.room_here(), max(1, processes), embedded):
             say(f"note: {note}")
@@ -196,7 +197,7 @@ def _load_ahead() -> None:
 
 
 def _faults(path: str) -> dict[str, Any]:
-    """Return the settings of a faults file; raises RunError."""
+    """Return the settings of a faults file; raises RunError if it cannot be read or is invalid."""
     from loadgen.server.api_keys import ConfigError
     from loadgen.server.faults import load_faults
 

@@ -13,7 +13,10 @@ from loadgen.users.roles import LoadUser
 def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     """Make Locust spawn exactly the run's clients, with the user classes that play their roles.
 
-    If ``run`` is None, as on a worker, classes of any role stay. Raises RunError.
+    If ``run`` is None, as on a worker, classes of any role stay.
+
+    Raises:
+        RunError: two classes play the same role, no class plays a role, or a class sets one of Locust's attributes.
     """
     wanted: dict[str, int] = {}
     if run is not None:
@@ -33,7 +36,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
         if any(
             other is not user_class and issubclass(other, user_class) for other in environment.user_classes
         ):
-            # Imported only to be subclassed, but Locust takes every class in the file for a user.
+            # The class was imported only to be subclassed, but Locust lists every user class in the file.
             continue
         role = user_class.role
         if role in taken:
