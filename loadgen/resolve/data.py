@@ -131,7 +131,7 @@ def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
 
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
-    """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
+    """Yield a problem for each group with more clients than rows whose data are assigned by client."""
     for group_name, group in scenario.clients.items():
         for source, data in scenario.data.items() if group.users is not None else ():
             have = len(tables[source])
