@@ -11,6 +11,8 @@ from loadgen.scenario.template import Template
 
 #: Interval between a worker's echoes if the scenario does not set one.
 DEFAULT_INTERVAL_NS: Final = 500_000_000
+#: Size of an echo if no group says how large its events are.
+_PAYLOAD_BYTES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,24 @@ def plan_echo(
     The channel's name holds the run's token and the worker's number, so no other run or worker uses it.
     """
     publishes = run.publishing
-    name = max(publishes, key=lambda each: publishes[each].events_per_s)
-    publish = clients.client(run.group(name).first).publish
-    assert publish is not None
-    namespace = publish.channels().next().strip("/").split("/")[0]
+    if publishes:
+        name = max(publishes, key=lambda each: publishes[each].events_per_s)
+        publish = clients.client(run.group(name).first).publish
+        assert publish is not None
+        namespace = publish.channels().next().strip("/").split("/")[0]
+        over_http, payload_bytes = publish.over_http, publish.payload_bytes
+    else:
+        # Only users' code publishes, as it likes.
+        namespace = run.totals.namespaces[0]
+        over_http, payload_bytes = rules.publishes_over_http, _PAYLOAD_BYTES
     # Letters and digits only: every protocol allows them in channel names.
     channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
     return EchoPlan(
         interval_ns=every_ns,
         first_ns=every_ns * worker // max(1, workers),
         channel=channel,
-        over_http=publish.over_http,
-        payload_bytes=publish.payload_bytes,
+        over_http=over_http,
+        payload_bytes=payload_bytes,
         refusal=_refusal(run, rules, channel),
         example=publishes[name].example,
     )
@@ -80,6 +88,11 @@ def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None
         return str(error)
     if run.phases.echo_ns is not None:
         return None
+    if run.journeys:
+        return (
+            "the code of users may subscribe to what would receive each echo; to have it nevertheless, say how often:"
+            " phases.echo: 500ms"
+        )
     for group in run.groups:
         for pattern in group.subscribe:
             if _receives(pattern, channel):
