@@ -14,8 +14,8 @@ def figures(
 ) -> dict[str, float | None]:
     """Return figures by their path in the summary; empty if nothing was to react, or if the record cannot tell.
 
-    The views ``events``, ``deliveries`` and ``subscriptions`` must exist. ``matches`` is the SQL condition under which a
-    subscription ``s`` receives an event ``e``. Arrivals are left out unless every
+    The views ``events``, ``deliveries`` and ``subscriptions`` must exist. ``matches`` is the SQL condition under which
+    a subscription ``s`` receives an event ``e``. Arrivals are left out unless every
     subscription had one life, since presence through reconnects is not computed here.
     """
     columns = {name for (name, *_) in database.execute("DESCRIBE events").fetchall()}
@@ -70,8 +70,9 @@ def figures(
         " any_value(e.requested_ns) AS requested_ns, min(d.arrival_ns) AS arrival_ns,"
         " arg_min(d.place, (d.arrival_ns, d.read_ns)) AS place FROM replies e"
         " JOIN (SELECT *, row_number() OVER () AS place FROM deliveries) d USING (publisher, sequence)"
-        " JOIN (SELECT subscription, channel, least(coalesce(acknowledged_ns, ready_ns), coalesce(ready_ns, acknowledged_ns))"
-        " AS since_ns, ended_ns FROM subscriptions) s ON s.subscription = d.subscription"
+        " JOIN (SELECT subscription, channel,"
+        " least(coalesce(acknowledged_ns, ready_ns), coalesce(ready_ns, acknowledged_ns)) AS since_ns, ended_ns"
+        " FROM subscriptions) s ON s.subscription = d.subscription"
         f" AND {matches} AND e.sent_ns >= s.since_ns AND (s.ended_ns IS NULL OR e.sent_ns < s.ended_ns)"
         " WHERE e.status IN ('accepted', 'sent') GROUP BY ALL"
     )
