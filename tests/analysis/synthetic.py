@@ -114,7 +114,14 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
 }
 #: Columns that older records do not have: written where a row has one.
 _LATER: dict[str, dict[str, pa.DataType]] = {
-    "events": {"connection_wait_ns": _INT64, "remote_address": _TEXT},
+    "events": {
+        "connection_wait_ns": _INT64,
+        "remote_address": _TEXT,
+        "cause_publisher": _INT32,
+        "cause_sequence": _INT64,
+        "cause_subscription": _INT32,
+    },
+    "subscriptions": {"replies": _INT32},
     "connections": {"remote_address": _TEXT},
 }
 _DEFAULTS: dict[str, Any] = {
