@@ -165,6 +165,8 @@ def _groups(each: "Portrait") -> Iterator[str]:
                 if reached is None
                 else f"each event reaches {reached:,.1f} subscribers on average"
             )
+        if group.respond is not None:
+            parts.append(f"respond {_written(resolved['clients'][name]['respond'])}")
         parts += [
             f"{key} {_written(resolved['clients'][name][key])}"
             for key in ("reconnect", "drops", "churn", "slow")

@@ -3,6 +3,7 @@
 import msgspec
 
 from loadgen.resolve import ResolvedRun, Variable
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, source_of
 from loadgen.scenario.template import Template
 
@@ -78,13 +79,18 @@ def _renamed(group: Group) -> Group:
     if publish is not None:
         publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST))
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
-    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish)
+    respond = group.respond
+    if respond is not None:
+        respond = msgspec.structs.replace(respond, channel=_with(respond.channel, _OF_CLIENT))
+    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, respond=respond)
 
 
 def _with(channel: str, name_of: str) -> str:
     template = Template.parse(channel)
     names = {
-        name: "{" + (name if (source := source_of(name)) is None else name_of.format(source)) + "}"
+        name: "{"
+        + (name if (source := source_of(name)) is None or of_request(name) else name_of.format(source))
+        + "}"
         for name in template.names
     }
     return template.render(names)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
+from loadgen.planning import replies
+from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.loading import load
@@ -101,7 +102,8 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
     """
     scenario = load(str(path))
     run = resolve(scenario)
-    loads = tuple(group_loads(run, audience(run)))
+    run, _, found = replies.planned(run)
+    loads = tuple(found)
     rates = Rates(run, loads)
     begin_ns, end_ns = run.phases.warmup_ns, run.phases.publishing_ns
     edges = [begin_ns + (end_ns - begin_ns) * n // CURVE_COLUMNS for n in range(CURVE_COLUMNS + 1)]

@@ -6,8 +6,9 @@ from typing import Any
 
 from analysis import pricing
 from loadgen.measure.surroundings import allowed_here
+from loadgen.planning import replies
 from loadgen.planning.calibration import Calibration
-from loadgen.planning.fanout import GroupLoad, audience, group_loads
+from loadgen.planning.fanout import GroupLoad
 from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
 from loadgen.planning.machine import PLANNED_SHARE, Needs, needs
 from loadgen.planning.operations import Handler, Usage, of_hour, of_run
@@ -140,8 +141,7 @@ class Estimate:
 
 def cost_of(run: ResolvedRun, prices: Prices, handlers: frozenset[Handler] = frozenset()) -> Cost:
     """Return the expected usage and cost of a run."""
-    seen = audience(run)
-    loads = group_loads(run, seen)
+    run, seen, loads = replies.planned(run)
     usage = of_run(run, loads, None if seen is None else seen.patterns, prices, handlers)
     return Cost(loads, usage, usage.bill(prices), seen is not None and seen.spelled_out)
 
@@ -160,6 +160,7 @@ def estimate(
     ``machines`` describes the machines workers would run on, by default this one.
     """
     cost = cost_of(run, prices, handlers)
+    run, _, _ = replies.planned(run)
     need = needs(run, cost.loads, calibration, this_kind().cpus)
     return Estimate(
         run=run,

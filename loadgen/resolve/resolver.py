@@ -10,7 +10,7 @@ from loadgen.resolve import run as resolved
 from loadgen.resolve.checks import protocol_for, warnings
 from loadgen.resolve.loading import load_with_data
 from loadgen.resolve.overlap import check_overlaps
-from loadgen.resolve.responding import Delay, Responding
+from loadgen.resolve.responding import Delay, Responding, is_whole
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
@@ -138,7 +138,7 @@ def _responding(group: Group, respond: Respond, rules: ProtocolRules) -> Respond
         delay = Delay("lognormal", float(after.lognormal.median_ns), after.lognormal.sigma)
     return Responding(
         entry=next(entry for entry, channel in enumerate(group.subscribe) if same(channel, respond.to)),
-        channel=rules.normalise(reply.channel),
+        channel=reply.channel if is_whole(reply.channel) else rules.normalise(reply.channel),
         over_http=over_http(reply.via, rules),
         payload_bytes=reply.payload_bytes,
         count=reply.count,

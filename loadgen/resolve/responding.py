@@ -63,3 +63,12 @@ def without_request(source: str) -> str:
     for name, text in zip(bound.names, bound.texts[1:], strict=True):
         parts.append(f"{{{name}}}{text}")
     return "".join(parts)
+
+
+def is_whole(source: str) -> bool:
+    """Return whether a template is nothing but one value of the request, which is then the whole channel."""
+    try:
+        template = Template.parse(source.strip("/"))
+    except TemplateError:
+        return False
+    return len(template.names) == 1 and not any(template.texts) and of_request(template.names[0])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from loadgen.config.problems import Path, Problem
 from loadgen.config.units import format_duration
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.resolve.responding import REQUEST, of_request, without_request
+from loadgen.resolve.responding import REQUEST, is_whole, of_request, without_request
 from loadgen.scenario.data import Data, split
 from loadgen.scenario.models import Group, Phases, Variable
 from loadgen.scenario.responding import Respond
@@ -22,7 +22,7 @@ def templates(
     A channel that the request gives whole is known only when the request is there, and is checked then.
     """
     source = respond.publish.channel
-    if not _is_whole(source):
+    if not is_whole(source):
         path = ("clients", name, "respond", "publish", "channel")
         yield path, without_request(source), rules.validate_publish
 
@@ -45,7 +45,7 @@ def check(
         try:
             template = Template.parse(respond.publish.channel)
         except TemplateError as error:
-            if _is_whole(respond.publish.channel):
+            if is_whole(respond.publish.channel):
                 yield Problem(path, str(error))
             continue
         for each in dict.fromkeys(filter(of_request, template.names)):
@@ -111,12 +111,3 @@ def warnings(clients: Mapping[str, Group], phases: Phases) -> Iterator[str]:
                 f"clients.{name}.respond makes replies for {format_duration(length_ns)} after a request, longer than"
                 f" the drain ({format_duration(phases.drain_ns)}): the replies to the last requests are cut off"
             )
-
-
-def _is_whole(source: str) -> bool:
-    """Return whether a template is nothing but a value of the request."""
-    try:
-        template = Template.parse(source.strip("/"))
-    except TemplateError:
-        return False
-    return len(template.names) == 1 and not any(template.texts) and of_request(template.names[0])

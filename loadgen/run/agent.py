@@ -184,9 +184,12 @@ class Agent:
         """Return what the master's clock shows when this process's shows ``local_ns``."""
         return self._time.master_ns(local_ns)
 
-    def validate_publish(self, channel: str) -> object:
-        """Check a channel by the rules of the target's protocol; raises ValueError."""
-        return self._context.rules.validate_publish(channel)
+    def publish_channel(self, channel: str) -> str:
+        """Return a channel in the protocol's normal form; raises ValueError if nothing can be published to it."""
+        rules = self._context.rules
+        normal = rules.normalise(channel)
+        rules.validate_publish(normal)
+        return normal
 
     def joined(self) -> None:
         """Count a user that has begun to play its role."""

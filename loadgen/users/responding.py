@@ -78,7 +78,7 @@ class Replies:
         Raises:
             ValueError: nothing can be published to the channel.
         """
-        self._run.validate_publish(channel)
+        channel = self._run.publish_channel(channel)
         self._given.give(members)
         self.send(cause, channel, len(members), intended_ns)
 
@@ -174,14 +174,13 @@ class Responder:
     def _channel(self, publisher: int, event: str) -> str:
         channel = self._plan.channel(publisher, event)
         try:
-            self._run.validate_publish(channel)
+            return self._run.publish_channel(channel)
         except ValueError:
             # The error repeats the channel, which the request may have given: a stranger's words.
             raise UnanswerableError(
                 f"the request makes a channel of {min(len(channel), 100 * MOST_CHARACTERS):,} characters that"
                 " cannot be published to"
             ) from None
-        return channel
 
     def _refuse(self, why: str) -> None:
         self._run.report_error(f"a request was not answered: {why}", fatal=False)

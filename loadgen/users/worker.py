@@ -100,8 +100,8 @@ class WorkerRun(Protocol):
     def master_ns(self, local_ns: int) -> int:
         """Convert a time of this process's clock to the master's."""
 
-    def validate_publish(self, channel: str) -> object:
-        """Check a channel that is to be published to by the rules of the target's protocol; raises ValueError."""
+    def publish_channel(self, channel: str) -> str:
+        """Return a channel in the protocol's normal form; raises ValueError if nothing can be published to it."""
 
     def joined(self) -> None:
         """Count a user that begins to play its client."""

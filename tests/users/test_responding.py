@@ -65,7 +65,7 @@ class Case:
             local_ns=lambda at_ns: at_ns + ahead_ns,
             master_ns=lambda at_ns: at_ns - ahead_ns,
             wait_until=self._wait_until,
-            validate_publish=self._validate,
+            publish_channel=self._checked,
         )
         self.client = ClientPlan(3, "g", 0, (), None, 0)
 
@@ -82,7 +82,7 @@ class Case:
         gevent.sleep(max(0, due_ns + self.ahead_ns - now_ns()) / 1e9)
 
     @staticmethod
-    def _validate(channel: str) -> object:
+    def _checked(channel: str) -> str:
         if not channel.startswith("/default/"):
             raise ValueError(f"channel {channel} is in no namespace")
         return channel
