@@ -22,7 +22,7 @@ def reactions_over_time(run: Run) -> Figure | None:
         return None
     requested_ns, first_ns, gap_ns = _streams(found)
     several = gap_ns >= 0
-    figure, axes = style.new_figure(2 if several.any() else 1, 2.6 if several.any() else 3.0)
+    figure, axes = style.new_figure(2 if several.any() else 1, 5.0 if several.any() else 3.0)
     panels = [
         (axes[0], np.ones(len(first_ns), dtype=bool), first_ns, "First reply to each request", style.BLUE)
     ]

@@ -134,7 +134,13 @@ class Responder:
         self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)
 
     def on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
-        """Begin to answer a delivery of this run's events; called from the hub, and must not block."""
+        """Begin to answer a delivery of this run's events; called from the hub, so it neither blocks nor raises."""
+        try:
+            self._on_request(subscription, event, int(arrival_ns), stamp)
+        except Exception as error:
+            self._run.failures.add(HARNESS, "a reply", error)
+
+    def _on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         replies = self._replies
         if replies is None or subscription != self._plan.subscription or self._run.publishing_over:
             return
@@ -150,8 +156,7 @@ class Responder:
             self._refuse(str(error))
             return
         cause = Cause(publisher, sequence, subscription)
-        # An arrival without a kernel timestamp is a subclass of int.
-        first_ns = self._run.master_ns(int(arrival_ns)) + next(self._delays_ns)
+        first_ns = self._run.master_ns(arrival_ns) + next(self._delays_ns)
         answering = gevent.spawn(self._answer, replies, cause, channel, first_ns)
         self._outstanding.add(answering)
         answering.rawlink(self._outstanding.discard)

@@ -19,6 +19,7 @@ from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.users.connection import ClientConnection
+from loadgen.users.conversation import OnRequest
 from loadgen.users.worker import Progress
 from tests.isolation.corpus import event
 
@@ -168,6 +169,7 @@ class World:
         on_ended: Callable[[ClientConnection], None] | None = None,
         clock: Clock = now_ns,
         read_bytes_per_s: float | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         #: How reading was limited, of each life.
         self.limits: list[SlowReading | None] = []
@@ -198,6 +200,7 @@ class World:
             on_ended,
             self._connect,
             clock,
+            on_request,
         )
 
     def _session(self, handler: Any, name: str) -> Any:

@@ -18,6 +18,7 @@ from loadgen.resolve import run as resolved
 from loadgen.resolve.replies import UnanswerableError, delays_ns
 from loadgen.resolve.resolver import run_of
 from loadgen.resolve.responding import Delay, without_request
+from loadgen.resolve.rows import ClientRows
 
 MS = 1_000_000
 TEXT = """\
@@ -219,3 +220,21 @@ def test_replies_are_planned_as_publishes(tmp_path: Path) -> None:
     unknown = {load.name: load for load in loads}["assistants"]
     assert unknown.events == pytest.approx(24_000)
     assert unknown.deliveries is None
+
+
+def test_a_reply_may_take_a_column_of_the_responders_own_row(tmp_path: Path) -> None:
+    (tmp_path / "desks.csv").write_text("id\nnorth\nsouth\n")
+    text = TEXT.replace("variables:", "data:\n  desks: {csv: desks.csv}\nvariables:")
+    path = tmp_path / "asking.yaml"
+    path.write_text(text.replace("REPLY", '"/default/{desks.id}/{request.client}"'))
+    run, tables = run_of(str(path))
+    clients = Clients(run, tables, ClientRows(run, tables))
+    plan = clients.client(31).respond
+    assert plan is not None
+    assert plan.channel(7, "{}") == "/default/south/7"
+    # The plan of costs knows the rows by their numbers only.
+    assert {load.name: load for load in planned(run)[2]}["assistants"].events == pytest.approx(1_200)
+    # Too few rows are told before anything runs.
+    path.write_text(path.read_text().replace("count: 2", "count: 3"))
+    with pytest.raises(ScenarioError, match=r"is 3, and desks.csv has 2 rows"):
+        run_of(str(path))

@@ -236,3 +236,12 @@ def test_user_code_replies_with_its_own_members() -> None:
     with pytest.raises(ValueError, match="no namespace"):
         replies.reply(cause, "/elsewhere", [""])
     assert len(case.rows) == 2
+
+
+def test_an_unexpected_failure_is_ours_and_never_the_connections() -> None:
+    def channel(publisher: int, event: str) -> str:
+        raise KeyError(publisher)
+
+    case = Case(channel=channel)
+    case.ask()
+    assert (case.rows, len(case.failures)) == ([], 1)
