@@ -129,8 +129,8 @@ class Respond(Part):
         Annotated[DurationNs, Tag(WORD)] | Annotated[RandomDelay, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = 0
-    """The time from the request's arrival to the first reply: a duration, or a distribution such as {lognormal:
-    {median: 300ms, sigma: 0.5}}; default is 0s."""
+    """The time from the request's arrival to the first reply: a duration, or a distribution to draw it from; default is
+    0s."""
 
 
 def with_subscription(data: Any) -> Any:
