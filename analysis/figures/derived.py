@@ -3,13 +3,13 @@
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.figures import fanout
+from analysis.figures import fanout, reactions
 from analysis.ledger.breakdown import ALTERED, Breakdown
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
@@ -17,15 +17,29 @@ from analysis.record import files
 from analysis.record.tables import TableError, check_made
 
 NAMES = ("fanout", "ledger")
+#: Columns of replies.parquet, which only runs with reactions have.
+REPLIES: Final = pa.schema(
+    [
+        *(
+            (name, pa.int64())
+            for name in ("cause_publisher", "cause_sequence", "cause_subscription", "number")
+        ),
+        *((name, pa.int64()) for name in ("publisher", "sequence", "requested_ns", "intended_ns")),
+        *((name, pa.bool_()) for name in ("accepted", "cut_off")),
+        *((name, pa.int64()) for name in ("expected", "arrived", "lost", "disordered", "arrival_ns")),
+    ]
+)
 
 
 def tables(run: Run) -> dict[str, pa.Table]:
-    """Return the tables by name; empty if the run measured nothing."""
+    """Return the tables by name; empty if the run measured nothing. Only runs with reactions have `replies`."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}
     settled = reconcile(run, window)
-    return {"fanout": of_fanout(fanout.Fanout.of(settled)), "ledger": of_ledger(settled.breakdown)}
+    made = {"fanout": of_fanout(fanout.Fanout.of(settled)), "ledger": of_ledger(settled.breakdown)}
+    found = reactions.reactions(run)
+    return made if found is None else {**made, "replies": of_replies(found)}
 
 
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
@@ -47,6 +61,15 @@ def of_fanout(rows: fanout.Fanout) -> pa.Table:
         columns[name] = pa.array(values, pa.int64(), mask=~rows.reached)
     notes = {"channel": _note("categorical", np.dtype(codes).name, num_categories=count, ordered=False)}
     return _noted(columns, notes | dict.fromkeys(rows.ranks_ns, _note("int64", "Int64")))
+
+
+def of_replies(found: reactions.Reactions) -> pa.Table:
+    """Return the replies as a table, one row each."""
+    columns: dict[str, Any] = {
+        name: pa.array(getattr(found, name), REPLIES.field(name).type) for name in REPLIES.names
+    }
+    columns["arrival_ns"] = pa.array(found.arrival_ns, pa.int64(), mask=found.arrival_ns < 0)
+    return _noted(columns, {"arrival_ns": _note("int64", "Int64")})
 
 
 def of_ledger(breakdown: Breakdown) -> pa.Table:

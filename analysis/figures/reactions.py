@@ -80,6 +80,14 @@ class Reactions:
     #: Subscriptions whose deliveries are requests by the plan, ascending.
     responding: Ints
 
+    @property
+    def arrival_ns(self) -> Ints:
+        """The first arrival of each reply at any subscription, or -1 if it arrived nowhere."""
+        latest = np.iinfo(np.int64).max
+        first = np.full(len(self.publisher), latest, dtype=np.int64)
+        np.minimum.at(first, self.arrivals.reply, self.arrivals.arrival_ns)
+        return np.where(first == latest, -1, first)
+
 
 @lru_cache(maxsize=1)
 def reactions(run: Run) -> Reactions | None:

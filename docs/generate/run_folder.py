@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from writing import REPO, code, head, table
 
+from analysis.figures.derived import REPLIES
 from analysis.record.schemas import SCHEMAS
 from loadgen.run.record import FORMAT, PHASES, Manifest
 
@@ -61,8 +62,9 @@ def page() -> str:
 
 
 def _computed() -> dict[str, pa.Schema]:
-    """Return the tables that the analysis adds, as it has written them for the sample run."""
-    return {name: pq.read_schema(_SAMPLE / f"{name}.parquet") for name in ("fanout", "ledger")}
+    """Return the tables that the analysis adds, as it has written them for the sample run, and those it has not."""
+    written = {name: pq.read_schema(_SAMPLE / f"{name}.parquet") for name in ("fanout", "ledger")}
+    return {**written, "replies": REPLIES}
 
 
 def _summary_keys() -> Iterable[str]:

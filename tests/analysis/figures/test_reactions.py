@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.figures import reactions
+from analysis.figures import derived, reactions
 from analysis.figures.percentiles import Percentiles
 from analysis.loading.run import Run
 from analysis.plots.reactions import reactions_over_time
@@ -20,7 +21,18 @@ from analysis.report.reactions import rows, sentence
 from analysis.summary import summarise
 from analysis.verify.check import verify
 from analysis.verify.independent import figures
-from tests.analysis.synthetic import MS, SECOND, T0, Row, Tables, delivery, event, subscription, write_run
+from tests.analysis.synthetic import (
+    MS,
+    SECOND,
+    T0,
+    Row,
+    Tables,
+    delivery,
+    event,
+    simple_run,
+    subscription,
+    write_run,
+)
 
 ASK, ANSWER = "/default/ask", "/default/answer"
 ASKER, RESPONDER = 1, 2
@@ -85,6 +97,18 @@ def test_each_step_of_the_chain_is_counted_and_timed(tmp_path: Path) -> None:
     # The lost and the disordered one are named one by one.
     assert chain.number[chain.lost > 0].tolist() == [1]
     assert chain.number[chain.disordered > 0].tolist() == [0]
+
+
+def test_each_reply_is_listed_with_what_became_of_it(tmp_path: Path) -> None:
+    run = of(tmp_path / "r", by_hand())
+    derived.write(run)
+    listed = pd.read_parquet(run.path / "replies.parquet")
+    assert listed["number"].tolist() == [0, 1, 2]
+    assert listed["lost"].tolist() == [0, 1, 0]
+    assert listed["disordered"].tolist() == [1, 0, 0]
+    assert listed["arrival_ns"].isna().tolist() == [False, True, False]
+    assert (listed["arrival_ns"] - listed["requested_ns"]).dropna().tolist() == [35 * MS, 32 * MS]
+    assert "replies" not in derived.tables(analysis.load(simple_run(tmp_path / "other")))
 
 
 @pytest.mark.parametrize(
