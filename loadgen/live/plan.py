@@ -79,13 +79,19 @@ class Due:
             )
             for name, publish in run.publishing.items()
         ]
+        #: True if users' own code publishes too, whose events no schedule makes due.
+        self._coded = bool(run.journeys)
 
-    def events(self, offset_ns: int) -> float:
-        """Return the number of events due within ``offset_ns`` after the start of the warm-up."""
+    def events(self, offset_ns: int) -> float | None:
+        """Return the number of events due within ``offset_ns`` after the start of the warm-up, or None if unknown."""
+        if self._coded:
+            return None
         return sum(source.batch * _requests(source, offset_ns) for source in self._sources)
 
     def deliveries(self, offset_ns: int) -> float | None:
         """Return the number of deliveries that these events should bring, or None if unknown."""
+        if self._coded:
+            return None
         total = 0.0
         for source in self._sources:
             if source.subscribers is None:

@@ -187,7 +187,8 @@ class LiveState:
             seconds = (at_ns - self._last_ns) / 1e9
             if view.warmup_ns is not None:
                 begin_ns, end_ns = self._last_ns - view.warmup_ns, at_ns - view.warmup_ns
-                due = (self.due.events(end_ns) - self.due.events(begin_ns)) / seconds
+                first, last = self.due.events(begin_ns), self.due.events(end_ns)
+                due = None if first is None or last is None else (last - first) / seconds
                 before, after = self.due.deliveries(begin_ns), self.due.deliveries(end_ns)
                 due_deliveries = None if before is None or after is None else (after - before) / seconds
             if complete:

@@ -157,3 +157,21 @@ def test_a_group_that_cannot_be_is_refused(settings: dict[str, object], said: st
     with pytest.raises(ScenarioError) as caught:
         scenario({"version": 1, "clients": {"readers": {"count": 3, **settings}}})
     assert said in str(caught.value)
+
+
+def test_what_depends_on_users_code_is_unknown_and_never_zero() -> None:
+    from loadgen.live.plan import Due
+    from loadgen.planning.estimate import cost_of
+    from loadgen.planning.prices import load_prices
+
+    alone = {"version": 1, "clients": {"readers": {"count": 3, "users": "my_users.py:Reader"}}}
+    for document in (DOCUMENT, alone):
+        run = resolve(scenario(document))
+        due = Due(run)
+        assert due.events(SECOND) is None
+        assert due.deliveries(SECOND) is None
+        cost = cost_of(run, load_prices(None))
+        assert cost.usd is None
+        assert set(cost.usage.operations.values()) <= {None, 0.0}
+        assert {name for name, number in cost.usage.operations.items() if number == 0.0} == {"foreign"}
+        assert cost.usage.connection_minutes is None
