@@ -60,9 +60,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "workers": None,
         "cost": cost(run),
         "checks": checks.summarise(run),
+        "journeys": loops.summarise(run),
     }
-    if journeys := loops.summarise(run):
-        summary["journeys"] = journeys
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
     if (echoes := echo.summarise(run, window)) is not None:

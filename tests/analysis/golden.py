@@ -76,6 +76,16 @@ def plain(folder: Path) -> Path:
     return simple_run(folder, scenario={"version": 1, "name": "plain"})
 
 
+def tasks(folder: Path) -> Path:
+    """Groups whose clients ran tasks: a closed loop, an open one, and one of which that is not known."""
+    groups = [
+        {"group": "a", "users": "u.py:A", "loop": "closed", "pacing": None},
+        {"group": "b", "users": "u.py:B", "loop": "open", "pacing": "constant_pacing(1)"},
+        {"group": "c", "users": "u.py:C", "loop": None, "pacing": None},
+    ]
+    return simple_run(folder, scenario={"version": 1, "name": "tasks"}, journeys=groups)
+
+
 def nothing(folder: Path) -> Path:
     """The measurement was not reached."""
     return write_run(
@@ -407,6 +417,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
         three_addresses,
         outage,
         reactions,
+        tasks,
     )
 }
 
