@@ -63,7 +63,7 @@ def test_the_phases_follow_the_options() -> None:
 
 class Waves(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
-        at_s = self.get_run_time()
+        at_s = self.get_run_time()  # type: ignore[no-untyped-call]
         return (8, 4.0) if at_s < 10 else (16, 4.0) if at_s < 20 else None
 
 

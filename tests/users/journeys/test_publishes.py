@@ -38,7 +38,7 @@ def made() -> tuple[JourneyPublishes, Sender, list[EventRow], Any]:
     rows: list[EventRow] = []
     recorder = SimpleNamespace(token=5, event=rows.append)
     run = SimpleNamespace(recorder=recorder, progress=Progress(), failures=Failures())
-    return JourneyPublishes(run, 42), Sender(), rows, run  # type: ignore[arg-type]
+    return JourneyPublishes(run, 42), Sender(), rows, run
 
 
 def test_events_are_numbered_over_all_requests_and_recorded_once() -> None:
@@ -115,7 +115,7 @@ def test_a_sender_that_fails_loses_one_publish_only() -> None:
         raise RuntimeError("a defect")
 
     broken = SimpleNamespace(send=fail)
-    assert not publishes.publish(broken, "/default/a", [""], 1, 1).get()  # type: ignore[arg-type]
+    assert not publishes.publish(broken, "/default/a", [""], 1, 1).get()
     assert [failure["kind"] for failure in run.failures.to_list()] == ["harness"]
     assert [row.status for row in rows] == ["error"]
     publishes.publish(sender, "/default/a", [""], 1, 1)
