@@ -16,13 +16,17 @@ ALLOWED = {
         "loadgen/run/start_locust.py: changed: main.load_locustfile",
         "loadgen/run/start_locust.py: changed: runners.inspect",
     ),
+    "Locust's events are those of the process, and two files of users may each register the harness": (
+        "loadgen/run/locust/install.py: global: global _installed",
+    ),
     "Locust only logs what a listener or a greenlet of the user raises; its hooks have no other seam": (
         "loadgen/run/locust/own_code.py: replaced: hook.fire",
         "loadgen/run/locust/own_code.py: replaced: hub.handle_error",
         "loadgen/run/locust/own_code.py: changed: log.unhandled_greenlet_exception",
     ),
     "Locust creates the users; its environment is all that it passes to them": (
-        "loadgen/users/roles.py: changed: setattr(environment, _RUN, run)",
+        "loadgen/users/journeys/user.py: changed: setattr(environment, _LISTENING, True)",
+        "loadgen/users/making.py: changed: setattr(environment, _RUN, run)",
     ),
     "Locust's web page asks this attribute for the values of its template": (
         "loadgen/live/web.py: replaced: web_ui.update_template_args",

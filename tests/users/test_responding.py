@@ -11,6 +11,7 @@ import pytest
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import Failures
 from loadgen.measure.rows import EventRow
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.resolve.replies import ReplyPlan, UnanswerableError
@@ -61,6 +62,7 @@ class Case:
             stopping=False,
             publishing_over=False,
             most_event_bytes=None,
+            stamping=Stamping(),
             report_error=lambda reason, fatal: self.told.append((reason, fatal)),
             local_ns=lambda at_ns: at_ns + ahead_ns,
             master_ns=lambda at_ns: at_ns - ahead_ns,

@@ -1,7 +1,7 @@
 """The user class of journeys: Locust users with tasks, whose client is measured like every other client."""
 
 import logging
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from gevent import GreenletExit
 from locust import User
@@ -33,6 +33,11 @@ class EventsUserMeta(UserMeta):
         """Create a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
         return making.made(cls, super().__call__, arguments, named)
 
+    @property
+    def role(cls) -> str:  # noqa: N805
+        """The role of the run's clients that this class plays."""
+        return journey_role(cls.__name__)
+
 
 class EventsUser(User, metaclass=EventsUserMeta):
     """Base of your own users: tasks, weights, tags, waits, on_start and on_stop are those of Locust.
@@ -42,9 +47,6 @@ class EventsUser(User, metaclass=EventsUserMeta):
     """
 
     abstract = True
-    #: The role of the run's clients that this class plays; set for each subclass.
-    role: ClassVar[str] = ""
-
     #: Connects, subscribes, publishes, and waits for events.
     client: JourneyClient
     #: The rows that this client takes from the run's data, such as ``self.data.people["id"]``.
@@ -56,7 +58,6 @@ class EventsUser(User, metaclass=EventsUserMeta):
         """Check a new user class; raises UserClassError for what cannot work."""
         super().__init_subclass__(**named)
         declared.demand_playable(cls, EventsUser)
-        cls.role = journey_role(cls.__name__)
 
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose lives are not ours
         """Take the next client of this class from the plan, and run its tasks until the run is over."""
@@ -67,7 +68,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
             return
         _listen(self.environment)
         try:
-            plan = run.claim(self.role)
+            plan = run.claim(type(self).role)
             if plan is not None:
                 Journey(run, plan, self).play()
         except GreenletExit:

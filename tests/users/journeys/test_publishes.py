@@ -8,6 +8,7 @@ import pytest
 from loadgen.measure.failures import Failures
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
@@ -37,7 +38,9 @@ class Sender:
 def made() -> tuple[JourneyPublishes, Sender, list[EventRow], Any]:
     rows: list[EventRow] = []
     recorder = SimpleNamespace(token=5, event=rows.append)
-    run = SimpleNamespace(recorder=recorder, progress=Progress(), failures=Failures())
+    run = SimpleNamespace(
+        recorder=recorder, progress=Progress(), failures=Failures(), stamping=Stamping()
+    )
     return JourneyPublishes(run, 42), Sender(), rows, run
 
 
