@@ -112,12 +112,12 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
         return None
     rows = settled.breakdown.rows["subscription"]
     asked = np.isin(np.array([int(key) for key in rows.keys], dtype=np.int64), found.responding)
-    answered = np.unique(_packed(*(column[found.accepted] for column in _causes(found))), axis=0)
+    answered = grouped(*(column[found.accepted] for column in _causes(found)))
     return {
         "requests": {
             "expected": int(rows.counts["expected"][asked].sum()),
             "delivered": len(found.due),
-            "answered": len(answered),
+            "answered": int(answered.max()) + 1 if len(answered) else 0,
             "uncaused": int(rows.lost[asked].sum()),
         },
         "replies": {
@@ -311,10 +311,7 @@ class _Chain:
         off = doubts.of(at)
         headline, uncertain_ns = off.headline, off.queue.late_ns
         latency_ns = at["arrival_ns"] - asked_ns[reply]
-        stream = np.unique(
-            np.stack((reaction[reply], at["subscription"]), axis=1), axis=0, return_inverse=True
-        )
-        stream_of = stream[1].reshape(-1)
+        stream_of = grouped(reaction[reply], at["subscription"])
         order = np.lexsort((at["row"], at["arrival_ns"], stream_of))
         begins = np.ones(len(order), dtype=bool)
         begins[1:] = stream_of[order][1:] != stream_of[order][:-1]
@@ -368,13 +365,24 @@ def _numbered(one: dict[str, Ints]) -> tuple[Ints, Ints]:
     """Return the reaction of each reply, numbered from 0, and the reply's number in it; replies are in order."""
     if not len(one["publisher"]):
         return _NONE, _NONE
-    _, reaction = np.unique(_packed(*(one[name] for name in _CAUSE)), axis=0, return_inverse=True)
-    reaction = reaction.reshape(-1)
+    reaction = grouped(*(one[name] for name in _CAUSE))
     order = np.argsort(reaction, kind="stable")
     sizes = np.bincount(reaction)
     number = np.empty(len(order), dtype=np.int64)
     number[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return reaction, number
+
+
+def grouped(*keys: Ints) -> Ints:
+    """Return the number of each row's group, from 0 in the order of the keys; rows of a group agree in all keys."""
+    order = np.lexsort(keys[::-1])
+    begins = np.zeros(len(order), dtype=bool)
+    for key in keys:
+        begins[1:] |= key[order[1:]] != key[order[:-1]]
+    group = np.empty(len(order), dtype=np.int64)
+    # Several times as fast as `np.unique` of rows.
+    group[order] = np.cumsum(begins)
+    return group
 
 
 def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:

@@ -56,22 +56,20 @@ def _streams(found: reactions.Reactions) -> tuple[Ints, Ints, Ints]:
     The gap is -1 where there is one reply only.
     """
     arrivals = found.arrivals
-    cause = np.stack(
-        (
-            found.requested_ns[arrivals.reply],
-            found.cause_publisher[arrivals.reply],
-            found.cause_sequence[arrivals.reply],
-            found.cause_subscription[arrivals.reply],
-            arrivals.subscription,
-        ),
-        axis=1,
+    reply = arrivals.reply
+    stream = reactions.grouped(
+        found.requested_ns[reply],
+        found.cause_publisher[reply],
+        found.cause_sequence[reply],
+        found.cause_subscription[reply],
+        arrivals.subscription,
     )
-    streams, stream = np.unique(cause, axis=0, return_inverse=True)
-    order = np.lexsort((arrivals.row, arrivals.arrival_ns, stream.reshape(-1)))
-    at_ns, of = arrivals.arrival_ns[order], stream.reshape(-1)[order]
+    order = np.lexsort((arrivals.row, arrivals.arrival_ns, stream))
+    at_ns, of = arrivals.arrival_ns[order], stream[order]
     begins = np.ones(len(of), dtype=bool)
     begins[1:] = of[1:] != of[:-1]
-    gap_ns = np.full(len(streams), -1, dtype=np.int64)
+    requested_ns = found.requested_ns[reply[order[begins]]]
+    gap_ns = np.full(len(requested_ns), -1, dtype=np.int64)
     between = np.flatnonzero(~begins)
     np.maximum.at(gap_ns, of[between], at_ns[between] - at_ns[between - 1])
-    return streams[:, 0], at_ns[begins] - streams[:, 0], gap_ns
+    return requested_ns, at_ns[begins] - requested_ns, gap_ns

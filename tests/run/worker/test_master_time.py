@@ -178,3 +178,16 @@ def test_the_wider_of_the_bounds_before_and_after_a_ping_is_recorded(
     site.recorder.flush()
     (batch,) = read_batches(site.folder / "clock-0003.arrows")
     assert batch.column("bound_ns").to_pylist() == [9, 9]
+
+
+@pytest.mark.parametrize("same_process", [False, True])
+def test_a_time_of_this_clock_is_the_masters_and_back(tmp_path: Path, same_process: bool) -> None:
+    site = Site(tmp_path, same_process=same_process)
+    if not same_process:
+        site.converse(12)
+    for ago_s in (0, 1, 60):
+        # What came, came in the past: its time is converted without the drift to come.
+        at_ns = site.clock.now_ns() - ago_s * SECOND
+        master_ns = site.time.master_ns(at_ns)
+        assert master_ns == at_ns + (0 if same_process else site.estimate.offset_ns)
+        assert abs(site.time.local_ns(master_ns) - at_ns) <= 1_000
