@@ -38,6 +38,7 @@ def test_the_catalogue_has_every_scenario_with_its_description() -> None:
         "soak",
         "sports-burst",
         "subscription-churn",
+        "support-chat",
         "telemetry",
         "token-expiry",
     ]
