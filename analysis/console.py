@@ -1,8 +1,8 @@
-"""Standard output and standard error that never raise and pass no control sequence from outside to the terminal.
+"""Make standard output and standard error never raise, and keep control sequences from outside off the terminal.
 
-A run's result is decided by its record, so output may be lost: a closed pipe, a full disk behind a redirection or a
+The record alone decides a run's result, so output may be lost: a closed pipe, a full disk behind a redirection or a
 character that the terminal cannot show must not stop the program. Printed text may come from a service, a worker or a
-record, so control characters are replaced in every `print` and every log line. Only colour sequences pass.
+record, so control characters are replaced in every `print` and every log line. Only colour sequences are kept.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class _Forgiving(io.RawIOBase):
             return False
 
     def writable(self) -> bool:
-        """Return True always: bytes that cannot be written are dropped."""
+        """Always return True: bytes that cannot be written are dropped."""
         return True
 
     def write(self, data: object) -> int:
@@ -49,7 +49,7 @@ class _Forgiving(io.RawIOBase):
 
 #: Control characters except newline and tab; group 1 is a colour sequence, which passes.
 _COMMANDS = re.compile(r"(\x1b\[[0-9;]{0,20}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-#: Characters that change text direction or break lines; replaced in output for people too.
+#: Characters that change text direction or break lines; replaced as well on a terminal and on standard error.
 _TURNS = re.compile(r"[\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -84,14 +84,14 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     try:
         os.fstat(descriptor)
     except OSError:
-        # The parent closed it (`2>&-`): occupy the number, or the next opened file would get it.
+        # The parent closed it (`2>&-`): occupy the descriptor, or the next opened file would get it.
         opened = os.open(os.devnull, os.O_WRONLY)
         if opened != descriptor:
             os.dup2(opened, descriptor)
             os.close(opened)
     raw = _Forgiving(descriptor)
-    # No BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes in the
-    # buffer, and they would be written twice.
+    # Without a BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes
+    # in its buffer, and they would be written twice.
     return _Display(raw, encoding, for_people=raw.isatty() or descriptor == 2)
 
 

@@ -1,6 +1,6 @@
-"""Pause garbage collection while modules load: it frees nothing and takes a fifth of the CPU time of an import.
+"""Pause garbage collection while modules load: it would free nothing and take a fifth of an import's CPU time.
 
-Modules live as long as the process, so a collection during imports only walks objects that stay.
+Modules live as long as the process, so a collection during imports walks only objects that stay.
 """
 
 import gc

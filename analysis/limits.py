@@ -1,4 +1,4 @@
-"""Limits of the verdict on the load generator itself, applied during a run and after it."""
+"""Limits by which the verdict judges the load generator itself, during a run and after it."""
 
 from dataclasses import dataclass
 
@@ -85,10 +85,11 @@ LIMITS = Limits()
 
 
 def reads_too_slowly(cpu: float, lag_ns: int, queue_ns: int) -> bool:
-    """Return True if the generator caused a delay in the socket's receive queue.
+    """Return True if the generator itself caused a delay in a socket's receive queue.
 
-    ``cpu`` is the share used of what the worker is allowed and ``lag_ns`` the event loop's lateness, each the worse of
-    that second and the one before; ``queue_ns`` is the delay in the queue. If False, a segment was lost on the way: TCP
-    delivers in order, so later data waits in the kernel, already stamped, until the retransmission arrives.
+    ``queue_ns`` is the delay. ``cpu`` is the worker's CPU time as a share of what it is allowed, and ``lag_ns`` the
+    lateness of its event loop; for each, pass the larger value of the second of the delay and the second before. If
+    False, a segment was lost on the way: TCP delivers in order, so later data waits in the kernel, already stamped,
+    until the retransmission arrives.
     """
     return cpu > LIMITS.busy_cpu or lag_ns > min(queue_ns / 4, LIMITS.stall_ns)

@@ -1,7 +1,7 @@
-"""Turn counted operations into US dollars by the prices kept in the run's record.
+"""Compute the cost of counted operations in US dollars, from the prices in the run's record.
 
-The prices are the mapping `prices` of `manifest.json` (results/README.md). A number or price of None is unknown, and
-so is every cost that depends on it.
+The prices are the mapping `prices` of `manifest.json` (results/README.md). A number or price of None is unknown, and so
+is every cost that depends on it.
 """
 
 from collections.abc import Mapping
@@ -36,8 +36,8 @@ def bill(
 ) -> dict[str, Any]:
     """Return the cost in US dollars of operations (by the names in `KINDS`), connection-minutes and outgoing bytes.
 
-    `total` sums the known costs that are certainly billed, `unclear` those that may be billed. `unknown` names the
-    items in neither sum, because their number or price is not known.
+    `total` is the sum of the known costs that are certainly billed, and `unclear` that of the costs that may be billed;
+    both are None if the price of an operation is unknown. `unknown` names the items whose number or price is unknown.
     """
     each = prices["usd_per_million_operations"]
     usd: dict[str, float | None] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.figures import addresses, cloudwatch, echo, fanout, recovery, steps
+from analysis.figures import addresses, cloudwatch, echo, fanout, reactions, recovery, steps
 from analysis.figures.cost import cost
 from analysis.figures.latencies import latencies
 from analysis.figures.outages import find_outages, find_silences
@@ -22,7 +22,7 @@ from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.target import target_of
 from analysis.record import revisions
-from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
+from analysis.verdict import checks, clockbound, disturbances, loops, surroundings, throttling, workers
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.verdict.judgement import judge
 
@@ -61,6 +61,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "cost": cost(run),
         "checks": checks.summarise(run),
     }
+    if journeys := loops.summarise(run):
+        summary["journeys"] = journeys
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
     if (echoes := echo.summarise(run, window)) is not None:
@@ -92,6 +94,8 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["publish"] = _publish(run, window)
     summary["addresses"] = addresses.summarise(run, window)
     summary["fanout"] = fanout.summarise(settled)
+    if (reaction := reactions.summarise(run, settled)) is not None:
+        summary["reaction"] = reaction
     summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)
     summary["surroundings"] = [group.to_dict() for group in surroundings.summarise(run, window)]
@@ -104,7 +108,7 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[str, Any]:
-    """Add the verdict, the gates, and the exit code that follows if the run itself ended with 0."""
+    """Add the verdict and the gates; if the run itself ended with exit code 0, set the exit code by them."""
     judgement = judge(run, window, summary)
     summary["verdict"] = judgement.to_dict()
     results = checks.decide(run, summary, gates_of(run.manifest))
@@ -136,12 +140,12 @@ def _clock(run: Run) -> dict[str, Any]:
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
     """Add the largest clock error to each latency figure as `error_ns`, or None if it is not known.
 
-    A figure's `low` and `high` are its interval, which covers this error and that of the stamps (see `figures.bounds`).
+    A figure's `low` and `high` are its interval, which covers this error and the stamps' error (see `figures.bounds`).
     Older records do not say how exact a stamp is, so `low` is set to None for them.
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
-    # Schedule (the master's clock) to receiver involves one worker's clock, sender to receiver two.
+    # From the schedule (the master's clock) to a receiver, one worker's clock is involved; from a sender, two are.
     headlines = [(summary["delivery"]["headline_ns"], 1), (summary["delivery"]["service_ns"], 2)]
     headlines += [(summary["fanout"][name], 1) for name in RANKS]
     headlines += [(step["headline_ns"], 1) for step in summary["steps"]]
@@ -152,11 +156,11 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
 
 
 def _delivery(run: Run) -> dict[str, Any]:
-    """Return latencies over all rows: duplicates arrived too, and dropping them would hide their latency."""
+    """Return the latencies of all deliveries, duplicates included: leaving these out would hide their latency."""
     found = latencies(run)
     none = {**Percentiles(0, 0).to_dict(), "low": None, "high": None}
     return {
-        # True if some arrivals are known as intervals only, or None if the record does not say.
+        # True if some arrivals are known only as intervals, or None if the record does not say.
         "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
         # Copy each dict, since _say_error() adds the clock error to some of them.
@@ -207,7 +211,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
 
 
 def _greatest_error_ns(run: Run, worker: Ints, times_ns: Ints) -> int | None:
-    """Return the largest clock error (ns) of worker-stamped times, or None if one worker's error is not known."""
+    """Return the largest clock error (ns) of times stamped by workers, or None if one of their errors is unknown."""
     greatest_ns = 0
     for number, fit in run.clocks.items():
         its = worker == number
@@ -255,7 +259,7 @@ def _readiness(run: Run) -> dict[str, Any]:
 
 
 def _health(run: Run, window: Window) -> dict[str, Any]:
-    """Return the worst second of any worker, including the seconds that straddle the edges of the window."""
+    """Return the worst value of each figure over all workers and seconds, including seconds partly in the window."""
     columns = (
         "time_ns",
         "interval_ns",

@@ -7,7 +7,7 @@ from typing import Any
 from analysis.pricing import money
 
 UNKNOWN = "–"
-#: Names of the items that a cost may lack, in words.
+#: Descriptions of the items whose cost may be unknown.
 UNPRICED = {
     "publish": "events published",
     "delivery": "events delivered",
@@ -47,7 +47,7 @@ def cores(value: float | None) -> str:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with ``digits`` significant digits, without an exponent; a longer whole part is kept in full."""
-    # Rounded first: 0.9997 becomes 1.00, not 1.000.
+    # Round first, so that 0.9997 becomes 1.00 and not 1.000.
     rounded = abs(float(f"{value:.{digits}g}"))
     whole = len(str(int(rounded))) if rounded >= 1 else 0
     return f"{value:,.{max(0, digits - whole)}f}"
@@ -111,7 +111,7 @@ def printable(value: Any) -> Any:
 
 
 def sentence_part(reason: Any) -> str:
-    """Return a reason from outside in the form it takes within a sentence: cleaned, without a full stop."""
+    """Return a reason from outside for use within a sentence: cleaned (see `clean`), without a final full stop."""
     return clean(reason or "no reason is on record").rstrip(". ")
 
 

@@ -30,7 +30,7 @@ def spare() -> None:
 
 
 class _Finder:
-    """A meta path finder that first hides pandas, and later finds it and has pyarrow take notice once it is loaded."""
+    """A meta path finder that hides pandas while `hides` is True, and later makes pyarrow notice that it is loaded."""
 
     hides = True
 
@@ -64,7 +64,7 @@ class _Loader:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Load the module with the real loader, which stays in its spec to read the package's files later."""
+        """Load the module with the real loader and leave it in the module's spec: it also reads the package's files."""
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)

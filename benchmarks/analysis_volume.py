@@ -30,7 +30,7 @@ SECOND_NS = 1_000_000_000
 T0_NS = 1_795_490_000 * SECOND_NS
 GROUP_ROWS = 1_000_000
 BAR_SECONDS, BAR_BYTES, BAR_DELIVERIES = 60, 4 * 10**9, 100_000_000
-#: Name, channels, subscribers a channel.
+#: Name, channels, subscribers per channel.
 SHAPES = (("broadcast", 1, 500), ("rooms", 1000, 20))
 PUBLISHERS = 20
 
@@ -163,7 +163,7 @@ def make_run(
 def _deliveries(  # type: ignore[no-untyped-def]
     folder: Path, number, due_ns, sent_ns, channels: int, readers: int, uncertain: float
 ) -> None:
-    """Write the rows of worker 0, then those of worker 1, each in the order of arrival within some milliseconds."""
+    """Write the rows of worker 0, then those of worker 1, each roughly in the order of arrival (to a few ms)."""
     schema = SCHEMAS["deliveries"]
     random = np.random.default_rng(1)
     half = readers // 2
@@ -175,7 +175,7 @@ def _deliveries(  # type: ignore[no-untyped-def]
                 rank = np.tile(np.arange(half, dtype=np.int64) * 2 + worker, len(event) // half)
                 took_ns = 300_000 + rank * 2_000 + (random.gamma(2.0, 200_000, len(event))).astype(np.int64)
                 arrival_ns = sent_ns[event] + took_ns
-                # A socket's stamps do not go back: as in a real record, per subscriber and turn.
+                # As in a real record, the stamps of one socket never decrease.
                 shaped = arrival_ns.reshape(-1, half)
                 if channels == 1:
                     np.maximum.accumulate(shaped, axis=0, out=shaped)
@@ -196,7 +196,7 @@ def _deliveries(  # type: ignore[no-untyped-def]
 
 
 def report(folder: Path) -> tuple[float, float, int, dict[str, object]]:
-    """Write the report in a process of its own: (wall seconds, CPU seconds, peak bytes, summary)."""
+    """Make the report in a separate process; return (wall seconds, CPU seconds, peak bytes, summary)."""
     code = (
         "import sys, resource; from analysis.__main__ import main; code = main(['finish', sys.argv[1]]);"
         "used = resource.getrusage(resource.RUSAGE_SELF); print('peak', used.ru_maxrss * 1024, file=sys.stderr);"
@@ -217,7 +217,7 @@ def report(folder: Path) -> tuple[float, float, int, dict[str, object]]:
 
 
 def main() -> int:
-    """Print one line a run; exit 1 where the bar of 100 million deliveries is missed."""
+    """Print one line per run; return 1 if the bar for 100 million deliveries is missed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--deliveries", type=int, nargs="+", default=[1_000_000, 10_000_000, 100_000_000])
     parser.add_argument(

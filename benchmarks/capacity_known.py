@@ -24,7 +24,7 @@ READERS = 10
 RATES = (600, 1000, 1800)
 GOALS = {
     "latency": ("delivery.latency.p99 < 50ms", {}),
-    # 20 deliveries in line are two events' worth.
+    # A queue of 20 deliveries holds two events.
     "loss": ("delivery.loss < 1%", {"throttle_queue": 20}),
 }
 BAR = 0.05
@@ -57,7 +57,7 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 
 def bisection_trials(known: float) -> int:
-    """Return how many trials bisection takes where each is answered by the known limit."""
+    """Return how many trials bisection takes if the known limit decides each of them."""
     settings = SearchSettings(low=10, high=2000, start=10, goals=1, predict=False, short=False)
     trials: list[Trial] = []
     while isinstance(step := next_step(settings, trials), Ask):
@@ -82,7 +82,7 @@ def main() -> int:
         for goal in GOALS:
             if options.only and f"{rate}/{goal}" not in options.only:
                 continue
-            # A hundredth may be lost: so much may be offered on top.
+            # The loss goal allows one percent of loss, so the known limit is that much higher.
             known = rate / READERS / (0.99 if goal == "loss" else 1)
             found = search(rate, goal, results, bisect=False)
             bisection = bisection_trials(known)

@@ -45,7 +45,7 @@ from loadgen.server.process import Announcement, ServerProcess  # noqa: E402
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-#: What a fit may be above 1 and still be called linear: points differ by some ten percent from run to run.
+#: How far an exponent may be above 1 and still count as linear: results vary by about ten percent between runs.
 TOLERANCE = 0.1
 RATE_PER_S = 4_000.0
 PAYLOAD_RATE_PER_S = 400.0
@@ -55,24 +55,24 @@ IDLE_S = 3.0
 #: Longer than the second between two flushes.
 WARMUP_S = 2.0
 _ANSWER = b"publish_success"
-#: A share of the first value that growth must exceed to be told from noise.
+#: Growth counts only if it exceeds this share of the first value; less is noise.
 NOISE = 0.1
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of cost along an axis; ``total`` makes it a cost of all n from what the table shows."""
+    """One kind of cost along an axis; ``total`` computes the cost of all n from n and the value in the table."""
 
     name: str
     unit: str
     total: Callable[[float, float], float]
-    #: What n has at its smallest belongs to the process, not to n.
+    #: True if the cost at the smallest n is that of the process, and is subtracted from the others.
     less_the_first: bool = False
 
 
 @dataclass
 class Axis:
-    """A table: for each n the values of the measures, None where there is none."""
+    """A table with the values of the measures for each n; a missing value is None."""
 
     name: str
     n: str
@@ -81,7 +81,7 @@ class Axis:
     points: list[tuple[float, list[float | None]]] = field(default_factory=list)
 
     def exponent(self, place: int) -> float | None:
-        """Return k of total cost ~ n^k."""
+        """Return k of total cost ~ n^k for the measure with index ``place``, or None if it is unknown."""
         measure = self.measures[place]
         known = [(n, values[place]) for n, values in self.points]
         pairs = [(n, measure.total(n, value)) for n, value in known if value is not None]
@@ -89,7 +89,7 @@ class Axis:
             (first_n, first), *others = pairs
             if max((value for _, value in others), default=first) < first * (1 + NOISE):
                 return None
-            # What has grown by less than the noise says nothing of how it grows.
+            # Growth below the noise does not show how the cost grows.
             pairs = [(n - first_n, value - first) for n, value in others if value > first * (1 + NOISE)]
         logs = [(math.log(n), math.log(value)) for n, value in pairs if n > 0 and value > 0]
         if len(logs) < 3:
@@ -145,7 +145,7 @@ def payload(quick: bool) -> Axis:
 
 
 def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tuple[float, float]:
-    """Return (µs of CPU a delivery, MB)."""
+    """Return the receiver's (µs of CPU per delivery, memory in MB)."""
     seconds = 3.0 if quick else 6.0
     with (
         tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder,
@@ -171,9 +171,9 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 
 
 def _idle(receiver: Receiver) -> float:
-    """Return the share of a core that is used when nothing comes; for a receiver that has received.
+    """Return the share of a core that a receiver uses while nothing arrives; call it after deliveries have arrived.
 
-    The first flush of deliveries imports what it needs, which is neither idling nor what a delivery costs.
+    The first flush of deliveries imports modules. That time is neither idle cost nor cost per delivery.
     """
     time.sleep(WARMUP_S)
     receiver.settled_cpu_s()
@@ -183,7 +183,7 @@ def _idle(receiver: Receiver) -> float:
 
 
 def channels(quick: bool) -> Axis:
-    """Vary the channels that are published to, with as many subscriptions."""
+    """Vary the number of channels at a constant number of subscriptions."""
     axis = Axis(
         "channels",
         "channels",
@@ -210,7 +210,7 @@ def subscriptions(quick: bool) -> Axis:
 
 
 def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
-    """Return (the generator's µs of CPU a delivery, its MB, the server's µs)."""
+    """Return (µs of CPU per delivery of the generator, its memory in MB, µs of CPU per delivery of the server)."""
     seconds = 3.0 if quick else 6.0
     with tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder, ServerProcess() as server:
         announced = server.announcement
@@ -235,19 +235,19 @@ def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
 
 
 def _publish(server: Announcement, count: int, rate: float, seconds: float) -> int:
-    """Publish batches to one channel after the other; return how many events."""
+    """Publish batches to one channel after another; return the number of published events."""
     connection = subscribe(server, 10**9, "/default/nobody")
     authorization = ApiKey(server.api_key).frame_authorization(urlsplit(server.http_url).netloc, "")
     began_s, sent = time.monotonic(), 0
     answered, rest = 0, b""
     connection.setblocking(False)
-    # Far steps, so that neighbours in time are not neighbours in anybody's table.
+    # Large steps, so that consecutive channels are not neighbours in a table of the generator or the server.
     step = 1 if count == 1 else next(step for step in (7_919, 7_907, 7_901) if count % step)
     while (elapsed_s := time.monotonic() - began_s) < seconds or answered < sent // BATCH:
         try:
             data = rest + connection.recv(1 << 16)
             answered += data.count(_ANSWER)
-            # What is too short to be an answer may be the beginning of one.
+            # The remaining bytes may be the beginning of an answer.
             rest = data[-len(_ANSWER) + 1 :]
         except BlockingIOError:
             time.sleep(0.0005)
@@ -293,7 +293,7 @@ def _scenario(folder: Path, clients: int, each: int, count: int, ramp: int) -> P
 
 
 def planning(quick: bool) -> Axis:
-    """Time the plan of all clients, and handing them out."""
+    """Time the planning of all clients, and the claims of workers on them."""
     axis = Axis(
         "planning",
         "clients",
@@ -310,7 +310,7 @@ def planning(quick: bool) -> Axis:
             for number in range(n):
                 plan.client(number)
             planned = time.perf_counter()
-            # As the coordinator does for each message of an agent.
+            # As the master does for each message of a worker.
             (share,) = shares(run, [Fraction(1)])
             free = share.free["subscriber"]
             while free:
@@ -320,7 +320,7 @@ def planning(quick: bool) -> Axis:
 
 
 def probing(quick: bool) -> Axis:
-    """Run the whole program with more and more channels: how long until all is proven ready, and the report."""
+    """Vary the number of channels of a whole run, and time its readiness probes and its report."""
     axis = Axis(
         "probing",
         "channels",
@@ -378,7 +378,7 @@ AXES: dict[str, Callable[[bool], Axis]] = {
 }
 
 
-# What is told.
+# The report.
 
 
 def verdict(exponent: float | None) -> str:

@@ -30,7 +30,7 @@ ADDRESS_SPACE_BYTES = 5 << 30
 BAR_MB = 64
 BLOCK = b"x" * 65536
 
-# --- what the server says ---
+# --- the server ---
 
 
 def _forever(block: bytes, pause_s: float = 0) -> Iterator[bytes]:
@@ -121,7 +121,7 @@ def _after(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def serve(kind: str, name: str) -> None:
-    """Serve one kind of answer on a free port, which is printed, until standard input ends."""
+    """Print a free port and serve one kind of answer on it until standard input ends."""
 
     def converse(peer: socket.socket) -> None:
         try:
@@ -174,7 +174,7 @@ def _yes(asked: bytes) -> bytes:
     return said + protocol + b"sec-websocket-accept: " + accept + b"\r\n\r\n"
 
 
-# --- what the client does ---
+# --- the client ---
 
 
 def _publish(port: int) -> str:
@@ -230,7 +230,7 @@ def _opened(port: int) -> tuple[Any, list[Any]]:
 def _websocket(port: int) -> str:
     import gevent
 
-    # Held: one that nobody holds is collected.
+    # Keep a reference to the WebSocket, so that it is not collected.
     _held, closed = _opened(port)
     deadline = time.monotonic() + 12
     while not closed and time.monotonic() < deadline:
@@ -268,7 +268,7 @@ def _stream(port: int, name: str) -> str:
 
 
 def act(kind: str, name: str, port: int) -> None:
-    """Do what the case is about, and print what came of it as JSON."""
+    """Do the case's action, and print its outcome as JSON."""
     actions: dict[str, Callable[[int], str]] = {
         "publish": _publish,
         "check": _check,
@@ -284,7 +284,7 @@ def act(kind: str, name: str, port: int) -> None:
     import loadgen.credentials.sources
     import loadgen.run.target_check
     import loadgen.targets
-    import loadgen.transport.websocket  # noqa: F401  all that is loaded anyhow is no cost of the answer
+    import loadgen.transport.websocket  # noqa: F401  loaded first, so that it does not count as a cost of the answer
 
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -307,7 +307,7 @@ def act(kind: str, name: str, port: int) -> None:
 
 
 def run(kind: str, name: str) -> dict[str, Any]:
-    """Return what came of one case."""
+    """Return the result of one case."""
     command = [sys.executable, __file__, "--kind", kind, "--name", name]
     server = subprocess.Popen([*command, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None
@@ -333,7 +333,7 @@ def run(kind: str, name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the cases that were asked for and print a line for each."""
+    """Run the selected cases and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--kind")

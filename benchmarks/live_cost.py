@@ -28,7 +28,7 @@ BAR = 0.02
 
 
 def _taken_s(costs: list[list[int]], phase: Phase, column: int) -> float:
-    """Return the CPU seconds that were taken for a phase: of the lines from its begin to one second after its end."""
+    """Return the CPU seconds in a column of ``costs`` from the phase's start to one second after its end."""
     before = max((line[column] for line in costs if line[0] < phase.sent.began_ns), default=0)
     after = max((line[column] for line in costs if line[0] < phase.sent.ended_ns + 1_000_000_000), default=0)
     return (after - before) / 1e9
@@ -53,7 +53,7 @@ def main() -> int:
         order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
         pairs: list[tuple[Phase, Phase]] = []
         for number in range(options.rounds):
-            # Who comes first has no advantage of it.
+            # The order alternates, so that being first is no advantage.
             both = (plain, live) if number % 2 == 0 else (live, plain)
             phases = {one.name: one.send(order) for one in both}
             pairs.append((phases[plain.name], phases[live.name]))

@@ -18,6 +18,7 @@ from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
@@ -36,14 +37,15 @@ _AT_ONCE = 50
 
 
 class OurWorker:
-    """What `loadgen.run.agent.Agent` is to its users; a recorder of another kind may be given."""
+    """Takes the place of `loadgen.run.agent.Agent` for users; ``recorder`` may be another class."""
 
     def __init__(
         self, url: str, folder: Path, recorder: type[Recorder] = Recorder, sinks: Sinks | None = None
     ) -> None:
-        """Make a worker whose record is in ``folder``; the API key is that of BENCH_API_KEY."""
+        """Make a worker whose record is in ``folder``; the API key comes from BENCH_API_KEY."""
         key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
         self.service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
+        self.stamping = Stamping()
         self.address = Address(self.service.connect_url)
         self.recorder = recorder(
             TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock(), sinks or Sinks()
@@ -60,11 +62,11 @@ class OurWorker:
 
     @property
     def run(self) -> WorkerRun:
-        """The worker as its users see it; what benchmarks do not use is not there."""
+        """The worker as its users see it, without the parts that benchmarks do not use."""
         return cast(WorkerRun, self)
 
     def connected(self, plans: Sequence[ClientPlan], timeout_s: float) -> list[ClientConnection]:
-        """Set the process up as a worker's, and open a connection for each client."""
+        """Set up this process like a worker, and open a connection for each client."""
         worker_process.set_up()
         connections = [ClientConnection(self.run, plan) for plan in plans]
         Pool(_AT_ONCE).map(lambda connection: connection.open(timeout_s), connections)
@@ -72,7 +74,7 @@ class OurWorker:
 
     @contextmanager
     def flushing(self, then: Callable[[Interval], None] = lambda interval: None) -> Iterator[None]:
-        """Watch the process's health and write the record each second; ``then`` gets the sum of each second."""
+        """Watch the process's health and write the record each second; ``then`` gets each second's `Interval`."""
 
         def flush() -> None:
             for _ in every(FLUSH_INTERVAL_S):
@@ -85,6 +87,6 @@ class OurWorker:
         self.recorder.flush(self._health)
 
     def print_received(self) -> None:
-        """Print what was recorded as a line of JSON."""
+        """Print the numbers of recorded deliveries and unreadable messages as a line of JSON."""
         said = {"deliveries": self.recorder.deliveries, "undecodable": self.recorder.undecodable.count}
         print(json.dumps(said), flush=True)

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def many(subscribers: int) -> str:
-    """Return the line on connections."""
+    """Return the line about connections."""
     context = multiprocessing.get_context("spawn")
     with ServerProcess() as server:
         process = psutil.Process(server.announcement.pid)
@@ -63,7 +63,7 @@ def many(subscribers: int) -> str:
 
 
 def hold(pipe: Connection, server: Announcement, subscribers: int) -> None:
-    """Subscribe, say how long it took, wait for one event on every socket, say how many got it."""
+    """Subscribe and send the time that it took; then wait for one event on every socket and send how many got it."""
     began = time.monotonic()
     sockets = [subscribe(server, number) for number in range(subscribers)]
     pipe.send(time.monotonic() - began)
@@ -90,7 +90,7 @@ class Publisher:
 
 
 def slow_readers(slow: int) -> str:
-    """Return the line on clients that do not read."""
+    """Return the line about clients that do not read."""
     with ServerProcess(["--write-buffer-limit", str(SLOW_LIMIT_BYTES)]) as server:
         process = psutil.Process(server.announcement.pid)
         publisher = Publisher(server.announcement)
@@ -115,7 +115,7 @@ def slow_readers(slow: int) -> str:
 
 
 def latencies(publisher: Publisher, healthy: socket.socket, events: int) -> list[float]:
-    """Publish one event after the other; return how long each took to the subscriber (s)."""
+    """Publish one event after another; return how long each took to reach the subscriber (s)."""
     found = []
     for _ in range(events):
         began = time.perf_counter()
@@ -132,7 +132,7 @@ def quantile(values: list[float]) -> float:
 
 
 def is_dropped(client: socket.socket) -> bool:
-    """Read what the kernel holds; whether the server has ended the connection."""
+    """Read the received bytes; return True if the server has ended the connection."""
     client.settimeout(5)
     try:
         while client.recv(1 << 20):

@@ -34,7 +34,7 @@ FRAME_BYTES = 251
 
 @dataclass(frozen=True)
 class Fanout:
-    """What one size of batch cost: CPU seconds, of each of the server's processes, and how many were in user code."""
+    """The cost of one batch size: CPU seconds of each server process, and how many of them were in user code."""
 
     subscribers: int
     batch: int
@@ -81,7 +81,7 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         reader.start()
         if here.recv() != "ready":
             raise RuntimeError("the readers could not subscribe")
-        # The answer of a single process comes behind its deliveries.
+        # A single process writes its answer after its deliveries, so it needs no witnesses.
         seen_by = witnesses(server.announcement) if processes > 1 else []
         before = cpu_of(pids)
         began_ns = time.monotonic_ns()
@@ -91,7 +91,7 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         after = cpu_of(pids)
         reader.join()
-        # The next server is a child of this process, too.
+        # The next server is also a child of this process and inherits its affinity.
         os.sched_setaffinity(0, allowed)
     cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
     user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
@@ -100,10 +100,10 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
 
 
 def keep_apart(pids: Sequence[int]) -> None:
-    """Give the server's processes one core, and this one and its children to come the others.
+    """Give one core to the server's processes, and the others to this process and its future children.
 
-    A CPU-second of a process is worth less while something else runs on the other half of its core, so several
-    processes could not be compared with one where they run beside each other and it runs beside the reader.
+    A process does less in a CPU-second while another process runs on the other hyper-thread of its core. If several
+    server processes ran beside each other and a single one ran beside the reader, their figures could not be compared.
     """
     first, *others = sorted(os.sched_getaffinity(0))
     if others:
@@ -113,13 +113,13 @@ def keep_apart(pids: Sequence[int]) -> None:
 
 
 def cpu_of(pids: Sequence[int]) -> list[tuple[float, float]]:
-    """Return the seconds of each process in user code and in the kernel."""
+    """Return the CPU seconds of each process as (user code, kernel)."""
     times = [psutil.Process(pid).cpu_times() for pid in pids]
     return [(one.user, one.system) for one in times]
 
 
 def witnesses(server: Announcement) -> list[socket.socket]:
-    """Return a subscriber at each of the server's processes."""
+    """Return a subscribed socket at each of the server's processes."""
     found: dict[int, socket.socket] = {}
     while len(found) < len(server.pids):
         client = subscribe(server, 0)
@@ -133,10 +133,10 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 
 
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
-    """Publish batches, each after the answer to the one before and its arrival at the witnesses; return how many.
+    """Publish batches one at a time; return how many.
 
-    Without witnesses another process than the publisher's could have several publishes to deliver at once, which
-    costs one write a subscriber then.
+    Each waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that do not
+    serve the publisher could deliver several publishes with one write per subscriber.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc
@@ -166,7 +166,7 @@ def event_of_size() -> str:
 
 
 def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
-    """Subscribe, then read until every subscriber has as many bytes as the publisher says there are."""
+    """Subscribe, then read until every subscriber has the number of bytes that the publisher sends over the pipe."""
     selector = selectors.DefaultSelector()
     sockets = [subscribe(server, number) for number in range(subscribers)]
     for client in sockets:
@@ -185,7 +185,7 @@ def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
 
 
 def subscribe(server: Announcement, number: int, channel: str = CHANNEL) -> socket.socket:
-    """Return a connected socket whose subscription is live."""
+    """Return a connected socket with an acknowledged subscription."""
     url = urlsplit(server.ws_url)
     client = socket.create_connection((url.hostname, url.port))
     client.sendall(
@@ -196,14 +196,14 @@ def subscribe(server: Announcement, number: int, channel: str = CHANNEL) -> sock
     read_until(client, b"\r\n\r\n")
     operation_id = f"{number:0{ID_CHARACTERS}d}"
     payload = messages.subscribe(operation_id, channel, {"x-api-key": server.api_key})
-    # Masked with zeros: the payload stays as it is.
+    # A mask of zeros leaves the payload unchanged.
     client.sendall(b"\x81\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload)
     read_until(client, messages.subscribe_success(operation_id))
     return client
 
 
 def read_until(client: socket.socket, end: bytes) -> None:
-    """Read up to and with `end`, which nothing follows yet."""
+    """Read until the received bytes end with `end`; nothing may follow it yet."""
     data = b""
     while not data.endswith(end):
         chunk = client.recv(4096)

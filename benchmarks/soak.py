@@ -22,7 +22,7 @@ from streams.sender import Order  # noqa: E402
 
 SAMPLE_S = 5.0
 FIRST_S = 60.0
-#: Of the samples that are compared.
+#: Length of each window of samples that are compared.
 WINDOW_S = 30.0
 WITHIN = 0.10
 SIZE_BYTES = 200
@@ -38,7 +38,7 @@ def main() -> int:
     if options.minutes * 60 < FIRST_S + 2 * WINDOW_S:
         parser.error("what comes after the first minute is compared with it: --minutes 2 at least")
     shape = Shape(options.subscribers)
-    # Not in memory, should /tmp be: the record grows by what is received.
+    # The record grows with each delivery, and /tmp may be in memory.
     with tempfile.TemporaryDirectory(prefix="loadgen-soak-", dir="/var/tmp") as folder:
         try:
             with sending(shape) as (url, pipe), receiving(shape, url, Path(folder)) as receiver:
@@ -70,7 +70,7 @@ def _median(samples: list[tuple[float, int, float]], from_s: float) -> float:
 
 
 def _watch(receiver: Receiver, seconds: float) -> list[tuple[float, int, float]]:
-    """Return (seconds since the beginning, memory, share of a core), one every five seconds."""
+    """Return a sample (seconds since the beginning, memory, share of a core) every five seconds."""
     began = last = time.monotonic()
     used = receiver.cpu_s
     samples = []

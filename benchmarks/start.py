@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 
 REPO = Path(__file__).resolve().parents[1]
-#: Seconds of a run that may be spent beside its timed phases, without a report.
+#: The most seconds that a run without a report may take in addition to its timed phases.
 BAR_S = 3.0
 _LOOK_S = 0.02
 _TIMED = ("warmup", "measure", "drain")
@@ -36,13 +36,13 @@ _SMALL = (
     "phases.measure=2s",
     "phases.drain=500ms",
 )
-#: Processes by a word of their command line, most particular first.
+#: Roles of processes by a word in their command line, the most specific first.
 _ROLES = (("loadgen.server", "server"), ("analysis", "analysis"), ("locust", "locust"))
 
 
 @dataclass
 class Run:
-    """Seconds of one run: its wall time, each stretch of it, and the CPU time of each process."""
+    """Seconds of one run: its wall time, the parts of that, and the CPU time of each process."""
 
     wall_s: float = 0.0
     timed_s: float = 0.0
@@ -51,7 +51,7 @@ class Run:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the children of a process, those of its children too."""
+    """Return all descendants of a process."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
@@ -61,8 +61,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _read(pid: int) -> tuple[str, float]:
-    """Return the role of a process and its CPU seconds so far; raises OSError where it has gone."""
-    # A fork has its starter's command line until it becomes another program.
+    """Return the role of a process and its CPU seconds so far; raises OSError if it has ended."""
+    # A forked process has its parent's command line until it executes another program.
     line = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     role = next((role for word, role in _ROLES if word in line), "loadgen")
@@ -88,7 +88,7 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str
 
 
 def run(repo: Path, extra: Sequence[str]) -> Run:
-    """Make one run and return what it took."""
+    """Make one run and return its times."""
     with tempfile.TemporaryDirectory(prefix="loadgen-start-") as results:
         command = [sys.executable, "-m", "loadgen", "run", "comments", "--results", results, *extra]
         for item in _SMALL:
@@ -109,7 +109,7 @@ def run(repo: Path, extra: Sequence[str]) -> Run:
         (manifest,) = Path(results).glob("*/manifest.json")
         phases = {each["name"]: each for each in json.loads(manifest.read_text())["phases"]}
     total_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # What is left is the first process's; its children end with it as their parent or grandparent.
+    # The total includes all descendants, which have ended; the rest is that of the first process.
     cpu_s["loadgen"] = total_s - sum(spent for role, spent in cpu_s.items() if role != "loadgen")
     cpu_s["all"] = total_s
     begin_s = {name: phases[name]["start_ns"] / 1e9 for name in ("ramp", "ready", "warmup")}
@@ -132,7 +132,7 @@ def run(repo: Path, extra: Sequence[str]) -> Run:
 
 
 def _print(name: str, runs: Sequence[Run]) -> float:
-    """Print the medians of runs; return that of the overhead in seconds."""
+    """Print the medians of runs; return the median overhead in seconds."""
     overhead_s = median(one.wall_s - one.timed_s for one in runs)
     print(f"{name}: overhead {overhead_s:.2f} s, CPU {median(one.cpu_s['all'] for one in runs):.2f} s")
     for what in ("stretches_s", "cpu_s"):

@@ -1,4 +1,4 @@
-"""Skip garbage collection while a process starts and ends: it finds nothing and takes a fifth of the CPU time.
+"""Skip garbage collection while a process starts and ends: it would find nothing, and take a fifth of the CPU time.
 
 At exit Python would run three collections, although the kernel frees all memory anyway.
 """

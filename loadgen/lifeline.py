@@ -2,8 +2,8 @@
 
 `subprocesses.environment` passes on the starter's process id; a child started through `loadgen.child` calls
 :func:`end_with_starter` before anything else. On Linux the kernel then kills the child as soon as the starter is gone,
-however it ended. A native thread watches the starter instead on other systems, and in processes that must save
-something first.
+however it ended. On other systems, and in processes that must save something first, a native thread watches the
+starter instead.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 #: Environment variable with the process id of the starter.
 STARTER: Final = "LOADGEN_STARTER"
-#: prctl(2).
+#: Options of prctl(2).
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _LOOK_INTERVAL_S: Final = 0.1
@@ -63,7 +63,7 @@ def adopt_orphans() -> None:
 
 
 def _native(module: str, name: str) -> Any:
-    """Return the function without gevent's patches; gevent is not imported for this."""
+    """Return a function of a standard module without gevent's patch; does not import gevent."""
     if "gevent.monkey" in sys.modules:
         from gevent.monkey import get_original
 

@@ -15,9 +15,9 @@ import psutil
 from loadgen.lifeline import STARTER, adopt_orphans
 from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
-#: Signals that end a run in good order.
+#: Signals that end a run in an orderly way.
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: From this many ending signals on, the child gets SIGKILL: it ignored the earlier ones, so it is stuck.
+#: From this number of ending signals on, the child gets SIGKILL: it did not end at the earlier ones, so it is stuck.
 _PATIENCE: Final = 4
 _LEFT_OVER_S: Final = 1.0
 
@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Block the ending signals in this process inside the block; a child started in it unblocks them itself."""
+    """Block the ending signals in this process during a `with` block; a child started there unblocks them itself."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield

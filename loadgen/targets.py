@@ -1,8 +1,8 @@
 """Find the protocol of a target by its URL.
 
 To add a protocol, write a package whose module `target` has a function `protocol_of(url)` that returns a
-`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`. A protocol file, which the target names before its scheme,
-needs neither (`loadgen.protocol_file`).
+`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`. Neither is needed for a protocol file, whose name begins
+the target's URL: `nats+ws://…` (`loadgen.protocol_file`).
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import Final
 from loadgen.protocol.appsync.target import PROTOCOL
 from loadgen.protocol.base import TargetProtocol
 
-#: The protocol of every URL that names no other.
+#: The protocol of a URL whose scheme selects none of the others.
 APPSYNC_EVENTS: Final = PROTOCOL
 #: The packages of the other protocols by URL scheme; imported when needed.
 _BY_SCHEME: Final = {
@@ -26,7 +26,7 @@ def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProt
     ``protocol_file`` is the text of the protocol file that the URL names, or None to read that file.
 
     Raises:
-        ScenarioError: the URL names a protocol file (`nats+ws://…`) that is not there or cannot be used.
+        ScenarioError: the URL names a protocol file (`nats+ws://…`) that does not exist or cannot be used.
     """
     scheme, separator, _ = (url or "").strip().partition("://")
     package = _BY_SCHEME.get(scheme.lower()) if separator else None
@@ -40,7 +40,7 @@ def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProt
 
 
 def protocol_file_of(url: str) -> str | None:
-    """Return the text of the protocol file that a target names, or None if it names none; raises as `protocol_of`."""
+    """Return the text of the protocol file that a URL names, or None if it names none; raises as `protocol_of` does."""
     files = _protocol_files(url)
     return None if files is None else str(files.text_at(url))
 

@@ -23,6 +23,7 @@ PATCHED = (
     "run/test_wire.py",
     "run/test_worker_messages.py",
     "run/test_worker_permissions.py",
+    "users/journeys/test_pacing.py",
 )
 
 

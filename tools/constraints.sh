@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Updates constraints.txt from pyproject.toml: `make constraints`.
 #
-# One file is for Python 3.11 to 3.14: a pin that is not for all of them has a marker. Pins that still satisfy
+# The file is for Python 3.11 to 3.14: a pin for only some of these versions has a marker. Pins that still satisfy
 # pyproject.toml stay. `tools/constraints.sh --upgrade` upgrades all of them, `--upgrade-package NAME` one. All options are
 # passed to `uv pip compile`.
 set -euo pipefail

@@ -1,6 +1,6 @@
-"""Which part of the program imports which: the table of docs/architecture.md, read from the source.
+"""Print the table of docs/architecture.md: which part of the program imports which, read from the source.
 
-`python tools/imports.py` prints it. Every import counts, also those within functions and for types alone. A part is a
+Run `python tools/imports.py`. Every import counts, also those within functions and for types alone. A part is a
 folder of `loadgen`; its single files together are `loadgen`, and all of `analysis` is one part.
 """
 
@@ -38,7 +38,7 @@ def part_of(module: str) -> str:
 
 
 def circles(imports: Graph) -> list[frozenset[str]]:
-    """Return the groups of parts that reach each other; `loadgen`, which only starts and helps, is left out."""
+    """Return the groups of parts that import each other, directly or not; the part `loadgen` is left out."""
     rest = {part: used - {"loadgen"} for part, used in imports.items() if part != "loadgen"}
     reached = {part: _reached(part, rest) for part in rest}
     groups = {frozenset(other for other in reached[part] if part in reached[other]) for part in rest}

@@ -1,4 +1,4 @@
-"""Check that a tag names the version of the package: `python tools/release_version.py v0.1.0`; ends with 1 if not."""
+"""Check that a tag names the version of the package: `python tools/release_version.py v0.1.0`; exits with 1 if not."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ INIT = Path(__file__).resolve().parents[1] / "loadgen" / "__init__.py"
 
 
 def version() -> str:
-    """Return the version that `loadgen/__init__.py` says, without importing it."""
+    """Return the version in `loadgen/__init__.py`, without importing it."""
     found = re.search(r'^__version__ = "([^"]+)"$', INIT.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         raise SystemExit(f"{INIT}: no line __version__ = …")

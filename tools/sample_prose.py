@@ -1,4 +1,4 @@
-"""Draw docstrings and comments at random, for somebody who did not write them to read: `python tools/sample_prose.py`.
+"""Draw docstrings and comments at random for a reader who did not write them: `python tools/sample_prose.py`.
 
 The bar: of 100, at most three at which the reader has to stop and guess.
 """
@@ -17,7 +17,7 @@ _PRAGMAS = ("#!", "# noqa", "# type:", "# fmt:")
 
 
 class Found(NamedTuple):
-    """A docstring or comment, and where it stands."""
+    """A docstring or comment, and its place."""
 
     path: str
     line: int
@@ -35,7 +35,7 @@ def docstrings(path: str, source: str) -> Iterator[Found]:
 
 
 def comments(path: str, source: str) -> Iterator[Found]:
-    """Yield the comments; those of lines that follow each other are one."""
+    """Yield the comments; comments on consecutive lines count as one."""
     begun: Found | None = None
     last = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -54,7 +54,7 @@ def comments(path: str, source: str) -> Iterator[Found]:
 
 
 def drawn(seed: int, count: int) -> list[Found]:
-    """Return as many of the product's docstrings and comments, drawn by a seed."""
+    """Return ``count`` docstrings and comments of `loadgen` and `analysis`, drawn with a seed."""
     found: list[Found] = []
     for path in sorted([*REPO.glob("loadgen/**/*.py"), *REPO.glob("analysis/**/*.py")]):
         source = path.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
-"""Check an installed wheel, away from the checkout: `python tools/wheel_check.py`; ends with 1 if something is missing.
+"""Check an installed wheel outside the checkout: `python tools/wheel_check.py`; exits with 1 if something is missing.
 
-The release builds a wheel for each Python and machine, and runs this in it (pyproject.toml, `tool.cibuildwheel`).
+The release builds a wheel for each Python and machine, and runs this check with it (pyproject.toml,
+`tool.cibuildwheel`).
 """
 
 import sys
@@ -11,7 +12,7 @@ NAME = "fanout-loadgen"
 
 
 def problems() -> list[str]:
-    """Return what the installed package lacks, a sentence each."""
+    """Return a sentence for each thing that the installed package lacks."""
     import analysis
     import loadgen
     from loadgen import native

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and checks sdist and wheel in dist/, for this machine and Python: `make wheels`. Fails if the native receive path
-# cannot be built. A release builds wheels for every Python and platform (.github/workflows/release.yml).
+# Builds and checks the sdist and the wheel in dist/, for this machine and Python: `make wheels`. Fails if the native
+# receive path cannot be built. A release builds wheels for every Python and platform (.github/workflows/release.yml).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

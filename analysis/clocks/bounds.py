@@ -1,10 +1,10 @@
 """Bound the offset between two clocks by pings. Pure numpy.
 
-A ping leaves at t0 and returns at t3 on the worker's clock; in between the master reads its own clock as m. The master
-read it after the ping had left, so the offset (master minus worker) was at most m − t0 when the ping left. It read it
-before the answer arrived, so the offset was at least m − t3 at that moment. Each ping gives these two points, whatever
-the network did (the bound of RFC 5905, section 8, at the moments at which it holds). Between points a bound widens by
-the fastest credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
+A ping leaves at t0 and returns at t3 on the worker's clock; in between the master reads its own clock as m. The ping
+left before this reading, so at t0 the offset (master minus worker) was at most m − t0. The answer arrived after it, so
+at t3 the offset was at least m − t3. Each ping gives these two points, whatever the network did (the bound of RFC 5905,
+section 8, but each side only at the moment for which it is proven). Between points a bound widens by the fastest
+credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ STEP_NS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """Answered pings of one worker, as arrays of one length; the `raw` arrays are None if the record has none.
+    """Answered pings of one worker, as arrays of equal length; the `raw` arrays are None if the record has none.
 
     `raw` times are of CLOCK_MONOTONIC_RAW, which is never stepped or slewed. They were read together with `sent_ns`,
     `received_ns` and `master_sent_ns`.
@@ -78,9 +78,10 @@ class WallJump:
 class Adjustment:
     """Difference between a machine's wall clock and its steady clock (wall minus steady), as read at each ping.
 
-    A clock discipline changes the rate once a second. So between two readings the clock strays from the straight line
-    by at most the difference of the interval's movement to that of its neighbours. Where the clock moved by more than
-    the largest slew, it was stepped at an unknown moment, and both the value before and the value after are possible.
+    A clock discipline changes the rate only once a second. So between two readings the clock strays from a straight
+    line by at most the difference between its movement in that interval and in the neighbouring ones. Where it moved by
+    more than the largest slew, it was stepped at an unknown moment, and both the value before and the value after are
+    possible.
     """
 
     #: Steady times of the readings, and wall minus steady at each, both relative to the first reading.
@@ -95,7 +96,7 @@ class Adjustment:
 
     @classmethod
     def of(cls, wall_ns: Ints, raw_ns: Ints) -> "Adjustment":
-        """Build from readings of both clocks of one machine, of which at least one is needed."""
+        """Build from at least one pair of readings of a machine's wall clock and steady clock."""
         order = np.argsort(raw_ns, kind="stable")
         wall_ns, raw_ns = wall_ns[order], raw_ns[order]
         fresh = np.concatenate(([True], np.diff(raw_ns) > 0))
@@ -135,7 +136,7 @@ class Adjustment:
     def curve(self) -> Curve:
         """Return the bounds of wall minus steady over steady time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # Each reading gets the larger doubt of its two intervals, so that the bounds cover both in full.
+        # Each reading gets the larger error of the two intervals beside it, so that the bounds cover both in full.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -161,7 +162,8 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
     """Return how far (ns) the clock may have strayed from the straight line in each interval between readings.
 
     Slewed at the largest rate S in one direction and then back, a clock strays by S/2 · (1 − (r/S)²) of the interval,
-    where r is the interval's mean rate. A step strays by its height, which shows as a difference from both neighbours.
+    where r is the interval's mean rate. A step makes it stray by the step's height; the interval's rate then differs
+    from both neighbours'.
     """
     rate = np.where(stepped, np.nan, moved / length)
     with np.errstate(invalid="ignore"):
@@ -177,8 +179,8 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
 def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
     """Return the bounds of the offset over the worker's wall clock, and its jumps, from pings without steady times.
 
-    A step of either clock may lie between any two pings, so at each moment the offset is as the ping before or the ping
-    after shows it.
+    Either clock may be stepped between any two pings, so at each moment the offset lies within the bounds of the ping
+    before or within those of the ping after.
     """
     order = np.argsort(pings.sent_ns, kind="stable")
     sent, received = pings.sent_ns[order], pings.received_ns[order]
@@ -192,7 +194,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
         WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
         for jump in find_jumps(points)
     ]
-    # Times occur twice if the worker's clock was set back: the bounds must cover both meanings.
+    # Times occur twice if the worker's clock was set back: the bounds must cover both occurrences.
     twice = [
         (jump.from_ns - base_at - moved, jump.to_ns - base_at + moved)
         for jump in jumps
@@ -205,14 +207,14 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
 class Bounds:
     """Bounds and jumps of the offset between two machines' clocks, from pings with steady times."""
 
-    #: Master minus worker over the worker's wall clock.
+    #: Offset (master minus worker) over the worker's wall-clock time.
     curve: Curve
-    #: Jumps between the steady clocks, on the worker's wall clock: one of the machines was suspended.
+    #: Jumps between the steady clocks, in the worker's wall-clock time: one of the machines was suspended.
     jumps: list[WallJump]
-    #: Readings of the worker's and of the master's machine.
+    #: Wall clock minus steady clock, of the worker's machine and of the master's.
     worker: Adjustment
     master: Adjustment
-    #: The offset between the steady clocks over the worker's, and the (lowest, highest) rate at which it changes.
+    #: Offset between the steady clocks over the worker's steady time, and the (lowest, highest) rate of its change.
     steady: Curve
     rates: tuple[float, float]
 
@@ -226,7 +228,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the bounding points from pings on steady time, with the bases of their times and of their values."""
+    """Return the pings' bounds as points in steady time, and the bases of the points' times and values."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (
@@ -242,7 +244,7 @@ def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int
 
 
 def by_steady_clocks(pings: Pings) -> Bounds:
-    """Return the bounds of the offset from pings with steady times, of which at least one is needed.
+    """Return the bounds of the offset from at least one ping with steady times.
 
     Bounds the steady clocks against each other, then each wall clock against the steady clock of its machine.
     """
@@ -286,9 +288,9 @@ def by_steady_clocks(pings: Pings) -> Bounds:
 
 
 def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
-    """Return the curve with nodes in order of wall-clock time, covering both meanings of times that occur twice.
+    """Return the curve with nodes in order of wall-clock time.
 
-    Times occur twice where the worker's clock was set back.
+    Times occur twice where the worker's clock was set back; there the bounds cover both occurrences.
     """
     twice = []
     shift = own_at[0] - (worker.at_ns[0] - FAR_NS)

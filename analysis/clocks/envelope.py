@@ -21,7 +21,7 @@ PART: Final = 2 * SLEW
 #: Largest deviation of the rate between two steady clocks, which are never slewed, from its mean over a run. Quartz
 #: crystals change by less than 1 ppm per degree Celsius; this lets each of the two warm or cool by several degrees.
 WANDER: Final = 10e-6
-#: Bounds are extended by this beyond the first and the last point.
+#: Bounds are extended this far beyond the first and the last point.
 FAR_NS: Final = 86_400e9
 #: Tolerance for rounding to whole nanoseconds and for floating-point arithmetic.
 ROUNDING_NS: Final = 4.0
@@ -38,7 +38,7 @@ class Jump:
 
     from_ns: float
     to_ns: float
-    #: Distance by which the master's clock moved ahead of the worker's, as the middle estimate.
+    #: Distance by which the master's clock moved ahead of the worker's: the middle of its bounds.
     moved_ns: float
 
 
@@ -46,8 +46,8 @@ class Jump:
 class Curve:
     """Lowest and highest credible value over time, linear between nodes; times and values are relative to a base.
 
-    The estimate lies between the two. It is their middle, unless the middle would jump from ping to ping: corrected
-    times of one clock would then be apart by those jumps.
+    The estimate lies between the two. It is their middle, unless the middle would jump from ping to ping: the corrected
+    times of one clock would jump as well.
     """
 
     at_ns: Floats
@@ -109,7 +109,7 @@ class Points:
 def _carried(
     best: np.ufunc, points_at: Floats, points: Floats, rate: float, at: Floats, nothing: float
 ) -> Floats:
-    """Return the best bound at each time from the points before it, each bound growing by ``rate`` since its moment."""
+    """Return the best bound at each time from the points before it, each bound changing at ``rate`` since then."""
     kept = np.concatenate(([nothing], best.accumulate(points - rate * points_at)))
     return np.asarray(kept[np.searchsorted(points_at, at, side="right")] + rate * at, dtype=np.float64)
 
@@ -164,12 +164,15 @@ def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
 
 
 def at_most(jump_ns: float) -> float:
-    """Return the largest size (ns) of a jump with this middle estimate."""
+    """Return the largest possible size (ns) of a jump whose middle estimate is ``jump_ns``."""
     return 1.1 * jump_ns + _MARGIN_NS
 
 
 def _drawn_out(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Widen jumps in which the master's clock stood still by the time that passed on the worker's clock."""
+    """Extend jumps in which the master's clock stood still.
+
+    Such a jump's interval grows at both ends by the longest time for which the clock may have stood still.
+    """
     drawn = []
     for jump in jumps:
         long = 0.0 if jump.moved_ns >= 0 else at_most(-jump.moved_ns)
@@ -267,7 +270,10 @@ def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
 
 
 def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tuple[Floats, Floats, Floats]:
-    """Return (times, lowest, highest), bounded between jumps by the points there and within a jump by either side."""
+    """Return (times, lowest, highest) over the stretches between jumps and the jumps themselves.
+
+    A stretch is bounded by its own points. Within a jump, the bounds span those of the stretches on both sides.
+    """
     edges = [-np.inf, *(edge for jump in jumps for edge in (jump.from_ns, jump.to_ns)), np.inf]
     ats, lows, highs = [], [], []
     for number in range(len(edges) - 1):
@@ -315,8 +321,8 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
 def neighbours(points: Points) -> Curve:
     """Return a curve that covers the bounds of the ping before and of the ping after each time.
 
-    The n-th points of both kinds must belong to one ping. The estimate follows all pings and breaks at visible jumps
-    only.
+    The n-th points of both kinds must belong to one ping. The estimate is based on all pings and breaks only at visible
+    jumps.
     """
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))

@@ -1,8 +1,9 @@
 """Offset of each worker's clock from the master's over the run, with a bound of its error.
 
-`analysis.clocks.bounds` turns pings into an interval that holds the true offset at each moment. Its middle corrects the
-worker's times; half its width is the error. The error is therefore a bound and not a standard deviation: it covers
-drift, slew, steps too small to be reported, and a network that is slower in one direction.
+`analysis.clocks.bounds` turns pings into an interval that holds the true offset at each moment. An estimate within the
+interval, usually its middle, corrects the worker's times; the error is the distance from the estimate to the farther
+end. It is therefore a bound and not a standard deviation: it covers drift, slew, steps too small to be reported, and a
+network that is slower in one direction.
 """
 
 from dataclasses import dataclass, field, fields
@@ -63,7 +64,7 @@ class ClockFit:
     #: Largest error of any corrected time in the measurement.
     error_ns: int | None
     best_round_trip_ns: int | None = None
-    #: True if both ends recorded their steady clocks with each ping.
+    #: True if worker and master recorded their steady clocks with each ping.
     steady: bool = False
     curve: Curve | None = field(default=None, repr=False, compare=False)
     steps: tuple[Step, ...] = ()
@@ -101,7 +102,7 @@ class ClockFit:
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Group nodes if a later one maps to no later time, or if the error changes as fast as time passes.
+        # Group nodes if a later one does not map to a later time, or if the error changes as fast as time passes.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -129,9 +130,9 @@ def fit(
 ) -> ClockFit:
     """Bound the offset of a worker's clock by its pings.
 
-    ``vouched_ns`` is the sum of the bounds that the ClockBound daemons of both hosts reported at each ping, or -1 where
-    one did not. `error_ns` and `offset_ns` apply to ``window`` (start and end on the master's clock), or to the time of
-    the pings if it is None.
+    ``vouched_ns`` is the sum of the bounds that the ClockBound daemons of both hosts reported at each ping, or -1 if
+    one of them reported none. `error_ns` and `offset_ns` apply to ``window`` (start and end on the master's clock), or
+    to the time of the pings if it is None.
     """
     count = len(pings)
     agree = (pings.master_received_ns >= pings.sent_ns) & (pings.master_sent_ns <= pings.received_ns)
@@ -209,7 +210,7 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
 
 
 def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
-    """Return the steps shown by health rows, which compare the wall clock with one that is slewed along with it."""
+    """Return the steps in health rows, which compare the wall clock with CLOCK_MONOTONIC: slewed, but never stepped."""
     stepped = np.abs(moved_ns) > STEP_NS
     return [
         Step(int(w), int(t), int(m), int(i))

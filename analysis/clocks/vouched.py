@@ -40,9 +40,10 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
 
 
 def _with_crossings(curve: Curve, edges: tuple[float, float], most: float, least: float) -> Floats:
-    """Return the curve's nodes, the window's edges with a node on either side, and the points where it crosses a level.
+    """Return the times at which the narrowed curve needs nodes.
 
-    The bound jumps at the edges. ``most`` applies to the upper side and ``least`` to the lower one.
+    They are the curve's own nodes, the ``edges`` with a node on either side (the bounds jump there), and the times at
+    which the upper side crosses ``most`` or the lower side crosses ``least``.
     """
     more = [np.array([edge + aside for edge in edges for aside in (-1.0, 0.0, 1.0)])]
     for side, level in ((curve.high_ns, most), (curve.low_ns, least)):

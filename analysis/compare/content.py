@@ -1,4 +1,4 @@
-"""A comparison as data: `loadgen compare --json` prints it, and the page holds it so that it can be verified."""
+"""A comparison as data: `loadgen compare --json` prints it, and the page contains it for `loadgen verify`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a comparison, whose result depends only on them and the runs."""
+    """The settings of a comparison; its result depends only on these and on the runs."""
 
     #: Smallest change that matters, as a share.
     min_effect: float = 0.05
@@ -39,7 +39,7 @@ class Side:
 
     @classmethod
     def read_from(cls, path: Path, runs: Sequence[Profile]) -> "Side":
-        """Return the side of runs that were read from a path."""
+        """Return the side whose runs were read from ``path``."""
         return cls(str(path), str(path.absolute()), tuple(runs))
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The statistics of a comparison.
 
 The unit is the run, not the delivery: deliveries of one run share its machine, its moment and its neighbours. With two
-or more runs a side, each run's figure is one observation, on a logarithmic scale because effects are ratios. Runs taken
-in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's t. The spread between blocks
-of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For a side
-with one run it is the only estimate, and the verdict then says that the spread between runs is not known.
+or more runs per side, each run's figure is one observation, on a logarithmic scale because effects are ratios. Runs
+taken in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's t. The spread between
+blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For
+a side with one run it is the only estimate, and the verdict then says that the spread between runs is not known.
 
 If clocks or stamps are uncertain, each run's figure is known only as an interval, from a low end to a high end (see
 `analysis.figures.bounds`). More runs do not reduce this error, because it is not random. The true ratio then lies
@@ -48,7 +48,7 @@ class Difference:
     low: float | None
     high: float | None
     verdict: str
-    #: Runs a side that would show the minimum effect with 90 % power, or None if unknown.
+    #: Number of runs per side that would show the minimum effect with 90 % power, or None if unknown.
     repeats: int | None
     reason: str
 
@@ -74,7 +74,7 @@ class _Estimate:
 
     @property
     def certain(self) -> float:
-        """The shift closest to no change that the figures' uncertainty allows; 0 if it allows no change."""
+        """The shift between `least` and `most` that is closest to 0, which means no change."""
         return max(self.least, 0.0) + min(self.most, 0.0)
 
 
@@ -179,7 +179,7 @@ def _estimate(
 
 
 def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Return whether runs were taken in turns: as many on each side, and each pair made before the next."""
+    """Return True if the runs were made in turns: equally many per side (two or more), each pair before the next."""
     if len(base) != len(new) or len(base) < 2:
         return False
     pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]
@@ -208,9 +208,9 @@ def _logs(name: str, profiles: Sequence[Profile]) -> Floats | None:
 
 
 def _end_logs(name: str, profiles: Sequence[Profile]) -> tuple[Floats, Floats]:
-    """Return the logarithms of the low and high ends of the runs' figures; unknown ends are the figure itself."""
+    """Return the logarithms of the low and high ends of the runs' figures; an unknown end is the figure itself."""
     ends = [profile.ends.get(name, (profile.figures[name],) * 2) for profile in profiles]
-    # Zero has no logarithm: a nanosecond stands for it.
+    # Zero has no logarithm: a nanosecond (for the rate, 1e-9 per second) stands for it.
     logs = np.log(np.maximum(np.array(ends, dtype=np.float64), 1.0 if name != "delivery.rate" else 1e-9))
     return logs[:, 0], logs[:, 1]
 
@@ -256,7 +256,7 @@ class _Cumulated:
         self._made: dict[int, tuple[Ints, Floats]] = {}
 
     def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-        """Return the numbers of all bins, ascending, and for each histogram a row of its counts up to each bin."""
+        """Return the numbers of all bins, ascending, and a row of cumulative counts for each histogram."""
         found = self._made.get(id(histograms))
         if found is None:
             found = self._made[id(histograms)] = _cumulated(histograms)
@@ -273,7 +273,7 @@ def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
 
 
 def _repeats(spread: float, min_effect: float, level: float) -> int | None:
-    """Return the number of runs a side that shows the minimum effect with the power `POWER`, or None if too many."""
+    """Return how many runs per side show the minimum effect with power `POWER`, or None if `_REPEATS_MAX` or more."""
     effect = math.log1p(min_effect)
     for runs in range(2, _REPEATS_MAX):
         freedom = 2.0 * (runs - 1)

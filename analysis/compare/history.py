@@ -79,7 +79,7 @@ def split(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[Level]:
         logs = np.log(values)
         # The median of |difference of two| is 0.954 standard deviations for normal noise (0.6745 * sqrt 2).
         noise = max(_NOISE_MIN, float(np.median(np.abs(np.diff(logs)))) / 0.954)
-        import ruptures  # here: it takes a second to load, and only a history needs it
+        import ruptures  # imported here: it takes a second to load, and only a history needs it
 
         search = ruptures.KernelCPD(kernel="linear", min_size=RUNS_MIN).fit((logs / noise).reshape(-1, 1))
         ends = search.predict(pen=_PENALTY + 2 * np.log(len(values)))

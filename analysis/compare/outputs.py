@@ -1,4 +1,4 @@
-"""A comparison or a history of runs in the terminal."""
+"""Print a comparison or a history of runs in the terminal."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def overall(differences: Sequence[Difference]) -> str:
 
 
 def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
-    """Return reasons to doubt a comparison that lie in its runs, one sentence each."""
+    """Return the reasons that the runs give to doubt their comparison, one sentence each."""
     lines = []
     for name, side in (("base", base), ("new", new)):
         for profile in side:
@@ -70,7 +70,7 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 def show(
     console: Console, base: Sequence[Profile], new: Sequence[Profile], differences: Sequence[Difference]
 ) -> None:
-    """Print the table, the doubts and the verdict, and for two services what else differs between them."""
+    """Print the table, the doubts and the verdict; for two services also the other differences between them."""
     sides = services.names(base, new)
     first, second = sides or ("base", "new")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -147,7 +147,7 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
 
 
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
-    """Print the changes of level, each with the run from which it holds."""
+    """Print the changes of level, each with the first run of the new level."""
     if len(profiles) < 2 * RUNS_MIN:
         console.print(f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
         return

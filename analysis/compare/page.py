@@ -54,7 +54,7 @@ def render(
     *,
     drawn: bool = True,
 ) -> str:
-    """Return the page; without ``drawn`` it has no plot, as the plot takes most of the time."""
+    """Return the page; if ``drawn`` is False, without the plot, which takes most of the time."""
     sides = services.names(base, new)
     svg = ""
     if drawn:

@@ -25,9 +25,9 @@ FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
 """Bins for each factor of e: one is 0.5 % wide."""
 BLOCKS_MAX: Final = 30
-"""Most blocks of a run. Each is at least a second long, since blocks stand for correlation over time."""
+"""Maximum number of blocks of a run, and at most one per second: shorter blocks would correlate with each other."""
 
-#: The metrics of a comparison: distribution, percentile (None for a plain number), and the worse direction (+1: more).
+#: The metrics of a comparison: distribution, percentile (None for a plain number), and +1 if more is worse, else -1.
 METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
     "delivery.latency.p50": ("delivery.latency", 50.0, 1),
     "delivery.latency.p99": ("delivery.latency", 99.0, 1),
@@ -41,7 +41,7 @@ Histogram = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One run. `figures` by metric (ns, or per second); `blocks` by distribution, one histogram a block of time."""
+    """One run: `figures` by metric (ns, or per second); `blocks` by distribution, one histogram per time block."""
 
     run: str
     scenario: dict[str, Any]
@@ -54,13 +54,14 @@ class Profile:
     rates: list[float] = field(repr=False)
     #: As returned by `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
-    #: Bounds (low, high) on each true figure, by metric. Metrics without known bounds are missing, as in old baselines.
+    #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing; old baselines
+    #: have no bounds.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     format: int = FORMAT
 
     @classmethod
     def of(cls, run: Run, summary: Mapping[str, Any]) -> Self:
-        """Return the profile of a run with its summary.
+        """Return the profile of a run, given its summary.
 
         Raises:
             ReadError: nothing was measured.
@@ -118,7 +119,7 @@ def read(path: Path) -> list[Profile]:
     """Return the profiles in a run's folder, a folder of runs, or a baseline file, oldest first.
 
     Raises:
-        ReadError: the path is none of these, or a run cannot be read.
+        ReadError: the path is none of these, or a run cannot be read or measured nothing.
     """
     from analysis.summary import summarise
 
@@ -139,7 +140,11 @@ def read(path: Path) -> list[Profile]:
 
 
 def write(path: Path, profiles: Sequence[Profile]) -> None:
-    """Write a baseline file."""
+    """Write a baseline file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     content = {"format": FORMAT, "runs": [profile.to_dict() for profile in profiles]}
     path.parent.mkdir(parents=True, exist_ok=True)
     files.output(path, json.dumps(content, separators=(",", ":")) + "\n")
@@ -167,7 +172,7 @@ def _read_file(path: Path) -> list[Profile]:
 
 
 def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
-    """Return (intended time, value) of each sample of each distribution."""
+    """Return the (intended times, values) of the samples, by distribution."""
     table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
     intended_ns = ints(table, "intended_ns")
     frame = fanout.by_event(reconcile(run, window))[["intended_ns", "last_ns"]].dropna()

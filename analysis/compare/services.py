@@ -1,4 +1,4 @@
-"""Remarks that a comparison of two services needs besides its figures, unlike one of two builds of a service."""
+"""Remarks to accompany the figures of a comparison of two services, rather than of two builds of one service."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ _APPSYNC = "appsync-events"
 
 
 def names(base: Sequence[Profile], new: Sequence[Profile]) -> tuple[str, str] | None:
-    """Return the names of the two services, or None if both sides are of one service or a side is of several."""
+    """Return the names of the two services, or None if they are the same or a side has runs of several."""
     services = [sorted({str(p.target.get("service", "")) for p in side}) for side in (base, new)]
     if any(len(found) != 1 or not found[0] for found in services):
         return None
@@ -21,7 +21,7 @@ def names(base: Sequence[Profile], new: Sequence[Profile]) -> tuple[str, str] | 
 
 
 def setup(base: Sequence[Profile], new: Sequence[Profile]) -> list[tuple[str, str, str]]:
-    """Return (name, of base, of new) for each difference between the two sides' targets and machines."""
+    """Return (name, base's value, new's value) for each difference between the two sides' targets and machines."""
     sides = [_facts(side) for side in (base, new)]
     rows = []
     for what in dict.fromkeys([*sides[0], *sides[1]]):
@@ -106,7 +106,7 @@ def said(difference: Difference, sides: tuple[str, str]) -> str:
 
 
 def why(difference: Difference, sides: tuple[str, str] | None) -> str:
-    """Return the reason for a verdict in short, with the better service's name if there are two services."""
+    """Return a short reason for a verdict, with the better service's name if there are two services."""
     reason = difference.reason.partition(", how much")[0]
     if sides is not None:
         for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
@@ -127,7 +127,7 @@ def _facts(side: Sequence[Profile]) -> dict[str, str]:
     for profile in side:
         target = profile.target
         facts = {
-            # The embedded server has another port in each run.
+            # The embedded server has a different port in each run.
             "target": "the embedded server" if target.get("embedded") else target.get("url"),
             **target.get("setup", {}),
             "generator on": target.get("host"),

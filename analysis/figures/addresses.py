@@ -1,4 +1,4 @@
-"""Figures by remote address: one name may stand for many machines, each with its own response times."""
+"""Figures by remote address: one host name may stand for many machines, each with its own response times."""
 
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second, in_turn
 
-#: Number of addresses with figures of their own, taken in order of their connections plus requests.
+#: Maximum number of addresses reported: those with the most connections and publish requests in total.
 MOST: Final = 50
-#: Bits for a time in microseconds beside a client's number: twelve days.
+#: Bits of a key that hold a time in microseconds (twelve days); the bits above hold the client's number.
 _TIME_BITS: Final = 40
 COLUMNS: Final = (
     "address", "connects", "errors", "connect p50", "connect p99", "deliveries", "fan-out p50", "fan-out p99",
@@ -56,7 +56,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
 
 
 def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
-    """Return the rows of the table with columns `COLUMNS`, or none if there are fewer than two addresses."""
+    """Return the rows of the table with columns `COLUMNS`, or an empty list if there are fewer than two addresses."""
     if found is None or found["count"] < 2:
         return []
     return [
@@ -89,7 +89,7 @@ class _Lives:
         error, errors = codes(table, "error")
         self._failed = np.array([name is not None for name in errors], dtype=bool)[error]
         self.counts = _counts(self._code, self.names)
-        # To find the life that carried a delivery: keys of (client, start of the life), sorted.
+        # Sorted keys (client, start of the life), to find the life that carried a delivery.
         self._clients = np.unique(self._connection)
         self._begin_ns = int(self._started_ns.min()) if len(self._started_ns) else 0
         key = self._key(self._connection, self._started_ns)
@@ -107,7 +107,7 @@ class _Lives:
         }
 
     def code_of(self, connection: Ints, at_ns: Ints) -> Ints:
-        """Return the address, as a place in `names`, of each client's connection at a time, or -1 if it had none."""
+        """Return each client's remote address at a time, as an index into `names`, or -1 before its first connect."""
         if not len(self._clients):
             return np.full(len(connection), -1, dtype=np.int64)
         place = np.searchsorted(self._ordered_key, self._key(connection, at_ns), side="right") - 1
@@ -159,7 +159,7 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
 ) -> dict[tuple[str, str], npt.NDArray[Any]]:
-    """Return sorted latencies (ns) by address and kind, read slice by slice to bound memory."""
+    """Return sorted latencies (ns) by (address, kind); deliveries are read slice by slice to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]

@@ -1,4 +1,4 @@
-"""Samples known as intervals: percentiles of the samples, and of both ends of their intervals.
+"""Samples with intervals that hold the true values: percentiles of the samples, and of the intervals' ends.
 
 If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
 and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
@@ -63,7 +63,7 @@ class End:
 
     away: Numbers | None
     to: Numbers
-    #: Sum of (value moved to − sample) over all samples, from which the end's mean follows.
+    #: Sum of (end − sample) over all samples, from which the mean of the ends follows.
     shift: float
 
     def at_ranks(self, ordered: Numbers, ranks: Ints) -> Ints:
@@ -139,7 +139,7 @@ class Collector:
         self._low, self._high = _Moved(most), _Moved(most)
 
     def add(self, values: Ints, early: Ints | None = None, late: Ints | None = None) -> None:
-        """Add samples with the distances by which each true value may lie below and above, or None if it is exact."""
+        """Add samples; each true value may be ``early`` lower or ``late`` higher than its sample (None means zero)."""
         before = self._values.all()
         if self._known:
             self._low.add(values, None if early is None else values - early, before)
@@ -159,10 +159,10 @@ class Collector:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Sorted samples, each of which is known only as an interval.
+    """Sorted samples, each with an interval that holds the true value.
 
-    ``low`` and ``high`` hold the lower and the upper ends of the intervals, or None if no end differs from its sample.
-    ``known`` is False if the intervals are not known.
+    ``low`` holds the lower ends and ``high`` the upper ends; each is None if all those ends equal their samples. If the
+    intervals are unknown, ``known`` is False and both are None.
     """
 
     ordered: Numbers
@@ -201,7 +201,7 @@ class Bounded:
         return self._between(low, value, high)
 
     def percentiles(self) -> dict[str, Any]:
-        """Return the fields of `Percentiles`, with those of both ends as `low` and `high`, or None if not known."""
+        """Return the fields of `Percentiles`, with those of both ends as `low` and `high` (None if unknown)."""
         values = Percentiles.of_sorted(self.ordered)
         return {**values.to_dict(), "low": self._fields(self.low), "high": self._fields(self.high)}
 

@@ -1,9 +1,9 @@
-"""Compare the service's own counts with ours, from `cloudwatch.json` in a run folder, which holds CloudWatch's data.
+"""Compare our counts with the service's own: CloudWatch's data in `cloudwatch.json` of the run folder.
 
-CloudWatch counts by minute and by API, over all clients that used it; our counts are over the whole record, all phases.
-So the window is all minutes that the run touched. Sums are added up, and a mean is computed from sum and sample count.
-Percentiles of minutes cannot be combined, so only their range is reported. A metric without points is unknown, not
-zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
+CloudWatch counts by minute and by API, over all clients that used the API; our counts cover the whole record, all
+phases. So the window is all minutes that the run touched. The minutes' sums are added up, and a mean is computed from
+sum and sample count. Percentiles of minutes cannot be combined, so only their range is reported. A metric without
+points is unknown, not zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
 """
 
 import json
@@ -23,9 +23,9 @@ from analysis.loading.run import ReadError, Run, codes, ints
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Time after the window from which on its figures are final; earlier they may still grow.
+#: Figures are final from this long after the end of the window; earlier they may still grow.
 SETTLED_NS = 5 * MINUTE_NS
-#: Size of a message in InboundMessages and OutboundMessages: 5 kB on AWS's page on metrics, taken as 5,120 bytes.
+#: Bytes that InboundMessages and OutboundMessages count as one message: AWS's page on metrics says 5 kB.
 _UNIT_BYTES = 5_120
 _AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
@@ -34,7 +34,7 @@ _UNITS = "that an event counts one message per 5,120 bytes of its text is an ass
 
 
 def region_of(host: str) -> str | None:
-    """Return the AWS region in the name of an Event API's host, or None if the host is not one."""
+    """Return the AWS region in the host name of an Event API, or None if it is not such a name."""
     found = _AWS_HOST.fullmatch(host)
     return found["region"] if found else None
 
@@ -51,7 +51,7 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # Connections are closed after the last phase.
+    # Round up even an end on a full minute: connections are closed after the last phase.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 
@@ -77,7 +77,7 @@ class Metrics:
 
     @property
     def settled(self) -> bool:
-        """True if they were fetched late enough to be final."""
+        """True if the metrics were fetched late enough to be final."""
         return bool(self.content["fetched_ns"] - self.content["end_ns"] >= SETTLED_NS)
 
     def points(self, metric: str, statistic: str = "Sum") -> dict[int, float]:
@@ -101,7 +101,7 @@ class Metrics:
         return max(self.points(metric).values(), default=None)
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean of all samples, as sum by count, or None if there are none."""
+        """Return the mean of all samples (sum divided by count), or None if there are none."""
         number = sum(self.points(metric, "SampleCount").values())
         return sum(self.points(metric).values()) / number if number else None
 
@@ -110,7 +110,10 @@ class Metrics:
         return sum(self.points(metric, "SampleCount").values()) or None
 
     def extent(self, metric: str, statistic: str) -> tuple[float, float] | None:
-        """Return the lowest and highest minute of a statistic that cannot be summed, for the API as a whole."""
+        """Return the (lowest, highest) value of any minute, for a statistic that cannot be summed.
+
+        The values are of the whole API, not of its namespaces. Returns None if there are no points.
+        """
         points = self._series.get((metric, statistic), {}).get(None)
         return (min(points.values()), max(points.values())) if points else None
 
@@ -248,7 +251,7 @@ def _row(
 
 
 def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
-    """Return the reasons for a difference, or the reason that our count is not known."""
+    """Return possible reasons for a difference, or why our count is not known; empty if no difference is known."""
     if ours is None:
         return [
             "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"
@@ -310,7 +313,7 @@ def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
 def latency(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return (name, ours, theirs) of the response time to a publish.
 
-    CloudWatch's is measured within AppSync, for HTTP only, and by the minute.
+    CloudWatch measures it within AppSync, for HTTP only, and by the minute.
     """
     found = summary["cloudwatch"]["latency_ms"]
     ours = (summary["publish"] or {}).get("answer_ns") or {}

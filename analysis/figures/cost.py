@@ -1,8 +1,8 @@
 """Count the operations that a run caused at the service, and compute their cost at the prices kept in its record.
 
-The counts cover all phases: events that were sent, whatever their outcome, and frames that arrived. An event that was
-lost may have been billed too, which the record cannot show. The number of handler invocations is known for the embedded
-server only, which runs none.
+The counts cover all phases: events that were sent, whatever their outcome, and frames that arrived. A delivery that was
+lost may have been billed too, which the record cannot show. The number of handler invocations is known only for the
+embedded server, which has no handlers.
 """
 
 from typing import Any
@@ -71,7 +71,7 @@ def _of_workers(run: Run, name: str) -> int | None:
 
 
 def _connections(run: Run) -> tuple[int, Ints]:
-    """Return the number of connections opened, and the time (ns) each was open, up to the end of the record."""
+    """Return the number of connections opened, and how long (ns) each was open, at most to the end of the record."""
     table = run.table("connections", ("worker", "opened_ns", "closed_ns"))
     worker, opened_ns, closed_ns = (ints(table, name) for name in ("worker", "opened_ns", "closed_ns"))
     phases = [end for _, end in run.phases.values() if end is not None]
@@ -84,7 +84,7 @@ def _connections(run: Run) -> tuple[int, Ints]:
 
 
 def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
-    """Return the messages published and delivered, in billing units, and the bytes delivered, or None if not known.
+    """Return the messages published and delivered, in billing units, and the bytes delivered (None if unknown).
 
     A delivery has the size recorded for its event. If the event is not on record because its publisher's record broke
     off, the delivery counts as one message and the bytes are not known.

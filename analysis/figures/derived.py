@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.figures import fanout
-from analysis.ledger.breakdown import Breakdown
+from analysis.ledger.breakdown import ALTERED, Breakdown
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.record import files
@@ -31,7 +31,7 @@ def tables(run: Run) -> dict[str, pa.Table]:
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
     """Return the fan-out by event as a table, as pandas would write `Fanout.frame`."""
     count = len(rows.channels)
-    # The same code type as pandas chooses, so that it reads the file back like its own.
+    # Use the code type that pandas would choose, so that it reads the file like one that it wrote.
     codes = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if count < np.iinfo(kind).max)
     names = pa.array(rows.channels, pa.large_string() if rows.channels else pa.null())
     channel = pa.DictionaryArray.from_arrays(rows.channel.astype(codes), names)
@@ -54,15 +54,16 @@ def of_ledger(breakdown: Breakdown) -> pa.Table:
     columns: dict[str, Any] = dict(breakdown.columns)
     texts = ("dimension", "key")
     columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}
-    return _noted(columns, dict.fromkeys(texts, _note("object", "str")))
+    columns[ALTERED] = pa.array(columns.get(ALTERED, [None] * len(columns["key"])), pa.int64())
+    return _noted(columns, dict.fromkeys(texts, _note("object", "str")) | {ALTERED: _note("int64", "Int64")})
 
 
 def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:
     """Return a table with the column metadata that `pandas.read_parquet` uses.
 
     ``notes`` holds the metadata of columns whose pandas type differs from their array's. The form is documented by
-    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). Written by hand, because a run need not load
-    pandas.
+    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). It is written by hand, because a run need not
+    load pandas.
     """
     table = pa.table(columns)
     found = {
@@ -106,7 +107,12 @@ def same(path: Path, table: pa.Table) -> bool:
 
 
 def read(path: Path) -> pa.Table:
-    """Return the table in such a file, normalised by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
+    """Return the table in a file that :func:`write` made, normalised by :func:`plain`.
+
+    Raises:
+        TableError: the file is not safe to read; see `check_made`.
+        pa.ArrowException, OSError: the file cannot be read.
+    """
     check_made(path)
     return plain(pq.ParquetFile(path).read())
 

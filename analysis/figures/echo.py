@@ -4,15 +4,15 @@ Let e_A be the error of worker A's clock after correction, and L(A,B) the true t
 B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and m(B,A) = L(B,A) + e_A - e_B.
 
 - Their sum is free of clock errors: m(A,B) + m(B,A) = L(A,B) + L(B,A).
-- Half their difference is e_B - e_A plus half the true difference of the two ways. No way takes less than no time, so
-  the two ways differ by at most their sum, and e_B - e_A lies within half the sum of half the difference.
-- If B publishes nothing to A, compare with the events that A received from its own publisher: m(A,B) - m(A,A) is
-  e_B - e_A plus the way down to B minus the way down to A. The echoes L(B,B) and L(A,A) contain these ways and so bound
-  them.
+- Half their difference is e_B - e_A plus half the true difference of the two ways. No way takes negative time, so the
+  two ways differ by at most their sum. So e_B - e_A is at most half the sum away from half the difference.
+- If B publishes nothing to A, compare with the events that A received from its own publishers: m(A,B) - m(A,A) is
+  e_B - e_A plus the way from the service to B minus that to A. The echoes L(B,B) and L(A,A) contain these ways and so
+  bound them.
 
-An echo is one event to one subscription. An event of the scenario that goes to many takes the same way and waits for
-its turn among their deliveries; this adds (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clock errors
-too. L and m are medians throughout.
+An echo is one event to one subscription. An event of the scenario with many subscribers takes the same way, and each of
+its deliveries also waits for its turn. This adds (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clock
+errors too. L and m are medians throughout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,22 +25,23 @@ from analysis.figures.percentiles import Percentiles, nearest_rank
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 
-#: Most deliveries read to compare two ways; of more, evenly spaced row groups are read.
+#: Maximum number of deliveries read to compare the ways; if there are more, evenly spaced row groups are read.
 _MOST_ROWS = 4_000_000
-#: Fewest deliveries from one worker to another for which their median is compared.
+#: Minimum number of deliveries from one worker to another for which their median is compared.
 _ENOUGH = 20
-#: Most pairs of workers in the summary: those that the clock errors explain least.
+#: Maximum number of pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10
-#: Share of the possible asymmetry above which a pair is doubtful: one way takes three times as long as the other.
+#: Share of the possible asymmetry above which a pair is doubtful; at it, one way takes three times the other.
 _DOUBTFUL_SHARE = 0.5
 _NAMES = ("worker", "sequence", "intended_ns", "sent_ns", "arrival_ns")
 _COUNTS = ("sent", "returned", "connects", "subscribes")
 
 
 def counted(run: Run) -> dict[str, int]:
-    """Return the lanes' counts over the whole run, as far as workers reported: sent, returned, connects, subscribes.
+    """Return the echo lanes' counts over the whole run, summed over the workers that reported them.
 
-    Also `messages`, the number of billing units (`unit_bytes` of the record's prices) of one echo.
+    The keys are `sent`, `returned`, `connects` and `subscribes`, and `messages`: the number of billing units
+    (`message_unit_bytes` of the record's prices) of one echo.
     """
     unit_bytes = (run.manifest.get("prices") or {}).get("message_unit_bytes") or 0
     lanes = [lane for lane in _lanes(run).values() if lane is not None]
@@ -89,7 +90,7 @@ def _lanes(run: Run) -> dict[int, Mapping[str, Any] | None]:
 def _pairs(run: Run, window: Window, echo_ns: Mapping[int, int]) -> tuple[list[dict[str, Any]], int]:
     """Return the comparable pairs of workers, least explained by clock errors first, and the number of deliveries read.
 
-    Workers that both share the master's clock are not compared: they have one clock.
+    Two workers that both share the master's clock are not compared: they have one clock.
     """
     clocks = run.clocks
     if all(fit.shared for fit in clocks.values()):
@@ -117,7 +118,7 @@ def _pair(
     echo_ns: Mapping[int, int],
     error_ns: int | None,
 ) -> dict[str, Any] | None:
-    """Return a pair's figures, or None if the ways between the two workers allow no conclusion on their clocks.
+    """Return a pair's figures, or None if too few latencies between the two workers are known to compare their clocks.
 
     ``apparent_ns`` is how far b's clock is ahead of a's after correction, if both ways take equal time.
     ``asymmetry_ns`` is the largest error of that estimate, however long each way takes.
@@ -152,10 +153,10 @@ def _pair(
 
 
 def unexplained_share(pair: Mapping[str, Any]) -> float | None:
-    """Return the apparent error left after the clocks' ±, as a share of the asymmetry that could explain it, or None.
+    """Return the apparent error left after the clocks' ±, as a share of the asymmetry that could explain it.
 
-    0 means that the ± explains all of it. Above 1 nothing explains it, because one way would take less than no time.
-    None means that the ± is not known.
+    0 means that the ± explains all of it. Above 1, no asymmetry can explain it: one way would take negative time.
+    Returns None if the ± is not known.
     """
     if pair["error_ns"] is None:
         return None
@@ -166,7 +167,7 @@ def unexplained_share(pair: Mapping[str, Any]) -> float | None:
 
 
 def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int, int]], int]:
-    """Return (publisher's worker, receiver's worker) → (median service latency, deliveries), and the number read."""
+    """Return (publisher's worker, receiver's worker) → (median service latency, deliveries), and deliveries read."""
     events = run.table("events", ("publisher", "worker"))
     publishers, first = np.unique(ints(events, "publisher"), return_index=True)
     if not len(publishers):

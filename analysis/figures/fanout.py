@@ -1,4 +1,4 @@
-"""Fan-out by event: when its first, median, 99th percentile and last subscriber had it, and if all had it."""
+"""Fan-out by event: when its first, median, 99th percentile and last subscriber received it, and whether all did."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Fanout:
     """One row for each event with an expected delivery, by intended time. Read-only: several figures share it.
 
     The ranks count from the intended time, over the expected deliveries that arrived (nearest rank), and are
-    meaningless if none did. If arrivals are known as intervals, `first_ns_low`, `first_ns_high` and so on are the ends
-    of the four.
+    meaningless if none did. If arrivals are known only as intervals, `first_ns_low`, `first_ns_high` and so on hold the
+    ends of each rank's interval.
     """
 
     publisher: npt.NDArray[np.int32]
@@ -114,7 +114,7 @@ def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bound
 
 
 def summarise(settled: Reconciled) -> dict[str, Any]:
-    """Return the figures over all events: percentiles of each rank, and the number of events that reached everyone."""
+    """Return the figures over all events: percentiles of each rank, and the number of events that reached all."""
     rows = Fanout.of(settled)
     count = len(rows.expected)
     return {

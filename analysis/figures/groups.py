@@ -9,7 +9,7 @@ import numpy.typing as npt
 from analysis.loading.run import Ints
 from analysis.loading.slices import SLICE_ROWS
 
-#: Number of groups shown separately, and of points on each one's curve.
+#: Maximum number of groups shown separately, and number of points on each group's curve.
 GROUPS_MAX = 8
 SHARES = 400
 
@@ -27,7 +27,10 @@ class Group:
 
 
 def groups_of(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
-    """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
+    """Return the largest groups, and the rest as one group, or an empty list if there are fewer than two groups.
+
+    Deliveries without a group (code -1) are left out.
+    """
     # Block by block: numpy counts and indexes with 8 bytes for each number, even if the codes are smaller.
     blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
     size = int(code.max()) + 2 if len(code) else 1

@@ -11,9 +11,9 @@ from analysis.loading.run import Ints, Run, ints
 def by_second(run: Run) -> pd.DataFrame:
     """Return one row for each second from the first publish on.
 
-    Columns: start_ns, phase (in which the second began), offered and accepted (events by intended time; accepted counts
-    sent ones for a service that acknowledges no publish), arrived (deliveries by arrival), and p50_ns, p90_ns, p99_ns
-    and max_ns (headline latency of the events due in the second, null if there are none).
+    Columns: start_ns, phase (in which the second began), offered and accepted (events by intended time; if the service
+    does not acknowledge publishes, accepted counts the events sent), arrived (deliveries by arrival), and p50_ns,
+    p90_ns, p99_ns and max_ns (headline latency of the events due in the second, null if there are none).
     """
     start_ns, found = run.first_publish_ns, latencies(run)
     events = run.table("events", ("intended_ns", "status"))

@@ -1,7 +1,7 @@
 """Compute all latency figures of the summary and the plots in one pass over the deliveries.
 
-Percentiles are of raw samples. In a run too large for memory, samples are collected slice by slice of intended time, at
-4 bytes each if all of them fit; none is left out.
+Percentiles are of raw samples. Samples are collected slice by slice of intended time, in the smallest integer type that
+holds all of them, because a large run would not fit into memory; none is left out.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from analysis.loading.slices import cut_by_second, in_turn
 SECOND_NS = 1_000_000_000
 #: Percentiles by second; 100 is the maximum.
 BANDS = (50, 90, 99, 100)
-#: The heatmap's grid: rows in a decade of nanoseconds, number of decades, and most columns.
+#: The heatmap's grid: rows per decade of latency, number of decades from 1 ns up, and maximum number of columns.
 ROWS_A_DECADE = 60
 DECADES = 13
 COLUMNS_MAX = 240
@@ -44,7 +44,8 @@ Floats = npt.NDArray[np.float64]
 class Distribution:
     """One kind of latency in the measure phase: its figures, and its curve as (fractions above, values).
 
-    ``low`` and ``high`` hold the curve's values at the ends of the samples' intervals, or None if they do not differ.
+    ``low`` and ``high`` hold the curve's values at the ends of the samples' intervals, or None if these equal the
+    samples or are unknown.
     """
 
     figures: dict[str, Any]
@@ -86,7 +87,7 @@ class Latencies:
     by_channel: list[Group]
     channels: list[str | None]
     by_worker: list[Group]
-    #: In all phases: seconds since the first publish in which events were due, and the percentiles in each.
+    #: In all phases: the seconds in which events were due, counted from the first publish, and each one's percentiles.
     seconds: Ints
     bands_ns: dict[int, Ints]
     #: Number of arrivals in each second since the first publish, from second 0 on, and the time of the last arrival.
@@ -104,7 +105,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return all latencies (ns) of a kind for the events due in a window, leaving out those with unknown beginning."""
+    """Return all latencies (ns) of a kind for the events due in a window, leaving out those with an unknown start."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
@@ -134,7 +135,7 @@ def samples(run: Run, window: Window, kind: str) -> Bounded:
 def slow_subscriptions(run: Run) -> Ints:
     """Return the subscriptions of clients that read slowly on purpose, ascending.
 
-    Their receive-queue delay and shared stamps do not reflect on the generator.
+    Their receive-queue delays and shared stamps say nothing about the generator.
     """
     connections = run.table("connections", ("connection", "slow"))
     clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
@@ -160,14 +161,14 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: Error bounds of the samples above.
+    #: Error bounds of `headline_ns`, `service_ns` and `queue_ns`.
     headline_off: Off
     service_off: Off
     queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
-    #: Number of deliveries whose arrival is known as an interval only; `stamps` holds the rows that share a stamp if
-    #: the record does not say.
+    #: Number of deliveries whose arrival is known only as an interval. If the record does not say, `stamps` holds the
+    #: rows that share a stamp.
     inexact: int
     stamps: Stamps | None
 

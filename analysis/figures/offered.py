@@ -1,4 +1,4 @@
-"""The offered load of a run as intended: the scenario's curves in the manifest, and the steps that they form."""
+"""The intended load of a run: the scenario's load curves from the manifest, and the steps that they form."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from analysis.loading.run import Ints, Run, Window
 
-#: Most steps of a staircase with a table; a curve with more is a recording.
+#: Maximum number of steps that get figures of their own; a curve with more is taken for a recorded load.
 MAX_STEPS = 100
 Floats = npt.NDArray[np.float64]
 
@@ -74,9 +74,9 @@ def varies(run: Run) -> bool:
 
 
 def staircase(run: Run) -> tuple[Ints, Floats]:
-    """Return (times in ns since the epoch, events/s of all groups) to draw, from first publish to the measure's end.
+    """Return (times in ns since the epoch, events/s of all groups) to draw.
 
-    Both are empty if the load is not known.
+    They reach from the first publish to the end of the measure phase. Both are empty if the load is not known.
     """
     found, window = curves(run), run.measure
     if not found or window is None:
@@ -94,7 +94,7 @@ def staircase(run: Run) -> tuple[Ints, Floats]:
 
 
 def steps(run: Run) -> list[Step]:
-    """Return the steps of the measure phase as far as it got, or an empty list if the load is not a staircase."""
+    """Return the steps of the measure phase up to where it ended, or an empty list if the load is not a staircase."""
     found, window = curves(run), run.measure
     if not found or window is None or not all(curve.flat for curve in found):
         return []

@@ -1,8 +1,8 @@
 """Find outages, in which no client had a connection, and silences, in which connections received nothing.
 
 A client closes a connection that received nothing for as long as the service may be silent (`silent_since_ns` in the
-record). Nothing could arrive from when it was last heard until it was connected again; the record cannot tell if the
-network or the service was at fault.
+record). Nothing could arrive from the last sign of life until the client was connected again; the record cannot tell
+whether the network or the service was at fault.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,10 +22,10 @@ class Outage:
 
     start_ns: int
     end_ns: int
-    #: Clients whose connection was lost in the second up to its start, and failed attempts to connect during it.
+    #: Clients whose connection was lost in the second before the outage, and failed attempts to connect during it.
     connections_lost: int
     attempts_failed: int
-    #: Number of those lost connections that were closed for silence.
+    #: Number of the lost connections that were closed for silence.
     connections_silent: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,16 +35,16 @@ class Outage:
 
 @dataclass(frozen=True)
 class Silence:
-    """An interval in which connections had fallen silent, until all of them were connected again."""
+    """An interval from when the first of some connections fell silent until the last of them was connected again."""
 
-    #: Time at which the first of them was last heard.
+    #: Time at which the first of the silent connections was last heard from.
     start_ns: int
-    #: Time at which the last of them was connected again, or the end of the window if one never was.
+    #: Time at which the last silent client was connected again, or the end of the window if one never was.
     end_ns: int
-    #: Clients whose connection had fallen silent, and clients that were connected at its start.
+    #: Clients whose connection had fallen silent, and clients that were connected at the start of the silence.
     connections: int
     connected: int
-    #: Longest time from when a connection was last heard until it was closed.
+    #: Longest time from when a connection was last heard from until it was closed.
     longest_ns: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,12 +54,12 @@ class Silence:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of connections; times in ns, _FOREVER if they never came."""
+    """Lives of connections; times in ns, _FOREVER for what never happened."""
 
     connection: Ints
     started_ns: Ints
     up_ns: Ints
-    #: Time at which the connection was lost, which for a silent one is when it was last heard.
+    #: Time at which the connection was lost, which for a silent one is when it was last heard from.
     down_ns: Ints
     closed_ns: Ints
     silent: Flags
@@ -80,7 +80,8 @@ def _lives(run: Run) -> _Lives:
     silent_ns = ints(table, "silent_since_ns", missing=_FOREVER)
     error, errors = codes(table, "error")
     lost = error != errors.index(None) if None in errors else np.ones(len(error), dtype=bool)
-    # The end of a lost worker's connections is not known and says nothing about the target: end them with its record.
+    # The end of a lost worker's connections is not known and says nothing about the target: end them with the worker's
+    # record.
     worker = ints(table, "worker")
     for number, end_ns in run.broken_off_ns.items():
         its = (worker == number) & (closed_ns == _FOREVER)
@@ -98,7 +99,7 @@ def _lives(run: Run) -> _Lives:
 
 
 def find_outages(run: Run, window: Window) -> list[Outage]:
-    """Return the outages of a window; none if no client ever was connected, or if all left on purpose."""
+    """Return the outages of a window, or an empty list if no client ever was connected or all left on purpose."""
     lives = _lives(run)
     was_up, lost, started_ns = lives.was_up, lives.lost, lives.started_ns
     up_ns, down_ns = lives.up_ns, lives.down_ns

@@ -1,7 +1,7 @@
-"""Recovery of clients after their connections were dropped or lost, from the lives in the record alone.
+"""Recovery of clients after their connections were dropped or lost, computed only from the lives in the record.
 
 The instant of a drop is the end of the first connection that it cut. A subscription that a drop cut was ready again
-when its next life was proven ready; if none was, its recovery took longer than the record reaches.
+when a later life was first proven ready; if none was, its recovery took longer than the record shows.
 """
 
 import re
@@ -114,7 +114,7 @@ def drops(run: Run) -> tuple[Drop, ...]:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of subscriptions, sorted by subscription and in their order."""
+    """Lives of subscriptions, sorted by subscription and, within one, by time."""
 
     subscription: Ints
     ready_ns: Ints
@@ -124,7 +124,7 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return when each subscription that was ready and ended by an intent was ready again, or NEVER."""
+        """Return when (ns) each subscription that was ready before ``intent`` ended it was ready again, or NEVER."""
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None
         if ended is None:
@@ -151,7 +151,7 @@ def _lives_of_subscriptions(run: Run) -> _Lives:
 
 
 def _next_known(subscription: Ints, ready_ns: Ints) -> Ints:
-    """Return for each row the ready time of its subscription's next row that has one, or NEVER if none has."""
+    """Return for each row the next ready time among later rows of the same subscription, or NEVER if there is none."""
     following = np.full(len(subscription), NEVER, dtype=np.int64)
     latest, of = NEVER, -1
     for place in range(len(subscription) - 1, -1, -1):
@@ -221,7 +221,10 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _missed(run: Run) -> dict[str, Any] | None:
-    """Return total and percentiles of measured events that dropped subscriptions missed, or None if not known."""
+    """Return how many measured events were missed in gaps: the total, and percentiles over dropped subscriptions.
+
+    Returns None if there was no measure phase.
+    """
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
@@ -242,7 +245,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
 
 
 def times_ns(run: Run) -> tuple[Ints, Ints]:
-    """Return the times (ns) over all drops: recovery of subscriptions ready again, and how long the others waited."""
+    """Return (recovery times of the subscriptions ready again, waiting times of the others), in ns, over all drops."""
     pooled = [drop.times_ns for drop in drops(run)]
     known = [times[times < NEVER] for times in pooled]
     end_ns = _record_end_ns(run)

@@ -15,10 +15,10 @@ from analysis.loading.run import Ints
 
 @dataclass(frozen=True)
 class Stamps:
-    """Rows that share their arrival stamp with another event on the same subscription; each event once.
+    """Rows that share their arrival stamp with another event on the same subscription, without duplicates.
 
-    Also keeps the first and last row of each subscription, because rows with their stamp may be in another slice.
-    Arrays: subscription, arrival, intended time; sorted by these.
+    The first and the last row of each subscription are kept as well, because rows with the same stamp may be in another
+    slice. The rows are sorted by subscription, arrival and intended time.
     """
 
     subscription: Ints
@@ -61,7 +61,7 @@ class Stamps:
         return Stamps(self.subscription[chosen], self.arrival_ns[chosen], self.intended_ns[chosen])
 
     def same(self) -> npt.NDArray[np.bool_]:
-        """Return a mask of rows, the first left out, that share subscription and stamp with the row before."""
+        """Return a mask over all rows but the first: True if subscription and stamp equal those of the row before."""
         same: npt.NDArray[np.bool_] = (self.subscription[1:] == self.subscription[:-1]) & (
             self.arrival_ns[1:] == self.arrival_ns[:-1]
         )
@@ -69,12 +69,12 @@ class Stamps:
 
     @property
     def shared(self) -> int:
-        """Number of deliveries with the stamp of a later event, with which they waited for one read."""
+        """Number of deliveries with the stamp of a later event: both waited for the same read."""
         return int(np.count_nonzero(self.same() & (self.intended_ns[1:] != self.intended_ns[:-1])))
 
 
 class Shared:
-    """Sums shared stamps over slices in order; the messages of one read may lie in two slices."""
+    """Counts deliveries with shared stamps over successive slices; the messages of one read may lie in two slices."""
 
     def __init__(self) -> None:
         self._done = 0
@@ -82,7 +82,7 @@ class Shared:
         self._pending = Stamps(none, none, none)
 
     def add(self, rows: Stamps, end_ns: int) -> None:
-        """Add the rows of events due before ``end_ns``; later events arrive after it."""
+        """Add the rows of events due before ``end_ns``; events due later arrive after ``end_ns``."""
         before = self._pending.arrival_ns.max() if len(self._pending.arrival_ns) else -1
         near = (rows.arrival_ns <= before) | (rows.arrival_ns >= end_ns)
         self._done += rows.taken(~near).shared

@@ -6,7 +6,7 @@
 parts coherent (N. J. Gunther, Guerrilla Capacity Planning, 2007). If κ > 0, throughput peaks at N = √((1−σ)/κ).
 
 The fit is least squares of ln X, because errors of throughput are proportional to it. Intervals are from the fit's
-covariance with Student's t of n−3 degrees of freedom, the peak's by the delta method on its logarithm. σ and κ may
+covariance with Student's t of n−3 degrees of freedom; the peak's is by the delta method on its logarithm. σ and κ may
 become negative: an interval that includes zero means that the data do not show the effect.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 LOADS_MIN: Final = 5
-#: Largest standard deviation of ln X around the curve for which the law describes the data.
+#: The law is taken to describe the data up to this standard deviation of ln X around the curve.
 SCATTER_MAX: Final = 0.1
 METHOD: Final = (
     "least squares of ln X; 95 % intervals from the covariance with Student's t,"
@@ -57,7 +57,11 @@ class Fit:
         return {**asdict(self), "method": METHOD}
 
     def throughput(self, load: Floats) -> Floats:
-        """Return X(N), which is evidence only within the measured loads. Raises ValueError if there is no fit."""
+        """Return X(N); outside the measured loads it is extrapolated.
+
+        Raises:
+            ValueError: there is no fit.
+        """
         if self.rate is None or self.contention is None or self.coherence is None:
             raise ValueError(self.reason)
         return _curve(load, self.rate.value, self.contention.value, self.coherence.value)
@@ -83,8 +87,8 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
 
     if distinct < LOADS_MIN:
         return refused(f"{distinct} distinct loads are too few for a fit: {LOADS_MIN} are needed")
-    # Scale by the largest load s, or the parameters differ by six orders of magnitude. With a = σs and b = κs² the
-    # denominator is 1 + a(N−1)/s + b·N(N−1)/s².
+    # Scale by the largest load s; otherwise the parameters differ by six orders of magnitude. With a = σs and b = κs²
+    # the denominator is 1 + a(N−1)/s + b·N(N−1)/s².
     scale = float(n.max())
     first, second = (n - 1) / scale, n * (n - 1) / scale**2
 
@@ -133,7 +137,7 @@ def _peak(
     kappa: Interval,
     measured: tuple[float, float],
 ) -> tuple[Interval | None, str]:
-    """Return the load at the peak and no reason, or None and the reason for claiming no peak."""
+    """Return (load at the peak, empty text), or (None, reason why no peak is claimed)."""
     for name, interval in (("κ", kappa), ("σ", sigma)):
         if interval.low <= 0:
             return None, f"no peak is claimed: the interval of {name} includes zero"

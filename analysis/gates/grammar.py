@@ -6,8 +6,8 @@
     value  = number unit                          ns us µs ms s m (duration), % (share), /s (rate), none (count)
 
 With `over` the gate must hold in every window of that length, counted from the start of the measurement. Without it,
-the gate must hold over the whole measurement. `==` and `!=` are not allowed for durations and rates: equality of two
-measured values says nothing.
+the gate must hold over the whole measurement. `==` and `!=` are not allowed for durations and rates: a measured value
+practically never equals the threshold.
 """
 
 import operator
@@ -31,17 +31,17 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-#: Prefix of the metrics that can be watched while a run goes on.
+#: Prefix of the metrics that can be watched during a run, so that `abort_early` may end it.
 ENDS_EARLY: Final = "delivery.latency"
 
 
 class GateError(ValueError):
-    """A gate cannot be parsed; the message is a sentence that continues after the gate's place in the scenario."""
+    """A gate cannot be parsed; the message continues a sentence that begins with the gate's place in the scenario."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A condition. `threshold` is in nanoseconds, as a fraction, a count, or per second, by the metric's kind."""
+    """A condition. `threshold` is in ns, a fraction, a count, or per second, depending on the metric's kind."""
 
     text: str
     metric: Metric
@@ -51,14 +51,14 @@ class Gate:
     abort_early: bool = False
 
     def holds(self, value: float) -> bool:
-        """Return whether a value meets the condition."""
+        """Return True if a value meets the condition."""
         return OPERATORS[self.op](value, self.threshold)
 
     def with_options(self, over_ns: int | None, abort_early: bool) -> "Gate":
         """Return the gate with the options of its long form.
 
         Raises:
-            GateError: the options do not fit the gate.
+            GateError: the gate already has a window, the window is below 1 s, or the metric does not allow an option.
         """
         if over_ns is not None and self.over_ns is not None:
             raise GateError("says 'over' twice; keep one")
@@ -75,7 +75,7 @@ def parse(text: str) -> Gate:
     """Parse a gate.
 
     Raises:
-        GateError: the text is not a gate.
+        GateError: the text is not a gate, or the metric is unknown or does not allow this operator, value or window.
     """
     found = _GATE.fullmatch(text)
     if found is None or not found["metric"]:

@@ -52,6 +52,9 @@ DISTRIBUTIONS: Final = {
     "subscribe.time": "from a subscribe to its acknowledgement",
     "ready.gap": "how long probes to an acknowledged subscription went missing",
     "recovery.time": "from a drop until a subscription that it cut was ready again",
+    "reaction.latency": "arrival of a reply − intended time of its request",
+    "reaction.first": "arrival of a request's first reply − intended time of the request",
+    "reaction.gap": "from one reply to the next of the same request, on arrival",
 }
 NUMBERS: Final = {
     "delivery.loss": (Kind.SHARE, "lost, of expected deliveries"),
@@ -59,6 +62,10 @@ NUMBERS: Final = {
     "delivery.late": (Kind.COUNT, "expected deliveries that arrived after the drain time"),
     "delivery.duplicates": (Kind.COUNT, "further arrivals of the same event at the same subscription"),
     "delivery.reordered": (Kind.COUNT, "deliveries that came after a later event of the same publisher"),
+    "delivery.altered": (
+        Kind.COUNT,
+        "expected deliveries that are not what was sent; needs 'integrity: true'",
+    ),
     "delivery.ratio": (Kind.SHARE, "delivered in time, of expected"),
     "delivery.rate": (Kind.RATE, "deliveries in time a second"),
     "fanout.complete": (Kind.SHARE, "events that reached every subscriber"),
@@ -68,23 +75,30 @@ NUMBERS: Final = {
     "connect.errors": (Kind.SHARE, "attempts to connect that failed"),
     "checks.failed": (Kind.COUNT, "checks of the user's own code that failed, of the whole run"),
     "checks.ratio": (Kind.SHARE, "checks that passed, of those that were made"),
+    "reaction.missing": (Kind.COUNT, "replies to delivered requests that were due and not accepted"),
+    "reaction.lost": (Kind.COUNT, "expected deliveries of replies that did not arrive"),
+    "reaction.disorder": (
+        Kind.COUNT,
+        "deliveries of replies that came after a later reply to the same request",
+    ),
+    "reaction.uncaused": (Kind.COUNT, "lost deliveries of requests, which caused no reply"),
     "recovery.missed": (Kind.COUNT, "deliveries that were missed between a drop and being ready again"),
     "recovery.failed": (Kind.SHARE, "attempts to connect again that failed"),
     "recovery.peak": (Kind.RATE, "attempts to connect again in the second with the most"),
 }
 _BY_TIME = frozenset(
     name for name in (*DISTRIBUTIONS, *NUMBERS) if name.startswith(("delivery.", "fanout.", "publish."))
-) - {"delivery.duplicates", "delivery.reordered"}
+) - {"delivery.duplicates", "delivery.reordered", "delivery.altered"}
 STATISTICS: Final = ("min", "mean", "max", "p50", "p90", "p95", "p99", "p99.9")
 _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 
 
 class UnknownMetricError(ValueError):
-    """The metric does not exist; the message is the end of a sentence and names the nearest metric."""
+    """The metric does not exist; the message ends a sentence and names the nearest metric, or all metrics."""
 
 
 def names() -> Sequence[str]:
-    """Return the name of every metric, for distributions with the usual statistics only."""
+    """Return the name of every metric; of a distribution, those with the usual statistics."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

@@ -32,13 +32,18 @@ _LOST = {
 }
 _MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
 COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
+#: Counted only if the run checked the content of deliveries.
+ALTERED = "altered"
 Pairs = tuple[Ints, Ints]
 Counts = tuple[Ints, Ints]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row."""
+    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count per row.
+
+    `ALTERED` is counted too if it is known.
+    """
 
     keys: Sequence[str]
     counts: Mapping[str, Ints]
@@ -56,9 +61,9 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record, and so in no publisher's or channel's row.
+    #: Duplicates of events that are not on record; they are not in the row of any publisher or channel.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never present, and so in no subscription's row.
+    #: Duplicates to subscriptions that were never present; they are not in the row of any subscription.
     duplicates_elsewhere: int
 
     @classmethod
@@ -74,6 +79,7 @@ class Breakdown:
         late: Counts,
         duplicates: Pairs,
         reordered: Pairs,
+        altered: Pairs | None = None,
         losses: Losses,
     ) -> Self:
         """Count the outcomes for each row.
@@ -85,6 +91,8 @@ class Breakdown:
         """
         count = len(events.key)
         pairs = {"duplicates": duplicates, "reordered": reordered}
+        if altered is not None:
+            pairs[ALTERED] = altered
         by_event: dict[str, Ints] = {"expected": expected}
         by_subscription: dict[str, Ints] = {
             "expected": np.bincount(
@@ -117,6 +125,12 @@ class Breakdown:
             int(np.count_nonzero(~np.isin(twice_subscription, losses.numbers))),
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the counts: `COUNTS`, and `ALTERED` if it is known."""
+        known = next(iter(self.rows.values())).counts
+        return tuple(name for name in (*COUNTS, ALTERED) if name in known)
+
     @cached_property
     def columns(self) -> dict[str, Sequence[str] | Ints]:
         """All rows, one dimension after the other, as columns: `dimension`, `key`, and the counts."""
@@ -124,22 +138,25 @@ class Breakdown:
         return {
             "dimension": [dimension for dimension, rows in self.rows.items() for _ in rows.keys],
             "key": [key for rows in parts for key in rows.keys],
-            **{name: np.concatenate([rows.counts[name] for rows in parts]) for name in COUNTS},
+            **{name: np.concatenate([rows.counts[name] for rows in parts]) for name in self.names},
         }
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The `columns` as a DataFrame."""
+        """The `columns` as a DataFrame; `altered` is null if it is unknown."""
         import pandas as pd
 
-        return pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
+        frame = pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
+        known = frame[ALTERED].tolist() if ALTERED in frame else [None] * len(frame)
+        frame[ALTERED] = pd.array(known, dtype="Int64")
+        return frame
 
     def by(self, dimension: str) -> "pd.DataFrame":
         """Return the rows of one dimension, indexed by key."""
         rows = self.frame[self.frame["dimension"] == dimension]
         return rows.drop(columns="dimension").set_index("key")
 
-    def agrees_with(self, totals: Mapping[str, int]) -> bool:
+    def agrees_with(self, totals: Mapping[str, int | None]) -> bool:
         """Return True if each dimension adds up to the ledger's ``totals`` and each of its rows balances."""
         for dimension, rows in self.rows.items():
             elsewhere = (
@@ -147,7 +164,7 @@ class Breakdown:
             )
             if any(
                 int(rows.counts[name].sum()) + (elsewhere if name == "duplicates" else 0) != totals[name]
-                for name in COUNTS
+                for name in self.names
             ):
                 return False
             accounted = rows.counts["delivered"] + rows.counts["late"] + rows.lost
@@ -156,12 +173,16 @@ class Breakdown:
         return True
 
     def worst(self, dimension: str, most: int = 5) -> list[dict[str, Any]]:
-        """Return the rows of a dimension with the most losses, at most ``most`` of them and none without a loss."""
+        """Return the rows of a dimension that have losses: up to ``most`` of them, those with the most losses first."""
         rows = self.rows[dimension]
         lost = rows.lost
         places = [place for place in np.argsort(-lost, kind="stable")[:most].tolist() if lost[place] > 0]
         return [
-            {"key": rows.keys[place], **{name: int(rows.counts[name][place]) for name in COUNTS}}
+            {
+                "key": rows.keys[place],
+                ALTERED: None,
+                **{name: int(rows.counts[name][place]) for name in self.names},
+            }
             for place in places
         ]
 
@@ -173,7 +194,7 @@ def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by the name behind each code, in ascending order; names without a code are left out."""
+    """Sum the counts by the name that each code stands for, in ascending order; names without a code are left out."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}
@@ -185,5 +206,6 @@ def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> R
 def _sums(places: Ints, length: int, counts: Mapping[str, Ints]) -> dict[str, Ints]:
     # A weighted bincount returns floats, which are exact: no run has 2**53 deliveries.
     return {
-        name: np.bincount(places, weights=counts[name], minlength=length).astype(np.int64) for name in COUNTS
+        name: np.bincount(places, weights=each, minlength=length).astype(np.int64)
+        for name, each in counts.items()
     }

@@ -17,7 +17,7 @@ Reach = dict[int, tuple[Ints, Ints]]
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a window sorted by key (``publisher << 32 | sequence``), as arrays of one length."""
+    """The events of a window sorted by key (``publisher << 32 | sequence``), as arrays of equal length."""
 
     key: Ints
     channel: Ints
@@ -26,7 +26,7 @@ class Events:
     #: Time at which the publish was acknowledged, or -1 if it never was.
     acked_ns: Ints
     intended_ns: Ints
-    #: True for events that should arrive: accepted, or sent to a service that acknowledges no publish.
+    #: True for events that should arrive: accepted, or sent to a service that does not acknowledge publishes.
     accepted: Flags
     #: True if the service acknowledges publishes, so that `accepted` follows from its answers.
     answered: bool
@@ -51,7 +51,7 @@ def reach_of(events: Events, present: Segments) -> Reach:
 
 
 def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, Ints]:
-    """Return the number of subscriptions that each event should reach, and of events due to each segment."""
+    """Return the number of subscriptions that each event should reach, and of events that should reach each segment."""
     by_event = np.zeros(len(events.key), dtype=np.int64)
     by_segment = np.zeros(len(present), dtype=np.int64)
     for rows, members in reach.values():

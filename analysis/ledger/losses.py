@@ -72,14 +72,16 @@ def find_losses(
     """Find and classify the missing deliveries of all events that did not reach every expected subscription.
 
     When a connection broke, a loss is attributed to the reconnect if the event was possibly still under way: it was not
-    yet overdue at the break, and the connection delivered no event that its publisher sent after the event was
-    acknowledged. Only such a later event proves a loss before the break. Events of another publisher, of the same
-    batch, or of a request open at the same time may overtake it, because no service guarantees their order. The same
-    rule applies if the client ended the connection, but the event is then missed, not lost. If a failure of the harness
-    ended it, any event not yet overdue is unobserved, because it may have been read without being recorded.
+    yet overdue at the break, and the connection had not delivered any event that the same publisher sent after this one
+    was acknowledged. Only such a later event proves a loss before the break. Events of another publisher, of the same
+    batch, or of a request open at the same time may overtake it, because services do not guarantee their order. The
+    same rule applies if the client ended the connection, but the event is then missed, not lost. If a failure of the
+    harness ended the connection, any event not yet overdue is unobserved, because it may have been read without being
+    recorded.
 
-    ``arrived`` and ``expected`` count by event. ``incomplete`` holds the (event, subscription) pairs that did arrive of
-    events that did not reach every subscription. ``through`` holds the last deliveries in the segments that broke.
+    ``arrived`` and ``expected`` hold counts by event. For events that did not reach every subscription, ``incomplete``
+    holds the (event, subscription) pairs that did arrive. ``through`` holds the last deliveries in the segments that
+    broke. A delivery is late ``late_after_ns`` after its intended time, or never if that is None.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
     by_event = np.zeros((_CLASSES, len(events.key)), dtype=np.int64)
@@ -150,12 +152,12 @@ def _classes(
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return for each segment that broke the sending time (ns) from which events were not yet overdue; else FOREVER."""
+    """Return the sending time (ns) from which events were not overdue when a segment broke; FOREVER if it did not."""
     begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
-        # A silent connection counts as broken from when it was last heard, however much later it was closed.
+        # A silent connection counts as broken from when it was last heard from, however much later it was closed.
         heard_ns = np.minimum(present.end_ns, present.heard_ns)[broken]
         begins_ns[broken] = np.maximum(begins_ns[broken], heard_ns - late_after_ns)
     return begins_ns

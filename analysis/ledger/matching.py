@@ -16,9 +16,9 @@ from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import cut_by_weight, in_turn
 
-#: Name of a rank → share of an event's subscribers; the last rank is all of them.
+#: Name of a rank → share of an event's subscribers that have received it at that rank.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
-#: Most (publisher, subscription) pairs for which an array of the highest sequence so far is kept, 8 bytes each.
+#: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
 _STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
 _Pairs = tuple[Ints, Ints]
@@ -75,14 +75,14 @@ class Found:
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: The same counts by subscription, in ascending order of the subscriptions that were ever present.
+    #: `arrived` and `late` by subscription, in ascending order of the subscriptions that were ever present.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
     #: By row of the file: True if it is the first of an expected pair.
     expected_rows: Flags
     #: (event, subscription) of rows beyond the first of a pair, with event -1 if it is not on record.
     duplicates: _Pairs = (_NONE, _NONE)
-    #: (event, subscription) of the deliveries that did arrive of events that did not reach every subscription.
+    #: For events that did not reach every subscription: (event, subscription) of the deliveries that did arrive.
     incomplete: _Pairs = (_NONE, _NONE)
     through: Through = field(default_factory=lambda: Through.of([], []))
     rows: int = 0
@@ -93,7 +93,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The outcome of one slice; the first arrays have one entry per matched row."""
+    """The outcome of one slice; the arrays from `row` to `off` have one entry per matched row."""
 
     rows: int
     duplicates: _Pairs
@@ -110,7 +110,7 @@ class _Slice:
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
-    #: The same at both ends of the latencies' intervals, or None if an end is the latency itself.
+    #: `ranks_ns` at both ends of the latencies' intervals, or None if that end equals the latencies.
     ranks_low_ns: dict[str, Ints] | None
     ranks_high_ns: dict[str, Ints] | None
 

@@ -2,9 +2,9 @@
 
 Expected is every pair of an accepted event of the measure phase and a subscription whose channel matches and that was
 present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and
-a loss has a class. Each row that is not the first of an expected pair is counted by its reason. Expected is counted
-from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances` says if the
-three agree.
+a loss has a class. A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected
+is counted from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances`
+says whether the three agree.
 
 Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
 well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from analysis.ledger import windows
+from analysis.ledger.altered import find_altered
 from analysis.ledger.breakdown import Breakdown
 from analysis.ledger.events import Events, events_in, expected_of, reach_of
 from analysis.ledger.losses import (
@@ -41,7 +42,7 @@ __all__ = ["Events", "Ledger", "Reconciled", "pattern_matches", "reconcile"]
 class Ledger:
     """Counts of the measure phase; a delivery is one event to one subscription."""
 
-    #: Events due in the phase, and those that the service accepted, or None if it acknowledges no publish.
+    #: Events due in the phase, and those that the service accepted (None if it does not acknowledge publishes).
     events_due: int
     events_accepted: int | None
     expected: int
@@ -49,7 +50,7 @@ class Ledger:
     delivered: int
     #: Expected pairs that arrived, but longer after their intended time than the scenario's drain.
     late: int
-    #: Least and greatest possible number of late pairs, as some arrivals are known as intervals only.
+    #: Least and greatest possible number of late pairs, as some arrivals are known only as intervals.
     late_least: int
     late_most: int
     #: Expected pairs that did not arrive, by the state of the subscription when the event was sent: acknowledged and
@@ -66,7 +67,7 @@ class Ledger:
     unobserved: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
-    #: First rows of events that the service did not accept; it may deliver them all the same.
+    #: First rows of events that the service did not accept; it may deliver them anyway.
     not_acknowledged: int
     #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
@@ -74,11 +75,13 @@ class Ledger:
     unrecorded: int
     #: All delivery rows of events that were due in the phase.
     rows: int
-    #: Expected deliveries that came after a later event of the same publisher, by subscription.
+    #: Expected deliveries that arrived after a later event of the same publisher at the same subscription.
     reordered: int
     #: Events with at least one missing expected delivery, and subscriptions with at least one.
     events_with_loss: int
     subscriptions_with_loss: int
+    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
+    altered: int | None = None
     #: True if publishers, channels and subscriptions each add up to the totals above.
     breakdown_agrees: bool = True
 
@@ -125,13 +128,13 @@ class Reconciled:
     expected: Ints
     arrived: Ints
     late: Ints
-    #: Least and greatest possible number of late deliveries, as some arrivals are known as intervals only.
+    #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
-    #: arrived; meaningless for events of which none arrived.
+    #: arrived; meaningless for events without such a delivery.
     ranks_ns: dict[str, Ints]
-    #: The same at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
+    #: `ranks_ns` at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
     #: True if the intervals are known, which requires the error of every clock to be known.
@@ -159,6 +162,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
     missed_by_event, missed_by_subscription = losses.missed
     expected -= missed_by_event
     reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
+    altered = find_altered(run, found.expected_rows, found.places)
     breakdown = Breakdown.of(
         events,
         present,
@@ -169,6 +173,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
         late=(found.late, found.late_by_subscription),
         duplicates=found.duplicates,
         reordered=reordered,
+        altered=altered,
         losses=losses,
     )
     arrived, late = int(found.arrived.sum()), int(found.late.sum())
@@ -192,6 +197,7 @@ def reconcile(run: Run, window: Window) -> Reconciled:
         unrecorded=found.unrecorded,
         rows=found.rows,
         reordered=len(reordered[0]),
+        altered=None if altered is None else len(altered[0]),
         events_with_loss=int(np.count_nonzero(found.arrived < expected)),
         subscriptions_with_loss=losses.subscriptions,
     )

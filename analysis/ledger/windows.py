@@ -1,4 +1,4 @@
-"""Find the segments of time in which each subscription should have received events; the ledger counts by them.
+"""Find the segments of time in which each subscription should have received events; the ledger counts by segment.
 
 A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose. That time
 is divided into segments of three kinds: ready (proven so), before ready (acknowledged, not yet proven ready), and in
@@ -10,7 +10,7 @@ Two more kinds are gaps that the client caused itself, which last until the subs
 any other if it arrives; if not, it was missed on purpose and is not lost.
 
 The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
-other gaps. An event sent in it that is not on record is unobserved, and is not lost either.
+other gaps. A delivery of an event sent in this gap that is not on record is unobserved, and is not lost either.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from analysis.loading.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
 READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
-#: The record's intent of a connection that a failure of the harness ended.
+#: Value of `intent` in the record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 
 _SUBSCRIPTION_COLUMNS = (
@@ -45,13 +45,13 @@ class Segments:
     #: For a ready segment, the kind of the gap that began at its end, or 0 if the client's part in the run ended with
     #: it.
     ending: Ints
-    #: Time at which its connection was last heard: the segment's end, or earlier if it was closed for silence.
+    #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
 
     @property
     def broken(self) -> Flags:
-        """True for segments whose end may have cost events that were still under way."""
+        """True for segments at whose end events that were still under way may have been lost."""
         return self.ending > 0
 
     def __len__(self) -> int:
@@ -89,8 +89,8 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is an attempt, and the gap before it goes on. The exception is a life that ended
-    # by a harness failure: from then on deliveries are unobserved.
+    # A life without an acknowledgement is an attempt, and the gap before it continues. The exception is a life that a
+    # failure of the harness ended: from then on deliveries are unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]
@@ -181,7 +181,7 @@ def _life_key(connection: Ints, life: Ints) -> Ints:
 
 
 def pattern_matches(pattern: str, channel: str) -> bool:
-    """Return True if a subscription to ``pattern`` receives ``channel``; a final `/*` is one or more segments."""
+    """Return True if a subscription to ``pattern`` receives ``channel``; a final `/*` matches one or more segments."""
     if pattern.endswith("/*"):
         return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
     return pattern == channel

@@ -1,4 +1,4 @@
-"""Columns of a table as numpy arrays, and what the events' status means."""
+"""Convert columns of a table to numpy arrays, and interpret the status of events."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None
         return np.empty(0, dtype=np.int64), []
     texts = unified.chunk(0).dictionary
     numbers = pa.chunked_array([chunk.indices for chunk in unified.chunks])
-    # Codes count in order of first appearance and leave out unused texts.
+    # Codes are numbered in order of first appearance; unused texts have none.
     encoded = pc.dictionary_encode(numbers, null_encoding="encode").combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
@@ -50,14 +50,15 @@ def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None
 
 
 def taken(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return a mask of the events that should arrive: `accepted`, or `sent` to a service that acknowledges no publish.
+    """Return a mask of the events that should arrive: those with the status `accepted` or `sent`.
 
-    For the latter it is not known if the service accepted them (see :func:`unanswering`).
+    If a service does not acknowledge publishes, its events are `sent`, and it is not known whether it accepted them
+    (see :func:`unanswering`).
     """
     status, names = codes(table, "status")
     return np.isin(status, [names.index(name) for name in ("accepted", "sent") if name in names])
 
 
 def unanswering(table: pa.Table) -> bool:
-    """Return True if the service acknowledges no publish, so that the number of accepted events is not known."""
+    """Return True if the service does not acknowledge publishes, so that the number of accepted events is unknown."""
     return "sent" in codes(table, "status")[1]

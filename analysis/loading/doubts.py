@@ -95,7 +95,7 @@ class OffBy:
 
     @property
     def inexact(self) -> npt.NDArray[np.bool_] | None:
-        """Mask of the arrivals that are known as intervals only, or None if all are exact."""
+        """Mask of the arrivals that are known only as intervals, or None if all are exact."""
         return None if self._uncertain_ns is None else self._uncertain_ns > 0
 
 

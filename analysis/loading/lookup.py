@@ -1,4 +1,4 @@
-"""Look up and group numbers without sorting data that is in order, which would take most of a large report's time."""
+"""Look up and group numbers without sorting data that is already in order: sorting would dominate large reports."""
 
 import numpy as np
 

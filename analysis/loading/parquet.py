@@ -61,7 +61,7 @@ class Tables:
         A missing file gives no rows, and a column that the record's format lacks is null.
 
         Raises:
-            ReadError: the file is damaged, or a column is missing.
+            ReadError: the file is damaged, or lacks a column that every format has.
         """
         path = self._path / f"{name}.parquet"
         if not path.exists():
@@ -97,7 +97,7 @@ def opened(path: Path, name: str) -> pq.ParquetFile:
 
 
 def whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Read columns of all rows, without threads if there are few: they would cost more than they save."""
+    """Read columns of all rows; with threads only for many rows, as for few they would cost more than they save."""
     return file.read(columns=columns, use_threads=file.metadata.num_rows > _MANY_ROWS)
 
 
@@ -112,7 +112,7 @@ def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Tabl
 
 
 def row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
-    """Return the row groups of a table that have rows, with the range of their ``intended_ns`` (all, if unknown)."""
+    """Return the row groups of a table that have rows, with the range of their ``intended_ns`` (all if unknown)."""
     column = metadata.schema.names.index("intended_ns")
     groups, first_row = [], 0
     for number in range(metadata.num_row_groups):

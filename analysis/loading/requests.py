@@ -14,8 +14,8 @@ _UNMADE = "unmade"
 def request_rows(table: pa.Table) -> Ints:
     """Return the index of one row for each publish request, ordered by publisher and request.
 
-    One answer covers a whole request, so each of its rows has the request's times. Only an event that was never made
-    has not: its row stands for a request that has no other event.
+    One answer covers a whole request, so each of its rows has the request's times. Only the row of an event that was
+    never made lacks them, and is returned only if the request has no other event.
     """
     key = (ints(table, "publisher") << 32) | ints(table, "batch")
     code, statuses = codes(table, "status")

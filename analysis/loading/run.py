@@ -35,7 +35,7 @@ __all__ = ["FORMATS", "Ints", "RowGroup", "Run", "ReadError", "Window", "codes",
 
 #: Record formats that this version reads; columns that an older one lacks are null (see results/README.md).
 FORMATS = (2, 3)
-#: Times of CLOCK_MONOTONIC_RAW in the clock table, in the order of `Pings`.
+#: Columns of the clock table with times of CLOCK_MONOTONIC_RAW, in the order of `Pings`.
 _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 
 
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def first_publish_ns(self) -> int:
-        """Start of the warm-up in ns. Seconds are counted from it, so that no second straddles phases of whole seconds.
+        """Start of the warm-up in ns. Seconds are counted from it: none lies in two phases if these last whole seconds.
 
         Falls back to the start of the measure phase, then to the run's creation.
         """
@@ -107,9 +107,15 @@ class Run:
 
     @property
     def late_after_ns(self) -> int | None:
-        """Nanoseconds after its intended time from which a delivery counts as late, or None if none does."""
+        """Time (ns) after the intended time beyond which a delivery is late, or None if no delivery counts as late."""
         late_after_ns: int | None = self.manifest.get("late_after_ns")
         return late_after_ns
+
+    @property
+    def checks_content(self) -> bool:
+        """True if the run compared the content of each delivery with what was sent, and the record has the result."""
+        wanted = self.manifest["scenario"].get("integrity") is True
+        return wanted and (self.path / "altered.parquet").exists()
 
     @cached_property
     def broken_off_ns(self) -> dict[int, int]:
@@ -141,7 +147,7 @@ class Run:
                 fits[number] = clocks.shared_clock(number)
             else:
                 # A process sometimes could not read its clocks together; if most pings have steady times, use only
-                # those.
+                # these pings.
                 known = its & np.logical_and.reduce([values >= 0 for values in steady])
                 chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
                 pings = Pings(*(values[chosen] for values in columns))
@@ -178,6 +184,9 @@ class Run:
 
         Times are on the master's clock: times of workers with their own clock are corrected. A time that cannot be
         corrected is null, such as the sending time of a publisher that is not on record.
+
+        Raises:
+            ReadError: the file is damaged, or lacks a column that every format has.
         """
         if all(fit.shared for fit in self.clocks.values()) or not set(columns) & schemas.LOCAL_TIMES.get(
             name, set()
@@ -205,7 +214,7 @@ class Run:
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:
-        """True if some deliveries' arrival is known as an interval only, or None if the record does not say."""
+        """True if some deliveries' arrival is known only as an interval, or None if the record does not say."""
         if not self.row_groups:
             return False
         metadata = self._deliveries_metadata
@@ -227,7 +236,7 @@ class Run:
     def deliveries_in(
         self, columns: Sequence[str], window: Window | None = None, group: RowGroup | None = None
     ) -> tuple[Ints, pa.Table]:
-        """Read the deliveries of a window or a row group; return each row's position in the file, and the columns.
+        """Read the deliveries of a window or a row group; return (each row's position in the file, the columns).
 
         The columns are as `table` returns them. Within one subscription on one worker, file order is the order of
         receipt.

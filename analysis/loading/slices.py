@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """Yield the result of each item in order, working on two items at a time to bound memory.
 
-    The caller's own thread works on a single item.
+    If there is only one item, the caller's own thread works on it.
     """
     rest = iter(items)
     first = list(islice(rest, 2))
@@ -51,8 +51,8 @@ def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
 def cut_by_second(run: Run, origin_ns: int, edges_ns: Iterable[int], second_ns: int) -> list[Window]:
     """Cut the time range of all deliveries into slices, at whole seconds from ``origin_ns`` and at ``edges_ns``.
 
-    ``second_ns`` is the length of a second. The row groups' ranges alone tell how deliveries are spread over time, so
-    slices are only approximately of equal size.
+    ``second_ns`` is the length of a second. The spread of deliveries over time is known only from the row groups'
+    ranges, so the slices are only approximately of equal size.
     """
     groups = run.row_groups
     if not groups:

@@ -1,4 +1,4 @@
-"""The target of a run, by its manifest."""
+"""Describe the target of a run, from the manifest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from typing import Any
 def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's target as `protocol`, `service`, `url`, `embedded`, `loopback`, `setup` and `proxies`.
 
-    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Records from
-    before other protocols were supported are of AppSync Events.
+    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Records that do
+    not name a protocol are from before others were supported: their target is AppSync Events.
     """
     target = manifest["target"]
     embedded = bool(target["embedded"])
@@ -24,7 +24,7 @@ def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
-    """Return the master's proxies and those that workers found in their environments, or None if none were recorded."""
+    """Return the proxies of the master and of the workers' environments, or None if proxies were not recorded."""
     told = [
         manifest["target"].get("proxies"),
         *(worker.get("proxies") for worker in manifest.get("workers", ())),

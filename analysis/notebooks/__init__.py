@@ -65,7 +65,7 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
     except ImportError:
         raise JupyterMissingError from None
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    # Run in our own notebooks' folder, so that nothing in the user's working directory is imported or read.
+    # Run in the folder of loadgen's own notebooks, so that nothing in the user's working directory is imported or read.
     client = NotebookClient(
         notebook, timeout=_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )

@@ -8,6 +8,7 @@ from analysis.loading.run import Run
 from analysis.plots.heatmap import latency_heatmap
 from analysis.plots.ledger import ledger
 from analysis.plots.over_time import connection_ramp, generator_health, latency_over_time, throughput
+from analysis.plots.reactions import reactions_over_time
 from analysis.plots.recovery import recovery_over_time
 from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
 
@@ -19,6 +20,7 @@ ALL: Sequence[Callable[[Run], Figure | None]] = (
     throughput,
     ledger,
     recovery_over_time,
+    reactions_over_time,
     fan_out,
     by_channel,
     by_worker,

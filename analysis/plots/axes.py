@@ -14,7 +14,7 @@ _PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "dr
 
 
 def origin_of(run: Run) -> int:
-    """Return the zero of the time axis: when the run was created (ns)."""
+    """Return the time (ns) that is zero on the time axis: the run's creation."""
     created: int = run.manifest["created_ns"]
     return created
 
@@ -26,7 +26,7 @@ def counts_by_second(values: Ints, start_ns: int) -> Ints:
 
 
 def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
-    """Return (start of each second, s since the origin; count in it), without the last, unfinished second.
+    """Return (start of each second in s since the origin, count in it), without the last second if it is unfinished.
 
     The end of the last second is added with the same count, so that a step line covers it.
     """

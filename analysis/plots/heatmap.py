@@ -12,14 +12,14 @@ from analysis.plots import style
 from analysis.plots.axes import label_time, milliseconds_tick, origin_of, shade_phases
 
 _ROWS_MAX = 90
-# Made for colour-blind readers; its ends are cut off, as they vanish on a dark or white page.
+# A colour map for colour-blind readers, without its ends, which would vanish on a dark or a white page.
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0.3, 0.9, 256)))
 
 
 def latency_heatmap(run: Run) -> Figure | None:
     """Number of deliveries by latency and by the time at which the event was due; logarithmic colours and latencies.
 
-    Latencies of zero or less do not fit on a logarithmic axis and are counted in the title.
+    Latencies of zero or less do not fit on a logarithmic axis; the title says how many there are.
     """
     found = latencies(run)
     if found is None or found.heat is None:

@@ -13,7 +13,7 @@ from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
 def ledger(run: Run) -> Figure | None:
     """Expected deliveries by the second in which their event was due, and of those the share that did not come in time.
 
-    Return None if everything arrived in time: the report's table says so.
+    Returns None if everything arrived in time: the report's table already says so.
     """
     window = run.measure
     if window is None or window.seconds <= 0:

@@ -67,7 +67,7 @@ class _HasSomethingToShowError(Exception):
 
 
 def has_something_to_show(plot: Callable[_P, Figure | None], *arguments: _P.args, **named: _P.kwargs) -> bool:
-    """Return whether a plot would return a figure, without making one.
+    """Return True if a plot would return a figure, without making one.
 
     A plot looks at its data first, returns None if there is nothing to show, and then calls :func:`new_figure`.
     """
@@ -81,7 +81,7 @@ def has_something_to_show(plot: Callable[_P, Figure | None], *arguments: _P.args
 
 
 def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure 9 inches wide and its axes, one below the other; without pyplot, so that nothing is global."""
+    """Return a figure 9 inches wide and its axes, one below the other; without pyplot, which keeps global state."""
     if _asking.get():
         raise _HasSomethingToShowError
     figure = Figure(figsize=(9, height), layout="constrained")

@@ -1,6 +1,6 @@
 """Write files into a run folder that may come from someone else: never through a link, each file whole or not at all.
 
-In a foreign run folder, `summary.json` may be a link to one of the reader's own files. So every file is written beside
+In a foreign run folder, `summary.json` may be a link to one of the user's own files. So every file is written beside
 the old one and then renamed over it: a rename replaces a link and leaves the link's target alone. If the folder itself
 is a link, that is the user's choice.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def fresh(path: Path) -> Path:
-    """Create an empty file in place of any file or link, and return its path; raises OSError."""
+    """Replace any file or link by an empty file, and return its path; raises OSError if that fails."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(path, flags, 0o666))
@@ -22,7 +22,7 @@ def fresh(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces ``path`` at the end; raises OSError.
+    """Yield a temporary path that replaces ``path`` at the end; raises OSError if that fails.
 
     After an error the old file is unchanged and the temporary one deleted.
     """
@@ -30,14 +30,14 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     except BaseException:
-        # Frees the space on a full disk.
+        # Free the space: the disk may be full.
         temporary.unlink(missing_ok=True)
         raise
     temporary.replace(path)
 
 
 def replace(path: Path, content: str) -> None:
-    """Write a text file whole or not at all; raises OSError."""
+    """Write a text file whole or not at all; raises OSError if that fails."""
     with replacing(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
 
@@ -45,7 +45,8 @@ def replace(path: Path, content: str) -> None:
 def output(path: Path, content: str) -> None:
     """Write a text file at a path named by the user, in place for a terminal, pipe or device such as /dev/stdout.
 
-    Raises OSError.
+    Raises:
+        OSError: the file cannot be written.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         path.write_text(content, encoding="utf-8")

@@ -17,7 +17,7 @@ from analysis.pricing import KINDS
 from analysis.record import files
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-#: Longest accepted record: figures have one row for each second.
+#: Longest accepted record, to bound memory: some figures have a row for each second.
 MAX_SECONDS: Final = 31 * 24 * 3_600
 
 #: Nanoseconds since the epoch, up to the year 2096.
@@ -30,7 +30,7 @@ Counts = dict[str, Count]
 
 
 class ManifestError(Exception):
-    """A manifest cannot be used; the text says why, to follow the folder's name in a sentence."""
+    """A manifest cannot be used; the text says why, and continues a sentence that begins with the folder's name."""
 
 
 class _Phase(Struct):
@@ -123,6 +123,13 @@ class _Offered(Struct):
     points: list[tuple[SpanNs, Amount]] = []
 
 
+class _Journeys(Struct):
+    group: str
+    users: str
+    loop: Literal["closed", "open"] | None = None
+    pacing: str | None = None
+
+
 class _Target(Struct):
     embedded: bool
     protocol: str | UnsetType = UNSET
@@ -179,6 +186,7 @@ class _Manifest(Struct):
     token: Count | UnsetType = UNSET
     late_after_ns: Annotated[int, Meta(ge=0, le=1 << 60)] | None = None
     offered: list[_Offered] | None = None
+    journeys: list[_Journeys] = []
     prices: _Prices | None = None
     late_workers: list[_LateWorker] = []
     pauses: list[_Pause] = []
@@ -194,7 +202,7 @@ def read(folder: Path, formats: tuple[int, ...]) -> dict[str, Any]:
     """Return the manifest of a run folder as plain data.
 
     Raises:
-        ManifestError: the manifest is missing, its format is not in ``formats``, or a value has the wrong type.
+        ManifestError: the manifest is missing or unreadable, its format is not in ``formats``, or a value is wrong.
     """
     content = _parsed(folder / "manifest.json")
     version = content.get("format") if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""The keys that each version of loadgen writes, to tell a key that an older version did not know from a wrong one.
+"""List the keys that each version of loadgen writes, to tell a key that an older version lacks from a wrong one.
 
 A file written by the analysis holds its maker in `made_by`: the program's version, and a revision that rises whenever a
 key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each revision. A file
@@ -41,7 +41,7 @@ FREE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """The version that made a file; in files from before revisions `version` is None and `revision` 0."""
+    """The version that made a file; in files older than revisions, `version` is None and `revision` 0."""
 
     version: str | None
     revision: int
@@ -66,7 +66,7 @@ class Maker:
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if this maker computes a key, and every key above it, as this version does."""
+        """Return True if this maker computes a key and all above it as this version does; a newer one is assumed to."""
         if self.newer:
             return True
         return not any(
@@ -83,7 +83,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Maker of a file whose summary cannot be read.
+#: Stands for the maker of a summary.json that is missing or cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 
@@ -150,7 +150,7 @@ def _shape(value: Any, at: str) -> Iterator[str]:
 
 
 def child(at: str, step: str | int) -> str:
-    """Return the key below ``at`` of an object's member (``step`` is its name) or a list's entries (any int)."""
+    """Return the key of a member of the object at ``at`` (``step`` is its name) or of a list's entries (any int)."""
     if isinstance(step, int):
         return f"{at}[]"
     return f"{at}{step}" if at.endswith(":") else f"{at}.{step}"

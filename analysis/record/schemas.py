@@ -1,6 +1,6 @@
 """Columns and types of the tables in a run's record, shared by the code that writes them and the code that reads them.
 
-Changing one changes the format: add a column that older records lack to `LATER` too, and describe it in
+Changing a column changes the format: add a column that older records lack to `LATER` too, and describe it in
 results/README.md.
 """
 
@@ -52,6 +52,9 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("bytes", pa.int32()),
             ("connection_wait_ns", pa.int64()),
             ("remote_address", _TEXT),
+            ("cause_publisher", pa.int32()),
+            ("cause_sequence", pa.int64()),
+            ("cause_subscription", pa.int32()),
         ]
     ),
     "subscriptions": pa.schema(
@@ -71,6 +74,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("turn", pa.int32()),
             ("intent", _TEXT),
             ("refusal", _TEXT),
+            ("replies", pa.int32()),
         ]
     ),
     "connections": pa.schema(
@@ -142,6 +146,16 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("read_ns", pa.int64()),
         ]
     ),
+    # Deliveries whose content is not what was sent; only if the scenario asks for integrity.
+    "altered": pa.schema(
+        [
+            ("worker", pa.int16()),
+            ("subscription", pa.int32()),
+            ("publisher", pa.int32()),
+            ("sequence", pa.int64()),
+            ("arrival_ns", pa.int64()),
+        ]
+    ),
     # One row for each interval, worker and tag; written out as histograms.hlog.
     "histograms": pa.schema(
         [
@@ -163,8 +177,14 @@ TABLES: Final = tuple(name for name in SCHEMAS if name != "histograms")
 #: Columns that records of earlier versions lack; they read as null.
 LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "deliveries": ("uncertain_ns",),
-    "events": ("connection_wait_ns", "remote_address"),
-    "subscriptions": ("turn", "intent", "refusal"),
+    "events": (
+        "connection_wait_ns",
+        "remote_address",
+        "cause_publisher",
+        "cause_sequence",
+        "cause_subscription",
+    ),
+    "subscriptions": ("turn", "intent", "refusal", "replies"),
     "connections": ("intent", "slow", "remote_address", "silent_since_ns", "refusal"),
     "clock": ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"),
     "health": ("paused_ns", "paused_until_ns", "suspended_ns", *AROUND),
@@ -177,6 +197,7 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
     "subscriptions": frozenset({"requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "ended_ns"}),
     "connections": frozenset({"started_ns", "opened_ns", "acknowledged_ns", "closed_ns", "silent_since_ns"}),
     "health": frozenset({"time_ns", "paused_until_ns"}),
+    "altered": frozenset({"arrival_ns"}),
 }
 
 
@@ -184,7 +205,7 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 def plain(table: str) -> pa.Schema:
     """Return a table's schema with texts as plain strings, as in the spool.
 
-    An IPC stream would have to replace its dictionaries with every batch.
+    The spool is an IPC stream, which would have to replace its dictionaries with every batch.
     """
     return pa.schema([(field.name, _plain(field.type)) for field in SCHEMAS[table]])
 

@@ -1,7 +1,7 @@
-"""Check that a record's tables may be read, by the metadata of their Parquet files and before reading any page.
+"""Check from the metadata of a record's Parquet files that they can be read safely, before reading any page.
 
-A record from elsewhere may be damaged, have wrong columns, or unpack to more than this machine's memory. Deliveries
-are read in slices, so their row groups are checked one by one; every other table is checked as a whole.
+A record from elsewhere may be damaged, have wrong columns, or unpack to more than this machine's memory. Deliveries are
+read in slices, so their row groups are checked one by one; every other table is checked as a whole.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,8 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
     """Check all tables of a run folder; ``free_bytes`` defaults to the memory available.
 
     Raises:
-        TableError: a table is not Parquet, a column has the wrong type, or there is too little memory to read it.
+        TableError: a table is not Parquet, its columns, row groups or compression are not those of a run's table, or
+            there is too little memory to read it.
     """
     free = available_bytes() if free_bytes is None else free_bytes
     whole = 0
@@ -58,7 +59,8 @@ def check_made(path: Path, free_bytes: int | None = None) -> None:
     """Check a table that the analysis wrote earlier and reads again to compare.
 
     Raises:
-        TableError: the table is not Parquet, or there is too little memory to read it.
+        TableError: the table is not Parquet, unpacks to far more than a run's table would, or there is too little
+            memory to read it.
     """
     decoded, _ = _decoded(_metadata(path))
     _demand_loose(path, decoded)

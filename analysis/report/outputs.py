@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 from analysis import text
 from analysis.figures import cloudwatch
-from analysis.verdict import checks
+from analysis.report import reactions
+from analysis.verdict import checks, loops
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE
 
 SIGNS = {"passed": "✓", "failed": "✗", "inconclusive": "?"}
@@ -47,7 +48,7 @@ def margin(result: Mapping[str, Any]) -> str:
 
 
 def remark(result: Mapping[str, Any]) -> str:
-    """Return the window that decided and the reason for an undecided gate, or an empty string."""
+    """Return how many windows held or failed, the worst of them, and the gate's reason; empty if there are none."""
     parts = []
     if result["windows"]:
         begin, end = result["window_s"]
@@ -154,6 +155,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    if (reacted := reactions.sentence(summary)) is not None:
+        lines.append(f"- {escaped(reacted)}")
+    lines += [f"- {escaped(line)}" for line in loops.sentences(summary)]
     if (made := checks.sentence(summary)) is not None:
         lines += [f"- {escaped(line)}" for line in (made, *checks.failing(summary))]
     for number, step in enumerate(summary["steps"], start=1):

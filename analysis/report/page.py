@@ -12,7 +12,7 @@ from analysis.figures import addresses, cloudwatch, echo
 from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.pricing import money
-from analysis.report import outputs
+from analysis.report import outputs, reactions
 from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
 from analysis.verdict import checks
 
@@ -71,6 +71,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         addresses=addresses.rows(summary["addresses"]),
         echo_columns=echo.COLUMNS,
         echoes=echo.rows(summary["echo"]) if "echo" in summary else [],
+        reactions=reactions.rows(summary),
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
 

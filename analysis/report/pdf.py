@@ -21,7 +21,11 @@ _WIDTH = 92
 
 
 def write(run: Run, summary: dict[str, Any], path: Path) -> None:
-    """Write the report, with the same figures as report.html from the same summary."""
+    """Write the report, with the same figures as report.html from the same summary.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     metadata = {"Title": text.clean(summary["run"]), "CreationDate": None}
     with files.replacing(path) as temporary, PdfPages(temporary, metadata=metadata) as pages:
         for lines in _pages(_lines(run, summary)):
@@ -86,6 +90,7 @@ def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
         ("lost in a reconnect", text.count(ledger["lost_in_reconnect"])),
         ("lost otherwise", text.count(ledger["lost_otherwise"])),
         ("duplicates", text.count(ledger["duplicates"])),
+        *([("altered", text.count(ledger["altered"]))] if ledger["altered"] is not None else []),
         ("the ledger balances", "yes" if ledger["balances"] else "NO"),
     ):
         lines.append(f"{name:<32}{value:>11}")

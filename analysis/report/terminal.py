@@ -8,8 +8,8 @@ from rich.text import Text
 
 from analysis import text
 from analysis.figures import addresses, echo
-from analysis.report import outputs
-from analysis.verdict import checks, clockbound, throttling
+from analysis.report import outputs, reactions
+from analysis.verdict import checks, clockbound, loops, throttling
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 #: At most this many kinds of unreadable messages are named.
@@ -48,9 +48,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["gates"]:
         console.print()
         console.print(_gates(summary))
-    if (made := checks.sentence(summary)) is not None:
-        console.print()
-        console.print(Text(made))
+    for said in (reactions.sentence(summary), checks.sentence(summary)):
+        if said is not None:
+            console.print()
+            console.print(Text(said))
     if (cost := text.cost(summary)) is not None:
         console.print()
         console.print(Text(cost))
@@ -64,6 +65,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
+    lines += loops.sentences(summary)
     lines += checks.failing(summary)
     lines += throttling.notes(summary)
     lines += _purposes(summary)
@@ -257,7 +259,7 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note := outputs.remark(result):
-            # On a separate row, since beside the gate it would not fit 80 columns.
+            # On a separate row, since a remark beside the gate would not fit into 80 columns.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
@@ -297,6 +299,8 @@ def _figures(summary: dict[str, Any]) -> Table:
             f"{ledger['lost_before_ready']:,} / {ledger['lost_in_reconnect']:,} / {ledger['lost_otherwise']:,}",
         ),
     ]
+    if ledger["altered"] is not None:
+        rows.append(("", "", "altered on the way", text.count(ledger["altered"])))
     for left, value, right, other in rows:
         table.add_row(left, value, f"   {right}", other)
     return table
@@ -374,4 +378,5 @@ def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         ("waiting for a request slot", publish["slot_wait_ns"]),
         ("waiting for a connection", publish["connection_wait_ns"]),
         ("schedule lateness (our own)", publish["own_lateness_ns"]),
+        *reactions.latency_rows(summary),
     ]

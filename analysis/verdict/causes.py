@@ -132,7 +132,7 @@ def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) ->
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:
-    """Return the causes, largest first, then the signs that no cause explains, then the explained ones.
+    """Return the causes, largest first, then the signs (symptoms) that no cause explains, then the others.
 
     An explained sign keeps its severity. If it is invalid, its cause becomes invalid too.
     """
@@ -151,7 +151,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 
 def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
-    """Return the index of the smallest cause that is large enough, or None. Causes are in descending order."""
+    """Return the index of the smallest cause that is large enough, or None. ``causes`` are sorted, largest first."""
     for place in range(len(causes) - 1, -1, -1):
         cause = causes[place]
         if cause.subject in _NAMES and (

@@ -37,8 +37,9 @@ class Tightened:
 def tighten(low_ns: Numbers, high_ns: Numbers, bound_ns: Ints, master_bound_ns: Ints) -> Tightened:
     """Return the bounds that pings and daemons give together; all arrays have one entry per ping.
 
-    ``low_ns`` and ``high_ns`` are the ping's own bounds, t2 - t3 and t1 - t0. ``bound_ns`` and ``master_bound_ns`` are
-    the daemons' bounds, or -1 without a daemon.
+    ``low_ns`` and ``high_ns`` are the ping's own bounds: the master's sending minus the worker's receiving time, and
+    the master's receiving minus the worker's sending time. ``bound_ns`` and ``master_bound_ns`` are the daemons'
+    bounds, or -1 without a daemon.
     """
     vouched = (bound_ns >= 0) & (master_bound_ns >= 0)
     within_ns = bound_ns + master_bound_ns

@@ -2,7 +2,7 @@
 
 Each worker records once a second whether its process stood still, its machine was suspended, or its wall clock moved
 against its steady clock. Pings show the same for the clocks of two machines. They also reveal a machine that stood
-still together with its clocks, which it cannot notice itself. Times are on the master's clock.
+still together with its clocks, which the machine itself cannot notice. Times are on the master's clock.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from analysis.clocks.fit import ClockFit, Step, steps_of_health
 from analysis.limits import LIMITS
 from analysis.loading.run import Run, ints
 
-#: The process stood still without waiting for a CPU: SIGSTOP, a frozen container, a machine held back.
+#: The process stood still without waiting for a CPU: SIGSTOP, a frozen container, a virtual machine held back.
 STOPPED = "stopped"
 #: The machine was suspended, as a laptop is when it is closed.
 SUSPENDED = "suspended"
@@ -108,7 +108,7 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return whether ``found`` has a step of about this size at about this time; with ``whoever``, of any worker."""
+    """Return True if ``found`` has a step of about this size and time, of the same worker (``whoever``: of any)."""
     return any(
         (whoever or other.worker == step.worker)
         and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)

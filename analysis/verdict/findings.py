@@ -10,7 +10,7 @@ class Finding:
     #: `degraded` or `invalid`.
     severity: str
     #: The topic: user code, harness, record, ledger, pause, throttling, memory, steal, network, clock, schedule,
-    #: queue, loop, cpu, gc, files, ports.
+    #: queue, arrival, loop, cpu, gc, files, ports.
     subject: str
     reason: str
     advice: str

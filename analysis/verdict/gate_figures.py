@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures import fanout, recovery
+from analysis.figures import fanout, reactions, recovery
 from analysis.figures.bounds import Between, Bounded
 from analysis.figures.latencies import KINDS, samples
 from analysis.figures.percentiles import nearest_rank
@@ -24,7 +24,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 
 _UNKNOWN_CLOCKS = "the offset between the clocks is not known"
 Value = tuple[float | None, float | None, float | None, str]
-"""Value, lowest, highest, and the doubt, which says why if there is no value."""
+"""Value, lowest, highest, and the doubt: why the value is missing or may not be exact, or an empty text."""
 
 
 class GateFigures:
@@ -72,7 +72,7 @@ class GateFigures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> Value:
-        """Return the recovery time; subscriptions that never were ready again took longer than the record reaches."""
+        """Return the recovery time; subscriptions that never were ready again took longer than the record shows."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):
@@ -92,7 +92,7 @@ class GateFigures:
         return least, least, least, doubt
 
     def _of_summary(self, metric: Metric, window: Window) -> Between | None:
-        """Return the summary's figure of the same samples, or None if it has none or the samples are too few."""
+        """Return the figure from the summary, or None if the summary lacks it or has too few samples for it."""
         name = {
             "delivery.latency": "headline_ns",
             "delivery.service": "service_ns",
@@ -113,6 +113,8 @@ class GateFigures:
         """Return the samples that belong to a window."""
         if distribution in KINDS:
             return samples(self._run, window, distribution)
+        if distribution.startswith("reaction."):
+            return reactions.of_gate(self._run, distribution)
         if distribution.startswith("fanout."):
             return fanout.ranks(self._settled, distribution.partition(".")[2] + "_ns", window)
         if distribution not in self._samples:
@@ -125,8 +127,8 @@ class GateFigures:
     def _widened(self, distribution: str, found: Between) -> Between:
         """Return the figure, widened by uncertainty that is not in its samples.
 
-        The schedule is on the master's clock, so lateness has the publishers' clock errors. In a record that does not
-        say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
+        The schedule is on the master's clock, so lateness includes the publishers' clock errors. In a record that does
+        not say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
         """
         if distribution == "publish.lateness":
             error_ns = self._summary["publish"]["lateness_ns"]["error_ns"]
@@ -175,11 +177,15 @@ class GateFigures:
     def _number(self, name: str, window: Window) -> Between | None:
         if name.startswith("checks."):
             return _exact(self._of_checks(name))
+        if name.startswith("reaction."):
+            return _exact(reactions.number(self._run, self._settled, name))
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
             return _exact(ledger.duplicates)
         if name == "delivery.reordered":
             return _exact(ledger.reordered)
+        if name == "delivery.altered":
+            return None if ledger.altered is None else _exact(ledger.altered)
         if name.startswith("recovery."):
             return _exact(self._of_recovery(name))
         if name == "connect.errors":
@@ -241,7 +247,7 @@ class GateFigures:
 
 
 def _enough(count: int, percentile: float) -> bool:
-    """Return whether at least one of ``count`` samples lies beyond a percentile."""
+    """Return True if at least one of ``count`` samples lies beyond a percentile."""
     # The tolerance is for rounding: 1 − 99.9/100 is slightly below 0.001, but one of 1,000 samples is above p99.9.
     return count * (1 - percentile / 100) >= 1 - 1e-9
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis import text
-from analysis.figures import echo
+from analysis.figures import echo, reactions
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 from analysis.verdict import clockbound, network, surroundings
@@ -60,7 +60,7 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
 
 
 def _failures(run: Run) -> Iterator[Finding]:
-    """Yield the failures of master and workers that are not the service's: user code, network access, the harness."""
+    """Yield findings on failures that are not the service's fault: of user code, of network access, of the harness."""
     for entry in (run.manifest, *run.manifest["workers"]):
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
@@ -168,6 +168,8 @@ def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
             f"{unsent:,} of {due:,} events that were due were never sent ({text.ratio(share)})",
             "the offered load was not reached: lower the rate, add workers (--processes), or raise in_flight",
         )
+    for grade, reason, advice in reactions.doubts(summary):
+        yield Finding(grade, "schedule", reason, advice)
     own_ns, whole_ns = publish["own_lateness_ns"]["p99"], headline["p99"]
     if own_ns is None or whole_ns is None:
         return
@@ -234,7 +236,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
         return
     if not headline["low"] or not headline["p99"]:
         return
-    # The clocks' error has a finding of its own.
+    # The clocks' error is reported separately, by `_clock`.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
         if network.came_at_once(summary, doubt_ns):

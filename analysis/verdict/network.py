@@ -14,7 +14,7 @@ from analysis.verdict.causes import into
 from analysis.verdict.findings import Finding
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
-#: An uncertainty more than this many times the event loop's worst lag was not caused by the event loop.
+#: An uncertainty of more than this many times the event loop's worst lag was not caused by the event loop.
 _TIMES_THE_LAG = 4
 #: `Finding.subject` of findings on the network.
 SUBJECT = "network"
@@ -75,9 +75,10 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
 
 
 def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
-    """Return whether messages that share a stamp were held back on the way rather than left unread by the generator.
+    """Return True if messages that share a stamp were held back on the way rather than left unread by the generator.
 
-    A generator that reads too slowly leaves them unread for about as long as its event loop lags, or is short of CPU.
+    A generator that reads too slowly is short of CPU, or leaves messages unread only about as long as its event loop
+    lags.
     """
     health = summary["health"] or {}
     lag_ns, cpu = health.get("lag_worst_ns"), health.get("cpu_worst")

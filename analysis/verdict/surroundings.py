@@ -19,7 +19,7 @@ from analysis.verdict.findings import Finding
 
 _ALLOWANCES = ("bw_in", "bw_out", "pps", "conntrack", "linklocal")
 _SECOND_NS = 1_000_000_000
-#: A sentence names up to this many workers, and only counts more.
+#: A sentence names up to this many workers; if there are more, it only says how many.
 _MOST_NAMED = 4
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class Surroundings:
 
     workers: list[int]
     hostname: str
-    #: Health rows of the worker that saw the most: one a second.
+    #: Number of health rows of the worker that saw the most: one per second.
     seconds: int
     #: Cores that quota, cpuset and affinity allow.
     allowed_cores: float | None
@@ -217,7 +217,8 @@ def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
     held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
-    # A period that began in the second before and ended in this one is counted in the second before.
+    # Allow one period more than counted: one that began in the second before is counted there, even if it ended in
+    # this second.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
     return np.asarray(np.where(counted, np.minimum(held_ns, by_periods), held_ns), dtype=np.int64)
 

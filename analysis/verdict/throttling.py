@@ -1,4 +1,4 @@
-"""Throttling by the target: attempts to connect or subscribe that it refused for now, and the rate it admitted."""
+"""Throttling by the target: connects and subscribes that it refused temporarily, and the rate that it admitted."""
 
 from collections import Counter
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from analysis import text
 from analysis.loading.run import Run, codes, ints
 
-#: Values of `refusal` in the record for attempts that the service refused for now.
+#: Values of `refusal` in the record for attempts that the service refused temporarily.
 THROTTLED, FAILING = "throttled", "failing"
 _SECOND_NS = 1_000_000_000
 #: At most this many of the target's answers are named.
@@ -16,7 +16,7 @@ _MOST_ANSWERS = 3
 
 
 def summarise(run: Run) -> dict[str, Any] | None:
-    """Return the summary's `throttling`, or None if nothing was refused for now."""
+    """Return the summary's `throttling`, or None if nothing was refused temporarily."""
     found = {
         "connections": _of(run, "connections", "started_ns", "closed_ns"),
         "subscriptions": _of(run, "subscriptions", "requested_ns", "ended_ns"),
@@ -25,10 +25,10 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] | None:
-    """Return the counts of refused and accepted attempts, and the admitted rate; None if none was refused for now.
+    """Return counts of refused and accepted attempts and the admitted rate, or None if none was refused temporarily.
 
-    The rate is that between the first and the last refusal, since a full token bucket may have admitted the attempts
-    before them faster.
+    The rate is that between the first and the last refusal, since a full token bucket may have admitted earlier
+    attempts faster.
     """
     table = run.table(table_name, (asked, "acknowledged_ns", refused, "refusal", "error"))
     kind, kinds = codes(table, "refusal")
@@ -51,14 +51,14 @@ def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] |
         "first_ns": first_ns,
         "last_ns": last_ns,
         "admitted": int(np.count_nonzero(during)),
-        # A rate over less than a second says nothing.
+        # A rate over less than a second is meaningless.
         "admitted_per_s": int(np.count_nonzero(during)) / seconds if seconds >= 1 else None,
         "answers": {name: number for name, number in counted.most_common() if name is not None},
     }
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
-    """Return a sentence on connections and one on subscriptions, if any were refused for now."""
+    """Return a sentence on connections and one on subscriptions, if any were refused temporarily."""
     found = summary.get("throttling") or {}
     ramp_ns = next((phase["start_ns"] for phase in summary["phases"] if phase["name"] == "ramp"), None)
     lines = []

@@ -76,7 +76,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
                 "pid": entry["pid"],
                 "finished": entry["finished"],
                 **said,
-                # A worker that was gone could not report its count: take what it had recorded.
+                # A worker that was gone could not report its count: take the sum of its health rows.
                 "deliveries": int(deliveries[its].sum())
                 if said["deliveries"] is None
                 else said["deliveries"],
@@ -91,7 +91,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
 
 
 def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return, for each worker that ended before the run, the deliveries its subscriptions would have received after."""
+    """Return for each worker that ended early how many deliveries its subscriptions would have received afterwards."""
     if not run.broken_off_ns:
         return []
     table = run.table("subscriptions", ("worker", "subscription", "life", "turn", "channel", "ended_ns"))

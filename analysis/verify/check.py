@@ -34,7 +34,7 @@ class Reckoned:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The summary that this version makes of the run, as read back from summary.json."""
+        """The summary that this version makes of the run, after conversion to JSON and back."""
         summary: dict[str, Any] = json.loads(json.dumps(summarise(self._run)))
         return summary
 
@@ -213,7 +213,7 @@ def _written(path: Path, found: Verification) -> str | None:
 
 
 def _notebooks(run: Run, found: Verification) -> None:
-    """Execute again the notebooks that were executed on this run, and compare the outputs of their cells."""
+    """Execute the notebooks in the run's folder again, and compare the outputs of their cells."""
     from analysis.notebooks import NAMES, JupyterMissingError, NotebookError, execute, shown
 
     for name in NAMES:

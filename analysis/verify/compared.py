@@ -1,8 +1,8 @@
 """Compare the contents of a file with recomputed ones, key by key and word by word.
 
 There are three kinds of difference. A key whose values differ *disagrees*. A key that the file lacks because an older
-version made it is *not there*, which is no error, and neither is a key that is no longer made. A missing key that the
-version of the file does write was taken out, so it disagrees.
+version made it is *not there*. That is not an error, nor is a key that is no longer made. A missing key that the file's
+version does write must have been removed, so it disagrees.
 """
 
 import json
@@ -152,7 +152,7 @@ class _Comparison:
 
 
 def agree(here: Any, there: Any, tolerance: float = 0.0) -> bool:
-    """Return whether two JSON values agree within a relative tolerance; true differs from 1, but 1 equals 1.0."""
+    """Return True if two JSON values agree within a relative tolerance; true differs from 1, but 1 equals 1.0."""
     if type(here) is not type(there) and not (_number(here) and _number(there)):
         return False
     if here == there or (here != here and there != there):  # NaN differs from itself
@@ -350,7 +350,7 @@ def sentences(found: Verification) -> Iterator[str]:
 
 
 def conclusion(found: Verification) -> str:
-    """Return the last line to print: whether the files agree with the tables, and missing figures."""
+    """Return the last line to print: whether the files agree with the tables, and which figures are missing."""
     away = ""
     if found.absent:
         are = "figure is" if len(found.absent) == 1 else "figures are"
@@ -364,6 +364,6 @@ def conclusion(found: Verification) -> str:
 
 
 def _grouped(absent: Sequence[str]) -> list[str]:
-    """Return keys without their file's name, and keys that differ only in list indices once."""
+    """Return keys without their file's name; keys that differ only in list indices appear once."""
     names = {re.sub(r"\.\d+(?=\.|$)", ".*", entry.partition(": ")[2] or entry): None for entry in absent}
     return list(names)

@@ -28,7 +28,7 @@ from analysis.verify.compared import DamagedError, Verification
 #: Relative difference up to which figures computed by logarithms agree: libraries differ in the last digits.
 TOLERANCE: Final = 1e-9
 _RESAMPLES_MAX: Final = 100_000
-#: Names in `independent` of a run's figures, by metric.
+#: Path of each metric's figure in the result of `independent.figures`.
 _IN_SQL: Final = {
     "delivery.latency.p50": "delivery.headline_ns.p50",
     "delivery.latency.p99": "delivery.headline_ns.p99",
@@ -54,7 +54,7 @@ class Runs:
     def in_sql(self, folder: Path) -> Mapping[str, float | None] | None:
         """Return a run's figures computed in SQL, which subtracts raw times.
 
-        None if the run has no measure phase, no deliveries, or workers with clocks of their own.
+        Returns None if the run has no measure phase, no deliveries, or workers with clocks of their own.
         """
         if folder not in self._in_sql:
             run = load(folder)
@@ -68,7 +68,7 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
     """Return the comparison in a file as data, and the HTML if the file is a page.
 
     Raises:
-        ReadError: the file holds no comparison.
+        ReadError: the file cannot be read, is not a comparison, or does not name its runs.
     """
     try:
         said = compared.read_text(path)
@@ -103,7 +103,7 @@ def verify(path: Path, runs: Runs | None = None) -> Verification:
     ``runs`` caches the runs of other comparisons; they must not have changed since they were read.
 
     Raises:
-        ReadError: the file holds no comparison, or its runs are not found.
+        ReadError: the file cannot be read, is not a comparison, or its runs are not found.
     """
     said, written = read(path)
     runs = Runs() if runs is None else runs
@@ -184,7 +184,7 @@ def _side(
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
         except (OSError, ValueError):
-            # ValueError: not a possible file name.
+            # A ValueError means that the name is impossible for a file.
             problems.append(f"{text.clean(place)} has none")
             continue
         except Exception as error:
@@ -237,7 +237,7 @@ def _metric(
     found: Verification,
 ) -> None:
     """Check a metric's means, interval and verdict against scipy's mean and test."""
-    from scipy import stats  # here: it takes half a second to load
+    from scipy import stats  # imported here: it takes half a second to load
 
     metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
 

@@ -1,8 +1,8 @@
 """The main figures of a run, computed independently by DuckDB straight from its Parquet files.
 
-Nothing of `analysis.ledger.reconcile` or `analysis.figures.percentiles` is used. `quantile_disc` is the nearest rank,
-as in the definitions. Figures on which the two methods would rightly disagree are left out: those that depend on
-corrected clocks or on presence through reconnects.
+The queries use neither `analysis.ledger.reconcile` nor `analysis.figures.percentiles`. `quantile_disc` is the nearest
+rank, as in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left
+out: those that depend on corrected clocks or on presence through reconnects.
 """
 
 import tempfile
@@ -14,6 +14,7 @@ import duckdb
 
 from analysis.figures import offered
 from analysis.loading.run import Run, Window
+from analysis.verify import independent_reactions
 
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
@@ -41,8 +42,11 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         if later:
             found |= _recovery(database)
         found |= _cost(database, run)
+        found |= independent_reactions.figures(database, run.phases, window, _MATCHES)
         if _simple(database, later):
             found |= _ledger(database, inside, run.late_after_ns, window)
+            if run.checks_content:
+                found |= _altered(database, inside, _source(run.path / "altered.parquet", plain))
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
                     f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(inside)})"  # noqa: S608
@@ -64,12 +68,12 @@ def _started() -> duckdb.DuckDBPyConnection:
 
 
 def applies_to(run: Run) -> bool:
-    """Return whether all times in the tables are on one clock, so that raw differences are meaningful."""
+    """Return True if there are deliveries and all times are on one clock, so that raw differences are meaningful."""
     return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
 
 
 def _source(path: Path, plain: str) -> str:
-    """Return a link to a file that DuckDB cannot take for a pattern, as it would a path with `*`, `?` or `[`."""
+    """Return a link to a file, for use in SQL: DuckDB would take a path with `*`, `?` or `[` for a pattern."""
     link = Path(plain) / path.name
     link.symlink_to(path.resolve())
     return str(link).replace("'", "''")
@@ -90,7 +94,7 @@ def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float
 
 
 def _counts(database: Any, inside: str, window: Window) -> dict[str, float | None]:
-    # If the service answers no publish, the number of accepted events is unknown.
+    # If the service does not answer publishes, the number of accepted events is unknown.
     due, accepted, unknown = database.execute(
         "SELECT count(*), count(*) FILTER (status = 'accepted'), count(*) FILTER (status = 'sent') > 0"  # noqa: S608
         f" FROM events WHERE {inside}"
@@ -129,7 +133,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # No table has the connections of the echo lanes.
+    # The connections of the echo lanes are not in any table.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -179,7 +183,7 @@ _SLOW = (
 
 
 def _has_intents(database: Any) -> bool:
-    """Return whether the record says which connections clients ended themselves; older records do not."""
+    """Return True if the record says which connections clients ended themselves; older records do not."""
     columns = {row[0] for row in database.execute("DESCRIBE connections").fetchall()}
     return "intent" in columns
 
@@ -211,7 +215,7 @@ def _recovery(database: Any) -> dict[str, float | None]:
 
 
 def _simple(database: Any, later: bool) -> bool:
-    """Return whether every subscription had one life, and no connection was lost or ended early."""
+    """Return True if every subscription had one life and no connection was lost or ended early."""
     own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
     (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()
@@ -242,6 +246,17 @@ def _expected_arrivals(inside: str) -> str:
         f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
         " GROUP BY p.publisher, p.sequence, p.subscription"
     )
+
+
+def _altered(database: Any, inside: str, path: str) -> dict[str, float | None]:
+    """Return the number of expected deliveries whose first copy came at the time of an altered one."""
+    (count,) = database.execute(
+        "SELECT count(*) FROM (SELECT p.publisher, p.sequence, p.subscription, min(d.arrival_ns) AS arrival_ns"  # noqa: S608
+        f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
+        " GROUP BY p.publisher, p.sequence, p.subscription) first"
+        f" SEMI JOIN read_parquet('{path}') altered USING (publisher, sequence, subscription, arrival_ns)"
+    ).fetchone()
+    return {"ledger.altered": count}
 
 
 def _ledger(database: Any, inside: str, late_after_ns: int | None, window: Window) -> dict[str, float | None]:

@@ -27,13 +27,13 @@ from .sample import Mutant, drawn
 from .trial import Outcome, run_tests, warm_up, write_module
 
 TOP = Path(__file__).resolve().parents[2]
-#: What the tests need of the repository.
+#: The parts of the repository that the tests need.
 COPIED = ("analysis", "loadgen", "tests", "scenarios", "results/sample", "pyproject.toml", "locustfile.py")
 IGNORED = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis", ".pytest_cache", "golden")
 
 
 def copy_of(folder: Path) -> Path:
-    """Return a copy of what the tests need."""
+    """Copy the parts that the tests need; return the copy."""
     for each in COPIED:
         source, target = TOP / each, folder / each
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def copy_of(folder: Path) -> Path:
 
 
 def equivalent_of(mutant: Mutant) -> Equivalent | None:
-    """Return the judgement of a mutant, or None if there is none."""
+    """Return the entry of `equivalent` for a mutant, or None if it has none."""
     for each in EQUIVALENT:
         if (each.module, each.before, each.after) == (mutant.module, mutant.before, mutant.after):
             return each
@@ -53,16 +53,16 @@ def equivalent_of(mutant: Mutant) -> Equivalent | None:
 
 
 def try_area(area: Area, copy: Path, count: int, seed: int, console: Console) -> list[tuple[Mutant, Outcome]]:
-    """Return a sample of an area's mutants and what became of each.
+    """Return a sample of an area's mutants with their outcomes.
 
     Raises:
-        RuntimeError: the tests fail unchanged, or are not there.
+        RuntimeError: the tests fail on the unchanged code, or do not exist.
     """
     tests, skipped = area.tests, area.skipped
     if missing := [each for each in tests if not (copy / each).exists()]:
         raise RuntimeError(f"{area.name}: there is no {missing[0]}; name the tests anew in areas.py")
     (copy / "durations.json").unlink(missing_ok=True)
-    # Twice: the first run compiles the tests, and finds which are quick.
+    # Run twice: the first run compiles the tests and measures how long each takes.
     for _ in range(2):
         unchanged = run_tests(copy, tests, skipped, 120)
     if unchanged.code != 0:
@@ -89,7 +89,7 @@ def try_area(area: Area, copy: Path, count: int, seed: int, console: Console) ->
 
 
 def show(found: dict[str, list[tuple[Mutant, Outcome]]], console: Console) -> float:
-    """Print the table; return the largest share of an area that survives, equivalent ones left out."""
+    """Print the table; return the largest share of surviving mutants in any area, without equivalent ones."""
     table = Table(title="Mutants", title_justify="left")
     for name in (
         "area",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Area:
-    """Modules of one subject and the tests that run against each of their mutants, the quickest first.
+    """Modules of one subject, and the tests that run against each of their mutants.
 
     Paths are relative to the top of the repository. ``skipped`` are tests too slow to run three hundred times.
     """

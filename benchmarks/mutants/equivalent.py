@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Equivalent:
-    """A change of a line that changes nothing a caller can see, and why."""
+    """A change of a line without an effect that a caller can see, and the reason."""
 
     module: str
     before: str

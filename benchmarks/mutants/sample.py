@@ -34,10 +34,11 @@ class Mutant:
 
 
 def drawn(top: Path, modules: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """Return ``count`` mutants of the modules, or all there are if they are fewer.
+    """Return ``count`` mutants of the modules, or all if there are fewer.
 
-    One a place: an operator such as ``+`` has a dozen replacements, most of which any test notices, and would crowd
-    out the rest. The same seed draws the same mutants from the same sources.
+    Each place in the source is drawn at most once per kind of mutation: an operator such as ``+`` has a dozen
+    replacements, most of which any test notices, and they would crowd out the other mutants. The same seed draws the
+    same mutants from the same sources.
     """
     places: dict[tuple[str, Place, str], list[MutationSpec]] = {}
     for spec in _specs(top, modules):
@@ -57,7 +58,7 @@ def drawn(top: Path, modules: Sequence[str], count: int, seed: int) -> list[Muta
 
 
 def _specs(top: Path, modules: Sequence[str]) -> Iterable[MutationSpec]:
-    """Return every mutation of code that runs."""
+    """Return every mutation, except those of code that never runs."""
     with (
         tempfile.TemporaryDirectory() as folder,
         use_db(Path(folder) / "session.sqlite", WorkDB.Mode.create) as session,
@@ -73,7 +74,7 @@ def _specs(top: Path, modules: Sequence[str]) -> Iterable[MutationSpec]:
 
 
 def _never_run(source: str) -> list[tuple[Place, Place]]:
-    """Return the stretches that do nothing when the code runs: annotations, and what is for type checkers only."""
+    """Return the parts of the source that never run: annotations and `TYPE_CHECKING` blocks."""
     lines = source.splitlines()
 
     def place(line: int, column: int) -> Place:
@@ -97,7 +98,7 @@ def _never_run(source: str) -> list[tuple[Place, Place]]:
 
 
 def _made(top: Path, spec: MutationSpec) -> Mutant | None:
-    """Return the mutant of a mutation, or None if it changes nothing or is no Python."""
+    """Return the mutant of a mutation, or None if it changes nothing or is not valid Python."""
     path = Path(spec.module_path)
     source = path.read_text(encoding="utf-8")
     changed = mutate_code(

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-#: Imported once, so that a mutant's process, which is forked, need not. None of them is mutated or runs threads yet.
+#: Imported once, before the processes are forked. None of these modules is mutated or starts threads on import.
 _SHARED = (
     "hypothesis",
     "jinja2",
@@ -34,24 +34,24 @@ _MEMORY_BYTES = 6 << 30
 
 
 class Outcome(StrEnum):
-    """What became of a mutant."""
+    """The outcome of a mutant's tests."""
 
     KILLED = "killed"
     SURVIVED = "survived"
-    #: It ran into a limit, of time or of memory.
+    #: The tests exceeded a limit of time or memory.
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process of tests ended: pytest's exit code, or None if it was stopped; and the CPU time that it took."""
+    """The end of a test process: pytest's exit code, or None if it was stopped, and the CPU time used."""
 
     code: int | None
     cpu_s: float
 
 
 class _Quickest:
-    """A plugin for pytest that runs the quickest tests first, by how long each took when nothing was changed."""
+    """A pytest plugin that runs the quickest tests first, by their durations on the unchanged code."""
 
     def __init__(self, durations: Path) -> None:
         self._durations = durations
@@ -59,11 +59,11 @@ class _Quickest:
         self._seen: dict[str, float] = {}
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Sort them."""
+        """Sort the tests by duration."""
         items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Note a duration."""
+        """Add to a test's duration."""
         self._seen[report.nodeid] = self._seen.get(report.nodeid, 0.0) + report.duration
 
     def pytest_sessionfinish(self) -> None:
@@ -73,16 +73,17 @@ class _Quickest:
 
 
 def warm_up() -> None:
-    """Import what all processes share."""
+    """Import the modules that all processes share."""
     for name in _SHARED:
         importlib.import_module(name)
     gc.freeze()
 
 
 def run_tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: float) -> Ended:
-    """Run tests in a copy of the repository until the first fails, for so much CPU time at most.
+    """Run tests in a copy of the repository until one fails, for at most ``cpu_s`` seconds of CPU time.
 
-    What they wrote is in ``output.txt`` there. The first run decides the order of the later ones (``durations.json``).
+    Their output goes to ``output.txt`` in the copy. The durations of the first run (``durations.json``) determine the
+    order of the tests in later runs.
     """
     child = os.fork()
     if child == 0:
@@ -106,7 +107,7 @@ def _wait(child: int, deadline: float) -> Ended:
 
 
 def _become(work: Callable[[], int], output: Path) -> None:
-    """Do the work as a forked child and end, whatever happens."""
+    """Do the work in this forked child, then exit, whatever happens."""
     code = 70
     try:
         os.setsid()
@@ -127,7 +128,7 @@ def _tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: floa
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(copy)
     sys.path.insert(0, str(copy))
-    # The same examples for each mutant, and no search for a smaller one: that it fails is enough.
+    # The same examples for each mutant, without shrinking: it is enough that one fails.
     hypothesis.settings.register_profile(
         "mutants",
         derandomize=True,
@@ -136,7 +137,7 @@ def _tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: floa
         phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
     )
     hypothesis.settings.load_profile("mutants")
-    # What else is installed takes time to load, for each mutant.
+    # Loading all installed plugins would take time for each mutant.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = [f"-p{each}" for each in ("no:cacheprovider", "_hypothesis_pytestplugin", "pytest_timeout")]
     options = ["-x", "-q", "--no-header", "--tb=line", *plugins, *(f"--deselect={each}" for each in skipped)]
@@ -144,7 +145,7 @@ def _tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: floa
 
 
 def write_module(copy: Path, module: str, source: str) -> None:
-    """Put a module's source into the copy, and take away the bytecode of the one before."""
+    """Write a module's source into the copy, and remove its old bytecode."""
     path = copy / module
     path.write_text(source, encoding="utf-8")
     Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)

@@ -1,5 +1,5 @@
-/* The limit: epoll and read, nothing decoded. The sockets come connected and subscribed as descriptors FIRST..LAST.
-   After each pause, and at the end, it says what it has read so far, in one line. */
+/* The limit: epoll and read, without decoding. The sockets are the descriptors FIRST to LAST, connected and subscribed.
+   After each pause, and at the end, it prints one line with its counts so far. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>

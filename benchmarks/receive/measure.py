@@ -26,22 +26,23 @@ from receive.sender import FRAME_BYTES, Order, Sent
 
 READY_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
-#: A receiver's share of a core at which it is measured. Idle it wakes up for each frame, late it reads in bursts.
+#: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
+#: in bursts.
 BUSY = 0.5
-#: Frames a second that every receiver can take, with which the search for the rate begins.
+#: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
 TRIAL_S, TRIALS = 1.5, 4
-#: How far from half busy is near enough.
+#: The search for the rate ends when the load is this close to `BUSY`.
 NEAR = 0.1
 FEWEST_EVENTS = 4
-#: More than the second between two flushes of our recorder, which belong to what is measured.
+#: More than the second between two flushes of our recorder, so that a flush is included in the measurement.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How events reach a subscriber: frames in one write, and at most how many frames a read should bring."""
+    """How events reach a subscriber: frames per write, and the most frames per read at which a figure is valid."""
 
     name: str
     frames_per_write: int
@@ -53,22 +54,22 @@ BURST = Pattern("burst", 20)
 
 
 class ReceiverError(RuntimeError):
-    """A receiver did not do what it should; the message says what it said."""
+    """A receiver failed; the message contains its output."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What a receiver did while it was sent to."""
+    """The figures of a receiver during one sending of events."""
 
     sent: Sent
     cpu_s: float
     rss_bytes: int
-    #: Cores that neither the receiver nor the sender took, nor were idle: something else ran.
+    #: Number of cores that were used by processes other than the receiver and the sender.
     others: float
 
     @property
     def seconds(self) -> float:
-        """How long it was sent to."""
+        """Duration of the sending."""
         return (self.sent.ended_ns - self.sent.began_ns) / 1e9
 
     @property
@@ -78,7 +79,7 @@ class Phase:
 
     @property
     def busy(self) -> float:
-        """CPU seconds of the receiver for each second that it was sent to; where it was late, more than it had."""
+        """CPU seconds of the receiver per second of sending; they include the work that it did after the end."""
         return self.cpu_s / self.seconds
 
     @property
@@ -91,12 +92,12 @@ class Running:
     """A receiver that has subscribed, and its sender."""
 
     def __init__(self, receiver: Receiver, subscribers: int, scratch: Path) -> None:
-        """Start both; raises ReceiverError where it does not subscribe."""
+        """Start both; raises ReceiverError if the receiver does not subscribe."""
         self.name = receiver.name
         self.subscribers = subscribers
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
         self.sent = 0
-        #: Frames that arrived in all, known when it has stopped.
+        #: Total number of frames that arrived; known after `stop`.
         self.received = 0.0
         self._lines: list[dict[str, Any]] = []
         self._marker = uuid.uuid4().hex
@@ -134,7 +135,7 @@ class Running:
             raise
 
     def send(self, order: Order) -> Phase:
-        """Send, and wait until what was sent is dealt with."""
+        """Send, and wait until the receiver has processed everything."""
         began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
         cpu_s = self.settled() - before_s
@@ -142,7 +143,7 @@ class Running:
         return Phase(sent, cpu_s, self.rss_bytes(), max(0.0, others_s / (time.monotonic() - began_s)))
 
     def begin(self, order: Order) -> Callable[[], Sent]:
-        """Begin to send; return what waits for the end of it."""
+        """Begin to send; return a function that waits for the end."""
         self._pipe.send(order)
 
         def end() -> Sent:
@@ -153,7 +154,7 @@ class Running:
         return end
 
     def stop(self) -> None:
-        """Hang up, and take what the receiver says it has received."""
+        """Disconnect, and read how many frames the receiver reports."""
         self._pipe.send(None)
         try:
             self._process.wait(timeout=END_TIMEOUT_S)
@@ -165,7 +166,7 @@ class Running:
             raise self._failed("it did not say what it has received")
         last = self._lines[-1]
         if "deliveries" in last:
-            # A line of each of its threads.
+            # Each thread of the receiver prints a line.
             self.received = sum(line["deliveries"] for line in self._lines)
         elif "bytes_with_handshakes" in last:
             self.received = (last["bytes_with_handshakes"] - self._handshake_bytes) / FRAME_BYTES
@@ -173,14 +174,14 @@ class Running:
             self.received = last["bytes"] / FRAME_BYTES
 
     def frames_per_read(self, phase: Phase) -> float | None:
-        """Return how many frames a read brought in a phase, where the receiver can tell; when it has stopped."""
+        """Return the frames per read in a phase, or None if the receiver cannot tell; call it after `stop`."""
         since_ns, until_ns = phase.sent.began_ns, phase.sent.ended_ns + int(SETTLE_S * 1e9)
         if self._lines and "reads" in self._lines[-1]:
             before = max((line["reads"] for line in self._lines if line["at_ns"] < since_ns), default=0)
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
         rows = self.recorded(since_ns, until_ns)
-        # One read has one time and one connection, and there is a subscription a connection.
+        # A read has one time and one connection, and each connection has one subscription.
         return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
 
     def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
@@ -194,7 +195,7 @@ class Running:
         return np.concatenate(taken)
 
     def kill(self) -> None:
-        """End what still runs of both."""
+        """Kill the remaining processes of the receiver and the sender."""
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -219,7 +220,7 @@ class Running:
         raise self._failed("it is busy without being sent anything")
 
     def _processes(self) -> list[psutil.Process]:
-        """Return all processes of the receiver, also those that left its tree: they have the run's marker."""
+        """Return all processes of the receiver, by the run's marker, also those that left its process tree."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -246,14 +247,14 @@ class Running:
 
 
 def machine_cpu_s() -> float:
-    """Return the CPU seconds of all cores together that were not idle, what the host took included."""
+    """Return the busy seconds of all cores together, including time that the host took (steal)."""
     times = psutil.cpu_times()
     return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 
 
 @contextlib.contextmanager
 def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Running]:
-    """Run a receiver with its sender, and end both however it goes."""
+    """Run a receiver with its sender, and end both in any case."""
     one = Running(receiver, subscribers, scratch)
     try:
         yield one
@@ -262,26 +263,26 @@ def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Run
 
 
 def half_busy_rate(one: Running, pattern: Pattern) -> float:
-    """Return the events a second at which the receiver is about half busy, found by trials from below."""
+    """Return the events per second at which the receiver is about half busy, found by trials from below."""
     frames = pattern.frames_per_write * one.subscribers
     rate = FIRST_RATE / frames
     for _ in range(TRIALS):
         phase = one.send(paced(rate, pattern, TRIAL_S))
         if abs(phase.busy - BUSY) < NEAR:
             break
-        # A tick of the CPU clock at least.
+        # At least one tick of the CPU clock.
         rate *= BUSY / max(phase.busy, 0.01 / phase.seconds)
     return rate
 
 
 def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
-    """Return the order for so many events a second, for so long at least, and for a few events and their periods."""
+    """Return the order for ``rate`` events per second, for at least ``seconds`` and at least a few events."""
     return Order(rate, pattern.frames_per_write, max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate)
 
 
 @dataclass
 class Row:
-    """What one receiver did in one pattern, a phase a round."""
+    """The results of one receiver in one pattern, one phase per round."""
 
     name: str
     pattern: Pattern
@@ -289,7 +290,7 @@ class Row:
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add what the receiver, which has stopped, did in a round; return what makes the figure wrong."""
+        """Add the phase of a round, after the receiver has stopped; return why the figure is wrong, or None."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:
@@ -304,18 +305,18 @@ class Row:
 
     @property
     def per_cpu_s(self) -> float:
-        """Frames for each CPU second: of the mean of what a frame costs."""
+        """Frames per CPU second, from the mean cost of a frame."""
         return 1 / fmean(phase.cpu_per_frame_s for phase in self.phases)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the most frames for each CPU second of a round."""
+        """The least and the most frames per CPU second in any round."""
         each = [1 / phase.cpu_per_frame_s for phase in self.phases]
         return min(each), max(each)
 
     @property
     def busy(self) -> float:
-        """CPU seconds of the receiver for each second that it was sent to."""
+        """CPU seconds of the receiver per second of sending."""
         return fmean(phase.busy for phase in self.phases)
 
     @property
@@ -325,17 +326,17 @@ class Row:
 
     @property
     def rss_bytes(self) -> float:
-        """The memory of its processes."""
+        """The memory of the receiver's processes."""
         return fmean(phase.rss_bytes for phase in self.phases)
 
     @property
     def others(self) -> float:
-        """The most cores that something else took in a round."""
+        """The most cores that other processes used in any round."""
         return max(phase.others for phase in self.phases)
 
     @property
     def shown_frames_per_read(self) -> str:
-        """Frames that a read brought, where the receiver can tell."""
+        """Frames per read as text, if the receiver can tell."""
         return f"{fmean(self.frames_per_read):.2f}" if self.frames_per_read else "–"
 
 
@@ -347,9 +348,9 @@ def compare(
     seconds: float,
     scratch: Path,
 ) -> tuple[dict[tuple[str, str], Row], list[str]]:
-    """Measure all receivers, one at a time, all in each round, each at the rate at which it is half busy.
+    """Measure each receiver once per round, alone, at the rate at which it is half busy.
 
-    Returns the rows by (name, pattern), and what is wrong with them; a receiver that failed is not tried again.
+    Returns the rows by (name, pattern), and the errors in them; a receiver that failed is not tried again.
     """
     rows: dict[tuple[str, str], Row] = {}
     wrong: list[str] = []
@@ -389,13 +390,13 @@ def in_turn(
     seconds: float,
     scratch: Path,
 ) -> tuple[list[Row], list[str]]:
-    """Measure receivers that cost next to nothing while they wait: all run, and are sent to in turn.
+    """Measure receivers that use hardly any CPU while they wait: all run at once, and receive in turn.
 
-    What a frame costs changes with the machine's temper from minute to minute, so that the turns follow closely. All
-    are sent to at the rate at which the first is half busy. Returns a row each, and what is wrong with them.
+    The cost of a frame varies with the machine's speed from minute to minute, so the turns are short. All receive at
+    the rate at which the first is half busy. Returns one row per receiver, and the errors in the rows.
 
     Raises:
-        ReceiverError: one did not do what it should.
+        ReceiverError: a receiver failed.
     """
     wrong: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -414,13 +415,13 @@ def in_turn(
 
 
 def others_note(rows: Iterable[Row]) -> str:
-    """Say how much else ran: it makes what is measured dearer, though not in proportion."""
+    """Return a note on the CPU use of other processes, which raises the measured costs."""
     most = max((row.others for row in rows), default=0.0)
     return f"Other processes took at most {most:.0%} of a core meanwhile."
 
 
 def not_received(one: Running) -> str | None:
-    """Return what a receiver that has stopped did not receive of what it was sent."""
+    """Return an error text if a stopped receiver did not receive all frames, else None."""
     if one.received == one.sent:
         return None
     return f"{one.name}: received {one.received:,.10g} of {one.sent:,}"

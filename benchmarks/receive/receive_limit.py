@@ -7,18 +7,18 @@ import socket
 import sys
 
 binary, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-#: Above whatever the interpreter has open.
+#: Above all descriptors that the interpreter has open.
 FIRST = 100
 
 
 def masked(message: dict[str, str]) -> bytes:
-    """Return a client's text frame; the mask of zeros is allowed by the protocol's framing."""
+    """Return a client's text frame; RFC 6455 allows a mask of zeros."""
     body = json.dumps(message).encode()
     return bytes([0x81, 0x80 | len(body)]) + b"\0\0\0\0" + body
 
 
 def read_until(connection: socket.socket, wanted: bytes) -> None:
-    """Read byte by byte what comes before the first delivery."""
+    """Read byte by byte until ``wanted``, so that no byte of a delivery is consumed."""
     seen = b""
     while wanted not in seen:
         part = connection.recv(1)

@@ -32,9 +32,9 @@ from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 
-#: In the receiver's folder; each line: time, CPU time of the worker's part, of all parts; nanoseconds.
+#: File in the receiver's folder. Each line has the time, the CPU time of the worker's part and that of all parts (ns).
 COSTS: Final = "live-costs"
-#: Events a second of the measurement, about: how many of them are followed depends on it.
+#: Approximate events per second of the measurement; the share of events that are followed depends on it.
 _EVENTS_PER_S = 60
 
 
@@ -69,7 +69,7 @@ class _Counted:
 
 
 class LiveDisplays:
-    """Live displays of a receiver with so many subscribers."""
+    """Live displays of a receiver with ``subscribers`` subscribers."""
 
     def __init__(self, subscribers: int, folder: Path) -> None:
         changed = [
@@ -103,7 +103,7 @@ class LiveDisplays:
         self._cpu_ns = 0
 
     def second(self, interval: Interval) -> None:
-        """End a second: what the master does with the report, and what is asked of it."""
+        """End a second: process the report and answer requests as the master does."""
         began_ns = time.thread_time_ns()
         assert interval.report is not None
         at_ns = now_ns()

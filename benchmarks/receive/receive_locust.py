@@ -17,7 +17,7 @@ open_ones = 0
 
 
 class Subscriber(User):
-    """Receives until the sender hangs up."""
+    """Receives until the sender disconnects."""
 
     @task
     def receive(self) -> None:

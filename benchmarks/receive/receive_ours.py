@@ -25,10 +25,10 @@ from loadgen.resolve import ClientPlan, SubscriptionPlan  # noqa: E402
 
 
 class ThrownAway(Recorder):
-    """Takes the rows from the receive path, as a recorder does, and only counts them."""
+    """Takes the rows from the receive path like a recorder, but only counts them."""
 
     def flush(self, health: HealthSampler | None = None) -> Any:
-        """Throw away what came in since the last call."""
+        """Discard the rows since the last call."""
         self.deliveries += sum(map(len, self._buffer.take()))
 
     def _on_backpressure(self) -> None:
@@ -36,13 +36,13 @@ class ThrownAway(Recorder):
 
 
 def main() -> None:
-    """Receive until the sender hangs up on everybody; print what was recorded."""
+    """Receive until the sender closes all connections; print the number of recorded deliveries."""
     port, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     scheme = "https" if os.environ.get("BENCH_TLS") == "1" else "http"
     kind = ThrownAway if os.environ.get("BENCH_RECORD") == "0" else Recorder
     displays = None
     if os.environ.get("BENCH_LIVE") == "1":
-        # Beside this file, which is run by its path.
+        # A module in this script's folder.
         from receive_live import LiveDisplays  # type: ignore[import-not-found]
 
         displays = LiveDisplays(count, folder)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 binary, port, count, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-# A session that is not persistent ends when the sender hangs up, and Tsung with the last of them.
+# A session that is not persistent ends when the sender disconnects, and Tsung ends with its last session.
 SCENARIO = f"""<?xml version="1.0"?>
 <!DOCTYPE tsung SYSTEM "/usr/share/tsung/tsung-1.0.dtd" []>
 <tsung loglevel="error" version="1.0">
@@ -41,6 +41,6 @@ subprocess.run(
     stdout=sys.stderr,
 )
 [log] = (folder / "log").glob("*/tsung.log")
-# "stats: name, of the interval, in all"
+# Format: "stats: name interval total".
 totals = re.findall(r"^stats: size_rcv (\d+) (\d+)", log.read_text(), re.MULTILINE)
 print(json.dumps({"bytes_with_handshakes": int(totals[-1][1])}))

@@ -15,26 +15,26 @@ LIMIT = "C, epoll and read (limit)"
 K6 = "k6"
 ARTILLERY = "Artillery"
 LOCUST = "Locust with websocket-client"
-#: It counts the bytes that come while it waits: it has no step that takes one message after another.
+#: It only counts the bytes that arrive while it waits: it has no step that reads messages one by one.
 TSUNG = "Tsung (bytes, undecoded)"
 
-#: (port, subscribers, the run's folder, which is also where it runs) -> the command.
+#: Takes (port, subscribers, folder of the run, which is also the working directory) and returns the command.
 Command = Callable[[int, int, Path], list[str]]
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A receiver: how to start it, or, where it cannot be, what is missing.
+    """A receiver: the command to start it, or ``missing`` if it is not installed.
 
-    It subscribes as often as it is told, receives until the sender hangs up on everybody, and says in a line of JSON
-    how many ``deliveries`` or ``bytes`` it has received.
+    It opens the given number of subscriptions, receives until the sender closes all connections, and prints how many
+    ``deliveries`` or ``bytes`` it has received as a line of JSON.
     """
 
     name: str
     command: Command
     environment: Mapping[str, str] = field(default_factory=dict)
     tls: bool = False
-    #: The one core that it may use; None: all.
+    #: The only core that it may use, or None for all cores.
     core: int | None = None
     missing: str | None = None
 
@@ -50,7 +50,7 @@ OURS_UNRECORDED = Receiver("ours, record thrown away", _ours_command, {"BENCH_RE
 
 
 def everyone(scratch: Path) -> list[Receiver]:
-    """Return all of them, the limit and ours first; the limit is compiled into the folder."""
+    """Return all receivers, the limit and ours first; the limit is compiled into ``scratch``."""
     return [_limit(scratch), OURS, OURS_TLS, _k6(), _artillery(), _locust(), _tsung()]
 
 

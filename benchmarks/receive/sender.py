@@ -26,13 +26,13 @@ from loadgen.measure.stamp import STAMP_KEY
 TOKEN = 7
 FRAME_BYTES = 251
 HOST = "127.0.0.1"
-#: Small, so that what is on its way to a receiver that is too slow is soon read.
+#: Small, so that even a slow receiver soon reads all that was sent.
 _SEND_BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: events a second (None: as fast as they are read), frames in the one write to each subscriber."""
+    """What to send: events per second (None for as fast as they are read), and frames per write to each subscriber."""
 
     events_per_s: float | None
     frames_per_write: int
@@ -41,7 +41,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Sent:
-    """What was sent, from when until when (ns since 1970), and the CPU seconds that it took the sender."""
+    """The result of an `Order`: frames sent, start and end (ns since 1970), and the sender's CPU seconds."""
 
     frames: int
     began_ns: int
@@ -50,12 +50,12 @@ class Sent:
 
 
 class Subscriber:
-    """One connection: its handshakes, then the frames that it is sent, around the stamps."""
+    """One connection: its handshakes, then the frames of events, of which only the stamps vary."""
 
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.socket = connection
         self.subscribed = False
-        #: What was written to it before the first event.
+        #: Bytes written to it before the first event.
         self.handshake_bytes = 0
         self._protocol = ServerProtocol(select_subprotocol=lambda _, offered: offered[0] if offered else None)
         self._before = self._between = self._after = b""
@@ -64,7 +64,7 @@ class Subscriber:
         self._tls_ready = False
 
     def read(self) -> bool:
-        """Take what has come; false: the connection is at its end."""
+        """Process the received bytes; return False if the connection has ended."""
         data = self.socket.recv(65536)
         if not data:
             return False
@@ -84,7 +84,7 @@ class Subscriber:
         return True
 
     def frames(self, stamps: list[bytes]) -> bytes:
-        """Return what to write for a frame a stamp."""
+        """Return the bytes of one frame per stamp."""
         return self._wire(self._before + self._between.join(stamps) + self._after)
 
     def _wire(self, data: bytes) -> bytes:
@@ -121,7 +121,7 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the frame around the stamp; as long for every receiver, however long its subscriptions' ids."""
+        """Make the frame around the stamp; its length is the same for every receiver, whatever the subscription id."""
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
         head = f'{{"id":"{number}","type":"data","event":"{event}'
         tail = '],\\"pad\\":\\"%s\\"}"}'
@@ -133,14 +133,15 @@ class Subscriber:
 
 
 def _stamp(sequence: int, at_ns: int) -> bytes:
-    """Return sequence, intended and sent time, always of one length."""
+    """Return sequence, intended time and sent time as text of constant length."""
     return b"%010d,%019d,%019d" % (1_000_000_000 + sequence, at_ns or 10**18, at_ns or 10**18)
 
 
 def serve(pipe: Connection, subscribers: int, authority: Path | None) -> None:
-    """Say the port, and once all are subscribed what they were sent; then obey each :class:`Order`, until it is None.
+    """Serve the subscribers, controlled through the pipe.
 
-    With ``authority`` it is over TLS, and the authority's certificate is written there.
+    Sends the port, then, when all have subscribed, the number of bytes sent to them so far. From then on executes each
+    :class:`Order` until None arrives. With ``authority``, uses TLS and writes the authority's certificate there.
     """
     tls = _tls(authority) if authority else None
     listener = socket.create_server((HOST, 0), backlog=4096)
@@ -185,7 +186,7 @@ def _subscribed(listener: socket.socket, subscribers: int, tls: ssl.SSLContext |
 
 
 def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
-    """Send events, evenly spaced; one that is due while the last is still being written follows it at once."""
+    """Send evenly spaced events; an event that is due before the last is written follows it at once."""
     began_ns, began_s, cpu_s = time.time_ns(), time.monotonic(), time.process_time()
     period_s = 1 / order.events_per_s if order.events_per_s else 0.0
     events = 0
@@ -204,7 +205,7 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
         for write, data in writes:
             write(data)
         events += 1
-    # The last event has its period, too.
+    # Wait for the period of the last event too.
     time.sleep(max(0.0, order.seconds - (time.monotonic() - began_s)))
     frames = events * order.frames_per_write * len(people)
     return Sent(frames, began_ns, time.time_ns(), time.process_time() - cpu_s)

@@ -43,7 +43,7 @@ def show(console: Console, section: Section) -> None:
 
 
 def show_bars(console: Console, sections: list[Section]) -> bool:
-    """Print all bars; return whether every one is met."""
+    """Print all bars; return True if every bar is met."""
     table = Table(title="Bars", title_justify="left")
     for column in ("bar", "stated", "measured", ""):
         table.add_column(column, justify="left" if column in ("bar", "") else "right")

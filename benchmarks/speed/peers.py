@@ -14,11 +14,11 @@ from pathlib import Path
 
 COMMAND = "python benchmarks/speed/peers.py"
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "peers"
-#: The last one for Node 20; later ones want 22.
+#: The last version for Node 20; later ones need 22.
 ARTILLERY = "artillery@2.0.21"
-#: Module or program to look for, and the package.
+#: The package by the module or program to look for.
 PYTHON_PEERS = {"k6": "k6", "websocket": "websocket-client"}
-#: Program, and how to get it.
+#: The command that installs each program.
 SYSTEM_PEERS = {"tsung": "apt-get install tsung", "cc": "apt-get install gcc"}
 
 
@@ -31,7 +31,7 @@ def program(name: str) -> str | None:
 
 
 def main() -> int:
-    """Install what is missing, and say what still is."""
+    """Install the missing tools, and print those that are still missing."""
     missing = []
     for name, package in PYTHON_PEERS.items():
         if program(name) or importlib.util.find_spec(name):
@@ -45,7 +45,7 @@ def main() -> int:
     else:
         folder = Path(os.environ.get("LOADGEN_PEERS", FOLDER))
         folder.mkdir(parents=True, exist_ok=True)
-        # No package's scripts: nothing that the benchmark needs is built by one.
+        # Run no install scripts of packages: the benchmark does not need anything that they build.
         command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
         if subprocess.run([*command, ARTILLERY]).returncode:
             missing.append("artillery: npm could not install it")

@@ -28,7 +28,7 @@ HTTPX_EACH, HTTPX_SHARED = "httpx, one client a user", "httpx, one client for al
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish; ``scheduled``: its script takes a rate."""
+    """A way to publish; ``scheduled`` is True if its script takes a rate."""
 
     name: str
     script: str
@@ -45,7 +45,7 @@ PUBLISHERS = (
 
 
 def run(options: Options) -> Section:
-    """Measure all in turns; return the table and the bars."""
+    """Measure all publishers in turn; return the table and the bars."""
     section = Section(
         "Publishing, five events of 200 bytes a request, 20 clients",
         ("publisher", "requests per CPU-s", "spread", "µs CPU", "at", "answered 'accepted'"),
@@ -91,10 +91,10 @@ def run(options: Options) -> Section:
 
 
 def _publish(publisher: Publisher, rate: float, seconds: float, scratch: Path) -> dict[str, Any]:
-    """Run one publisher against a server of its own; return what it says.
+    """Run one publisher against a new server; return the publisher's result.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the publisher failed.
     """
     folder = Path(tempfile.mkdtemp(dir=scratch))
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}

@@ -37,9 +37,9 @@ CLIENTS = 20
 BATCH = 5
 PAYLOAD = "200B"
 LEAD_NS = 500_000_000
-#: Connects, imports that the first flush brings about, and the first flush: as in a run, not measured.
+#: Covers connecting, and the first flush with its imports, which are not measured in a run either.
 WARMUP_S = 2
-#: Longer than a publish waits for its answer.
+#: Longer than the timeout of a publish.
 SETTLE_S = 12.0
 SCENARIO = """
 version: 1
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 class Plain:
-    """A user that adds nothing of its own."""
+    """A user whose hooks do nothing."""
 
     def on_start(self) -> None:
         pass
@@ -150,7 +150,7 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
 
 
 def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int]:
-    """Return what the record says became of the events, and how late the latest hundredth of them was sent."""
+    """Return the number of events by status, and the lateness that one percent of them exceeded, from the record."""
     statuses: Counter[str] = Counter()
     late: list[int] = []
     for batch in read_batches(folder / spool_name("events", 0)):

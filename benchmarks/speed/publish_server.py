@@ -32,7 +32,7 @@ _SEEN_BYTES = 64
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests until it asks for the upgrade, frames from then on."""
+    """One connection: HTTP requests until a client asks for the upgrade, WebSocket frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not derive from asyncio's.
@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._rest = data[self._frames(data) if self._upgraded else self._requests(data) :]
 
     def _requests(self, data: bytes) -> int:
-        """Answer the whole requests; return where they end."""
+        """Answer all complete requests; return the offset of their end."""
         place = 0
         while (headers_end := data.find(b"\r\n\r\n", place)) >= 0:
             if key := _KEY.search(data, place, headers_end):
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._upgraded = True
 
     def _frames(self, data: bytes) -> int:
-        """Answer the whole frames; return where they end."""
+        """Answer all complete frames; return the offset of their end."""
         place, size, answers = 0, len(data), []
         while place + 14 <= size:
             length, begin = data[place + 1] & 0x7F, place + 2

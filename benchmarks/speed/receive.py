@@ -17,9 +17,9 @@ NOTE = (
 
 
 def run(options: Options) -> Section:
-    """Measure all receivers that are there.
+    """Measure all installed receivers.
 
-    BENCH_ONLY=k6,ours measures only those whose names hold one of these.
+    BENCH_ONLY=k6,ours measures only those whose names contain one of these words.
     """
     section = Section("Receiving", COLUMNS, note=NOTE)
     everyone = receivers.everyone(options.scratch)

@@ -15,7 +15,7 @@ COLUMNS = ("receiver", "µs of CPU each", "least–most", "per CPU-s", "at", "bu
 
 
 def run(options: Options) -> Section:
-    """Measure both at one rate, in turn."""
+    """Measure both receivers at the same rate, in turn."""
     section = Section("Recording", COLUMNS, note="The fan-out pattern of the receive section, at one rate.")
     try:
         rows, section.failures = measure.in_turn(
@@ -43,7 +43,7 @@ def run(options: Options) -> Section:
                 f"{row.rss_bytes / 1e6:.0f} MB",
             )
         )
-    # Both have frames for a CPU second: the more without the record, the more the record costs.
+    # Values are frames per CPU second: the lower with recording, the more recording costs.
     share = 1 - rows[0].per_cpu_s / rows[1].per_cpu_s if rows else None
     section.bars = [Bar("recording: share of the receive path", share, 0.25, at_most=True)]
     return section

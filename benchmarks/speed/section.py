@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that goes when all is over."""
+    """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end."""
 
     seconds: float
     subscribers: int
@@ -16,7 +16,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Bar:
-    """A stated bar: ``value`` must be at least ``bound``, or at most it; None: could not be measured."""
+    """A bar: ``value`` must be at least ``bound``, or at most with ``at_most``; it is None if it was not measured."""
 
     name: str
     value: float | None
@@ -26,7 +26,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is met; None where there is no value."""
+        """True if the bar is met, or None if there is no value."""
         if self.value is None:
             return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
@@ -34,7 +34,7 @@ class Bar:
 
 @dataclass
 class Section:
-    """One table. ``missing`` names peers that are not installed, ``failures`` what makes a figure wrong."""
+    """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures."""
 
     title: str
     columns: Sequence[str]

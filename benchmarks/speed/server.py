@@ -6,7 +6,7 @@ from server_fanout import FRAME_BYTES, Fanout, measure
 
 from speed.section import Bar, Options, Section
 
-#: One process and two take turns, so that a machine whose speed changes changes both.
+#: Rounds of one process and two in turn, so that a change of the machine's speed affects both.
 ROUNDS = 2
 BATCHES = (1, 5)
 PROCESSES = (1, 2)

@@ -23,7 +23,7 @@ from speed.section import Bar, Options, Section
 
 REPO = Path(__file__).resolve().parents[2]
 FEW, MANY, MANY_TLS = 1_000, 15_000, 5_000
-#: Asked for; how fast they come is what is measured.
+#: The ramp that the scenario asks for; the benchmark measures the actual rate.
 RAMP_PER_S = 5_000
 SCENARIO = """\
 version: 1
@@ -43,12 +43,12 @@ COLUMNS = ("", "subscribers", "memory", "KB each", "connects/s", "CPU a connect"
 
 @dataclass(frozen=True)
 class Seen:
-    """What the record of one run says."""
+    """The figures of one run, from its record."""
 
     subscribers: int
     rss_bytes: int
     connects_per_s: float
-    #: CPU of the generator until all were ready, for each.
+    #: The generator's CPU seconds per subscriber until all were ready.
     cpu_s: float
     reached: int
     deliveries: int
@@ -57,7 +57,7 @@ class Seen:
 
 
 def run(options: Options) -> Section:
-    """Run few and many, plain and over TLS; return the table and the bars."""
+    """Run few and many subscribers, plain and over TLS; return the table and the bars."""
     section = Section(
         "Subscribers in one process",
         COLUMNS,

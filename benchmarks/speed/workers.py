@@ -23,12 +23,12 @@ from loadgen import native
 from speed.section import Bar, Options, Section
 
 ROUNDS = 5
-#: Connections of each process: few, as what waits in their buffers is received before a process ends.
+#: Connections of each process: few, since a process ends only after it has received all that waits in their buffers.
 CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
-#: Until the buffers are full.
+#: Time until the buffers are full.
 LEAD_S = 1.0
-#: Cores that other processes may take: a figure by the wall clock is wrong where they take more.
+#: The most cores that other processes may use; above this a figure by the wall clock is wrong.
 OTHERS = 0.1
 ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
 PYTHON, NATIVE = "in Python", "native"
@@ -40,7 +40,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class _Figure:
-    """Of all of the processes together; CPU in cores."""
+    """Figures of all processes together; CPU in cores."""
 
     frames_per_s: float
     cpu: float
@@ -50,7 +50,7 @@ class _Figure:
 
 
 def run(options: Options) -> Section:
-    """Measure one and two, in turn."""
+    """Measure one process and two, in turn."""
     note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
     section = Section("Worker processes", COLUMNS, note=note)
     in_python = _compare(options, section, PYTHON, replace(OURS, environment={"LOADGEN_NATIVE": "0"}))
@@ -70,7 +70,7 @@ _Figures = dict[str, list["_Figure"]]
 
 
 def _compare(options: Options, section: Section, path: str, receiver: Receiver) -> _Figures:
-    """Measure one and two of a receiver, and add their rows."""
+    """Measure one process and two of a receiver, and add their rows."""
     figures: _Figures = {ONE: [], TWO: [], FREE: []}
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
@@ -82,7 +82,7 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver) 
                 for one in (*(replace(receiver, core=core) for core in cores), receiver)
             )
             second, free = others if len(cores) == 2 else (None, others[0])
-            # All run all the time and are sent to in turn, closely: the machine's temper changes from minute to minute.
+            # All run all the time and receive in short turns, since the machine's speed varies from minute to minute.
             for _ in range(ROUNDS):
                 figures[ONE].append(_measure([first], options))
                 if second:
@@ -109,7 +109,7 @@ def _ratio(figures: _Figures, figure: Callable[[list["_Figure"]], float]) -> flo
 
 
 def _measure(workers: Sequence[Running], options: Options) -> _Figure:
-    # Half a second more than what counts, so that all senders go on until the end of it.
+    # Half a second longer than the measurement, so that all senders send until its end.
     order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5)
     ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
     time.sleep(LEAD_S)

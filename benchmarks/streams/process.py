@@ -20,17 +20,17 @@ from streams import sender
 HERE = Path(__file__).resolve().parent
 READY_TIMEOUT_S = 90
 END_TIMEOUT_S = 60
-#: A receiver that has recorded nothing for so long has nothing more to record.
+#: A receiver that has recorded nothing for this long (s) has nothing more to record.
 PATIENCE_S = 20
 
 
 class StreamError(RuntimeError):
-    """A receiver did not do what it should."""
+    """A receiver failed."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a receiver holds; see `receiver`."""
+    """The connections, subscriptions and channels of a receiver; see `receiver`."""
 
     connections: int
     subscriptions: int = 1
@@ -47,16 +47,16 @@ class Receiver:
 
     @property
     def cpu_s(self) -> float:
-        """Its CPU time until now."""
+        """The receiver's CPU time so far (s)."""
         return cpu_s(self._watched)
 
     @property
     def rss_bytes(self) -> int:
-        """Its memory now."""
+        """The receiver's current memory."""
         return self._watched.memory_info().rss
 
     def settled_cpu_s(self) -> float:
-        """Return its CPU time when it has dealt with all that is on its way."""
+        """Wait until the receiver has processed everything, and return its CPU time (s)."""
         last = self.cpu_s
         while True:
             time.sleep(0.5)
@@ -66,9 +66,9 @@ class Receiver:
             last = now
 
     def wait_for(self, deliveries: int) -> None:
-        """Wait until so many are recorded, or for so long no more are that none can be on its way.
+        """Wait until the given number of deliveries is recorded, or none was recorded for `PATIENCE_S`.
 
-        That it is idle does not tell: it may wait for its disk.
+        An idle receiver may still have deliveries to record, since it may be waiting for its disk.
         """
         last, since_s = -1, time.monotonic()
         while last < deliveries and time.monotonic() - since_s < PATIENCE_S:
@@ -78,7 +78,7 @@ class Receiver:
                 last, since_s = now, time.monotonic()
 
     def stop(self) -> int:
-        """End it; return how many deliveries it has recorded."""
+        """End the receiver; return how many deliveries it has recorded."""
         try:
             said, _ = self._process.communicate("", timeout=END_TIMEOUT_S)
             return int(json.loads(said.splitlines()[-1])["deliveries"])
@@ -87,9 +87,9 @@ class Receiver:
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """Return a process's CPU time, of all its threads that live; to the nanosecond, where its `cpu_times` has 10 ms.
+    """Return the CPU time of all living threads of a process (s), to the nanosecond; `cpu_times` is only to 10 ms.
 
-    The first figure of `/proc/PID/task/TID/schedstat`: Documentation/scheduler/sched-stats.rst of Linux.
+    It is the first figure in `/proc/PID/task/TID/schedstat` (Linux, Documentation/scheduler/sched-stats.rst).
     """
     tasks = Path(f"/proc/{process.pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
@@ -127,7 +127,7 @@ def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) 
 
 @contextmanager
 def sending(shape: Shape) -> Iterator[tuple[str, Connection]]:
-    """Start a sender; yield its URL and the pipe that takes orders once it has said "ready"."""
+    """Start a sender; yield its URL and the pipe that takes orders after it has sent "ready"."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(

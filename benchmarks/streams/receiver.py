@@ -46,14 +46,14 @@ def main() -> None:
         recorded.write_text(str(worker.recorder.deliveries))
 
     with worker.flushing(count):
-        # To read it would block the hub: it is waited for.
+        # Wait only until standard input is readable: reading it would block the hub.
         wait_read(sys.stdin.fileno())
     worker.print_received()
     os._exit(0)
 
 
 def channel(subscription: int, channels: int) -> str:
-    """Return what a subscription is to."""
+    """Return the channel of a subscription."""
     return f"/default/growth/{subscription}" if subscription < channels else "/default/growth/idle"
 
 

@@ -28,7 +28,7 @@ _TICK_S = 0.0005
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: events of a size, so many a second (None: as fast as they are read), in writes of so many."""
+    """What to send: the size of events, their rate (None for as fast as they are read), and the events per write."""
 
     per_s: float | None
     seconds: float
@@ -37,7 +37,7 @@ class Order:
 
 
 class Peer:
-    """One connection: its upgrade, then what it subscribes to."""
+    """One connection: its upgrade, then its subscriptions."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -46,7 +46,7 @@ class Peer:
         self._upgraded = False
 
     def take(self) -> bool:
-        """Take what has come; false: the connection is at its end."""
+        """Process the received bytes; return False if the connection has ended."""
         data = self.socket.recv(1 << 16)
         if not data:
             return False
@@ -101,7 +101,7 @@ def frame(message: bytes) -> bytes:
 
 
 def head_of_frame(size: int) -> bytes:
-    """Return how a server's text frame of so many bytes begins."""
+    """Return the header of a server's text frame with a payload of ``size`` bytes."""
     if size < 126:
         return b"\x81%c" % size
     if size < 1 << 16:
@@ -110,7 +110,7 @@ def head_of_frame(size: int) -> bytes:
 
 
 def serve(pipe: Connection, connections: int, subscriptions: int) -> None:
-    """Say the port, and "ready" once all have subscribed; obey `Order`s, saying how many were sent; end at None."""
+    """Send the port, and "ready" when all have subscribed; execute each `Order` and send its count; end at None."""
     with (
         socket.create_server(("127.0.0.1", 0), backlog=4096) as listener,
         selectors.DefaultSelector() as selector,
@@ -133,7 +133,7 @@ def serve(pipe: Connection, connections: int, subscriptions: int) -> None:
                     return
                 subscribed += len(key.data.subscriptions) - before
         pipe.send("ready")
-        # In turns over the connections, so that two events in a row go to different ones.
+        # Alternate between connections, so that two consecutive events go to different ones.
         targets = [
             (peer.socket, peer.subscriptions[place]) for place in range(subscriptions) for peer in peers
         ]
@@ -159,7 +159,7 @@ def _send(targets: list[tuple[socket.socket, bytes]], sequence: int, order: Orde
                 continue
             place = writes % len(targets)
             if place == 0:
-                # Fan-out: all get the same events, which are made once.
+                # As in a fan-out, all subscriptions get the same events, which are made once.
                 now_ns = time.time_ns()
                 tails = [tail_of(sequence + sent + k, now_ns) for k in range(order.in_one_write)]
             connection, head = targets[place]
@@ -171,8 +171,8 @@ def _send(targets: list[tuple[socket.socket, bytes]], sequence: int, order: Orde
 
 
 def _tails(size_bytes: int) -> Callable[[int, int], bytes]:
-    """Return what makes the part of a frame behind the subscription; only the stamp is written anew each time."""
-    # Numbers as wide as those to come.
+    """Return a function that makes the part of a frame after the subscription; only the stamp varies."""
+    # Numbers with as many digits as the later ones.
     first, at_ns = 10**9, time.time_ns()
     text = messages.data_tail(encode_event(TOKEN, 1, first, at_ns, at_ns, size_bytes))
     before, _, after = text.partition(b"%d,%d,%d" % (first, at_ns, at_ns))

@@ -226,7 +226,7 @@ def collect(
 
     Raises:
         NotThereYetError: no metrics yet, but they may still come.
-        AwsError: CloudWatch refuses, or has no metrics so long after the window that none will come.
+        AwsError: CloudWatch refuses, or has no metrics although the window ended so long ago that none will come.
     """
     if wait and (rest_s := LAG_S - (clock_ns() - source.end_ns) / 1e9) > 0:
         say(f"waiting {rest_s:.0f} s for CloudWatch, whose metrics lag behind (Ctrl-C ends only the waiting)")

@@ -133,7 +133,8 @@ class Stacks:
         valid for another day keeps its expiry.
 
         Raises:
-            AwsError: CloudFormation failed (with its first reason), or loadgen did not create the existing stack.
+            AwsError: CloudFormation failed (the message gives the first reason), or loadgen did not create the existing
+                stack.
         """
         stack = self._settled(name)
         if stack is None:
@@ -303,7 +304,7 @@ def first_failure(events: Iterable[Event]) -> Event | None:
 
 
 def _parameter(name: str, value: str | None) -> dict[str, Any]:
-    """Return a stack parameter; the value None keeps the stack's present one."""
+    """Return a stack parameter; if ``value`` is None, the stack keeps its present value."""
     if value is None:
         return {"ParameterKey": name, "UsePreviousValue": True}
     return {"ParameterKey": name, "ParameterValue": value}

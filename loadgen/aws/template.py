@@ -26,7 +26,7 @@ def render(namespaces: Iterable[str]) -> dict[str, Any]:
     are.
 
     Raises:
-        AwsError: a name is not a valid namespace name, or there is none; exit code 2.
+        AwsError: a name is not a valid namespace name, or no name is given; exit code 2.
     """
     names = sorted(set(namespaces))
     for name in names:

@@ -27,7 +27,7 @@ class Case:
     checks: Sequence[Check]
     #: True to keep the generator's process busy with other work (`busy_locustfile`).
     busy: bool = False
-    #: Exit codes after which the run is compared; 3 (verdict invalid) is among them where that is expected.
+    #: Exit codes after which the run is compared; they include 3 if the verdict may be invalid.
     exit_codes: frozenset[int] = frozenset({0})
 
 

@@ -156,5 +156,5 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def default_results() -> Path:
-    """Return a new temporary folder for calibration runs, which are looked at once and kept out of the results."""
+    """Return a new temporary folder for calibration runs: the results folder is for runs that are kept."""
     return Path(tempfile.mkdtemp(prefix="loadgen-calibration-", dir=os.environ.get("TMPDIR")))

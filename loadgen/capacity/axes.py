@@ -74,7 +74,7 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
 
         return Scale(axis, total, " subscribers", subscribers)
     if axis is Axis.PAYLOAD:
-        sizes = {name: group.publish.payload_bytes for name, group in groups.items() if group.publish}
+        sizes = _sizes(groups)
         return Scale(
             axis,
             max(sizes.values()),
@@ -91,6 +91,23 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
             f"clients.{name}.ramp={format_rate(ramp * load / total_ramp)}" for name, ramp in ramps.items()
         ],
     )
+
+
+def _sizes(groups: Mapping[str, Group]) -> dict[str, int]:
+    """Return the size of each group's events; raises ScenarioError if one has events of several sizes."""
+    sizes = {}
+    for name, group in groups.items():
+        if group.publish is None:
+            continue
+        if group.publish.payload_bytes is None:
+            raise ScenarioError(
+                [
+                    f"--axis payload needs events of one size: clients.{name}.publish.payload makes events of its own;"
+                    " give it a size such as 200B, or choose another axis"
+                ]
+            )
+        sizes[name] = group.publish.payload_bytes
+    return sizes
 
 
 def _events(groups: Mapping[str, Group]) -> Scale:

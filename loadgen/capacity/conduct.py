@@ -194,7 +194,7 @@ def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]
 
 
 def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any] | None:
-    """Fit the universal scalability law to the trials in capacity.json; None if the axis is not proportional."""
+    """Fit the universal scalability law to the trials in capacity.json; return None if the axis is not proportional."""
     if not proportional:
         return None
     known = [row for row in rows if not row["doubt"] and row.get("goodput_per_s")]

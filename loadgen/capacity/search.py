@@ -19,12 +19,12 @@ from functools import cached_property
 from typing import Final
 
 SLACK: Final = 1
-#: Most votes at one load; without a majority it is then undecided.
+#: Maximum number of votes at one load; if they give no majority, the load is undecided.
 VOTES_MAX: Final = 5
-#: Failures of the generator at one load after which it is the limit. `OVERLOADS` + 2 trials without a vote, for any
-#: reason, leave the load undecided.
+#: Number of trials at one load with a too weak generator after which the generator counts as the limit. `OVERLOADS` + 2
+#: trials without a vote, for any reason, leave the load undecided.
 OVERLOADS: Final = 3
-#: Factors for the next load after a pass while no load has failed: first twice, then four times.
+#: Factors by which the load grows after a pass while no load has failed: first 2, then 4.
 _GROWTH: Final = (2.0, 4.0)
 
 
@@ -129,7 +129,7 @@ class _At:
 
     @cached_property
     def state(self) -> Status | None:
-        """Result by majority of full-length votes, else of short ones; None without votes or at a draw."""
+        """Result by majority of full-length votes, else of short ones; None if there are no votes or a draw."""
         for full in (True, False):
             passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
             if passed != failed:

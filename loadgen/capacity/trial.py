@@ -1,4 +1,4 @@
-"""Make one trial, a `loadgen run` in its own folder, and read from its summary if it meets the goals."""
+"""Make one trial, a `loadgen run` in a separate folder, and read from its summary whether it meets the goals."""
 
 import json
 import shlex
@@ -17,9 +17,9 @@ from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration
 from loadgen.exits import ExitCode
 
-#: Subjects of findings that the generator is too weak for the load.
+#: Subjects of the findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
-#: Subjects of findings whose error is already in each figure's interval, by which gates are decided.
+#: Subjects of findings about errors that are already in each figure's interval, by which gates are decided.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
 #: Share of the offered load below which goodput shows that the target is saturated.
 _SATURATED: Final = 0.97

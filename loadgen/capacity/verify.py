@@ -253,7 +253,7 @@ class _Check:
     def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
         """Return the load, length and reason that the search chooses after the trials before this one.
 
-        After a disagreement return those of capacity.json, since the replay has no sure basis any more.
+        After a disagreement return those of capacity.json: a replay that has left the recorded path proves nothing.
         """
         said = self._written["trials"][number]
         kept = {name: said.get(name) for name in ("load", "full", "why")}
@@ -286,7 +286,7 @@ class _Check:
         return conduct.named(goals, limits)
 
     def _reason(self) -> str:
-        """Return why a search ended early; the reason of a failed one can only come from capacity.json."""
+        """Return why a search ended early; the reason of a failed search can only come from capacity.json."""
         known = _REASONS.get(self._content.status)
         if known is not None:
             return known

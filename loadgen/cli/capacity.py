@@ -33,7 +33,7 @@ from loadgen.run.options import ENTRIES
 
 #: Options of each trial that a search keeps, by their names in `loadgen.run.options`.
 _KEPT = ("target", "profile", "region", "api_key_env", "auth", "faults", "processes")
-#: Those that grant a permission. They are not taken from a resumed search: the user must give them again.
+#: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
 _PERMISSIONS = ("allow_remote", "no_proxy", "yes", "allow_commands", "allow_env", "allow_file")
 _LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
 

@@ -55,7 +55,7 @@ def _service(
 
     proxy.switch_off(no_proxy)
     by_default = auth == f"api-key:{_KEY_VARIABLE}"
-    # For a stack AppSync is asked for the key, since the environment's may be of another API.
+    # For `aws:STACK`, ask AppSync for the key, since the environment's key may be of another API.
     asked = target.startswith(PREFIX) and by_default
     try:
         protocol = protocol_of(target)

@@ -1,4 +1,4 @@
-"""Fetch CloudWatch's metrics of a run and compare them with ours."""
+"""Fetch CloudWatch's metrics of a run and compare them with the run's figures."""
 
 from pathlib import Path
 from typing import Any

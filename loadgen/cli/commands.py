@@ -26,7 +26,7 @@ ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
 
 
 def load(arguments: Sequence[str]) -> Any:
-    """Return the application with the command named by the first argument, or with all for help and mistakes."""
+    """Return the application with the command that the first argument names, or with all if it names none."""
     first = arguments[0] if arguments else ""
     of_first = [module for module, names in COMMANDS.items() if first in names]
     if first not in ALWAYS:

@@ -9,15 +9,16 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from loadgen import subprocesses
+from loadgen.cli import users_files
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
-from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.resolve import ResolvedRun
@@ -30,7 +31,7 @@ from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
-#: Exit codes of a worker that has reported its own end; Locust exits with 1 when it fails.
+#: Exit codes that a worker sets itself. 1 is not one of them: Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 
@@ -42,12 +43,18 @@ def run(request: RunOptions) -> int:
         return int(ExitCode.USAGE)
     try:
         # A worker gets its resolved run from the master.
-        resolved = None if request.worker else _resolved(request)
+        if (problem := users_files.problem(request)) is not None:
+            raise RunError(problem, ExitCode.USAGE)
+        # The run of a locustfile is resolved by the process that loads it.
+        resolved = (
+            None if request.worker or users_files.is_locustfile(request.scenario) else _resolved(request)
+        )
+        found = users_files.files(request, None if resolved is None else resolved.run)
         with ExitStack() as stack:
             if resolved is None:
-                return _started(request, None, ())
+                return _started(request, None, (), found)
             run_fd = stack.enter_context(handover.handed(resolved))
-            return _started(request, run_fd, tuple(resolved.data.values()))
+            return _started(request, run_fd, tuple(resolved.data.values()), found)
     except ScenarioError as error:
         say(str(error))
         return int(ExitCode.USAGE)
@@ -56,10 +63,12 @@ def run(request: RunOptions) -> int:
         return int(error.code)
 
 
-def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...]) -> int:
+def _started(
+    request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...], locustfiles: Sequence[Path]
+) -> int:
     """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code.
 
-    ``data_fds`` are the open files with the rows of its data.
+    ``data_fds`` are the open files with the rows of its data, and ``locustfiles`` have the user classes.
     """
     if (note := locust_settings.ignored()) is not None:
         say(note)
@@ -71,7 +80,9 @@ def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...])
         passed.append(run_fd)
     # A worker with several processes only forks them, so its signals go to the whole group.
     to_group = request.worker and request.processes > 1
-    with subprocesses.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
+    with subprocesses.Supervised(
+        _command(request, locustfiles), environment, to_group=to_group, pass_fds=passed
+    ) as child:
         returncode = child.wait()
         os.close(writer)
         told = Told.read(reader)
@@ -95,6 +106,9 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
     if request.worker and returncode in _CODES_OF_WORKERS:
         # The master reports the result of the run.
         return ExitCode(returncode)
+    if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
+        # The process that loaded the file has said what is wrong with it.
+        return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
         return _rescue(told.folder, child, returncode, report=request.report)
@@ -183,7 +197,7 @@ def report(folder: Path) -> int:
 
 
 def _problem(request: RunOptions) -> str | None:
-    """Return an error in the request that shows before Locust is started, or None."""
+    """Return an error in the request that can be found before Locust is started, or None."""
     if request.worker and request.master:
         return "--worker cannot be combined with --master"
     if request.weight is not None:
@@ -240,7 +254,7 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _join_problem(request: RunOptions) -> str | None:
-    """Return why workers could not join, as a key is missing or cannot be read, or None; create missing keys.
+    """Return an error if a key is missing or cannot be read, else None; create a master's keys if there are none.
 
     The subprocess reads the keys again, since it may also be started as plain Locust.
     """
@@ -263,7 +277,7 @@ def _join_problem(request: RunOptions) -> str | None:
 
 
 def _cloudwatch_problem(request: RunOptions) -> str | None:
-    """Return why --cloudwatch cannot work for this run, so that the user learns it before the run, or None."""
+    """Return an error if --cloudwatch cannot work for this run, to print before the run, else None."""
     from loadgen.aws.access import Access
 
     if request.worker:
@@ -302,8 +316,8 @@ def _cost_problem(request: RunOptions, run: ResolvedRun, prices: Prices) -> str 
     return None
 
 
-def _command(request: RunOptions) -> list[str]:
-    command = subprocesses.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
+def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
+    command = subprocesses.command("locust", "-f", ",".join(map(str, locustfiles)), "--loglevel", "WARNING")
     if request.worker:
         command += [
             "--worker",
@@ -315,7 +329,7 @@ def _command(request: RunOptions) -> list[str]:
         command += request.for_locust()
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
-    command += request.for_locust()
+    command += users_files.for_locust(request)
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:

@@ -11,9 +11,9 @@ from loadgen.run.options import ENTRIES, Entry, RunOptions
 
 
 def parameter(name: str, **other: Any) -> Any:
-    """Return Typer's description of an option of a run by its name in the table, for an annotation.
+    """Return Typer's description of the option with this name in the table, to use in an annotation.
 
-    ``other`` are settings that a command has otherwise, such as its own ``help``.
+    ``other`` are settings that replace those of the table, such as ``help``.
     """
     entry = ENTRIES[name]
     option = entry.option
@@ -25,13 +25,13 @@ def parameter(name: str, **other: Any) -> Any:
 
 
 def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., None]:
-    """Return a command for Typer with all options of a run, from one that takes these as a value."""
+    """Return a command for Typer that has all options of a run and passes them to ``command`` as `RunOptions`."""
 
     @wraps(command)
     def called(**given: Any) -> None:
         command(RunOptions(**{name: _value(ENTRIES[name], value) for name, value in given.items()}))
 
-    # Typer reads the parameters from here.
+    # Typer reads the parameters from this attribute.
     called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [_for_typer(entry) for entry in ENTRIES.values()]
     )

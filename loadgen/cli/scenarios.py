@@ -15,6 +15,7 @@ from loadgen.cli.app import app, fail
 
 if TYPE_CHECKING:
     from loadgen.planning.catalogue import Portrait, Rate
+    from loadgen.resolve.run import Publishing
 
 _WIDTH = 100
 #: Heads and widths of the list's columns, less than 80 characters together; a negative width aligns left.
@@ -102,7 +103,7 @@ def _list(portraits: "list[Portrait]", console: Console) -> None:
         cells = [
             each.scenario.name,
             f"{each.run.totals.clients:,}",
-            _rate(each.events),
+            _rate(None if each.run.journeys else each.events),
             _rate(each.deliveries),
             _long(each.seconds),
             str(len(each.scenario.gates) or "none"),
@@ -161,7 +162,7 @@ def _head(console: Console, what: str) -> None:
 
 
 def _groups(each: "Portrait") -> Iterator[str]:
-    from loadgen.config.units import format_rate, format_size
+    from loadgen.config.units import format_rate
 
     subscribers = {load.name: load.subscribers for load in each.loads}
     resolved = each.scenario.resolved()
@@ -174,13 +175,15 @@ def _groups(each: "Portrait") -> Iterator[str]:
         parts = [f"{group.count:,} client{'s' if group.count > 1 else ''}"]
         if group.subscribe:
             parts.append("subscribe to " + ", ".join(group.subscribe))
+        if group.users is not None:
+            parts.append(f"run the tasks of {group.users}")
         if (publish := group.publish) is not None:
             rate = format_rate(publish.events_per_s(group.count)).replace("/s", " events/s")
             batch = f", {publish.batch} to a request" if publish.batch > 1 else ""
             way = "HTTP" if each.run.publishing[name].over_http else "WebSocket"
             arrival = resolved["clients"][name]["publish"]["arrival"]
             parts.append(
-                f"publish {rate} of {format_size(publish.payload_bytes)} to {publish.channel} over {way}"
+                f"publish {rate} of {_size(each.run.publishing[name])} to {publish.channel} over {way}"
                 f"{batch}, arrival {_written(arrival)}"
             )
             reached = subscribers.get(name)
@@ -189,6 +192,8 @@ def _groups(each: "Portrait") -> Iterator[str]:
                 if reached is None
                 else f"each event reaches {reached:,.1f} subscribers on average"
             )
+        if group.respond is not None:
+            parts.append(f"respond {_written(resolved['clients'][name]['respond'])}")
         parts += [
             f"{key} {_written(resolved['clients'][name][key])}"
             for key in ("reconnect", "drops", "churn", "slow")
@@ -197,9 +202,23 @@ def _groups(each: "Portrait") -> Iterator[str]:
         yield f"{name}: " + "; ".join(parts)
 
 
+def _size(publish: "Publishing") -> str:
+    from loadgen.config.units import format_size
+
+    if not publish.sizes:
+        return format_size(publish.payload_bytes)
+    return f"{format_size(publish.payload_bytes)} on average, at most {format_size(publish.most_bytes)},"
+
+
 def _load(each: "Portrait", console: Console) -> Iterator[str]:
     from loadgen.planning.catalogue import sparkline
 
+    if each.run.journeys:
+        yield "what the users publish and receive depends on their code"
+        if not each.run.publishing:
+            yield f"about {_long(each.seconds)} in all, and the time until subscriptions are ready"
+            return
+        yield "the other groups:"
     if each.steady:
         yield f"steady: {each.events.mean:,.4g} events/s, {_rate(each.deliveries)} deliveries/s"
     else:
@@ -232,7 +251,7 @@ def _long(seconds: float) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return plain data as they would stand in the scenario file, on one line, with long lists cut."""
+    """Return plain data as a scenario file would have it, on one line, with long lists cut."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):

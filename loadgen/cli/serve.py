@@ -66,6 +66,12 @@ def serve(
         Path | None,
         typer.Option(help="Folder for the journal of every event and subscription.", metavar="FOLDER"),
     ] = None,
+    stamp: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the journal finds stamps: a member or JSON pointer; default: `_lg`.", metavar="PLACE"
+        ),
+    ] = None,
 ) -> None:
     """Serve the AppSync Events protocol on this machine.
 
@@ -83,6 +89,7 @@ def serve(
             connection_lifetime_s=lifetime,
             faults=faults,
             journal=journal,
+            stamp=stamp,
             environment=os.environ,
             host=host,
             port=port,

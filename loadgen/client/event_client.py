@@ -9,6 +9,8 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
+from loadgen.payloads.stamping import Event as AnyEvent
+from loadgen.payloads.stamping import Marked
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
 from loadgen.protocol.refusals import Refusal
 from loadgen.transport.address import Address
@@ -81,7 +83,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` then holds the reason.
         self.ended = Event()
         self.why = ""
-        #: Why received bytes could not be decoded, which ended the connection; empty if all could.
+        #: Why the connection ended because received bytes could not be decoded, or empty.
         self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(
@@ -133,7 +135,9 @@ class EventClient:
         self._wait(answer, timeout_s, "the subscribe")
         return name
 
-    def publish(self, channel: str, events: Sequence[str], timeout_s: float = TIMEOUT_S) -> PublishAnswer:
+    def publish(
+        self, channel: str, events: Sequence[AnyEvent], timeout_s: float = TIMEOUT_S
+    ) -> PublishAnswer:
         """Publish over this connection and return the answer, which also reports a refusal of the publish.
 
         Raises:
@@ -180,6 +184,10 @@ class EventClient:
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """Pass a delivered event to the callback."""
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
+
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """Pass a delivered event to the callback, without its stamp."""
+        self.on_event(subscription_id, event.body.decode(errors="replace"), arrival_ns, read_ns)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """Complete a publish with the service's answer."""
@@ -246,7 +254,7 @@ class EventClient:
         return answer
 
     def _answer(self, name: str) -> AsyncResult:
-        # An unexpected or a second answer gets a result of its own, which is dropped.
+        # An unexpected or second answer sets a new result that nothing waits for.
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:

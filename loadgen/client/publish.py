@@ -56,7 +56,7 @@ def _stamped(event: str) -> str:
 
 
 class Publication:
-    """One batch: `send` publishes it, and `arrivals` returns when its events came back if ``wait`` is set.
+    """One batch: `send` publishes it and, if ``wait`` is set, waits until `arrivals` has the times of its events.
 
     ``events`` are JSON texts. With ``stamp`` the time of sending is added to each, so all must pass `require_objects`.
     """

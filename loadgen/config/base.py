@@ -4,8 +4,8 @@ import os
 
 from pydantic import BaseModel, ConfigDict
 
-# Pydantic would search all installed packages for plugins, which takes 0.02 s of CPU time; a scenario must mean the
-# same whatever is installed.
+# Pydantic would search all installed packages for plugins. That takes 0.02 s of CPU time, and a plugin could change
+# what a scenario means.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 # Pydantic puts the tags of unions into its error locations; angle brackets distinguish them from the file's keys.
@@ -18,7 +18,7 @@ def is_tag(step: int | str) -> bool:
 
 
 def as_tuple(value: object) -> object:
-    """Return a list as the tuple that a frozen model holds; leave anything else alone."""
+    """Return a list as the tuple that a frozen model holds, and any other value unchanged."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -28,7 +28,7 @@ def word_or_mapping(value: object) -> str:
 
 
 class Part(BaseModel):
-    """Base class of every mapping in such a file: immutable, no unknown keys, no type conversion."""
+    """Base class of the models of mappings in those files: immutable, no unknown keys, no type conversion."""
 
     model_config = ConfigDict(
         strict=True,

@@ -23,7 +23,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _of_module(module: str) -> dict[str, dict[str, str]]:
-    """Return by class the docstrings below attributes, by attribute name."""
+    """Return the docstrings below the attributes of a module's classes, as {class: {attribute: docstring}}."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError):

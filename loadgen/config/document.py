@@ -76,7 +76,7 @@ def read_text(path: File, encoding: str = "utf-8") -> str:
 
     Raises:
         OSError: the file cannot be read.
-        UnicodeDecodeError: the file is not UTF-8.
+        UnicodeDecodeError: the file is not in ``encoding``.
         ScenarioError: the file is larger than `MAX_BYTES`.
     """
     with path.open("rb") as file:

@@ -10,14 +10,23 @@ from pydantic_core import ErrorDetails
 from loadgen.config.base import is_tag
 from loadgen.config.descriptions import descriptions
 from loadgen.config.problems import Path, Problem
-from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, closest, nearest, shown
+from loadgen.config.text import (
+    ENVIRONMENT_PATTERN,
+    KEY_PATTERN,
+    NAME_PATTERN,
+    USERS_PATTERN,
+    closest,
+    nearest,
+    shown,
+)
 
 _FORMS = {
     NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
+    USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",
 }
-#: The mapping form, by key, of values that may be a word or a mapping.
+#: For each key whose value may be a word or a mapping: the end of a message that shows the mapping.
 _OR_MAPPING = {
     "arrival": " or a mapping such as {bursts: 10}",
     "ready": " or a mapping such as {settle: 2s}",
@@ -118,7 +127,7 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}
-        # If there are several forms, take the one of which most keys are present, and the first of equals.
+        # If the field has several models, take the one with the most keys present; of several such, the first.
         model = max(
             models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),

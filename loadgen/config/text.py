@@ -6,6 +6,8 @@ from difflib import get_close_matches
 
 #: The name of an environment variable.
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+#: A Python file and the name of a class in it.
+USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 _SHOWN_CHARACTERS = 60

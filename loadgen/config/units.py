@@ -47,12 +47,12 @@ MAX_RATE_PER_S = 10_000_000
 
 
 def problem(message: str) -> PydanticCustomError:
-    """Return the error of a value; ``message`` completes a sentence that begins with the value's path."""
+    """Return the error for a value; ``message`` completes a sentence that begins with the value's path."""
     return PydanticCustomError("scenario", "{message}", {"message": message})
 
 
 def _parts(value: object, kind: str, example: str, units: Mapping[str, Any]) -> tuple[Fraction, str]:
-    """Return a quantity's number and unit; raise the error of a bare number, another type, or an unknown unit."""
+    """Return a quantity's number and unit; raise an error for a bare number, another type, or an unknown unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         unit = example.lstrip("0123456789")
         raise problem(f"is {shown(value)} without a unit; write '{shown(value)}{unit}' if that is meant")
@@ -108,7 +108,7 @@ def format_duration(nanoseconds: int) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Return the bytes of a size such as ``200B``, ``5KB`` (1,000 bytes each), ``4KiB`` (1,024 bytes each), ``1MB``."""
+    """Return the bytes of a size such as ``200B``, ``5KB`` (5,000 bytes), ``4KiB`` (4,096 bytes) or ``1MB``."""
     number, unit = _parts(value, "a size with its unit", "200B", _SIZES)
     size = number * _SIZES[unit]
     if size.denominator != 1:

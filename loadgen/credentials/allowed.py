@@ -1,7 +1,7 @@
 """Check that the command line permits the variables, files and commands that a file or a master names.
 
 A scenario, a protocol file and a master may come from other people, so each variable and file that they name must be
-permitted by name. What the command line itself names (`--auth`, `--api-key-env`) needs no further permission.
+permitted by name. Those that the command line itself names (`--auth`, `--api-key-env`) need no further permission.
 """
 
 import os
@@ -66,7 +66,7 @@ class Allowed:
         )
 
     def environment(self, names: Iterable[str], whose: str, host: str) -> dict[str, str]:
-        """Return the values of those variables that are set, among the variables that a protocol file names.
+        """Return the values of a protocol file's variables, except those that are not set.
 
         ``whose`` names the file, as the subject of an error sentence; ``host`` would receive the values.
 

@@ -25,6 +25,7 @@ def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCe
     Raises:
         CredentialError: a secret is missing or cannot be obtained.
     """
+    _demand_common(login)
     if login.mode == "password":
         assert login.username_env is not None
         assert login.password_env is not None
@@ -38,12 +39,22 @@ def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCe
     return credential(login, host)
 
 
+def _demand_common(login: "Login") -> None:
+    """Raise CredentialError for a login with columns of data, of which only clients of a group have values."""
+    if columns := login.columns:
+        raise CredentialError(
+            f"the login has {{{columns[0]}}}, a client's own value, which only the login of a group can use: write it"
+            " as clients.GROUP.login in the scenario"
+        )
+
+
 def credential(login: "Login", http_host: str) -> Credential:
     """Return the credential that a login describes, for the Event API at ``http_host``; asks each source once.
 
     Raises:
         CredentialError: a secret is missing or cannot be obtained.
     """
+    _demand_common(login)
     if login.mode == "api-key":
         if login.api_id is not None:
             return ApiKey(sources.from_appsync(appsync_client(login, http_host), login.api_id))

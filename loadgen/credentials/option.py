@@ -12,7 +12,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.scenario.login import AuthMode, Login
 
 _MODES = get_args(AuthMode)
-#: Modes that take two names: the login's keys for the two, and the form of the option.
+#: Modes that take two names: the login's key for each name, and the form of the option.
 _PAIRS = {
     "password": ("username_env", "password_env", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
     "certificate": ("certificate", "key", "certificate:CERTIFICATE.pem:KEY.pem"),
@@ -23,7 +23,7 @@ def login_from_option(value: str) -> Login:
     """Return the login that the option describes.
 
     Raises:
-        CredentialError: the option describes no login.
+        CredentialError: the option does not describe a login.
     """
     mode, _, name = value.partition(":")
     if mode in _PAIRS:

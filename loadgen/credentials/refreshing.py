@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FetchedToken:
-    """A token and its expiry in seconds since the epoch, or None if the expiry is unknown or never comes."""
+    """A token, and its expiry in seconds since the epoch or None if it is unknown or the token never expires."""
 
     token: str = field(repr=False)
     expires_s: float | None = None

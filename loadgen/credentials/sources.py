@@ -202,7 +202,7 @@ def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
 
 
 def from_appsync(client: Any, api_id: str) -> str:
-    """Return the API key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
+    """Return the key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
     The id of a key in the answer of ListApiKeys is, for current keys (`da2-…`), the key itself (secondary source).
 

@@ -95,6 +95,32 @@ def _state(binary: BinaryIO) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+def csv_header(path: Path, name: str, separator: str | None = None) -> list[str]:
+    """Return the names in the first line of a CSV file, each once and without empty ones.
+
+    Raises:
+        DataError: the line cannot be read.
+        OSError: the file cannot be read.
+    """
+    with _opened(path, name) as binary:
+        texts = iter(_Lines(binary, name))
+        first = next(texts, "")
+        if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
+            separator, first = separator or first[4], next(texts, "")
+        if not first.strip():
+            raise DataError([f"{name}: the file is empty; its first line has the names of the columns"])
+
+        def rest() -> Iterator[str]:
+            yield first
+            yield from texts
+
+        try:
+            names = next(csv.reader(rest(), delimiter=separator or _separator(first, name), strict=True))
+        except csv.Error as error:
+            raise DataError([f"{name}:1: the line of the column names is not valid CSV: {error}"]) from None
+    return [each for each in dict.fromkeys(each.strip() for each in names) if each]
+
+
 def _csv(
     binary: BinaryIO, name: str, columns: Sequence[str], separator: str | None
 ) -> Generator[Row | _WrongRow]:

@@ -7,7 +7,7 @@ when the last process that has it open ends; a child process may inherit its des
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -123,6 +123,11 @@ class Table:
     def json(self, column: str, row: int) -> str:
         """Return a value as JSON text; raises as :meth:`cell`."""
         return str(self._value(column, row))
+
+    def values(self, column: str) -> Iterator[Cell]:
+        """Yield the values of a column, row by row; raises KeyError if there is none of that name."""
+        for chunk in self._chunks(column):
+            yield from map(_decode, chunk.to_pylist())
 
     def line(self, row: int) -> int:
         """Return the line of the file, from 1, in which a row begins; in a Parquet file the row's number."""

@@ -43,7 +43,7 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class Hosts:
-    """The host names under which a server answers; protects against DNS rebinding, where a foreign name leads here."""
+    """The host names under which a server answers; protects against DNS rebinding: another name may resolve here."""
 
     def __init__(self, bound: str, given: Iterable[str] = ()) -> None:
         """Allow the address ``bound``, on which the server listens, and the further names ``given``.
@@ -71,10 +71,10 @@ class Hosts:
 
 
 class Entry:
-    """WSGI middleware that admits requests for this host, from no other origin, with the token if there is one.
+    """WSGI middleware that refuses requests for another host, from another origin, or without the token, if any.
 
-    The token may come in the URL (`?token=`), in a cookie, or in an `Authorization: Bearer` header. A URL with it is
-    answered with the cookie and a redirect to the URL without it.
+    The token may come in the URL (`?token=`), in a cookie, or in an `Authorization: Bearer` header. A request with the
+    token in its URL is answered with the cookie and a redirect to the URL without the token.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Entry:
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"a request was refused: it came from a page of {origin[:100]!a}"
         site = environ.get("HTTP_SEC_FETCH_SITE", "none")
-        # Links, such as one in a mail, may lead here; other requests from another site's page may not.
+        # A link on another site, such as in a mail, may lead here; all other requests from there are refused.
         link = (
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"

@@ -1,7 +1,7 @@
 """Judge the generator and the gates during a run.
 
-The analysis judges the complete record after the run; this module judges what is known earlier, by the same limits
-(`analysis.limits`).
+The analysis judges the complete record after the run; this module judges what is known during the run, by the same
+limits (`analysis.limits`).
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: In the previous second: CPU time as a share of the allowed, and longest lag of the event loop (ns).
+        #: In the previous second: CPU time as a share of what is allowed, and longest lag of the event loop (ns).
         self.before = (0.0, 0)
 
 
@@ -69,7 +69,8 @@ class Judge:
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
-        #: Deliveries in seconds whose receive-queue delay stayed within the limit; their histograms need no decoding.
+        #: Number of deliveries in seconds in which all receive-queue delays were within the limit; the histograms of
+        #: these seconds are not decoded.
         self._quick = 0
         self._queue = histograms.new_histogram()
         #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
@@ -200,7 +201,7 @@ class Judge:
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:
-        """Return each gate with its value so far; ``holds`` is None if that is only known at the end."""
+        """Return each gate with its value so far; ``holds`` is None if it will be known only at the end."""
         rows = []
         for gate in self._gates:
             value = self._value(gate, state)

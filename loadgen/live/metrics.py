@@ -1,7 +1,7 @@
 """The live metrics of a run: one list for both Prometheus and OpenTelemetry.
 
 Prometheus names follow its naming practices (base units, `_total`). OpenTelemetry names are those of its semantic
-conventions for messaging clients if there is one (version 1.36 and later: `messaging.client.sent.messages` replaced
+conventions for messaging clients if these define one (version 1.36 and later: `messaging.client.sent.messages` replaced
 `…published.messages`), and `loadgen.…` otherwise. An unknown value has no sample.
 """
 

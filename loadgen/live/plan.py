@@ -1,4 +1,4 @@
-"""Figures that a scenario predicts for live displays: the offered load, and the deliveries that an event brings."""
+"""Figures of live displays that follow from the scenario: the offered load, and the deliveries due to an event."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from functools import lru_cache
 
 from loadgen.measure.running import RunningStatistics
 from loadgen.pacing import Pace
-from loadgen.planning.fanout import audience, due, group_loads
+from loadgen.planning import replies
+from loadgen.planning.fanout import audience, due
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ResolvedRun
 
@@ -63,13 +64,19 @@ class _Source:
 
 
 class Due:
-    """Number of events that the schedule makes due by a time, and of their deliveries."""
+    """Compute how many events, and deliveries of these, the schedule makes due by a time."""
 
     def __init__(self, run: ResolvedRun) -> None:
-        seen = None if _changing(run) else audience(run)
-        loads = {load.name: load for load in group_loads(run, seen)}
+        changing = _changing(run)
+        run, _, found = replies.planned(run)
+        loads = {load.name: load for load in found}
         self._sources: Sequence[_Source] = [
-            _Source(publish.pace, publish.batch, run.phases.publishing_ns, loads[name].subscribers)
+            _Source(
+                publish.pace,
+                publish.batch,
+                run.phases.publishing_ns,
+                None if changing else loads[name].subscribers,
+            )
             for name, publish in run.publishing.items()
         ]
 

@@ -27,7 +27,7 @@ Current = Callable[[], LiveState | None]
 #: Time limits for one request with its answer, and for the pause before the next request.
 _REQUEST_S: Final = 10.0
 _PAUSE_S: Final = 120.0
-#: Simultaneous connections; further ones wait in the kernel.
+#: Maximum number of simultaneous connections; further ones wait in the kernel.
 _CONNECTIONS_MAX: Final = 64
 
 
@@ -93,7 +93,7 @@ class Endpoint:
     def __init__(self, text: str, current: Current, names: Iterable[str] = ()) -> None:
         """Bind the address `[HOST:]PORT` in ``text``; raises RunError if it is invalid or cannot be bound.
 
-        ``names`` are further host names under which it answers.
+        ``names`` are further host names under which the endpoint answers.
         """
         host, port = address(text)
         application = Entry(
@@ -153,7 +153,7 @@ class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
 
 
 class _TooSlow(BaseException):
-    """A client took too long. A BaseException, as the handler would answer an Exception like a server error."""
+    """A client took too long. A BaseException, since the handler would answer an Exception with a server error."""
 
 
 def _reading_only(application: Application) -> Application:

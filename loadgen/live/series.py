@@ -15,7 +15,7 @@ _RECENT: Final = 10
 SETTLED_S: Final = 3
 #: A sampled event that has not reached all its subscribers by then is dropped, as its last arrival is unknown.
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
-#: Limit of seconds or events kept; only forged reports exceed it.
+#: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
 #: A second beyond every run, used to settle all seconds.
 _EVER = 1 << 62
@@ -109,7 +109,8 @@ class Loss:
         """Settle the seconds that are over, and return the share of their expected deliveries that did not arrive.
 
         ``offset_ns`` is the current time, counted from the start of the measure phase, or None if the run is over and
-        all seconds are to be settled. Returns None if nothing was expected in them, or if the number is unknown.
+        all seconds are to be settled. Returns None if nothing was expected in them, or if the number is unknown. If no
+        further second is over, returns the result of the last call.
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:

@@ -36,8 +36,8 @@ class LiveService:
     ) -> None:
         """Start the requested displays; raises RunError if one cannot start.
 
-        ``prometheus`` is `[HOST:]PORT` or None, ``web_ui`` is Locust's or None, and ``names`` are further host names
-        under which these two answer.
+        ``prometheus`` is `[HOST:]PORT` or None, ``web_ui`` is Locust's web UI or None, and ``names`` are further host
+        names under which both answer.
         """
         self._web_url: str | None = None
         self._run: Run | None = None

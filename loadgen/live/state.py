@@ -1,8 +1,8 @@
 """The live state of a run: the exact sum of all workers' reports.
 
 Every second becomes a point of a time series. Percentiles come from merged HDR histograms over the second, the last ten
-seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles, as the sum
-of the others would look like a drop in load.
+seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles, because
+the sum over the other workers would look like a drop in load.
 """
 
 from collections import Counter, deque
@@ -125,8 +125,8 @@ class LiveState:
     def tick(self, at_ns: int, view: View) -> bool:
         """Make a point from the reports since the last point; return False if it is too early for one.
 
-        The point waits up to `SILENCE_NS` for the report of each worker that is not lost. While the run finishes, there
-        is no point without a report.
+        The point waits up to `SILENCE_NS` for the report of each worker that is not lost. In the phase `finishing` a
+        point is made only if a report has come.
         """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
             # The last reports have come; silent workers are handing over their records.

@@ -93,7 +93,7 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
 
 
 def _show_the_start(web_ui: Any) -> None:
-    """Make Locust's page show a requested run as starting, by sending it the state of this moment.
+    """Make Locust's page show a requested run as starting, by giving it the state as it is now.
 
     Until the server is up and the workers have their plan, Locust's own state stays "ready", as before the start.
     Locust also repeats an answer for two seconds or more. Its page polls two seconds after the start: on "ready" it
@@ -123,8 +123,8 @@ def _show_the_start(web_ui: Any) -> None:
 def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
     """Admit only requests with the token and for this host; call it before the UI begins to serve.
 
-    Its start form is restricted to Locust's fields and the options of the user's locustfile. ``names`` are host names
-    under which the UI answers, besides the address that it listens on.
+    The UI's start form is restricted to Locust's fields and the options of the user's locustfile. ``names`` are host
+    names under which the UI answers, besides the address that it listens on.
     """
     app: Flask = web_ui.app
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX_BYTES

@@ -29,7 +29,7 @@ _INT64 = "l" if struct.calcsize("l") == 8 else "q"
 _ROW = struct.Struct(f"9{_INT64}")
 ROW_BYTES = _ROW.size
 
-#: Written buffers that are kept for reuse; further ones are freed, so that memory follows the rate.
+#: Written buffers that are kept for reuse; further ones are freed, so that memory shrinks with the rate.
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]

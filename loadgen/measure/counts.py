@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-#: Widest range of values for which bincount is used; received data may hold any number, and would need a huge array.
+#: Widest range of values for which bincount is used: its array is as long as the range, and received data may have any.
 _NEAR = 100_000
 
 

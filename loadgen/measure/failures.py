@@ -114,7 +114,7 @@ def place_of(error: BaseException, kind: str = USER_CODE) -> str:
 
 
 def has_frame(error: BaseException, kind: str) -> bool:
-    """Return True if an exception's traceback has a frame in the user's code (other kinds: in the harness)."""
+    """Return True if an exception's traceback has a frame in the user's code or, for other kinds, in the harness."""
     responsible = is_users_file if kind == USER_CODE else _is_ours
     return any(responsible(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))
 

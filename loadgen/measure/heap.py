@@ -14,9 +14,9 @@ _LARGE_BYTES = 1 << 20
 
 
 def keep_small() -> bool:
-    """Return large blocks to the system when they are freed, and let all threads share one heap.
+    """Make glibc return large freed blocks to the system, and let all threads share one heap.
 
-    Call it before starting threads. Returns False if it had no full effect, as with another C library than glibc.
+    Call it before starting threads. Returns False if it had no full effect, as with a C library other than glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -170,7 +170,7 @@ def values_at(histogram: HdrHistogram, percentiles: Sequence[float]) -> list[int
 class Sliding:
     """The sum of the last ``most`` histograms.
 
-    It adds the newest and subtracts the oldest, since adding up ten again every second took a millisecond.
+    It adds the newest and subtracts the oldest, since a new sum of ten histograms every second took a millisecond.
     """
 
     def __init__(self, most: int) -> None:

@@ -14,7 +14,15 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow, answer_times_ns
+from loadgen.measure.rows import (
+    AlteredRow,
+    ClockRow,
+    ConnectionRow,
+    EchoRow,
+    EventRow,
+    SubscriptionRow,
+    answer_times_ns,
+)
 from loadgen.measure.running import IntervalStatistics, Report
 from loadgen.measure.sinks import Sinks, Values
 from loadgen.measure.spool import SpoolWriter
@@ -54,8 +62,8 @@ class Recorder:
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
     arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
-    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` take figures while
-    the recorder records.
+    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` get figures during
+    the run.
     """
 
     def __init__(
@@ -91,6 +99,7 @@ class Recorder:
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
         self._echo_rows: list[EchoRow] = []
+        self._altered_rows: list[AlteredRow] = []
         self._sinks = sinks
         self._last_flush_ns = now_ns()
         self._writing = lock if lock is not None else nullcontext()
@@ -118,11 +127,16 @@ class Recorder:
         """Record echoes that have returned or never will."""
         self._echo_rows.extend(rows)
 
+    def altered(self, row: AlteredRow) -> None:
+        """Record that a delivery, recorded by :meth:`deliver` as well, is not what was sent; probes are left out."""
+        if row.publisher >= 0:
+            self._altered_rows.append(row)
+
     def flush(self, health: HealthSampler | None = None) -> Interval:
         """Write everything recorded since the last call and return its summary.
 
         Raises:
-            OSError: the disk does not take it.
+            OSError: writing to the disk failed.
         """
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
         end_ns = self._last_flush_ns
@@ -132,6 +146,7 @@ class Recorder:
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
         echoes, self._echo_rows = self._echo_rows, []
+        altered, self._altered_rows = self._altered_rows, []
         late_max_ns = max(
             (late_ns for event in events if (late_ns := event.own_lateness_ns) is not None), default=None
         )
@@ -158,6 +173,7 @@ class Recorder:
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)
             self._spool.write_rows("echo", echoes)
+            self._spool.write_rows("altered", altered)
             self._spool.write_rows("health", [row.row() for row in health_rows])
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}
@@ -198,7 +214,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); only count deliveries of other runs, and probes."""
+        """Return this run's deliveries in shape (columns, n), without foreign ones and probes, which are counted."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)

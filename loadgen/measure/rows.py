@@ -25,6 +25,10 @@ class EventRow(NamedTuple):
     connection_wait_ns: int | None = None
     #: IP address and port that the event was sent to, or that was tried last.
     remote_address: str | None = None
+    #: The delivery that caused the event, if it is a reply: the event delivered, and the subscription it came to.
+    cause_publisher: int | None = None
+    cause_sequence: int | None = None
+    cause_subscription: int | None = None
 
     @property
     def own_lateness_ns(self) -> int | None:
@@ -52,6 +56,8 @@ class SubscriptionRow(NamedTuple):
     intent: str | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused.
     refusal: str | None = None
+    #: Replies that each event delivered to the subscription is to cause, or None if the plan has none for it.
+    replies: int | None = None
 
 
 class ConnectionRow(NamedTuple):
@@ -101,6 +107,15 @@ class EchoRow(NamedTuple):
     sent_ns: int
     arrival_ns: int | None
     read_ns: int | None
+
+
+class AlteredRow(NamedTuple):
+    """One row of the record's table of altered deliveries, without the worker column; see results/README.md."""
+
+    subscription: int
+    publisher: int
+    sequence: int
+    arrival_ns: int
 
 
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:

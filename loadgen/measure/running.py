@@ -1,4 +1,4 @@
-"""Running statistics of a worker: a report of each second, of counts and histograms that can be added up exactly.
+"""Running statistics of a worker: a report per second, whose counts and histograms can be added up exactly.
 
 A report is a dict of plain values with string keys, since it travels in a message. Each value is a sum over the rows of
 one second, or an encoded HDR histogram. So the sum of all workers' reports equals the report of a single worker that
@@ -54,7 +54,7 @@ class RunningStatistics:
         return self._measure_ns
 
     def measure_from(self, measure_ns: int) -> None:
-        """Say when the measure phase starts on the master's clock (ns); reports begun later tell it apart."""
+        """Set the start of the measure phase on the master's clock (ns), for all reports that begin after this call."""
         self._measure_ns = measure_ns
 
     def begin(self, clock_offset_ns: int) -> "IntervalStatistics":
@@ -62,7 +62,7 @@ class RunningStatistics:
         return IntervalStatistics(self, clock_offset_ns)
 
     def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
-        """Return a report's values about events, all of which are answered or certain never to be."""
+        """Return a report's values about events that are answered or will never be answered."""
         statuses: Counter[str] = Counter()
         accepted: Counter[tuple[int, str]] = Counter()
         own: list[int] = []

@@ -1,4 +1,4 @@
-"""What a recorder is asked for besides the record."""
+"""The figures that a recorder provides in addition to the record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ Values = npt.NDArray[np.int64]
 
 
 def same_clock() -> int:
-    """Return the offset between two clocks that are the same one: 0 ns."""
+    """Return the offset if both clocks are the same clock: 0 ns."""
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sinks:
-    """The takers of a recorder's figures while it records; without them, it only writes the spool."""
+    """The outputs of a recorder during a run; without any, the recorder only writes the spool."""
 
     #: Called in the writing thread with the subscriptions and headline latencies (ns) of each buffer of deliveries.
     tally: Callable[[Values, Values], None] | None = None
-    #: Builds `Interval.report` for live displays; None if there are none.
+    #: Builds `Interval.report` for live displays; None if there are no displays.
     running: RunningStatistics | None = None
     #: True to build `Interval.shortest_histogram`, which costs as much as the other histograms.
     shortest: bool = False

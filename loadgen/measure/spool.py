@@ -24,7 +24,7 @@ def spool_name(table: str, worker: int) -> str:
 
 
 class SpoolWriter:
-    """Writes the tables of one worker into a folder; raises OSError if the disk does not take them."""
+    """Writes the tables of one worker into a folder; raises OSError if writing fails."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         self.folder = folder

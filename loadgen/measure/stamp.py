@@ -1,8 +1,8 @@
 """The stamp that every published event carries and from which every delivery is measured.
 
 An event is a JSON object whose member ``_lg`` is ``[token, publisher, sequence, intended_ns, sent_ns]``: the run's
-31-bit token, the publisher's global number, the event's number within its publisher, the time at which the open-loop
-schedule had it due, and the time at which it was handed to the socket. Other members are payload.
+31-bit token, the publisher's global number, the event's number within its publisher, the time at which it was due by
+the open-loop schedule, and the time at which it was handed to the socket. Other members are payload.
 """
 
 import math

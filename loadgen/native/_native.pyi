@@ -6,13 +6,13 @@ from typing import Any
 from loadgen.transport.poller import Source
 
 def now_ns() -> int:
-    """Return the clock that reads are stamped with: nanoseconds since the Unix epoch."""
+    """Return the current time of the clock that stamps reads (ns since the Unix epoch)."""
 
 class Rows:
     """A buffer of rows of int64, stored in bytearrays."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        """Make bytearrays of ``rows`` rows each.
+        """Make a buffer whose bytearrays hold ``rows`` rows each.
 
         Raises ValueError unless there are 1 to 64 columns and 1 to 16,777,216 rows.
         """
@@ -34,14 +34,14 @@ class Rows:
     def on_backpressure(self, most: int, relief: Callable[[], object], /) -> None:
         """Call ``relief`` for each buffer that fills while at least ``most`` are full.
 
-        It is called after the read that filled them, and never from within itself. It may change anything. An error
+        It is called after the read that filled the buffers, and never recursively. It may run any Python code. An error
         that it raises is only printed.
         """
 
     def give_back(self, buffer: bytearray, /) -> None:
-        """Reuse a buffer that was taken; it cannot be resized while it is written.
+        """Return a taken buffer for reuse; it cannot be resized while rows are written to it.
 
-        Raises ValueError if it does not have the size of a buffer of these rows, is in use, or was given back already.
+        Raises ValueError if it is not a bytearray of the right size, is in use, or was given back already.
         """
 
 class FastPath:
@@ -58,7 +58,7 @@ class FastPath:
     ) -> int:
         """Take whole text frames from the beginning of the data until one is not recognised; return the bytes taken.
 
-        Times are those of `Source.take`.
+        The times mean the same as in `Source.take`.
         """
 
 class DeliveryFastPath(FastPath):
@@ -88,14 +88,14 @@ class Poller:
     def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
         """Read a socket from now on; data already in it must have arrived after ``since_ns``.
 
-        Raises ValueError if the socket is closed or read already, or if the time is negative, and OSError if the
+        Raises ValueError if the socket is closed or already added, or if the time is negative, and OSError if the
         descriptor is not open.
         """
 
     def remove(self, descriptor: int, /) -> int:
         """Stop reading a socket and return its current `since_ns`; call this before the socket is closed.
 
-        Raises KeyError if the socket is not read.
+        Raises KeyError if the poller does not read the socket.
         """
 
     def route(
@@ -117,7 +117,7 @@ class Poller:
         `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
 
         Raises ValueError if only one of the two is given, or if both are given with ``whole`` or without a fast path,
-        and KeyError if the socket is not read.
+        and KeyError if the poller does not read the socket.
         """
 
     def read(self, most: int, /) -> None:

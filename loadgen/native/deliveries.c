@@ -85,7 +85,8 @@ static const unsigned char *past_padding(const unsigned char *at, const unsigned
     return at;
 }
 
-/* Parses the event's text, escaped in the message; returns the position of its closing quote, or NULL if it differs. */
+/* Parses the event's text, which is escaped in the message. Returns the position of its closing quote, or NULL if the
+   text does not have the form of a stamped event. */
 static const unsigned char *stamp(const unsigned char *at, const unsigned char *end, int64_t *values) {
     if (!GOES_ON("{\\\"_lg\\\":[")) return NULL;
     for (int which = 0; which < 5; which++) {

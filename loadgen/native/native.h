@@ -53,7 +53,8 @@ typedef struct {
 
 /* Takes whole text messages that it recognises; the interface between transport and protocol.
 
-   Taking runs no Python code. If `rows->due` is set, call `rows_relieve` once nothing of the read is held any more. */
+   Taking runs no Python code. If `rows->due` is set afterwards, call `rows_relieve` once the data of the read is no
+   longer used. */
 typedef struct FastPath {
     PyObject_HEAD
     /* Returns 1 if it took the message, 0 if it does not recognise it and did nothing, -1 with an exception. */
@@ -62,8 +63,9 @@ typedef struct FastPath {
     Rows *rows; /* the rows that it writes to; never NULL */
 } FastPath;
 
-/* Gives a fast path the whole, unmasked text frames (RFC 6455, 5.2) at the beginning of the data until it leaves one.
-   The data must end where the read that `times` describes ends. Returns the bytes taken, or -1 with an exception. */
+/* Gives a fast path the whole, unmasked text frames (RFC 6455, 5.2) at the beginning of the data, until it
+   declines one. The data must end where the read that `times` describes ends. Returns the bytes taken, or -1 with an
+   exception. */
 Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
 
 extern PyTypeObject RowsType, FastPathType, DeliveryFastPathType, PollerType;

@@ -43,16 +43,15 @@ typedef struct {
     FastPath *fast_path;
     /* Write ciphertext and read plaintext, if the fast path gets the plaintext of TLS; else both NULL. */
     PyObject *tls_write, *tls_read;
-    /* The data of the next read arrived after this time, by the last read that emptied the socket. */
+    /* The data of the next read arrived after this time, as the last read that emptied the socket has shown. */
     int64_t since_ns;
     /* The stamp of that read; the next read's stamp is later. */
     int64_t stamp_ns;
     /* 1 if there was no read yet or the last one may have left data: polls then do not prove the socket empty. */
     int filled;
-    /* Bytes read in all; reads since the last TCP_INFO query; segments it counted, and 1 if that count is valid. */
-    uint64_t bytes;
-    uint32_t reads, segments;
-    int asked;
+    uint64_t bytes;           /* read in total */
+    uint32_t reads, segments; /* reads since the last TCP_INFO query, and the segments that this query counted */
+    int asked;                /* 1 if `segments` is valid */
 } Slot;
 
 /* A read to hand to Python once all sockets of the round have been read. */
@@ -69,11 +68,11 @@ typedef struct {
     Later later[AT_ONCE];
     int laters, reading;
     PyObject *contain; /* called with the source that failed and the error */
-    /* The last clock reading; when the last poll began that reported every readable socket. */
+    /* The last clock reading, and the start of the last poll that reported every readable socket. */
     int64_t now_ns, polled_ns;
     /* Time of the next allowed TCP_INFO query. */
     int64_t ask_ns;
-    PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
+    PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a Python int */
     unsigned char buffer[BUFFER_BYTES];
 } Poller;
 
@@ -273,7 +272,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
         if (size == NULL) {
-            /* No plaintext is left (a record held no application data), or TLS failed: the source decides which. */
+            /* No plaintext is left (a record held no application data), or TLS failed: the source tells them apart. */
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);

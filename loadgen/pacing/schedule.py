@@ -63,7 +63,7 @@ def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duratio
     then converted to time. ``seed`` affects Poisson arrival only; give each group a different one.
 
     Raises:
-        ValueError: ``index`` is not one of ``clients``.
+        ValueError: ``index`` is not from 0 to ``clients`` - 1.
     """
     if not 0 <= index < clients:
         raise ValueError(f"client index must be in 0..{clients - 1}, not {index}")

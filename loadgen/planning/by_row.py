@@ -1,8 +1,9 @@
-"""Plan a run with data by the numbers of its rows: each row's values become the values of a variable."""
+"""Replace a run's data by variables whose values are row numbers, so that the run can be planned without the rows."""
 
 import msgspec
 
 from loadgen.resolve import ResolvedRun, Variable
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, source_of
 from loadgen.scenario.template import Template
 
@@ -12,10 +13,10 @@ _OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
 
 
 def by_row(run: ResolvedRun) -> ResolvedRun | None:
-    """Return the run with a variable in place of each data, so that channels match where they match in the run.
+    """Return the run with variables in place of its data, in which the same channels match as in the run itself.
 
-    Return None if that is not known: a used column has the same value in several rows, its rows were not read, or
-    values of different columns or files would have to be compared.
+    Return None if it is not known which channels match: a used column has the same value in several rows, its rows were
+    not read, or values of different columns or files would have to be compared.
     """
     if not run.data:
         return run
@@ -46,7 +47,7 @@ def _columns(channel: str) -> list[str]:
 
 
 def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
-    """Return whether it depends on values of different columns or texts if a pattern matches a channel."""
+    """Return whether a match depends on comparing values of different columns, or values of a column with a text."""
     patterns, channels = pattern.strip("/").split("/"), channel.strip("/").split("/")
     below = patterns[-1] == "*"
     if below:
@@ -76,16 +77,22 @@ def _place(run: ResolvedRun, name: str) -> str:
 def _renamed(group: Group) -> Group:
     publish = group.publish
     if publish is not None:
-        publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST))
+        # The fan-out does not depend on the payload, whose columns have no variables.
+        publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST), payload=None)
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
+    respond = group.respond
+    if respond is not None:
+        respond = msgspec.structs.replace(respond, channel=_with(respond.channel, _OF_CLIENT))
     # Which login a client has does not change what it receives.
-    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, logins=None)
+    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, respond=respond, logins=None)
 
 
 def _with(channel: str, name_of: str) -> str:
     template = Template.parse(channel)
     names = {
-        name: "{" + (name if (source := source_of(name)) is None else name_of.format(source)) + "}"
+        name: "{"
+        + (name if (source := source_of(name)) is None or of_request(name) else name_of.format(source))
+        + "}"
         for name in template.names
     }
     return template.render(names)

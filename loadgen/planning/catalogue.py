@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
+from loadgen.planning import replies
+from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.resolver import planned
@@ -76,8 +77,10 @@ class Portrait:
             "comments": list(self.comments),
             "command": self.command,
             "clients": self.run.totals.clients,
-            "subscriptions": self.run.totals.subscriptions,
-            "events_per_s": {"mean": self.events.mean, "peak": self.events.peak},
+            "subscriptions": None if self.run.journeys else self.run.totals.subscriptions,
+            "events_per_s": None
+            if self.run.journeys
+            else {"mean": self.events.mean, "peak": self.events.peak},
             "deliveries_per_s": None
             if self.deliveries is None
             else {"mean": self.deliveries.mean, "peak": self.deliveries.peak},
@@ -100,7 +103,8 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         ScenarioError: the file does not exist or is not valid.
     """
     scenario, run = planned(str(path))
-    loads = tuple(group_loads(run, audience(run)))
+    run, _, found = replies.planned(run)
+    loads = tuple(found)
     rates = Rates(run, loads)
     begin_ns, end_ns = run.phases.warmup_ns, run.phases.publishing_ns
     edges = [begin_ns + (end_ns - begin_ns) * n // CURVE_COLUMNS for n in range(CURVE_COLUMNS + 1)]

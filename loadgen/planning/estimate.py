@@ -6,8 +6,9 @@ from typing import Any
 
 from analysis import pricing
 from loadgen.measure.surroundings import allowed_here
+from loadgen.planning import replies
 from loadgen.planning.calibration import Calibration
-from loadgen.planning.fanout import GroupLoad, audience, group_loads
+from loadgen.planning.fanout import GroupLoad
 from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
 from loadgen.planning.machine import PLANNED_SHARE, Needs, needs
 from loadgen.planning.operations import Handler, Usage, of_hour, of_run
@@ -89,8 +90,8 @@ class Estimate:
             "scenario": self.run.name,
             "seconds": self.run_s,
             "clients": self.run.totals.clients,
-            "connections": self.run.totals.websockets,
-            "subscriptions": self.run.totals.subscriptions,
+            "connections": None if self.run.journeys else self.run.totals.websockets,
+            "subscriptions": None if self.run.journeys else self.run.totals.subscriptions,
             "subscribers_spelled_out": self.cost.spelled_out,
             "groups": [
                 {
@@ -140,8 +141,7 @@ class Estimate:
 
 def cost_of(run: ResolvedRun, prices: Prices, handlers: frozenset[Handler] = frozenset()) -> Cost:
     """Return the expected usage and cost of a run."""
-    seen = audience(run)
-    loads = group_loads(run, seen)
+    run, seen, loads = replies.planned(run)
     usage = of_run(run, loads, None if seen is None else seen.patterns, prices, handlers)
     return Cost(loads, usage, usage.bill(prices), seen is not None and seen.spelled_out)
 
@@ -160,6 +160,7 @@ def estimate(
     ``machines`` describes the machines workers would run on, by default this one.
     """
     cost = cost_of(run, prices, handlers)
+    run, _, _ = replies.planned(run)
     need = needs(run, cost.loads, calibration, this_kind().cpus)
     return Estimate(
         run=run,
@@ -194,7 +195,7 @@ def _asked(run: ResolvedRun, cost: Cost, need: Needs, prices: Prices) -> Asked:
         connect_s=max((group.count / group.ramp_per_s for group in connecting), default=0.0),
         most_at_once=None if None in reached else max((each for each in reached if each), default=0.0),
         deliveries_per_s=None if outbound is None else peak(outbound),
-        event_bytes=float(max((each.payload_bytes for each in run.publishing.values()), default=0)),
+        event_bytes=float(max((each.mean_bytes for each in run.publishing.values()), default=0)),
         connect_quota=prices.quotas.new_connections_per_s.value,
     )
 

@@ -17,9 +17,9 @@ from loadgen.resolve import Clients, ResolvedRun, Variable
 from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
 
-#: Most subscriptions to draw by the scenario's seed; takes about a second.
+#: Maximum number of subscriptions to draw by the scenario's seed, which takes about a second.
 SPELLED_OUT = 50_000
-#: Most different patterns to weigh one by one instead; takes some seconds.
+#: Maximum number of different patterns to weigh one by one if there are more subscriptions; takes some seconds.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
@@ -54,10 +54,13 @@ class GroupLoad:
 
 
 def audience(run: ResolvedRun) -> Audience | None:
-    """Return all subscriptions by pattern, or None if there are too many patterns or their rows are not known.
+    """Return all subscriptions by pattern, or None if there are too many patterns or `by_row` returns None.
 
     In patterns that depend on data, the number of a row stands for its values.
     """
+    if run.journeys:
+        # What they subscribe to depends on their code.
+        return None
     planned = by_row(run)
     if planned is None:
         return None

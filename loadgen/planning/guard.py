@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     # Imported for types only, since a run that costs nothing does not need the module.
     from loadgen.planning.prices import Prices
 
-#: Lowest estimate at which a run against a remote target must be confirmed. It buys a million operations: more than a
-#: short run of any unchanged catalogue scenario uses, and too little money to miss.
+#: Lowest estimate at which a run against a remote target must be confirmed. This small sum pays for a million
+#: operations, more than a short run of any unchanged catalogue scenario uses.
 CONFIRM_USD = 1.0
 
 
@@ -55,7 +55,7 @@ def elsewhere(
 
     ``target`` is the command line's URL or `aws:STACK`; without it the run's own target is used. A loopback address,
     `localhost`, and a name for which ``leads_here`` is true are this machine; hosts of a private network are remote.
-    For an invalid URL return None, as the code that uses it reports the error.
+    For an invalid URL return None: the code that uses the URL reports the error.
     """
     url = _url_of(target, run)
     if url is None:
@@ -113,6 +113,8 @@ def check(
             if cost.usage.operations["delivery"] is None
             else "a price is not known"
         )
+        if run.journeys:
+            why = "what its users do depends on their code"
         if max_usd is not None:
             return Check(
                 f"the cost of {name} cannot be estimated ({why}), so with --max-cost the run is not started:"

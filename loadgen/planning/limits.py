@@ -44,7 +44,7 @@ def check_open_files(sockets: int, processes: int) -> None:
     """Refuse a run that needs more open files per process than the limit allows.
 
     Raises:
-        RunError: the limit is too low (exit code 3, since the generator cannot carry the claim).
+        RunError: the limit is too low (exit code 3, since the generator cannot make this load).
     """
     each = -(-sockets // processes) + RESERVE
     allowed = raise_open_files(each)
@@ -67,7 +67,7 @@ def check_local_ports(
     ``given`` source addresses. Hosts that do not resolve are skipped, as connecting reports them.
 
     Raises:
-        RunError: too few ports are left (exit code 3, since the generator cannot carry the claim).
+        RunError: too few ports are left (exit code 3, since the generator cannot make this load).
     """
     ports = local_ports.port_range()
     if ports is None:

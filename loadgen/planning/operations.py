@@ -13,6 +13,9 @@ from loadgen.planning.prices import Prices
 from loadgen.resolve import ResolvedRun
 
 _NS_PER_S = 1_000_000_000
+_UNKNOWN = (
+    "publish", "delivery", "probe_publish", "probe_delivery", "connect", "subscribe", "handler", "keepalive",
+)  # fmt: skip
 #: Channel segment that stands for `*` in a readiness probe; any name gives the same count.
 _PROBE_SEGMENT = "probe"
 
@@ -30,7 +33,7 @@ class Usage:
 
     operations: Mapping[str, float | None]
     """Number of operations by kind, with the names of `analysis.pricing.KINDS`."""
-    connection_minutes: float
+    connection_minutes: float | None
     bytes_out: float | None
     """Bytes of event text sent to subscribers, without the overhead of frames, TLS and TCP."""
 
@@ -38,7 +41,7 @@ class Usage:
         """Return this usage multiplied by ``factor``."""
         return Usage(
             {name: None if number is None else number * factor for name, number in self.operations.items()},
-            self.connection_minutes * factor,
+            None if self.connection_minutes is None else self.connection_minutes * factor,
             None if self.bytes_out is None else self.bytes_out * factor,
         )
 
@@ -123,13 +126,16 @@ def _usage(
     connected_s: float,
     keepalives: float,
 ) -> Usage:
+    if run.journeys:
+        # What they do depends on their code: nothing that they may add to is known.
+        return Usage({"foreign": 0.0} | dict.fromkeys(_UNKNOWN), None, None)
     published = invoked = 0.0
     publishing = run.publishing
     delivered: float | None = 0.0
     bytes_out: float | None = 0.0
     for name, (number, load) in requests.items():
         publish = publishing[name]
-        units = pricing.units(publish.payload_bytes, prices.unit_bytes)
+        units = publish.units(prices.unit_bytes)
         events = number * publish.batch
         published += events * units
         invoked += number if Handler.PUBLISH in handlers else 0.0
@@ -137,7 +143,7 @@ def _usage(
             delivered = bytes_out = None
         else:
             delivered += events * load.subscribers * units
-            bytes_out += events * load.subscribers * publish.payload_bytes
+            bytes_out += events * load.subscribers * publish.mean_bytes
     if Handler.SUBSCRIBE in handlers:
         invoked += subscribes
     return Usage(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from analysis import pricing
 from loadgen.pacing import Arrival, Pace, Point
 from loadgen.planning.fanout import GroupLoad
 from loadgen.resolve import ResolvedRun
@@ -74,7 +73,7 @@ def _load(points: Sequence[Point], at_ns: int, after: bool) -> float:
 
 def peak(growths: Sequence[Growth]) -> float:
     """Return the peak over all moments with the scenario's own number of clients (k = 1)."""
-    return max(sum(growth) for growth in growths)
+    return max((sum(growth) for growth in growths), default=0.0)
 
 
 class Rates:
@@ -85,6 +84,7 @@ class Rates:
         self._loads = {load.name: load for load in loads}
         self._counts = {group.name: group.count for group in run.groups}
         self._publish = run.publishing
+        self._coded = bool(run.journeys)
 
     def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
         """Return publish requests per second.
@@ -104,12 +104,12 @@ class Rates:
 
         With ``unit_bytes`` a delivery counts once for each such unit that its payload begins.
         """
-        if any(load.subscribers is None for load in self._loads.values()):
+        if self._coded or any(load.subscribers is None for load in self._loads.values()):
             return None
 
         def delivered(name: str) -> float:
             publish = self._publish[name]
-            units = 1 if unit_bytes is None else pricing.units(publish.payload_bytes, unit_bytes)
+            units = 1.0 if unit_bytes is None else publish.units(unit_bytes)
             return publish.batch * (self._loads[name].subscribers or 0.0) * units
 
         return self._sums(delivered, heard=True)

@@ -1,5 +1,6 @@
 """Compute the share of each service quota a scenario uses, and how far it can grow until a quota binds."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
@@ -11,6 +12,10 @@ from loadgen.resolve import ResolvedRun
 from loadgen.scenario.template import Template
 
 _NS_PER_S = 1_000_000_000
+
+
+#: Quotas whose use the phases alone decide.
+_OF_PHASES = frozenset({"connection_seconds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,17 @@ def uses(
     loads: Sequence[GroupLoad],
     prices: Prices,
 ) -> list[Use]:
-    """Return the scenario's peak use of every quota."""
+    """Return the scenario's peak use of every quota; None where that depends on the code of users."""
+    found = _uses(run, loads, prices)
+    if not run.journeys:
+        return found
+    return [
+        use if use.name in _OF_PHASES else dataclasses.replace(use, asked=None, by_clients=())
+        for use in found
+    ]
+
+
+def _uses(run: ResolvedRun, loads: Sequence[GroupLoad], prices: Prices) -> list[Use]:
     quotas, rates = prices.quotas, Rates(run, loads)
     groups = run.groups
     publishes = [group.publish for group in groups if group.publish is not None]
@@ -73,7 +88,7 @@ def uses(
     connects = sum(group.connects_per_s for group in groups if group.holds_connections)
     subscribes = sum(group.connects_per_s * len(group.subscribe) for group in groups)
     phases = run.phases
-    event_bytes = max(publish.payload_bytes for publish in publishes)
+    event_bytes = max((publish.most_bytes for publish in publishes), default=0)
     inbound, outbound, requests = rates.inbound(), rates.outbound(prices.unit_bytes), rates.requests()
     tokens = prices.metering.tokens_per_publish.value
     lasting_s = (phases.publishing_ns + phases.drain_ns) / _NS_PER_S
@@ -95,13 +110,14 @@ def uses(
         Use("subscriptions_per_connection", "subscriptions of a connection", "",
             float(max(len(group.subscribe) for group in groups)), quotas.subscriptions_per_connection),
         Use("events_per_publish", "events of a publish request", "",
-            float(max(publish.batch for publish in publishes)), quotas.events_per_publish),
+            float(max((publish.batch for publish in publishes), default=0)), quotas.events_per_publish),
         Use("event_bytes", "size of an event", "bytes", float(event_bytes), quotas.event_bytes),
         Use("payload_bytes", "size of a publish request", "bytes",
-            float(max(publish.payload_bytes * publish.batch for publish in publishes)), quotas.payload_bytes),
+            float(max((publish.most_bytes * publish.batch for publish in publishes), default=0)),
+            quotas.payload_bytes),
         Use("delivered_bytes", "size of a delivered event", "bytes", float(event_bytes), quotas.delivered_bytes),
         Use("channel_segments", "segments of a channel", "",
-            float(max(channel.count("/") + 1 for channel in channels)), quotas.channel_segments),
+            float(max((channel.count("/") + 1 for channel in channels), default=0)), quotas.channel_segments),
         Use("segment_characters", "characters of a segment", "", float(_longest(run, channels)),
             quotas.segment_characters),
         Use("namespaces", "namespaces", "",
@@ -128,7 +144,7 @@ def _root(growth: Growth, value: float) -> float:
 def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
     """Return the length of the longest channel segment in characters, with each variable at its largest value.
 
-    A column of data counts with its longest value, or with none if its rows were not read.
+    A column of data counts with its longest value, or as an empty text if its rows were not read.
     """
     largest: dict[str, object] = {name: variable.count - 1 for name, variable in run.variables.items()}
     for source, data in run.data.items():
@@ -136,5 +152,10 @@ def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
     names = {name for channel in channels for name in Template.parse(channel).names}
     largest |= dict.fromkeys(names - set(largest), "")
     return max(
-        len(segment) for channel in channels for segment in Template.parse(channel).render(largest).split("/")
+        (
+            len(segment)
+            for channel in channels
+            for segment in Template.parse(channel).render(largest).split("/")
+        ),
+        default=0,
     )

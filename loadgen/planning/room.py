@@ -11,7 +11,7 @@ from loadgen.measure.surroundings.parsing import pressure_average
 
 #: Memory of a worker that has just started, and also of the process that makes the report.
 PROCESS_BYTES = 200 * 2**20
-#: Shares of the last ten seconds in which tasks waited, from which a note is given.
+#: A note is given if tasks waited in at least this share of the last ten seconds.
 _WAITED_CPU, _WAITED_MEMORY = 0.5, 0.1
 
 

@@ -85,6 +85,12 @@ def quotas(estimate: Estimate) -> list[Row]:
 def heading(estimate: Estimate) -> str:
     """Return a one-line summary of the scenario."""
     totals = estimate.run.totals
+    if totals.journeys:
+        return (
+            f"{totals.clients:,} clients, of which {totals.journeys:,} run tasks of users: what they connect, subscribe"
+            f" and publish depends on their code, so most figures are unknown ({text.UNKNOWN}); a run takes"
+            f" {estimate.run_s:,.1f} s plus the time until all subscriptions are ready"
+        )
     return (
         f"{totals.clients:,} clients, {totals.websockets:,} connections, {totals.subscriptions:,} subscriptions;"
         f" a run takes {estimate.run_s:,.1f} s plus the time until all subscriptions are ready"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from loadgen.native import FastPath, Rows
+from loadgen.payloads.stamping import Event, Marked
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 
@@ -53,8 +54,8 @@ class PublishAnswer:
     """The service's answer to one publish request.
 
     ``error`` says why the service refused the whole request. ``rejected`` maps the index of each event that it refused
-    alone to the reason. ``acknowledged`` is false if the service answers no publish, so that nothing shows whether it
-    accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
+    individually to the reason. ``acknowledged`` is false if the service never answers publishes, so that it is unknown
+    whether it accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
     `unreadable`), or None. ``refusal`` classifies ``error`` if the service has answered.
     """
 
@@ -106,6 +107,9 @@ class SessionHandler(Protocol):
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered; ``event`` is its text as it was published."""
 
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """An event was delivered with its stamp beside it; only if `Service.carry_stamps` was called."""
+
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
 
@@ -154,13 +158,16 @@ class Session(Protocol):
         """Return the name of the message that the opening waits for, or an empty text if only one is possible."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
+        """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return the message that publishes a batch."""
+    def publish(self, publish_id: str, channel: str, events: Sequence[Event]) -> bytes:
+        """Return the message that publishes a batch.
+
+        Events are `Marked` if, and only if, `Service.carry_stamps` was called.
+        """
 
     def keepalive(self) -> bytes:
         """Return the keepalive message, or the object `PING` for a WebSocket ping frame."""
@@ -193,7 +200,7 @@ class Service(Protocol):
 
     @property
     def tls(self) -> TlsOptions:
-        """The TLS settings of those connections, if they are encrypted."""
+        """The TLS settings of the connections, if they are encrypted."""
 
     @property
     def http_url(self) -> str | None:
@@ -220,6 +227,12 @@ class Service(Protocol):
             ValueError: the protocol has no such credentials.
         """
 
+    def carry_stamps(self, name: str) -> None:
+        """From now on, let the stamps of events travel beside them, in the property or header ``name``.
+
+        Called at most once, before any session is made, and only if the protocol's rules have `stamp_beside`.
+        """
+
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``; called for every connection."""
 
@@ -230,7 +243,7 @@ class Service(Protocol):
         """Return the HTTP request that publishes a batch."""
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Parse the answer to that request; raises nothing, whatever the bytes are."""
+        """Parse the answer to a request of `http_publish`; raises no error, whatever the bytes are."""
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the service for display: escaped, cut, and without the secrets of the login."""
@@ -277,7 +290,7 @@ class TargetProtocol:
     """Creates the service from the result of `endpoints` and a credential or None; raises ValueError if the two do not
     fit together."""
     setup: Callable[[Any], Mapping[str, str]]
-    """Returns how the service is used, such as the way of publishing, for the manifest: readers of results need it."""
+    """Returns entries for the manifest that tell how the service is used, such as the way of publishing."""
     variables: frozenset[str] = frozenset()
     """The environment variables that the protocol file names. `service` then takes a mapping of their values instead of
     a credential."""

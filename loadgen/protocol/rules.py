@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +43,5 @@ class ProtocolRules:
     """The largest event, in bytes."""
     logins_by_operation: bool = False
     """True if each subscribe and publish carries a login, besides that of the connection."""
+    stamp_beside: Literal["user_property", "header"] | None = None
+    """Where a message can carry an event's stamp outside the event, or None if it cannot."""

@@ -7,7 +7,7 @@ MOST_EXAMPLE_BYTES: Final = 120
 MOST_REASON_CHARACTERS: Final = 500
 #: Replaces a secret.
 HIDDEN: Final = "(secret)"
-#: Bytes of a message in which secrets are looked for.
+#: Bytes of a message that are searched for secrets.
 SEARCHED_BYTES: Final = 64 * 1024
 
 NOT_UTF8: Final = "text frame that is not UTF-8"

@@ -1,6 +1,6 @@
 """Check that the parts of a protocol file fit together, and turn the file into a description.
 
-Each part by itself has been checked by its model before.
+The models have already checked each part by itself.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from loadgen.protocol.generic.description import (
     Identity,
     KeepAlive,
     Reply,
+    StampedForm,
     Step,
 )
 from loadgen.protocol.generic.frames import Written, names, pieces
@@ -26,6 +27,7 @@ from loadgen.protocol_file.model import (
     ProtocolFile,
     PublishHttp,
     PublishWebSocket,
+    Stamped,
     Subscribe,
     Unsubscribe,
 )
@@ -66,6 +68,9 @@ def description_of(file: ProtocolFile, name: str) -> Description:
         keepalive=None
         if file.keepalive is None
         else KeepAlive(file.keepalive.send, file.keepalive.every_ns, file.keepalive.timeout_ns),
+        stamped=None
+        if file.stamped is None
+        else StampedForm(file.stamped.head, file.stamped.send, file.stamped.deliver),
         batches=all(_of_batch(written) for written in _bodies(file)),
         environment=file.environment(),
     )
@@ -85,6 +90,8 @@ def problems_of(file: ProtocolFile) -> Iterator[Problem]:
     for path, exchange in _exchanges(file):
         yield from _exchange_problems(path, exchange)
     yield from _event_problems(file)
+    if file.stamped is not None:
+        yield from _stamped_problems(file, file.stamped)
     if file.unsubscribe is not None and file.subscribe is None:
         yield Problem(("unsubscribe",), "goes with 'subscribe', which is not there; drop it")
 
@@ -195,6 +202,19 @@ def _exchange_problems(path: Path, exchange: Subscribe | Unsubscribe | PublishWe
             (*path, "refused"),
             f"names the request by {identity_of(exchange.refused) or 'its order'}, and 'accepted' by"
             f" {identity or 'its order'}; both must do the same",
+        )
+
+
+def _stamped_problems(file: ProtocolFile, stamped: Stamped) -> Iterator[Problem]:
+    if file.connect.messages != "lines":
+        yield Problem(("stamped",), "goes with 'connect.messages: lines' only; drop it")
+    if file.publish.websocket is None:
+        yield Problem(("stamped",), "goes with publish.websocket, which is not there; drop it")
+    wanted = identity_of(file.deliver)
+    if wanted is not None and not _has(stamped.deliver, wanted):
+        yield Problem(
+            ("stamped", "deliver"),
+            f"does not name the subscription by {wanted}, as 'deliver' does; write {{{wanted}}}",
         )
 
 

@@ -184,6 +184,7 @@ def _rules(description: Description) -> ProtocolRules:
         one_subscription=description.one_subscription,
         subscriptions_change=description.unsubscribe is not None,
         batches=description.batches,
+        stamp_beside=None if description.stamped is None else "header",
     )
 
 

@@ -22,6 +22,7 @@ from loadgen.config.text import shown
 from loadgen.config.units import PositiveDurationNs, format_duration, problem
 from loadgen.protocol.generic.frames import TemplateError, Written, check, names
 from loadgen.protocol.generic.patterns import PointerError, pointer_tokens, regex
+from loadgen.protocol.generic.stamped import HEAD_NAMES, SEND_NAMES, check_delivery, check_names
 
 _REQUEST = ("id", "number", "channel")
 _EVENTS = ("event", "event_json", "events", "events_json", "bytes")
@@ -71,6 +72,19 @@ def _pattern_text(value: str) -> str:
     except TemplateError as error:
         raise problem(str(error)) from None
     return value
+
+
+def _checked(check_text: Callable[[str], None]) -> AfterValidator:
+    """Return a validator by a function that raises TemplateError."""
+
+    def validate(value: str) -> str:
+        try:
+            check_text(value)
+        except TemplateError as error:
+            raise problem(str(error)) from None
+        return value
+
+    return AfterValidator(validate)
 
 
 def _header(value: str) -> str:
@@ -271,6 +285,30 @@ class Publish(Part):
         return self
 
 
+class Stamped(Part):
+    """Messages of a stream of lines that carry an event's stamp in a header beside the event, for scenarios with
+    'stamp: {header: NAME}'."""
+
+    head: Annotated[str, _checked(lambda text: check_names(text, HEAD_NAMES))]
+    """The headers of an event; {name} is the header's name and {stamp} its value."""
+    send: Annotated[str, _checked(lambda text: check_names(text, SEND_NAMES))]
+    """The message that publishes an event, with {head}, {event}, {head_bytes} (bytes of the headers) and {bytes} (bytes
+    of headers and event)."""
+    deliver: Annotated[str, _checked(check_delivery)]
+    """The pattern of a delivery: a line with {head_bytes} and {bytes}, and then {head}{event}."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for key, wanted in (
+            ("head", HEAD_NAMES),
+            ("send", ("channel", "head", "event", "head_bytes", "bytes")),
+        ):
+            for name in wanted:
+                if f"{{{name}}}" not in getattr(self, key):
+                    raise problem(f"has no {{{name}}} in its {key}; write it there")
+        return self
+
+
 class Reply(Part):
     """A message of the service that requires a reply."""
 
@@ -336,6 +374,8 @@ class ProtocolFile(Part):
     """The ways to publish: over the connection, over HTTP, or both."""
     deliver: Match
     """The pattern of a delivery, with the places of the event and the subscription in it."""
+    stamped: Stamped | None = None
+    """Messages with a stamp beside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
     replies: Annotated[tuple[Reply, ...], BeforeValidator(as_tuple)] = ()
     """Messages that require a reply, such as a ping."""
     ignore: Matches = ()

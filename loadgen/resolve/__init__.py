@@ -11,8 +11,8 @@ from loadgen.resolve.behaviour import (
     ReconnectPlan,
     SubscriptionChurnPlan,
 )
-from loadgen.resolve.clients import ClientPlan, Clients, PublishPlan, SubscriptionPlan
-from loadgen.resolve.run import Group, Publishing, ResolvedRun, Role, Variable
+from loadgen.resolve.clients import ClientPlan, Clients, JourneyPlan, PublishPlan, SubscriptionPlan
+from loadgen.resolve.run import Group, Publishing, ResolvedRun, Role, Variable, journey_role
 from loadgen.resolve.sampling import ChannelDraw
 from loadgen.resolve.totals import Totals
 
@@ -23,6 +23,7 @@ __all__ = [
     "Clients",
     "DropPlan",
     "Group",
+    "JourneyPlan",
     "LifetimePlan",
     "PublishPlan",
     "Publishing",
@@ -33,4 +34,5 @@ __all__ = [
     "SubscriptionPlan",
     "Totals",
     "Variable",
+    "journey_role",
 ]

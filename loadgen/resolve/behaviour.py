@@ -43,7 +43,7 @@ class DropPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """A client's subscription churn: when it gives up a subscription, and which."""
+    """A client's subscription churn: when it gives up a subscription, and which one."""
 
     changes_per_s: float
     """Changes per second of the whole group."""

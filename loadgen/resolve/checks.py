@@ -9,11 +9,14 @@ from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import responses
 from loadgen.resolve.logins import check_logins, logins_in, secrets_of
 from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
 from loadgen.scenario.data import Data, split
+from loadgen.scenario.gates import LongGate
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Variable
+from loadgen.scenario.payload import Content, check_payload, check_stamps, names_in, unknown
 from loadgen.scenario.points import Points, Replay
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template, TemplateError
@@ -60,6 +63,8 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     for name, group in clients.items():
         yield from _check_abilities(("clients", name), group, rules)
     yield from check_logins(clients, data, protocol)
+    yield from _unchecked(scenario)
+    yield from responses.check(clients, variables, data, rules)
     # Read before the channels, which must not use the columns that are a login's secret.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
@@ -71,20 +76,43 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
             continue
         used.update(template.names)
         yield from _check_template(path, template, variables, data, secrets, validate)
+    stamps = scenario.stamps
+    yield from check_stamps(stamps, rules, _over_http(clients, rules))
+    for path, made in payloads(clients):
+        yield from check_payload(path, made, stamps, rules)
+        for place, name in names_in(path, made):
+            used.add(name)
+            if (why := _wrong_payload_name(name, variables, data, secrets)) is not None:
+                yield Problem(place, why)
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
     meant = {names[0] for names in map(split, used) if names is not None}
-    for name in data:
+    # The code of users may use any data.
+    for name in data if not any(group.users for group in clients.values()) else ():
         if name not in meant:
             yield Problem(
                 ("data", name),
-                f"is used nowhere; write {{{name}.COLUMN}} in a channel or a login, or remove it",
+                f"is used nowhere; write {{{name}.COLUMN}} in a channel, payload or login, or remove it",
             )
+
+
+def _unchecked(scenario: Scenario) -> Iterator[Problem]:
+    """Yield the gates on altered deliveries if no content is checked."""
+    for number, gate in enumerate(scenario.gates):
+        text = gate.check if isinstance(gate, LongGate) else gate
+        if "delivery.altered" in text and not scenario.integrity:
+            yield Problem(("gates", number), "asks for altered deliveries, which needs 'integrity: true'")
 
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
     """Yield the settings of a group that its target's protocol does not support."""
+    if group.users is not None and (rules.one_subscription or not rules.subscriptions_change):
+        yield Problem(
+            (*path, "users"),
+            "cannot be: on this target a subscription lasts as long as its connection, and users subscribe and"
+            " unsubscribe as they like",
+        )
     if rules.one_subscription and len(group.subscribe) > 1:
         yield Problem(
             (*path, "subscribe"),
@@ -104,7 +132,7 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
             (*path, "publish", "batch"),
             f"must be 1, not {publish.batch}: on this target each publish has one event",
         )
-    if holds_connections(group, rules):
+    if group.users is not None or holds_connections(group, rules):
         return
     for key in ("reconnect", "drops", "churn", "slow"):
         if getattr(group, key) and publish.via == "http":
@@ -117,9 +145,11 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
-    if not any(group.subscribe for group in clients.values()):
+    # What users do depends on their code.
+    coded = any(group.users for group in clients.values())
+    if not coded and not any(group.subscribe for group in clients.values()):
         yield Problem(("clients",), "has no group that subscribes; give one of them 'subscribe'")
-    if not any(group.publish for group in clients.values()):
+    if not coded and not any(group.publish for group in clients.values()):
         yield Problem(("clients",), "has no group that publishes; give one of them 'publish'")
     total = sum(group.count for group in clients.values())
     if total > MAX_CLIENTS:
@@ -150,7 +180,7 @@ def _check_template(
     wrong = [why for name in names if (why := _wrong_name(name, variables, data, secrets))]
     yield from (Problem(path, why) for why in wrong)
     if wrong or any(map(split, template.names)):
-        # The rows decide what the channels are; `loadgen.resolve.data` checks each.
+        # The channels depend on rows of data; `loadgen.resolve.data` checks the channel of each row.
         return
     try:
         validate(template.render(largest(template, variables)))
@@ -161,7 +191,7 @@ def _check_template(
 def largest(template: Template, variables: Variables) -> dict[str, int]:
     """Return the largest value of each variable of a template.
 
-    It is the longest text, so a channel that is valid with it is valid with all values.
+    The largest value has the longest text, so a channel that is valid with it is valid with all values.
     """
     return {name: variables[name].count - 1 for name in template.names if name in variables}
 
@@ -194,6 +224,30 @@ def _wrong_name(
     return None
 
 
+def _wrong_payload_name(
+    name: str, variables: Variables, data: Sources, secrets: Mapping[str, frozenset[str]]
+) -> str | None:
+    """Return why a name in the braces of a payload cannot be used, or None if it can."""
+    if split(name) is not None:
+        return _wrong_name(name, variables, data, secrets)
+    if name in variables:
+        return f"has {{{name}}}, a variable, which only channels have; use a column of data"
+    return unknown(name, data)
+
+
+def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
+    for name, group in clients.items():
+        if group.publish is not None and over_http(group.publish.via, rules):
+            yield ("clients", name, "publish", "via")
+
+
+def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
+    """Yield each payload that is more than padding of one size, with its place in the scenario."""
+    for name, group in clients.items():
+        if group.publish is not None and group.publish.made is not None:
+            yield ("clients", name, "publish", "payload"), group.publish.made
+
+
 def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield each template of channels with its place in the scenario and the check of its channels."""
     for name, group in clients.items():
@@ -201,6 +255,8 @@ def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str
             yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
         if group.publish is not None:
             yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
+        if group.respond is not None:
+            yield from responses.templates(name, group.respond, rules)
 
 
 def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
@@ -219,6 +275,7 @@ def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
                     f"clients.{name}.drops.{number} is not over before the end of the measure phase "
                     f"({format_duration(phases.measure_ns)}): it is not measured whole"
                 )
+    yield from responses.warnings(clients, phases)
     for name, group in publishers.items():
         assert group.publish is not None
         where = f"clients.{name}.publish"
@@ -272,7 +329,7 @@ def _publish_warnings(
             f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
             f"{most_per_s:g}/s; use more clients, a larger batch{instead}"
         )
-    if publish.payload_bytes < _STAMP_BYTES:
+    if publish.payload_bytes is not None and publish.payload_bytes < _STAMP_BYTES:
         yield (
             f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
             f"events will be about {_STAMP_BYTES}B"
@@ -301,8 +358,10 @@ def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolR
     """Return whether any subscription can match the published channel for any values of their variables.
 
     Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
-    needless warning. Channels whose names come from data count as heard.
+    needless warning. Channels whose names come from data count as matched.
     """
+    if any(group.users for group in clients.values()):
+        return True
     published = Template.parse(channel)
     if any(map(split, published.names)):
         return True

@@ -12,10 +12,14 @@ from random import Random
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, offsets_ns
+from loadgen.payloads.makers import Maker, Makers
+from loadgen.payloads.stamping import Stamping
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
+from loadgen.resolve.replies import ReplyPlan, reply_plan
 from loadgen.resolve.rows import ClientRows, RequestDraw
-from loadgen.resolve.run import Group, ResolvedRun, source_of
+from loadgen.resolve.run import Group, Publishing, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
+from loadgen.resolve.stays import stays_of
 from loadgen.resolve.totals import ramp_offset_ns
 from loadgen.scenario.template import Template
 
@@ -26,6 +30,8 @@ class SubscriptionPlan:
 
     number: int
     channel: str
+    replies: int | None = field(default=None, repr=False)
+    """Replies that the client makes to each event of it, or None if it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,9 @@ class PublishPlan:
     _group: str
     _number: int
     _draw: Callable[[], ChannelDraw | RequestDraw]
+    padded: bool = True
+    """True if events are padding of one size."""
+    _make: Callable[[], Maker] | None = None
 
     def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
         """Yield the due time of each request, in ns from the start of the warm-up."""
@@ -64,6 +73,25 @@ class PublishPlan:
     def channels(self) -> ChannelDraw | RequestDraw:
         """Return the channels of the requests, in the order of the schedule and beginning with the first."""
         return self._draw()
+
+    def maker(self) -> Maker | None:
+        """Return what makes the bodies of the events, or None if they are the usual padding with the usual stamp."""
+        return None if self._make is None else self._make()
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyPlan:
+    """The plan of a client that runs the tasks of a user class.
+
+    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on, which are no
+    other client's, in whatever process it plays.
+    """
+
+    stays: tuple[tuple[int, int | None], ...]
+    """When it begins and ends, in ns from the start of the warm-up; None for the end of the measure phase."""
+    first_subscription: int
+    stride: int
+    seed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +112,17 @@ class ClientPlan:
     """The values of the client's rows of data, by their names in templates, such as ``people.id``; some are secret."""
     place: str | None = None
     """File and line of the row from which the client has its login, or None if no column is part of its login."""
+    respond: ReplyPlan | None = None
+    """The client's replies to the events of one of its subscriptions."""
+    journey: JourneyPlan | None = None
+    """Set if the client runs the tasks of a user class."""
 
 
 class Clients:
     """The clients of a run, computed by number; numbers follow the order of the groups in the scenario.
 
     ``tables`` are the rows of the run's data that publish requests draw from. ``rows`` gives the clients' own values
-    where the files are at hand; without it, :meth:`client` is given them.
+    if this process has the files; without it, pass them to :meth:`client`.
     """
 
     def __init__(
@@ -100,13 +132,23 @@ class Clients:
         self._data = Tables() if tables is None else tables
         self._rows = rows
         self._seed = str(run.seed)
+        #: How the events of the run are stamped and read.
+        self.stamping = Stamping(run.stamps)
+        self._makers = {
+            name: Makers(publishing.payload, publishing.payload_bytes, self.stamping, self._data, name)
+            for name, publishing in run.publishing.items()
+            if publishing.payload is not None or not self.stamping.plain
+        }
+        self._payload_names = {name: each.payload_names for name, each in run.publishing.items()}
         self._subscribe = {
             group.name: [Template.parse(source) for source in group.subscribe] for group in run.groups
         }
         self._tables = {
             name: ChannelTable(Template.parse(publishing.channel), run.variables)
             for name, publishing in run.publishing.items()
-            if not any(map(source_of, Template.parse(publishing.channel).names))
+            if not any(
+                map(source_of, (*Template.parse(publishing.channel).names, *self._payload_names[name]))
+            )
         }
 
     def __len__(self) -> int:
@@ -126,7 +168,8 @@ class Clients:
         """
         group = self._run.group_of(number)
         index = number - group.first
-        offset_ns = ramp_offset_ns(index, group.ramp_per_s)
+        # A journey's turn to connect comes after the barrier.
+        offset_ns = 0 if group.users is not None else ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)
             place = None if self._rows is None else self._rows.place(group, number)
@@ -140,6 +183,18 @@ class Clients:
             behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
             values=values,
             place=place,
+            respond=self._respond(group, number, index, values),
+            journey=None if group.users is None else self._journey(group, number, index),
+        )
+
+    def _journey(self, group: Group, number: int, index: int) -> JourneyPlan:
+        totals = self._run.totals
+        before = sum(each.count for each in self._run.journeys if each.first < group.first)
+        return JourneyPlan(
+            stays_of(group, index, self._run.phases.warmup_ns),
+            totals.subscriptions + before + index,
+            totals.journeys,
+            f"{self._seed}/journey/{number}",
         )
 
     def _subscriptions(
@@ -149,12 +204,24 @@ class Clients:
         templates = self._subscribe[group.name]
         first = group.first_subscription + index * len(templates)
         random = Random(f"{self._seed}/subscribe/{number}")
+        respond = group.respond
         return tuple(
             SubscriptionPlan(
-                first + entry, draw_channel(template.bind(texts), self._run.variables, index, random)
+                first + entry,
+                draw_channel(template.bind(texts), self._run.variables, index, random),
+                respond.count if respond is not None and respond.entry == entry else None,
             )
             for entry, template in enumerate(templates)
         )
+
+    def _respond(self, group: Group, number: int, index: int, values: Mapping[str, Cell]) -> ReplyPlan | None:
+        respond = group.respond
+        if respond is None:
+            return None
+        subscription = group.first_subscription + index * len(group.subscribe) + respond.entry
+        texts = {name: text_of(cell) for name, cell in values.items()}
+        own = Template.parse(respond.channel).bind(texts)
+        return reply_plan(self._run, respond, subscription, number, index, own)
 
     def _publish(
         self, group: Group, number: int, index: int, values: Mapping[str, Cell]
@@ -174,13 +241,27 @@ class Clients:
             _seed=self._seed,
             _group=group.name,
             _number=number,
-            _draw=self._channel_draw(group, publish.channel, number, index, values),
+            _draw=self._channel_draw(group, publish, number, index, values),
+            padded=publish.payload is None,
+            _make=self._maker(group, number, index, values),
+        )
+
+    def _maker(
+        self, group: Group, number: int, index: int, values: Mapping[str, Cell]
+    ) -> Callable[[], Maker] | None:
+        makers = self._makers.get(group.name)
+        if makers is None:
+            return None
+        return partial(
+            makers.maker, seed=self._seed, number=number, index=index, clients=group.count, own=values
         )
 
     def _channel_draw(
-        self, group: Group, channel: str, number: int, index: int, values: Mapping[str, Cell]
+        self, group: Group, publish: Publishing, number: int, index: int, values: Mapping[str, Cell]
     ) -> Callable[[], ChannelDraw | RequestDraw]:
         table = self._tables.get(group.name)
         if table is not None:
             return lambda: ChannelDraw(table, index, Random(f"{self._seed}/publish/{number}"))
-        return partial(RequestDraw, Template.parse(channel), self._run, group, number, values, self._data)
+        more = [name.partition(".")[0] for name in self._payload_names[group.name] if name not in values]
+        template = Template.parse(publish.channel)
+        return partial(RequestDraw, template, self._run, group, number, values, self._data, more)

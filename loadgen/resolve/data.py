@@ -1,4 +1,4 @@
-"""Read the data of a scenario, and check that there are rows enough and that each makes a valid channel."""
+"""Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
@@ -7,13 +7,17 @@ from pathlib import Path
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import dotted, redacted, shown
 from loadgen.data.cells import text_of
+from loadgen.data.columns import header
 from loadgen.data.errors import DataError
 from loadgen.data.readers import Row, rows
 from loadgen.data.table import Table
 from loadgen.data.tables import Tables
+from loadgen.payloads.lines import table_name
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.resolve.checks import largest, templates
+from loadgen.resolve.checks import largest, payloads, templates
 from loadgen.resolve.logins import demands, login_columns
+from loadgen.resolve.message_files import read_messages, sources_of, unusable_payloads
+from loadgen.resolve.responding import without_request
 from loadgen.scenario.data import Data, columns_in, split
 from loadgen.scenario.login_columns import columns_of, filled
 from loadgen.scenario.scenario import Scenario
@@ -33,23 +37,47 @@ def read_data(
     in_channels = (
         name for _, source, _ in templates(scenario.clients, rules) for name in Template.parse(source).names
     )
+    in_payloads = (name for _, made in payloads(scenario.clients) for name in sources_of(made))
     in_logins = (name for group in scenario.clients.values() for name in login_columns(group))
-    used = columns_in(chain(in_channels, in_logins))
+    used = columns_in(chain(in_channels, in_payloads, in_logins))
+    coded = [name for name, group in scenario.clients.items() if group.users is not None]
     tables: dict[str, Table] = {}
     problems: list[str] = []
     for name, data in scenario.data.items():
         path = ("data", name, data.kind)
         try:
-            tables[name] = _table(data, used.get(name, []), folder)
+            columns = used.get(name, [])
+            if coded:
+                # The code of users may use any column but a secret one.
+                known = header(
+                    _inside(folder, data.file), data.kind, name=data.file, separator=data.separator
+                )
+                columns = [*columns, *(each for each in known if each not in (*columns, *data.secret))]
+            tables[name] = _table(data, columns, folder)
         except _Outside as error:
             problems.append(redacted(f"{places.place(path)}: {dotted(path)} {error}"))
+        except DataError as error:
+            problems += error.problems
+    for above, made in payloads(scenario.clients):
+        if made.file is None:
+            continue
+        where = (*above, "file")
+        try:
+            file = _inside(folder, made.file)
+            tables[table_name(str(above[1]))] = read_messages(made, file, scenario.stamps, rules.event_bytes)
+        except _Outside as error:
+            problems.append(redacted(f"{places.place(where)}: {dotted(where)} {error}"))
         except DataError as error:
             problems += error.problems
     opened = Tables(tables)
     if not problems:
         problems = list(places.sentences(_too_few(scenario, tables)))
     if not problems:
-        problems = [*_unusable(scenario, tables, rules), *_unusable_logins(scenario, tables)]
+        problems = [
+            *_unusable(scenario, tables, rules),
+            *_unusable_logins(scenario, tables),
+            *unusable_payloads(scenario, tables, rules),
+        ]
     if problems:
         opened.close()
         raise ScenarioError(problems)
@@ -59,22 +87,28 @@ def read_data(
     return scenario.model_copy(update={"data": counted}) if counted else scenario, opened
 
 
-class _Outside(Exception):  # noqa: N818  told as the scenario's problem, not the file's
+class _Outside(Exception):  # noqa: N818  reported as a problem of the scenario
     """The file is not in the scenario's folder; the message completes a sentence that begins with its path."""
 
 
-def _table(data: Data, columns: list[str], folder: Path) -> Table:
-    path = folder / data.file
+def _inside(folder: Path, file: str) -> Path:
+    """Return the path of a file; raises _Outside if it is not in the scenario's folder."""
+    path = folder / file
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
         # A loop of links or a null character: reading the file reports it.
         inside = True
     if not inside:
-        # Another person's scenario must not make us read any file.
+        # Another person's scenario must not make us read arbitrary files.
         raise _Outside(
-            f"names {shown(data.file)}, which is outside the scenario's folder; put the file beside the scenario"
+            f"names {shown(file)}, which is outside the scenario's folder; put the file beside the scenario"
         )
+    return path
+
+
+def _table(data: Data, columns: list[str], folder: Path) -> Table:
+    path = _inside(folder, data.file)
     name = data.file if data.file.isprintable() else shown(data.file)
     found = rows(path, data.kind, columns, name=name, separator=data.separator)
     try:
@@ -98,21 +132,34 @@ def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
-    for name, group in scenario.clients.items():
+    for group_name, group in scenario.clients.items():
+        for source, data in scenario.data.items() if group.users is not None else ():
+            have = len(tables[source])
+            if data.assign == "by-client" and group.count > have:
+                yield _few(group_name, group.count, source, data, have)
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
+        if group.respond is not None:
+            sources.append(without_request(group.respond.publish.channel))
         names = [name for each in sources for name in Template.parse(each).names]
-        for source in columns_in(iter([*names, *login_columns(group)])):
+        names += login_columns(group)
+        if group.publish is not None and group.publish.made is not None:
+            names += sources_of(group.publish.made)
+        for source in columns_in(iter(names)):
             have, data = len(tables[source]), scenario.data[source]
             if data.assign == "by-client" and group.count > have:
-                yield Problem(
-                    ("clients", name, "count"),
-                    f"is {group.count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
-                    f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
-                )
+                yield _few(group_name, group.count, source, data, have)
+
+
+def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
+    return Problem(
+        ("clients", name, "count"),
+        f"is {count:,}, and {data.file} has {have:,} {'row' if have == 1 else 'rows'} to use:"
+        f" give it more rows, or use rows again with 'assign: in-turn' in data.{source}",
+    )
 
 
 def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:
-    """Yield a sentence for each row that makes an invalid channel, for the first ten."""
+    """Yield a sentence for each of the first ten rows that make an invalid channel."""
     found = 0
     for path, source, validate in templates(scenario.clients, rules):
         template = Template.parse(source)
@@ -121,7 +168,7 @@ def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # Rows of different data do not meet in the same way everywhere: each data is tried with its own first rows.
+        # A client may combine any rows of two files: only rows of the same number are checked together.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used

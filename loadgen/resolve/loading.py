@@ -9,8 +9,8 @@ from typing import Any
 from loadgen.config.problems import Places
 from loadgen.data.tables import Tables
 from loadgen.paths import bundle
-from loadgen.resolve.checks import check, protocol_for
-from loadgen.scenario.loading import read
+from loadgen.resolve.checks import check, payloads, protocol_for
+from loadgen.scenario.loading import Written, read
 from loadgen.scenario.scenario import Scenario, validated
 
 
@@ -55,10 +55,19 @@ def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
     """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes; raises the same."""
-    scenario, places, folder = read(name_or_path, overrides or {}, partial(check, target=target))
-    if not scenario.data:
+    return with_data(read(name_or_path, overrides or {}, partial(check, target=target)), target)
+
+
+def with_data(found: Written, target: str | None = None) -> tuple[Scenario, Tables]:
+    """Return a scenario that was read, with the rows of its data, which the caller closes.
+
+    Raises:
+        ScenarioError: the data cannot be used.
+    """
+    scenario, places, folder = found
+    if not scenario.data and all(made.size is not None for _, made in payloads(scenario.clients)):
         return scenario, Tables()
-    # Imported late: most scenarios have no data.
+    # Imported late: most scenarios have no files and no templates.
     from loadgen.resolve.data import read_data
 
     return read_data(scenario, places, folder, protocol_for(scenario, target).rules)

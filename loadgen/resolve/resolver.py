@@ -1,23 +1,30 @@
 """Resolves a scenario and its target into a run."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from loadgen.config.problems import ScenarioError
+from loadgen.config.problems import Places, ScenarioError
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
-from loadgen.resolve.checks import protocol_for, warnings
-from loadgen.resolve.loading import load_with_data
+from loadgen.resolve.checks import check, protocol_for, warnings
+from loadgen.resolve.loading import load_with_data, with_data
 from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
+from loadgen.resolve.payloads import Sized, sized
+from loadgen.resolve.responding import Delay, Responding, is_whole
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
 from loadgen.scenario.behaviours import Reconnect
 from loadgen.scenario.data import Data
 from loadgen.scenario.gates import LongGate
+from loadgen.scenario.loading import written
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.overrides import overrides_of
+from loadgen.scenario.responding import Respond, same
 from loadgen.scenario.scenario import Scenario
 
 
@@ -50,6 +57,22 @@ def planned(
         return scenario, resolve(scenario, target, tables)
 
 
+def run_of_document(
+    data: dict[str, Any],
+    places: Places,
+    folder: Path,
+    overrides: Iterable[str] = (),
+    target: str | None = None,
+) -> tuple[ResolvedRun, Tables]:
+    """Resolve a scenario that is given as plain data, as `run_of` does; its files are in ``folder``."""
+    scenario, tables = with_data(
+        written(data, places, folder, overrides_of(overrides), partial(check, target=target)), target
+    )
+    run = resolve(scenario, target, tables)
+    check_overlaps(run, protocol_for(scenario, target).rules, tables)
+    return run, tables
+
+
 def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None = None) -> ResolvedRun:
     """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
@@ -64,22 +87,23 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
         seed=scenario.seed,
         variables={name: _variable(variable) for name, variable in scenario.variables.items()},
         data={name: _data(name, data, tables) for name, data in scenario.data.items()},
-        groups=tuple(_groups(scenario, rules)),
+        groups=tuple(_groups(scenario, rules, tables)),
         phases=_phases(scenario.phases),
         gates=tuple(
-            resolved.GateText(written.check, written.over_ns, written.abort_early)
-            if isinstance(written, LongGate)
-            else resolved.GateText(written)
-            for written in scenario.gates
+            resolved.GateText(gate.check, gate.over_ns, gate.abort_early)
+            if isinstance(gate, LongGate)
+            else resolved.GateText(gate)
+            for gate in scenario.gates
         ),
         event_bytes=rules.event_bytes,
+        stamps=scenario.stamps,
         target=None if said is None else resolved.NamedTarget(said.url, login),
         warnings=tuple(warnings(scenario, target)),
         document=scenario.resolved(),
     )
 
 
-def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group]:
+def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> Iterator[resolved.Group]:
     first = first_subscription = 0
     for name, group in scenario.clients.items():
         found = resolved.Group(
@@ -91,7 +115,13 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
             subscribe=tuple(map(rules.normalise, group.subscribe)),
             publish=None
             if group.publish is None
-            else _publishing(group, group.publish, scenario.phases, rules),
+            else _publishing(group, group.publish, scenario.phases, rules, sized(scenario, name, tables)),
+            respond=None if group.respond is None else _responding(group, group.respond, rules),
+            users=group.users,
+            stages=tuple(
+                resolved.Stage(stage.at_ns, stage.users, float(stage.per_s)) for stage in group.stages
+            ),
+            namespaces=() if group.users is None else group.namespaces or ("default",),
             reconnect=_reconnecting(group),
             drops=tuple(
                 resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
@@ -112,14 +142,20 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
         first_subscription += found.subscriptions
 
 
-def _publishing(group: Group, publish: Publish, phases: Phases, rules: ProtocolRules) -> resolved.Publishing:
+def _publishing(
+    group: Group, publish: Publish, phases: Phases, rules: ProtocolRules, sizes: Sized
+) -> resolved.Publishing:
     http = over_http(publish.via, rules)
     events_per_s = publish.events_per_s(group.count)
     return resolved.Publishing(
         over_http=http,
         channel=rules.normalise(publish.channel),
         batch=publish.batch,
-        payload_bytes=publish.payload_bytes,
+        payload_bytes=sizes.mean_bytes,
+        payload=sizes.payload,
+        sizes=sizes.shares,
+        largest_bytes=sizes.largest_bytes,
+        example=sizes.example,
         in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if http else None,
         events_per_s=events_per_s,
         each_client=publish.rate_per_s is None,
@@ -132,6 +168,28 @@ def _publishing(group: Group, publish: Publish, phases: Phases, rules: ProtocolR
                 for point in publish.curve(phases.measure_ns)
             ),
         ),
+    )
+
+
+def _responding(group: Group, respond: Respond, rules: ProtocolRules) -> Responding:
+    reply, after = respond.publish, respond.after
+    if isinstance(after, int):
+        delay = Delay("fixed", float(after))
+    elif after.uniform is not None:
+        delay = Delay("uniform", float(after.uniform.from_ns), float(after.uniform.to_ns))
+    elif after.exponential is not None:
+        delay = Delay("exponential", float(after.exponential.mean_ns))
+    else:
+        assert after.lognormal is not None
+        delay = Delay("lognormal", float(after.lognormal.median_ns), after.lognormal.sigma)
+    return Responding(
+        entry=next(entry for entry, channel in enumerate(group.subscribe) if same(channel, respond.to)),
+        channel=reply.channel if is_whole(reply.channel) else rules.normalise(reply.channel),
+        over_http=over_http(reply.via, rules),
+        payload_bytes=reply.payload_bytes,
+        count=reply.count,
+        every_ns=reply.spacing_ns,
+        after=delay,
     )
 
 

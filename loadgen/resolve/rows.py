@@ -6,6 +6,9 @@ from random import Random
 from loadgen.data.assignment import client_row, request_rows
 from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
+from loadgen.payloads.lines import COLUMNS as MESSAGE_COLUMNS
+from loadgen.payloads.plans import Lines
+from loadgen.resolve.responding import of_request
 from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
@@ -16,23 +19,30 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
     A publish request's values come from the client's own row only if the data are assigned by client.
     """
+    if group.users is not None:
+        # Their code may use any column.
+        return tuple(f"{source}.{column}" for source, data in run.data.items() for column in data.columns)
     names = [name for source in group.subscribe for name in Template.parse(source).names]
     if group.publish is not None:
         names += [
             name
-            for name in Template.parse(group.publish.channel).names
+            for name in (*Template.parse(group.publish.channel).names, *group.publish.payload_names)
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
     if group.logins is not None:
         names += group.logins.columns
+    if group.respond is not None:
+        names += [name for name in Template.parse(group.respond.channel).names if not of_request(name)]
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns of each data that publish requests draw from, and not from a client's own row."""
+    """Return the columns of each table that publish requests draw from, and not from a client's own row."""
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
-        for name in Template.parse(publishing.channel).names:
+        if isinstance(publishing.payload, Lines):
+            found[publishing.payload.table] = list(MESSAGE_COLUMNS)
+        for name in (*Template.parse(publishing.channel).names, *publishing.payload_names):
             source = source_of(name)
             if source is None or run.data[source].assign == "by-client":
                 continue
@@ -42,8 +52,19 @@ def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
     return found
 
 
+def rows_of(run: ResolvedRun, table: str) -> int:
+    """Return the number of rows of a table that publish requests draw from."""
+    if table in run.data:
+        return run.data[table].rows
+    return next(
+        publishing.payload.rows
+        for publishing in run.publishing.values()
+        if isinstance(publishing.payload, Lines) and publishing.payload.table == table
+    )
+
+
 class ClientRows:
-    """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
+    """The values of each client's own rows, read from the tables; only a process that has the files can create it."""
 
     def __init__(self, run: ResolvedRun, tables: Tables) -> None:
         """Use the tables of a resolved run's data; raises KeyError if one is missing."""
@@ -84,7 +105,7 @@ class ClientRows:
         return found
 
     def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
-        """Return the values of each of the clients with these global numbers that has any."""
+        """Return the values of the clients with these global numbers, without clients that have none."""
         if not any(self._names.values()):
             return {}
         found = {}

@@ -9,18 +9,26 @@ Decoding checks every bound that the code relies on, since a worker does not tru
 from bisect import bisect_right
 from functools import cached_property
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from analysis.gates.grammar import Gate, GateError, parse
+from analysis.pricing import units
 from loadgen.pacing import Pace
+from loadgen.payloads.plans import PLAIN, Payload, SizeShare, Stamps
+from loadgen.payloads.plans import Template as PayloadTemplate
+from loadgen.payloads.sizes import mean_of
+from loadgen.payloads.template import BUILT_IN, compiled_json, compiled_text
+from loadgen.resolve.responding import Responding, of_request, without_request
 from loadgen.resolve.totals import Totals, totals_of
 from loadgen.scenario.login_columns import columns_in_data, is_fetched, rate_of
 from loadgen.scenario.template import Template
 
-Role = Literal["subscriber", "publisher", "participant"]
+#: `subscriber`, `publisher`, `participant`, or that of a user class: see `journey_role`.
+Role = str
 
 #: A duration in ns of at most a century.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
@@ -44,7 +52,7 @@ class Variable(Struct, frozen=True):
 
 
 class DataColumn(Struct, frozen=True):
-    """What planning must know of a column without its rows."""
+    """The properties of a column that planning needs in place of its rows."""
 
     longest: Annotated[int, Meta(ge=0)]
     """Characters of the longest value."""
@@ -76,7 +84,15 @@ class Publishing(Struct, frozen=True, kw_only=True):
     batch: Annotated[int, Meta(ge=1, le=1_000)]
     """Events in one request."""
     payload_bytes: Annotated[int, Meta(ge=1, le=1 << 24)]
-    """Bytes of one event's JSON text."""
+    """Bytes of one event's JSON text; their mean, rounded, if the events differ."""
+    payload: Payload = None
+    """How the events are made; None for padding of one size."""
+    sizes: Annotated[tuple[SizeShare, ...], Meta(max_length=20_000)] = ()
+    """The sizes of the events and their shares; empty if all have ``payload_bytes``."""
+    example: Annotated[bytes, Meta(max_length=1 << 24)] = b""
+    """The content of one event, without its stamp, for probes; empty if it is padding."""
+    largest_bytes: Annotated[int, Meta(ge=1, le=1 << 24)] | None = None
+    """Bytes of the largest event, or None if all have ``payload_bytes``."""
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None
     """Most HTTP requests of one client that may be unanswered at once; None if requests go over its connection."""
     events_per_s: _Positive
@@ -85,6 +101,34 @@ class Publishing(Struct, frozen=True, kw_only=True):
     """True if the rate was given per client, so that more clients publish more."""
     pace: Pace
     """Offered load in requests; the curve's times count from the start of the warm-up."""
+
+    @property
+    def mean_bytes(self) -> float:
+        """Mean size of an event in bytes."""
+        return mean_of(self.sizes) if self.sizes else float(self.payload_bytes)
+
+    @property
+    def most_bytes(self) -> int:
+        """Size of the largest event in bytes."""
+        return self.payload_bytes if self.largest_bytes is None else self.largest_bytes
+
+    def units(self, unit_bytes: int) -> float:
+        """Return the mean number of units that an event is metered as: one for each unit or part of a unit."""
+        if not self.sizes:
+            return units(self.payload_bytes, unit_bytes)
+        return sum(each.share * units(ceil(each.bytes), unit_bytes) for each in self.sizes)
+
+    @property
+    def payload_names(self) -> tuple[str, ...]:
+        """The columns of data in the payload's template."""
+        if not isinstance(self.payload, PayloadTemplate):
+            return ()
+        compiled = (
+            compiled_json(self.payload.written, None)
+            if self.payload.kind == "json"
+            else compiled_text(self.payload.written)
+        )
+        return tuple(name for name in compiled.names if name not in BUILT_IN)
 
     def __post_init__(self) -> None:
         points = self.pace.curve
@@ -159,6 +203,15 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(name for login in self.given for name in columns_in_data(login)))
 
 
+class Stage(Struct, frozen=True):
+    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients play their journeys."""
+
+    at_ns: _Ns
+    users: Annotated[int, Meta(ge=0, le=_MOST_CLIENTS)]
+    per_s: _Positive
+    """Clients that begin or end per second until the number is reached."""
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
@@ -171,6 +224,17 @@ class Group(Struct, frozen=True, kw_only=True):
     subscribe: Annotated[tuple[_Channel, ...], Meta(max_length=1_000)] = ()
     """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
+    respond: Responding | None = None
+    users: Annotated[str, Meta(max_length=500)] | None = None
+    """The user class whose tasks the clients run (``FILE.py:CLASS``), or None for clients without tasks."""
+    stages: Annotated[tuple[Stage, ...], Meta(max_length=10_000)] = ()
+    """How many of the clients run their tasks at what time; empty if all of them do throughout."""
+    namespaces: Annotated[tuple[_Name, ...], Meta(max_length=50)] = ()
+    """The namespaces that the tasks use."""
+    loop: Literal["closed", "open"] | None = None
+    """With tasks: open if they are due by a schedule, closed if after a wait, None until their class is known."""
+    pacing: Annotated[str, Meta(max_length=200)] | None = None
+    """The schedule for people, or None."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -178,20 +242,34 @@ class Group(Struct, frozen=True, kw_only=True):
     logins: GroupLogins | None = None
 
     def __post_init__(self) -> None:
-        if not self.subscribe and self.publish is None:
+        if self.users is None and not self.subscribe and self.publish is None:
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
+        if self.users is not None and (self.subscribe or self.publish is not None):
+            raise ValueError(
+                f"group {self.name!a} runs tasks, and cannot have subscriptions or publishes besides"
+            )
         if self.logins is not None and len(self.logins.subscribe) != len(self.subscribe):
             raise ValueError(f"group {self.name!a} does not have a login for each subscription")
+        if self.respond is not None and self.respond.entry >= len(self.subscribe):
+            raise ValueError(f"group {self.name!a} responds to a subscription that it does not make")
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Templates of the channels that the group subscribes to or publishes to."""
-        return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        """Templates of the channels that the group subscribes to or publishes to; of tasks, their namespaces only."""
+        if self.users is not None:
+            return tuple(f"/{name}" for name in self.namespaces)
+        channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+        # A channel that begins with a value of the request has no namespace that is known beforehand.
+        if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
+            return channels
+        return (*channels, without_request(self.respond.channel))
 
     @property
     def role(self) -> Role:
         """Role of the clients; a participant both subscribes and publishes."""
-        if self.publish is None:
+        if self.users is not None:
+            return journey_role(self.users.rpartition(":")[2])
+        if self.publish is None and self.respond is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
 
@@ -203,11 +281,15 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def uses_http(self) -> bool:
         """True if each client publishes over HTTP."""
-        return self.publish is not None and self.publish.over_http
+        return (self.publish is not None and self.publish.over_http) or (
+            self.respond is not None and self.respond.over_http
+        )
 
     @property
     def sockets_per_client(self) -> int:
         """Sockets of one client: its connection, and one for HTTP as long as answers come quickly."""
+        if self.users is not None:
+            return 2
         return self.holds_connections + self.uses_http
 
     @property
@@ -281,6 +363,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     gates: tuple[GateText, ...]
     event_bytes: _Count | None
     """Bytes of the largest event that the target takes, or None if it has no such limit."""
+    stamps: Stamps = PLAIN
+    """Where the stamp of each event goes, and whether it holds a checksum."""
     target: NamedTarget | None
     """The scenario's own target, if any; a target on the command line takes precedence."""
     warnings: tuple[str, ...] = ()
@@ -300,6 +384,18 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
                 self._demand_known(group, name)
             for name in () if group.logins is None else group.logins.columns:
                 self._demand_known(group, name)
+            for name in () if group.publish is None else group.publish.payload_names:
+                if source_of(name) is None:
+                    raise ValueError(
+                        f"the payload of group {group.name!a} uses {{{name}}}, which is not a column"
+                    )
+                self._demand_known(group, name)
+            if group.respond is not None:
+                for name in Template.parse(group.respond.channel).names:
+                    if not of_request(name):
+                        self._demand_known(group, name)
+            for source, data in self.data.items() if group.users is not None else ():
+                _demand_rows(group, source, data)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 
@@ -308,15 +404,12 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         source = source_of(name)
         if source is None:
             if name not in self.variables:
-                raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no variable")
+                raise ValueError(f"group {group.name!a} uses {{{name}}}, which is not a variable")
             return
         data = self.data.get(source)
         if data is None:
-            raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no data")
-        if data.assign == "by-client" and group.count > data.rows:
-            raise ValueError(
-                f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
-            )
+            raise ValueError(f"group {group.name!a} uses {{{name}}}, which is not data")
+        _demand_rows(group, source, data)
 
     @cached_property
     def totals(self) -> Totals:
@@ -361,12 +454,30 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
         """Return how many clients have each role; a participant counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
         for group in self.groups:
-            counts[group.role] += group.count
+            counts[group.role] = counts.get(group.role, 0) + group.count
         return counts
+
+    @property
+    def journeys(self) -> tuple[Group, ...]:
+        """The groups whose clients run the tasks of user classes."""
+        return tuple(group for group in self.groups if group.users is not None)
 
     def for_worker(self) -> "ResolvedRun":
         """Return the run for a message to a worker, without the values that only a master needs."""
         return msgspec.structs.replace(self, document={}, warnings=(), target=None)
+
+
+def journey_role(class_name: str) -> Role:
+    """Return the role of clients that run the tasks of the user class with this name."""
+    return f"journey:{class_name}"
+
+
+def _demand_rows(group: Group, source: str, data: DataSet) -> None:
+    """Raise ValueError if each client of the group needs a row of its own and there are too few."""
+    if data.assign == "by-client" and group.count > data.rows:
+        raise ValueError(
+            f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
+        )
 
 
 def source_of(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Totals over a run's groups: phases wait for them, and limits are checked against them."""
+"""Totals over a run's groups, which phases wait for and which limits are checked against."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +35,10 @@ class Counted(Protocol):
     def subscriptions(self) -> int:
         """Subscriptions of all clients."""
 
+    @property
+    def users(self) -> str | None:
+        """The user class whose tasks the clients run, or None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -50,11 +54,17 @@ class Totals:
     ramp_ns: int
     #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]
+    #: Clients that run the tasks of user classes; they connect after the barrier, and are in none of the counts above
+    #: but `clients`.
+    journeys: int = 0
 
     @property
     def sockets(self) -> int:
-        """The clients' own connections, plus one HTTP connection for each client that publishes over HTTP."""
-        return self.websockets + self.http
+        """The clients' own connections, plus one HTTP connection for each client that publishes over HTTP.
+
+        A journey may open both.
+        """
+        return self.websockets + self.http + 2 * self.journeys
 
 
 def totals_of(groups: Sequence[Counted]) -> Totals:
@@ -65,8 +75,12 @@ def totals_of(groups: Sequence[Counted]) -> Totals:
         websockets=sum(group.count for group in groups if group.holds_connections),
         http=sum(group.count for group in groups if group.uses_http),
         subscriptions=sum(group.subscriptions for group in groups),
-        ramp_ns=max(ramp_offset_ns(group.count - 1, group.ramp_per_s) for group in groups),
+        ramp_ns=max(
+            (ramp_offset_ns(group.count - 1, group.ramp_per_s) for group in groups if group.users is None),
+            default=0,
+        ),
         namespaces=tuple(dict.fromkeys(channel.strip("/").split("/")[0] for channel in channels)),
+        journeys=sum(group.count for group in groups if group.users is not None),
     )
 
 

@@ -1,7 +1,12 @@
-"""How a group's clients reach the service: the one place that decides it, by the rules of the target's protocol."""
+"""How a group's clients reach the service; only this module decides it, by the rules of the target's protocol."""
+
+from typing import TYPE_CHECKING
 
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.scenario.models import Group
+
+if TYPE_CHECKING:
+    # What plays a run loads no scenario.
+    from loadgen.scenario.models import Group
 
 
 def over_http(via: str, rules: ProtocolRules) -> bool:
@@ -9,6 +14,6 @@ def over_http(via: str, rules: ProtocolRules) -> bool:
     return (via == "http" and rules.publishes_over_http) or not rules.publishes_over_connections
 
 
-def holds_connections(group: Group, rules: ProtocolRules) -> bool:
+def holds_connections(group: "Group", rules: ProtocolRules) -> bool:
     """Return True if each client of a group opens a connection of its own."""
     return bool(group.subscribe) or (group.publish is not None and not over_http(group.publish.via, rules))

@@ -1,4 +1,4 @@
-"""Failures and checks of one process that belong to no worker's record."""
+"""Failures and checks of one process that are not part of a worker's record."""
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks
@@ -22,6 +22,6 @@ class Account:
         self.checks = Checks()
 
     def take(self, other: "Account") -> None:
-        """Add what ``other`` holds, and empty it."""
+        """Move the failures and checks of ``other`` to this account."""
         self.failures.take(other.failures)
         self.checks.take(other.checks)

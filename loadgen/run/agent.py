@@ -1,4 +1,4 @@
-"""The agent: one worker process's part in a run. Its rooms are in `run/worker/`."""
+"""The agent: one worker process's part in a run. Its parts are in `run/worker/`."""
 
 import gc
 from functools import partial
@@ -15,6 +15,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.run import worker_process
 from loadgen.run.account import show_failure
@@ -49,7 +50,7 @@ from loadgen.users.worker import Progress, Readiness, Timeline
 class Agent:
     """One worker process's part in one run: implements `WorkerRun` for its users and answers the coordinator.
 
-    Created when the coordinator's BEGIN arrives. Raises RunError or SourceError if the target cannot be used from here.
+    Created when the coordinator's BEGIN arrives. Raises RunError or SourceError if this worker cannot use the target.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Agent:
 
         ``tables`` are the run's data if this process has them; else their rows come by messages.
         """
-        #: Failures here that are not the service's fault; they make the run invalid.
+        #: Failures in this worker that are not the service's fault; they make the run invalid.
         self.failures = Failures(show_failure)
         #: Results of the checks in the user's code.
         self.checks = Checks()
@@ -85,6 +86,8 @@ class Agent:
         self.logins = own_logins(
             begin, context, allowed, self.progress, troubles.report_error, troubles.on_network
         )
+        self.stamping = context.clients.stamping
+        self.rules: ProtocolRules = context.rules
         self.dialer: Dialer = context.dialer
         self.address: Address = context.address
         self.most_event_bytes = begin.run.event_bytes
@@ -160,13 +163,15 @@ class Agent:
             self.report_error,
             partial(self.failures.add, HARNESS, "a readiness probe"),
             self.dialer,
+            self.stamping,
+            begin.run,
         )
 
     # Called by users: see users.worker.WorkerRun.
 
     @property
     def stopping(self) -> bool:
-        """True once this worker's drain has ended: clients close their connections."""
+        """True once this worker's drain has ended: clients then close their connections."""
         return bool(self._barriers.over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
@@ -174,7 +179,7 @@ class Agent:
         return self._users.claim(role)
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait until it is the client's turn to connect; return False if the run ended before."""
+        """Wait until it is the client's turn to connect; return False if the run ended first."""
         return self._barriers.wait_for_ramp(client)
 
     def wait_until(self, due_ns: int) -> None:
@@ -185,6 +190,17 @@ class Agent:
         """Return what this process's clock shows when the master's shows ``master_ns``."""
         return self._time.local_ns(master_ns)
 
+    def master_ns(self, local_ns: int) -> int:
+        """Return what the master's clock shows when this process's shows ``local_ns``."""
+        return self._time.master_ns(local_ns)
+
+    def publish_channel(self, channel: str) -> str:
+        """Return a channel in the protocol's normal form; raises ValueError if nothing can be published to it."""
+        rules = self._context.rules
+        normal = rules.normalise(channel)
+        rules.validate_publish(normal)
+        return normal
+
     def joined(self) -> None:
         """Count a user that has begun to play its role."""
         self._users.joined()
@@ -194,7 +210,7 @@ class Agent:
         self._users.left()
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready and return the timeline, or None if the run ended before."""
+        """Wait until all subscribers are ready and return the timeline, or None if the run ended first."""
         return self._barriers.wait_for_timeline()
 
     def wait_for_end(self) -> None:
@@ -205,7 +221,7 @@ class Agent:
         """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
         self._troubles.report_error(reason, fatal)
 
-    # Called for messages of the coordinator, and for the end.
+    # Called by `WorkerSide`: for the master's messages, and to end this worker's part.
 
     @property
     def finished(self) -> Event:
@@ -245,7 +261,7 @@ class Agent:
         self._ending.begin(drain_ns)
 
     def leave(self, why: str, patience_s: float) -> None:
-        """End this worker's part early and return when its record is handed over, or when patience runs out.
+        """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
         ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
         """

@@ -1,4 +1,6 @@
-"""Watch the connections at a master's port: count the strangers and close those that hoard unfinished messages.
+"""Watch the connections at a master's port: count those that never authenticate, and close those that hoard.
+
+A connection hoards if it sends too much of a message without finishing it.
 
 ZeroMQ limits the size of a frame and the number of queued messages, but it buffers the parts of a multipart message
 until the last one arrives, however many there are. So the kernel's count of the bytes that each connection has
@@ -14,8 +16,8 @@ from typing import Final
 
 import zmq
 
-#: Bytes that a connection may have received ahead of the master's reading: 1.5 × the 64 messages of 2 MiB that may
-#: wait (see `wire`).
+#: Maximum number of bytes that have arrived on a connection but are not read yet: 1.5 × the 64 messages of 2 MiB that
+#: may wait (see `wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(
@@ -25,7 +27,7 @@ FAILED: Final = frozenset(
         zmq.EVENT_HANDSHAKE_FAILED_AUTH,
     }
 )
-#: Addresses counted separately; further ones are counted together.
+#: Maximum number of addresses counted separately; further ones are counted together.
 _MOST_ADDRESSES: Final = 1_000
 _MOST_OPEN: Final = 100_000
 _UNKNOWN: Final = "an unknown address"
@@ -48,9 +50,9 @@ class Connections:
     """
 
     def __init__(self) -> None:
-        #: Number of connections closed before they had authenticated as a worker's, by address.
+        #: Number of strangers by address: connections closed before they had authenticated as a worker's.
         self.strangers: Counter[str] = Counter()
-        #: Number of connections closed for sending too much of a message without finishing it, by address.
+        #: Number of hoards by address: connections closed for sending too much of a message without finishing it.
         self.hoards: Counter[str] = Counter()
         self._open: dict[int, _Connection] = {}
         self._succeeded = 0
@@ -69,7 +71,7 @@ class Connections:
         elif event == zmq.EVENT_DISCONNECTED:
             gone = self._open.pop(value, None)
             failed, self._failed = self._failed, False
-            # ZeroMQ closes a peer that does not speak its protocol without any handshake event.
+            # If the peer does not speak its protocol, ZeroMQ closes the connection without a handshake event.
             if failed or (gone is not None and gone.succeeded == self._succeeded):
                 _count(self.strangers, gone)
 

@@ -31,7 +31,7 @@ from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
-from loadgen.run.offered import offered
+from loadgen.run.offered import journeys, offered
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -73,14 +73,15 @@ class Coordinator:
         self._clock = clock or Clock()
         self._begun_ns = self._clock.now_ns()
         token = secrets.randbits(31)
-        told = target.describe() | ({"logins": logins} if (logins := described(run)) else {})
+        told = target.describe()
+        told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
-        self.manifest.offered = offered(run)
+        self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Failures and checks of this process that belong to no agent.
+        #: Failures and checks of this process that no agent records.
         self.account = Account()
         self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
@@ -100,7 +101,7 @@ class Coordinator:
             self.manifest.end_phase,
         )
         self._kills = KillWatch()
-        #: State that live displays read, or None if there are none.
+        #: State that live displays read, or None for a run without them.
         self.live = (
             LiveState(self.manifest.run, run, told, [info.worker for info in workers]) if live else None
         )
@@ -132,18 +133,18 @@ class Coordinator:
         self._phases.interrupt()
 
     def end(self, error: RunError) -> None:
-        """End the run early with an error found elsewhere, and keep what was recorded."""
+        """End the run early because of ``error``, and keep what was recorded."""
         self._phases.end(error)
 
     def worker_here(self, worker_id: str, here: bool) -> None:
-        """Note if a worker is in reach, as Locust's heartbeats show."""
+        """Note whether a worker can be reached, as Locust's heartbeats show."""
         state = self.workers.get(worker_id)
         if state is not None and state.gone == here:
             state.gone = not here
             self._phases.changed.set()
 
     def worker_late(self, info: WorkerInfo) -> None:
-        """Record a worker that came after the run had begun and stands by."""
+        """Record in the manifest a worker that came after the run had begun, and takes no part in it."""
         self.manifest.late_workers.append(
             {
                 "worker": info.worker,
@@ -266,14 +267,14 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Save the manifest before the tables, for which the disk may be too full.
+            # Save the manifest before the tables: the disk may be too full for them.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)
         except RunError as error:
             self.exit_code, self.unwritten = error.code, str(error)
         else:
-            # `complete` has set it to inconclusive if rows are missing.
+            # `complete` has set the manifest's exit code to inconclusive if rows are missing.
             self.exit_code = ExitCode(self.manifest.exit_code)
         finally:
             self.done.set()

@@ -32,7 +32,7 @@ class EarlyGates:
 
     @property
     def watching(self) -> bool:
-        """True if the run has a gate that ends it early."""
+        """True if the run has a gate that can end it early."""
         return bool(self._gates)
 
     def begin(self, start_ns: int) -> None:
@@ -42,8 +42,8 @@ class EarlyGates:
     def observe(self, received_ns: int, histogram: HdrHistogram, shortest: str | None = None) -> None:
         """Add the latencies of a worker's last second.
 
-        ``shortest`` is the encoded histogram of the shortest values that these latencies can have had, given the
-        uncertainty of arrivals; None if they are certain.
+        ``shortest`` is the encoded histogram of the shortest values that these latencies may have, given the
+        uncertainty of arrivals, or None if all arrivals are certain.
         """
         if self._gates and self._start_ns is not None:
             least = histogram if shortest is None else histograms.decoded(shortest)

@@ -52,7 +52,7 @@ def decide(
         folder: the run folder, for the sentences.
         own: the exit code of the run before its analysis.
         analysis: the result of the analysis.
-        interrupted: True if the user asked for the end of the run or of its report.
+        interrupted: True if the user asked to end the run or the making of its report.
         unwritten: why the record could not be completed, or None.
     """
     later = f"`loadgen report {folder}` makes the report from the record"
@@ -116,8 +116,8 @@ def analyse(
 ) -> Analysis:
     """Compute a run's figures in a subprocess, which frees its memory when it ends, and return its result.
 
-    Without ``report`` no page is drawn, which saves most of the work. While waiting, it calls ``sleep`` with seconds
-    again and again, and kills the subprocess once ``cancelled`` returns True.
+    Without ``report`` the HTML report is left out, which saves most of the work. While the subprocess runs, ``sleep``
+    is called repeatedly with a time in seconds; once ``cancelled`` returns True, the subprocess is killed.
     """
     options = [] if report else ["--no-report"]
     before = _signature(folder / SUMMARY)
@@ -126,7 +126,7 @@ def analyse(
             subprocesses.command("analysis", "finish", str(folder), *options),
             env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
-            # In its own process group: Ctrl-C on the terminal must reach only the process that waits here.
+            # In a new process group: Ctrl-C must reach only this process, which waits for the subprocess.
             process_group=0,
         )
     while process.poll() is None:

@@ -1,12 +1,13 @@
 """The makers of the credentials of each group's clients, and their sources for people."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.clients import Maker, OnTrouble, maker
 from loadgen.protocol.base import ClientLogins
 from loadgen.resolve import ClientPlan, Group, ResolvedRun
+from loadgen.scenario.login_columns import is_fetched
 
 
 class GroupMakers:
@@ -22,6 +23,8 @@ class GroupMakers:
         self._first = self._subscribe[0] if self._subscribe else None
         self._alike = all(each is self._first for each in self._subscribe)
         self.own = bool(logins.columns)
+        #: True if a token of a client is fetched.
+        self.fetches = any(map(is_fetched, logins.given))
 
     def logins(self, client: ClientPlan) -> ClientLogins:
         """Return the credentials of a client; may wait. Raises CredentialError."""
@@ -88,25 +91,35 @@ def name_of(client: ClientPlan) -> str:
     return f"client {client.index} of {client.group}{place}"
 
 
-def described(run: ResolvedRun) -> Mapping[str, Any]:
-    """Return the source of each group's logins by operation, for the manifest; without secrets."""
+def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
+    """Return the source of each group's logins in words, for the `setup` of the manifest's target; without secrets.
+
+    Without ``by_operation`` the login of the connection counts for all that a client does.
+    """
     if not any(group.logins for group in run.groups):
         return {}
     from loadgen.scenario.login import Login
 
     files = {name: data.file for name, data in run.data.items()}
 
-    def told(data: dict[str, Any] | None) -> str | None:
-        return None if data is None else Login.model_validate(data).describe(files)
+    def told(data: dict[str, Any] | None) -> str:
+        return "the target's login" if data is None else Login.model_validate(data).describe(files)
 
-    found: dict[str, Any] = {}
+    found = {}
     for group in run.groups:
         if group.logins is None:
             continue
-        subscribe = [told(each) for each in group.logins.subscribe]
-        found[group.name] = {
-            "connect": told(group.logins.connect),
-            "subscribe": subscribe[0] if len(set(subscribe)) == 1 else (subscribe or None),
-            "publish": told(group.logins.publish),
+        used = {
+            "connect": [told(group.logins.connect)] if group.holds_connections else [],
+            "subscribe": list(dict.fromkeys(map(told, group.logins.subscribe))),
+            "publish": [] if group.publish is None else [told(group.logins.publish)],
         }
+        if not by_operation:
+            used = {"connect": used["connect"]}
+        every = {source for sources in used.values() for source in sources}
+        found[f"login of {group.name}"] = (
+            every.pop()
+            if len(every) == 1
+            else "; ".join(f"{name} by {', '.join(sources)}" for name, sources in used.items() if sources)
+        )
     return found

@@ -26,7 +26,7 @@ RUN_FD: Final = "LOADGEN_RUN_FD"
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """A resolved run and its budget; it contains no secret, but the files it names may."""
+    """A resolved run and its budget; it contains no secrets, but the files that it names may contain some."""
 
     run: ResolvedRun
     prices: dict[str, Any]
@@ -45,7 +45,7 @@ class Handover(msgspec.Struct, frozen=True):
         """Return the rows of the run's data.
 
         Raises:
-            RunError: they cannot be read.
+            RunError: the rows cannot be read.
         """
         try:
             return Tables.opened(self.data)

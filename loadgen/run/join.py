@@ -20,7 +20,7 @@ from zmq.utils import z85
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
-#: Suffix of the master's join file, after the name of the workers' file.
+#: Suffix that turns the name of the workers' join file into the name of the master's.
 MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
 _WORKER: Final = "loadgen-join-worker-1"
@@ -97,14 +97,18 @@ def write(path: Path, keys: Keys) -> None:
 
 
 def master_path(path: Path) -> Path:
-    """Return the path of the master's join file, given that of the workers'."""
+    """Return the path of the master's join file, given the path of the workers' file."""
     return path.with_name(path.name + MASTER_SUFFIX)
 
 
 def for_master(path: Path | None) -> MasterKey | None:
     """Return a master's keys from its `--join` file or the environment, or None if neither is given.
 
-    If neither the workers' file ``path`` nor the master's file beside it exists, make both. Raises RunError.
+    If neither the workers' file ``path`` nor the master's file beside it exists, make both.
+
+    Raises:
+        RunError: only the workers' file exists, the master's cannot be read or written, others may read it, or the
+            text is not a master's key.
     """
     if path is None:
         text = os.environ.get(JOIN_MASTER)
@@ -149,7 +153,11 @@ def _text(kind: str, *keys: bytes) -> str:
 
 
 def _keys(text: str, kind: str, where: str, whose: str) -> tuple[bytes, bytes]:
-    """Return the two keys in a join file's text; raises RunError, with a message that quotes nothing of the text."""
+    """Return the two keys in a join file's text.
+
+    Raises:
+        RunError: the text is not a join file of this ``kind``; the message does not quote the text.
+    """
     found, *parts = text.strip().split(".")
     if found != kind and found in (_MASTER, _WORKER):
         other = "a worker's" if found == _WORKER else "the master's"
@@ -181,7 +189,7 @@ def _read(path: Path) -> str:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise RunError(f"the join file {path} is not a regular file", ExitCode.USAGE)
-            # Platforms mount secrets owned by another user and readable by the group: accept that, but no more.
+            # Some platforms mount secrets that another user owns and the group may read: accept that, but not more.
             forbidden = 0o077 if status.st_uid == os.geteuid() else 0o007
             if status.st_mode & forbidden:
                 raise RunError(

@@ -28,6 +28,6 @@ def limit_here() -> str:
 
 
 def killed_here(count: int) -> str:
-    """Return a sentence on ``count`` processes that the kernel killed beside the master."""
+    """Return a sentence on ``count`` processes that the kernel killed in the master's container."""
     what = "a process" if count == 1 else f"{count:,} processes"
     return f"the kernel killed {what} beside the master for lack of memory{limit_here()}"

@@ -154,7 +154,7 @@ def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any
 
 
 def _any(raw: msgspec.Raw) -> Any:
-    """Return any value, with times decoded as Locust packs them; raises ValueError."""
+    """Return any value, with times decoded as Locust packs them; raises ValueError if it cannot be decoded."""
     try:
         return msgpack.loads(bytes(raw), raw=False, strict_map_key=False, object_hook=locust_decode)
     except Exception as error:

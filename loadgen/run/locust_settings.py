@@ -32,7 +32,7 @@ def ignored() -> str | None:
 
 
 def places(parser: Any) -> dict[str, str]:
-    """Return the file or environment variable of each option that one of these sets.
+    """Return the options that a file or environment variable sets, each with the name of that file or variable.
 
     Keys are the names of the parsed options. ``parser`` is Locust's parser after it has parsed its command line.
     """

@@ -14,6 +14,7 @@ from locust.stats import RequestStats, StatsEntry, bucket_response_time
 from loadgen.measure.counts import occurrences
 from loadgen.measure.rows import EventRow
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.owners import Owners
 
 Values = npt.NDArray[np.int64]
 
@@ -26,9 +27,8 @@ class DeliveryTally:
 
     def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:
         self._stats = stats
-        subscribing = [group for group in run.groups if group.subscribe]
-        self._names = [group.name for group in subscribing]
-        self._first = np.array([group.first_subscription for group in subscribing], dtype=np.int64)
+        self._owners = Owners(run)
+        self._names = self._owners.names
         self._parts: dict[str, StatsEntry] = {}
 
     def add(self, subscriptions: Values, latencies_ns: Values) -> None:
@@ -36,7 +36,7 @@ class DeliveryTally:
         if len(self._names) == 1:
             self._add(self._names[0], latencies_ns)
             return
-        which = np.searchsorted(self._first, subscriptions, side="right") - 1
+        which = self._owners.of(subscriptions)
         for group, _ in occurrences(which):
             self._add(self._names[group], latencies_ns[which == group])
 
@@ -78,7 +78,7 @@ class WorkerStatistics:
 
 
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
-    """Add publishes to Locust's statistics, and those that failed to its errors with their reason.
+    """Add publishes to Locust's statistics, and failed ones also to its errors, with their reasons.
 
     ``answered_ns`` are the answer times of those publishes that were answered.
     """

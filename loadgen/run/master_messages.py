@@ -47,14 +47,14 @@ class Begin(Versioned, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=1 << 15)]
     #: Interval between this worker's echoes, or None for no echoes.
     echo_ns: Annotated[int, Meta(gt=0)] | None
-    #: The master's, or None if its kernel tells none.
+    #: Boot id of the master's kernel, or None if unknown.
     boot_id: Name | None
     #: True to send reports for live displays.
     live: bool
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Numbers of the clients that a claim gets, by role: as many as it asked for, or what is left."""
+    """Numbers of the clients that a claim gets, by role: as many as it asked for, or as many as are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
@@ -73,11 +73,11 @@ class Rows(Versioned, frozen=True, kw_only=True):
 
     data: Name
     columns: list[Text]
-    #: Lines of these rows in the data's file.
+    #: Line numbers of these rows in the data's file.
     lines: list[Count]
     #: JSON texts, column by column.
     cells: list[list[str]]
-    #: True if no more rows of these data come.
+    #: True in the last message with rows of these data.
     last: bool
 
 
@@ -134,7 +134,7 @@ class Pong(Versioned, frozen=True, kw_only=True):
 
 
 class Refuse(Message, frozen=True, kw_only=True):
-    """Why a worker takes no part in any run. Every version understands it."""
+    """Why a worker takes no part in any run. Every version understands this message."""
 
     KIND: ClassVar[str] = messages.REFUSE
 

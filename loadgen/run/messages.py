@@ -99,7 +99,7 @@ def send(runner: Any, message: Message, worker_id: str | None = None) -> None:
 
 
 def checked(message: _M) -> _M:
-    """Return a message of this process after the checks that :meth:`Codec.decode` makes; raises ValueError."""
+    """Return a message that this process has made; raises ValueError if :meth:`Codec.decode` would refuse it."""
     found: _M = msgspec.convert(plain(message), type(message))
     return found
 
@@ -117,7 +117,7 @@ class Codec:
         return self._known
 
     def decode(self, kind: str, raw: msgspec.Raw | bytes) -> Message | None:
-        """Return a decoded message, or None if ``kind`` names none of this side.
+        """Return a decoded message, or None if ``kind`` is not one of this codec's messages.
 
         Raises:
             ValueError: the message is invalid or has another version (msgspec's errors are subclasses).

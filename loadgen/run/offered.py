@@ -18,3 +18,11 @@ def offered(run: ResolvedRun) -> list[dict[str, Any]]:
         }
         for name, publish in run.publishing.items()
     ]
+
+
+def journeys(run: ResolvedRun) -> list[dict[str, Any]]:
+    """Return each group whose clients run the tasks of a user class, and whether they are a closed loop."""
+    return [
+        {"group": group.name, "users": group.users, "loop": group.loop, "pacing": group.pacing}
+        for group in run.journeys
+    ]

@@ -1,13 +1,15 @@
-"""The table of the options of a run: `loadgen run`, Locust's parser and the Locust subprocess are made from it.
+"""The table of a run's options.
 
-`RunOptions` has a field for each option; its annotation says the rest. An option is added there and nowhere else.
+It defines the command line of `loadgen run`, the options added to Locust's parser, and the arguments of the Locust
+subprocess. `RunOptions` has a field for each option, whose annotation holds everything else about it. A new option is
+added there and nowhere else.
 No option takes a secret, since command lines are public: options name the variables and files that hold secrets.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
 
@@ -21,6 +23,9 @@ JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
 JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
+_DEFAULT_SCENARIO: Final = "comments"
+
+
 class Reader(Enum):
     """The process that reads an option."""
 
@@ -29,36 +34,36 @@ class Reader(Enum):
     MASTER = "master"
     """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
     WORKER = "worker"
-    """A worker on another machine, likewise."""
+    """A worker on another machine, also as an option that the harness adds to Locust's."""
     BOTH = "both"
     """Master and worker. A worker's permissions must come from its own user, never from the master."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """Everything about an option but its name, type and default, which the field of `RunOptions` says."""
+    """Everything about an option except its name, type and default, which are those of the field of `RunOptions`."""
 
     help: str
     reader: Reader = Reader.MASTER
     metavar: str | None = None
     flag: str | None = None
-    """Its name on the command line, if not made from the field's."""
+    """Its name on the command line, if it is not made from the field's name."""
     argument: bool = False
-    """True for an argument of `loadgen run`, given without a flag; on Locust's command line it has one."""
+    """True if `loadgen run` takes it as an argument, without a flag; on Locust's command line it has a flag."""
     negatable: bool = False
     """True if `loadgen run` also has the opposite, `--no-…`."""
     minimum: float | None = None
     maximum: float | None = None
     variables: tuple[str, ...] = ()
-    """Environment variables that are read where the option is not given."""
+    """Environment variables that are read if the option is not given."""
     permission: bool = False
     """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
     locust_flag: str | None = None
-    """Its name on Locust's command line, if another."""
+    """Its name on Locust's command line, if it differs."""
     locust_opposite: bool = False
     """True if the option on Locust's command line means the opposite."""
     locust_help: str | None = None
-    """Its help on Locust's command line, if another."""
+    """Its help on Locust's command line, if it differs."""
     locust_default: Any = None
     """Its default on Locust's command line, if the field's is None."""
 
@@ -67,12 +72,16 @@ class Option:
 class RunOptions:
     """The options of `loadgen run`, in the order of its help."""
 
+    #: The scenario of plain Locust if none is named.
+    DEFAULT_SCENARIO: ClassVar[str] = _DEFAULT_SCENARIO
+
     scenario: Annotated[
         str | None,
         Option(
-            help="Catalogue name (see `loadgen scenarios`) or YAML file; not needed with --worker.",
+            help="Catalogue name (see `loadgen scenarios`), YAML file, or locustfile with EventsUser classes; with"
+            " --worker only a locustfile is needed.",
             argument=True,
-            locust_default="comments",
+            locust_default=_DEFAULT_SCENARIO,
         ),
     ] = None
     target: Annotated[
@@ -100,6 +109,41 @@ class RunOptions:
             flag="--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
         ),
     ] = field(default_factory=list)
+    data: Annotated[
+        list[str],
+        Option(
+            help="With a locustfile: rows for self.data.NAME, from a .csv, .jsonl or .parquet in its folder.",
+            metavar="NAME=FILE",
+        ),
+    ] = field(default_factory=list)
+    users: Annotated[
+        int | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1),
+    ] = None
+    spawn_rate: Annotated[
+        float | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: users that begin per second.", minimum=0.001),
+    ] = None
+    run_time: Annotated[
+        str | None,
+        Option(reader=Reader.PARENT, help="With a locustfile: length of the measurement.", metavar="30s"),
+    ] = None
+    tags: Annotated[
+        list[str],
+        Option(reader=Reader.PARENT, help="Run only the tasks of users that have this tag.", metavar="TAG"),
+    ] = field(default_factory=list)
+    exclude_tags: Annotated[
+        list[str],
+        Option(reader=Reader.PARENT, help="Leave out the tasks of users that have this tag.", metavar="TAG"),
+    ] = field(default_factory=list)
+    allow_users: Annotated[
+        bool,
+        Option(
+            reader=Reader.PARENT,
+            help="Allow a scenario to run the Python files that its `users` name.",
+            permission=True,
+        ),
+    ] = False
     processes: Annotated[
         int,
         Option(reader=Reader.PARENT, help="Worker processes on this machine.", minimum=1, maximum=256),
@@ -326,12 +370,12 @@ def _entry(found: "Field[Any]") -> Entry:
 
 #: The table: every option of a run by its field's name.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
-#: The options that the harness adds to Locust's, by their names there. A worker keeps its own values for these.
+#: The options that the harness adds to Locust's, by `Entry.locust_name`. A worker keeps its own values for these.
 OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 
 def add_options(parser: "ArgumentParser") -> None:
-    """Add the harness's options to Locust's parser, in a group: Locust's web form shows options outside of groups."""
+    """Add the harness's options to Locust's parser, in a group: Locust's web form omits options in groups."""
     group = parser.add_argument_group("Event API load (loadgen)")
     for name, entry in OF_LOCUST.items():
         option = entry.option

@@ -1,4 +1,4 @@
-"""Timing of periodic work beside the load, and lead times of announcements."""
+"""Timing of the periodic work that runs beside the load, and the lead time of announcements."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ _LEAD_CLIENT_NS: Final = 100_000
 
 
 def lead_ns(clients: int, *, elsewhere: bool) -> int:
-    """Return the lead time (ns) with which a common start of all clients is announced: of the ramp or the timed phases.
+    """Return how long in advance (ns) the start of the ramp, or of the timed phases, is announced to all clients.
 
     In this time the announcement must reach workers ``elsewhere`` (outside this process), and every client in this
     process must get its turn: a client that begins late is behind its schedule from the start.
@@ -33,7 +33,7 @@ def wait_for_status(
     """Wait until a worker's next report is due: `STATUS_INTERVAL_S`, or less while a run starts.
 
     The master waits for the counts of all clients before it goes on. So while the run is ``starting``, counts that have
-    changed since the last report and then settled are due at once; as long as they keep changing, the interval holds.
+    changed since the last report are due as soon as they stop changing, and at the latest after the interval.
     """
     reported = seen = counts()
     for _ in range(round(STATUS_INTERVAL_S / _LOOK_S)):

@@ -2,8 +2,8 @@
 
 On the real service events can be lost for about two seconds after `subscribe_success`
 (docs/reference/appsync-events.md, section 1.5). To bridge that window, a worker publishes probe events to each awaited
-channel until every subscription to it has received one, or it waits for a settle time. Probes go over HTTP, or over a
-separate connection if the service has no HTTP endpoint.
+channel until every subscription to it has received one. If the scenario says so, it waits for a settle time instead.
+Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 """
 
 from collections import Counter
@@ -17,8 +17,11 @@ from gevent.pool import Pool
 
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.measure.clock import now_ns
-from loadgen.measure.stamp import encode_event
+from loadgen.payloads.stamping import Event as AnyEvent
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.resolve import ResolvedRun
+from loadgen.run.probe_events import ProbeEvents
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
@@ -29,13 +32,12 @@ _LOOK_S = 0.02
 #: If no subscription is acknowledged for this long, none is expected soon.
 _REST_S = 0.04
 _PROBE_CONNECTIONS = 8
-_PROBE_BYTES = 160
 
 
 class _Prober(Protocol):
     """Publishes probes, one per call."""
 
-    def publish(self, channel: str, event: str) -> PublishAnswer:
+    def publish(self, channel: str, event: AnyEvent) -> PublishAnswer:
         """Publish a probe and return the answer; raises TransportError if there is none."""
 
     def close(self) -> None:
@@ -47,7 +49,8 @@ class _HttpProber:
         self._service = service
         self._client = GeventHttpClient(url, _PROBE_CONNECTIONS, on_failed=on_failed, dialer=dialer)
 
-    def publish(self, channel: str, event: str) -> PublishAnswer:
+    def publish(self, channel: str, event: AnyEvent) -> PublishAnswer:
+        assert isinstance(event, str)
         request = self._service.http_publish(channel, [event])
         return self._service.http_answer(
             *self._client.post(request.body, request.headers, request.method, request.resource)
@@ -67,7 +70,7 @@ class _ConnectionProber:
         self._client: EventClient | None = None
         self._opening = Semaphore()
 
-    def publish(self, channel: str, event: str) -> PublishAnswer:
+    def publish(self, channel: str, event: AnyEvent) -> PublishAnswer:
         try:
             with self._opening:
                 client = self._connected()
@@ -104,12 +107,13 @@ class ProbedReadiness:
         report_error: Callable[[str, bool], None],
         on_failed: OnFailed,
         dialer: Dialer | None = None,
+        stamping: Stamping | None = None,
+        run: ResolvedRun | None = None,
     ) -> None:
         self._on_failed = on_failed
         self._service = service
-        self._token = token
         # The scenario's publisher numbers are not negative, so a negative one marks a probe.
-        self._publisher = -1 - worker
+        self._events = ProbeEvents(stamping or Stamping(), token, -1 - worker, run)
         self._may_probe = may_probe
         self._complain = report_error
         self._awaited: Counter[str] = Counter()
@@ -188,7 +192,7 @@ class ProbedReadiness:
         self._sequence += 1
         at_ns = now_ns()
         self._probed_ns.setdefault(awaited, at_ns)
-        event = encode_event(self._token, self._publisher, self._sequence, at_ns, at_ns, _PROBE_BYTES)
+        event = self._events.event(channel, self._sequence, at_ns)
         try:
             answer = self._prober.publish(channel, event)
         except TransportError as error:

@@ -57,6 +57,8 @@ class Manifest:
     created_ns: int
     late_after_ns: int | None = None
     offered: list[dict[str, Any]] = field(default_factory=list)
+    #: The groups whose clients ran the tasks of user classes: see `offered.journeys`.
+    journeys: list[dict[str, Any]] = field(default_factory=list)
     #: Prices of the service at the time of the run: `planning.prices.Prices.snapshot`.
     prices: dict[str, Any] | None = None
     status: str = "running"
@@ -67,7 +69,7 @@ class Manifest:
     late_workers: list[dict[str, Any]] = field(default_factory=list)
     #: Connections refused at the master's port, and rejected messages: see `runners.refused`.
     refused: dict[str, Any] | None = None
-    #: The master's failures that are not the service's fault, and `checks` of user code there; as for a worker.
+    #: Failures on the master that are not the service's fault, and checks of user code there; as in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Pauses of a master without an agent in its process.
@@ -128,7 +130,7 @@ class RunFolder:
                     folder.path = folder.path.rename(results / manifest.run).resolve()
                     break
                 except OSError as error:
-                    # Another run of the same second may have taken the name.
+                    # Another run that began in the same second may have taken the name.
                     if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
         except OSError as error:
@@ -175,7 +177,7 @@ class RunFolder:
         return None
 
     def broke_off(self, how: str) -> None:
-        """Note in the manifest that the run ended abruptly; ``how`` begins a sentence on what is known of it."""
+        """Note in the manifest that the run ended abruptly; ``how`` begins the sentence that gives the reason."""
         self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
         phase = self.manifest.phases[-1]["name"] if self.manifest.phases else "before the ramp"
         self.manifest.reason = f"{how} (last phase: {phase}); what was recorded until then is kept"
@@ -213,7 +215,7 @@ class RunFolder:
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def _check_rows(self, here: Mapping[str, int]) -> None:
-        """Compare the rows found with those each worker says it has written; a run that lacks rows has failed."""
+        """Compare the rows found with those that each worker reported; if some are missing, mark the run as failed."""
         for entry in self.manifest.workers:
             for table, written in entry.get("rows", {}).items():
                 found = here.get(spool_name(table, entry["worker"]), 0)
@@ -242,7 +244,7 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Raise RunError if spool or manifest have entries that no run makes: links could redirect reads and removal."""
+    """Raise RunError if spool or manifest has an entry that no run makes: a link could redirect reads and removal."""
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):

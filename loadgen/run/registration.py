@@ -48,7 +48,7 @@ def introduce(runner: Any, options: Any) -> None:
 
 
 def introduction(weight: str, address: str | None) -> Hello:
-    """Return a worker's introduction; ``address`` is its own address on the way to the master."""
+    """Return a worker's introduction; ``address`` is its own address on the route to the master."""
     return Hello(
         version=__version__,
         format=FORMAT,
@@ -82,7 +82,7 @@ def refusal(hello: Hello) -> str | None:
 class Registry:
     """The master's registry of workers.
 
-    ``to_worker`` sends a message to one of them; ``on_known`` is called with each that is registered.
+    ``to_worker`` sends a message to a worker; ``on_known`` is called with each worker that is registered.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Registry:
     def meet(
         self, worker_id: str, hello: Hello, running: Coordinator | None, address: str | None = None
     ) -> None:
-        """Register a worker that has introduced itself, or refuse it and say why.
+        """Register a worker that has introduced itself, or refuse it; tell a late one to stand by.
 
         ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
@@ -144,8 +144,8 @@ class Registry:
         """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.
 
         Raises:
-            RunError: too few can take part, or one on another machine cannot reach the embedded server, which listens
-                on loopback.
+            RunError: too few workers can take part, or a worker on another machine cannot reach the embedded server,
+                which listens on loopback.
         """
         ready = [client.id for client in self._runner.clients.ready]
         for _ in range(int(_HELLO_TIMEOUT_S / 0.1)):

@@ -1,6 +1,6 @@
 """Send the rows of data that publish requests draw from to workers of other processes.
 
-A client's own values travel with the grant of its number instead, so that each worker gets those of its clients only.
+A client's own values travel with the grant of its number instead: each worker gets the values of its own clients only.
 Columns that hold secrets are never sent in this way.
 """
 
@@ -13,13 +13,13 @@ from gevent.event import Event
 
 from loadgen.data.tables import Tables
 from loadgen.resolve import ResolvedRun
-from loadgen.resolve.rows import request_columns
+from loadgen.resolve.rows import request_columns, rows_of
 from loadgen.run.master_messages import Rows
 
 if TYPE_CHECKING:
     from loadgen.data.table import Table, TableWriter
 
-#: Bytes of the cells in one message, about; and its most rows.
+#: Approximate size of the cells in one message, and the maximum number of its rows.
 _PIECE_BYTES: Final = 1 << 20
 _PIECE_ROWS: Final = 4096
 _FIRST_ROWS: Final = 16
@@ -47,16 +47,16 @@ def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
 
 
 class ArrivingRows:
-    """The rows that a worker of another process gets for its publish requests."""
+    """The rows that a worker in another process receives for its publish requests."""
 
     def __init__(self, run: ResolvedRun, tables: Tables | None) -> None:
         """``tables`` are the run's data if this process has them, else None."""
         self._wanted = {} if tables is not None else request_columns(run)
-        self._rows = {name: run.data[name].rows for name in self._wanted}
+        self._rows = {name: rows_of(run, name) for name in self._wanted}
         self._writers: dict[str, TableWriter] = {}
         self._had = dict.fromkeys(self._wanted, 0)
         self.tables = Tables() if tables is None else tables
-        #: Set when all rows are here.
+        #: Set when all rows have arrived.
         self.complete = Event()
         if not self._wanted:
             self.complete.set()
@@ -65,8 +65,8 @@ class ArrivingRows:
         """Keep a piece.
 
         Raises:
-            ValueError: it is no piece of the run's data.
-            OSError: the disk does not take it.
+            ValueError: this worker does not wait for these rows, or they are incomplete.
+            OSError: the rows cannot be written to disk.
         """
         from loadgen.data.table import TableWriter
 

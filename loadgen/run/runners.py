@@ -17,7 +17,7 @@ import locust.runners
 import msgspec
 from locust.exception import RPCError
 from locust.rpc.protocol import Message
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 
 from analysis.text import clean
 from loadgen.console import say
@@ -29,19 +29,21 @@ from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
-#: Limit of worker ids on a master, as Locust never forgets one.
+#: Maximum number of worker ids on a master: Locust never forgets one.
 _MOST_WORKERS: Final = 10_000
 #: Rows of Locust's statistics and errors, and tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
+#: Longest wait for the end of a test whose workers have stopped.
+_ENDING_S: Final = 70.0
 #: Keys for workers that `--processes` forks from this process; they inherit them in memory.
 _inherited: Final = join.make()
 
 
 class Faults:
-    """Rejected messages: each kind of fault of each peer is printed once, all are counted."""
+    """Rejected messages: all are counted, and each kind of fault of a peer is printed once."""
 
     def __init__(self) -> None:
         #: Number of rejected messages by the sentence that says what is wrong.
@@ -96,6 +98,17 @@ class GuardedMaster(MasterRunner):
                 " or choose another with --master-bind-port"
             )
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
+
+    def start_shape(self) -> None:
+        """Start a test, once the one before has ended altogether.
+
+        Locust's state is "stopped" as soon as its workers have stopped, up to a second before the test's greenlet ends;
+        in that time Locust would ignore a start.
+        """
+        ending: Any = self.shape_greenlet
+        if ending is not None and self.state == STATE_STOPPED:
+            ending.join(_ENDING_S)
+        super().start_shape()
 
     def refused(self) -> dict[str, Any] | None:
         """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
@@ -167,7 +180,7 @@ class GuardedMaster(MasterRunner):
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
             if quiet_s <= 0 and connections.strangers.total() > told:
-                # A rejected peer tries a few times: wait, to report its attempts together.
+                # A rejected peer tries a few times: wait a second, to report its attempts together.
                 gevent.sleep(1.0)
                 told, quiet_s = connections.strangers.total(), _TELL_S
                 say(of_strangers(connections.strangers, port, keyed))
@@ -180,7 +193,7 @@ class GuardedMaster(MasterRunner):
 
 
 def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
-    """Return a sentence on the strangers at the master's port; ``found`` counts their connections by address."""
+    """Return a sentence on connections that never authenticated; ``found`` is their number by address."""
     what = "a client without the key of this run" if keyed else "a client that is not a worker"
     hint = (
         "; a worker of yours needs --join with the file that this master uses, and the same version"
@@ -244,7 +257,11 @@ class GuardedWorker(WorkerRunner):
 
 
 def master_key(options: Any) -> join.MasterKey | None:
-    """Return a master's key: the inherited one if it forks its workers, else that of its options; raises RunError."""
+    """Return a master's key: the one that forked workers inherit if it forks them, else that of its options.
+
+    Raises:
+        RunError: the join file or variable cannot be used.
+    """
     if getattr(options, "processes", None) and "--worker" not in sys.argv:
         return _inherited.master
     return join.for_master(_file(options))
@@ -272,7 +289,7 @@ def _sockets(**made: Any) -> None:
 
 
 def _watch_gate(gate: wire.Gate, keyed: bool, where: str) -> None:
-    """End a worker's process, with a sentence, once it is certain that the master will never let it in."""
+    """Print why and end a worker's process once it is certain that the master will never let it in."""
     while not gate.open:
         if gate.shut:
             _exit(_shut(gate, keyed, where))

@@ -1,9 +1,9 @@
 """Divide a run's clients among its workers by weight, deterministically.
 
-Clients are dealt one by one in the order of their numbers, so that each worker gets its part of every range of numbers,
-and so of every group: after any number of clients, no worker is a whole client away from its weight's share. The rule
-is Tijdeman's ("The chairman assignment problem", Discrete Mathematics 32, 1980), who also proved that such a sequence
-exists: among the workers that are due a client, choose the one that would be overdue first.
+Clients are dealt one by one in the order of their numbers, so that each worker gets its share of every range of
+numbers, and thus of every group: after any number of clients, each worker's number differs from its exact share by less
+than one. The rule, and the proof that such a sequence exists, are Tijdeman's ("The chairman assignment problem",
+Discrete Mathematics 32, 1980): among the workers that are due a client, choose the one that would be overdue first.
 """
 
 from collections import Counter, deque
@@ -69,7 +69,7 @@ def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
             share.clients += count
             share.subscriptions += count * len(group.subscribe)
             share.sockets += count * group.sockets_per_client
-            share.websockets += count * group.holds_connections
+            share.websockets += count * (group.holds_connections or group.users is not None)
     return found
 
 

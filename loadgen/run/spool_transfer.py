@@ -48,7 +48,7 @@ class SpoolSender:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the last acknowledgement, or 0 if nothing is unacknowledged."""
+        """Seconds since the last acknowledgement, or 0 if everything sent is acknowledged."""
         return self._steady_s() - self._heard_s if self.under_way else 0.0
 
     def pending(self) -> int:

@@ -40,7 +40,7 @@ class Target:
     allowed: Allowed = NOTHING
     #: Source of the login, as the beginning of a sentence, or None if it is this process's command line.
     login_from: str | None = None
-    #: Text of the protocol file that the URL names, or None if it is to be read here or the URL names none.
+    #: Text of the protocol file that the URL names, or None if the URL names none or this process must read it.
     protocol_file: str | None = None
 
     @property
@@ -99,7 +99,7 @@ class Target:
         allowed: Allowed = NOTHING,
         login_from: str | None = None,
     ) -> "Target":
-        """Return a target after checking that its URL, proxies and login can be used; raises RunError."""
+        """Return a target; raises RunError if its URL, proxies or login cannot be used."""
         stack = None
         if url.startswith(PREFIX):
             stack = find(url, access)
@@ -120,7 +120,7 @@ class Target:
             allow_remote=allow_remote,
             allowed=allowed,
             login_from=login_from,
-            # Read once: the workers play by what was checked here, even if the file changes.
+            # Read once: the workers use the text that was checked here, even if the file changes.
             protocol_file=protocol_file_of(url),
         )
         # Proxies first: a login may be fetched over the network.
@@ -198,7 +198,7 @@ class Target:
         return described["ws_url"] or described["url"] or self.url, described["http_url"]
 
     def proxies(self) -> list[dict[str, object]]:
-        """Return the manifest's `proxies`, as set in this process's environment; raises RunError."""
+        """Return the manifest's `proxies`, from this process's environment; raises RunError for an invalid setting."""
         try:
             return proxy.routes(*self.urls())
         except proxy.ProxySettingError as error:
@@ -221,7 +221,7 @@ class Target:
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
-        """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
+        """Return the target of a payload; ``allowed`` are the permissions given on this process's own command line."""
         return cls(
             payload.url,
             _login(payload.login) if payload.login is not None else None,
@@ -276,7 +276,11 @@ def _login(said: dict[str, Any]) -> "Login":
 
 
 def login_of(api_key_env: str | None, auth: str | None) -> "Login | None":
-    """Return the login given on the command line, or None if there is none; raises RunError."""
+    """Return the login given on the command line, or None if there is none.
+
+    Raises:
+        RunError: both options are given, or ``auth`` is invalid.
+    """
     if api_key_env is not None and auth is not None:
         raise RunError("--api-key-env and --auth are two ways to log in: keep one", ExitCode.USAGE)
     if api_key_env is not None:

@@ -22,7 +22,7 @@ from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError
 
 CHECK_TIMEOUT_S = 10.0
-#: First and longest wait between attempts to log in to a target that throttles.
+#: First and longest wait (s) between attempts to log in to a target that throttles.
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
@@ -101,7 +101,7 @@ def _patiently(
             wait_s = min(2 * wait_s, _MOST_WAIT_S)
 
 
-class _NotNow(Exception):  # noqa: N818  not the end
+class _NotNow(Exception):  # noqa: N818  may be retried
     """The target refuses the login for now; the text is the beginning of a sentence."""
 
     def __init__(self, text: str, refusal: Refusal) -> None:
@@ -110,10 +110,10 @@ class _NotNow(Exception):  # noqa: N818  not the end
 
 
 def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan | None = None) -> None:
-    """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
+    """Connect and log in once; raises RunError if that fails, or _NotNow if a retry may help."""
     try:
         client = EventClient(service, dialer=dialer)
-    except TransportError as error:  # the client's certificate
+    except TransportError as error:  # such as an unusable client certificate
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)
@@ -167,7 +167,7 @@ def _refused(
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request, if the service has an HTTP endpoint; raises RunError."""
+    """Make one HTTP request if the service has an HTTP endpoint; raises RunError if it gets no readable answer."""
     if service.http_url is None:
         return
     try:

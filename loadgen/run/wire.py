@@ -2,8 +2,8 @@
 
 Locust's own sockets (`locust.rpc.zmqrpc`) do not encrypt or limit the size of messages, and a frame that msgpack cannot
 read ends the greenlet that listens. These sockets replace them, with the same methods. With a key they use ZeroMQ's
-CURVE (ZeroMQ RFC 26): the master admits only peers that prove to have the workers' secret key (by ZAP, ZeroMQ RFC 27),
-and a worker talks only to the master whose public key it has.
+CURVE (ZeroMQ RFC 26): the master admits only peers that prove that they have the workers' secret key (by ZAP, ZeroMQ
+RFC 27), and a worker talks only to the master whose public key it has.
 
 A message's sender is the routing id of its connection, and only one connection at a time has that id. The field in the
 message that names a worker is ignored.
@@ -31,10 +31,10 @@ from loadgen.run.connections import LOOK_MS, Connections
 from loadgen.run.join import MasterKey, WorkerKey
 from loadgen.run.threads import start_native_thread
 
-#: Largest frames. libzmq drops a connection that announces a larger one before it allocates memory for it.
+#: Maximum frame sizes. libzmq drops a connection that announces a larger frame before it allocates memory for it.
 FROM_WORKER_BYTES: Final = 2 << 20
 FROM_MASTER_BYTES: Final = 64 << 20
-#: Messages of one worker that may wait to be read; its connection is paused beyond that.
+#: Maximum number of a worker's messages that wait to be read; beyond it the connection is paused.
 _WAITING: Final = 64
 #: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000
@@ -166,7 +166,7 @@ class MasterSocket(BaseSocket):
 
 
 class WorkerSocket(BaseSocket):
-    """A worker's socket; ``gate`` tracks if the master lets it in."""
+    """A worker's socket; ``gate`` tracks whether the master lets it in."""
 
     def __init__(
         self,
@@ -228,15 +228,16 @@ class WorkerSocket(BaseSocket):
 
 
 class Gate:
-    """Tells if the master has accepted this worker, judged by the socket's handshake events.
+    """Tells whether the master has accepted this worker, by the socket's handshake events.
 
     `open` is True after a successful handshake. `shut` is True if the key was rejected, or if `PATIENCE` handshakes
     failed and none succeeded.
     """
 
-    #: After this many failed handshakes in a row, the cause is not just a master that is starting or ending.
+    #: Number of failed handshakes in a row after which a master that is starting or ending is ruled out as the cause.
     PATIENCE: Final = 3
-    #: A disconnect within this time counts as a failed handshake: a wrong key fails at once, a busy master later.
+    #: A disconnect within this time counts as a failed handshake: a wrong key ends the connection at once, a busy
+    #: master later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
@@ -304,8 +305,8 @@ def _answer_zap(zap: Any, workers_public: bytes) -> None:
 def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
     """Call ``see`` with each event of a socket's connections, and ``look`` after each `LOOK_MS` without an event.
 
-    Both are called in a native thread. A greenlet would be too slow: a stranger's file descriptor, and with it its
-    address, is gone within a millisecond.
+    Both are called in a native thread. A greenlet would be too slow: the file descriptor of a rejected connection, and
+    with it the peer's address, is gone within a millisecond.
     """
     # Imported here: it loads asyncio, which a run in one process does not need.
     from zmq.utils.monitor import parse_monitor_message

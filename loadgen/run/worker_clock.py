@@ -18,7 +18,7 @@ from analysis.clocks.envelope import PART, SLEW, WANDER
 from loadgen.measure.clock import TOGETHER_NS, Reading, read_both
 from loadgen.measure.rows import ClockRow
 
-#: Number of last pings that bound the offset: 20 seconds at four a second.
+#: Number of recent pings that bound the offset: 20 seconds at four a second.
 _RECENT = 80
 #: The quickest of this many successive pings is used to estimate the rate.
 _STRETCH = 8

@@ -18,17 +18,17 @@ class WorkerInfo:
     weight: Fraction = Fraction(1)
     hostname: str = ""
     address: str | None = None
-    """Address from which it connects to the master, or None if it is unknown or in the master's process."""
+    """Address from which it connects to the master, or None if unknown or if the worker is in the master's process."""
     pid: int = 0
     boot_id: str | None = None
     cpus: int | None = None
 
     @property
     def name(self) -> str:
-        """The worker's name for sentences."""
+        """The worker's name in sentences."""
         return f"worker {self.worker} ({self.address or self.hostname}, pid {self.pid})"
 
     @property
     def in_master(self) -> bool:
-        """True if it runs in the master's process."""
+        """True if the worker runs in the master's process."""
         return self.worker_id == LOCAL

@@ -1,6 +1,6 @@
 """Workers' messages, with the bounds within which the master accepts them; `messages` explains their meaning.
 
-Unknown keys are refused, because both sides run the same version, except in HELLO, which serves to recognize other
+Unknown keys are refused, because both sides run the same version. HELLO is the exception: it serves to recognize other
 versions. The connection identifies the worker that sent a message, so no struct names one.
 """
 
@@ -18,7 +18,7 @@ from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 from loadgen.run.messages import MOST_TEXT, Codec, Count, Message, Name, Ns, Text, Versioned, Whole
 
-#: Most reports for live displays in one STATUS; the rest go with the next.
+#: Maximum number of reports for live displays in one STATUS; the rest go with the next.
 MOST_REPORTS: Final = 4
 PIECE_BYTES: Final = 128 << 10
 Encoded = Annotated[str, Meta(max_length=histograms.MOST_TEXT)]
@@ -104,7 +104,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
     #: A row of the health table, by column. Any column is allowed, since columns are added from time to time.
     health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
-    # The following fields are sent once the time of the measure phase is known.
+    # The following fields are sent only after the time of the measure phase is known.
     statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET
     expected: _UnsureSeconds | UnsetType = UNSET
     lateness: Encoded | UnsetType | None = UNSET
@@ -239,7 +239,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: Notes about its connects that users should know, counted, and the proxies it used.
+    #: Notes about connecting that users should know, counted, and the proxies that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 
@@ -264,7 +264,7 @@ def own_files(worker: int) -> frozenset[str]:
 
 
 def clipped(text: str | None) -> str | None:
-    """Return a text cut to `MOST_TEXT` characters, or None for None."""
+    """Return a text cut to `MOST_TEXT` characters; return None for None."""
     return text if text is None or len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
 
 

@@ -17,10 +17,11 @@ def set_up() -> None:
     heap.keep_small()
     sys.setswitchinterval(_TURN_S)
     if gc.get_threshold()[0] == _OBJECTS_BETWEEN_COLLECTIONS:
-        # Garbage of this process's earlier run may go now. Before the first run only modules exist, frozen already.
+        # Not the first run: let the collection below free garbage of the earlier one. Before the first run only modules
+        # are frozen, which stay.
         gc.unfreeze()
     gc.collect()
     # Exempt existing objects from later collections: on a slow machine one collection took 0.2 s.
     gc.freeze()
-    # Connections are opened by the thousand and stay; by default CPython would scan them at every 700 new objects.
+    # Connections are opened by the thousand and stay; by default CPython would scan them after every 700 new objects.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)

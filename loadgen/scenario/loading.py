@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadgen.config import document
 from loadgen.config.problems import Places, Problem, ScenarioError
@@ -43,15 +43,26 @@ def read(
     if isinstance(data, dict):
         data.setdefault("name", path.stem)
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
+    return written(data, places, path.parent, overrides, check)
+
+
+def written(
+    data: Any,
+    places: Places,
+    folder: Path,
+    overrides: Mapping[str, str],
+    check: Callable[[Scenario], Iterable[Problem]],
+) -> Written:
+    """Return the scenario that plain data describe, as :func:`read` does; its files are in ``folder``."""
     override(data, places, overrides)
-    problems = read_recordings(data, places, path.parent)
+    problems = read_recordings(data, places, folder)
     try:
         scenario = validated(data, places, check)
     except ScenarioError as error:
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:
         raise ScenarioError(problems)
-    return Written(scenario, places, path.parent)
+    return Written(scenario, places, folder)
 
 
 def find(name_or_path: str) -> Path:

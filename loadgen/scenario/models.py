@@ -3,6 +3,7 @@
 The docstrings of the fields are the descriptions in the JSON Schema and in docs/reference.
 """
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN
+from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, USERS_PATTERN
 from loadgen.config.units import (
     ConnectRate,
     DurationNs,
@@ -25,16 +26,17 @@ from loadgen.config.units import (
     EventRate,
     PositiveDurationNs,
     SizeBytes,
-    format_size,
     problem,
 )
 from loadgen.pacing import Arrival, Point
-from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
+from loadgen.protocol.appsync.limits import EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile
 from loadgen.scenario.group_login import Entry, GroupLogin, Subscription
 from loadgen.scenario.login import Login
+from loadgen.scenario.payload import Content, payload_size
 from loadgen.scenario.points import points_of
+from loadgen.scenario.responding import Respond, with_subscription
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
@@ -51,12 +53,6 @@ _SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
 
 def _one_or_more(value: object) -> object:
     return (value,) if isinstance(value, str | dict) else as_tuple(value)
-
-
-def _payload_size(value: int) -> int:
-    if not 1 <= value <= EVENT_MAX_BYTES:
-        raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
-    return value
 
 
 class Target(Part):
@@ -144,10 +140,12 @@ class Publish(Part):
     ] = "constant"
     """The spread of requests over time. constant: evenly over the whole group. poisson: at random. {bursts: 10}: in
     bursts of 10 requests of one client."""
-    payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
-        default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
-    )
-    """The size of one event's JSON text; at most 240KiB."""
+    payload: Annotated[
+        Annotated[SizeBytes, AfterValidator(payload_size), Tag(WORD)] | Annotated[Content, Tag(MAPPING)],
+        Discriminator(word_or_mapping),
+    ] = _DEFAULT_PAYLOAD_BYTES
+    """The content of the events: the size of one event's JSON text, at most 240KiB, which is filled with padding; or a
+    mapping such as {json: {...}}, {file: messages.jsonl} or {size: {p50: 300B, p99: 20KB, max: 200KB}}."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
     """With via http, the most requests of one client that may be unanswered at once; default is 64."""
     profile: Profile = ()
@@ -171,6 +169,16 @@ class Publish(Part):
         if self.via == "websocket" and self.in_flight is not None:
             raise problem("has in_flight, which only 'via: http' takes; drop it")
         return self
+
+    @property
+    def payload_bytes(self) -> int | None:
+        """The size of each event, or None if the payload is more than padding of one size."""
+        return None if isinstance(self.payload, Content) else self.payload
+
+    @property
+    def made(self) -> Content | None:
+        """The content of the events, or None if it is padding of one size."""
+        return self.payload if isinstance(self.payload, Content) else None
 
     @property
     def arrival_kind(self) -> Arrival:
@@ -209,11 +217,29 @@ class Publish(Part):
         return self.profile.peak_percent / 100
 
 
+class Stage(Part):
+    """A number of journeys that is reached from some time on."""
+
+    at_ns: DurationNs = Field(alias="at")
+    """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
+    users: int = Field(ge=0, le=MAX_CLIENTS)
+    """How many of the group's clients play in it."""
+    per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")
+    """The number of clients that begin, or end, per second until that number is reached."""
+
+
 class Group(Part):
-    """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
+    """Clients with the same behaviour: they subscribe, publish, do both over one connection, or run user code."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["subscribe"]},
+                {"required": ["publish"]},
+                {"required": ["respond"]},
+                {"required": ["users"]},
+            ]
+        }
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
@@ -235,6 +261,15 @@ class Group(Part):
     the target's. It may use columns of data, so that each client has a login of its own."""
     publish: Publish | None = None
     """The load that the group offers."""
+    respond: Respond | None = None
+    """Replies to the events that the clients receive."""
+    users: Annotated[str, StringConstraints(pattern=USERS_PATTERN, max_length=500)] | None = None
+    """Instead of subscribe and publish: the user class whose tasks the clients run, as FILE.py:CLASS. The file is in
+    the scenario's folder; permit it with --allow-users."""
+    stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
+    """With users: how many of the clients play at what time; default is all of them from the warm-up on."""
+    namespaces: Annotated[tuple[Name, ...], Field(max_length=50), BeforeValidator(as_tuple)] = ()
+    """With users: the namespaces that they use, which the embedded server must have; default is [default]."""
     reconnect: ReconnectPolicy | None = None
     """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
     full}. The first connection is always retried."""
@@ -250,8 +285,27 @@ class Group(Part):
         """The channels of the subscriptions."""
         return tuple(each if isinstance(each, str) else each.channel for each in self.subscriptions)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _subscribes_to_requests(cls, data: Any) -> Any:
+        return with_subscription(data)
+
     @model_validator(mode="after")
     def _does_something(self) -> Self:
+        if self.users is not None:
+            for key in ("subscribe", "publish", "respond", "drops", "churn", "slow"):
+                if getattr(self, key):
+                    raise problem(
+                        f"has both users and {key}; its user class says what its clients do: drop {key}"
+                    )
+            if any(later.at_ns <= stage.at_ns for stage, later in pairwise(self.stages)):
+                raise problem("has stages that are not in order of time; let each begin after the one before")
+            if any(stage.users > self.count for stage in self.stages):
+                raise problem(f"has a stage with more users than its count, {self.count:,}")
+            return self
+        for key in ("stages", "namespaces"):
+            if getattr(self, key):
+                raise problem(f"has {key}, which only users take; drop them")
         if not self.subscribe and self.publish is None:
             raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
         return self

@@ -9,7 +9,7 @@ from loadgen.config.text import dotted, nearest, shown
 
 #: Used in messages instead of a file's name and line.
 _PLACE = "override"
-#: Mappings with freely chosen keys: an override must not add a key to them by a typing error.
+#: Mappings with freely chosen keys: a typing error in an override must not add a key to them.
 _NAMED = {("clients",), ("data",), ("variables",)}
 
 
@@ -68,7 +68,7 @@ def _put(data: Any, steps: list[str], value: Any) -> Path:
 
 
 def _key(node: Any, path: Path, step: str) -> str | int:
-    """Return the step as a key of the node; raises ScenarioError if it is none."""
+    """Return the step as a key of the node; raises ScenarioError if it cannot be one."""
     if isinstance(node, list):
         if step.isascii() and step.isdecimal() and int(step) < len(node):
             return int(step)

@@ -57,7 +57,7 @@ def read_recordings(data: Any, places: Places, folder: Path) -> list[str]:
     return problems
 
 
-class _Unreadable(Exception):  # noqa: N818  told as the profile's problem, not the file's
+class _Unreadable(Exception):  # noqa: N818  reported as a problem of the profile
     """The file as a whole cannot be used; the message completes a sentence that begins with the profile's path."""
 
 
@@ -211,7 +211,7 @@ class _Lines:
 
 
 def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
-    """Refuse a file outside the scenario's folder: another person's scenario must not make us read any file."""
+    """Refuse a file outside the scenario's folder: another person's scenario must not make us read arbitrary files."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
@@ -262,7 +262,7 @@ def _text(path: Path, replay: Replay) -> str:
 
 
 def _time(cell: str) -> tuple[Fraction, bool | None]:
-    """Return seconds since some start, and whether a timestamp has an offset from UTC, or None for a plain number."""
+    """Return seconds since some start, and whether the time has an offset from UTC (None for a plain number)."""
     text = cell.strip()
     if (number := _number(text)) is not None:
         return number, None

@@ -9,9 +9,14 @@ from loadgen.config.base import Part
 from loadgen.config.messages import problems_in
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import holds_key
+from loadgen.payloads.plans import Stamps
 from loadgen.scenario.data import Data
 from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
+from loadgen.scenario.payload import StampPlace, stamps_of
+
+#: Keys whose mistakes cause no others.
+_SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 
 class Scenario(Part):
@@ -33,6 +38,11 @@ class Scenario(Part):
     """Files of rows, whose columns replace {name.column} in channels, payloads and logins."""
     clients: Mapping[Key, Group] = Field(min_length=1)
     """The groups of clients by name; at least one must subscribe and one publish."""
+    stamp: StampPlace | None = None
+    """The place of the stamp by which each event is recognised; default is {member: _lg}."""
+    integrity: bool = False
+    """True to let a checksum of each event travel in its stamp, so that events that arrive altered are counted; costs
+    CPU time for each event and each delivery."""
     phases: Phases = Phases()
     """The lengths and conditions of the run's phases."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
@@ -50,6 +60,11 @@ class Scenario(Part):
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )
         return self
+
+    @property
+    def stamps(self) -> Stamps:
+        """Where stamps go, and whether they hold checksums."""
+        return stamps_of(self.stamp, self.integrity)
 
     def resolved(self) -> dict[str, Any]:
         """Return the scenario with its defaults filled in, as plain JSON values in the YAML's terms.
@@ -77,10 +92,10 @@ def validated(data: object, places: Places, check: Callable[[Scenario], Iterable
         stated = {problem.path for problem in problems}
         problems += [each for each in problems_in(error, data, Scenario) if each.path not in stated]
         if isinstance(data, Mapping) and all(
-            problem.path and problem.path[0] in {"version", "name", "description", "seed", "phases", "gates"}
-            for problem in problems
+            problem.path and problem.path[0] in _SIMPLE_KEYS for problem in problems
         ):
-            kept = {key: data[key] for key in ("variables", "data", "clients", "target") if key in data}
+            keys = ("variables", "data", "clients", "target", "stamp")
+            kept = {key: data[key] for key in keys if key in data}
             problems += check(Scenario.model_validate({"version": 1, **kept}))
     else:
         problems += check(scenario)
@@ -103,13 +118,24 @@ def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Proble
             "holds what looks like an API key; put the key into an environment variable "
             "and that variable's name into target.api_key_env",
         )
-    elif data is None and path:
+    elif data is None and path and not _in_template(path):
         yield Problem(path, "has no value; give it one or remove it")
 
 
-def _pruned(value: Any) -> Any:
+def _in_template(path: tuple[str | int, ...]) -> bool:
+    """Return whether a path leads into a payload's template, where null and empty values are content."""
+    return len(path) > 4 and path[0] == "clients" and path[2:5] == ("publish", "payload", "json")
+
+
+def _pruned(value: Any, path: tuple[str | int, ...] = ()) -> Any:
     """Return the data without unset values; an empty list, text or mapping means the same as an absent one."""
+    if _in_template(path):
+        return value
     if isinstance(value, dict):
-        kept = {key: _pruned(each) for key, each in value.items()}
-        return {key: each for key, each in kept.items() if each not in (None, "", [], {})}
-    return [_pruned(each) for each in value] if isinstance(value, list) else value
+        kept = {key: _pruned(each, (*path, key)) for key, each in value.items()}
+        return {
+            key: each
+            for key, each in kept.items()
+            if each not in (None, "", [], {}) or (each is not None and _in_template((*path, key)))
+        }
+    return [_pruned(each, (*path, 0)) for each in value] if isinstance(value, list) else value

@@ -9,10 +9,14 @@ from loadgen.config.base import Part
 from loadgen.config.json_schema import schema_of
 from loadgen.config.messages import keys_of
 from loadgen.scenario.behaviours import Churn, Drop, Reconnect
+from loadgen.scenario.login import Minting
 from loadgen.scenario.models import Group, Phases, Publish, Variable
 from loadgen.scenario.scenario import Scenario
 
-_WITH_DEFAULTS: tuple[type[Part], ...] = (Scenario, Variable, Group, Publish, Phases, Reconnect, Drop, Churn)
+_WITH_DEFAULTS: tuple[type[Part], ...] = (
+    *(Scenario, Variable, Group, Publish, Phases, Reconnect, Drop, Churn),
+    Minting,
+)
 
 
 def json_schema() -> dict[str, Any]:

@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the journal of every event and subscription",
     )
     add(
+        "--stamp",
+        metavar="PLACE",
+        help="where the journal finds stamps: a member or a JSON pointer (default: _lg)",
+    )
+    add(
         "--announce",
         action="store_true",
         help="print one line of JSON when ready, instead of text",
@@ -99,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server and return its exit code: 0 stopped, 1 one of several processes failed, 2 could not start."""
+    """Run the server; return 0 if it was stopped, 1 if one of several processes failed, 2 if it could not start."""
     options = _parser().parse_args(arguments)
     try:
         config = ServerConfig.from_options(
@@ -109,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             connection_lifetime_s=options.lifetime,
             faults=options.faults,
             journal=options.journal,
+            stamp=options.stamp,
             environment=os.environ,
             host=options.host,
             port=options.port,

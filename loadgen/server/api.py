@@ -110,7 +110,8 @@ class EventApi:
 
         `too_many_events` is the error for a batch above the limit, which the two transports word differently. `signed`
         is the body that a signature covers, or None for `publish_body` of channel and events. An event that is too
-        large fails alone (real). A batch with an event that is not JSON is refused as a whole (assumption).
+        large does not fail the rest of its batch (real). A batch with an event that is not JSON is refused as a whole
+        (assumption).
 
         Raises:
             RefusedError: bad credentials, a bad channel, an unknown namespace, an invalid batch, too many events a
@@ -140,7 +141,7 @@ class EventApi:
     def _broadcast(
         self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
     ) -> PublishResponse:
-        """Deliver the accepted events and return the response; None as outcome is an event that a handler filtered.
+        """Deliver the accepted events and return the response; an outcome of None is a handler's filtered event.
 
         A filtered event counts as successful in the response (assumption).
         """

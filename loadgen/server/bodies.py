@@ -7,7 +7,7 @@ from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestPayloadError
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Largest body; a larger one is answered 413 without being read (assumption).
+"""Largest body; a larger one is refused with status 413 without being read (assumption).
 
 It exceeds the payload limit, since escaping lengthens events.
 """

@@ -32,7 +32,7 @@ _READY: Final = b"R"
 _STOP: Final = b"S"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _STOP_TIMEOUT_S: Final = 6.0
-"""Time to stop before a process is killed; longer than it takes to close the connections of silent clients."""
+"""Time that a process has to stop before it is killed; closing the connections of silent clients takes less."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _tell(control: socket.socket, word: bytes) -> None:
 
 
 def _watch_parent(control: socket.socket, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when the parent says so or has ended; exit hard if the event loop is blocked for `_STOP_TIMEOUT_S`."""
+    """Stop when the parent says so or has ended; exit at once if the event loop is then blocked for too long."""
 
     def wait_for_end() -> None:
         with suppress(OSError):

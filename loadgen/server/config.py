@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from loadgen.payloads.place import DEFAULT, Place, place_named
 from loadgen.protocol.appsync import limits
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.server.api_keys import ConfigError, api_key_from_environment, generate_api_key
@@ -50,6 +51,8 @@ class ServerConfig:
     #: Faults to inject, and the folder for the journal; None for no faults and no journal.
     faults: "Faults | None" = None
     journal: Path | None = None
+    #: Where the journal finds the stamps of events.
+    place: Place = DEFAULT
     #: Number of processes that share the port and the connections.
     processes: int = 1
 
@@ -63,12 +66,14 @@ class ServerConfig:
         faults: Path | None,
         environment: Mapping[str, str],
         namespaces: Sequence[str] | None,
+        stamp: str | None = None,
         **more: Any,
     ) -> Self:
         """Return the settings for the options of a command line.
 
         The key comes from the environment variable `api_key_env`, or is generated if that is None. `quotas` is the name
-        of a preset and overrides the API file. `more` are further fields of this class.
+        of a preset and overrides the API file. `stamp` names the place of stamps. `more` are further fields of this
+        class.
 
         Raises:
             ConfigError: a setting or a file is invalid.
@@ -89,6 +94,11 @@ class ServerConfig:
             if api_file is not None:
                 more["definition"] = files.define(described, api_file.parent, key, environment)
                 namespaces = tuple(described.namespaces)
+        if stamp is not None:
+            try:
+                more["place"] = place_named(stamp)
+            except ValueError as error:
+                raise ConfigError(f"--stamp {stamp[:100]!a} is no place in an event: it {error}") from None
         if faults is not None:
             # Import pydantic and YAML only when needed: a plain server starts faster without them.
             from loadgen.server.faults.settings import load_faults

@@ -128,7 +128,7 @@ class Connection:
             self._leave()
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
-        """End the subscriptions and close the WebSocket. AWS closes with 1000 even after failures (real ANDROID)."""
+        """End the subscriptions and close the WebSocket. AWS closes with 1000 even after failures (real)."""
         self._leave()
         await self._socket.close(code=code)
 

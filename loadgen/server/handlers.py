@@ -25,19 +25,19 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.server.refusal import RefusedError
 
 TIMEOUT_S: Final = 30.0
-"""Timeout of a handler that is a coroutine function (2nd: docs/reference/appsync-events.md, section 5)."""
+"""Timeout of a handler that is a coroutine function (2nd; see docs/reference/appsync-events.md, section 5)."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class Unauthorized(Exception):  # noqa: N818  what `util.unauthorized()` is to a JavaScript handler
+class Unauthorized(Exception):  # noqa: N818  named after `util.unauthorized()` of JavaScript handlers
     """Raise it in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
 
 
 class HandlerError(Exception):
-    """Raise it in a handler to refuse the request with this message and type, as `util.error(message, type)`."""
+    """Raise it in a handler to refuse the request with this message and type, like `util.error(message, type)`."""
 
     def __init__(self, message: str, error_type: str = "HandlerError") -> None:
         super().__init__(message)
@@ -120,9 +120,9 @@ async def run_on_subscribe(handler: OnSubscribe, ctx: Context) -> None:
 
 
 async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, str]) -> dict[str, Outcome]:
-    """Run the handler of a publish; return the outcome of each event that it returned, by id and in its order.
+    """Run the handler of a publish; return the outcome of each event that it returned, by id, in the returned order.
 
-    `events` are JSON texts by id. Events that the handler does not return are filtered. If it returns None, all are
+    `events` are JSON texts by id. Events that the handler does not return are filtered out. None filters out all events
     (assumption: the type allows null, but AWS does not document its meaning). An unknown or repeated id refuses the
     whole publish (doc).
 

@@ -67,7 +67,7 @@ class PublishEndpoint:
 
 
 def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
-    """Return the response of a refusal.
+    """Return the response for a refusal.
 
     The statuses 400 and 403 are real, 401 (also for an undefined namespace) is inferred, others are assumptions.
     """

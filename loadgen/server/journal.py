@@ -1,7 +1,7 @@
 """The journal: the server's own record of every event, subscription, delivery and injected fault.
 
-It is a folder of Arrow IPC streams, readable up to the last whole batch however the server ended. `README.md` documents
-the columns. Recording a delivery costs one `pack_into`; a thread writes to disk twice a second.
+It is a folder of Arrow IPC streams, readable up to the last whole batch, no matter how the server ended. `README.md`
+documents the columns. Recording a delivery costs one `pack_into`; a thread writes to disk twice a second.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import pyarrow as pa
 
 from analysis.record import files
 from loadgen.measure.columns import RowBuffer, Rows
-from loadgen.measure.stamp import decode_event
+from loadgen.payloads.place import DEFAULT, Place
+from loadgen.payloads.stamping import NOT_OURS, numbers_reader
 
 _FLUSH_INTERVAL_S: Final = 0.5
 _NONE: Final = -1
@@ -71,7 +71,7 @@ class Action(IntEnum):
 
     SENT = 0
     DROPPED = 1
-    #: The second copy of a duplicated delivery, in a row after the first.
+    #: The second copy of a duplicated delivery; its row follows that of the first copy.
     DUPLICATE = 2
     #: Sent after being held back for reordering.
     HELD = 3
@@ -110,9 +110,11 @@ class NoJournal:
 
 
 class Journal(NoJournal):
-    """Writes the streams of one folder; raises OSError if the disk refuses."""
+    """Writes the streams of one folder; raises OSError if they cannot be written."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], place: Place = DEFAULT) -> None:
+        """``place`` is where the stamps of events are."""
+        self._read = numbers_reader(place)
         folder.mkdir(parents=True, exist_ok=True)
         said = json.dumps({"pid": os.getpid(), "faults": settings}, indent=1)
         files.replace(folder / "settings.json", said + "\n")
@@ -129,8 +131,8 @@ class Journal(NoJournal):
     def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
         """Record an event that was accepted or rejected, with the numbers in its stamp if it has one."""
         try:
-            token, publisher, sequence, *_ = decode_event(text).stamp
-        except (msgspec.MsgspecError, RecursionError):
+            token, publisher, sequence = self._read(text)
+        except NOT_OURS:
             token = publisher = sequence = None  # type: ignore[assignment]
         self._rows["events"].append((event, channel, received_ns, accepted, token, publisher, sequence))
 

@@ -129,7 +129,8 @@ def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
     journal = None
     if config.journal is not None:
         try:
-            journal = Journal(config.journal, faults.model_dump(mode="json", by_alias=True))
+            settings = faults.model_dump(mode="json", by_alias=True)
+            journal = Journal(config.journal, settings, config.place)
         except OSError as error:
             raise StartError(
                 f"the journal folder {str(config.journal)!a} cannot be written ({error.strerror}): choose another"
@@ -146,7 +147,7 @@ def urls(config: ServerConfig, port: int) -> tuple[str, str]:
 
 
 def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce: bool) -> None:
-    """Print the server's URLs and key, as JSON if `announce` else as text; `pids` are those that serve."""
+    """Print the server's URLs and key, as JSON if `announce` else as text; `pids` are the serving processes."""
     http_url, ws_url = urls(config, port)
     if announce:
         ready = {
@@ -180,7 +181,7 @@ def _editor_url(config: ServerConfig, http_url: str) -> str:
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Set `stop` when standard input ends, so that the server does not outlive the process at its other end."""
+    """Set `stop` when standard input ends, so that the server does not outlive the process that holds the other end."""
 
     def wait_for_end() -> None:
         # os.read in a thread: /dev/null cannot be polled, and sys.stdin's lock would stall the exit.

@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace. Modes of None stand for the API's modes; a handler of None means that there is none."""
+    """One namespace. If its modes are None, the API's modes apply; if a handler is None, it has no handler."""
 
     name: str
     publish_modes: Collection[Mode] | None = None

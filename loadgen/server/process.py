@@ -34,7 +34,7 @@ class Announcement:
     api_key: str = field(repr=False)
     pid: int
     pids: Sequence[int] = ()
-    """The serving processes, if the server names them: only `pid`, unless there are several."""
+    """The process ids of the serving processes, usually only `pid`; empty if the server does not name them."""
 
 
 class ServerProcess:
@@ -43,7 +43,7 @@ class ServerProcess:
     `options` are its command-line options. A given `api_key` is passed in the environment, never on the command line.
 
     Raises:
-        ServerStartError: on entry, with the server's own sentence.
+        ServerStartError: on entry, if the server does not start.
     """
 
     def __init__(self, options: Sequence[str] = (), *, api_key: str | None = None) -> None:
@@ -66,7 +66,7 @@ class ServerProcess:
         """Start the server and wait until it serves; ``meanwhile`` is called while it loads.
 
         Raises:
-            ServerStartError: with the server's own sentence.
+            ServerStartError: the server did not start.
         """
         self.announcement = self._start(meanwhile)
 
@@ -116,7 +116,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=handle,
                 env=environment,
-                # Keep Ctrl-C on the terminal from the server: this process stops it when it has finished.
+                # Ctrl-C on the terminal must not reach the server: this process stops it after its own work.
                 start_new_session=True,
             )
         finally:

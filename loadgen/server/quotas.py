@@ -1,7 +1,7 @@
 """The service's quotas, each of which can be changed or switched off.
 
 `protocol/appsync/limits.py` has the values and their sources. AWS's behaviour above a rate is unknown. Here a request
-that exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), over HTTP with 429.
+that exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), or 429 over HTTP.
 Each rate is a token bucket with the capacity of one second (assumption).
 """
 

@@ -118,11 +118,11 @@ async def _first_frame(socket: web.WebSocketResponse) -> None:
 
 
 def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
-    """Return the credentials in the `header-` subprotocol, or without one the headers of the upgrade request.
+    """Return the credentials in the `header-` subprotocol, or the upgrade request's headers if it has none.
 
     Raises:
         RefusedError: the client does not offer `aws-appsync-event-ws`, or its `header-` subprotocol is unreadable or
-            lacks `host` (the rules: doc; the errors: assumptions).
+            lacks `host`. The rules are documented (doc), the errors are assumptions.
     """
     offered = [
         name.strip()

@@ -1,4 +1,4 @@
-"""Send one HTTP request outside a load, with limits on the answer's size and on the total time.
+"""Send one HTTP request that is not part of a load, with limits on the answer's size and on the total time.
 
 It uses the client that publishes (`GeventHttpClient`), and so the same route to the service. No content encoding is
 requested and none is decoded.
@@ -41,7 +41,7 @@ def ask(
     except ValueError as error:
         raise TransportError(f"{url!a} is not an HTTP URL: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
+    # gevent counts a timeout from when the event loop last ran, which may be long ago if there is no load.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)

@@ -16,7 +16,8 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    Their arrival applies to a message that ends within the bytes, and the arrival's `end` to one that ends with them.
+    The arrival that it gets applies to messages that end before the last byte. The arrival's `end` applies to the
+    message that ends with the last byte.
     """
 
     __slots__ = ("_closing", "_on_bytes")

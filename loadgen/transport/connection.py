@@ -18,10 +18,10 @@ def connection(
     on_failed: OnFailed | None = None,
     slow: SlowReading | None = None,
 ) -> SocketStream:
-    """Return a WebSocket or byte stream, by the address's scheme, that is yet to be opened.
+    """Return an unopened WebSocket or byte stream, depending on the address's scheme.
 
-    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or whatever a
-    read brought of a byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the
+    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or the bytes
+    of one read of a byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the
     hub and must not block. An error that they raise ends this connection alone, and is reported to ``on_failed`` as a
     failure of the harness. ``slow`` limits how fast the opened connection is read.
     """

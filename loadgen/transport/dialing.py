@@ -1,7 +1,7 @@
 """Open the sockets of a run: every WebSocket, byte stream and HTTP connection is dialed here.
 
-New connections use all addresses of a name in turn. An address that does not answer delays a connect by 250 ms and not
-by its timeout: the next address is tried in parallel, and the first one to answer wins (Happy Eyeballs, RFC 8305). The
+New connections use all addresses of a name in turn. An address that does not answer delays a connect by 250 ms instead
+of its timeout: the next address is tried in parallel, and the first one to answer wins (Happy Eyeballs, RFC 8305). The
 silent address is then skipped for a while and retried now and then. If the run may not leave this machine, that is
 enforced here, on the address that the socket connects to.
 """
@@ -30,7 +30,8 @@ HEAD_START_S: Final = 0.25
 #: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: Lost races in a row after which an address that answered recently is skipped; more than one, as a packet may be lost.
+#: Number of races lost in a row after which an address is skipped although it answered recently. It is more than one,
+#: since a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -261,7 +262,7 @@ class Dialer:
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
                 elif remote_of(attempt.socket) is not None:
                     return attempt
-            # By the clock, since gevent counts a timer from when a busy event loop last looked at it.
+            # Measured from the clock: gevent counts a timer from the event loop's time, which lags in a busy loop.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
                 return None

@@ -17,7 +17,7 @@ class TransportError(Exception):
 
 
 class UnreadableError(TransportError):
-    """The server broke the connection's protocol or exceeded a bound, and nothing after that is read."""
+    """The server broke the connection's protocol or exceeded a bound; the rest of the stream is not read."""
 
 
 class HandshakeRefusedError(TransportError):

@@ -13,8 +13,8 @@ from loadgen.native import FastPath
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
-#: Called with a message, its kernel arrival (an `Arrival` if it is known as an interval) and when the read returned
-#: (ns).
+#: Called with a message, its kernel arrival (an `Arrival` if it is known only as an interval) and the time at which the
+#: read returned (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
 #: Passes a frame (bytes, arrival, read time) to the library. Returns false if the library must see every frame from
 #: then on: a fragmented message is open, or the connection is closing.
@@ -25,7 +25,7 @@ Judge = Callable[[int, int, int], bool]
 
 
 def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-    """Discard a message that arrives after the end."""
+    """Discard a message that arrives after `TextFrames.end`."""
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
@@ -34,7 +34,7 @@ def _no_objection(first: int, second: int, length: int) -> bool:
 
 
 def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
-    """Discard frames that arrive after the end."""
+    """Discard frames that arrive after `TextFrames.end`."""
     return False
 
 
@@ -98,7 +98,7 @@ class TextFrames:
     ) -> None:
         """Parse the bytes of one read: any number of frames, the last one possibly incomplete.
 
-        Times are those of `poller.Source`.
+        The times mean the same as in `poller.Source.take`.
         """
         if self._given_up:
             self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)

@@ -33,7 +33,7 @@ class Answer:
         return shown(self._said) if self._said else None
 
     def no_http(self) -> str | None:
-        """Return what the server answered if that cannot be HTTP/1.1, as a phrase, or None if it can."""
+        """Return a phrase for the server's answer if it cannot be HTTP/1.1, or None if it can."""
         said = bytes(self._said[:120])
         if said[: len(_HTTP)] == _HTTP[: len(said)]:
             return None
@@ -66,7 +66,7 @@ def broken(error: Exception) -> str:
 
 
 def where(status: int | None, location: bytes) -> str:
-    """Return the hint for a redirect or an ordinary HTTP answer, or an empty string."""
+    """Return a hint if the answer is a redirect or an ordinary HTTP answer, else an empty string."""
     if status is not None and status // 100 == 3 and location:
         return f", which sends us to {shown(location)}: redirects are not followed, so give that address"
     if status is not None and status // 100 == 2:

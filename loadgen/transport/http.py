@@ -90,7 +90,7 @@ class GeventHttpClient:
         self._dialer = dialer or Dialer()
         self._rendered = Requests(parts).rendered
         self._most = connections
-        #: Connections that are open or opening; and those that are opening.
+        #: Number of connections that are open or opening, and of those that are opening.
         self._count = self._opening = 0
         self._idle: list[HttpConnection] = []
         self._busy: set[HttpConnection] = set()

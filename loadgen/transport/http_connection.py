@@ -118,9 +118,9 @@ class HttpConnection:
         self._writer: Any = None
 
     def is_good(self) -> bool:
-        """Return True if an idle connection can be used again; anything unsolicited but TLS messages ends it."""
+        """Return True if an idle connection can be used again; unsolicited data other than TLS messages ends it."""
         if self._socket is not None and self._poller.poll(0):
-            # It may only be a TLS message, such as a session ticket.
+            # The data may be just a TLS message, such as a session ticket.
             self._on_readable()
         return self._socket is not None
 
@@ -209,7 +209,7 @@ class HttpConnection:
             parser.feed(data)
             beyond = _beyond(parser, self._parsed_bytes)
         except (HTTPParseError, ValueError) as error:
-            # ValueError, as UnicodeDecodeError: a header's name or value is not text.
+            # ValueError includes UnicodeDecodeError: a header's name or value is not text.
             self._cannot_be_read(error)
             return
         if beyond is not None:
@@ -246,7 +246,7 @@ class HttpConnection:
             self._broke_off("HTTPConnectionClosed")
             return
         with contextlib.suppress(HTTPParseError, ValueError):
-            # An answer of no declared length ends with the connection.
+            # An answer without a declared length ends with the connection.
             parser.feed(b"")
         if not self._parsed(parser):
             self._broke_off("HTTPParseError")
@@ -266,7 +266,7 @@ class HttpConnection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            # An answer may have arrived already, such as a refusal before the body was read: leave it to the reader.
+            # The server may have answered before it read the whole request, such as by a refusal: the reader finds out.
             return
         except OSError as error:
             self.fail(TransportError(describe(error, self._owner.name)))

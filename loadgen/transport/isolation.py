@@ -31,7 +31,7 @@ class Contained(Protocol):
     """A source of callbacks, such as a connection, to which their errors are confined."""
 
     def failed(self, error: BaseException) -> None:
-        """End this source because a callback of it raised ``error``, and report a failure of the harness.
+        """End this source because one of its callbacks raised ``error``, and report a failure of the harness.
 
         An error in `OF_THE_PROCESS` is not reported as a failure, but ends the source too: the data that was being read
         may be lost.

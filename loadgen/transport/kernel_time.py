@@ -34,7 +34,7 @@ def enable(sock: socket.socket) -> bool:
 
 @cache
 def _same_clock() -> bool:
-    """Return True if the kernel stamps by the clock that this process reads, which faketime would replace.
+    """Return True if the kernel's stamps are of the clock that this process reads; under faketime they are not.
 
     To check, the process sends itself a datagram, whose stamp must lie between sending and reading it.
     """

@@ -19,7 +19,7 @@ _CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
 
 
 def _nothing() -> None:
-    """Do nothing: the library alone reads the connection, or it has ended."""
+    """Do nothing: the library alone reads the connection, or the connection has ended."""
 
 
 class Library:
@@ -37,14 +37,14 @@ class Library:
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
-        """Make it for an open connection; ``on_text`` gets the messages, of at most ``max_message_bytes``."""
+        """Begin as for an open connection; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes
         #: Opcode of messages to send, and of most that are received.
         self.opcode = _BINARY if binary else _TEXT
-        #: The pong for the last ping until it is sent. That is enough (RFC 6455, 5.5.3), so that pings cannot fill the
-        #: send buffer of a server that does not read.
+        #: The pong for the latest ping, until it is sent. Earlier pings need no answer (RFC 6455, 5.5.3), so a server
+        #: that pings but does not read cannot fill our send buffer.
         self._pong: bytes | None = None
         self._protocol: Protocol | None = None
         #: The violation that `_judge` has found, as a phrase.
@@ -77,7 +77,7 @@ class Library:
     def violation(self) -> str | None:
         """Return how the server broke the WebSocket protocol, as a phrase, or None if it did not.
 
-        The close frame with the reason is to be sent then, and nothing more is read.
+        After a violation the close frame with the reason must be sent, and nothing more is read.
         """
         if self._violation is not None:
             return self._violation
@@ -91,9 +91,9 @@ class Library:
         self._protocol = protocol
 
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
-        """Return a parser of all that follows, which leaves only frames that are not plain to the library.
+        """Return a parser for the rest of the stream, which passes only frames that are not plain to the library.
 
-        It must be made at a frame boundary. Until :meth:`end`, ``on_other`` is called after anything but a message:
+        Call this at a frame boundary. Until :meth:`end`, ``on_other`` is called after each frame that is not a message:
         there may be something to send, or the connection ends.
         """
         self._on_other = on_other
@@ -199,7 +199,7 @@ class Library:
         return True
 
     def _made(self) -> Protocol:
-        """Return the library's protocol object, made if there is none."""
+        """Return the library's protocol object, and create it if there is none."""
         if self._protocol is None:
             self._protocol = Protocol(Side.CLIENT, state=OPEN, max_size=self.max_message_bytes)
         return self._protocol

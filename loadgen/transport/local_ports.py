@@ -1,4 +1,4 @@
-"""Compute how many connections this machine has local ports for, and the error for running out of them.
+"""Compute how many connections this machine has local ports for, and define the error for running out of them.
 
 Linux chooses a connection's local port from `ip_local_port_range`, except ports in `ip_local_reserved_ports` and bound
 ports. Connections that differ in source address, target address or target port can share a local port: ip(7), tcp(7).

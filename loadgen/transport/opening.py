@@ -26,7 +26,7 @@ class OpeningHandshake:
         headers: Mapping[str, str],
         resource: str | None,
     ) -> None:
-        """Make a handshake that is yet to begin; ``name`` is the server in error messages."""
+        """Make a handshake that is yet to begin; ``name`` names the server in error messages."""
         self._name = name
         self._asked = (url, subprotocols, headers, resource)
         self._upgrade: Upgrade | None = None
@@ -39,7 +39,7 @@ class OpeningHandshake:
         return self._upgrade.request
 
     def accepted(self, data: bytes | memoryview) -> int:
-        """Return the size of the ordinary acceptance that the first received bytes begin with, or 0 without one."""
+        """Return the size of the ordinary acceptance at the start of the first bytes, or 0 if there is none."""
         if self._upgrade is None or self._answer is not None:
             return 0
         # Copied, because a memoryview cannot be searched; there is only one answer per connection.

@@ -53,13 +53,13 @@ class PolledSocket(Source):
             self._poller = None
 
     def resume_reading(self) -> None:
-        """Read again, by the Python poller and :attr:`recvmsg_into`; does nothing if the connection has ended."""
+        """Read again, through the Python poller and :attr:`recvmsg_into`; does nothing if the connection has ended."""
         if self._socket is not None and self._poller is None:
             self._poller = python_poller()
             self._poller.add(self._descriptor, self)
 
     def read_at_full_speed(self) -> None:
-        """Lift the limit on reading, if there is one; an orderly close needs it, to see the server's answer soon."""
+        """Lift any limit on reading, so that an orderly close sees the server's answer soon."""
         if self._slow is not None:
             self._slow.end(self)
 
@@ -76,7 +76,7 @@ class PolledSocket(Source):
     def quiet_ns(self) -> int:
         """Return the time since data last arrived (ns)."""
         known_ns = last_data_ns(self._socket) if self._socket is not None else 0
-        # If the kernel does not tell (macOS), since the last read of the Python poller.
+        # If the kernel does not report it (macOS): the time since the Python poller's last read.
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:

@@ -18,9 +18,9 @@ message of the read arrived before the stamp, and after the latest of these time
 - the start of a later poll that did not report the socket as readable, less `_SETTLE_NS`,
 - the stamp of the last read that emptied the socket.
 
-`within_ns` is the time from there to the stamp, for messages that end within the read. `end_ns` is the same for the
-message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many segments have
-arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in poller.c).
+`within_ns` is the time from the latest of them to the stamp, for messages that end within the read. `end_ns` is the
+same for the message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many
+segments have arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in poller.c).
 """
 
 import os
@@ -229,8 +229,8 @@ class Poller:
     def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
         """Read each socket once, then process the messages. ``before_ns`` is a time before the first read.
 
-        Two loops, because in one the kernel's code and ours evict each other from the CPU caches with every frame, and
-        ours takes twice as long.
+        It has two loops: in a single loop the kernel's code and ours would evict each other from the CPU caches with
+        every frame, and ours would take twice as long.
         """
         find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
@@ -320,7 +320,7 @@ _python_inlets: "WeakKeyDictionary[Any, Poller]" = WeakKeyDictionary()
 
 
 def is_native() -> bool:
-    """Return True if the native poller is used: it is built, and its clock is the one of this process."""
+    """Return True if the native poller is used: it is built, and it reads the same clock as this process."""
     return native.available and _same_clock()
 
 
@@ -338,7 +338,7 @@ def poller() -> Poller | NativePoller:
 
 
 def python_poller() -> Poller:
-    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and not by the socket itself."""
+    """Return the hub's Python poller, which reads through a source's ``recvmsg_into`` instead of its socket."""
     return _of_hub(_python_inlets, Poller)
 
 

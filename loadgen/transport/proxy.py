@@ -2,8 +2,8 @@
 
 Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes
 bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read:
-`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that one is not set, and `NO_PROXY` for
-hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
+`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that variable is not set, and `NO_PROXY`
+for hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
 since the variables are about HTTP.
 
 RFC 9110, 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
@@ -54,7 +54,7 @@ class Proxy:
     host: str
     port: int
     variable: str
-    """Environment variable that names the proxy, in the case that it was found in."""
+    """Environment variable that names the proxy, in upper or lower case as it was found."""
     login: str | None = field(default=None, repr=False)
     """Value of the Proxy-Authorization header (a secret), or None if the proxy needs no login."""
 
@@ -210,7 +210,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return a variable's (name in the case it was found in, value); the value is empty if it is not set."""
+    """Return (name as found, in upper or lower case; value) of a variable; the value is empty if it is not set."""
     for written in (name, name.upper()):
         value = environment.get(written, "").strip()
         if value and not (written == "HTTP_PROXY" and CGI in environment):

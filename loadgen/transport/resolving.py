@@ -1,7 +1,7 @@
 """Resolve a host name to all of its addresses.
 
 A process resolves each name once, and again every 30 s while it opens connections, without blocking the event loop. If
-a later query fails, the known addresses stay in use. If the first one fails, that is a failure of the machine that
+a later query fails, the known addresses stay in use. If the first query fails, that is a failure of the machine that
 generates the load, and not of the service.
 """
 
@@ -29,7 +29,7 @@ LookUp = Callable[..., Sequence[tuple[Any, ...]]]
 
 
 class DialingError(OurFailureError):
-    """No connection was attempted, because of the harness or its machine and not the service."""
+    """The harness or its machine prevented a connection attempt; the service is not at fault."""
 
     def __init__(self, sentence: str) -> None:
         TransportError.__init__(self, sentence)
@@ -153,7 +153,7 @@ def _literal(host: str, port: int) -> tuple[RemoteAddress, ...]:
 
 
 def _in_order(found: Any) -> tuple[RemoteAddress, ...]:
-    """Return each address once, alternating between families from the resolver's first one on (RFC 8305, 4).
+    """Return each address once, alternating between families; the first address's family leads (RFC 8305, 4).
 
     Addresses of a family are sorted, since name servers rotate their answers and all workers must use the same order.
     """

@@ -17,12 +17,12 @@ _TURNS_PER_S = 10
 _LEAST_BYTES = 512
 _MOST_BYTES = 64 * 1024
 
-#: `recvmsg_into` of a socket, or a function that stands for it.
+#: `recvmsg_into` of a socket, or a function in its place.
 RecvmsgInto = Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
 
 
 class Pausable(isolation.Contained, Protocol):
-    """The part of a stream that limits its reading."""
+    """The methods of a stream that `SlowReading` calls."""
 
     def pause_reading(self) -> None:
         """Leave received bytes in the kernel."""
@@ -47,7 +47,7 @@ class SlowReading:
         self._waiting: gevent.Greenlet | None = None
 
     def reading(self, stream: Pausable, recvmsg_into: RecvmsgInto) -> RecvmsgInto:
-        """Return the function to read the stream's socket with, made from the socket's own."""
+        """Return a function that reads the stream's socket through ``recvmsg_into`` at the limited rate."""
 
         def read(
             buffers: Any, control_bytes: int, *more: Any

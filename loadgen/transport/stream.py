@@ -46,7 +46,7 @@ class SocketStream(PolledSocket):
         "violation",
     )
 
-    #: Name in error messages of the handshake that `open` waits for.
+    #: Name of the handshake that `open` waits for, in error messages.
     _handshake: ClassVar[str] = "TLS handshake"
     #: Text for a connection that ends without a close code.
     abrupt: ClassVar[str] = "closed"
@@ -67,7 +67,7 @@ class SocketStream(PolledSocket):
         self._tls: Tls | None = None
         self._fast_path: FastPath | None = None
         self._opening: AsyncResult | None = None
-        #: Error between the end of the handshake and the return of `open`.
+        #: An error that occurred between the end of the handshake and the return of `open`.
         self._early: TransportError | None = None
         #: The violation of the protocol by the server that ended the connection, or None.
         self.violation: UnreadableError | None = None
@@ -118,7 +118,7 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def ping(self) -> None:
-        """Send a ping that the server must answer; does nothing if the connection has no such message."""
+        """Send a ping that the server must answer; does nothing if this kind of connection has no pings."""
 
     def close(self) -> None:
         """Begin an orderly close; ``on_closed`` is called when the server has closed too."""
@@ -129,7 +129,7 @@ class SocketStream(PolledSocket):
         self._ended()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take the messages that it recognises, or none if it is None."""
+        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path."""
         raise NotImplementedError
 
     # Hooks for the subclasses.
@@ -143,7 +143,7 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def _step(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process decrypted bytes, which are valid only until this returns. Times are those of `poller.Source`."""
+        """Process decrypted bytes, which are valid only until this returns. For the times see `poller.Source.take`."""
         raise NotImplementedError
 
     def _route(self) -> None:
@@ -250,7 +250,7 @@ class SocketStream(PolledSocket):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
 
     def _buffer(self, unsent: SendBuffer, data: bytes) -> None:
-        """Buffer bytes; too many end the connection, in the hub's next turn and not within the caller's send."""
+        """Buffer bytes; if there are too many, end the connection in the hub's next turn, not within this call."""
         if unsent.overflowed or unsent.add(data):
             return
         error = TransportError(

@@ -14,7 +14,7 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
 #: Received bytes.
 Data = bytes | memoryview
-#: Takes plaintext, which is valid only until it returns, and its times; see `poller.Source.take`.
+#: Takes plaintext and its times, as `poller.Source.take` does. The plaintext is valid only until the call returns.
 OnPlaintext = Callable[[memoryview, int, int, int, int], None]
 
 
@@ -27,8 +27,8 @@ class Tls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute: what is
-        #: called for each read goes without the Python methods between.
+        #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute. The
+        #: calls for each read then skip the Python methods in between.
         self._inner: Any = getattr(self._object, "_sslobj", self._object)
         #: True once the handshake is done.
         self.ready = False
@@ -54,7 +54,7 @@ class Tls:
     ) -> bool:
         """Decrypt the ciphertext of one read and pass it on; return False if the server has ended TLS.
 
-        Times are those of `poller.Source`.
+        The times mean the same as in `poller.Source.take`.
         """
         incoming, inner = self._incoming, self._inner
         incoming.write(data)
@@ -84,7 +84,7 @@ class Tls:
 
     def end(self) -> None:
         """Write our close_notify, which `to_send` then returns."""
-        # Raises because the server's close_notify has not arrived yet.
+        # `unwrap` raises, because the server's close_notify has not arrived yet.
         with suppress(ssl.SSLError):
             self._object.unwrap()
 

@@ -57,8 +57,8 @@ def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: 
 def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_s: float) -> None:
     """Open a tunnel to ``host`` over a non-blocking socket that is connected to the proxy.
 
-    From then on the socket carries the target's bytes; none that follow the proxy's answer are consumed. Blocks the
-    calling greenlet.
+    From then on the socket carries the target's bytes; no byte after the proxy's answer is consumed. Blocks the calling
+    greenlet.
 
     Raises:
         ProxyError: the tunnel was not opened; the caller closes the socket.
@@ -68,7 +68,7 @@ def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
     late = ProxyError(f"the proxy {proxy.name} did not answer in time when asked to connect to {authority}")
-    # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
+    # gevent counts a timeout from when the event loop last ran, which may be long ago if there is no load.
     gevent.get_hub().loop.update_now()
     try:
         with gevent.Timeout(max(0.001, timeout_s), late):

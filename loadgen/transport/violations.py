@@ -71,7 +71,7 @@ def of_header(
 def of_library(error: Exception) -> str:
     """Describe a violation that the `websockets` library found.
 
-    That is one within a close frame, or any if the library alone reads the connection.
+    The library finds violations within close frames, and all others only if it alone reads the connection.
     """
     if isinstance(error, UnicodeDecodeError):
         return "a close frame whose reason is not UTF-8"

@@ -100,7 +100,7 @@ class WebSocket(SocketStream):
             self._write_pending()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take the messages that it recognises, or none if it is None.
+        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path.
 
         Messages that it takes do not reach ``on_text``.
         """
@@ -111,7 +111,7 @@ class WebSocket(SocketStream):
             self._route(changed=True)
 
     def resume_reading(self) -> None:
-        """Read again, by the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
+        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
         if self._socket is not None and self._poller is None:
             super().resume_reading()
             self._tls_direct = False
@@ -120,7 +120,10 @@ class WebSocket(SocketStream):
     # The receive path: called by the poller.
 
     def _route(self, changed: bool = False) -> None:
-        """Update the poller's routing: callback for whole frames, fast path (``changed`` if another), who decrypts."""
+        """Update the poller's routing: the callback for whole frames, the fast path, and who decrypts.
+
+        ``changed`` is True if the fast path has changed.
+        """
         if self._poller is None:
             return
         fast_path, tls = self._fast_path, self._tls
@@ -172,7 +175,7 @@ class WebSocket(SocketStream):
         events = library.parse(data)
         if upgrading is not None and not library.is_connecting:
             self._accepted()
-        # The library does not tell where in the data a frame ends, so all of them are uncertain by `within_ns`.
+        # The library does not tell where in the data a frame ends, so all messages are uncertain by `within_ns`.
         if library.deliver(events, arrival(arrival_ns, within_ns), read_ns):
             self._on_other()
         if self._upgrading is not None:

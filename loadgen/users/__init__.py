@@ -1,21 +1,44 @@
-"""The Locust user classes: subscribers, publishers, and participants, which are both.
+"""The Locust user classes: those that play a scenario's clients, and `EventsUser`, whose subclasses run tasks.
 
 Subclass them in your own locustfile; see docs/cookbook/users.md.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loadgen.users.journeys.errors import JourneyError, NoAnswerError, RefusedError
+    from loadgen.users.journeys.pacing import schedule
+    from loadgen.users.journeys.user import EventsUser
     from loadgen.users.roles import Participant, Publisher, Subscriber
 
-__all__ = ["Participant", "Publisher", "Subscriber"]
+__all__ = [
+    "EventsUser",
+    "JourneyError",
+    "NoAnswerError",
+    "Participant",
+    "Publisher",
+    "RefusedError",
+    "Subscriber",
+    "schedule",
+]
+_MODULES = {
+    "EventsUser": "loadgen.users.journeys.user",
+    "JourneyError": "loadgen.users.journeys.errors",
+    "NoAnswerError": "loadgen.users.journeys.errors",
+    "RefusedError": "loadgen.users.journeys.errors",
+    "schedule": "loadgen.users.journeys.pacing",
+}
+#: Registers the harness with Locust. A layer above this one, so it is found by its name, and only when a locustfile
+#: asks for the class of users that needs nothing else.
+_INSTALL = "loadgen.run.install"
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: importing Locust patches the whole process for gevent, and this package's other modules
     # do not need that.
-    if name in __all__:
-        from loadgen.users import roles
-
-        return getattr(roles, name)
-    raise AttributeError(name)
+    if name not in __all__:
+        raise AttributeError(name)
+    if name == "EventsUser":
+        import_module(_INSTALL).install()
+    return getattr(import_module(_MODULES.get(name, "loadgen.users.roles")), name)

@@ -16,7 +16,7 @@ from loadgen.users.conversation import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 
-#: Time after which a running on_start() is reported as the reason why the client does not connect yet.
+#: Time after which a running on_start() is reported as the reason why the client has not connected yet.
 SLOW_START_S: Final = 5.0
 _MOST_CHARACTERS: Final = 200
 T = TypeVar("T")

@@ -1,6 +1,7 @@
 """One client's connection to the service, from life to life."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gevent.event import Event
 
@@ -9,7 +10,7 @@ from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users.conversation import Connect, Conversation, OnDelivery
+from loadgen.users.conversation import Connect, Conversation, Listener, OnDelivery, OnRequest
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.unanswered import OnAnswer
@@ -17,14 +18,16 @@ from loadgen.users.worker import WorkerRun
 
 
 class ClientConnection:
-    """What a client does with its connection.
+    """The connection of one client, in all its lives.
 
     :meth:`open` begins a life of the connection and may be called again after that life has ended. Everything is
     recorded by the run's recorder and counted in its progress.
 
-    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded. ``on_ended``,
+    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
+    ``on_request`` with what a reply needs of a delivery of this run's own events. ``on_ended``,
     if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
-    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time.
+    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time. With a
+    ``listener``, subscriptions may be given up before they are ready.
     """
 
     __slots__ = (
@@ -33,8 +36,10 @@ class ClientConnection:
         "_connect",
         "_conversation",
         "_life",
+        "_listener",
         "_on_delivery",
         "_on_ended",
+        "_on_request",
         "_run",
         "ended",
     )
@@ -47,10 +52,13 @@ class ClientConnection:
         on_ended: Callable[["ClientConnection"], None] | None = None,
         connect: Connect = connection,
         clock: Clock = now_ns,
+        on_request: OnRequest | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._run, self._client = run, client
+        self._on_request = on_request
         self._on_delivery, self._on_ended = on_delivery, on_ended
-        self._connect, self._clock = connect, clock
+        self._connect, self._clock, self._listener = connect, clock, listener
         #: The current life, or the last one.
         self._life = Life()
         self._conversation: Conversation | None = None
@@ -77,6 +85,8 @@ class ClientConnection:
             conversation = self._conversation = Conversation(
                 *(self._run, self._client, life, record),
                 *(self._on_delivery, self._on_over, self._connect, self._clock),
+                on_request=self._on_request,
+                listener=self._listener,
             )
             conversation.open(timeout_s)
         except Exception as error:
@@ -116,8 +126,8 @@ class ClientConnection:
         """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return 0 if self._conversation is None else self._conversation.most_unanswered
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
-        """Publish over this connection.
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
+        """Publish over this connection; the events are those that `WorkerRun.stamping` makes.
 
         ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 

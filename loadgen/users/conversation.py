@@ -1,6 +1,7 @@
-"""One life of a client's connection: what client and service say to each other over one socket."""
+"""One life of a client's connection: the messages of client and service over one socket."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from loadgen.measure.clock import Clock
 from loadgen.measure.stamp import Stamp
@@ -13,12 +14,12 @@ from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
-from loadgen.users.deliveries import Deliveries, OnEvent
+from loadgen.users.deliveries import Deliveries, OnEvent, OnMarked
 from loadgen.users.keepalive import KeepAlive
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.login import Login
-from loadgen.users.subscriptions import Subscriptions
+from loadgen.users.subscriptions import Subscription, Subscriptions
 from loadgen.users.unanswered import OnAnswer, UnansweredPublishes
 from loadgen.users.worker import WorkerRun
 
@@ -26,13 +27,25 @@ from loadgen.users.worker import WorkerRun
 Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading | None], SocketStream]
 #: Takes (channel pattern, event text) of a delivery.
 OnDelivery = Callable[[str, str], None]
+#: Takes (subscription number, event text, arrival in ns, stamp) of a delivery of this run's own events.
+OnRequest = Callable[[int, str, int, Stamp], None]
+
+
+class Listener(Protocol):
+    """Who takes part in a connection's life beyond its plan: a journey. It is called from the hub."""
+
+    def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        """Take a delivery that was recorded; ``subscription`` is its number."""
+
+    def on_moved(self, subscription: Subscription) -> None:
+        """Note that a subscription's state has changed."""
 
 
 class Conversation:
     """One life of a client's connection, which implements `SessionHandler`.
 
-    ``connect`` makes its socket. ``on_delivery``, if given, is called after a delivery of an event was recorded, and
-    ``on_over`` with the life when the connection has ended.
+    ``connect`` makes its socket. ``on_delivery`` and ``on_request``, if given, are called after a delivery of an event
+    was recorded, and ``on_over`` with the life when the connection has ended.
 
     A service may say anything at any time: an answer to a request that was never made or was given up, a message for a
     subscription that has ended, a message before the login or after the end. These change nothing but counts.
@@ -44,9 +57,11 @@ class Conversation:
         "_deliveries",
         "_keepalive",
         "_life",
+        "_listener",
         "_login",
         "_on_delivery",
         "_on_over",
+        "_on_request",
         "_publishes",
         "_record",
         "_run",
@@ -55,10 +70,13 @@ class Conversation:
         "_socket",
         "_subscriptions",
         "on_event",
+        "on_marked",
     )
 
     on_event: OnEvent
     """Record a delivery; see `SessionHandler`."""
+    on_marked: OnMarked
+    """Record a delivery with its stamp beside it; see `SessionHandler`."""
 
     def __init__(
         self,
@@ -70,23 +88,28 @@ class Conversation:
         on_over: Callable[[Life], None],
         connect: Connect,
         clock: Clock,
+        on_request: OnRequest | None = None,
+        listener: Listener | None = None,
     ) -> None:
+        self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
+        self._on_request = on_request
         self._publishes = UnansweredPublishes()
         self._keepalive: KeepAlive | None = None
-        self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event)
-        self.on_event = self._deliveries.on_event
+        self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
+        self.on_event, self.on_marked = self._deliveries.on_event, self._deliveries.on_marked
         service = self._service = run.logins.service(client)
         session = self._session = service.session(self, f"{client.number}-{life.number}")
         handshake = service.handshake([plan.channel for plan in client.subscriptions])
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
-        #: None once the connection has ended, so that neither is kept until the next life.
+        #: This and the next are None once the connection has ended, so that they are not kept until the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
-            run, client, life, session, socket, self._deliveries.numbers, self._watch, clock
+            *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
+            None if listener is None else listener.on_moved,
         )
         self._login = Login(run, life, record, session, socket, clock)
 
@@ -122,7 +145,7 @@ class Conversation:
         """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return self._session.most_unanswered
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
         """Publish over this connection; raises TransportError if it is not open."""
         if self._socket is None:
             raise TransportError("the connection is closed")
@@ -145,7 +168,9 @@ class Conversation:
         """Give up a subscription; see `ClientConnection.unsubscribe`."""
         if self._subscriptions is None or self._socket is None or not self._socket.is_open:
             return None
-        return None if self._life.intent is not None else self._subscriptions.give_up(plan)
+        if self._life.intent is not None:
+            return None
+        return self._subscriptions.give_up(plan, unready=self._listener is not None)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
         """End this life and record ``intent``; return False if there is no life to end."""
@@ -242,6 +267,10 @@ class Conversation:
             subscriptions.on_delivery(subscription_id, arrival_ns, stamp)
         if self._on_delivery is not None and stamp[1] >= 0:
             self._on_delivery(subscriptions.channel_of(subscription_id), event)
+        if self._on_request is not None and stamp[1] >= 0 and stamp[0] == self._run.recorder.token:
+            self._on_request(self._deliveries.numbers[subscription_id], event, arrival_ns, stamp)
+        if self._listener is not None and stamp[1] >= 0:
+            self._listener.on_received(subscriptions.number_of(subscription_id), event, arrival_ns, stamp)
 
     def _on_foreign_event(self, subscription_id: str) -> None:
         if self._subscriptions is not None and subscription_id in self._subscriptions.unready:
@@ -250,14 +279,17 @@ class Conversation:
     def _watch(self) -> None:
         """Update whether deliveries are examined, and use the fast path if they need not be.
 
-        They are examined while a subscription is not ready, or for ``on_delivery``.
+        They are examined while a subscription is not ready, and for ``on_delivery`` and ``on_request``.
         """
         subscriptions, socket, rows = self._subscriptions, self._socket, self._run.recorder.native_rows
         unready = subscriptions is not None and bool(subscriptions.unready)
-        self._deliveries.examined = examined = unready or self._on_delivery is not None
+        asked = self._on_delivery is not None or self._on_request is not None or self._listener is not None
+        self._deliveries.examined = examined = unready or asked
         if socket is not None and rows is not None:
             socket.use_fast_path(
-                None if examined else self._session.fast_path(rows, self._deliveries.numbers)
+                self._session.fast_path(rows, self._deliveries.numbers)
+                if not examined and self._run.stamping.plain
+                else None
             )
 
     def _on_closed(self, code: int | None, reason: str) -> None:

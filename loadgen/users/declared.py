@@ -48,6 +48,8 @@ _REFUSED: Final = {
     "live": _HARNESS,
     "role": "subclass Subscriber, Publisher or Participant to choose it",
 }
+#: Hooks of journeys.
+_OF_JOURNEYS: Final = frozenset({"__init__", "on_start", "on_stop"})
 #: Attributes that Locust itself sets on user classes.
 _LOCUSTS: Final = frozenset({"weight", "fixed_count", "host"})
 _DEFAULTS: Final[dict[str, Any]] = {"weight": 1, "fixed_count": 0}
@@ -84,6 +86,27 @@ def demand_settable(of: type, name: str, value: Any, base: type) -> None:
         reason = _misfit(name, value)
     if reason is not None:
         raise UserClassError(f"{_place(value)}: class {of.__name__}: {reason}")
+
+
+def demand_playable(made: type, base: type) -> None:
+    """Check a class of journeys that was just created; ``base`` is the harness's own class of them.
+
+    Raises:
+        UserClassError: it declares an attribute that the harness itself uses, or a hook or task that cannot be called.
+    """
+    for declaring in _foreign(made):
+        for name, value in list(vars(declaring).items()):
+            reason = None
+            if name in ("run", "start", "stop", "group", "greenlet", "role", "host"):
+                reason = f"{name} is not honoured: {_REFUSED[name] if name != 'role' else _HARNESS}"
+            elif name in _own_names(base) - {"tasks"} and name not in HOOKS:
+                reason = f"{name} is the harness's own: call yours something else"
+            elif name in _OF_JOURNEYS:
+                reason = _misfit(name, value)
+            elif "locust_task_weight" in dir(value) and isinstance(value, FunctionType):
+                reason = _misfit(name, value, ())
+            if reason is not None:
+                raise UserClassError(f"{_place(value)}: class {made.__name__}: {reason}")
 
 
 def demand_unchanged(of: type) -> None:
@@ -139,9 +162,9 @@ def _own_names(base: type) -> set[str]:
     return {name for name in names if not (name.startswith("__") and name.endswith("__"))} - {"abstract"}
 
 
-def _misfit(name: str, value: Any) -> str | None:
-    """Return why a hook cannot be called with its arguments, or None if it can."""
-    arguments = HOOKS[name]
+def _misfit(name: str, value: Any, arguments: tuple[str, ...] | None = None) -> str | None:
+    """Return why a hook, or another method with these arguments, cannot be called with them, or None if it can."""
+    arguments = HOOKS[name] if arguments is None else arguments
     wanted = f"write def {name}({', '.join(('self', *arguments))})"
     if isinstance(value, property | cached_property):
         return f"{name} is a property, and must be a method: {wanted}"

@@ -1,4 +1,4 @@
-"""The events that one life of a client's connection receives: each is recorded, and examined while that is needed."""
+"""The events that one life of a client's connection receives: each is recorded, and examined on request."""
 
 import struct
 from collections.abc import Callable
@@ -6,7 +6,9 @@ from collections.abc import Callable
 import msgspec
 
 from loadgen.measure.recorder import Recorder
+from loadgen.measure.rows import AlteredRow
 from loadgen.measure.stamp import Stamp, decode_event
+from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
@@ -15,6 +17,8 @@ DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
 OnEvent = Callable[[str, str, int, int], None]
+#: The same for an event with its stamp beside it; see `SessionHandler.on_marked`.
+OnMarked = Callable[[str, Marked, int, int], None]
 #: Takes (subscription id, event text, arrival in ns, stamp) of an event that was recorded.
 Examine = Callable[[str, str, int, Stamp], None]
 
@@ -27,15 +31,23 @@ class Deliveries:
     deliveries are recorded; `Subscriptions` fills it.
     """
 
-    __slots__ = ("examined", "numbers", "on_event")
+    __slots__ = ("_examine", "_on_foreign", "_recorder", "_stamping", "examined", "numbers", "on_event")
 
     on_event: OnEvent
     """Record a delivery; see `SessionHandler`."""
 
-    def __init__(self, recorder: Recorder, examine: Examine, on_foreign: Callable[[str], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, examine: Examine, on_foreign: Callable[[str], None], stamping: Stamping
+    ) -> None:
+        self._recorder, self._examine, self._on_foreign, self._stamping = (
+            recorder,
+            examine,
+            on_foreign,
+            stamping,
+        )
         self.numbers: dict[str, int] = {}
         self.examined = True
-        self.on_event = self._recording(recorder, examine, on_foreign)
+        self.on_event = self._recording(recorder, examine, on_foreign) if stamping.plain else self._on_event
 
     def _recording(self, recorder: Recorder, examine: Examine, on_foreign: Callable[[str], None]) -> OnEvent:
         # The hot path: a closure's variables are faster than a method's attributes.
@@ -61,3 +73,47 @@ class Deliveries:
                 examine(subscription_id, event, arrival_ns, stamp)
 
         return on_event
+
+    # Events whose stamps are elsewhere than usual, or hold checksums.
+
+    def _on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+        self._take(subscription_id, lambda: self._stamping.read(event), lambda: event, arrival_ns, read_ns)
+
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """Record a delivery with its stamp beside it; see `SessionHandler`."""
+        self._take(
+            subscription_id,
+            lambda: self._stamping.read_beside(event.stamp, event.body),
+            lambda: event.body.decode(errors="replace"),
+            arrival_ns,
+            read_ns,
+        )
+
+    def _take(
+        self,
+        subscription_id: str,
+        read: Callable[[], Reading],
+        text: Callable[[], str],
+        arrival_ns: int,
+        read_ns: int,
+    ) -> None:
+        recorder, number = self._recorder, self.numbers.get(subscription_id)
+        try:
+            stamp, altered = read()
+            if number is not None:
+                recorder.deliver(number, arrival_ns, read_ns, stamp)
+        except (*NOT_OURS, struct.error):
+            recorder.foreign += 1
+            if number is None:
+                recorder.deviations[DELIVERY_UNASKED] += 1
+            else:
+                self._on_foreign(subscription_id)
+            return
+        if number is None:
+            recorder.unknown_subscription += 1
+            recorder.deviations[DELIVERY_UNASKED] += 1
+            return
+        if altered and stamp[0] == recorder.token:
+            recorder.altered(AlteredRow(number, stamp[1], stamp[2], int(arrival_ns)))
+        if self.examined:
+            self._examine(subscription_id, text(), arrival_ns, stamp)

@@ -1,4 +1,4 @@
-"""What is counted and recorded of one life of a client's connection."""
+"""Counts and records one life of a client's connection."""
 
 from loadgen.measure.failures import HARNESS
 from loadgen.protocol.unreadable import FRAME_UNREADABLE
@@ -45,12 +45,12 @@ class LifeRecord:
         self._row(socket, code, at_ns)
 
     def never_opened(self, socket: SocketStream, subscriptions: Subscriptions, at_ns: int) -> None:
-        """Record an attempt to connect at which the transport has failed."""
+        """Record a failed attempt to connect: the transport could not open the connection."""
         self._row(socket, None, at_ns)
         self._unasked(subscriptions, at_ns)
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure of the harness on this connection; it becomes the life's intent."""
+        """Count a failure of the harness on this connection, and set the life's intent to it."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
         self._life.harness_failed()

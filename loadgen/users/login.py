@@ -102,7 +102,7 @@ class Login:
         self._heard.set()
 
     def end(self) -> None:
-        """Wait no longer, and take no acceptance, because the connection has ended."""
+        """Stop waiting, and ignore a later acceptance, because the connection has ended."""
         self._socket = None
         self._heard.set()
 

@@ -12,8 +12,10 @@ from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
+from loadgen.users.numbering import Numbers
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
+from loadgen.users.responding import MOST_IN_FLIGHT, Responder
 from loadgen.users.senders import ConnectionSender, HttpSender, NoSender, Sender
 from loadgen.users.worker import WorkerRun
 
@@ -34,6 +36,8 @@ class Client:
         self._publisher: OpenLoopPublisher | None = None
         #: Why the client has no login, or None if it has one.
         self._no_login: str | None = None
+        self._numbers = Numbers()
+        self._responder = None if plan.respond is None else Responder(run, plan, plan.respond)
 
     def play(self) -> None:
         """Connect, publish and receive; return when the run is over and everything is recorded."""
@@ -54,6 +58,8 @@ class Client:
         finally:
             if self._publisher is not None:
                 self._publisher.give_up()
+            if self._responder is not None:
+                self._responder.give_up()
             self._hang_up()
             self._code.stop()
             run.left()
@@ -61,8 +67,22 @@ class Client:
     def _connect_in_background(self) -> None:
         run, plan = self._run, self._plan
         if plan.subscriptions or (plan.publish is not None and not plan.publish.over_http):
-            connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
+            responder = self._responder
+            connection = ClientConnection(
+                run,
+                plan,
+                self._code.on_delivery,
+                self._come_back,
+                on_request=None if responder is None else responder.on_request,
+            )
             self._connection = connection
+            if responder is not None and plan.respond is not None:
+                over_http = plan.respond.over_http
+                responder.use(
+                    self._sender(over_http, MOST_IN_FLIGHT),
+                    self._numbers,
+                    lambda: 0 if over_http else connection.most_unanswered,
+                )
             if self._no_login is not None:
                 return
             self._connecting = gevent.spawn(self._connect, connection)
@@ -84,24 +104,27 @@ class Client:
     def _made_publisher(self) -> OpenLoopPublisher:
         plan, run = self._plan, self._run
         assert plan.publish is not None
-        sender: Sender
+        in_flight = (plan.publish.in_flight or 1) if plan.publish.over_http else 0
+        sender = self._sender(plan.publish.over_http, in_flight)
+        return OpenLoopPublisher(run, plan, sender, in_flight, self._code, self._numbers)
+
+    def _sender(self, over_http: bool, in_flight: int) -> Sender:
+        """Return a sender over HTTP, with at most ``in_flight`` requests at once, or over the client's connection."""
+        run = self._run
         if self._no_login is not None:
-            sender, in_flight = NoSender(self._no_login), 0
-        elif not plan.publish.over_http:
+            return NoSender(self._no_login)
+        if not over_http:
             assert self._connection is not None
-            sender, in_flight = ConnectionSender(self._connection), 0
-        else:
-            in_flight = plan.publish.in_flight or 1
-            service = run.logins.service(plan)
-            assert service.http_url is not None
-            client = GeventHttpClient(
-                service.http_url,
-                in_flight,
-                on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
-                dialer=run.dialer,
-            )
-            sender = HttpSender(service, client, run.recorder.undecodable)
-        return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
+            return ConnectionSender(self._connection)
+        service = run.logins.service(self._plan)
+        assert service.http_url is not None
+        client = GeventHttpClient(
+            service.http_url,
+            in_flight,
+            on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
+            dialer=run.dialer,
+        )
+        return HttpSender(service, client, run.recorder.undecodable)
 
     # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks.
 

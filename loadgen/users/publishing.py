@@ -8,8 +8,10 @@ from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.resolve import ClientPlan
+from loadgen.resolve.rows import RequestDraw
 from loadgen.users.code import UserCode
-from loadgen.users.requests import PublishRequests
+from loadgen.users.numbering import Numbers
+from loadgen.users.requests import NO_ROWS, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
@@ -23,7 +25,7 @@ class OpenLoopPublisher:
     """Runs one client's schedule.
 
     ``in_flight`` is the most requests that may be unanswered at once (0 for no limit). If that many are, the next
-    request waits for a free slot.
+    request waits for a free slot. ``numbers`` numbers the client's requests and events.
     """
 
     def __init__(
@@ -33,15 +35,17 @@ class OpenLoopPublisher:
         sender: Sender,
         in_flight: int,
         code: UserCode,
+        numbers: Numbers | None = None,
     ) -> None:
         assert client.publish is not None
         self._run = run
         self._plan = client.publish
         self._in_flight = in_flight
         self._slot_free = Event()
-        self._requests = PublishRequests(run, client, sender, code, self._slot_free.set)
         self._draw = self._plan.channels()
-        self._sequence = 0
+        rows = self._draw.rows if isinstance(self._draw, RequestDraw) else NO_ROWS
+        self._requests = PublishRequests(run, client, sender, code, self._slot_free.set, rows)
+        self._numbers = Numbers() if numbers is None else numbers
 
     def limit(self, events: int) -> None:
         """Limit the events that are unanswered at once to the service's limit; 0 means that it has none.
@@ -55,7 +59,7 @@ class OpenLoopPublisher:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
         run, in_flight = self._run, self._in_flight
         free_ns = late_in_a_row = 0
-        for number, offset_ns in enumerate(self._plan.offsets_ns()):
+        for offset_ns in self._plan.offsets_ns():
             intended_ns = timeline.warmup_ns + offset_ns
             if run.local_ns(intended_ns) > now_ns():
                 if run.publishing_over:
@@ -71,8 +75,7 @@ class OpenLoopPublisher:
                 self._wait_for_slot()
                 free_ns = now_ns()
             channel = self._draw.next()
-            first, self._sequence = self._sequence, self._sequence + self._plan.batch
-            sequences = range(first, self._sequence)
+            number, sequences = self._numbers.next(self._plan.batch)
             if run.publishing_over:
                 self._requests.too_late(number, sequences, channel, intended_ns)
                 continue

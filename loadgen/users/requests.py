@@ -5,21 +5,44 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch, encode_event
+from loadgen.payloads.makers import Maker as BodyMaker
+from loadgen.payloads.makers import Padding
+from loadgen.payloads.stamping import Body, size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users.code import UnmadeError, UserCode
-from loadgen.users.senders import Sender
+from loadgen.users.code import UnmadeError
+from loadgen.users.senders import MakeEvents, Sender
 from loadgen.users.worker import WorkerRun
 
 _NOTHING: Mapping[int, str] = {}
+NO_ROWS: Mapping[str, int] = {}
+
+
+class Cause(NamedTuple):
+    """The delivery that causes a publish: the event delivered, and the subscription that it came to."""
+
+    publisher: int
+    sequence: int
+    subscription: int
+
+
+class Maker(Protocol):
+    """Makes the members of events; see `UserCode`."""
+
+    def members(self) -> str:
+        """Return the JSON text of the next event's members, without braces; raises UnmadeError."""
+
+    def too_large(self, size_bytes: int, most_bytes: int) -> None:
+        """Count a refused event that the members made larger than the service takes."""
 
 
 @dataclass(slots=True)
@@ -38,6 +61,8 @@ class _Request:
     sent_ns: int | None = None
     #: The remote address, or None if it is unknown.
     remote: str | None = None
+    #: The delivery that caused the request, or None if the schedule did.
+    cause: "Cause | None" = None
 
 
 class PublishRequests:
@@ -54,17 +79,31 @@ class PublishRequests:
         run: WorkerRun,
         client: ClientPlan,
         sender: Sender,
-        code: UserCode,
+        code: Maker,
         on_settled: Callable[[], object],
+        rows: Mapping[str, int] = NO_ROWS,
+        payload_bytes: int | None = None,
     ) -> None:
-        assert client.publish is not None
+        """``rows`` has the rows of data of the next request, and changes from one request to the next.
+
+        ``payload_bytes`` is the size up to which events are padded; default is the content of the client's schedule.
+        """
         self._run = run
         self._client = client
-        self._plan = client.publish
         self._sender = sender
         self._code = code
         self._on_settled = on_settled
         self._open: dict[int, _Request] = {}
+        self._rows = rows
+        #: None if events are the usual padding with the usual stamp.
+        self._maker: BodyMaker | None
+        if payload_bytes is None:
+            assert client.publish is not None
+            self._payload_bytes, self._padded = client.publish.payload_bytes, client.publish.padded
+            self._maker = client.publish.maker()
+        else:
+            self._payload_bytes, self._padded = payload_bytes, True
+            self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
 
     @property
     def unanswered(self) -> int:
@@ -72,15 +111,21 @@ class PublishRequests:
         return len(self._open)
 
     def publish(
-        self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int,
+        cause: Cause | None = None,
     ) -> None:
-        """Make and send a request's events; return without waiting for the answer. Raises nothing.
+        """Make and send a request's events; return without waiting for the answer. Never raises.
 
         ``intended_ns`` is on the master's clock, ``slot_ns`` on this process's: the time from which any delay is the
-        generator's.
+        generator's. ``cause`` is the delivery that caused the request.
         """
         try:
-            self._publish(number, sequences, channel, intended_ns, slot_ns)
+            self._publish(number, sequences, channel, intended_ns, slot_ns, cause)
         except Exception as error:
             # Only this publish has failed.
             self._run.failures.add(HARNESS, "a publish", error)
@@ -88,11 +133,18 @@ class PublishRequests:
             if number in self._open:
                 self._settle(number, None, None, "error", reason)
             else:
-                self._record_unsent(number, sequences, channel, intended_ns, slot_ns, "unmade", reason)
+                self._record_unsent(number, sequences, channel, intended_ns, slot_ns, "unmade", reason, cause)
 
-    def too_late(self, number: int, sequences: Sequence[int], channel: str, intended_ns: int) -> None:
+    def too_late(
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        cause: Cause | None = None,
+    ) -> None:
         """Record a request that was due and is not sent any more, so that it counts as offered load."""
-        self._record_unsent(number, sequences, channel, intended_ns, None, "unsent", None)
+        self._record_unsent(number, sequences, channel, intended_ns, None, "unsent", None, cause)
 
     def give_up(self) -> None:
         """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
@@ -106,9 +158,15 @@ class PublishRequests:
                 self._settle(number, None, None, "unanswered", None)
 
     def _publish(
-        self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int,
+        cause: Cause | None,
     ) -> None:
-        plan, run = self._plan, self._run
+        run = self._run
         members: list[str] = []
         unmade: dict[int, str] = {}
         # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
@@ -120,13 +178,14 @@ class PublishRequests:
         if unmade:
             sequences = [sequence for sequence in sequences if sequence not in unmade]
         for sequence, reason in unmade.items():
-            self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
+            self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason, cause)
         if not members:
             return
-        token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
+        bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
+        token, publisher, size = run.recorder.token, self._client.number, self._payload_bytes
         # Until the events are made, use the planned size.
         request = _Request(
-            sequences, channel, intended_ns, slot_ns, now_ns(), (plan.payload_bytes,) * len(members)
+            sequences, channel, intended_ns, slot_ns, now_ns(), (size,) * len(members), cause=cause
         )
         self._open[number] = request
 
@@ -145,7 +204,7 @@ class PublishRequests:
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                # If our own failure kept it from being sent, it must not count as the service's error.
+                # If our own failure kept the request from being sent, that must not count as the service's error.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
                 if isinstance(error, DialError):
                     request.remote = error.remote
@@ -155,7 +214,34 @@ class PublishRequests:
             else:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 
-        self._sender.send(f"p{number}", channel, make, on_outcome)
+        sealed = make if bodies is None else self._sealing(request, bodies)
+        self._sender.send(f"p{number}", channel, sealed, on_outcome)
+
+    def _bodies(self, maker: BodyMaker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
+        """Return the bodies of events; members that the user's payload() returned replace the scenario's content."""
+        made = [maker.next(sequence, self._rows) for sequence in sequences]
+        if not any(members):
+            return made
+        size = self._payload_bytes if self._padded else 1
+        padded = self._run.stamping.padded
+        return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
+
+    def _sealing(self, request: _Request, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
+        run, publisher = self._run, self._client.number
+        stamped, token = run.stamping.event, run.recorder.token
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events = [
+                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
+                for sequence, body in zip(request.sequences, bodies, strict=True)
+            ]
+            request.sizes = [size_of(event) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        return make
 
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
@@ -185,6 +271,7 @@ class PublishRequests:
             # A request that never got a connection has waited until now.
             (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
             request.remote,
+            request.cause,
         )
         if refused:
             self._blame_size(refused, request.sizes)
@@ -204,7 +291,7 @@ class PublishRequests:
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
         """Count a failure of the user's code for each refused event that it made larger than the service takes."""
         most = self._run.most_event_bytes
-        if most is None or self._plan.payload_bytes > most:
+        if most is None or self._payload_bytes > most or not self._padded:
             return
         for index in refused:
             if index < len(sizes) and sizes[index] > most:
@@ -219,10 +306,13 @@ class PublishRequests:
         slot_ns: int | None,
         status: str,
         error: str | None,
+        cause: Cause | None,
     ) -> None:
         """Record events that were due but not sent, with their planned size."""
-        sizes = (self._plan.payload_bytes,) * len(sequences)
-        self._record(number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error)
+        sizes = (self._payload_bytes,) * len(sequences)
+        self._record(
+            number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error, cause=cause
+        )
 
     def _record(
         self,
@@ -239,6 +329,7 @@ class PublishRequests:
         refused: Mapping[int, str] = _NOTHING,
         connection_wait_ns: int | None = None,
         remote: str | None = None,
+        cause: Cause | None = None,
     ) -> int:
         """Record each event of a request; return how many the service refused."""
         add, publisher = self._run.recorder.event, self._client.number
@@ -263,6 +354,7 @@ class PublishRequests:
                     size,
                     connection_wait_ns,
                     remote,
+                    *(cause or ()),
                 )
             )
         return rejected

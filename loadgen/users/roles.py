@@ -9,34 +9,24 @@ from typing import Any, ClassVar
 
 from gevent import GreenletExit
 from locust import User
-from locust.env import Environment
 from locust.user.task import LOCUST_STATE_RUNNING
 from locust.user.users import UserMeta
 
 from loadgen.console import say
-from loadgen.measure.failures import HARNESS, USER_CODE
+from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
-from loadgen.users import declared
+from loadgen.users import declared, making
 from loadgen.users.code import UserCode
-from loadgen.users.declared import UserClassError
+from loadgen.users.making import attach, run_of
 from loadgen.users.playing import Client
 from loadgen.users.worker import WorkerRun
 
-_RUN = "loadgen_run"
+__all__ = ["LoadUser", "LoadUserMeta", "Participant", "Publisher", "Subscriber", "attach"]
+
 #: The value of `ExitCode.USAGE`, repeated because users must not depend on `loadgen.run`.
 _USAGE = 2
 
 declared.say_and_end(say, _USAGE)
-
-
-def attach(environment: Environment, run: WorkerRun) -> None:
-    """Give the run to the users that Locust will start in this environment."""
-    setattr(environment, _RUN, run)
-
-
-def _run_of(environment: Environment) -> WorkerRun | None:
-    run: WorkerRun | None = getattr(environment, _RUN, None)
-    return run
 
 
 class LoadUserMeta(UserMeta):
@@ -44,25 +34,7 @@ class LoadUserMeta(UserMeta):
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
         """Create a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
-        environment = arguments[0] if arguments else named.get("environment")
-        run = _run_of(environment) if isinstance(environment, Environment) else None
-        made: Any = cls
-        user: Any
-        try:
-            user = super().__call__(*arguments, **named)
-            if hasattr(user, "environment"):
-                return user
-            raise UserClassError("it does not call super().__init__(environment)")
-        except GreenletExit:
-            raise
-        except BaseException as error:
-            if run is None:
-                raise
-            place = declared.place_of_function(made.__init__) if isinstance(error, UserClassError) else None
-            run.failures.add(USER_CODE, f"{cls.__name__}.__init__()", error, place)
-        user = object.__new__(made)
-        User.__init__(user, environment)
-        return user
+        return making.made(cls, super().__call__, arguments, named)
 
     def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805  a metaclass
         """Set an attribute of a class; raises UserClassError if it is not supported."""
@@ -94,7 +66,7 @@ class LoadUser(User, metaclass=LoadUserMeta):
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
         """Take the next client of this role from the plan and play it until the run is over."""
         self._state = LOCUST_STATE_RUNNING
-        run = _run_of(self.environment)
+        run = run_of(self.environment)
         if run is None:
             say("no scenario is running: start Locust with --scenario NAME")
             return
@@ -135,7 +107,7 @@ class LoadUser(User, metaclass=LoadUserMeta):
         The gate metric `checks.failed` counts the failed ones.
         """
         passed = bool(ok)
-        run = _run_of(self.environment)
+        run = run_of(self.environment)
         if run is not None:
             run.checks.count(name if type(name) is str else str(name), passed)
         return passed

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.undecodable import Undecodable
@@ -15,8 +15,8 @@ from loadgen.users.connection import ClientConnection
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
 #: Makes the texts of the events when a connection takes them. Takes the sending time in ns, which goes into each event,
-#: and the remote address, or None if it is unknown.
-MakeEvents = Callable[[int, str | None], Sequence[str]]
+#: and the remote address, or None if it is unknown. Events are texts, or `Marked` if stamps travel beside them.
+MakeEvents = Callable[[int, str | None], Sequence[Any]]
 
 
 class Sender(Protocol):

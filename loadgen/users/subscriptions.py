@@ -38,7 +38,7 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.REFUSED: frozenset({State.ENDED}),
     State.ENDED: frozenset(),
 }
-#: States for which the ramp no longer waits.
+#: States in which the ramp no longer waits for a subscription.
 _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY})
 
 
@@ -76,6 +76,7 @@ class Subscription:
             turn=self.turn,
             intent=intent,
             refusal=self.refusal.kind.value if self.refusal is not None else None,
+            replies=self.plan.replies,
         )
 
 
@@ -110,6 +111,7 @@ class Subscriptions:
         "_life",
         "_link",
         "_numbers",
+        "_on_moved",
         "_on_watch",
         "_run",
         "_session",
@@ -128,7 +130,9 @@ class Subscriptions:
         numbers: dict[str, int],
         on_watch: Callable[[], None],
         clock: Clock = now_ns,
+        on_moved: Callable[[Subscription], None] | None = None,
     ) -> None:
+        """``on_moved``, if given, is called after each change of a subscription's state, from the hub."""
         self._run = run
         self._client = client
         self._life = life
@@ -137,6 +141,7 @@ class Subscriptions:
         self._numbers = numbers
         self._on_watch = on_watch
         self._clock = clock
+        self._on_moved = on_moved
         self._by_id: dict[str, Subscription] = {}
         #: The latest turn of each subscription, by number.
         self._latest: dict[int, Subscription] = {}
@@ -172,13 +177,16 @@ class Subscriptions:
             self._move(subscription, State.ASSUMED)
             self._await_readiness(subscription_id, subscription)
 
-    def give_up(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
+    def give_up(self, plan: SubscriptionPlan, *, unready: bool = False) -> Callable[[], None] | None:
         """Unsubscribe and return a function that subscribes again, or None if the subscription is not ready.
 
-        The returned function does nothing if the connection has ended by then.
+        With ``unready`` one that is not ready yet is given up too. The returned function does nothing if the connection
+        has ended by then.
         """
         subscription = self._latest.get(plan.number)
-        if subscription is None or subscription.state is not State.READY:
+        if subscription is None or subscription.state in (State.REFUSED, State.ENDED):
+            return None
+        if subscription.state is not State.READY and not unready:
             return None
         turn = subscription.turn
         subscription_id = id_of(plan, turn)
@@ -187,6 +195,7 @@ class Subscriptions:
         # Keep the current id: deliveries for it may still arrive. Drop the id of the subscribe before; its deliveries
         # have long arrived.
         self._numbers.pop(id_of(plan, turn - 1), None)
+        self.unready.discard(subscription_id)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
         self._on_watch()
         return lambda: self._ask_again(plan, turn + 1)
@@ -256,6 +265,10 @@ class Subscriptions:
         ):
             self._run.recorder.deviations[deviation] += 1
 
+    def number_of(self, subscription_id: str) -> int:
+        """Return the number of a subscription, even of a given-up one that still receives events."""
+        return self._numbers[subscription_id]
+
     def channel_of(self, subscription_id: str) -> str:
         """Return the channel pattern of a subscription, even a given-up one that still receives events."""
         return self._latest[self._numbers[subscription_id]].plan.channel
@@ -270,6 +283,8 @@ class Subscriptions:
         progress.acknowledged += (state in _ACKNOWLEDGED) - (before in _ACKNOWLEDGED)
         progress.ready += (state is State.READY) - (before is State.READY)
         subscription.state = state
+        if self._on_moved is not None:
+            self._on_moved(subscription)
 
     def _ask_later(self, subscription_id: str, subscription: Subscription) -> None:
         """End this attempt and request the subscription again, with a new id, after the reconnect policy's wait."""

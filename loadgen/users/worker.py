@@ -10,7 +10,9 @@ from typing import Protocol
 from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -56,8 +58,8 @@ class Readiness(Protocol):
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.
 
-        Without probes, ``on_ready`` is called with the time after the settle time. With probes it is never called: the
-        user sees the probe arrive and calls :meth:`proven`.
+        Without probes, ``on_ready`` is called with the current time after the settle time. With probes it is never
+        called: the user sees the probe arrive and calls :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:
@@ -129,6 +131,10 @@ class WorkerRun(Protocol):
     recorder: Recorder
     #: The service by the target's login; :attr:`logins` has that of each client.
     service: Service
+    #: How events are stamped and read.
+    stamping: Stamping
+    #: The rules of the service's protocol.
+    rules: ProtocolRules
     address: Address
     #: Opens all sockets of this worker.
     dialer: Dialer
@@ -154,6 +160,12 @@ class WorkerRun(Protocol):
 
     def local_ns(self, master_ns: int) -> int:
         """Convert a time of the master's clock to this process's clock."""
+
+    def master_ns(self, local_ns: int) -> int:
+        """Convert a time of this process's clock to the master's."""
+
+    def publish_channel(self, channel: str) -> str:
+        """Return a channel in the protocol's normal form; raises ValueError if nothing can be published to it."""
 
     def joined(self) -> None:
         """Count a user that begins to play its client."""

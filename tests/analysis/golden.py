@@ -20,6 +20,7 @@ from tests.analysis.figures.test_addresses import three_addresses
 from tests.analysis.figures.test_bounds import run_of
 from tests.analysis.figures.test_echo import LANE, SAME, two_hosts
 from tests.analysis.figures.test_outages import write_golden
+from tests.analysis.figures.test_reactions import by_hand
 from tests.analysis.synthetic import (
     MS,
     SECOND,
@@ -378,6 +379,16 @@ def outage(folder: Path) -> Path:
     return write_golden(folder)
 
 
+def reactions(folder: Path) -> Path:
+    """A run in which requests caused replies, and one request, one reply and the order were lost."""
+    scenario = {
+        "version": 1,
+        "name": "reactions",
+        "gates": ["reaction.first.max < 33ms", "reaction.lost == 0"],
+    }
+    return write_run(folder, {**by_hand(), "health": _health()}, format=3, scenario=scenario)
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
     each.__name__: each
     for each in (
@@ -395,6 +406,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
         uncertain,
         three_addresses,
         outage,
+        reactions,
     )
 }
 

@@ -112,9 +112,23 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         **dict.fromkeys(schemas.AROUND, _INT64),
     },
 }
+ALTERED: dict[str, pa.DataType] = {
+    "worker": _INT16,
+    "subscription": _INT32,
+    "publisher": _INT32,
+    "sequence": _INT64,
+    "arrival_ns": _INT64,
+}
 #: Columns that older records do not have: written where a row has one.
 _LATER: dict[str, dict[str, pa.DataType]] = {
-    "events": {"connection_wait_ns": _INT64, "remote_address": _TEXT},
+    "events": {
+        "connection_wait_ns": _INT64,
+        "remote_address": _TEXT,
+        "cause_publisher": _INT32,
+        "cause_sequence": _INT64,
+        "cause_subscription": _INT32,
+    },
+    "subscriptions": {"replies": _INT32},
     "connections": {"remote_address": _TEXT},
 }
 _DEFAULTS: dict[str, Any] = {
@@ -158,6 +172,11 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], *
             types = {**types, **later}
         columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    if "altered" in tables:
+        # Records of format 2 do not have it.
+        rows = [{"worker": 0, **row} for row in tables["altered"]]
+        columns = {column: pa.array([row[column] for row in rows], type=t) for column, t in ALTERED.items()}
+        pq.write_table(pa.table(columns), folder / "altered.parquet")
     whole = {
         "format": 2,
         "run": folder.name,
@@ -246,6 +265,11 @@ def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Ro
         "read_ns": arrival_ns + 10_000,
         **more,
     }
+
+
+def altered(of: Row) -> Row:
+    """The row that says that a delivery is not what was sent."""
+    return {name: of[name] for name in ("subscription", "publisher", "sequence", "arrival_ns")}
 
 
 def simple_run(folder: Path, **manifest: Any) -> Path:

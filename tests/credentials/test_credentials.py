@@ -16,7 +16,7 @@ import pytest
 from botocore.stub import Stubber
 
 from loadgen.credentials import sources
-from loadgen.credentials.build import credential
+from loadgen.credentials.build import credential, secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
@@ -87,6 +87,19 @@ def test_a_wrong_file_is_one_sentence_with_its_line(text: str, sentence: str, tm
     with pytest.raises(CredentialError, match=sentence) as caught:
         login_from_option(str(path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mode": "lambda", "token": "{people.token}"},
+        {"mode": "password", "username": "{people.name}", "password": "{people.word}"},
+        {"mode": "oidc", "token_command": ["get", "{people.id}"]},
+    ],
+)
+def test_the_login_of_a_target_has_no_value_of_a_client(fields: dict[str, Any]) -> None:
+    with pytest.raises(CredentialError, match="only the login of a group can use"):
+        secret_of(login(**fields), HOST)
 
 
 def test_a_missing_variable_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_the_payload_is_one() -> None:
 @pytest.mark.skipif("respond" not in Group.model_fields, reason="reactions are another part of issue 22")
 def test_the_reaction_is_whole_but_for_its_version() -> None:
     scenario = load(write("version: 1\n" + block("variables:\n  person:")))
-    assert scenario.clients["assistant"].respond is not None  # type: ignore[attr-defined]
+    assert scenario.clients["assistant"].respond is not None
 
 
 def test_the_python_is_valid_and_names_what_there_is() -> None:

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.users.connection import ClientConnection
+from loadgen.users.conversation import OnRequest
 from loadgen.users.worker import NoLogins, Progress
 from tests.isolation.corpus import event
 
@@ -168,6 +170,7 @@ class World:
         on_ended: Callable[[ClientConnection], None] | None = None,
         clock: Clock = now_ns,
         read_bytes_per_s: float | None = None,
+        on_request: OnRequest | None = None,
     ) -> None:
         #: How reading was limited, of each life.
         self.limits: list[SlowReading | None] = []
@@ -177,6 +180,7 @@ class World:
         self.session: Session
         self.run: Any = SimpleNamespace(
             recorder=Rows(),
+            stamping=Stamping(),
             readiness=Readiness(),
             progress=Progress(),
             failures=Failures(),
@@ -199,6 +203,7 @@ class World:
             on_ended,
             self._connect,
             clock,
+            on_request,
         )
 
     def _session(self, handler: Any, name: str) -> Any:

@@ -23,6 +23,7 @@ from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter, read_batches
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -226,6 +227,7 @@ def meet(
         recorder, failures = Recorder(7, SpoolWriter(folder, 0), sinks=sinks), Failures()
         run: Any = SimpleNamespace(
             recorder=recorder,
+            stamping=Stamping(),
             service=service,
             logins=NoLogins(service),
             address=Address(service.connect_url, service.tls),

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.arrival import of_bytes
+from loadgen.payloads.stamping import Marked
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
@@ -526,3 +527,29 @@ def test_one_panic_makes_the_sessions_of_its_service_careful_and_no_others() -> 
     service = MqttService(BrokerUrl.from_url("mqtt://127.0.0.1"), None)
     first, second = service.session(Recording(), "a"), service.session(Recording(), "b")
     assert first._reader is second._reader
+
+
+def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:
+    handler = Recording()
+    session = MqttSession(handler, "loadgen-1", 1, stamp_name="lg")
+    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+    subscribed(session, handler, "/default/a")
+    events = [Marked(b"\xff\x00", "[1,2,3,4,5]"), Marked(b"", "[1,2,4,4,5]")]
+    sent = packets(session.publish("p1", "/default/a", events))
+    assert [(each.payload, each.user_properties) for each in sent] == [
+        (b"\xff\x00", [("lg", "[1,2,3,4,5]")]),
+        (b"", [("lg", "[1,2,4,4,5]")]),
+    ]
+    session.receive(b"".join(each.write() for each in sent), 10, 20)
+    assert [said[:2] for said in handler.named("on_marked")] == [("s0", event) for event in events]
+    assert [int(said[2]) for said in handler.named("on_marked")] == [10, 10]
+    # Another publisher's message has no such property, and is passed on as any other.
+    session.receive(mqtt5.PublishPacket("default/a", b"x", user_properties=[("other", "1")]).write(), 11, 21)
+    assert [said[:2] for said in handler.named("on_event")] == [("s0", "x")]
+
+
+def test_at_qos_0_stamps_travel_beside_too() -> None:
+    session = MqttSession(Recording(), "loadgen-1", 0, stamp_name="lg")
+    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+    (sent,) = packets(session.publish("p1", "/default/a", [Marked(b"x", "[1]")]))
+    assert (sent.payload, sent.user_properties, int(sent.qos)) == (b"x", [("lg", "[1]")], 0)

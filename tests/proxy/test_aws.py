@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("boto3")
 
 from loadgen.aws.access import Access, AwsError
-from loadgen.credentials import build
+from loadgen.credentials import aws_clients
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode
 from loadgen.transport import proxy
@@ -33,7 +33,9 @@ def test_it_reads_the_environment_and_obeys_no_proxy(monkeypatch: pytest.MonkeyP
     for off, expected in ((False, {"https": "http://p:3128"}), (True, {})):
         proxy.switch_off(off)
         assert proxies_of(access.session().client("sts")) == expected
-        assert proxies_of(build._session(None).create_client("sts", region_name="eu-west-1")) == expected
+        assert (
+            proxies_of(aws_clients.session_of(None).create_client("sts", region_name="eu-west-1")) == expected
+        )
 
 
 def test_a_kind_that_is_not_supported_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,5 +44,5 @@ def test_a_kind_that_is_not_supported_is_a_sentence(monkeypatch: pytest.MonkeyPa
         Access(None, "eu-west-1").session()
     assert refused.value.code == ExitCode.USAGE
     with pytest.raises(CredentialError, match="HTTPS_PROXY names a proxy of the kind socks5") as again:
-        build._session(None)
+        aws_clients.session_of(None)
     assert "hunter2" not in str(refused.value) + str(again.value)

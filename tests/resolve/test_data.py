@@ -184,7 +184,7 @@ def test_the_record_tells_how_many_rows_were_read() -> None:
         (
             "  anyone:",
             "  nobody: {csv: people.csv}\n  anyone:",
-            "x.yaml:4: data.nobody is used nowhere; write {nobody.COLUMN} in a channel or a login, or remove it",
+            "x.yaml:4: data.nobody is used nowhere; write {nobody.COLUMN} in a channel, payload or login, or remove it",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Client
     """
     made = Counter[str]()
 
-    def connection(*_: Any) -> Any:
+    def connection(*_: Any, **__: Any) -> Any:
         made["connections"] += 1
         return SimpleNamespace(open=lambda _: None, most_unanswered=0)
 
@@ -96,6 +96,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Client
             logins=NoLogins(cast(Service, SimpleNamespace(http_url="http://127.0.0.1:9/"))),
             failures=SimpleNamespace(add=lambda *_: None),
             dialer=None,
+            stamping=clients.stamping,
             recorder=SimpleNamespace(undecodable=None),
             stopping=True,
         ),

@@ -15,6 +15,7 @@ import pytest
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.spool import SpoolWriter
+from loadgen.payloads.stamping import Stamping
 from loadgen.resolve import Clients
 from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
@@ -127,6 +128,7 @@ class Run:
 
     def __init__(self, service: Any, publish_s: float) -> None:
         self.service = service
+        self.stamping = Stamping()
         self.dialer = Dialer()
         self.address = Address(service.connect_url, service.tls, self.dialer)
         self.publishing_over = self.stopping = False

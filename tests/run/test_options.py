@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from loadgen.cli import launch
 from loadgen.cli.app import app
+from loadgen.paths import bundle
 from loadgen.run import start_locust
 from loadgen.run.options import ENTRIES, OF_LOCUST, Entry, Reader, RunOptions, add_options
 
@@ -75,7 +76,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> RunOptions:
 
 def parsed(options: RunOptions) -> dict[str, Any]:
     """Return what the child reads of its command line."""
-    arguments = launch._command(options)
+    arguments = launch._command(options, [bundle("locustfile.py")])
     with_locust_file = arguments[arguments.index("-f") :]
     found: argparse.Namespace = start_locust._parse_known_args(LOCUST, with_locust_file)[0]
     return vars(found)

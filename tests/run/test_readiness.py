@@ -25,7 +25,7 @@ class _Prober:
         self.channels: list[str] = []
         self._answer = answer
 
-    def publish(self, channel: str, event: str) -> PublishAnswer:
+    def publish(self, channel: str, event: object) -> PublishAnswer:
         self.channels.append(channel)
         return self._answer()
 

@@ -265,3 +265,36 @@ def test_a_port_that_is_taken_is_said_in_a_sentence_and_is_no_failed_gate(
         f"loadgen: the master cannot listen at 127.0.0.1:{port} (Address already in use): stop what uses the port,"
         " or choose another with --master-bind-port\n"
     )
+
+
+class Shape:
+    """A load shape that counts how often a test begins, and never ends it."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def reset_time(self) -> None:
+        self.begun += 1
+
+    def tick(self) -> tuple[int, float]:
+        return 1, 1.0
+
+
+def test_a_start_in_the_last_second_of_the_test_before_is_not_ignored(site: Site) -> None:
+    master: Any = site.master
+    shape: Any = Shape()
+    site.environment.shape_class = shape
+
+    def ending() -> None:
+        gevent.sleep(0.2)
+        master.shape_greenlet = None
+
+    # As Locust's master is when its workers have stopped and it has not noticed yet that no user is left.
+    master.update_state("stopped")
+    master.shape_greenlet = gevent.spawn(ending)
+    master.start_shape()
+    assert shape.begun == 1
+    # While a test runs, a start changes nothing, as ever.
+    master.start_shape()
+    assert shape.begun == 1
+    master.shape_greenlet.kill()

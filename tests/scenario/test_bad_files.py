@@ -33,7 +33,7 @@ MISTAKES = [
     ),
     (
         edited("count: 5", 'count: 5\n    "\\e[1m": 6'),
-        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, login, publish, reconnect, drops, churn, slow",
+        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, login, publish, respond, users, stages, namespaces, reconnect, drops, churn, slow",
     ),
     (
         edited("rate: 100/s", "rate: 100"),
@@ -498,7 +498,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
         (
             b"- 1\n",
             "x.yaml:1: the scenario must be a mapping with version, name, description, seed, target, variables, data, "
-            "clients, phases, gates, not a list",
+            "clients, stamp, integrity, phases, gates, not a list",
         ),
         (
             b"a: \x07\n",

@@ -25,6 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_catalogue_has_every_scenario_with_its_description() -> None:
     entries = catalogue()
     assert [entry.name for entry in entries] == [
+        "assistant",
         "broadcast",
         "chat",
         "comments",

@@ -258,6 +258,23 @@ def test_deliveries_are_examined_until_all_is_ready_then_only_for_a_user() -> No
     assert watched.socket.fast_path is None
 
 
+def test_a_client_that_replies_is_given_the_runs_own_events_and_never_a_fast_path() -> None:
+    asked: list[tuple[int, str, int, int]] = []
+    of = world(on_request=lambda number, text, at_ns, stamp: asked.append((number, text, at_ns, stamp[1])))
+    of.rows.native_rows = object()
+    of.open()
+    of.ready()
+    assert of.socket.fast_path is None
+    asked.clear()
+    own = event()
+    of.said.on_event("s10", own, 3, 4)
+    of.said.on_event("s11", event(token=8), 5, 6)
+    of.said.on_event("s11", own.replace("[7,1,", "[7,-1,"), 5, 6)
+    of.said.on_event("s11", "no JSON", 5, 6)
+    of.said.on_event("s99", own, 5, 6)
+    assert [(number, text, at_ns) for number, text, at_ns, _ in asked] == [(10, own, 3)]
+
+
 def test_events_of_nobody_and_of_others_are_told_apart() -> None:
     of = opened()
     of.said.on_event("s10", "no JSON", 3, 4)

@@ -26,7 +26,9 @@ class Connection:
 
     latest: "Connection"
 
-    def __init__(self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None]) -> None:
+    def __init__(
+        self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None], **_: Any
+    ) -> None:
         Connection.latest = self
         self.on_ended = on_ended
         self.attempts = 0
@@ -64,14 +66,16 @@ class Connection:
 class Playing:
     """One client that only subscribes, and its run."""
 
-    def __init__(self, *outcomes: Exception | None, again: bool = True) -> None:
+    def __init__(
+        self, *outcomes: Exception | None, again: bool = True, logins: NoLogins | None = None
+    ) -> None:
         self.log: list[str] = []
         self.told: list[tuple[str, bool]] = []
         self.over = Event()
         self.run: Any = SimpleNamespace(
             outcomes=iter(outcomes),
             stopping=False,
-            logins=NoLogins(cast(Service, None)),
+            logins=logins or NoLogins(cast(Service, None)),
             wait_for_ramp=lambda plan: True,
             joined=lambda: self.log.append("joined"),
             left=lambda: self.log.append("left"),
@@ -140,6 +144,55 @@ def test_a_refusal_for_good_ends_the_run_and_says_what_to_do() -> None:
     assert fatal
     assert reason.startswith("HTTP 403; ")
     of.end()
+
+
+class OwnLogins(NoLogins):
+    """Each client has a login of its own."""
+
+    def __init__(self, none: str | None = None) -> None:
+        super().__init__(cast(Service, None))
+        self.none = none
+        self.shut_out: list[str] = []
+        self.notes: list[str] = []
+
+    def obtain(self, client: ClientPlan) -> str | None:
+        return self.none
+
+    def own(self, client: ClientPlan) -> bool:
+        return True
+
+    def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
+        self.shut_out.append(told)
+
+    def note(self, client: ClientPlan, told: str) -> None:
+        self.notes.append(told)
+
+
+def test_a_client_whose_own_login_is_refused_stays_away_and_the_run_goes_on() -> None:
+    logins = OwnLogins()
+    of = Playing(HandshakeRefusedError("HTTP 403", Refusal.of(403)), logins=logins)
+    of.attempts(1)
+    assert logins.shut_out == ["the service refused the login: HTTP 403"]
+    assert of.told == []
+    of.end()
+
+
+def test_an_own_login_that_is_refused_at_a_reconnect_is_tried_again() -> None:
+    logins = OwnLogins()
+    of = Playing(None, HandshakeRefusedError("HTTP 401", Refusal.of(401)), logins=logins)
+    of.attempts(1)
+    of.connection.end()
+    of.attempts(3)
+    assert (logins.shut_out, logins.notes) == ([], ["the service refused the login: HTTP 401"])
+    assert of.told == []
+    of.end()
+
+
+def test_a_client_that_gets_no_login_does_not_connect() -> None:
+    of = Playing(logins=OwnLogins("there is no login: the token endpoint answered HTTP 500"))
+    of.attempts(0)
+    of.end()
+    assert of.connection.attempts == 0
 
 
 @pytest.mark.parametrize("again", [True, False])

@@ -1,8 +1,9 @@
 """Test publishers with minimal fakes of run and sender."""
 
 import itertools
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,6 +16,9 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import Failures
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
+from loadgen.payloads.place import Place, split
+from loadgen.payloads.plans import Stamps
+from loadgen.payloads.stamping import Body, Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
@@ -66,8 +70,22 @@ class Quiet:
     def payload(self) -> Any: ...
 
 
+class Numbered:
+    """Makes events with their number and the row of their request."""
+
+    def __init__(self, stamping: Stamping) -> None:
+        self._stamping = stamping
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        return self._stamping.whole(*split(f'{{"n":{sequence},"row":{len(rows)}}}', ("trace",)))
+
+
 def publisher(
-    sender: Sender, due_ns: list[int], in_flight: int = 0, payload: Callable[[], Any] | None = None
+    sender: Sender,
+    due_ns: list[int],
+    in_flight: int = 0,
+    payload: Callable[[], Any] | None = None,
+    stamping: Stamping | None = None,
 ) -> tuple[OpenLoopPublisher, Any]:
     rows: list[EventRow] = []
     run = SimpleNamespace(
@@ -81,10 +99,13 @@ def publisher(
         local_ns=lambda at_ns: at_ns,
         wait_until=lambda at_ns: gevent.sleep(max(0, at_ns - now_ns()) / 1e9),
         rows=rows,
+        stamping=stamping,
     )
     plan = SimpleNamespace(
         batch=BATCH,
         payload_bytes=100,
+        padded=stamping is None,
+        maker=lambda: None if stamping is None else Numbered(stamping),
         offsets_ns=lambda: iter(due_ns),
         channels=lambda: SimpleNamespace(next=lambda: "/default/a"),
     )
@@ -371,3 +392,24 @@ def test_what_waits_for_a_connection_at_the_end_is_not_sent_any_more() -> None:
     assert sender.sent == []
     assert Counter(row.status for row in run.rows) == {"error": BATCH}
     assert {row.error for row in run.rows} == {"no connection could be opened by the end of the drain"}
+
+
+def test_events_of_a_payload_are_made_in_order_and_stamped_at_their_place() -> None:
+    sender, stamping = Sender(PublishAnswer(), None, 0.0), Stamping(Stamps(Place("member", "trace"), True))
+    playing, run = publisher(sender, [0, 0, 0], stamping=stamping)
+    play(playing)
+    sent = [event for events in sender.sent for event in events]
+    stamps = [stamping.read(event) for event in sent]
+    assert [(stamp[:3], altered) for stamp, altered in stamps] == [((7, 3, n), False) for n in range(15)]
+    assert [json.loads(event)["n"] for event in sent] == list(range(15))
+    assert [row.bytes for row in run.rows] == [len(event) for event in sent]
+    assert [(row.sequence, row.status) for row in run.rows] == [(n, "accepted") for n in range(15)]
+
+
+def test_members_of_payload_replace_the_content_of_their_event_only() -> None:
+    given = itertools.cycle([{"own": 1}, None, {}])
+    sender, stamping = Sender(PublishAnswer(), None, 0.0), Stamping(Stamps(Place("pointer", "/meta/trace")))
+    playing, _ = publisher(sender, [0, 0], payload=lambda: next(given), stamping=stamping)
+    play(playing)
+    sent = [json.loads(event) for events in sender.sent for event in events]
+    assert [each.get("own", each.get("n")) for each in sent] == [1, 1, 2, 1, 4, 5, 1, 7, 8, 1]

@@ -46,7 +46,7 @@ class Case:
             stopping=False,
             most_event_bytes=None,
         )
-        plan = SimpleNamespace(batch=1, payload_bytes=100)
+        plan = SimpleNamespace(batch=1, payload_bytes=100, padded=True, maker=lambda: None)
         client = ClientPlan(3, "g", 0, (), cast(Any, plan), 0)
         code = UserCode(Quiet(), Quiet, cast(WorkerRun, run))
         self.of = PublishRequests(run, client, self.sender, code, self._on_settled)

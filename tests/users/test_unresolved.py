@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.measure.failures import NETWORK, Failures
 from loadgen.measure.rows import ConnectionRow
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
@@ -37,6 +38,7 @@ def test_a_connect_that_is_not_tried_is_a_failure_of_this_machine(elsewhere: boo
     rows: list[ConnectionRow] = []
     subscriptions: list[Any] = []
     run: Any = SimpleNamespace(
+        stamping=Stamping(),
         recorder=SimpleNamespace(
             connection=rows.append, subscription=subscriptions.append, deliver=None, native_rows=None
         ),

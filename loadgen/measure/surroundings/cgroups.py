@@ -1,8 +1,8 @@
 """Finds the cgroups of this process: in v1, v2 and both at once, with and without a cgroup namespace.
 
 The limits of all cgroups above the process's own apply too, so each controller has the folders from the process's own
-cgroup up to the topmost one that is mounted here. Cgroups above a container's own are often hidden from it; a quota of
-theirs shows only in steal and pressure.
+cgroup up to the topmost one that is mounted here. Cgroups above a container's own are often hidden from it; their quota
+shows only in steal and pressure.
 
 The formats are those of proc_pid_cgroup(5) and proc_pid_mountinfo(5).
 """
@@ -69,7 +69,7 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 
 def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
-    """Return a `/proc/PID/cgroup` text's paths by v1 controller, and its path in v2 or None."""
+    """Parse a `/proc/PID/cgroup` text; return its paths by v1 controller, and its path in v2 or None."""
     v1: dict[str, str] = {}
     unified = None
     for line in cgroup.splitlines():

@@ -45,7 +45,7 @@ def quota_v2(text: str | None) -> float | None:
 
 
 def quota_v1(quota_us: str | None, period_us: str | None) -> float | None:
-    """Return the cores that cpu.cfs_quota_us and cpu.cfs_period_us allow, or None if no quota or unknown."""
+    """Return the cores by cpu.cfs_quota_us and cpu.cfs_period_us, or None if there is no quota or it is unknown."""
     quota, period = number(quota_us), number(period_us)
     return quota / period if quota and period else None
 

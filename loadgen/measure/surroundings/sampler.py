@@ -16,7 +16,7 @@ _MOST_BYTES = 1 << 20
 
 
 class Around(NamedTuple):
-    """Limits and events around a process in an interval; None if unknown or without limit. See results/README.md."""
+    """Limits and events around a process in an interval, None if unknown or unlimited; see results/README.md."""
 
     allowed_ns: int | None = None
     quota_ns: int | None = None
@@ -256,7 +256,7 @@ _COUNTERS = (
 
 
 def _throttled(grown: dict[str, int]) -> dict[str, int | None]:
-    """Return the values of the cgroup, the process's own or one above, that was throttled longest."""
+    """Return the values of the cgroup that was throttled longest: the process's own or one above it."""
     levels = {name.partition(" ")[0] for name in grown if name.endswith(" throttled_ns")}
     worst = max(levels, key=lambda level: (grown[f"{level} throttled_ns"], -int(level)), default=None)
     if worst is None:

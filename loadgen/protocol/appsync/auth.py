@@ -57,7 +57,7 @@ class ApiKey:
         return {"host": http_host, "x-api-key": self.key}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `x-api-key` and `host`, which is allowed (doc)."""
+        """Return `x-api-key`, and `host`, which a frame may contain (doc)."""
         return {"x-api-key": self.key, "host": http_host}
 
 
@@ -76,7 +76,7 @@ class BearerToken:
         return {"host": http_host, "Authorization": self.token()}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `Authorization` and `host`, which is allowed (doc)."""
+        """Return `Authorization`, and `host`, which a frame may contain (doc)."""
         return {"Authorization": self.token(), "host": http_host}
 
 
@@ -86,7 +86,7 @@ def subscribe_body(channel: str) -> bytes:
 
 
 def publish_body(channel: str, events: list[str]) -> bytes:
-    """Return the body that the signature of a publish covers: compact, in this key order, events as strings (real)."""
+    """Return the body that the signature of a publish covers: compact JSON, channel first, events as strings (real)."""
     return msgspec.json.encode({"channel": channel, "events": events})
 
 

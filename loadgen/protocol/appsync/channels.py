@@ -88,7 +88,7 @@ class SubscriptionIndex(Generic[Value]):
     """Finds the values stored under the patterns that match a channel, by one lookup per segment.
 
     Patterns and channels must be normalised and valid. A value stored under several patterns matches once for each of
-    them (inf: one `data` frame for each matching subscription).
+    them, as AWS presumably sends one `data` frame for each matching subscription (inf).
     """
 
     def __init__(self) -> None:

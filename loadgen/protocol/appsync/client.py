@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -73,7 +73,7 @@ class AppSyncSession:
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: on the real service both happen with the first `ka` (AWS: sst #5729).
+    come before or after a `subscribe_success`: the first `ka` of the real service does either (AWS: sst #5729).
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class AppSyncSession:
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: the documentation calls it optional, but only it is acknowledged."""
+        """Return `connection_init`: the documentation calls it optional, but `connection_ack` answers only it."""
         return (messages.connection_init(),)
 
     def awaits(self) -> str:
@@ -119,8 +119,8 @@ class AppSyncSession:
         self._subscriptions[subscription_id] = _LEAVING
         return messages.unsubscribe(subscription_id)
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return a `publish` with its authorization."""
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
+        """Return a `publish` with its authorization; the events are texts."""
         if self._publishes is None:
             self._publishes = set()
         self._publishes.add(publish_id)
@@ -283,6 +283,10 @@ class AppSyncEvents:
         )
         made._sent = _NOTHING_SENT
         return made
+
+    def carry_stamps(self, name: str) -> None:
+        """Never called: a message has no place beside its event."""
+        raise NotImplementedError
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""

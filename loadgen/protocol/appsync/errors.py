@@ -1,8 +1,8 @@
 """The errors of the service, for both transports.
 
-`errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4); the docstring of
-each constant tags its source; AUVRED, ANDROID and SWIFT are clients that the fact sheet lists. A message or code of
-None is omitted from the frame.
+`errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4). The docstring of
+each constant tags its source. A name such as ANDROID after a tag is the client that shows it, as listed in the fact
+sheet. A message or code of None is omitted from the frame.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID, JS comment)."""
+    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID; JS in a comment)."""
 
     error_type: str | None = None
     message: str | None = None
@@ -36,10 +36,10 @@ CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
 """Connect without offering `aws-appsync-event-ws` (assumption; the name is that of AppSync's GraphQL API)."""
 
 UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
-"""Publish with a bad key, on either transport (real ANDROID); on subscribe (inf)."""
+"""Publish with a bad key, on either transport (real ANDROID). A subscribe presumably gets the same error (inf)."""
 
 UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
-"""Publish to a namespace that does not exist; has no message (real ANDROID); on subscribe (inf)."""
+"""Publish to a namespace that does not exist (real ANDROID). A subscribe presumably gets the same error (inf)."""
 
 UNSUPPORTED_OPERATION: Final = WireError(
     "UnsupportedOperation", "Operation not supported through the realtime channel"
@@ -47,16 +47,16 @@ UNSUPPORTED_OPERATION: Final = WireError(
 """Malformed frame or unknown `type`, sent as `error` without id (fixture, several clients)."""
 
 INVALID_CHANNEL: Final = WireError("BadRequestException", "Invalid Channel Format")
-"""Bad channel on subscribe (fixture AUVRED); on publish (inf)."""
+"""Subscribe to a bad channel (fixture AUVRED). A publish presumably gets the same error (inf)."""
 
 INVALID_OPERATION_ID: Final = WireError("BadRequestException", "Invalid operation id")
 """An id that breaks the grammar of ids (assumption)."""
 
 MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
-"""More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum; no text known)."""
+"""More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum). The text is not known."""
 
 LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
-"""A rate quota is exceeded (ANDROID enum; the text is that of AppSync's GraphQL API, 2nd)."""
+"""A rate quota is exceeded. The name is in ANDROID's enum; the text is that of AppSync's GraphQL API (2nd)."""
 
 TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
 """More than five events over WebSocket (real ANDROID)."""
@@ -65,7 +65,7 @@ TOO_MANY_EVENTS_HTTP: Final = WireError("BadRequestException", "Input exceeded 5
 """More than five events over HTTP, status 400 (real ANDROID)."""
 
 INVALID_EVENTS: Final = WireError("BadRequestException", "Events must be a list of 1 to 5 JSON strings")
-"""No events, or an event that is not a string of valid JSON (rule: doc; answer: assumption)."""
+"""No events, or an event that is not a string of valid JSON (doc). The error itself is an assumption."""
 
 INVALID_BODY: Final = WireError("BadRequestException", "Invalid request body")
 """An HTTP body that is not a publish request (assumption)."""
@@ -76,10 +76,10 @@ PAYLOAD_TOO_LARGE: Final = WireError("PayloadTooLargeException", "Payload exceed
 SUBSCRIPTION_PROCESSING: Final = WireError(
     "SubscriptionProcessingError", "There was an error processing the operation"
 )
-"""`subscribe_error` of the documentation (doc)."""
+"""The error of the `subscribe_error` in the documentation (doc)."""
 
 MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an error processing the message")
-"""`broadcast_error` of the documentation (doc)."""
+"""The error of the `broadcast_error` in the documentation (doc)."""
 
 SIGNATURE_INCOMPLETE: Final = WireError(
     "BadRequestException", "The request signature is incomplete or malformed"
@@ -103,27 +103,30 @@ TOKEN_EXPIRED: Final = WireError("UnauthorizedException", "Token has expired.")
 """A JSON Web Token past its `exp` (assumption: the text of AppSync's GraphQL API)."""
 
 HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
-"""`util.unauthorized()` in a handler (errorType: real, amplify-js #14947; text: assumption)."""
+"""A handler calls `util.unauthorized()`. The type is real (amplify-js #14947), the text is an assumption."""
 
 EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
-"""`failed[].code` of an event above 240 KB, HTTP status 200 (real AUVRED); over WebSocket (inf)."""
+"""`failed[].code` of an event above 240 KB, with HTTP status 200 (real AUVRED). Over WebSocket it is inferred (inf)."""
 
 EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
 """`failed[].message` of an event above 240 KB (real AUVRED)."""
 
 
 def duplicated_operation(operation_id: str) -> WireError:
-    """Return the error of a subscription id in use (name 2nd; the text is that of AppSync's GraphQL API)."""
+    """Return the error for a subscription id that is already in use.
+
+    The name is from a secondary source (2nd); the text is that of AppSync's GraphQL API.
+    """
     return WireError("DuplicatedOperationError", f"Duplicated operation with id {operation_id}")
 
 
 def unknown_operation(operation_id: str) -> WireError:
-    """Return the error of an unsubscribe with an unknown id (doc)."""
+    """Return the error for an unsubscribe with an unknown id (doc)."""
     return WireError("UnknownOperationError", f"Unknown operation id {operation_id}")
 
 
 def signature_mismatch(canonical_request: str) -> WireError:
-    """Return the error of a wrong IAM signature, with the canonical string (AWS: amplify-js #14001)."""
+    """Return the error for a wrong IAM signature, with the canonical string (AWS: amplify-js #14001)."""
     return WireError(
         "BadRequestException",
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
@@ -132,7 +135,7 @@ def signature_mismatch(canonical_request: str) -> WireError:
 
 
 def signature_scope(region: str, service: str) -> WireError:
-    """Return the error of a credential scope for another region or service (assumption)."""
+    """Return the error for a credential scope of another region or service (assumption)."""
     return WireError(
         "BadRequestException", f"Credential should be scoped to region {region} and service {service}"
     )

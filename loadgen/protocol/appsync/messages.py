@@ -16,7 +16,7 @@ from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import cut
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""The exceptions of the decoders for a message that is no JSON or of another form, is not UTF-8, or is nested about a
+"""The exceptions of the decoders for a message that is not JSON, has another form, is not UTF-8, or is nested about a
 thousand levels deep."""
 
 _OPERATION_ID = re.compile(rf"[a-zA-Z0-9\-_+]{{1,{OPERATION_ID_MAX_CHARACTERS}}}", re.ASCII)
@@ -180,7 +180,8 @@ class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="
 
 
 decode_data_message = msgspec.json.Decoder(DataMessage).decode
-"""For the hot path: raises as `decode_server_message` for anything but a delivery; then call that one."""
+"""For the hot path: decodes deliveries. For any other message it raises one of `UNREADABLE`; use
+`decode_server_message` then."""
 
 KEEPALIVE: Final = b'{"type":"ka"}'
 

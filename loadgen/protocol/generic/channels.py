@@ -20,7 +20,7 @@ def normalise(channel: str) -> str:
 
 
 def matches(pattern: str, channel: str) -> bool:
-    """Return whether a subscription to `pattern` receives what is published to `channel`; both valid."""
+    """Return whether a subscription to `pattern` receives events published to `channel`; both must be valid."""
     pattern, channel = normalise(pattern), normalise(channel)
     if pattern.endswith("/*"):
         prefix = pattern[:-1]
@@ -47,8 +47,8 @@ def validate_subscribe(channel: str, separator: str, wildcard: str | None, servi
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        ChannelError: as :func:`validate_publish`; or the channel has a `*` before its end, or at its end although the
-            service has no wildcards (``wildcard`` is None).
+        ChannelError: a segment is not valid (see :func:`validate_publish`), or the channel has a `*` before its end, or
+            at its end although the service has no wildcards (``wildcard`` is None).
     """
     normal = normalise(channel)
     segments = normal[1:].split("/")

@@ -100,6 +100,15 @@ class KeepAlive:
 
 
 @dataclass(frozen=True, slots=True)
+class StampedForm:
+    """The texts of messages with a stamp in a header beside the event; see `loadgen.protocol.generic.stamped`."""
+
+    head: str
+    send: str
+    deliver: str
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A protocol that a file describes."""
 
@@ -121,6 +130,8 @@ class Description:
     ignore: Sequence[Pattern] = ()
     errors: Sequence[Pattern] = ()
     keepalive: KeepAlive | None = None
+    #: The texts of messages with a stamp beside the event, or None if the service has none (see `stamped`).
+    stamped: StampedForm | None = None
     #: True if a publish may carry several events.
     batches: bool = False
     environment: frozenset[str] = frozenset()

@@ -13,6 +13,7 @@ from loadgen.protocol.generic.frames import Frame, Written, filled
 from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
+from loadgen.protocol.generic.stamped import StampedLines
 
 #: Size of the caches of channel names on the wire: the same channels are used again and again.
 CHANNELS_KNOWN: Final = 65_536
@@ -55,12 +56,20 @@ class Dialect:
         deliver = description.deliver
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        self._stamped = description.stamped
+        #: Writes and reads messages with stamps beside their events, or None if the file has none.
+        self.stamped = None if self._stamped is None else StampedLines(self._stamped, deliver.identity)
         keepalive = description.keepalive
         self.keepalive_frame = (
             None if keepalive is None or keepalive.send is None else self.frame(keepalive.send)
         )
         #: Cached function that returns the service's name of a channel.
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
+
+    def carry_stamps(self, name: str) -> None:
+        """Let the stamps of events travel in the header ``name``."""
+        assert self._stamped is not None
+        self.stamped = StampedLines(self._stamped, self.description.deliver.identity, name)
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the service for display: escaped, cut, and without secrets."""
@@ -73,21 +82,21 @@ class Dialect:
         return unreadable.cut(text)
 
     def frame(self, written: Written) -> Frame:
-        """Return the frame of a template of the file."""
+        """Return the frame for a template in the file."""
         return Frame(written, self._environment)
 
     def text(self, written: str) -> str:
-        """Return a text of the file with environment variables filled in."""
+        """Return a text from the file with environment variables filled in."""
         return filled(written, {}, self._environment)
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
-        """Return headers of the file with environment variables filled in."""
+        """Return headers from the file with environment variables filled in."""
         return {name: self.text(value) for name, value in written.items()}
 
     def fill(
         self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
     ) -> str:
-        """Return a URL of the file with ``target`` and ``values`` filled in.
+        """Return a URL from the file with ``target`` and ``values`` filled in.
 
         Environment variables are filled in, percent-encoded, unless ``secrets`` is false: such a URL may be shown.
         """

@@ -17,7 +17,8 @@ Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["
 """A template as the file has it."""
 
 _Value = Callable[[str, int, str, Sequence[str]], bytes]
-"""Returns a placeholder's bytes for a request's id, its number on the connection, the service's channel, the events."""
+"""Returns a placeholder's bytes, given the id, the number, the channel (in the service's form) and the events of a
+request."""
 
 _RAW: Final[Mapping[str, _Value]] = {
     "id": lambda id_, number, channel, events: id_.encode(),

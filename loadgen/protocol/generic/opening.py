@@ -54,9 +54,9 @@ class Opening:
         return [*self._early, *self._next_frames()]
 
     def advance(self, arrival_ns: int) -> tuple[list[bytes], bool]:
-        """Complete the step that the service has answered; return the frames to send now, and whether it is connected.
+        """Complete the step that the service has answered; return the frames to send, and True if the opening is over.
 
-        Before :meth:`begin` the frames are queued, and the result is no frames and False.
+        Before :meth:`begin` the frames are queued, and the result is ([], False).
         """
         del self.steps[0]
         frames = self._next_frames()

@@ -83,7 +83,7 @@ class TextPattern:
         compiled = re.compile(regex(written).encode(), re.DOTALL)
         self._fullmatch = compiled.fullmatch
         self._names = frozenset(compiled.groupindex)
-        #: The pattern as the file has it, for messages.
+        #: The pattern as written in the file.
         self.written = written
 
     def match(self, message: Message) -> Found | None:
@@ -151,14 +151,14 @@ Pattern = TextPattern | JsonPattern
 
 
 class PointerError(ValueError):
-    """A text is no JSON pointer; the message completes a sentence that begins with the text's place in the file."""
+    """A text is not a JSON pointer; the message completes a sentence that begins with the text's place in the file."""
 
 
 def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """Return the reference tokens of a JSON pointer (RFC 6901, section 4).
 
     Raises:
-        PointerError: the text is no JSON pointer.
+        PointerError: the text is not a JSON pointer.
     """
     if not pointer:
         return ()
@@ -198,7 +198,7 @@ class Quick(NamedTuple):
 
 
 def quick(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Quick | None:
-    """Return a decoder that extracts only a delivery's values, in one pass, or None if the pattern allows none.
+    """Return a decoder that extracts only a delivery's values, in one pass, or None if there is none for the pattern.
 
     It accepts no message that a `JsonPattern` with the same arguments refuses. If it refuses a message, the
     `JsonPattern` decides.

@@ -17,6 +17,7 @@ from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.opening import HOLD, OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message
 from loadgen.protocol.generic.requests import Routes
+from loadgen.protocol.generic.stamped import Delivered, StampedLines
 
 Unit = Any
 """A message in the form that patterns match: the bytes of a text or a line, or decoded JSON."""
@@ -28,7 +29,7 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class Receiver(NamedTuple):
-    """The parts that the receive path of one connection works with."""
+    """The parts of one connection's receive path."""
 
     description: Description
     handler: SessionHandler
@@ -44,6 +45,8 @@ class Receiver(NamedTuple):
     quick: Any
     #: The result of `rules.line_pattern`, or None unless messages are lines.
     line: Any
+    #: Reads deliveries with stamps beside their events, or None if the file has none.
+    stamped: StampedLines | None = None
 
     def receive(self) -> OnMessage:
         """Return the function that processes this connection's messages."""
@@ -140,7 +143,22 @@ def _of_lines(of: Receiver) -> OnMessage:
     on_event, routes, shown = handler.on_event, of.routes, of.shown
     identity, by_number, by_channel = of.description.deliver.identity, routes.by_number, routes.by_channel
     match, sized = of.line
+    stamped = of.stamped
     rest = b""
+
+    def take_stamped(taken: Delivered, arrival_ns: int, read_ns: int) -> None:
+        """Pass on a delivery with headers: with its stamp if this run has stamps there."""
+        key = taken.key
+        if identity == "channel":
+            key = by_channel.get(key, key)
+        elif identity == "number":
+            key = by_number.get(int(key), key)
+        elif identity is None:
+            key = routes.only
+        if stamped is not None and stamped.name is not None:
+            handler.on_marked(key, taken.event, arrival_ns, read_ns)
+        else:
+            on_event(key, taken.event.body.decode(), arrival_ns, read_ns)
 
     def receive(message: Message, arrival_ns: int, read_ns: int) -> None:
         nonlocal rest
@@ -156,6 +174,27 @@ def _of_lines(of: Receiver) -> OnMessage:
                 opening.hold(bytes(data[place:]), arrival_ns, read_ns)
                 place = end
                 break
+            if found is None and stamped is not None and not steps:
+                begin = place
+                try:
+                    taken = stamped.take(data, begin)
+                    # If its first line cannot be read, the stream goes on after that line.
+                    place = taken.end if isinstance(taken, Delivered) else place
+                    if isinstance(taken, Delivered):
+                        take_stamped(taken, within_ns if place < end else end_ns, read_ns)
+                        continue
+                except UnicodeDecodeError:
+                    place = place if place > begin else data.find(_LINE_END, begin) + 2
+                    handler.on_undecodable(unreadable.DELIVERY_NOT_UTF8, partial(shown, data[begin:place]))
+                    continue
+                if taken is not None:
+                    if taken.missing > MOST_BYTES:
+                        handler.on_undecodable(
+                            unreadable.DELIVERY_TOO_LONG, partial(shown, data[place : taken.begin])
+                        )
+                        place = taken.begin
+                        continue
+                    break
             if found is None:
                 stop = data.find(_LINE_END, place)
                 if stop < 0:

@@ -33,7 +33,7 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
         )
         for pattern, kind in answers:
             known = {(rule.pattern.written, rule.kind, rule.identity, rule.queue) for rule in rules}
-            # Two kinds of request may have the same answer: the waiting request then tells the kind.
+            # Two kinds of request may have the same answer: the waiting request then determines the kind.
             if pattern is not None and (pattern.written, kind, exchange.identity, queue) not in known:
                 rules.append(Rule(pattern, kind, exchange.identity, queue))
     rules += [

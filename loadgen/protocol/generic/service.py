@@ -146,6 +146,10 @@ class GenericService:
         """Never called: the protocol file says how all clients log in."""
         raise ValueError("a protocol file has one login for all clients")
 
+    def carry_stamps(self, name: str) -> None:
+        """Put stamps into a header of the file's `stamped` messages."""
+        self._dialect.carry_stamps(name)
+
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``."""
         description = self.description
@@ -231,6 +235,6 @@ def _resource_of(url: str) -> str:
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    """Return the reason for which an answer refuses, or None if it does not; raises one of `_UNREADABLE`."""
+    """Return the reason for which an answer refuses, or None if it does not; may raise one of `_UNREADABLE`."""
     found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

@@ -1,6 +1,7 @@
 """The session of one connection to a service that a protocol file describes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from loadgen import native
 from loadgen.protocol import unreadable
@@ -52,6 +53,7 @@ class GenericSession:
             dialect.shown,
             dialect.quick,
             dialect.line,
+            dialect.stamped,
         ).receive()
 
     # Called by the client that owns the connection.
@@ -94,7 +96,7 @@ class GenericSession:
         return b""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that subscribes, or no bytes if the connection's URL has subscribed already."""
+        """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
         channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
@@ -115,13 +117,16 @@ class GenericSession:
             self._requests.add(exchange, "unsubscribe", subscription_id, channel, number)
         return frame.render(subscription_id, number, channel)
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
         """Return the message that publishes a batch."""
         exchange, frame = self._description.publish, self._dialect.publish_frame
         assert exchange is not None
         assert frame is not None
         channel = self._dialect.wire(channel)
         number = self._requests.add(exchange, "publish", publish_id, channel)
+        stamped = self._dialect.stamped
+        if stamped is not None and stamped.name is not None:
+            return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
         return frame.render(publish_id, number, channel, events)
 
     def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
@@ -157,7 +162,7 @@ class GenericSession:
             self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._dialect.shown(message))
 
     def _on_opening(self, unit: Unit, message: Message, arrival_ns: int) -> bool:
-        """Process a message during the opening; return False if it is one that may come at any time."""
+        """Process a message during the opening; return False for a message that may come at any time."""
         expected = self._opening.expected
         if expected is None:
             return False
@@ -190,7 +195,7 @@ class GenericSession:
         return f"opening.{number} of the protocol file"
 
     def _take(self, rule: Rule, found: Found, arrival_ns: int, read_ns: int) -> bool:
-        """Handle a message that matches a rule; return False if it answers no request that awaits an answer."""
+        """Handle a message that matches a rule; return False if it is an answer that no request awaits."""
         match rule.kind:
             case "accepted" | "refused":
                 return self._on_answer(rule, found, arrival_ns)

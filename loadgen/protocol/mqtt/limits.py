@@ -13,7 +13,7 @@ SILENT_AFTER: Final = 1.5
 leaves it to the client how long it waits for a PINGRESP (MQTT 5, 3.1.2.10)."""
 
 RECEIVE_MAX: Final = 65_535
-"""The unacknowledged QoS 1 messages that we accept: the largest value, so that only the broker's own limit applies."""
+"""The number of unacknowledged QoS 1 messages that we accept: the maximum, so that only the broker's limit applies."""
 
 PACKET_MAX_BYTES: Final = 4 * 1024 * 1024
 """The largest packet that we accept, in bytes; sent in the CONNECT."""

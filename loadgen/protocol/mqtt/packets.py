@@ -32,7 +32,7 @@ class PacketReader:
         self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error that a panic of the codec over these bytes means, or None if it is not one."""
+        """Return the error that a panic of the codec over these bytes means, or None for any other error."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):
@@ -44,7 +44,7 @@ class PacketReader:
 def _read_carefully(view: memoryview) -> tuple[mqtt5.Packet, int]:
     size = _size(view)
     if size is not None and size <= len(view) and not _has_good_topic(view):
-        # The codec still checks the rest of the packet: it gets the packet with a readable topic.
+        # The codec must still check the rest of the packet: give it the packet with a readable topic.
         mqtt5.read(memoryview(_without_topic(view[:size])))
         raise UnreadablePacketError(size, topic=True)
     return mqtt5.read(view)

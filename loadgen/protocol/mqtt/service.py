@@ -39,6 +39,7 @@ class MqttService:
         "_qos",
         "_reader",
         "_sessions",
+        "_stamp_name",
         "_user",
         "answers_publishes",
         "connect_url",
@@ -70,6 +71,11 @@ class MqttService:
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
         self._reader = PacketReader()
+        self._stamp_name: str | None = None
+
+    def carry_stamps(self, name: str) -> None:
+        """Put stamps into a user property (MQTT 5, 3.3.2.3.7); brokers pass it on unaltered."""
+        self._stamp_name = name
 
     def for_client(self, logins: ClientLogins) -> "MqttService":
         """Return the service with the user and password of one client; it shares all else with this one."""
@@ -85,7 +91,7 @@ class MqttService:
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``."""
         client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
-        return MqttSession(handler, client_id, self._qos, self._user, self._reader)
+        return MqttSession(handler, client_id, self._qos, self._user, self._reader, self._stamp_name)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Never called: MQTT has no HTTP."""

@@ -1,9 +1,9 @@
 """The session of one connection to an MQTT 5 broker, with the codec of the `mqtt5` package; no I/O.
 
-Each event is a PUBLISH packet. A request of several events is as many packets, and is answered once each of them is. At
-QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive maximum);
-further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
-it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
+are. At QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive
+maximum); further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing
+shows whether it accepted an event.
 
 Each connection starts without stored state (clean start, no session kept). Messages that a broker would have stored for
 an absent client are not delivered, as with AppSync Events.
@@ -18,6 +18,7 @@ import mqtt5
 
 from loadgen.measure.arrival import end_of
 from loadgen.native import FastPath, Rows
+from loadgen.payloads.stamping import Marked
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
@@ -63,6 +64,7 @@ class MqttSession:
         "_receive_max",
         "_requests",
         "_room",
+        "_stamp_name",
         "_subscriptions",
         "_topics",
         "_waiting",
@@ -76,8 +78,12 @@ class MqttSession:
         qos: int,
         login: UserPassword | None = None,
         reader: PacketReader | None = None,
+        stamp_name: str | None = None,
     ) -> None:
-        """``reader`` is that of the service, or None for one of this session."""
+        """``reader`` is shared by the sessions of a service; without it this session makes its own.
+
+        ``stamp_name`` is the user property with the stamps, or None if they are in the events.
+        """
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler
@@ -85,14 +91,16 @@ class MqttSession:
         self._qos = qos
         self._login = login
         self._reader = reader or PacketReader()
+        self._stamp_name = stamp_name
         self._connected = False
         #: True once the broker has refused or ended the connection, or the stream is unreadable.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
         self._last_id = 0
         self._topics = Subscriptions()
-        #: By packet id: the subscription of a SUBSCRIBE; the request and the event's index of a PUBLISH.
+        #: By packet id: the subscription that a SUBSCRIBE requests.
         self._subscriptions: dict[int, str] = {}
+        #: By packet id: the request that a PUBLISH belongs to, and the index of its event in it.
         self._requests: dict[int, tuple[_Request, int]] = {}
         #: The number of PUBLISH packets that the broker still accepts, its receive maximum, and the waiting packets.
         self._room = self._receive_max = 0
@@ -107,7 +115,7 @@ class MqttSession:
 
     @property
     def most_unanswered(self) -> int:
-        """The broker's receive maximum; at QoS 0, which has no answers, 0 for any number."""
+        """The broker's receive maximum, or 0 (any number) at QoS 0, which has no answers."""
         return self._receive_max if self._qos else 0
 
     @property
@@ -150,22 +158,33 @@ class MqttSession:
         """Return an UNSUBSCRIBE; late messages belong to this subscription until its filter is subscribed again."""
         return mqtt5.UnsubscribePacket(self._next_id(), [self._topics.filter_of(subscription_id)]).write()
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
         """Return the PUBLISH packets that the broker accepts now; the others are sent later by `on_reply`."""
         topic = topic_of(channel)
         if not self._qos:
+            if self._stamp_name is not None:
+                return b"".join([self._marked(topic, event).write() for event in events])
             return b"".join([_Publish(topic, event.encode()).write() for event in events])
         request = _Request(publish_id, len(events))
         packets = []
         for index, event in enumerate(events):
             packet_id = self._next_id()
             self._requests[packet_id] = request, index
-            packets.append(_Publish(topic, event.encode(), qos=_QOS_1, packet_id=packet_id).write())
+            packet = (
+                _Publish(topic, event.encode(), qos=_QOS_1, packet_id=packet_id)
+                if self._stamp_name is None
+                else self._marked(topic, event, qos=_QOS_1, packet_id=packet_id)
+            )
+            packets.append(packet.write())
         # Keep the order: no packet overtakes a waiting one.
         room = 0 if self._waiting else min(self._room, len(packets))
         self._room -= room
         self._waiting.extend(packets[room:])
         return b"".join(packets[:room])
+
+    def _marked(self, topic: str, event: Marked, **more: Any) -> mqtt5.PublishPacket:
+        assert self._stamp_name is not None
+        return _Publish(topic, event.body, user_properties=[(self._stamp_name, event.stamp)], **more)
 
     def keepalive(self) -> bytes:
         """Return a PINGREQ; the broker must answer, so that silence beyond `timeout_ns` means that it is gone."""
@@ -189,6 +208,7 @@ class MqttSession:
         view, place, end = memoryview(data), 0, len(data)
         on_event, find, read = self._handler.on_event, self._topics.find, self._reader.read
         acknowledgements = []
+        stamp_name = self._stamp_name
         while place < end:
             try:
                 packet, size = read(view[place:])
@@ -214,6 +234,14 @@ class MqttSession:
             if type(packet) is _Publish:
                 if packet.packet_id is not None:
                     acknowledgements.append(_PubAck(packet.packet_id).write())
+                if stamp_name is not None and (stamp := _property(packet, stamp_name)) is not None:
+                    self._handler.on_marked(
+                        find(packet.topic) or "",
+                        Marked(bytes(packet.payload), stamp),
+                        arrival_ns if place < end else end_of(arrival_ns),
+                        read_ns,
+                    )
+                    continue
                 try:
                     text = str(packet.payload, "utf-8")
                 except UnicodeDecodeError:
@@ -328,6 +356,11 @@ class MqttSession:
             if self._last_id not in self._requests and self._last_id not in self._subscriptions:
                 break
         return self._last_id
+
+
+def _property(packet: mqtt5.PublishPacket, name: str) -> str | None:
+    """Return the first user property of a name, or None if there is none."""
+    return next((value for key, value in packet.user_properties or () if key == name), None)
 
 
 def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -> str:

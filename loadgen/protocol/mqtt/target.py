@@ -20,6 +20,7 @@ RULES = ProtocolRules(
     connection_lifetime_s=None,
     publishes_over_http=False,
     overlapping_subscriptions=False,
+    stamp_beside="user_property",
 )
 AWS_RULES = replace(
     RULES,

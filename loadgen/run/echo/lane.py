@@ -13,6 +13,7 @@ from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EchoRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.stamp import encode_event
+from loadgen.payloads.stamping import Event as AnyEvent
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.run.echo.plan import EchoPlan
@@ -170,7 +171,7 @@ class EchoLane:
             )
             self._sender = HttpSender(run.service, client, self._recorder.undecodable)
         elif connected:
-            # On its own connection: some services do not deliver events to the connection that published them.
+            # Use a separate connection: some services do not deliver events to the connection that published them.
             self._publishing = self._connection(())
             connected = self._connect(self._publishing)
             self._sender = ConnectionSender(self._publishing)
@@ -231,12 +232,15 @@ class EchoLane:
     def _publish(self, number: int, intended_ns: int) -> None:
         plan = self._plan
 
-        def make(sent_ns: int, _remote: str | None) -> list[str]:
+        def make(sent_ns: int, _remote: str | None) -> list[AnyEvent]:
             self._sent += 1
             self._open[number] = EchoRow(number, intended_ns, sent_ns, None, None)
-            return [
-                encode_event(self._token, self._publisher, number, intended_ns, sent_ns, plan.payload_bytes)
-            ]
+            stamping = self._run.stamping
+            if stamping.plain and not plan.example:
+                size = plan.payload_bytes
+                return [encode_event(self._token, self._publisher, number, intended_ns, sent_ns, size)]
+            body = stamping.example(plan.example) if plan.example else stamping.padded(plan.payload_bytes)
+            return [stamping.event(self._token, self._publisher, number, intended_ns, sent_ns, body)]
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             reason = None if error is None else str(error)

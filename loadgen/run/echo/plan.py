@@ -25,6 +25,8 @@ class EchoPlan:
     payload_bytes: int
     #: A sentence on why the lane cannot run, or None if it can.
     refusal: str | None = None
+    #: The content of each echo without its stamp, or nothing for padding.
+    example: bytes = b""
 
 
 def interval_ns(run: ResolvedRun, boot_ids: Iterable[str | None]) -> int | None:
@@ -65,6 +67,7 @@ def plan_echo(
         over_http=publish.over_http,
         payload_bytes=publish.payload_bytes,
         refusal=_refusal(run, rules, channel),
+        example=publishes[name].example,
     )
 
 

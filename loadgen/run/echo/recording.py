@@ -1,4 +1,4 @@
-"""Let the connections of a scenario's clients serve an echo lane: what they report stays in the lane."""
+"""Stand-ins for a worker's recorder and run, so that what an echo lane's connections report stays in the lane."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,1 +1,1 @@
-"""The Locust side of a run: one Locust process, its rooms, and their way into Locust."""
+"""The Locust side of a run: the kinds of Locust process, their parts, and the hooks that add them to Locust."""

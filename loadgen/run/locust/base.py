@@ -1,4 +1,4 @@
-"""What all three kinds of Locust process have: their settings, and what `install` calls."""
+"""Base classes of the three kinds of Locust process: their settings, and the methods that `install` calls."""
 
 import copy
 import sys
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from locust import LoadTestShape
 from locust.env import Environment
 
 from loadgen.credentials.allowed import Allowed
@@ -25,12 +26,12 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 
 
-@dataclass(frozen=True)
+@dataclass
 class Settings:
     """The settings of one Locust process.
 
-    ``places`` says where options stand that are set elsewhere than on the command line: see `locust_settings`.
-    ``allowed`` are the permissions on this process's own command line.
+    ``places`` maps each option that a file or environment variable sets to the name of that file or variable: see
+    `locust_settings`. ``allowed`` are the permissions given on this process's own command line.
     """
 
     environment: Environment
@@ -38,17 +39,19 @@ class Settings:
     options: Any
     places: Mapping[str, str]
     allowed: Allowed
+    #: The load shape of the locustfile itself, or None.
+    shape: LoadTestShape | None = None
 
     @classmethod
     def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
-        """Read the settings of a process that begins; raises CredentialError if a permission cannot be read."""
-        # A copy, and now: Locust's web form writes into its own, and a worker's are replaced by its master's.
+        """Return the settings of a process that begins; raises CredentialError for an invalid permission."""
+        # Copy the options now: the web form changes them later, and a master's options replace a worker's.
         options: Any = copy.copy(environment.parsed_options)
         return cls(environment, options, places, Allowed.of_options(options))
 
     @property
     def forked(self) -> bool:
-        """True if `--processes` makes the workers from the master's process, so that a worker is its child."""
+        """True if `--processes` forks the workers from the master's process."""
         return bool(getattr(self.options, "processes", None)) and "--worker" not in sys.argv
 
     def prepare(self, on_server: Callable[[ServerProcess], None], *, separate_workers: bool) -> Prepared:
@@ -60,13 +63,14 @@ class Settings:
             self.allowed,
             separate_workers=separate_workers,
             on_server=on_server,
+            shape=self.shape,
         ).prepared()
 
 
 class LocustProcess(ABC):
-    """What every kind of process has: `install` calls these methods, in this order."""
+    """Base class of every kind of process; `install` calls the methods, in this order."""
 
-    #: True if this is a worker that was forked from the master's process, so that both have one command line.
+    #: True if this is a worker that was forked from the master's process, so that both share a command line.
     is_forked = False
 
     def __init__(self, settings: Settings, this_process: ThisProcess) -> None:
@@ -110,21 +114,21 @@ class LocustProcess(ABC):
 
     @abstractmethod
     def begin(self) -> None:
-        """Begin a run, if that is for this process to do: Locust starts a test."""
+        """Begin a run if this process conducts runs; called when Locust starts a test."""
 
     @abstractmethod
     def end_early(self) -> None:
-        """End the current run, if any: Locust stops a test."""
+        """End the current run, if any; called when Locust stops a test."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the current run and stop everything that was started: Locust quits."""
+        """End the current run and stop everything that was started; called when Locust quits."""
 
 
 class ProcessWithRuns(LocustProcess):
     """A process that conducts runs: a master, or a process that is master and worker.
 
-    It is its master side's link to the workers.
+    It implements `master_side.Workers`, through which its master side reaches the workers.
     """
 
     def __init__(self, settings: Settings, this_process: ThisProcess, *, separate_workers: bool) -> None:
@@ -154,7 +158,7 @@ class ProcessWithRuns(LocustProcess):
         """The master's side."""
         return self._master
 
-    # The workers: see `master_side.Workers`.
+    # The methods of `master_side.Workers`.
 
     @abstractmethod
     def to_coordinator(self, message: Message) -> None:
@@ -170,7 +174,7 @@ class ProcessWithRuns(LocustProcess):
 
     @abstractmethod
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
-        """Begin a worker's part in a run, whose data are ``tables``."""
+        """Begin a worker's part in a run; ``tables`` are the run's data."""
 
     @abstractmethod
     def in_reach(self, worker_id: str) -> bool:

@@ -32,6 +32,7 @@ from loadgen.run.runners import GuardedMaster, GuardedWorker
 from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS
 from loadgen.transport import proxy
+from loadgen.users.journeys.user import EventsUser
 
 without_pandas.spare()
 # By default gevent keeps the stack that spawned each greenlet, which takes memory: each client has several greenlets.
@@ -41,12 +42,20 @@ _NO_SHAPE = (
     "the locustfile has no ScenarioShape, or another load shape before it: it needs"
     " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
 )
+_installed = False
 #: Environment variable set by `loadgen run` to suppress Locust's closing tables.
 QUIET = "LOADGEN_QUIET"
 
 
 def install() -> None:
-    """Register the harness with Locust; call it once, in a locustfile."""
+    """Register the harness with Locust; call it in a locustfile. A second call does nothing.
+
+    A locustfile that imports `EventsUser` need not call it.
+    """
+    global _installed
+    if _installed:
+        return
+    _installed = True
     # Locust's warning assumes a fixed number of files; `limits.check_open_files` knows how many a run needs.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
     # Users play clients of a scenario and have no Locust tasks.
@@ -63,7 +72,7 @@ def install() -> None:
         parsers.append(parser)
 
     def on_init(environment: Environment, **_: Any) -> None:
-        # The first parser: the web UI creates more later, but parses nothing with them.
+        # Use the first parser: the web UI creates more later, but parses nothing with them.
         _hook(environment, own_code, locust_settings.places(parsers[0]) if parsers else {})
 
     _add_listener(events.init_command_line_parser, on_parser)
@@ -81,6 +90,10 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
     _tell_places(process)
     own_code.belong_to(process, environment)
     if process.runs is not None:
+        classes = environment.user_classes
+        if any(issubclass(each, EventsUser) for each in classes):
+            # A load shape of the user's own was played through when the run was resolved: see `locustfile_run`.
+            settings.shape, environment.shape_class = environment.shape_class, ScenarioShape()
         if not isinstance(environment.shape_class, ScenarioShape):
             # Locust would start just one user, and the missing clients would look like refused ones.
             this_process.stop(_NO_SHAPE, ExitCode.USAGE)
@@ -99,7 +112,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
 
 
 def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
-    """Return the process that this one is, by the runner that Locust has made for it."""
+    """Return the object for this process, according to the kind of runner that Locust has made."""
     runner = settings.environment.runner
     if isinstance(runner, WorkerRunner):
         assert isinstance(runner, GuardedWorker)
@@ -111,7 +124,7 @@ def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
 
 
 def give_shapes(environment: Environment, runs: Runs) -> None:
-    """Replace the scenario shapes that Locust has made by ones that follow these runs."""
+    """Replace the scenario shapes that Locust has made with ones that follow ``runs``."""
     # The web UI's class picker chooses among all shapes of the locustfile.
     shapes = environment.available_shape_classes or {}
     for name, shape in shapes.items():

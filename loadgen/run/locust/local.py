@@ -36,7 +36,8 @@ class LocalProcess(ProcessWithRuns):
         """The agent, as long as it records; else the account of the current run, or the early one."""
         return super().account if self._worker.current is None else self._worker.current
 
-    # The link. In another greenlet, as for a real message: the sender must not run the receiver's code.
+    # The link. Each message is handled in a new greenlet, like one from a connection: the sender must not run the
+    # receiver's code.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
@@ -49,7 +50,7 @@ class LocalProcess(ProcessWithRuns):
         """Send a message to the agent."""
         gevent.spawn(self._worker.take, message)
 
-    # The only worker.
+    # The methods of `master_side.Workers`, for this process as the only worker.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         """Return this process."""
@@ -64,4 +65,4 @@ class LocalProcess(ProcessWithRuns):
         return True
 
     def refused(self) -> None:
-        """Return None: nobody else can connect."""
+        """Return None: this process has no port at which a connection could be refused."""

@@ -18,7 +18,7 @@ from loadgen.run.runners import GuardedMaster
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Hello, Interrupted
 
-#: Names of the messages that a master takes.
+#: Names of the messages that a master accepts.
 TO_COORDINATOR: Final = tuple(worker_messages.CODEC.known)
 
 
@@ -38,7 +38,7 @@ class MasterProcess(ProcessWithRuns):
     # The link.
 
     def to_coordinator(self, message: Message) -> None:
-        """Not for a master; raises NotImplementedError."""
+        """Raise NotImplementedError: only workers send messages to the coordinator."""
         raise NotImplementedError(message.KIND)
 
     def to_agents(self, message: Message, worker_id: str | None = None) -> None:
@@ -53,10 +53,10 @@ class MasterProcess(ProcessWithRuns):
             self._runner.faults.add(msg.node_id, msg.type, reason_of(error))
 
     def take(self, worker_id: str, message: Message, address: str | None = None) -> None:
-        """Handle a worker's message; propagates the exceptions of those who do.
+        """Pass a worker's message to the registry or the master side; propagates their exceptions.
 
         Raises:
-            ValueError: the worker may not say this now.
+            ValueError: the worker may not send this message now.
         """
         if isinstance(message, Hello):
             current = self._master.current
@@ -72,7 +72,7 @@ class MasterProcess(ProcessWithRuns):
     # The workers.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
-        """Return those admitted to a run that begins now; raises RunError if too few can take part."""
+        """Return the workers admitted to a run that begins now; raises RunError if too few can take part."""
         return self._registry.admitted(embedded)
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:

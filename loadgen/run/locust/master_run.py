@@ -25,9 +25,9 @@ class Display(Protocol):
 
 
 class MasterRun:
-    """A run that a coordinator conducts. ``on_end`` is given its exit code; then :attr:`ended` is set.
+    """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False if no page is to be drawn. ``analyse`` is `ending.analyse`, or another in tests.
+    ``report`` is False to leave out the HTML report. ``analyse`` is `ending.analyse`; tests replace it.
     """
 
     def __init__(

@@ -22,13 +22,14 @@ from loadgen.run.messages import Link, Message
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
+from loadgen.users.journeys.user import EventsUser
 from loadgen.users.roles import LoadUser
 
 _SERVER_INTERVAL_S: Final = 0.1
 _WORKERS_INTERVAL_S: Final = 0.5
 
-#: Prepares a run; it passes on the embedded server as soon as that has started. Raises ScenarioError, RunError or
-#: SourceError.
+#: Prepares a run; calls its argument with the embedded server as soon as the server has started. Raises ScenarioError,
+#: RunError or SourceError.
 Prepare = Callable[[Callable[[ServerProcess], None]], Prepared]
 
 
@@ -42,7 +43,7 @@ class Workers(Link, Protocol):
         """
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
-        """Begin a worker's part in a run, whose data are ``tables``."""
+        """Begin a worker's part in a run; ``tables`` are the run's data."""
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True if the worker can be reached."""
@@ -54,8 +55,8 @@ class Workers(Link, Protocol):
 class MasterSide:
     """Own the runs of a master, or of a process that is master and worker.
 
-    ``early`` holds what the user's code did before a run; if ``takes_early`` is True, the next run takes it over.
-    Tests give another ``coordinator_of``, ``display_of``, ``run_of``, ``spawn`` and ``sleep``.
+    ``early`` holds failures and checks of the user's code from before a run; if ``takes_early`` is True, the next run
+    takes them over. Tests replace ``coordinator_of``, ``display_of``, ``run_of``, ``spawn`` and ``sleep``.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class MasterSide:
 
     @property
     def current(self) -> MasterRun | None:
-        """The run that is not over, or None."""
+        """The run in progress, or None."""
         return None if self.run is None or self.run.over else self.run
 
     def prepare(self) -> None:
@@ -159,7 +160,7 @@ class MasterSide:
         classes = {
             user_class.role: user_class.__name__
             for user_class in self._environment.user_classes
-            if issubclass(user_class, LoadUser)
+            if issubclass(user_class, LoadUser | EventsUser)
         }
         none = dict.fromkeys((user_class.__name__ for user_class in self._environment.user_classes), 0)
         return {
@@ -172,7 +173,7 @@ class MasterSide:
         """Pass a worker's message to the coordinator, or drop it if the worker has no part in the run.
 
         Raises:
-            ValueError: the worker may not say this now.
+            ValueError: the worker may not send this message now.
         """
         if self.run is not None and worker_id in self.run.coordinator.workers:
             self.run.coordinator.receive(worker_id, message)
@@ -201,7 +202,7 @@ class MasterSide:
         if run is not None and (run.over or run.coordinator.phase == FINISHING):
             return
         if code == 0:
-            # A signal ended the server, and was meant for the run.
+            # The server was ended by a signal that was meant for the run.
             self.on_interrupt()
             return
         error = RunError(ending.how_it_ended("the embedded server", code), ExitCode.INCONCLUSIVE)
@@ -222,7 +223,7 @@ class MasterSide:
         if self.current is not None:
             self.current.interrupt()
         elif self._environment.web_ui is not None:
-            # Nothing runs: do what Ctrl-C does in plain Locust. The last run has already told its exit code.
+            # No run is in progress: do what Ctrl-C does in plain Locust. A run that is over has reported its exit code.
             if self.run is None:
                 self._on_end(ExitCode.INTERRUPTED)
                 ending.tell(code=int(ExitCode.INTERRUPTED))
@@ -231,7 +232,7 @@ class MasterSide:
             self._this_process.stop("interrupted before anything was measured", ExitCode.INTERRUPTED)
 
     def on_workers_interrupt(self) -> None:
-        """Handle an ending signal that a forked worker received; the same signal may have come here already."""
+        """Handle an ending signal that a forked worker received, unless this process has received one too."""
         if self._interrupts == 0:
             self.on_interrupt()
 

@@ -1,7 +1,7 @@
 """Watch user code outside of the user classes: listeners of Locust's events, and greenlets.
 
-Locust only logs an exception of a listener, so a run with a broken listener looks like any other. Here it counts as a
-failure of the user's code, and each request event that user code fires counts as a check.
+Locust only logs an exception of a listener, so a run with a broken listener looks like any other. The harness
+counts it as a failure of the user's code, and counts each request event that user code fires as a check.
 """
 
 import logging
@@ -47,7 +47,7 @@ class Keeper(Protocol):
 class OwnCode:
     """Watch the user code of one process.
 
-    Created when the locustfile is loaded; :meth:`belong_to` connects it to the controller later.
+    Created when the locustfile is loaded; :meth:`belong_to` later tells it where to count failures and checks.
     """
 
     def __init__(self, events: Events) -> None:
@@ -122,7 +122,7 @@ class OwnCode:
             say(f"your code failed in {hook}: {type(error).__name__}: {error}")
             self._too_late = True
             return
-        # A failure in `test_start` belongs to the run that begins, even if an earlier one is over.
+        # A failure in `test_start` belongs to the run that begins, even if an earlier run is over.
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 
@@ -145,7 +145,7 @@ class OwnCode:
     # Requests.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
-        """Count a request event as a check; only user code fires any."""
+        """Count a request event as a check: only user code fires request events."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 

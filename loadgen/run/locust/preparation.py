@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from locust import LoadTestShape
 from locust.env import Environment
 
 from loadgen import garbage
@@ -15,11 +17,13 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
+from loadgen.payloads.place import Place
 from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, target_check
 from loadgen.run.handover import Handover
 from loadgen.run.locust import user_classes
+from loadgen.run.options import RunOptions
 from loadgen.run.record import check_writable
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
@@ -42,9 +46,10 @@ class Prepared:
 class Preparation:
     """Check one run and its target.
 
-    ``places`` maps each option that is set in a file or environment variable to its name. ``separate_workers`` is true
-    if other processes play the clients; those that this process forks count as its own. If the embedded server is
-    started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
+    ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
+    ``separate_workers`` is true if other processes play the clients; those that this process forks count as its own. If
+    the embedded server is started, ``on_server`` is called with it at once: the caller must stop it even if a later
+    check fails.
     """
 
     def __init__(
@@ -56,7 +61,9 @@ class Preparation:
         *,
         separate_workers: bool,
         on_server: Callable[[ServerProcess], None],
+        shape: LoadTestShape | None = None,
     ) -> None:
+        """``shape`` is the locustfile's own load shape, if it has one."""
         self._environment = environment
         self._options = options
         self._places = places
@@ -65,9 +72,10 @@ class Preparation:
         #: True if the clients' sockets are opened on this machine, as far as this process knows.
         self._plays_here = not separate_workers or bool(self._processes)
         self._on_server = on_server
+        self._shape = shape
 
     def prepared(self) -> Prepared:
-        """Return the run, its target, and the ways to watch it.
+        """Return the run, its target and its live displays after all checks.
 
         Raises:
             ScenarioError: the scenario or another file cannot be read or is not valid.
@@ -79,13 +87,18 @@ class Preparation:
         given = handover.received() or self._resolve()
         run = given.run
         user_classes.restrict(self._environment, run)
+        if run.journeys:
+            run = user_classes.with_loops(run, self._environment.user_classes)
+            given = msgspec.structs.replace(given, run=run)
+            # The run ends itself; Locust's own timer would cut off its drain.
+            vars(self._environment.parsed_options)["run_time"] = None
         for warning in run.warnings:
             say(f"note: {warning}")
         processes = max(1, self._processes or 1)
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
         check_writable(Path(options.results))
-        # Start it before a server is started or anything is sent, since its port may be taken.
+        # Start the live displays before the embedded server and before anything is sent: their port may be taken.
         live = LiveService(
             options.prometheus,
             options.live_otel or getattr(options, "otel", False),
@@ -129,7 +142,7 @@ class Preparation:
             self._places.get("target"),
         )
         if found is None:
-            return self._serve(run.totals.namespaces)
+            return self._serve(run.totals.namespaces, run.stamps.place)
         if options.faults or options.journal:
             raise RunError(
                 "--faults and --journal are the embedded server's: leave them out, or the target",
@@ -144,9 +157,19 @@ class Preparation:
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
         from loadgen.resolve.resolver import run_of
+        from loadgen.run.locust import locustfile_run
 
         options = self._options
-        run, tables = run_of(options.scenario, options.overrides or (), options.target)
+        classes = self._environment.user_classes
+        if locustfile_run.stands_alone(classes, options.scenario, RunOptions.DEFAULT_SCENARIO):
+            run, tables = locustfile_run.run_of_classes(classes, options, self._shape)
+        else:
+            if getattr(options, "data", None):
+                raise RunError(
+                    "--data goes with a locustfile that has no scenario: name the file in the scenario's 'data'",
+                    ExitCode.USAGE,
+                )
+            run, tables = run_of(options.scenario, options.overrides or (), options.target)
         prices = load_prices(None if options.prices is None else Path(options.prices))
         where = guard.elsewhere(options.target, run)
         found = guard.check(
@@ -163,8 +186,8 @@ class Preparation:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
         return Handover.of(run, tables, prices, options.max_cost)
 
-    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
-        """Start the embedded server and return it as the target; raises RunError.
+    def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
+        """Start the embedded server and return it as the target; raises RunError if it does not start.
 
         The server ends when this process ends, even if it is killed.
         """
@@ -175,6 +198,8 @@ class Preparation:
             arguments += ["--faults", self._options.faults]
         if self._options.journal is not None:
             arguments += ["--journal", self._options.journal]
+            if not place.is_default:
+                arguments += ["--stamp", place.name]
         server = ServerProcess(arguments)
         try:
             server.start(meanwhile=_load_ahead)
@@ -186,7 +211,7 @@ class Preparation:
 
 
 def say_room(processes: int, *, embedded: bool) -> None:
-    """Print which limits or load of this container or machine may spoil a run; forked workers do not repeat it."""
+    """Print each limit or load of this container or machine that may spoil a run; forked workers print nothing."""
     if os.getpid() == LOADED_BY:
         for note in room.notes(room.room_here(), max(1, processes), embedded):
             say(f"note: {note}")
@@ -200,7 +225,7 @@ def _load_ahead() -> None:
 
 
 def _faults(path: str) -> dict[str, Any]:
-    """Return the settings of a faults file; raises RunError."""
+    """Return the settings of a faults file; raises RunError if it cannot be read or is invalid."""
     from loadgen.server.api_keys import ConfigError
     from loadgen.server.faults import load_faults
 

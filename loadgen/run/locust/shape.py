@@ -36,7 +36,7 @@ class ScenarioShape(LoadTestShape):
     def __init__(self, runs: Runs | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._runs = runs
-        #: The run that was over when Locust began this test, or None if it is the first.
+        #: The previous run, which was over when Locust began this test, or None in the first test.
         self._before: MasterRun | None = None
 
     def of(self, runs: Runs) -> Self:
@@ -46,9 +46,9 @@ class ScenarioShape(LoadTestShape):
         return made
 
     def reset_time(self) -> None:
-        """Note that a test begins: in the web UI one after the other.
+        """Note that a test begins; the web UI can start several, one after the other.
 
-        Locust calls this before a test's first tick, and its master once more when the run has begun.
+        Locust calls this before a test's first tick, and on a master once more when the run has begun.
         """
         super().reset_time()  # type: ignore[no-untyped-call]
         run = None if self._runs is None else self._runs.run

@@ -18,9 +18,9 @@ def _children() -> Iterable[psutil.Process]:
 
 
 class ThisProcess:
-    """Ends this process at once, or with a sentence; owns the embedded server, if there is one.
+    """Ends this process at once, with or without a message; owns the embedded server, if there is one.
 
-    Tests give another ``exit_now``, which must not return, and other ``children``.
+    Tests replace ``exit_now``, which must not return, and ``children``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ThisProcess:
             server.stop()
 
     def exit(self, code: ExitCode) -> NoReturn:
-        """Exit at once, without a word."""
+        """Exit at once, without a message."""
         self._exit_now(code)
 
     def stop(self, reason: str, code: ExitCode) -> NoReturn:

@@ -1,19 +1,27 @@
 """Choose the user classes of a locustfile that take part in a run, and the number of users of each."""
 
+from collections.abc import Sequence
+
+import msgspec
 from locust import User
 from locust.env import Environment
 
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
-from loadgen.resolve import ResolvedRun
+from loadgen.resolve import Group, ResolvedRun
 from loadgen.users.declared import UserClassError, demand_unchanged
+from loadgen.users.journeys.pacing import schedule_of
+from loadgen.users.journeys.user import EventsUser
 from loadgen.users.roles import LoadUser
 
 
 def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     """Make Locust spawn exactly the run's clients, with the user classes that play their roles.
 
-    If ``run`` is None, as on a worker, classes of any role stay. Raises RunError.
+    If ``run`` is None, as on a worker, classes of any role stay.
+
+    Raises:
+        RunError: two classes play the same role, no class plays a role, or a class sets one of Locust's attributes.
     """
     wanted: dict[str, int] = {}
     if run is not None:
@@ -21,6 +29,14 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     playing: list[type[User]] = []
     taken: set[str] = set()
     for user_class in environment.user_classes:
+        if issubclass(user_class, EventsUser):
+            if run is None or user_class.role in wanted:
+                taken.add(user_class.role)
+                user_class.fixed_count = wanted.get(user_class.role, 0)
+                playing.append(user_class)
+            else:
+                say(f"note: {user_class.__name__} takes no part: no group of the scenario has it in 'users'")
+            continue
         if not issubclass(user_class, LoadUser):
             playing.append(user_class)
             if run is not None:
@@ -33,7 +49,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
         if any(
             other is not user_class and issubclass(other, user_class) for other in environment.user_classes
         ):
-            # Imported only to be subclassed, but Locust takes every class in the file for a user.
+            # The class was imported only to be subclassed, but Locust lists every user class in the file.
             continue
         role = user_class.role
         if role in taken:
@@ -46,6 +62,12 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
             user_class.fixed_count = wanted.get(role, 0)
             playing.append(user_class)
     missing = [role for role in wanted if role not in taken]
+    if missing and (named := missing[0].removeprefix("journey:")) != missing[0]:
+        raise RunError(
+            f"no user class is called {named!a}, which the scenario's 'users' name: define it as a subclass of"
+            " loadgen.users.EventsUser in the locustfile",
+            ExitCode.USAGE,
+        )
     if missing:
         raise RunError(
             f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
@@ -53,3 +75,20 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
             ExitCode.USAGE,
         )
     environment.user_classes = playing
+
+
+def with_loops(run: ResolvedRun, classes: Sequence[type[User]]) -> ResolvedRun:
+    """Return the run with the loop of each group of journeys, which their classes decide."""
+    kept = {each.role: schedule_of(each) for each in classes if issubclass(each, EventsUser)}
+
+    def known(group: Group) -> Group:
+        if group.users is None or group.role not in kept:
+            return group
+        schedule = kept[group.role]
+        return msgspec.structs.replace(
+            group,
+            loop="closed" if schedule is None else "open",
+            pacing=None if schedule is None else str(schedule),
+        )
+
+    return msgspec.structs.replace(run, groups=tuple(map(known, run.groups))) if run.journeys else run

@@ -16,7 +16,7 @@ from loadgen.run.locust.worker_side import WorkerSide
 from loadgen.run.messages import Message
 from loadgen.run.runners import GuardedWorker
 
-#: Names of the messages that a worker takes.
+#: Names of the messages that a worker accepts.
 TO_AGENTS: Final = tuple(master_messages.CODEC.known)
 
 
@@ -57,7 +57,7 @@ class WorkerProcess(LocustProcess):
         messages.send(self._runner, message)
 
     def to_agents(self, message: Message, worker_id: str | None = None) -> None:
-        """Not for a worker; raises NotImplementedError."""
+        """Raise NotImplementedError: only the master sends messages to agents."""
         raise NotImplementedError(message.KIND)
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
@@ -79,7 +79,7 @@ class WorkerProcess(LocustProcess):
         self._worker.on_interrupt()
 
     def watch(self) -> None:
-        """Introduce this worker to the master, and watch the master and the process that has forked this one."""
+        """Introduce this worker to the master; watch the master and, in a forked worker, the process that forked it."""
         if self.settings.options.processes:
             self._worker.watch_starter()
         try:
@@ -97,7 +97,7 @@ class WorkerProcess(LocustProcess):
         preparation.say_room(1, embedded=False)
 
     def begin(self) -> None:
-        """Do nothing: a worker begins with the master's BEGIN."""
+        """Do nothing: a worker begins when it receives the master's BEGIN."""
 
     def end_early(self) -> None:
         """Do nothing: the master ends a run."""

@@ -28,7 +28,7 @@ from loadgen.users.roles import attach
 
 #: A master that is silent for this long counts as gone; it sends a heartbeat every second.
 MASTER_SILENCE_S: Final = 10.0
-#: Time for a worker that is told to end to hand over its record; container platforms wait 30 s by default.
+#: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
 LEAVE_PATIENCE_S: Final = 15.0
 #: Time for an orphaned worker to write what it has recorded.
 _ORPHAN_GRACE_S: Final = 0.7
@@ -38,9 +38,9 @@ _MASTER_INTERVAL_S: Final = 0.5
 class WorkerSide:
     """Own the agent of a worker, or of a process that is master and worker.
 
-    ``login_from`` is who chose the target's login, as the beginning of a sentence, or None if this process's own
-    command line did. ``separate`` is True if the master is another process; ``forked`` if that has forked this one.
-    Tests give another ``agent_of``, ``spawn``, ``sleep`` and ``now_s`` (wall clock, as Locust's heartbeats).
+    ``login_from`` says who chose the target's login, as the beginning of a sentence, or is None if this process's own
+    command line did. ``separate`` is True if the master is another process, ``forked`` if the master forked this one.
+    Tests replace ``agent_of``, ``spawn``, ``sleep`` and ``now_s`` (wall clock, as Locust's heartbeats).
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # A master that has an agent itself checked its ports before the run.
+                # A master that plays clients itself has checked its local ports before the run.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,
@@ -135,7 +135,7 @@ class WorkerSide:
     # Watchers.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End a worker's part and its process when the master falls silent, as no message would end it.
+        """End a worker's part and its process when the master falls silent: no message will end it.
 
         ``heard_s`` returns when the master's last heartbeat came (wall clock), or None.
         """
@@ -156,7 +156,7 @@ class WorkerSide:
         """End a worker forked by the master's process within a second after that process ends."""
         if os.getppid() != LOADED_BY:
             self._this_process.exit(ExitCode.INCONCLUSIVE)
-        # `send` of an async watcher is the one call of an event loop that another thread may make.
+        # Another thread may call only one function of an event loop: `send` of an async watcher.
         orphaned = gevent.get_hub().loop.async_()
         orphaned.start(gevent.spawn, self.abandon)
         lifeline.watch_parent(LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)

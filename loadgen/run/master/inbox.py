@@ -1,4 +1,4 @@
-"""What the workers of a run say to its master: counts, claims, pings, pieces of their record, and their last word."""
+"""Handle the messages of a run's workers: counts, claims, pings, pieces of their record, and their last message."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Inbox:
         self._live = live
         self._receiver = SpoolReceiver(spool)
         self._begun_ns = clock.now_ns()
-        #: When the last piece of a record came (wall clock, ns), or 0.
+        #: When the last piece of a record came (wall clock, ns), or 0 if none has come.
         self.progressed_ns = 0
 
     def receive(self, worker_id: str, message: Message) -> None:
@@ -91,7 +91,7 @@ class Inbox:
         """Write a piece of a spool file of a worker that has no access to the run folder.
 
         Raises:
-            ValueError: the file is not the worker's own.
+            ValueError: the file does not belong to this worker's spool.
         """
         state = self._workers[worker_id]
         self.progressed_ns = self._clock.now_ns()
@@ -109,7 +109,7 @@ class Inbox:
         """Note that a worker has handed over its record.
 
         Raises:
-            ValueError: it has done so before, or it names another worker's files.
+            ValueError: the worker has said so before, or it names another worker's files.
         """
         state = self._workers[worker_id]
         if state.finished is not None:

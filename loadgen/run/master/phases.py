@@ -161,7 +161,7 @@ class Phases:
         while not self._ramp_ns:
             before = self._granted
             self._wait(
-                lambda: self._ramp_ns > 0 or self._granted > before,  # noqa: B023  called before the next
+                lambda: self._ramp_ns > 0 or self._granted > before,  # noqa: B023  called in this turn of the loop
                 _USERS_TIMEOUT_S,
                 f"users have started for {before:,} of {expected.clients:,} clients, and no more came",
             )

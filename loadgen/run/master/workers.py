@@ -174,7 +174,7 @@ class Workers(Mapping[str, WorkerState]):
         """Check that no worker has reported that it cannot play its clients; lost workers are ignored.
 
         Raises:
-            RunError: a worker has reported that.
+            RunError: a worker has reported that it cannot play its clients.
         """
         for state in self.values():
             if state.broken is not None:

@@ -1,4 +1,4 @@
-"""What runs beside the users of a worker: greenlets that report, and threads that watch the machine."""
+"""Run a worker's background work: greenlets that report, and threads that watch the process and the machine."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ class Background:
 
     def __init__(self) -> None:
         self._pauses = PauseWatch(native_sleep)
-        #: Samples this process's health once a flush.
+        #: Samples this process's health at each flush.
         self.health = HealthSampler(gevent.sleep, self._pauses)
         self._loops: list[gevent.Greenlet] = []
 
@@ -26,7 +26,7 @@ class Background:
         self._loops += [gevent.spawn(loop) for loop in (self.health.watch, *loops)]
 
     def end(self) -> None:
-        """Let the watchers end by themselves."""
+        """Tell the watchers to end; return at once."""
         self.health.running = self._pauses.running = False
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""How far the run is, as a worker knows it: what its users wait for, and what lets them go on."""
+"""The points of a run at which a worker's users wait, and the calls that let them go on."""
 
 from gevent.event import AsyncResult, Event
 
@@ -22,9 +22,9 @@ class Barriers:
         self._ramping = Event()
         self._ramp_ns = 0
         self._timeline: AsyncResult = AsyncResult()
-        #: Set once the drain has ended: clients close their connections.
+        #: Set once the drain has ended: clients then close their connections.
         self.over = Event()
-        #: True once the master has ended the run, or this worker its part.
+        #: True once the master has ended the run, or this worker has ended its part early.
         self.finishing = False
 
     @property
@@ -44,11 +44,11 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline; publishers start on it by themselves."""
+        """Give users the timeline; publishers start at the time in it."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:
-        """Let no user wait any longer for a start; return False if that was done before."""
+        """Release the users that wait for the ramp or the timeline; return False if this was called before."""
         if self.finishing:
             return False
         self.finishing = True
@@ -58,7 +58,7 @@ class Barriers:
         return True
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait until it is the client's turn to connect; return False if the run ended before."""
+        """Wait until it is the client's turn to connect; return False if the run ended first."""
         self._ramping.wait()
         # The ramp is scheduled on the master's clock.
         self._time.wait_until_known()
@@ -67,6 +67,6 @@ class Barriers:
         return bool(self._ramp_ns) and not self.over.is_set()
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return the timeline, or None if the run ended before."""
+        """Wait until all subscribers are ready; return the timeline, or None if the run ended first."""
         timeline: Timeline | None = self._timeline.get()
         return timeline

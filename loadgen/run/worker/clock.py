@@ -1,4 +1,4 @@
-"""Time in a worker process, and waiting by it."""
+"""The clock of a worker process, and waits that use it."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from loadgen.transport.timer import PreciseTimer
 
 
 class Clock:
-    """A worker's clock, and waiting by it. Tests give another one."""
+    """A worker's clock, and waits that use it; tests replace it."""
 
     def __init__(self) -> None:
         self._timer = PreciseTimer()
@@ -45,9 +45,9 @@ class Clock:
         self._timer.wait_until(due_ns)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call ``action`` later, in a greenlet of its own."""
+        """Call ``action`` after ``seconds``, in a new greenlet."""
         gevent.spawn_later(seconds, action)
 
     def close(self) -> None:
-        """Close the timer; after that no one may call :meth:`wait_until`."""
+        """Close the timer; do not call :meth:`wait_until` afterwards."""
         self._timer.close()

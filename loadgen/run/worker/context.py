@@ -1,4 +1,4 @@
-"""What a worker plays: the run, its clients, and the service that it connects to."""
+"""The run that a worker plays, its clients, and the service that they connect to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,14 +50,16 @@ class Context:
         """Return the context of a run that begins.
 
         ``tables`` are the run's data if this process has them. ``on_failed`` is called when this machine cannot
-        connect, ``on_note`` with what users should know of connects.
+        connect, ``on_note`` with notes about connecting that users should know.
 
         Raises:
-            RunError: the target cannot be used from here.
-            SourceError: a local address to connect from is none of this machine.
+            RunError: this worker cannot use the target.
+            SourceError: this machine does not have a given source address.
         """
         target = Target.from_payload(begin.target, allowed, login_from)
         service = target.service()
+        if begin.run.stamps.place.beside:
+            service.carry_stamps(begin.run.stamps.place.name)
         dialer = Dialer(
             allow_remote=target.allow_remote,
             sources=Sources.from_environment(),

@@ -1,4 +1,4 @@
-"""The echo lane as the other parts of a worker see it, and its stand-in for a run without echoes."""
+"""The interface of the echo lane to the other parts of a worker, and a stand-in for a run without echoes."""
 
 from typing import Any, Protocol
 
@@ -30,7 +30,7 @@ class Echoes(Protocol):
 
 
 class NoEchoes:
-    """Stands for the lane in a run without echoes."""
+    """Takes the place of the lane in a run without echoes."""
 
     sent = 0
     returned = 0

@@ -24,14 +24,14 @@ _CLOSE_S: Final = 10.0
 
 
 class Stoppable(Protocol):
-    """The readiness, as far as the end needs it."""
+    """The part of a worker's readiness that its end needs."""
 
     def stop(self) -> None:
         """Stop probing and close the connections."""
 
 
 class Ending:
-    """Ends one worker's part: the run is over, the worker leaves, or its master's process died."""
+    """Ends one worker's part: when the run is over, when the worker leaves early, or when the master's process dies."""
 
     def __init__(
         self,
@@ -76,14 +76,14 @@ class Ending:
         self.finished = Event()
 
     def begin(self, drain_ns: int) -> None:
-        """Drain for ``drain_ns``, close connections and hand over the record, in a greenlet; once at most."""
+        """Start a greenlet that drains, closes connections and hands over the record; a second call does nothing."""
         if not self._barriers.finish():
             return
         self._users.release()
         gevent.spawn(self._finish, drain_ns)
 
     def leave(self, why: str, patience_s: float) -> None:
-        """End this worker's part early and return when its record is handed over, or when patience runs out.
+        """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
         ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
         """
@@ -100,7 +100,7 @@ class Ending:
     def _finish(self, drain_ns: int) -> None:
         self._clock.sleep(drain_ns / 1e9)
         if self._time.apart:
-            # Bounds the clock offset up to the last arrival; the answer comes while connections close.
+            # This ping bounds the clock offset up to the last arrival; its answer comes while connections close.
             self._time.ping()
         self._barriers.over.set()
         if not self._users.wait_until_gone(_CLOSE_S):

@@ -1,4 +1,4 @@
-"""Write a worker's record once a second, and keep what the next report says of that second."""
+"""Write a worker's record once a second, and keep the figures of that second for the next report."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -32,7 +32,7 @@ class Statistics(Protocol):
 
 
 class Second(NamedTuple):
-    """What a report says of the time since the one before."""
+    """The figures of a report that cover the time since the previous report."""
 
     #: Encoded HDR histograms of the last second's latencies, and of the shortest ones possible; see `Interval`.
     histogram: str | None
@@ -76,7 +76,7 @@ class Flushes:
             self._spool.pump()
 
     def flush(self) -> None:
-        """Write everything that was recorded; a disk that does not take it breaks the worker."""
+        """Write everything that was recorded; if that fails, note that this worker cannot go on."""
         try:
             # One at a time: the last flush must not overlap a periodic one that is still writing.
             with self._flushing:
@@ -97,7 +97,7 @@ class Flushes:
         self._reports.append(Report.of({**report, "groups": groups}))
 
     def take(self) -> Second:
-        """Return what the next report says, and forget it; further reports for displays stay for the one after."""
+        """Return the figures for the next report and forget them, except for live reports beyond `MOST_REPORTS`."""
         histogram, self._histogram = self._histogram, None
         reports, self._reports = self._reports[:MOST_REPORTS], self._reports[MOST_REPORTS:]
         return Second(histogram, self._shortest if histogram else None, reports)

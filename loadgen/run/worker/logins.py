@@ -51,7 +51,7 @@ class OwnLogins:
         #: The service of each client that has a login of its own, and of each group with one for all its clients.
         self._services: dict[int, Service] = {}
         self._common: dict[str, Service] = {}
-        #: Places of the rows from which clients have their logins, while their tokens may have to be renewed.
+        #: Names of the clients whose tokens are fetched, and so have to be renewed.
         self._names: dict[int, str] = {}
         self._shut_out: set[int] = set()
         self._shut_connections: set[int] = set()
@@ -70,7 +70,7 @@ class OwnLogins:
                 if client.group not in self._common:
                     self._common[client.group] = self._service.for_client(group.logins(client))
                 return None
-            if client.place is not None:
+            if group.fetches:
                 self._names[client.number] = name_of(client)
             self._services[client.number] = self._service.for_client(group.logins(client))
         except CredentialError as error:

@@ -68,6 +68,11 @@ class MasterTime:
         """Return what this process's clock shows when the master's shows ``master_ns``."""
         return self._estimate.local_ns(master_ns)
 
+    def master_ns(self, local_ns: int) -> int:
+        """Return what the master's clock shows when this process's shows ``local_ns``."""
+        # Both ways use the same offset, so that a time that was just converted is converted back exactly.
+        return local_ns + (local_ns - self._estimate.local_ns(local_ns))
+
     def wait_until_known(self) -> None:
         """Wait for an estimate of the offset to the master's clock, but no longer than `_CLOCK_TIMEOUT_S`."""
         self._clock.wait(self._estimate.ready, _CLOCK_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""A worker's spool: read by the master where it is, or sent to it during the run and at the end."""
+"""A worker's spool: the master reads it in place, or the worker sends it during the run and at the end."""
 
 from collections.abc import Callable
 from typing import Final, Literal
@@ -18,7 +18,7 @@ _LOOK_S: Final = 0.02
 
 
 class OwnSpool:
-    """The spool of one worker; ``send`` sends a piece to the master, which is needed if it is not ``shared``."""
+    """The spool of one worker; ``send`` sends a piece to the master if the folder is not ``shared`` with it."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class OwnSpool:
 
     @property
     def written_bytes(self) -> int:
-        """Size of all files."""
+        """Total size of all files in bytes."""
         return sum(path.stat().st_size for path in self._writer.files())
 
     def totals(self) -> dict[str, int] | None:
-        """Return the size of each file, with which the master compares its own; None if it reads them here."""
+        """Return the size of each file, for the master to compare, or None if the master reads the files in place."""
         return None if self._sender is None else self._sender.totals()
 
     def pump(self) -> None:
@@ -72,7 +72,7 @@ class OwnSpool:
         self._writer.close()
 
     def hand_over(self, patience_s: float) -> None:
-        """Send the rest and wait until the master has all, or is silent for ``patience_s``."""
+        """Send the rest; wait until the master has all, is silent for ``patience_s`` seconds, or this worker fails."""
         sender = self._sender
         if sender is None:
             return

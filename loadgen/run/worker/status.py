@@ -61,7 +61,7 @@ class StatusReports:
         return asdict(self._progress)
 
     def send(self) -> None:
-        """Report the counts as they are now, and the last second's latencies once."""
+        """Report the counts as they are now, and latencies that were not reported before."""
         second, troubles = self._flushes.take(), self._troubles
         self._link.to_coordinator(
             Status(

@@ -1,4 +1,4 @@
-"""What goes wrong in a worker: why clients failed, what users should know of connects, why it cannot do its part."""
+"""A worker's troubles: why clients failed, what users should know about connecting, why it cannot do its part."""
 
 from collections import Counter
 from typing import Final
@@ -16,7 +16,7 @@ class Troubles:
         self._worker = worker
         #: Why clients failed, counted.
         self.complaints: Counter[str] = Counter()
-        #: Notes about this worker's connects that users should know, counted.
+        #: Notes about connecting that users should know, counted.
         self.network: Counter[str] = Counter()
         #: Why the target refuses this worker for good, or None.
         self.fatal: str | None = None

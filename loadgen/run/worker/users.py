@@ -20,7 +20,7 @@ class Users:
     """Claim clients for users from the master, and count the users that play one."""
 
     def __init__(self, link: Link, clock: Clock, clients: Clients, complete: Event) -> None:
-        """``complete`` is set when the rows that publish requests draw from are here."""
+        """``complete`` is set when the rows that publish requests draw from have arrived."""
         self._link = link
         self._complete = complete
         self._clock = clock
@@ -63,7 +63,7 @@ class Users:
             )
 
     def release(self) -> None:
-        """Give no client to the users whose claims are not sent yet: the run is over."""
+        """Answer the claims that are not sent yet: their users get no client, since the run is over."""
         for _, waiting in self._claims:
             waiting.set(None)
 

@@ -43,8 +43,8 @@ class AccessControl:
     async def authorize(self, request: AuthorizationRequest) -> Identity | None:
         """Return the identity of the requester, or None for an API key.
 
-        Credentials of a mode that is configured but not allowed for the operation get 403 over HTTP (real AUVRED). Bad
-        or missing credentials get 401 (inf).
+        Credentials of a mode that is configured but not allowed for the operation get 403 over HTTP (real, by the
+        client AUVRED). Bad or missing credentials get 401 (inf).
 
         Raises:
             RefusedError: the request is not authorized.

@@ -23,7 +23,7 @@ class ApiKeyAuthorizer:
         return "x-api-key" in credentials
 
     async def authorize(self, request: AuthorizationRequest) -> None:
-        """Compare the key in constant time; raises RefusedError if it is not one of ours."""
+        """Compare the key in constant time; raises RefusedError if it is not one of the accepted keys."""
         given = request.credentials.get("x-api-key", "").encode(errors="surrogatepass")
         # Compare every key, so that the time does not reveal which one matched.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):

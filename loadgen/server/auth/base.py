@@ -33,7 +33,7 @@ class AuthorizationRequest:
 
 
 Identity = Mapping[str, Any]
-"""The requester, with the members that AWS gives `ctx.identity` in the mode. An API key has no identity (None)."""
+"""The requester, with the members of AWS's `ctx.identity` in the mode used; an API key has no identity (None)."""
 
 
 class Authorizer(Protocol):
@@ -55,7 +55,7 @@ class Authorizer(Protocol):
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields, with lower-case names (doc: names are case-insensitive).
+    """Return the text fields, with names in lower case, since names are case-insensitive (doc).
 
     A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """

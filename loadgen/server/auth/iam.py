@@ -50,7 +50,7 @@ class IamUser:
     """A user with an access key; `allow` lists the actions that the user may perform.
 
     Actions are `EventConnect`, `EventPublish` and `EventSubscribe`, the last two optionally followed by `/<namespace>`
-    (doc: resources of the actions), or `*` for all.
+    (doc), or `*` for all.
     """
 
     access_key_id: str
@@ -83,8 +83,8 @@ class IamAuthorizer:
         """Recompute the signature and return the user's identity.
 
         Raises:
-            RefusedError: the signature is incomplete, too old or wrong, or the user or the permission is missing. Only
-                the text for a wrong signature is known; the others are assumptions.
+            RefusedError: the signature is incomplete, too old or wrong, or the user is unknown or lacks the permission.
+                Only the text for a wrong signature is known; the others are assumptions.
         """
         credentials = request.credentials
         parts = _AUTHORIZATION.fullmatch(credentials["authorization"])

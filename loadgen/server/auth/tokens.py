@@ -49,7 +49,7 @@ class JwtAuthorizer:
         """Verify signature, issuer, times and client of the token; return the identity.
 
         Raises:
-            RefusedError: the token is expired or invalid (texts: assumptions).
+            RefusedError: the token is expired or invalid. The texts are assumptions.
         """
         token = _token(request.credentials)
         try:

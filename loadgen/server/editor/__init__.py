@@ -1,7 +1,7 @@
 """The Pub/Sub editor: a web page for publishing and subscribing by hand, like the one in the AWS console.
 
-The page is an ordinary client: it speaks the protocol with the key that the user types in. The server only sends its
-files.
+The page is an ordinary client: it speaks the protocol with the key that the user types in. The server only serves
+the page's files.
 """
 
 import re

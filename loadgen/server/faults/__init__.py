@@ -1,4 +1,4 @@
-"""Fault injection: harm deliveries, connections and events on purpose, reproducibly by a seed.
+"""Fault injection: harm deliveries, connections and events on purpose; a seed makes it reproducible.
 
 `settings` reads the faults file, and `injector` is the hub that injects the faults. The journal records each of them
 (`loadgen.server.journal`).

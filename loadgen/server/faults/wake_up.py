@@ -1,4 +1,4 @@
-"""Wake an asyncio loop at a wall-clock time, more precisely than uvloop's timers of one millisecond."""
+"""Wake an asyncio loop at a wall-clock time, more precisely than uvloop's timers, which count milliseconds."""
 
 import asyncio
 import time

@@ -105,7 +105,7 @@ def lossy_run(folder: Path) -> Path:
 def test_a_whole_run_has_all_but_the_plots_of_what_it_has_not() -> None:
     run = analysis.load(REPO / "results" / "sample")
     left_out = [plot.__name__ for plot in plots.ALL if plot(run) is None]
-    assert left_out == ["ledger", "recovery_over_time", "by_worker"]
+    assert left_out == ["ledger", "recovery_over_time", "reactions_over_time", "by_worker"]
 
 
 @pytest.fixture(scope="module")

@@ -229,9 +229,9 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
 
 #: Of the reader that has taken 60 events the harness fails once; it comes back.
 BUG = """
-from loadgen.users import connection
+from loadgen.users import deliveries
 
-was, taken = connection.decode_event, 0
+was, taken = deliveries.decode_event, 0
 
 def decode_event(event):
     global taken
@@ -240,7 +240,7 @@ def decode_event(event):
         raise RuntimeError("a bug of ours")
     return was(event)
 
-connection.decode_event = decode_event
+deliveries.decode_event = decode_event
 """
 
 

@@ -1,6 +1,7 @@
 """Test runs in which each client has a login of its own: by a column, a token that is made here, a command."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 import analysis
 from loadgen.run.join import make, write
 from loadgen.server.process import ServerProcess
+from tests.paths import REPO
 from tests.system.harness import (
     Finished,
     command_lines,
@@ -165,9 +167,9 @@ def test_each_of_200_users_logs_in_by_its_own_token_and_has_its_own_channel_only
     assert summary["connections"]["errors"] == {}, done.said
     expect_each_its_own(folder)
     assert "tok-" not in kept
-    told = read(folder / "manifest.json")["target"]["logins"]
-    source = "lambda from column people.token of people.csv"
-    assert told == {"users": {"connect": source, "subscribe": source, "publish": None}}
+    told = read(folder / "manifest.json")["target"]["setup"]
+    assert told["login of users"] == "lambda from column people.token of people.csv"
+    assert summary["target"]["setup"] == told
 
 
 def test_workers_of_other_processes_log_their_own_clients_in(world: World, tmp_path: Path) -> None:
@@ -226,9 +228,9 @@ def test_the_usual_set_up_subscribes_by_a_token_and_publishes_by_iam(world: Worl
     expect_each_its_own(folder)
     assert "run/secret" not in kept
     assert TOKEN not in kept, "a token stands somewhere"
-    logins = read(folder / "manifest.json")["target"]["logins"]
-    assert logins["backend"] == {"connect": None, "subscribe": None, "publish": "iam from the environment"}
-    assert logins["users"]["subscribe"].endswith("for each client by column people.id of people.csv")
+    setup = summary["target"]["setup"]
+    assert setup["login of backend"] == "iam from the environment"
+    assert setup["login of users"].endswith("for each client by column people.id of people.csv")
 
 
 def test_tokens_are_renewed_for_publishes_and_reconnects(world: World, tmp_path: Path) -> None:
@@ -332,6 +334,28 @@ def test_logins_that_do_not_fit_end_before_anything_is_sent(world: World, tmp_pa
             assert sentence in done.err, done.said
         assert "tök" not in done.said
         assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    page = (REPO / "docs/cookbook/logins.md").read_text()
+    blocks = re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL)
+    for name, language, part in (
+        ("people.csv", "csv", "id,token"),
+        ("users.yaml", "yaml", "version: 1"),
+        ("api.yaml", "yaml", "namespaces:"),
+        ("authorizer.py", "python", "def decide"),
+    ):
+        (text,) = [text for kind, text in blocks if kind == language and part in text]
+        (tmp_path / name).write_text(text)
+    with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as process:
+        server = process.announcement
+        done = loadgen(
+            *("run", str(tmp_path / "users.yaml"), "--results", str(tmp_path / "results")),
+            *("--target", server.http_url, "--api-key-env", "EVENTS_API_KEY"),
+            env={"EVENTS_API_KEY": server.api_key},
+        )
+    summary = expect_by_verdict(done, only_run(tmp_path / "results"))
+    assert summary["ledger"]["delivered"] == 100
 
 
 def test_the_embedded_server_has_no_such_logins(world: World, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ print(json.dumps(found))
 
 LISTENERS = f"""{HEAD}
 from loadgen.run.account import Account
-from loadgen.run.own_code import OwnCode
+from loadgen.run.locust.own_code import OwnCode
 
 class Keeper:
     past = False

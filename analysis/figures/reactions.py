@@ -1,0 +1,381 @@
+"""Reactions: the chain request → delivery → reply → delivery, from the causes on record.
+
+A request is an event of the measure phase that was delivered to a subscription whose client replies to it. Its replies
+count whenever they were due, so a stream that goes on into the drain is counted whole. A request that was lost caused
+nothing: its replies are neither due nor lost, and it counts as *uncaused*. A reply that arrived is timed from the
+intended time of its request: the first one's latency is the time to first reply. A gap is the time between two arrivals
+of replies to the same request at the same subscription, in the order of arrival. A reply is in disorder if it came
+after a later reply to the same request, in the order in which they were read.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.figures.bounds import Bounded
+from analysis.figures.percentiles import Percentiles
+from analysis.ledger import windows
+from analysis.ledger.events import Events, expected_of, reach_of
+from analysis.ledger.losses import LOST, MISSED, find_losses
+from analysis.ledger.matching import match
+from analysis.ledger.reconcile import Reconciled
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.doubts import Doubts
+from analysis.loading.lookup import EventPlaces
+from analysis.loading.run import Ints, Run, Window, codes, ints
+
+Flags = npt.NDArray[np.bool_]
+_CAUSE: Final = ("cause_publisher", "cause_sequence", "cause_subscription")
+_TIMES: Final = ("intended_ns", "sent_ns", "acked_ns", "slot_ns", "connection_wait_ns")
+_NONE: Final = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """Every expected delivery of a reply that arrived, its first copy only; arrays of one length."""
+
+    #: Index of the reply in `Reactions`.
+    reply: Ints
+    subscription: Ints
+    arrival_ns: Ints
+    #: Position in the record, which is the order of reading.
+    row: Ints
+    disordered: Flags
+
+
+@dataclass(frozen=True, eq=False)
+class Reactions:
+    """The replies to the requests of the measure phase, one entry for each on record, by publisher and sequence."""
+
+    publisher: Ints
+    sequence: Ints
+    cause_publisher: Ints
+    cause_sequence: Ints
+    cause_subscription: Ints
+    #: Number of the reply among those to its request, from 0.
+    number: Ints
+    #: Intended time of the request.
+    requested_ns: Ints
+    intended_ns: Ints
+    accepted: Flags
+    #: True for a reply that was due only after the end of the run.
+    cut_off: Flags
+    #: Deliveries of each reply: expected, arrived, lost, and arrived in disorder.
+    expected: Ints
+    arrived: Ints
+    lost: Ints
+    disordered: Ints
+    arrivals: Arrivals
+    own_lateness_ns: Ints
+    latency: Bounded
+    first: Bounded
+    gap: Bounded
+    #: Deliveries of requests: (publisher, sequence, subscription) of each, and the replies that it was to cause.
+    delivered: tuple[Ints, Ints, Ints]
+    due: Ints
+    #: Subscriptions whose deliveries are requests by the plan, ascending.
+    responding: Ints
+
+
+@lru_cache(maxsize=1)
+def reactions(run: Run) -> Reactions | None:
+    """Return the reactions of a run, or None if nothing was to react; the last result is cached for the plots."""
+    window = run.measure
+    if window is None or window.seconds <= 0:
+        return None
+    table = run.table("subscriptions", ("subscription", "replies"))
+    replies_of = ints(table, "replies")
+    responding, first = np.unique(ints(table, "subscription")[replies_of >= 0], return_index=True)
+    wanted = replies_of[replies_of >= 0][first]
+    cause = run.table("events", ("cause_publisher",)).column("cause_publisher")
+    if not len(responding) and cause.null_count == len(cause):
+        return None
+    return _Chain(run, window, responding, wanted).result()
+
+
+def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
+    """Return the summary's `reaction`, or None if nothing was to react."""
+    found = reactions(run)
+    if found is None:
+        return None
+    rows = settled.breakdown.rows["subscription"]
+    asked = np.isin(np.array([int(key) for key in rows.keys], dtype=np.int64), found.responding)
+    answered = np.unique(_packed(*(column[found.accepted] for column in _causes(found))), axis=0)
+    return {
+        "requests": {
+            "expected": int(rows.counts["expected"][asked].sum()),
+            "delivered": len(found.due),
+            "answered": len(answered),
+            "uncaused": int(rows.lost[asked].sum()),
+        },
+        "replies": {
+            "due": int(found.due.sum()),
+            "accepted": int(np.count_nonzero(found.accepted)),
+            "cut_off": int(np.count_nonzero(found.cut_off)),
+            "missing": missing(found),
+            "expected": int(found.expected.sum()),
+            "arrived": int(found.arrived.sum()),
+            "lost": int(found.lost.sum()),
+            "disorder": int(found.disordered.sum()),
+        },
+        "latency_ns": found.latency.percentiles(),
+        "first_ns": found.first.percentiles(),
+        "gap_ns": found.gap.percentiles(),
+        "own_lateness_ns": Percentiles.of(found.own_lateness_ns).to_dict(),
+    }
+
+
+def missing(found: Reactions) -> int:
+    """Return the number of replies to delivered requests that were due before the end and were not accepted."""
+    return int(found.due.sum()) - int(np.count_nonzero(found.cut_off | found.accepted))
+
+
+def number(run: Run, settled: Reconciled, name: str) -> float | None:
+    """Return the count that a gate names, or None if nothing was to react."""
+    found = summarise(run, settled)
+    if found is None:
+        return None
+    part = "requests" if name == "reaction.uncaused" else "replies"
+    return float(found[part][name.removeprefix("reaction.")])
+
+
+def of_gate(run: Run, distribution: str) -> Bounded:
+    """Return the samples of a gate's distribution; none if nothing was to react."""
+    found = reactions(run)
+    if found is None:
+        return Bounded.of(_NONE)
+    samples: Bounded = getattr(found, distribution.removeprefix("reaction."))
+    return samples
+
+
+def doubts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield (severity, reason, advice) for what the figures of reactions do not show."""
+    found = summary.get("reaction")
+    if found is None:
+        return
+    replies = found["replies"]
+    if replies["missing"] > 0:
+        yield (
+            "degraded",
+            f"{replies['missing']:,} of {replies['due']:,} replies were due and not accepted: the reaction's latencies"
+            " do not hold them",
+            "see the errors of publishes, and the requests that were not answered",
+        )
+    if replies["cut_off"] > 0:
+        yield (
+            "degraded",
+            f"{replies['cut_off']:,} of {replies['due']:,} replies were due only after the end of the run",
+            "make the drain longer than the stream of one answer",
+        )
+
+
+def _causes(found: Reactions) -> tuple[Ints, Ints, Ints]:
+    return found.cause_publisher, found.cause_sequence, found.cause_subscription
+
+
+def _packed(publisher: Ints, sequence: Ints, subscription: Ints) -> Ints:
+    """Return rows of (event, subscription), in which an event is one number."""
+    return np.stack(((publisher << 32) | sequence, subscription), axis=1)
+
+
+class _Chain:
+    """Computes the reactions to the requests of a window."""
+
+    def __init__(self, run: Run, window: Window, responding: Ints, wanted: Ints) -> None:
+        self._run, self._window = run, window
+        self._responding, self._wanted = responding, wanted
+
+    def result(self) -> Reactions:
+        run = self._run
+        names = ("publisher", "sequence", "channel", "status", *_TIMES, *_CAUSE)
+        table = run.table("events", names)
+        at = {name: ints(table, name) for name in names if name not in ("channel", "status")}
+        key = (at["publisher"] << 32) | at["sequence"]
+        requested_ns = self._requested_ns(key, at)
+        chosen = np.flatnonzero(requested_ns >= 0)
+        chosen = chosen[np.argsort(key[chosen], kind="stable")]
+        channel, channels = codes(table, "channel")
+        accepted = taken(table)[chosen]
+        events = Events(
+            key[chosen],
+            channel[chosen],
+            channels,
+            at["sent_ns"][chosen],
+            at["acked_ns"][chosen],
+            at["intended_ns"][chosen],
+            accepted,
+            not unanswering(table),
+        )
+        one = {name: values[chosen] for name, values in at.items()}
+        asked_ns = requested_ns[chosen]
+        reaction, number = _numbered(one)
+        status, statuses = codes(table, "status")
+        unsent = np.isin(status[chosen], [statuses.index("unsent")] if "unsent" in statuses else [])
+        cut_off = unsent & (one["intended_ns"] >= self._end_ns)
+        expected, arrived, lost, rows = self._deliveries(events)
+        arrivals, latency, first, gap = self._times(events, rows, asked_ns, reaction, number)
+        sent = one["sent_ns"] >= 0
+        ready_ns = one["sent_ns"] - np.maximum(one["connection_wait_ns"], 0)
+        delivered, due = self._requests(one)
+        return Reactions(
+            publisher=one["publisher"],
+            sequence=one["sequence"],
+            cause_publisher=one["cause_publisher"],
+            cause_sequence=one["cause_sequence"],
+            cause_subscription=one["cause_subscription"],
+            number=number,
+            requested_ns=asked_ns,
+            intended_ns=one["intended_ns"],
+            accepted=accepted,
+            cut_off=cut_off,
+            expected=expected,
+            arrived=arrived,
+            lost=lost,
+            disordered=np.bincount(arrivals.reply[arrivals.disordered], minlength=len(events.key)),
+            arrivals=arrivals,
+            own_lateness_ns=(ready_ns - one["slot_ns"])[sent & (one["slot_ns"] >= 0)],
+            latency=latency,
+            first=first,
+            gap=gap,
+            delivered=delivered,
+            due=due,
+            responding=self._responding,
+        )
+
+    @property
+    def _end_ns(self) -> int:
+        """End of the last phase, up to which replies are due."""
+        return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
+
+    def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
+        """Return the intended time of the request of each event, or -1 if it has none in the window."""
+        order = np.argsort(key, kind="stable")
+        place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
+        place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)
+        asked_ns = np.append(at["intended_ns"][order], -1)[place]
+        inside = (asked_ns >= self._window.start_ns) & (asked_ns < self._window.end_ns)
+        return np.where(inside, asked_ns, -1)
+
+    def _deliveries(self, events: Events) -> tuple[Ints, Ints, Ints, Flags]:
+        """Return the deliveries of each reply (expected, arrived, lost), and a mask of the rows that arrived."""
+        run, count = self._run, len(events.key)
+        total = sum(group.rows for group in run.row_groups)
+        if not count:
+            return _NONE, _NONE, _NONE, np.zeros(total, dtype=bool)
+        present = windows.segments(run)
+        reach = reach_of(events, present)
+        expected, _ = expected_of(events, present, reach)
+        whole = Window(int(events.intended_ns.min()), int(events.intended_ns.max()) + 1)
+        found = match(run, whole, events, present, reach, expected)
+        losses = find_losses(
+            events,
+            present,
+            reach,
+            found.arrived,
+            found.incomplete,
+            expected,
+            found.through,
+            run.late_after_ns,
+        )
+        expected = expected - losses.by_event[list(MISSED)].sum(axis=0)
+        return expected, found.arrived, losses.by_event[list(LOST)].sum(axis=0), found.expected_rows
+
+    def _times(
+        self, events: Events, rows: Flags, asked_ns: Ints, reaction: Ints, number: Ints
+    ) -> tuple[Arrivals, Bounded, Bounded, Bounded]:
+        doubts, places = Doubts(self._run), EventPlaces(events.key)
+        names = tuple(dict.fromkeys(("publisher", "sequence", "subscription", "arrival_ns", *doubts.columns)))
+        parts: dict[str, list[Ints]] = {name: [_NONE] for name in (*names, "row")}
+        for group in self._run.row_groups:
+            its = rows[group.first_row : group.first_row + group.rows]
+            if not its.any():
+                continue
+            position, table = self._run.deliveries_in(names, group=group)
+            parts["row"].append(position[its])
+            for name in names:
+                parts[name].append(ints(table, name)[its])
+        at = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        reply = places.of(at["publisher"], at["sequence"])
+        off = doubts.of(at)
+        headline, uncertain_ns = off.headline, off.queue.late_ns
+        latency_ns = at["arrival_ns"] - asked_ns[reply]
+        stream = np.unique(
+            np.stack((reaction[reply], at["subscription"]), axis=1), axis=0, return_inverse=True
+        )
+        stream_of = stream[1].reshape(-1)
+        order = np.lexsort((at["row"], at["arrival_ns"], stream_of))
+        begins = np.ones(len(order), dtype=bool)
+        begins[1:] = stream_of[order][1:] != stream_of[order][:-1]
+        first = order[begins]
+        later, earlier = order[1:][~begins[1:]], order[:-1][~begins[1:]]
+        gap_ns = at["arrival_ns"][later] - at["arrival_ns"][earlier]
+        # Both arrivals are of one worker, so its clock's error cancels.
+        early_ns, late_ns = (
+            (None, None) if uncertain_ns is None else (uncertain_ns[later], uncertain_ns[earlier])
+        )
+        known, one = doubts.known, headline.only(first)
+        return (
+            Arrivals(
+                reply,
+                at["subscription"],
+                at["arrival_ns"],
+                at["row"],
+                _disordered(stream_of, at["row"], number[reply]),
+            ),
+            Bounded.of(latency_ns, headline.early_ns, headline.late_ns, known),
+            Bounded.of(latency_ns[first], one.early_ns, one.late_ns, known),
+            Bounded.of(gap_ns, early_ns, late_ns, known),
+        )
+
+    def _requests(self, one: dict[str, Ints]) -> tuple[tuple[Ints, Ints, Ints], Ints]:
+        """Return the deliveries of requests in the window, each once, and the replies due to each.
+
+        The plan says how many replies are due to a delivery. To one that user code answered, as many as it made.
+        """
+        names = ("publisher", "sequence", "subscription")
+        parts: list[Ints] = [np.empty((0, 2), dtype=np.int64)]
+        for group in self._run.row_groups:
+            if not len(self._responding) or not group.overlaps(self._window):
+                continue
+            _, table = self._run.deliveries_in((*names, "intended_ns"), group=group)
+            publisher, sequence, subscription = (ints(table, name) for name in names)
+            intended_ns = ints(table, "intended_ns")
+            its = np.isin(subscription, self._responding)
+            its &= (intended_ns >= self._window.start_ns) & (intended_ns < self._window.end_ns)
+            parts.append(_packed(publisher[its], sequence[its], subscription[its]))
+        pairs = np.unique(np.concatenate(parts), axis=0)
+        due = np.append(self._wanted, 0)[np.searchsorted(self._responding, pairs[:, 1])]
+        own = ~np.isin(one["cause_subscription"], self._responding)
+        if own.any():
+            more, made = np.unique(_packed(*(one[name][own] for name in _CAUSE)), axis=0, return_counts=True)
+            pairs, due = np.concatenate((pairs, more)), np.concatenate((due, made))
+        return (pairs[:, 0] >> 32, pairs[:, 0] & 0xFFFFFFFF, pairs[:, 1]), due.astype(np.int64)
+
+
+def _numbered(one: dict[str, Ints]) -> tuple[Ints, Ints]:
+    """Return the reaction of each reply, numbered from 0, and the reply's number in it; replies are in order."""
+    if not len(one["publisher"]):
+        return _NONE, _NONE
+    _, reaction = np.unique(_packed(*(one[name] for name in _CAUSE)), axis=0, return_inverse=True)
+    reaction = reaction.reshape(-1)
+    order = np.argsort(reaction, kind="stable")
+    sizes = np.bincount(reaction)
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return reaction, number
+
+
+def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:
+    """Return a mask of the rows that came after one with a higher number in their stream."""
+    late = np.zeros(len(row), dtype=bool)
+    if not len(row):
+        return late
+    order = np.lexsort((row, stream))
+    # Streams follow each other, so the highest value so far is that of the same stream.
+    value = stream[order] * (int(number.max()) + 1) + number[order]
+    late[order] = value < np.maximum.accumulate(value)
+    return late

@@ -1,0 +1,44 @@
+"""Find the expected deliveries whose content is not what was sent."""
+
+import numpy as np
+
+from analysis.ledger.windows import Flags
+from analysis.loading.lookup import EventPlaces
+from analysis.loading.run import Ints, RowGroup, Run, ints
+from analysis.loading.slices import in_turn
+
+_NAMES = ("publisher", "sequence", "subscription", "arrival_ns")
+_NONE = np.empty(0, dtype=np.int64)
+
+
+def find_altered(run: Run, expected_rows: Flags, places: EventPlaces) -> tuple[Ints, Ints] | None:
+    """Return (event, subscription) of altered expected deliveries, or None if the run did not check their content.
+
+    ``expected_rows`` marks the first delivery of each expected pair. Only that one counts. A copy from the same read
+    has the same arrival, so that the two cannot be told apart: then the pair counts as altered if either copy is.
+    """
+    if not run.checks_content:
+        return None
+    table = run.table("altered", _NAMES)
+    keys = set(zip(*(ints(table, name).tolist() for name in _NAMES), strict=True))
+    if not keys:
+        return _NONE, _NONE
+    events = np.unique(
+        np.array([(publisher << 32) | sequence for publisher, sequence, *_ in keys], dtype=np.int64)
+    )
+
+    def read(group: RowGroup) -> list[tuple[int, ...]]:
+        _, rows = run.deliveries_in(_NAMES, group=group)
+        wanted = expected_rows[group.first_row : group.first_row + group.rows]
+        columns = [ints(rows, name) for name in _NAMES]
+        wanted = wanted & np.isin((columns[0] << 32) | columns[1], events)
+        return [key for key in zip(*(each[wanted].tolist() for each in columns), strict=True) if key in keys]
+
+    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
+    found = sorted({key for part in in_turn(read, groups) for key in part})
+    if not found:
+        return _NONE, _NONE
+    publisher, sequence, subscription, _ = (
+        np.array(column, dtype=np.int64) for column in zip(*found, strict=True)
+    )
+    return places.of(publisher, sequence), subscription

@@ -1,0 +1,58 @@
+"""Checksums that tell whether an event's content changed on its way.
+
+A service may write JSON anew: other whitespace, other escapes, members in another order, 1.0 for 1. That changes no
+value, so a checksum of JSON covers its values. It covers all of them but the stamp's own.
+"""
+
+from typing import Any, Final
+from zlib import crc32
+
+import msgspec
+
+from loadgen.payloads.place import stamp_in
+
+
+def _number(text: str) -> object:
+    """Return a number with a point or an exponent as its value; a whole one as an integer."""
+    value = float(text)
+    if value.is_integer():
+        return int(value)
+    # Beyond what a float holds, two numbers are the same only if they are written alike.
+    return value if value - value == 0 else f"number {text.lower()}"
+
+
+_decode: Final = msgspec.json.Decoder(float_hook=_number).decode
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+def decoded(text: str | bytes) -> Any:
+    """Return the values of a JSON text in the form that :func:`canonical_bytes` takes.
+
+    Raises:
+        msgspec.DecodeError: the text is no JSON.
+        RecursionError: it is nested too deep.
+    """
+    return _decode(text)
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """Return decoded values as text that is the same for all texts with the same values."""
+    return _encode(value)
+
+
+def canonical(text: str | bytes, tokens: tuple[str, ...]) -> bytes:
+    """Return the canonical text of an event whose stamp, at ``tokens``, counts as null.
+
+    Raises:
+        msgspec.DecodeError: the text is no JSON.
+        KeyError: it has no stamp.
+    """
+    value = _decode(text)
+    _, parent, key = stamp_in(value, tokens)
+    parent[key] = None
+    return _encode(value)
+
+
+def checksum(content: bytes) -> int:
+    """Return the CRC-32 of bytes."""
+    return crc32(content)

@@ -1,0 +1,132 @@
+"""Makes the bodies of one publisher's events."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from loadgen.data.cells import Cell
+from loadgen.data.tables import Tables
+from loadgen.payloads.lines import CHECKSUM, HEAD, TAIL, picker
+from loadgen.payloads.plans import Lines, Payload, Sizes, Template
+from loadgen.payloads.sizes import drawn
+from loadgen.payloads.stamping import Body, Stamping
+from loadgen.payloads.template import Compiled, Context, binary, compiled_json, compiled_text
+
+if TYPE_CHECKING:
+    from loadgen.data.table import Table
+
+
+class Maker(Protocol):
+    """Makes bodies, one for each event, in the order of the publisher's schedule."""
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        """Return the body of the event with a number; ``rows`` are those of its request, by data.
+
+        Raises:
+            ValueError: the values of these rows make no valid body; the message completes a sentence.
+        """
+
+
+class Makers:
+    """Makes the `Maker` of each publisher of a group; the template is compiled once."""
+
+    def __init__(
+        self, payload: Payload, size_bytes: int, stamping: Stamping, tables: Tables, group: str
+    ) -> None:
+        """``size_bytes`` is the size of padded events, if ``payload`` is None."""
+        self._payload, self._size_bytes, self._stamping = payload, size_bytes, stamping
+        self._tables, self._group = tables, group
+        self._compiled = compiled(payload, stamping) if isinstance(payload, Template) else None
+
+    def maker(self, *, seed: str, number: int, index: int, clients: int, own: Mapping[str, Cell]) -> Maker:
+        """Return the maker of one publisher; ``own`` are the values of its own rows."""
+        payload, stamping = self._payload, self._stamping
+        if isinstance(payload, Template):
+            assert self._compiled is not None
+            seed = f"{seed}/payload/{self._group}/{number}"
+            return _Filled(self._compiled, payload.kind, stamping, seed, own, self._tables)
+        if isinstance(payload, Lines):
+            table = self._tables[payload.table]
+            pick = picker(
+                payload, table, seed=seed, group=self._group, number=number, index=index, clients=clients
+            )
+            return _Picked(table, pick, stamping)
+        if isinstance(payload, Sizes):
+            return _Drawn(drawn(payload, f"{seed}/payload/{self._group}/{number}"), stamping)
+        return Padding(self._size_bytes, stamping)
+
+
+def compiled(payload: Template, stamping: Stamping) -> Compiled:
+    """Compile a template for the stamp's place; raises PayloadTemplateError if it is invalid."""
+    if payload.kind != "json":
+        return compiled_text(payload.written)
+    return compiled_json(payload.written, None if stamping.beside else stamping.stamps.place.tokens)
+
+
+class Padding:
+    """Padding of one size."""
+
+    def __init__(self, size_bytes: int, stamping: Stamping) -> None:
+        self._body = stamping.padded(size_bytes)
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        """Return the body, which is always the same."""
+        return self._body
+
+
+class _Drawn:
+    """Padding of drawn sizes."""
+
+    def __init__(self, draw: Callable[[], int], stamping: Stamping) -> None:
+        self._draw, self._padded = draw, stamping.padded
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        return self._padded(self._draw())
+
+
+class _Picked:
+    """Messages of a file."""
+
+    def __init__(self, table: "Table", pick: Callable[[], int], stamping: Stamping) -> None:
+        self._table, self._pick, self._stamping = table, pick, stamping
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        table, row = self._table, self._pick()
+        if self._stamping.beside:
+            return self._stamping.content(table.cell(TAIL, row).encode())
+        return self._stamping.whole(
+            table.cell(HEAD, row), table.cell(TAIL, row), known=table.cell(CHECKSUM, row)
+        )
+
+
+class _Filled:
+    """A template."""
+
+    def __init__(
+        self,
+        template: Compiled,
+        kind: str,
+        stamping: Stamping,
+        seed: str,
+        own: Mapping[str, Cell],
+        tables: Tables,
+    ) -> None:
+        self._template, self._kind, self._stamping = template, kind, stamping
+        self._rows: Mapping[str, int] = {}
+
+        def cell(name: str) -> Cell:
+            if name in own:
+                return own[name]
+            source, _, column = name.partition(".")
+            return tables[source].cell(column, self._rows[source])
+
+        self._context = Context(seed, cell)
+
+    def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
+        self._context.sequence, self._rows = sequence, rows
+        head, tail = self._template.texts(self._context)
+        timed = self._template.timed
+        if self._kind in ("hex", "base64"):
+            return self._stamping.content(binary(self._kind, head))
+        if self._stamping.beside:
+            return self._stamping.content((head + tail).encode(), timed)
+        return self._stamping.whole(head, tail, timed)

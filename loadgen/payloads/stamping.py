@@ -1,0 +1,308 @@
+"""Put a body and a stamp together, and take the stamp out of a delivery again.
+
+One :class:`Stamping` serves all publishers and connections of a worker. A body is made before its event's sending time
+is taken, since making it is the generator's own work; sealing it afterwards only joins texts.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from loadgen.measure.stamp import PADDING_KEY, Stamp
+from loadgen.payloads.integrity import canonical, canonical_bytes, checksum, decoded
+from loadgen.payloads.place import Place, index_of, split, stamp_in
+from loadgen.payloads.plans import PLAIN, Stamps
+from loadgen.payloads.template import NOW_MARK, iso
+
+#: The longest stamp in bytes: five numbers, and with a checksum a sixth.
+LONGEST_STAMP_BYTES: Final = 82
+LONGEST_CHECKED_STAMP_BYTES: Final = LONGEST_STAMP_BYTES + 11
+#: A usual stamp, for planning: a token and two times of 10 and 19 digits, a publisher and a number of a few.
+_USUAL_STAMP_BYTES: Final = 62
+_USUAL_CHECKSUM_BYTES: Final = 11
+_NULL: Final = "null"
+_MARK: Final = NOW_MARK.encode()
+#: A name that a struct's member can have: without characters that JSON escapes.
+_WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
+_Checked = tuple[int, int, int, int, int, int]
+_to_stamp = msgspec.json.Decoder(Stamp).decode
+_to_checked_stamp = msgspec.json.Decoder(_Checked).decode
+
+
+class Marked(NamedTuple):
+    """An event with its stamp beside it."""
+
+    body: bytes
+    #: The stamp as JSON text.
+    stamp: str
+
+
+Event = str | Marked
+
+
+def size_of(event: Event) -> int:
+    """Return the bytes of an event, without a stamp beside it."""
+    if isinstance(event, str):
+        return len(event) if event.isascii() else len(event.encode())
+    return len(event.body)
+
+
+class Reading(NamedTuple):
+    """The stamp of a delivery, and whether the event's content differs from what was sent."""
+
+    stamp: Stamp
+    altered: bool
+
+
+class Body:
+    """A body that waits for its stamp."""
+
+    __slots__ = ()
+
+    def sealed(self, numbers: str, sent_ns: int) -> Event:
+        """Return the event; ``numbers`` are the five of its stamp, with commas."""
+        raise NotImplementedError
+
+
+class _Whole(Body):
+    """JSON text before and after the stamp."""
+
+    __slots__ = ("_canonical", "_checksum", "_head", "_tail", "_timed")
+
+    def __init__(
+        self, head: str, tail: str, timed: bool, checked: tuple[str, ...] | None, known: int | None
+    ) -> None:
+        self._head, self._tail, self._timed = head, tail, timed
+        self._canonical: bytes | None = None
+        self._checksum = known
+        if checked is not None and known is None:
+            content = canonical(f"{head}{_NULL}{tail}", checked)
+            if timed:
+                self._canonical = content
+            self._checksum = checksum(content)
+
+    def sealed(self, numbers: str, sent_ns: int) -> str:
+        head, tail, crc = self._head, self._tail, self._checksum
+        if self._timed:
+            now = iso(sent_ns)
+            head, tail = head.replace(NOW_MARK, now), tail.replace(NOW_MARK, now)
+            if self._canonical is not None:
+                crc = checksum(self._canonical.replace(_MARK, now.encode()))
+        return f"{head}[{numbers}]{tail}" if crc is None else f"{head}[{numbers},{crc}]{tail}"
+
+
+class _Padded(Body):
+    """JSON text before and after the stamp, filled up to a size."""
+
+    __slots__ = ("_checksum_of", "_head", "_room", "_tail")
+
+    def __init__(
+        self, head: str, tail: str, size_bytes: int, checksum_of: Callable[[str, str, int], int] | None
+    ) -> None:
+        # The padding is the last member of the event.
+        self._head, self._tail = head, tail[:-1]
+        self._checksum_of = checksum_of
+        empty = len(f'{head}{tail[:-1]},"{PADDING_KEY}":""}}'.encode())
+        self._room = size_bytes - empty - (_USUAL_CHECKSUM_BYTES if checksum_of else 0)
+
+    def sealed(self, numbers: str, sent_ns: int) -> str:
+        length = self._room - len(numbers) - 2
+        crc = "" if self._checksum_of is None else f",{self._checksum_of(self._head, self._tail, length)}"
+        return f"{self._head}[{numbers}{crc}]{self._tail}{padding(length)}}}"
+
+
+class _Beside(Body):
+    """Bytes whose stamp travels beside them."""
+
+    __slots__ = ("_checked", "_content", "_known", "_timed")
+
+    def __init__(self, content: bytes, timed: bool, checked: bool) -> None:
+        self._content, self._timed, self._checked = content, timed, checked
+        self._known = checksum(content) if checked and not timed else None
+
+    def sealed(self, numbers: str, sent_ns: int) -> Marked:
+        content = self._content.replace(_MARK, iso(sent_ns).encode()) if self._timed else self._content
+        if not self._checked:
+            return Marked(content, f"[{numbers}]")
+        crc = checksum(content) if self._known is None else self._known
+        return Marked(content, f"[{numbers},{crc}]")
+
+
+def padding(length: int) -> str:
+    """Return the member with padding, or nothing if its length is negative."""
+    return f',"{PADDING_KEY}":"{"x" * length}"' if length >= 0 else ""
+
+
+class Stamping:
+    """How the events of a run are stamped and read."""
+
+    def __init__(self, stamps: Stamps = PLAIN) -> None:
+        self.stamps = stamps
+        place = stamps.place
+        #: True if events have the usual form, which `encode_batch` and `decode_event` handle at the least cost.
+        self.plain = stamps.are_plain
+        #: True if a stamp travels outside its event.
+        self.beside = place.beside
+        self._tokens = () if place.beside else place.tokens
+        self._checked = self._tokens if stamps.integrity and not place.beside else None
+        #: Reads an event with its stamp in it. Raises one of `NOT_OURS` if it has none.
+        self.read: Callable[[str | bytes], Reading] = (
+            _refuse if place.beside else _reader(self._tokens, stamps.integrity)
+        )
+
+    # Made before the sending time.
+
+    def whole(self, head: str, tail: str, timed: bool = False, known: int | None = None) -> Body:
+        """Return a body from the JSON text before and after the stamp; ``known`` is its checksum if already known."""
+        return _Whole(head, tail, timed, self._checked, known)
+
+    def content(self, content: bytes, timed: bool = False) -> Body:
+        """Return a body whose stamp travels beside it."""
+        return _Beside(content, timed, self.stamps.integrity)
+
+    def padded(self, size_bytes: int, members: str = "") -> Body:
+        """Return an event with the given members (JSON text without braces) and padding up to ``size_bytes``.
+
+        If stamp and members leave no room for padding, it is not padded. With a checksum it may be a few bytes shorter.
+
+        Raises:
+            PlaceError: the members leave no place for the stamp.
+        """
+        if self.beside:
+            bare = f"{{{members}}}"
+            length = size_bytes - len(bare.encode()) - len(padding(0)) + (0 if members else 1)
+            pad = padding(length)
+            return self.content(f"{{{members}{pad if members else pad[1:]}}}".encode())
+        head, tail = (
+            _padded_ends(members, self._tokens) if not members else split(bare_of(members), self._tokens)
+        )
+        return _Padded(head, tail, size_bytes, self._padded_checksum if self._checked else None)
+
+    def example(self, content: bytes) -> Body:
+        """Return the body of an event like others, such as a readiness probe; raises PlaceError without a place."""
+        return self.content(content) if self.beside else self.whole(*split(content.decode(), self._tokens))
+
+    def _padded_checksum(self, head: str, tail: str, length: int) -> int:
+        assert self._checked is not None
+        return _checksum_of_padded(head, tail, length, self._checked)
+
+    # Made when an open connection takes the event.
+
+    def event(
+        self, token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, body: Body
+    ) -> Event:
+        """Return the stamped event."""
+        return body.sealed(f"{token},{publisher},{sequence},{intended_ns},{sent_ns}", sent_ns)
+
+    # Deliveries.
+
+    def read_beside(self, stamp: str | bytes, body: bytes) -> Reading:
+        """Read a delivery with its stamp beside it; raises one of `NOT_OURS` if the stamp is none."""
+        if not self.stamps.integrity:
+            return Reading(_to_stamp(stamp), False)
+        *numbers, crc = _to_checked_stamp(stamp)
+        return Reading(tuple(numbers), crc != checksum(body))
+
+
+def usual_bytes(stamps: Stamps, around_bytes: int) -> int:
+    """Return the usual size of an event with ``around_bytes`` around its stamp."""
+    if stamps.place.beside:
+        return max(1, around_bytes)
+    return around_bytes + _USUAL_STAMP_BYTES + (_USUAL_CHECKSUM_BYTES if stamps.integrity else 0)
+
+
+def most_bytes(stamps: Stamps, around_bytes: int) -> int:
+    """Return the largest size of an event with ``around_bytes`` around its stamp."""
+    if stamps.place.beside:
+        return around_bytes
+    return around_bytes + (LONGEST_CHECKED_STAMP_BYTES if stamps.integrity else LONGEST_STAMP_BYTES)
+
+
+#: What the readers raise for an event that has no stamp of ours.
+NOT_OURS: Final = (msgspec.MsgspecError, UnicodeError, KeyError, ValueError, OverflowError, RecursionError)
+
+
+def bare_of(members: str) -> str:
+    """Return members as an object."""
+    return f"{{{members}}}"
+
+
+@lru_cache(maxsize=64)
+def _padded_ends(members: str, tokens: tuple[str, ...]) -> tuple[str, str]:
+    return split(bare_of(members), tokens)
+
+
+@lru_cache(maxsize=4096)
+def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ...]) -> int:
+    return checksum(canonical(f"{head}{_NULL}{tail}{padding(length)}}}", tokens))
+
+
+def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:
+    """Return a function that reads the token, publisher and sequence of an event's stamp, with a checksum or without.
+
+    It raises one of `NOT_OURS` for an event without a stamp, as for every event if stamps are beside them.
+    """
+    if place.beside:
+        return _no_numbers
+    values = _values_reader(place.tokens, list[int])
+
+    def read(text: str | bytes) -> tuple[int, int, int]:
+        stamp = values(text)
+        if len(stamp) not in (5, 6):
+            raise ValueError("no stamp")
+        return stamp[0], stamp[1], stamp[2]
+
+    return read
+
+
+def _no_numbers(text: str | bytes) -> tuple[int, int, int]:
+    raise KeyError("stamp")
+
+
+def _refuse(text: str | bytes) -> Reading:
+    raise KeyError("stamp")
+
+
+def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes], Reading]:
+    if integrity:
+        return _checking_reader(tokens)
+    values = _values_reader(tokens, Stamp)
+    return lambda text: Reading(values(text), False)
+
+
+def _values_reader(tokens: tuple[str, ...], kind: Any) -> Callable[[str | bytes], Any]:
+    """Return a function that reads the value at a place in an event, which must be of a type."""
+    if any(index_of(name) is not None or not _WRITTEN_PLAINLY(name) for name in tokens):
+        decode = msgspec.json.decode
+        return lambda text: msgspec.convert(stamp_in(decode(text), tokens)[0], kind)
+    decode_struct = msgspec.json.Decoder(_struct(tokens, kind)).decode
+    depth = len(tokens)
+
+    def read(text: str | bytes) -> Any:
+        value: Any = decode_struct(text)
+        for _ in range(depth):
+            value = value.f
+        return value
+
+    return read
+
+
+def _struct(tokens: tuple[str, ...], kind: Any) -> Any:
+    """Return a struct of only the members on the way to a value; the decoder skips all others."""
+    for token in reversed(tokens):
+        kind = msgspec.defstruct("Stamped", [("f", kind, msgspec.field(name=token))], gc=False)
+    return kind
+
+
+def _checking_reader(tokens: tuple[str, ...]) -> Callable[[str | bytes], Reading]:
+    def read(text: str | bytes) -> Reading:
+        value = decoded(text)
+        stamp, parent, key = stamp_in(value, tokens)
+        *numbers, crc = msgspec.convert(stamp, _Checked)
+        parent[key] = None
+        return Reading(tuple(numbers), crc != checksum(canonical_bytes(value)))
+
+    return read

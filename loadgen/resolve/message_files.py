@@ -1,0 +1,136 @@
+"""Read the message files of payloads, and try payload templates with the rows of their data."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from loadgen.config.text import dotted, shown
+from loadgen.config.units import format_size
+from loadgen.data.errors import DataError
+from loadgen.data.readers import WHOLE_LINE, rows
+from loadgen.data.table import Table
+from loadgen.payloads.lines import COLUMNS, prepared
+from loadgen.payloads.plans import Stamps
+from loadgen.payloads.stamping import most_bytes
+from loadgen.payloads.template import NOW_MARK, Context, binary, iso
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.checks import payloads
+from loadgen.scenario.data import Data, split
+from loadgen.scenario.payload import Content
+from loadgen.scenario.scenario import Scenario
+
+_MOST_PROBLEMS = 10
+#: Rows with which a template's size is tried; a payload of bytes is tried with all, since any may be no such text.
+_SIZES_TRIED = 10_000
+#: A longer number than any event gets.
+_SEQUENCE = 999_999_999
+
+
+def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | None) -> Table:
+    """Read a payload's file of messages.
+
+    Raises:
+        DataError: the file cannot be used; it has a sentence for each mistake.
+    """
+    assert made.file is not None
+    name = made.file if made.file.isprintable() else shown(made.file)
+    lines = rows(path, "jsonl", [WHOLE_LINE], name=name)
+    try:
+        table = Table.write(
+            prepared(lines, stamps, name=name, weight=made.weight, limit_bytes=limit_bytes), COLUMNS
+        )
+    except ValueError:  # a null character in the path
+        raise DataError([f"{name}: no file can have this name"]) from None
+    except OSError as error:
+        raise DataError([f"{name}: its messages cannot be kept: {error.strerror or error}"]) from None
+    if not len(table):
+        table.close()
+        raise DataError([f"{name}: the file has no messages"])
+    return table
+
+
+def sources_of(made: Content) -> list[str]:
+    """Return the columns that a payload's template uses, as their names in templates."""
+    compiled = made.compiled(None)
+    return [] if compiled is None else [name for name in compiled.names if split(name) is not None]
+
+
+class Tried(NamedTuple):
+    """A template filled in with a row."""
+
+    row: int
+    source: str
+    """The data with the most rows, or an empty text if the template has no columns."""
+    content: bytes
+    """The event, with null for a stamp within it."""
+    size: int
+    """Bytes around the stamp."""
+    why: str | None
+    """Why no event can be made with this row, or None if it can."""
+
+
+def tried(
+    made: Content, stamps: Stamps, tables: Mapping[str, Table], data: Mapping[str, Data], clients: int
+) -> Iterator[Tried]:
+    """Fill in a template with row after row of its data."""
+    compiled = made.compiled(None if stamps.place.beside else stamps.place.tokens)
+    assert compiled is not None
+    used = [meant for meant in map(split, sources_of(made)) if meant is not None]
+    limits = {source: min(len(tables[source]), _most_rows(data[source], clients)) for source, _ in used}
+    longest = max(limits, key=lambda source: limits[source], default="")
+    of_bytes = made.kind in ("hex", "base64")
+    count = limits.get(longest, 1)
+    row = 0
+
+    def cell(name: str) -> object:
+        source, _, column = name.partition(".")
+        return tables[source].cell(column, min(row, limits[source] - 1))
+
+    context = Context("example", cell)
+    context.sequence = _SEQUENCE
+    for row in range(count if of_bytes else min(count, _SIZES_TRIED)):
+        head, tail = (part.replace(NOW_MARK, iso(0)) for part in compiled.texts(context))
+        if of_bytes:
+            try:
+                content = binary(made.kind, head)
+            except ValueError as error:
+                yield Tried(row, longest, b"", 0, str(error))
+            else:
+                yield Tried(row, longest, content, len(content), None)
+        else:
+            stamp = "" if stamps.place.beside else "null"
+            content = f"{head}{stamp}{tail}".encode()
+            yield Tried(row, longest, content, len(content) - len(stamp), None)
+
+
+def _most_rows(data: Data, clients: int) -> int:
+    return clients if data.assign == "by-client" else 1 << 62
+
+
+def unusable_payloads(scenario: Scenario, tables: Mapping[str, Table], rules: ProtocolRules) -> Iterator[str]:
+    """Yield a sentence for each row of data with which a payload cannot be made or is too large; at most eleven."""
+    stamps, limit = scenario.stamps, rules.event_bytes
+    for path, made in payloads(scenario.clients):
+        if made.written is None:
+            continue
+        found = 0
+        count = scenario.clients[str(path[1])].count
+        for row, source, _, size, why in tried(made, stamps, tables, scenario.data, count):
+            most = most_bytes(stamps, size)
+            if why is None and (limit is None or most <= limit):
+                continue
+            if why is None and limit is not None:
+                why = (
+                    f"the event would have up to {most:,} bytes, and the service takes {format_size(limit)};"
+                    " shorten it"
+                )
+            if not source:
+                yield f"{dotted((*path, made.kind))} {why}"
+                break
+            data = scenario.data[source]
+            place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[source].line(row)}"
+            yield f"{place}: {dotted((*path, made.kind))} cannot be used with this row: {why}"
+            found += 1
+            if found == _MOST_PROBLEMS:
+                yield f"{data.file}: and perhaps more"
+                break

@@ -1,0 +1,35 @@
+"""Which group a subscription belongs to, by its number: planned ones first, and after them those of journeys."""
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.resolve.run import ResolvedRun
+
+Numbers = npt.NDArray[np.int64]
+
+
+class Owners:
+    """The groups of a run that have subscriptions.
+
+    Planned subscriptions are numbered group by group. Those of journeys follow, dealt in turns of as many as there are
+    journeys, so that each journey has numbers of its own without asking: see `loadgen.resolve.clients.JourneyPlan`.
+    """
+
+    def __init__(self, run: ResolvedRun) -> None:
+        planned = [group for group in run.groups if group.subscribe]
+        #: The names of the groups, to which :meth:`of` points.
+        self.names = [group.name for group in (*planned, *run.journeys)]
+        self._planned = len(planned)
+        self._first = np.array([group.first_subscription for group in planned], dtype=np.int64)
+        self._total, self._journeys = run.totals.subscriptions, run.totals.journeys
+        counts = np.array([group.count for group in run.journeys], dtype=np.int64)
+        self._first_journey = np.cumsum(counts) - counts
+
+    def of(self, subscriptions: Numbers) -> Numbers:
+        """Return for each subscription the place of its group in :attr:`names`."""
+        found = np.searchsorted(self._first, subscriptions, side="right") - 1
+        if not self._journeys:
+            return found
+        turn = (subscriptions - self._total) % self._journeys
+        journey = self._planned + np.searchsorted(self._first_journey, turn, side="right") - 1
+        return np.where(subscriptions >= self._total, journey, found)

@@ -1,0 +1,74 @@
+"""The reactions of a group in the resolved run, as values."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from loadgen.scenario.template import Template, TemplateError
+
+_Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
+#: The name in templates under which a reply's channel takes values of its request.
+REQUEST = "request"
+
+
+class Delay(Struct, frozen=True):
+    """The time from a request's arrival to its first reply.
+
+    ``first`` is the duration itself, the shortest one, the mean or the median, in ns; ``second`` the longest one in ns
+    or the standard deviation of the logarithm.
+    """
+
+    form: Literal["fixed", "uniform", "exponential", "lognormal"]
+    first: Annotated[float, Meta(ge=0, le=1e18)]
+    second: Annotated[float, Meta(ge=0, le=1e18)] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.form == "uniform" and self.second < self.first:
+            raise ValueError("a uniform delay ends before it begins")
+        if self.form == "lognormal" and self.second > 5:
+            raise ValueError("a log-normal delay has a standard deviation of its logarithm above 5")
+
+
+class Responding(Struct, frozen=True, kw_only=True):
+    """The replies of a group's clients to the events of one of their subscriptions."""
+
+    entry: Annotated[int, Meta(ge=0, le=1_000)]
+    """Index of the subscription among those of the group."""
+    channel: Annotated[str, Meta(max_length=100_000)]
+    """Template of the replies' channel in the protocol's normal form."""
+    over_http: bool
+    """True to send replies over HTTP, False to send them over the client's own connection."""
+    payload_bytes: Annotated[int, Meta(ge=1, le=1 << 24)]
+    """Bytes of one reply's JSON text."""
+    count: Annotated[int, Meta(ge=1, le=100_000)]
+    """Replies to one request."""
+    every_ns: _Ns
+    """Time from one reply to the next; 0 for a single one."""
+    after: Delay
+
+
+def of_request(name: str) -> bool:
+    """Return whether a name in a template is a value of the request, such as ``request.client``."""
+    return name.partition(".")[0] == REQUEST
+
+
+def without_request(source: str) -> str:
+    """Return a template with 0 for each value of the request; a template that is not valid stays as it is."""
+    try:
+        template = Template.parse(source)
+    except TemplateError:
+        return source
+    bound = template.bind({name: 0 for name in template.names if of_request(name)})
+    parts = [bound.texts[0]]
+    for name, text in zip(bound.names, bound.texts[1:], strict=True):
+        parts.append(f"{{{name}}}{text}")
+    return "".join(parts)
+
+
+def is_whole(source: str) -> bool:
+    """Return whether a template is nothing but one value of the request, which is then the whole channel."""
+    try:
+        template = Template.parse(source.strip("/"))
+    except TemplateError:
+        return False
+    return len(template.names) == 1 and not any(template.texts) and of_request(template.names[0])

@@ -1,0 +1,43 @@
+"""The content of readiness probes: like the events of the run, so that a service's handlers let them pass."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from loadgen.measure.stamp import encode_event
+from loadgen.payloads.stamping import Body, Event, Stamping
+from loadgen.resolve import ResolvedRun
+
+_PROBE_BYTES: Final = 160
+
+
+class ProbeEvents:
+    """Makes probes; ``publisher`` is their number as a publisher, which is negative."""
+
+    def __init__(
+        self, stamping: Stamping, token: int, publisher: int, run: ResolvedRun | None = None
+    ) -> None:
+        """Without ``run``, or if its events are padding, probes are padding as well."""
+        self._stamping, self._token, self._publisher = stamping, token, publisher
+        #: The bodies by the namespace that their group publishes to; the first is for all others.
+        self._bodies: Mapping[str, Body] = {} if run is None else _bodies(stamping, run)
+
+    def event(self, channel: str, sequence: int, at_ns: int) -> Event:
+        """Return a probe to a channel."""
+        if self._stamping.plain and not self._bodies:
+            return encode_event(self._token, self._publisher, sequence, at_ns, at_ns, _PROBE_BYTES)
+        body = self._bodies.get(_namespace(channel)) or next(iter(self._bodies.values()), None)
+        if body is None:
+            body = self._stamping.padded(_PROBE_BYTES)
+        return self._stamping.event(self._token, self._publisher, sequence, at_ns, at_ns, body)
+
+
+def _bodies(stamping: Stamping, run: ResolvedRun) -> dict[str, Body]:
+    found: dict[str, Body] = {}
+    for publishing in run.publishing.values():
+        if publishing.example:
+            found.setdefault(_namespace(publishing.channel), stamping.example(publishing.example))
+    return found
+
+
+def _namespace(channel: str) -> str:
+    return channel.strip("/").split("/")[0]

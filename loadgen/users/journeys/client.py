@@ -1,0 +1,389 @@
+"""`self.client` of a journey: what it does with the service, all of it recorded as for every other client."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal
+
+import gevent
+from gevent import Greenlet
+from gevent.lock import RLock
+from locust.exception import StopUser
+
+from loadgen.measure.failures import HARNESS
+from loadgen.measure.stamp import Stamp
+from loadgen.resolve import ClientPlan, SubscriptionPlan
+from loadgen.resolve.transport import over_http
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.http import GeventHttpClient
+from loadgen.users.behaving import CLOSE_TIMEOUT_S
+from loadgen.users.connection import ClientConnection
+from loadgen.users.journeys import calls
+from loadgen.users.journeys.errors import NoAnswerError, RefusedError
+from loadgen.users.journeys.feeds import Backlog, Callback, Feed, Mailbox, Received
+from loadgen.users.journeys.pacing import Moments
+from loadgen.users.journeys.publishes import Answer, JourneyPublishes
+from loadgen.users.journeys.stamping import Event, unstamped
+from loadgen.users.reconnect import LEAVE, ReconnectPolicy
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender
+from loadgen.users.subscriptions import Subscription
+from loadgen.users.worker import WorkerRun
+
+_CONNECT_S: Final = 15.0
+_HTTP_CONNECTIONS: Final = 4
+#: The record's numbers are 32-bit integers.
+_MOST_NUMBER: Final = (1 << 31) - 1
+_LOOK_S: Final = 1.0
+
+
+class JourneyClient:
+    """The connection, subscriptions and publishes of one journey.
+
+    Times are in seconds. What the service refuses or does not answer raises a `JourneyError`, which ends a task that
+    does not catch it and counts as no failure of your code.
+    """
+
+    def __init__(self, run: WorkerRun, plan: ClientPlan) -> None:
+        assert plan.journey is not None
+        self._run, self._plan, self._journey = run, plan, plan.journey
+        self._moments = Moments(lambda: 0.0, None, "", lambda _: None)
+        self._reconnects = ReconnectPolicy(plan.behaviour)
+        self._connection = ClientConnection(run, plan, on_ended=self._on_ended, listener=self)
+        self._publishes = JourneyPublishes(run, plan.number)
+        self._http: Sender | None = None
+        self._opening = RLock()
+        self._up = False
+        self._returning: Greenlet | None = None
+        self._closing = False
+        self._feeds: dict[int, Feed] = {}
+        #: Subscriptions that were given up, by channel: the life in which each was, and how to ask for it again then.
+        self._spare: dict[str, list[tuple[SubscriptionPlan, int, Callable[[], None] | None]]] = {}
+        self._made = 0
+        self._backlog = Backlog()
+        self._mailbox = Mailbox(self._call_back)
+        self._postman: Greenlet | None = None
+
+    # What a journey does.
+
+    @property
+    def connected(self) -> bool:
+        """True while the connection is open and accepted."""
+        return self._up
+
+    def connect(self, timeout: float = _CONNECT_S) -> None:
+        """Connect, unless connected; every other action does so by itself where it needs the connection.
+
+        Raises:
+            RefusedError: the service refuses the connection for good.
+            NoAnswerError: it could not be reached within ``timeout``.
+        """
+        try:
+            self._connect(time.monotonic() + timeout)
+        finally:
+            self._moments.waited()
+
+    def subscribe(self, channel: str, callback: Callback | None = None, timeout: float = 30.0) -> Feed:
+        """Subscribe and wait until it is proven that the subscription delivers; return the subscription.
+
+        ``callback`` is called with each event, a dict, in a greenlet of its own. The subscription lasts until it is
+        unsubscribed: after a lost connection it is asked for again.
+
+        Raises:
+            RefusedError: the service refuses the connection or the subscription.
+            NoAnswerError: it was not ready within ``timeout``; it is given up.
+            ValueError: no client can subscribe to such a channel.
+        """
+        channel = self._run.rules.normalise(channel)
+        self._run.rules.validate_subscribe(channel)
+        self._demand_apart(channel)
+        deadline_s = time.monotonic() + timeout
+        try:
+            self._connect(deadline_s)
+            plan, again = self._spare_or_new(channel)
+            feed = Feed(self, plan, callback)
+            if callback is not None and self._postman is None:
+                self._postman = gevent.spawn(self._mailbox.run)
+            self._feeds[plan.number] = feed
+            try:
+                if again is not None:
+                    again()
+                else:
+                    self._connection.subscribe(plan)
+            except TransportError:
+                # The connection was lost just now: it comes back with all feeds.
+                pass
+            self._await(feed, deadline_s)
+        finally:
+            self._moments.waited()
+        return feed
+
+    def unsubscribe(self, feed: Feed) -> None:
+        """Give up a subscription; does nothing if that was done before."""
+        if self._feeds.pop(feed.plan.number, None) is None:
+            return
+        self._backlog.forget(feed)
+        again = self._connection.unsubscribe(feed.plan)
+        self._spare.setdefault(feed.channel, []).append((feed.plan, self._connection.life, again))
+
+    def publish(
+        self,
+        channel: str,
+        events: Sequence[Mapping[str, Any] | str] | Mapping[str, Any] | str,
+        via: Literal["http", "websocket"] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
+        """Publish a batch of events, or one, and wait for the answer, which is true if all were accepted.
+
+        An event is a dict, or the text of a JSON object; it gets the stamp as its first member. ``via`` is over HTTP
+        where the service has that, else over the connection. A publish that was refused or lost raises nothing: see
+        `Answer`.
+
+        Raises:
+            ValueError: an event cannot be published, or nobody can publish to such a channel.
+            StopUser: the run takes no more publishes.
+        """
+        rules, run = self._run.rules, self._run
+        batch = [events] if isinstance(events, Mapping | str) else list(events)
+        members = [unstamped(event) for event in batch]
+        if not members:
+            raise ValueError("a publish needs at least one event")
+        if len(members) > 1 and not rules.batches:
+            raise ValueError("on this target each publish has one event")
+        channel = rules.normalise(channel)
+        rules.validate_publish(channel)
+        due_ns, slot_ns = self._moments.take()
+        if run.publishing_over or run.stopping:
+            raise StopUser
+        try:
+            sender = self._sender(via, timeout)
+            intended_ns = due_ns - (run.local_ns(due_ns) - due_ns)
+            answer: Answer | None
+            with gevent.Timeout(timeout, False):
+                answer = self._publishes.publish(sender, channel, members, intended_ns, slot_ns).get()
+                return answer
+            return Answer(f"no answer came within {timeout:g} s")
+        finally:
+            self._moments.waited()
+
+    def wait_for(
+        self,
+        what: Feed | Callable[[Event], object] | None = None,
+        timeout: float = 10.0,
+        *,
+        feed: Feed | None = None,
+    ) -> Event | None:
+        """Wait for an event: of a feed, or one for which a function is true; return None if none comes in time.
+
+        An event that came before and was not waited for yet counts, unless 100 others have come since.
+        """
+        if isinstance(what, Feed):
+            feed, what = what, None
+        deadline_s = time.monotonic() + timeout
+        try:
+            while True:
+                found = self._backlog.take(what, feed)
+                if found is not None:
+                    return found
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    return None
+                self._check_over()
+                self._backlog.changed.wait(min(left_s, _LOOK_S))
+        finally:
+            self._moments.waited()
+
+    def reconnect(self, timeout: float = _CONNECT_S) -> None:
+        """Close the connection, open it again, and subscribe again; return when all subscriptions are ready.
+
+        Raises:
+            RefusedError: the service refuses the connection or a subscription.
+            NoAnswerError: not all was ready within ``timeout``.
+        """
+        deadline_s = time.monotonic() + timeout
+        try:
+            with self._opening:
+                self._leave()
+                self._connect(deadline_s)
+            for feed in list(self._feeds.values()):
+                self._await(feed, deadline_s)
+        finally:
+            self._moments.waited()
+
+    def close(self) -> None:
+        """Close the connection and end all subscriptions; a later action connects again."""
+        with self._opening:
+            self._leave()
+            for feed in list(self._feeds.values()):
+                self.unsubscribe(feed)
+
+    # Called by the journey.
+
+    def paced_by(self, moments: Moments) -> None:
+        """Take the due times of publishes from ``moments`` from now on."""
+        self._moments = moments
+
+    def hang_up(self) -> None:
+        """Close the connection for good, and record the publishes without an answer."""
+        self._closing = True
+        if self._http is not None:
+            self._http.close()
+        self._publishes.give_up()
+        self._connection.close()
+        if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
+            self._connection.abort()
+        gevent.killall([each for each in (self._returning, self._postman) if each is not None], block=False)
+
+    # Called by the connection, from the hub; see `conversation.Listener`.
+
+    def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        """Take a delivery."""
+        feed = self._feeds.get(subscription)
+        if feed is None:
+            return
+        received = Received(feed, event, arrival_ns, stamp)
+        self._backlog.add(received)
+        if feed.callback is not None:
+            self._mailbox.add(received)
+
+    def on_moved(self, subscription: Subscription) -> None:
+        """Note that a subscription is ready, refused or ended."""
+        feed = self._feeds.get(subscription.plan.number)
+        if feed is not None:
+            feed.moved(subscription)
+
+    def _on_ended(self, connection: ClientConnection) -> None:
+        self._up = False
+        if connection.intent != LEAVE and not self._closing and not self._run.stopping:
+            self._returning = gevent.spawn(self._come_back)
+
+    # Internals.
+
+    def _check_over(self) -> None:
+        if self._run.stopping:
+            raise StopUser
+
+    def _connect(self, deadline_s: float) -> None:
+        """Try to connect until that succeeds, and ask for all feeds; see :meth:`connect`."""
+        if self._up:
+            return
+        with self._opening:
+            error = "no attempt was made"
+            while not self._up:
+                self._check_over()
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    raise NoAnswerError(f"a journey could not connect in time: {error}")
+                least_s = None
+                try:
+                    self._connection.open(min(left_s, _CONNECT_S))
+                    # Set before the feeds are asked for: if the connection is lost meanwhile, `_on_ended` clears it.
+                    self._up = True
+                    for feed in self._feeds.values():
+                        self._connection.subscribe(feed.plan)
+                    self._reconnects.connected()
+                    return
+                except HandshakeRefusedError as refused:
+                    said = f"{refused}; {refused.refusal.advice}" if refused.refusal else str(refused)
+                    self._run.report_error(said, fatal=True)
+                    raise RefusedError(said) from None
+                except TransportError as failed:
+                    error = str(failed)
+                    self._run.report_error(error, fatal=False)
+                    least_s = None if failed.refusal is None else failed.refusal.retry_after_s
+                wait_s = self._reconnects.wait_s(None, least_s)
+                if wait_s is None:
+                    raise NoAnswerError(f"a journey could not connect: {error}")
+                gevent.sleep(min(wait_s, max(0.0, deadline_s - time.monotonic())))
+
+    def _come_back(self) -> None:
+        """Connect again after a lost connection, as the reconnect policy says; a greenlet."""
+        wait_s = self._reconnects.wait_s(self._connection.intent)
+        if wait_s is None:
+            return
+        gevent.sleep(wait_s)
+        while not (self._up or self._closing or self._run.stopping):
+            try:
+                self._connect(time.monotonic() + _CONNECT_S)
+            except RefusedError:
+                return
+            except NoAnswerError:
+                continue
+            except StopUser:
+                return
+
+    def _leave(self) -> None:
+        """End the current life of the connection, if there is one."""
+        connection, life = self._connection, self._connection.life
+        if connection.cut(LEAVE, with_close_frame=True):
+            if not connection.ended.wait(CLOSE_TIMEOUT_S) and connection.life == life:
+                connection.cut(LEAVE, with_close_frame=False)
+            connection.ended.wait(CLOSE_TIMEOUT_S)
+        self._up = False
+        for feed in self._feeds.values():
+            feed.settled.clear()
+
+    def _spare_or_new(self, channel: str) -> tuple[SubscriptionPlan, Callable[[], None] | None]:
+        """Return a plan for a channel that no other feed has, and how to ask again for it within the same life."""
+        spare = self._spare.get(channel)
+        if spare:
+            plan, life, again = spare.pop()
+            return plan, again if life == self._connection.life else None
+        number = self._journey.first_subscription + self._made * self._journey.stride
+        if number > _MOST_NUMBER:
+            raise ValueError("the run's journeys have made too many different subscriptions")
+        self._made += 1
+        return SubscriptionPlan(number, channel), None
+
+    def _demand_apart(self, channel: str) -> None:
+        """Raise ValueError if the protocol cannot tell the channel's events from those of another feed."""
+        rules = self._run.rules
+        if rules.overlapping_subscriptions:
+            return
+        for feed in self._feeds.values():
+            have = feed.channel
+            if have == channel or rules.matches(have, channel) or rules.matches(channel, have):
+                raise ValueError(
+                    f"the client has a subscription to {have!r}, which overlaps {channel!r}: a message does not say"
+                    " which of the two it belongs to"
+                )
+
+    def _await(self, feed: Feed, deadline_s: float) -> None:
+        """Wait until a feed is ready, or give it up."""
+        while not feed.settled.is_set():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                self.unsubscribe(feed)
+                raise NoAnswerError(f"the subscription to {feed.channel} was not ready in time")
+            self._check_over()
+            feed.settled.wait(min(left_s, _LOOK_S))
+        if feed.error is not None:
+            self._feeds.pop(feed.plan.number, None)
+            raise RefusedError(f"subscription to {feed.channel} refused: {feed.error}")
+
+    def _sender(self, via: str | None, timeout: float) -> Sender:
+        service = self._run.service
+        if via not in (None, "http", "websocket"):
+            raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
+        if service.http_url is None or not over_http(via or "http", self._run.rules):
+            self._connect(time.monotonic() + timeout)
+            return ConnectionSender(self._connection)
+        if self._http is None:
+            client = GeventHttpClient(
+                service.http_url,
+                _HTTP_CONNECTIONS,
+                on_failed=partial(self._run.failures.add, HARNESS, "publishing over HTTP"),
+                dialer=self._run.dialer,
+            )
+            self._http = HttpSender(service, client, self._run.recorder.undecodable)
+        return self._http
+
+    def _call_back(self, received: Received) -> None:
+        feed = received.feed
+        if feed.callback is None or feed.plan.number not in self._feeds:
+            return
+        name = f"{getattr(feed.callback, '__name__', 'a callback')}()"
+        try:
+            calls.called(self._run, name, lambda: feed.callback(received.event))  # type: ignore[misc]
+        except StopUser:
+            # A callback cannot end its journey; its tasks can.
+            return

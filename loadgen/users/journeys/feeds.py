@@ -1,0 +1,146 @@
+"""A journey's subscriptions, and the events that they bring to its code."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+from gevent.event import Event as Flag
+
+from loadgen.measure.stamp import Stamp
+from loadgen.resolve import SubscriptionPlan
+from loadgen.users.journeys.stamping import Event
+from loadgen.users.subscriptions import State, Subscription
+
+#: Takes each event of a feed.
+Callback = Callable[[Event], object]
+#: Events that a journey keeps for those who wait for one; the oldest is dropped.
+KEPT: Final = 100
+
+
+class Owner(Protocol):
+    """The client that has subscribed."""
+
+    def wait_for(
+        self, what: "Feed | Callable[[Event], object] | None", timeout: float, *, feed: "Feed | None"
+    ) -> Event | None:
+        """Wait for an event; see `JourneyClient.wait_for`."""
+
+    def unsubscribe(self, feed: "Feed") -> None:
+        """Give up a subscription."""
+
+
+class Feed:
+    """A subscription of a journey; it lasts until it is unsubscribed, over all of the connection's lives."""
+
+    def __init__(self, client: Owner, plan: SubscriptionPlan, callback: Callback | None) -> None:
+        self._client = client
+        self.plan = plan
+        self.callback = callback
+        #: Set while the subscription is proven ready, or refused.
+        self.settled = Flag()
+        self.error: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """The channel or pattern."""
+        return self.plan.channel
+
+    @property
+    def ready(self) -> bool:
+        """True while it is proven that the subscription delivers."""
+        return bool(self.settled.is_set()) and self.error is None
+
+    def wait(self, timeout: float = 10.0, where: Callable[[Event], object] | None = None) -> Event | None:
+        """Wait for the next event of this feed, one for which ``where`` is true; return None after ``timeout`` s."""
+        return self._client.wait_for(self if where is None else where, timeout, feed=self)
+
+    def unsubscribe(self) -> None:
+        """Give up the subscription; its callback gets nothing more."""
+        self._client.unsubscribe(self)
+
+    def moved(self, subscription: Subscription) -> None:
+        """Note the subscription's new state; called from the hub."""
+        if subscription.state is State.REFUSED:
+            self.error = subscription.error or "the service refused it"
+            self.settled.set()
+        elif subscription.state is State.READY:
+            self.error = None
+            self.settled.set()
+        else:
+            self.settled.clear()
+
+
+class Received:
+    """A delivery on its way to the user's code."""
+
+    __slots__ = ("_event", "arrival_ns", "feed", "stamp", "text")
+
+    def __init__(self, feed: Feed, text: str, arrival_ns: int, stamp: Stamp) -> None:
+        self.feed, self.text, self.arrival_ns, self.stamp = feed, text, arrival_ns, stamp
+        self._event: Event | None = None
+
+    @property
+    def event(self) -> Event:
+        """The decoded event; the same object each time. Raises msgspec.MsgspecError if it is no JSON object."""
+        if self._event is None:
+            self._event = Event(self.feed.channel, self.text)
+        return self._event
+
+
+class Backlog:
+    """The latest events of all feeds of a journey, until somebody waits for them."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Received] = deque(maxlen=KEPT)
+        #: Set when an event has come.
+        self.changed = Flag()
+
+    def add(self, received: Received) -> None:
+        """Keep an event; called from the hub."""
+        self._kept.append(received)
+        self.changed.set()
+
+    def take(self, wanted: Callable[[Any], object] | None, feed: Feed | None) -> Event | None:
+        """Remove and return the first event that is ``wanted`` and of that feed, or None; propagates its exceptions."""
+        self.changed.clear()
+        for received in list(self._kept):
+            if feed is not None and received.feed is not feed:
+                continue
+            try:
+                event = received.event
+            except msgspec.MsgspecError:
+                continue
+            if wanted is None or wanted(event):
+                # Another greenlet may have taken it, or newer events pushed it out.
+                if received in self._kept:
+                    self._kept.remove(received)
+                return event
+        return None
+
+    def forget(self, feed: Feed) -> None:
+        """Drop the events of a feed that was given up."""
+        for received in [each for each in self._kept if each.feed is feed]:
+            self._kept.remove(received)
+
+
+class Mailbox:
+    """Runs a journey's callbacks one after the other, in a greenlet of its own, so that they may wait."""
+
+    def __init__(self, call: Callable[[Received], object]) -> None:
+        self._call = call
+        self._waiting: deque[Received] = deque()
+        self._filled = Flag()
+
+    def add(self, received: Received) -> None:
+        """Have the callback of the event's feed called; called from the hub."""
+        self._waiting.append(received)
+        self._filled.set()
+
+    def run(self) -> None:
+        """Call callbacks until the greenlet is killed."""
+        while True:
+            self._filled.wait()
+            while self._waiting:
+                self._call(self._waiting.popleft())
+            self._filled.clear()

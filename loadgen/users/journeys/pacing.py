@@ -1,0 +1,121 @@
+"""When a journey's tasks are due: after a wait (closed loop), or by a schedule that does not wait (open loop)."""
+
+import inspect
+from collections.abc import Callable
+from random import Random
+from types import FunctionType
+from typing import Any, Final
+
+from loadgen.measure.clock import Clock, now_ns
+
+#: Wait after a task if the user's own `wait_time` fails.
+_AFTER_FAILURE_S: Final = 1.0
+_NS: Final = 1_000_000_000
+
+
+class Schedule:
+    """A `wait_time` that keeps a schedule whatever the tasks take, so that a journey is an open loop."""
+
+    def __init__(self, rate_per_s: float, poisson: bool) -> None:
+        if not 0 < rate_per_s < 1e6:
+            raise ValueError(f"a schedule has a rate above 0 and below 1,000,000/s, not {rate_per_s!r}")
+        self.period_ns = int(_NS / rate_per_s)
+        self.poisson = poisson
+
+    def __call__(self, user: object = None) -> float:
+        """Return the mean wait in seconds; the harness itself keeps the schedule."""
+        return self.period_ns / _NS
+
+    def __str__(self) -> str:
+        """Return the schedule for people."""
+        return f"{'poisson' if self.poisson else 'constant'} schedule, {_NS / self.period_ns:g}/s a user"
+
+
+def schedule(rate_per_s: float, *, poisson: bool = False) -> Schedule:
+    """Return a `wait_time` by which a task of each user is due ``rate_per_s`` times a second, whatever tasks take.
+
+    With ``poisson`` the times between due times are drawn from an exponential distribution.
+
+    Raises:
+        ValueError: the rate is not above 0.
+    """
+    return Schedule(rate_per_s, poisson)
+
+
+def schedule_of(user_class: type) -> Schedule | None:
+    """Return the schedule that a user class keeps, or None if it waits after each task (a closed loop)."""
+    declared = inspect.getattr_static(user_class, "wait_time", None)
+    if isinstance(declared, Schedule):
+        return declared
+    if (
+        isinstance(declared, FunctionType)
+        and declared.__qualname__ == "constant_pacing.<locals>.wait_time_func"
+    ):
+        # Locust's constant_throughput is its constant_pacing of the inverse.
+        period_s = inspect.getclosurevars(declared).nonlocals.get("wait_time")
+        if isinstance(period_s, int | float) and period_s > 0:
+            return Schedule(1 / period_s, poisson=False)
+    return None
+
+
+class Moments:
+    """The times at which one journey's tasks are due.
+
+    Times are on this process's clock. A task's first publish is due at the end of the wait before the task, or at the
+    schedule's time; a later one when it is asked for, since the journey waited for an answer before.
+    """
+
+    __slots__ = ("_clock", "_due_ns", "_failed", "_free_ns", "_next_ns", "_random", "_schedule", "_wait")
+
+    def __init__(
+        self,
+        wait: Callable[[], Any],
+        kept: Schedule | None,
+        seed: str,
+        on_failed: Callable[[BaseException], None],
+        clock: Clock = now_ns,
+    ) -> None:
+        """``wait`` is the user's own `wait_time`, used unless a schedule is ``kept``."""
+        self._wait, self._schedule, self._failed, self._clock = wait, kept, on_failed, clock
+        self._random = Random(seed)
+        self._due_ns: int | None = None
+        self._free_ns = self._next_ns = 0
+
+    @property
+    def open_loop(self) -> bool:
+        """True if the tasks are due by a schedule."""
+        return self._schedule is not None
+
+    def begin(self) -> None:
+        """Have the first task due now."""
+        self._free_ns = self._next_ns = self._due_ns = self._clock()
+
+    def wait_s(self) -> float:
+        """Return the wait before the next task, in seconds, and remember when that task is due."""
+        now = self._free_ns = self._clock()
+        if self._schedule is not None:
+            step = self._random.expovariate(1.0) if self._schedule.poisson else 1.0
+            self._next_ns += int(self._schedule.period_ns * step)
+            self._due_ns = self._next_ns
+            return max(0, self._next_ns - now) / _NS
+        try:
+            wait_s = float(self._wait())
+            if not 0 <= wait_s < 1e9:
+                raise ValueError(f"wait_time() returned {wait_s} seconds")
+        except Exception as error:
+            self._failed(error)
+            wait_s = _AFTER_FAILURE_S
+        self._due_ns = now + int(wait_s * _NS)
+        return wait_s
+
+    def waited(self) -> None:
+        """Note that the journey has just waited within its task: its next publish is due now."""
+        self._due_ns = None
+
+    def take(self) -> tuple[int, int]:
+        """Return when a publish that is asked for now is due, and the time from which any delay is the generator's."""
+        due_ns, self._due_ns = self._due_ns, None
+        if due_ns is None:
+            due_ns = self._clock()
+            return due_ns, due_ns
+        return due_ns, max(due_ns, self._free_ns)

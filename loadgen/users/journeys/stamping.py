@@ -1,0 +1,60 @@
+"""The stamp in the events that journeys publish and receive; no other module of theirs knows where it stands."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from loadgen.measure.stamp import STAMP_KEY, PayloadError, encode_event, encode_members
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode = msgspec.json.decode
+
+
+class Event(dict[str, Any]):
+    """A received event without its stamp: the members of its JSON object."""
+
+    def __init__(self, channel: str, text: str) -> None:
+        """``channel`` is the subscribed channel or pattern; raises msgspec.MsgspecError if ``text`` is no object."""
+        super().__init__(_decode(text, type=dict[str, Any]))
+        self.pop(STAMP_KEY, None)
+        self.channel = channel
+        self.text = text
+
+
+def unstamped(event: object) -> str:
+    """Return an event that is to be published, a mapping or the text of a JSON object, as JSON members without braces.
+
+    Raises:
+        ValueError: it is neither, or it has a member that the harness itself writes.
+    """
+    if isinstance(event, Mapping):
+        try:
+            return encode_members(event)
+        except PayloadError as error:
+            raise ValueError(
+                f"an event cannot be published: {str(error).removeprefix('returned ')}"
+            ) from None
+    if isinstance(event, str):
+        try:
+            found = _members(event)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            found = None
+        if found is not None:
+            if STAMP_KEY in found:
+                raise ValueError(
+                    f"an event cannot be published: a member called {STAMP_KEY!r}, which the harness writes itself"
+                )
+            return event.strip()[1:-1].strip()
+    raise ValueError(
+        f"an event must be a dict or the text of a JSON object, as its stamp is a member, not {_named(event)}"
+    )
+
+
+def stamped(token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, members: str) -> str:
+    """Return the text of an event with its stamp; ``members`` come from :func:`unstamped`."""
+    return encode_event(token, publisher, sequence, intended_ns, sent_ns, 0, members)
+
+
+def _named(event: object) -> str:
+    return "a text that is none" if isinstance(event, str) else type(event).__name__

@@ -1,0 +1,48 @@
+"""The run that a Locust environment's users take part in, and how their objects are made."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from gevent import GreenletExit
+from locust import User
+from locust.env import Environment
+
+from loadgen.measure.failures import USER_CODE
+from loadgen.users import declared
+from loadgen.users.declared import UserClassError
+from loadgen.users.worker import WorkerRun
+
+_RUN: Final = "loadgen_run"
+
+
+def attach(environment: Environment, run: WorkerRun) -> None:
+    """Give the run to the users that Locust will start in this environment."""
+    setattr(environment, _RUN, run)
+
+
+def run_of(environment: Environment) -> WorkerRun | None:
+    """Return the run of an environment, or None if none has begun."""
+    run: WorkerRun | None = getattr(environment, _RUN, None)
+    return run
+
+
+def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Make a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
+    environment = arguments[0] if arguments else named.get("environment")
+    run = run_of(environment) if isinstance(environment, Environment) else None
+    user: Any
+    try:
+        user = create(*arguments, **named)
+        if hasattr(user, "environment"):
+            return user
+        raise UserClassError("it does not call super().__init__(environment)")
+    except GreenletExit:
+        raise
+    except BaseException as error:
+        if run is None:
+            raise
+        place = declared.place_of_function(cls.__init__) if isinstance(error, UserClassError) else None
+        run.failures.add(USER_CODE, f"{cls.__name__}.__init__()", error, place)
+    user = object.__new__(cls)
+    User.__init__(user, environment)
+    return user

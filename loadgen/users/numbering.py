@@ -1,0 +1,16 @@
+"""The numbers of one client's publish requests and events."""
+
+
+class Numbers:
+    """Numbers the requests and events of one client, whatever causes them: its schedule, or what it receives."""
+
+    __slots__ = ("_events", "_requests")
+
+    def __init__(self) -> None:
+        self._requests = self._events = 0
+
+    def next(self, events: int) -> tuple[int, range]:
+        """Return the number of the next request, and those of its events."""
+        number, first = self._requests, self._events
+        self._requests, self._events = number + 1, first + events
+        return number, range(first, self._events)

@@ -1,0 +1,209 @@
+"""Replies: publishes that a delivery causes, which carry their cause into the record.
+
+`Replies` publishes the replies of one client; a journey's `reply()` calls it. `Responder` decides by the client's plan
+when a request is answered, where and how often.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import gevent
+from gevent import Greenlet
+from gevent.event import Event
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.failures import HARNESS
+from loadgen.measure.stamp import Stamp
+from loadgen.resolve import ClientPlan
+from loadgen.resolve.replies import MOST_CHARACTERS, ReplyPlan, UnanswerableError
+from loadgen.users.numbering import Numbers
+from loadgen.users.requests import Cause, Maker, PublishRequests
+from loadgen.users.senders import Sender
+from loadgen.users.worker import WorkerRun
+
+#: Requests to one client whose replies may be outstanding at once; a service that floods a client stops there.
+MOST_OUTSTANDING: Final = 1_000
+#: Replies of one client over HTTP that may be unanswered at once; further ones wait for a connection.
+MOST_IN_FLIGHT: Final = 64
+#: Latest requests that a client remembers, so that it answers one once however often the service delivers it.
+MOST_REMEMBERED: Final = 10_000
+
+
+class Given(Maker):
+    """The members of events that were made before, each as JSON text without braces; padding only if none is left."""
+
+    def __init__(self) -> None:
+        self._members: deque[str] = deque()
+
+    def give(self, members: Sequence[str]) -> None:
+        """Take the members of the next events."""
+        self._members.extend(members)
+
+    def members(self) -> str:
+        """Return the members of the next event."""
+        return self._members.popleft() if self._members else ""
+
+    def too_large(self, size_bytes: int, most_bytes: int) -> None:
+        """Do nothing: the record has the service's refusal."""
+
+
+class Replies:
+    """Publishes the replies of one client over ``sender``; ``numbers`` are shared with all its other publishes.
+
+    ``payload_bytes`` is the size up to which a reply is padded; 1 pads nothing.
+    """
+
+    def __init__(
+        self, run: WorkerRun, client: ClientPlan, sender: Sender, numbers: Numbers, payload_bytes: int = 1
+    ) -> None:
+        self._run = run
+        self._numbers = numbers
+        self._sender = sender
+        self._given = Given()
+        self._answered = Event()
+        self._requests = PublishRequests(
+            run, client, sender, self._given, self._answered.set, payload_bytes=payload_bytes
+        )
+
+    def reply(
+        self, cause: Cause, channel: str, members: Sequence[str] = ("",), intended_ns: int | None = None
+    ) -> None:
+        """Publish a request of replies; return without waiting for the answer.
+
+        ``members`` has an item for each event: the JSON text of its members without braces, as
+        `loadgen.measure.stamp.encode_members` returns it. ``intended_ns`` is the time on the master's clock at which
+        the replies are due; default is now.
+
+        Raises:
+            ValueError: nothing can be published to the channel.
+        """
+        channel = self._run.publish_channel(channel)
+        self._given.give(members)
+        self.send(cause, channel, len(members), intended_ns)
+
+    def send(self, cause: Cause, channel: str, events: int, intended_ns: int | None) -> None:
+        """Publish a request whose channel was checked and whose members were given; see :meth:`reply`."""
+        run = self._run
+        if intended_ns is None:
+            intended_ns = run.master_ns(now_ns())
+        number, sequences = self._numbers.next(events)
+        if run.publishing_over:
+            self._requests.too_late(number, sequences, channel, intended_ns, cause)
+        else:
+            self._requests.publish(number, sequences, channel, intended_ns, run.local_ns(intended_ns), cause)
+
+    def cut_off(self, cause: Cause, channel: str, intended_ns: int) -> None:
+        """Record a reply that is not sent any more, because the run has ended before it was due."""
+        number, sequences = self._numbers.next(1)
+        self._requests.too_late(number, sequences, channel, intended_ns, cause)
+
+    def wait_for_room(self, most: int) -> None:
+        """Wait until fewer than ``most`` requests are unanswered; 0 for no limit."""
+        while most and self._requests.unanswered >= most and not self._run.publishing_over:
+            self._answered.clear()
+            self._answered.wait()
+
+    def give_up(self) -> None:
+        """Record the requests without an answer; call after the drain."""
+        self._requests.give_up()
+
+
+class Responder:
+    """Answers the requests that one client receives, each in a greenlet of its own.
+
+    The first reply is due ``after`` the request's arrival by the kernel, and each further one at its interval, however
+    late the one before was.
+    """
+
+    def __init__(self, run: WorkerRun, client: ClientPlan, plan: ReplyPlan) -> None:
+        self._run, self._client, self._plan = run, client, plan
+        self._delays_ns = plan.delays_ns()
+        self._replies: Replies | None = None
+        self._most_unanswered: Callable[[], int] = lambda: 0
+        #: Requests by publisher and sequence, in the order of their arrival.
+        self._known: dict[tuple[int, int], None] = {}
+        self._outstanding: set[Greenlet] = set()
+
+    def use(self, sender: Sender, numbers: Numbers, most_unanswered: Callable[[], int]) -> None:
+        """Send the replies by ``sender``; requests that arrive before this call are not answered.
+
+        ``most_unanswered`` gives the most replies that the service allows to be unanswered at once; 0 for no limit.
+        """
+        self._most_unanswered = most_unanswered
+        self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)
+
+    def on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        """Begin to answer a delivery of this run's events; called from the hub, so it neither blocks nor raises."""
+        try:
+            self._on_request(subscription, event, int(arrival_ns), stamp)
+        except Exception as error:
+            self._run.failures.add(HARNESS, "a reply", error)
+
+    def _on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        replies = self._replies
+        if replies is None or subscription != self._plan.subscription or self._run.publishing_over:
+            return
+        _, publisher, sequence, _, _ = stamp
+        if self._is_known(publisher, sequence):
+            return
+        if len(self._outstanding) >= MOST_OUTSTANDING:
+            self._refuse(f"more than {MOST_OUTSTANDING:,} requests to one client await their replies")
+            return
+        try:
+            channel = self._channel(publisher, event)
+        except UnanswerableError as error:
+            self._refuse(str(error))
+            return
+        cause = Cause(publisher, sequence, subscription)
+        first_ns = self._run.master_ns(arrival_ns) + next(self._delays_ns)
+        answering = gevent.spawn(self._answer, replies, cause, channel, first_ns)
+        self._outstanding.add(answering)
+        answering.rawlink(self._outstanding.discard)
+
+    def give_up(self) -> None:
+        """Record the replies that are still outstanding, and those without an answer; call after the drain."""
+        gevent.killall(list(self._outstanding))
+        if self._replies is not None:
+            self._replies.give_up()
+
+    def _is_known(self, publisher: int, sequence: int) -> bool:
+        key = (publisher, sequence)
+        if key in self._known:
+            return True
+        self._known[key] = None
+        if len(self._known) > MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return False
+
+    def _channel(self, publisher: int, event: str) -> str:
+        channel = self._plan.channel(publisher, event)
+        try:
+            return self._run.publish_channel(channel)
+        except ValueError:
+            # The error repeats the channel, which the request may have given: a stranger's words.
+            raise UnanswerableError(
+                f"the request makes a channel of {min(len(channel), 100 * MOST_CHARACTERS):,} characters that"
+                " cannot be published to"
+            ) from None
+
+    def _refuse(self, why: str) -> None:
+        self._run.report_error(f"a request was not answered: {why}", fatal=False)
+
+    def _answer(self, replies: Replies, cause: Cause, channel: str, first_ns: int) -> None:
+        run, plan = self._run, self._plan
+        done = 0
+        try:
+            for number in range(plan.count):
+                intended_ns = first_ns + number * plan.every_ns
+                run.wait_until(intended_ns)
+                replies.wait_for_room(self._most_unanswered())
+                if run.publishing_over:
+                    return
+                done += 1
+                replies.send(cause, channel, 1, intended_ns)
+        except Exception as error:
+            run.failures.add(HARNESS, "a reply", error)
+        finally:
+            for number in range(done, plan.count):
+                replies.cut_off(cause, channel, first_ns + number * plan.every_ns)
