@@ -90,6 +90,5 @@ def test_nothing_of_the_key_or_a_token_is_kept(feeds: Path, tmp_path: Path) -> N
     assert secret.encode() not in kept
     # The beginning of every token: {"alg":"ES256" in base64.
     assert b"eyJhbGciOiJFUzI1Ni" not in kept
-    assert read(run.folder / "manifest.json")["target"]["logins"]["users"]["connect"].startswith(
-        "oidc from JWTs signed here by"
-    )
+    setup = read(run.folder / "manifest.json")["target"]["setup"]
+    assert setup["login of users"].startswith("oidc from JWTs signed here by")

@@ -1,0 +1,48 @@
+"""The catalogue's support chat: users with tasks on their own API, from the copy that a user makes."""
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.scenario_run import run_scenario
+from loadgen.server.process import ServerProcess
+from tests.system.harness import demanded, loadgen
+
+pytestmark = pytest.mark.long
+
+CUSTOMERS, AGENTS = 12, 6
+
+
+def test_customers_are_answered_and_the_ledger_has_it(tmp_path: Path) -> None:
+    copied = loadgen("scenarios", "support-chat", "--copy", str(tmp_path / "chat"))
+    assert copied.code == 0, copied.said
+    api = str(tmp_path / "chat" / "support-chat" / "api.yaml")
+    with ServerProcess(["--api", api]) as server:
+        run = run_scenario(
+            tmp_path / "chat" / "support-chat.yaml",
+            target=server.announcement.http_url,
+            api_key=server.announcement.api_key,
+            allow_users=True,
+            overrides={
+                "clients.customers.count": CUSTOMERS,
+                "phases.warmup": "2s",
+                "phases.measure": "6s",
+                "phases.drain": "1s",
+                # A busy machine may answer late.
+                "gates": [],
+            },
+            results=tmp_path / "runs",
+        )
+    assert run.ledger["balances"], run
+    assert run.exit_code == demanded(run.summary), run
+    channels = set(run.subscriptions["channel"].astype(str))
+    assert {f"/support/desks/{desk}" for desk in range(AGENTS)} <= channels
+    assert len([each for each in channels if each.startswith("/support/tickets/")]) == CUSTOMERS
+    # Questions are answered on the ticket, and everybody sees the desks that are open.
+    asked = run.events[run.events["channel"].astype(str).str.startswith("/support/desks/")]
+    answers = run.events[run.events["channel"].astype(str).str.startswith("/support/tickets/")]
+    assert 0 < len(answers) <= len(asked)
+    shown = run.events[run.events["channel"].astype(str).str.startswith("/support/open/")]
+    came = run.deliveries.merge(shown[["publisher", "sequence"]], on=["publisher", "sequence"])
+    assert came["subscription"].nunique() == CUSTOMERS
+    assert run.summary["checks"]["named"].keys() == {"answered within 10 s"}
