@@ -56,6 +56,7 @@ _INTERNAL = {
     "LOADGEN_RUN_FD",
     # For Locust, while it is loaded.
     "LOCUST_SKIP_URLLIB3_PATCH",
+    "LOADGEN_RUN_API_KEY",
     "LOADGEN_SERVER_API_KEY",
     "LOADGEN_CALIBRATION_KEY",
     "LOADGEN_WEB_TOKEN",

@@ -226,7 +226,12 @@ class RunOptions:
         ),
     ] = False
     allow_remote: Annotated[
-        bool, Option(help="Allow a target on another machine (not a loopback address).", permission=True)
+        bool,
+        Option(
+            reader=Reader.BOTH,
+            help="Allow a target on another machine (not a loopback address).",
+            permission=True,
+        ),
     ] = False
     no_proxy: Annotated[
         bool,

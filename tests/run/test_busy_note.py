@@ -46,7 +46,7 @@ def prepared(results: Path, more: Mapping[str, Any]) -> None:
         "yes": False,
         **more,
     }
-    environment: Any = SimpleNamespace(web_ui=None)
+    environment: Any = SimpleNamespace(web_ui=None, user_classes=[])
     settings = Settings(environment, SimpleNamespace(**options), {}, Allowed())
     LocalProcess(settings, ThisProcess(exit_now=end, children=list)).prepare()
 

@@ -33,7 +33,7 @@ from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.targets import APPSYNC_EVENTS
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
-from loadgen.users.worker import Timeline, WorkerRun
+from loadgen.users.worker import NoLogins, Timeline, WorkerRun
 
 MS = 1_000_000
 CHANNEL = "/default/loadgenecho7w0"
@@ -129,6 +129,7 @@ class Run:
     def __init__(self, service: Any, publish_s: float) -> None:
         self.service = service
         self.stamping = Stamping()
+        self.logins = NoLogins(service)
         self.dialer = Dialer()
         self.address = Address(service.connect_url, service.tls, self.dialer)
         self.publishing_over = self.stopping = False

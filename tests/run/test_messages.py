@@ -61,6 +61,7 @@ _echo = st.builds(
     errors=_counts,
     note=_name_or_none,
 )
+_cell = st.none() | st.booleans() | _count | _name | st.lists(_count, max_size=2)
 #: A strategy for each message.
 MADE: dict[type[Message], st.SearchStrategy[Any]] = {
     masters.Begin: st.builds(
@@ -88,6 +89,16 @@ MADE: dict[type[Message], st.SearchStrategy[Any]] = {
         masters.Grant,
         request=_count,
         granted=st.dictionaries(_name, st.lists(_count, max_size=5), max_size=3),
+        values=st.dictionaries(_count, st.dictionaries(_name, _cell, max_size=3), max_size=3),
+        places=st.dictionaries(_count, _name, max_size=3),
+    ),
+    masters.Rows: st.builds(
+        masters.Rows,
+        data=_name,
+        columns=st.lists(_name, max_size=3),
+        lines=st.lists(_count, max_size=3),
+        cells=st.lists(st.lists(_name, max_size=3), max_size=3),
+        last=st.booleans(),
     ),
     masters.Ramp: st.builds(masters.Ramp, ramp_ns=_ns),
     masters.Go: st.builds(masters.Go, warmup_ns=_ns, measure_ns=_ns, measure_end_ns=_ns, drain_end_ns=_ns),

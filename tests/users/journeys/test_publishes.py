@@ -38,9 +38,7 @@ class Sender:
 def made() -> tuple[JourneyPublishes, Sender, list[EventRow], Any]:
     rows: list[EventRow] = []
     recorder = SimpleNamespace(token=5, event=rows.append)
-    run = SimpleNamespace(
-        recorder=recorder, progress=Progress(), failures=Failures(), stamping=Stamping()
-    )
+    run = SimpleNamespace(recorder=recorder, progress=Progress(), failures=Failures(), stamping=Stamping())
     return JourneyPublishes(run, 42), Sender(), rows, run
 
 
