@@ -35,7 +35,7 @@ TARGETS = (
     "nchan+ws://127.0.0.1:8080",
     "nats+ws://127.0.0.1:8080",
 )
-#: Users with tasks open what their code opens; tests/users/test_journeys.py has theirs.
+#: Users with tasks open what their code opens (tests/system/users/test_journeys.py).
 SCENARIOS = tuple(entry.name for entry in catalogue() if entry.name != "support-chat")
 #: Services that cannot do what these ask: wildcards, several channels on a connection, several events in a request.
 REFUSED = {

@@ -47,6 +47,8 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan, self._journey = run, plan, plan.journey
         self._moments = Moments(lambda: 0.0, None, "", lambda _: None)
+        #: For callbacks, which run beside the tasks: the next task's due time is not theirs.
+        self._at_once = self._moments
         self._reconnects = ReconnectPolicy(plan.behaviour)
         self._connection = ClientConnection(run, plan, on_ended=self._on_ended, listener=self)
         self._publishes = JourneyPublishes(run, plan.number)
@@ -80,7 +82,7 @@ class JourneyClient:
         try:
             self._connect(time.monotonic() + timeout)
         finally:
-            self._moments.waited()
+            self._paced.waited()
 
     def subscribe(self, channel: str, callback: Callback | None = None, timeout: float = 30.0) -> Feed:
         """Subscribe and wait until it is proven that the subscription delivers; return the subscription.
@@ -114,7 +116,7 @@ class JourneyClient:
                 pass
             self._await(feed, deadline_s)
         finally:
-            self._moments.waited()
+            self._paced.waited()
         return feed
 
     def unsubscribe(self, feed: Feed) -> None:
@@ -151,7 +153,7 @@ class JourneyClient:
             raise ValueError("on this target each publish has one event")
         channel = rules.normalise(channel)
         rules.validate_publish(channel)
-        due_ns, slot_ns = self._moments.take()
+        due_ns, slot_ns = self._paced.take()
         if run.publishing_over or run.stopping:
             raise StopUser
         try:
@@ -163,7 +165,7 @@ class JourneyClient:
                 return answer
             return Answer(f"no answer came within {timeout:g} s")
         finally:
-            self._moments.waited()
+            self._paced.waited()
 
     def wait_for(
         self,
@@ -190,7 +192,7 @@ class JourneyClient:
                 self._check_over()
                 self._backlog.changed.wait(min(left_s, _LOOK_S))
         finally:
-            self._moments.waited()
+            self._paced.waited()
 
     def reconnect(self, timeout: float = _CONNECT_S) -> None:
         """Close the connection, open it again, and subscribe again; return when all subscriptions are ready.
@@ -207,7 +209,7 @@ class JourneyClient:
             for feed in list(self._feeds.values()):
                 self._await(feed, deadline_s)
         finally:
-            self._moments.waited()
+            self._paced.waited()
 
     def close(self) -> None:
         """Close the connection and end all subscriptions; a later action connects again."""
@@ -257,6 +259,15 @@ class JourneyClient:
             self._returning = gevent.spawn(self._come_back)
 
     # Internals.
+
+    @property
+    def _paced(self) -> Moments:
+        """The due times of what the current greenlet does: a callback's publish is due when it is asked for."""
+        return (
+            self._moments
+            if self._postman is None or gevent.getcurrent() is not self._postman
+            else self._at_once
+        )
 
     def _check_over(self) -> None:
         if self._run.stopping:

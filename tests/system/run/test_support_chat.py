@@ -35,6 +35,8 @@ def test_customers_are_answered_and_the_ledger_has_it(tmp_path: Path) -> None:
         )
     assert run.ledger["balances"], run
     assert run.exit_code == demanded(run.summary), run
+    # An answer is due when the question came, and not when the agent's next task is.
+    assert run.summary["delivery"]["headline_ns"]["negative"] == 0
     channels = set(run.subscriptions["channel"].astype(str))
     assert {f"/support/desks/{desk}" for desk in range(AGENTS)} <= channels
     assert len([each for each in channels if each.startswith("/support/tickets/")]) == CUSTOMERS
