@@ -25,6 +25,7 @@ from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
 from loadgen.users.journeys.stamping import Event, unstamped
 from loadgen.users.reconnect import LEAVE, ReconnectPolicy
+from loadgen.users.requests import Cause
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.subscriptions import Subscription
 from loadgen.users.worker import WorkerRun
@@ -53,6 +54,8 @@ class JourneyClient:
         self._connection = ClientConnection(run, plan, on_ended=self._on_ended, listener=self)
         self._publishes = JourneyPublishes(run, plan.number)
         self._http: Sender | None = None
+        #: Why the client has no login, or None if it has one.
+        self._no_login: str | None = None
         self._opening = RLock()
         self._up = False
         self._returning: Greenlet | None = None
@@ -144,6 +147,35 @@ class JourneyClient:
             ValueError: an event cannot be published, or nobody can publish to such a channel.
             StopUser: the run takes no more publishes.
         """
+        return self._publish(channel, events, via, timeout, None)
+
+    def reply(
+        self,
+        event: Event,
+        channel: str,
+        events: Sequence[Mapping[str, Any] | str] | Mapping[str, Any] | str,
+        via: Literal["http", "websocket"] | None = None,
+        timeout: float = 30.0,
+    ) -> Answer:
+        """Publish as :meth:`publish` does, as an answer to an event that was received.
+
+        The record names the event as the cause, so that the report has the time from the request to the reply.
+
+        Raises:
+            ValueError: as :meth:`publish`, or the event is none that this client received.
+        """
+        if event.cause is None:
+            raise ValueError("a reply needs the event that a callback or wait_for() was given")
+        return self._publish(channel, events, via, timeout, event.cause)
+
+    def _publish(
+        self,
+        channel: str,
+        events: Sequence[Mapping[str, Any] | str] | Mapping[str, Any] | str,
+        via: Literal["http", "websocket"] | None,
+        timeout: float,
+        cause: Cause | None,
+    ) -> Answer:
         rules, run = self._run.rules, self._run
         batch = [events] if isinstance(events, Mapping | str) else list(events)
         members = [unstamped(event) for event in batch]
@@ -161,7 +193,7 @@ class JourneyClient:
             intended_ns = due_ns - (run.local_ns(due_ns) - due_ns)
             answer: Answer | None
             with gevent.Timeout(timeout, False):
-                answer = self._publishes.publish(sender, channel, members, intended_ns, slot_ns).get()
+                answer = self._publishes.publish(sender, channel, members, intended_ns, slot_ns, cause).get()
                 return answer
             return Answer(f"no answer came within {timeout:g} s")
         finally:
@@ -220,6 +252,15 @@ class JourneyClient:
 
     # Called by the journey.
 
+    def log_in(self) -> None:
+        """Get the client's own login, if it has one; call once, before anything else."""
+        self._no_login = self._run.logins.obtain(self._plan)
+
+    def _demand_login(self) -> None:
+        """Raise RefusedError if the client's own login could not be had; that was told already."""
+        if self._no_login is not None:
+            raise RefusedError(self._no_login)
+
     def paced_by(self, moments: Moments) -> None:
         """Take the due times of publishes from ``moments`` from now on."""
         self._moments = moments
@@ -277,6 +318,7 @@ class JourneyClient:
         """Try to connect until that succeeds, and ask for all feeds; see :meth:`connect`."""
         if self._up:
             return
+        self._demand_login()
         with self._opening:
             error = "no attempt was made"
             while not self._up:
@@ -295,7 +337,10 @@ class JourneyClient:
                     return
                 except HandshakeRefusedError as refused:
                     said = f"{refused}; {refused.refusal.advice}" if refused.refusal else str(refused)
-                    self._run.report_error(said, fatal=True)
+                    if self._run.logins.own(self._plan):
+                        self._run.logins.refused(self._plan, said)
+                    else:
+                        self._run.report_error(said, fatal=True)
                     raise RefusedError(said) from None
                 except TransportError as failed:
                     error = str(failed)
@@ -372,7 +417,8 @@ class JourneyClient:
             raise RefusedError(f"subscription to {feed.channel} refused: {feed.error}")
 
     def _sender(self, via: str | None, timeout: float) -> Sender:
-        service = self._run.service
+        self._demand_login()
+        service = self._run.logins.service(self._plan)
         if via not in (None, "http", "websocket"):
             raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
         if service.http_url is None or not over_http(via or "http", self._run.rules):

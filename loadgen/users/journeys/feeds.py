@@ -10,6 +10,7 @@ from gevent.event import Event as Flag
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import SubscriptionPlan
 from loadgen.users.journeys.stamping import Event
+from loadgen.users.requests import Cause
 from loadgen.users.subscriptions import State, Subscription
 
 #: Takes each event of a feed.
@@ -84,7 +85,9 @@ class Received:
     def event(self) -> Event:
         """The decoded event; the same object each time. Raises msgspec.MsgspecError if it is no JSON object."""
         if self._event is None:
-            self._event = Event(self.feed.channel, self.text)
+            publisher, sequence = self.stamp[1], self.stamp[2]
+            cause = Cause(publisher, sequence, self.feed.plan.number)
+            self._event = Event(self.feed.channel, self.text, cause)
         return self._event
 
 

@@ -66,6 +66,7 @@ class Journey:
         run.joined()
         playing: Greenlet | None = None
         try:
+            self._client.log_in()
             timeline = run.wait_for_timeline()
             if timeline is not None:
                 playing = gevent.spawn(self._guarded, timeline)

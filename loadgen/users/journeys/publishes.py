@@ -15,6 +15,7 @@ from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.users.journeys.stamping import stamped
+from loadgen.users.requests import Cause
 from loadgen.users.senders import MakeEvents, Sender
 from loadgen.users.worker import WorkerRun
 
@@ -45,6 +46,8 @@ class _Request:
     ready_ns: int
     answer: AsyncResult
     sizes: Sequence[int]
+    #: The delivery that caused the request, if it is a reply.
+    cause: Cause | None = None
     sent_ns: int | None = None
     remote: str | None = None
 
@@ -59,12 +62,18 @@ class JourneyPublishes:
         self._open: dict[int, _Request] = {}
 
     def publish(
-        self, sender: Sender, channel: str, members: Sequence[str], intended_ns: int, slot_ns: int
+        self,
+        sender: Sender,
+        channel: str,
+        members: Sequence[str],
+        intended_ns: int,
+        slot_ns: int,
+        cause: Cause | None = None,
     ) -> AsyncResult:
         """Send a request and return its future `Answer`, without waiting.
 
         ``members`` are the events from `stamping.unstamped`; ``intended_ns`` is on the master's clock and ``slot_ns``
-        on this process's.
+        on this process's. ``cause`` is the delivery that a reply answers.
         """
         number, self._number = self._number, self._number + 1
         first, self._sequence = self._sequence, self._sequence + len(members)
@@ -77,6 +86,7 @@ class JourneyPublishes:
             now_ns(),
             AsyncResult(),
             [len(each.encode()) for each in members],
+            cause,
         )
         self._open[number] = request
         try:
@@ -165,6 +175,7 @@ class JourneyPublishes:
                     size,
                     wait_ns,
                     request.remote,
+                    *(request.cause or (None, None, None)),
                 )
             )
         if answer is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from loadgen.measure.stamp import STAMP_KEY, PayloadError, encode_event, encode_members
+from loadgen.users.requests import Cause
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode = msgspec.json.decode
@@ -14,12 +15,16 @@ _decode = msgspec.json.decode
 class Event(dict[str, Any]):
     """A received event without its stamp: the members of its JSON object."""
 
-    def __init__(self, channel: str, text: str) -> None:
-        """``channel`` is the subscribed channel or pattern; raises msgspec.MsgspecError if ``text`` is no object."""
+    def __init__(self, channel: str, text: str, cause: Cause | None = None) -> None:
+        """``channel`` is the subscribed channel or pattern, and ``cause`` names this delivery for a reply to it.
+
+        Raises msgspec.MsgspecError if ``text`` is no JSON object.
+        """
         super().__init__(_decode(text, type=dict[str, Any]))
         self.pop(STAMP_KEY, None)
         self.channel = channel
         self.text = text
+        self.cause = cause
 
 
 def unstamped(event: object) -> str:
