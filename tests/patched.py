@@ -12,6 +12,7 @@ from tests.paths import REPO
 PATCHED = (
     "live/test_entry.py",
     "live/test_web.py",
+    "run/locust/test_locustfile_run.py",
     "run/locust/test_master_side.py",
     "run/locust/test_processes.py",
     "run/locust/test_shape.py",
