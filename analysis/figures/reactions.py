@@ -113,12 +113,14 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
     rows = settled.breakdown.rows["subscription"]
     asked = np.isin(np.array([int(key) for key in rows.keys], dtype=np.int64), found.responding)
     answered = grouped(*(column[found.accepted] for column in _causes(found)))
+    # Which events user code would have replied to is known only of those that it did reply to.
+    planned = bool(np.isin(found.cause_subscription, found.responding).all())
     return {
         "requests": {
-            "expected": int(rows.counts["expected"][asked].sum()),
+            "expected": int(rows.counts["expected"][asked].sum()) if planned else None,
             "delivered": len(found.due),
             "answered": int(answered.max()) + 1 if len(answered) else 0,
-            "uncaused": int(rows.lost[asked].sum()),
+            "uncaused": int(rows.lost[asked].sum()) if planned else None,
         },
         "replies": {
             "due": int(found.due.sum()),
@@ -143,12 +145,13 @@ def missing(found: Reactions) -> int:
 
 
 def number(run: Run, settled: Reconciled, name: str) -> float | None:
-    """Return the count that a gate names, or None if nothing was to react."""
+    """Return the count that a gate names, or None if nothing was to react or it is not known."""
     found = summarise(run, settled)
     if found is None:
         return None
     part = "requests" if name == "reaction.uncaused" else "replies"
-    return float(found[part][name.removeprefix("reaction.")])
+    counted = found[part][name.removeprefix("reaction.")]
+    return None if counted is None else float(counted)
 
 
 def of_gate(run: Run, distribution: str) -> Bounded:

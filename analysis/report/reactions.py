@@ -49,9 +49,14 @@ def sentence(summary: Mapping[str, Any]) -> str | None:
         return None
     requests, replies = found["requests"], found["replies"]
     cut_off = f", {replies['cut_off']:,} cut off by the end" if replies["cut_off"] else ""
+    lost = (
+        "how many requests were lost is not known, since user code chooses what it answers"
+        if requests["uncaused"] is None
+        else f"{requests['uncaused']:,} requests lost"
+    )
     return (
         f"reactions: {requests['answered']:,} of {requests['delivered']:,} delivered requests were answered"
-        f" ({requests['uncaused']:,} requests lost); {replies['accepted']:,} of {replies['due']:,} replies accepted"
+        f" ({lost}); {replies['accepted']:,} of {replies['due']:,} replies accepted"
         f" ({replies['missing']:,} missing{cut_off}); {replies['arrived']:,} of {replies['expected']:,} delivered"
         f" ({replies['lost']:,} lost, {replies['disorder']:,} in disorder)"
     )

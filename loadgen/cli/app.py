@@ -27,6 +27,7 @@ NoProxyOption = Annotated[bool, parameter("no_proxy")]
 AllowEnvOption = Annotated[list[str] | None, parameter("allow_env")]
 AllowFileOption = Annotated[list[Path] | None, parameter("allow_file")]
 AllowCommandsOption = Annotated[bool, parameter("allow_commands")]
+AllowUsersOption = Annotated[bool, parameter("allow_users")]
 ProfileOption = Annotated[str | None, parameter("profile")]
 RegionOption = Annotated[str | None, parameter("region")]
 

@@ -15,6 +15,7 @@ from loadgen.cli.app import (
     AllowEnvOption,
     AllowFileOption,
     AllowRemoteOption,
+    AllowUsersOption,
     ApiKeyEnvOption,
     AuthOption,
     FaultsOption,
@@ -34,7 +35,15 @@ from loadgen.run.options import ENTRIES
 #: Options of each trial that a search keeps, by their names in `loadgen.run.options`.
 _KEPT = ("target", "profile", "region", "api_key_env", "auth", "faults", "processes")
 #: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
-_PERMISSIONS = ("allow_remote", "no_proxy", "yes", "allow_commands", "allow_env", "allow_file")
+_PERMISSIONS = (
+    "allow_remote",
+    "no_proxy",
+    "yes",
+    "allow_commands",
+    "allow_env",
+    "allow_file",
+    "allow_users",
+)
 _LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
 
 
@@ -81,6 +90,7 @@ def capacity(
     allow_env: AllowEnvOption = None,
     allow_file: AllowFileOption = None,
     allow_commands: AllowCommandsOption = False,
+    allow_users: AllowUsersOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     yes: Annotated[bool, parameter("yes", help="Run trials that cost money without confirmation.")] = False,
@@ -118,6 +128,7 @@ def capacity(
         allow_commands=allow_commands,
         allow_env=allow_env,
         allow_file=allow_file,
+        allow_users=allow_users,
     )
     try:
         if resume is not None:

@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from loadgen.config.problems import ScenarioError
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.failures import USER_CODE
 from loadgen.run.account import Account
@@ -72,7 +73,9 @@ class Site:
             raise self.error
         run = SimpleNamespace(totals=SimpleNamespace(clients=6))
         given = SimpleNamespace(run=run, prices={}, budget=None)
-        return SimpleNamespace(given=given, target=SimpleNamespace(embedded=True), live=self.live)
+        return SimpleNamespace(
+            given=given, tables=Tables(), target=SimpleNamespace(embedded=True), live=self.live
+        )
 
     def coordinator_of(self, **given: Any) -> Any:
         self.coordinators.append(Coordinator(self.folder, **given))

@@ -7,6 +7,7 @@ import gevent
 import pytest
 
 from loadgen.credentials.allowed import NOTHING
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode
 from loadgen.run import messages
 from loadgen.run.agent import failed_status
@@ -136,7 +137,7 @@ def test_a_worker_is_in_reach_as_long_as_locust_hears_it() -> None:
 def test_messages_go_over_locust_only_between_processes() -> None:
     process, runner = of_master()
     status = failed_status("x", 3)
-    process.begin_worker("w", begin())
+    process.begin_worker("w", begin(), Tables())
     process.to_agents(Finish(drain_ns=1))
     assert runner.sent == [
         (messages.BEGIN, messages.plain(begin()), "w"),

@@ -450,3 +450,58 @@ def test_what_cannot_be_played_is_refused_with_one_sentence(tmp_path: Path) -> N
         assert done.code == 2, done.said
         assert said in done.err, done.said
         assert "Traceback" not in done.err
+
+
+REPLYING = """
+from locust import constant, task
+from loadgen.users import EventsUser
+
+
+class Asker(EventsUser):
+    wait_time = constant(0.3)
+
+    def on_start(self):
+        self.mine = f"/default/answers/{self.client_plan.number}"
+        self.feed = self.client.subscribe(self.mine)
+
+    @task
+    def ask(self):
+        self.client.publish("/default/ask/1", {"to": self.mine})
+        self.check("answered", self.feed.wait(10) is not None)
+
+
+class Responder(EventsUser):
+    wait_time = constant(1)
+    fixed_count = 1
+
+    def on_start(self):
+        self.client.subscribe("/default/ask/1", self.answer)
+
+    def answer(self, event):
+        self.client.reply(event, event["to"], {"text": "yes"})
+
+    @task
+    def idle(self):
+        pass
+"""
+
+
+def test_replies_of_user_code_carry_their_cause_into_the_chain(tmp_path: Path) -> None:
+    prepare(tmp_path, REPLYING)
+    done = Finished(start(tmp_path, "run", "my_users.py", "--users", "4", "--run-time", "4s"))
+    summary, run = balanced(done, tmp_path)
+    events = pd.read_parquet(run / "events.parquet")
+    replies = events[events["cause_publisher"].notna()]
+    asked = events[events["cause_publisher"].isna()].set_index(["publisher", "sequence"])
+    assert len(replies) > 5
+    # Each reply names the question that came to the responder, and goes to the channel of its asker.
+    for reply in replies.itertuples():
+        question = asked.loc[(reply.cause_publisher, reply.cause_sequence)]
+        assert question["channel"] == "/default/ask/1"
+        assert reply.channel == f"/default/answers/{int(reply.cause_publisher)}"
+    found = summary["reaction"]
+    assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
+    # Which questions it would have answered, only the code knows.
+    assert found["requests"]["expected"] is found["requests"]["uncaused"] is None
+    assert found["replies"]["arrived"] == found["replies"]["accepted"] == found["latency_ns"]["count"]
+    assert found["latency_ns"]["min"] > 0
