@@ -9,11 +9,10 @@
 `loadgen.testing` has fixtures for pytest.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from loadgen.search_path import put_locustfile_last
 
+# Not from `typing`: until the search path is in order, any import might find a file of the working directory.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from loadgen.scenario_run import RunInterrupted, ScenarioRun, run_scenario
 
@@ -24,8 +23,11 @@ __all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 put_locustfile_last()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import on first use: most processes only need the modules below this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("loadgen.scenario_run"), name)
+    from importlib import import_module
+
+    found: object = getattr(import_module("loadgen.scenario_run"), name)
+    return found

@@ -81,8 +81,8 @@ def page() -> str:
         [
             head("Environment variables", "the sources"),
             "Variables that hold secrets are named by you: `--api-key-env NAME`, `--auth MODE:NAME`, and the keys that"
-            " end in `_env` of a [login](scenario-file.md#targetauth). The value is read when it is needed and goes"
-            " into no record, log, report or process list.\n",
+            " end in `_env` of a [login](scenario-file.md#targetauth-clientsgrouplogin). The value is read when it is"
+            " needed and goes into no record, log, report or process list.\n",
             table(("variable", "meaning"), [(code(name), meaning) for name, meaning in _MEANINGS.items()]),
         ]
     )

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from loadgen.config.text import dotted, shown
 from loadgen.config.units import format_size
 from loadgen.data.errors import DataError
 from loadgen.data.readers import WHOLE_LINE, rows
-from loadgen.data.table import Table
 from loadgen.payloads.lines import COLUMNS, prepared
 from loadgen.payloads.plans import Stamps
 from loadgen.payloads.stamping import most_bytes
@@ -19,6 +18,10 @@ from loadgen.scenario.data import Data, split
 from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
 
+if TYPE_CHECKING:
+    # Loads pyarrow, which a scenario without files does not need.
+    from loadgen.data.table import Table
+
 _MOST_PROBLEMS = 10
 #: Rows with which a template's size is tried; a payload of bytes is tried with all, since any may be no such text.
 _SIZES_TRIED = 10_000
@@ -26,12 +29,14 @@ _SIZES_TRIED = 10_000
 _SEQUENCE = 999_999_999
 
 
-def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | None) -> Table:
+def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | None) -> "Table":
     """Read a payload's file of messages.
 
     Raises:
         DataError: the file cannot be used; it has a sentence for each mistake.
     """
+    from loadgen.data.table import Table
+
     assert made.file is not None
     name = made.file if made.file.isprintable() else shown(made.file)
     lines = rows(path, "jsonl", [WHOLE_LINE], name=name)
@@ -70,7 +75,7 @@ class Tried(NamedTuple):
 
 
 def tried(
-    made: Content, stamps: Stamps, tables: Mapping[str, Table], data: Mapping[str, Data], clients: int
+    made: Content, stamps: Stamps, tables: Mapping[str, "Table"], data: Mapping[str, Data], clients: int
 ) -> Iterator[Tried]:
     """Fill in a template with row after row of its data."""
     compiled = made.compiled(None if stamps.place.beside else stamps.place.tokens)
@@ -107,7 +112,9 @@ def _most_rows(data: Data, clients: int) -> int:
     return clients if data.assign == "by-client" else 1 << 62
 
 
-def unusable_payloads(scenario: Scenario, tables: Mapping[str, Table], rules: ProtocolRules) -> Iterator[str]:
+def unusable_payloads(
+    scenario: Scenario, tables: Mapping[str, "Table"], rules: ProtocolRules
+) -> Iterator[str]:
     """Yield a sentence for each row of data with which a payload cannot be made or is too large; at most eleven."""
     stamps, limit = scenario.stamps, rules.event_bytes
     for path, made in payloads(scenario.clients):

@@ -106,7 +106,7 @@ def test_chat_on_nchan_with_a_socket_a_channel_and_publishes_over_http(tmp_path:
 def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: str) -> None:
     """NATS without verbose mode: a probe proves each subscription; whether a publish was accepted is unknown."""
     text = text_at("nats+ws://h").replace('\\"verbose\\":true', '\\"verbose\\":false')
-    text = text.replace('\\"protocol\\":1}\\r\\n', '\\"protocol\\":1}\\r\\nPING\\r\\n').replace(
+    text = text.replace('\\"headers\\":true}\\r\\n', '\\"headers\\":true}\\r\\nPING\\r\\n').replace(
         'expect: "+OK"', "expect: PONG"
     )
     lines = [line for line in text.splitlines() if not line.lstrip().startswith(("accepted:", "refused:"))]

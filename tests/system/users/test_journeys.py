@@ -495,10 +495,10 @@ def test_replies_of_user_code_carry_their_cause_into_the_chain(tmp_path: Path) -
     asked = events[events["cause_publisher"].isna()].set_index(["publisher", "sequence"])
     assert len(replies) > 5
     # Each reply names the question that came to the responder, and goes to the channel of its asker.
-    for reply in replies.itertuples():
-        question = asked.loc[(reply.cause_publisher, reply.cause_sequence)]
-        assert question["channel"] == "/default/ask/1"
-        assert reply.channel == f"/default/answers/{int(reply.cause_publisher)}"
+    columns = ["cause_publisher", "cause_sequence", "channel"]
+    for publisher, sequence, channel in replies[columns].itertuples(index=False, name=None):
+        assert asked["channel"][publisher, sequence] == "/default/ask/1"
+        assert channel == f"/default/answers/{int(publisher)}"
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
     # Which questions it would have answered, only the code knows.

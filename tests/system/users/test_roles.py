@@ -36,14 +36,15 @@ from loadgen.measure.failures import Failures
 from loadgen.users import Participant, Publisher, Subscriber
 from loadgen.users.declared import UserClassError
 from loadgen.users.roles import attach
+from loadgen.users.worker import NoLogins
 
 
 def run_of(environment, **more):
     log = []
-    plan = SimpleNamespace(subscriptions=(), publish=None, behaviour=SimpleNamespace(
+    plan = SimpleNamespace(subscriptions=(), publish=None, respond=None, behaviour=SimpleNamespace(
         reconnect=None, churn=None, drops=()))
     run = SimpleNamespace(
-        failures=Failures(), checks=Checks(), stopping=False, log=log,
+        logins=NoLogins(None), failures=Failures(), checks=Checks(), stopping=False, log=log,
         claim=lambda role: (log.append("claim"), plan)[1],
         wait_for_ramp=lambda plan: True, joined=lambda: log.append("joined"), left=lambda: log.append("left"),
         wait_for_timeline=lambda: None, wait_for_end=lambda: log.append("end"), report_error=lambda *a: None,
