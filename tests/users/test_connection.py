@@ -1,5 +1,7 @@
 """A client's connection in each state of a life, and each way in which a life ends, over a socket that is made up."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -540,3 +542,37 @@ def test_nothing_of_one_life_reaches_the_next() -> None:
     of.client.abort()
     assert of.rows.connections[-1].error is None
     assert of.rows.connections[-1].refusal is None
+
+
+def test_a_life_that_ends_late_does_not_end_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[ClientConnection] = []
+    of = world(on_ended=ended.append)
+    with pytest.MonkeyPatch.context() as patch:
+        # A socket that does not end at once, whatever it is told.
+        patch.setattr(Socket, "abort", lambda self: None)
+        patch.setattr(Session, "subscribe", lambda self, *_: 1 / 0)
+        with pytest.raises(OurFailureError):
+            of.open()
+    late = of.socket
+    of.open()
+    of.ready()
+    late.end(None, "")
+    assert not of.client.ended.is_set()
+    assert of.client.has_socket
+    assert ended == []
+    assert of.gauges() == (1, 2, 2)
+
+
+def test_a_socket_is_not_kept_once_its_connection_has_ended() -> None:
+    of = opened()
+    freed: list[str] = []
+    weakref.finalize(of.socket, freed.append, "socket")
+    of.run.readiness.waiting.clear()
+    gc.disable()
+    try:
+        of.socket.end(None, "")
+        del of.socket
+        # By its last reference, since a collection may be long in coming and TLS state is large.
+        assert freed == ["socket"]
+    finally:
+        gc.enable()
