@@ -15,7 +15,7 @@ from loadgen.cli.app import app, fail
 
 if TYPE_CHECKING:
     from loadgen.planning.catalogue import Portrait, Rate
-    from loadgen.resolve.run import Publishing
+    from loadgen.resolve.publishing import Publishing
 
 _WIDTH = 100
 #: Heads and widths of the list's columns, less than 80 characters together; a negative width aligns left.

@@ -3,8 +3,9 @@
 import msgspec
 
 from loadgen.resolve import ResolvedRun, Variable
+from loadgen.resolve.group import Group
 from loadgen.resolve.responding import of_request
-from loadgen.resolve.run import Group, source_of
+from loadgen.resolve.run import source_of
 from loadgen.scenario.template import Template
 
 _MOST_ROWS = 1_000_000

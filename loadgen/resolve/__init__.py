@@ -12,7 +12,9 @@ from loadgen.resolve.behaviour import (
     SubscriptionChurnPlan,
 )
 from loadgen.resolve.clients import ClientPlan, Clients, JourneyPlan, PublishPlan, SubscriptionPlan
-from loadgen.resolve.run import Group, Publishing, ResolvedRun, Role, Variable, journey_role
+from loadgen.resolve.group import Group, Role, journey_role
+from loadgen.resolve.publishing import Publishing
+from loadgen.resolve.run import ResolvedRun, Variable
 from loadgen.resolve.sampling import ChannelDraw
 from loadgen.resolve.totals import Totals
 

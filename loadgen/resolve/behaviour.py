@@ -7,7 +7,7 @@ from math import log
 from random import Random
 
 from loadgen.pacing import Arrival, Pace, offsets_ns
-from loadgen.resolve.run import Drop, Group
+from loadgen.resolve.group import Drop, Group
 
 #: Number of random orders to cache: one per drop, and one for a group's slow clients. A group has at most this many
 #: drops.

@@ -15,9 +15,11 @@ from loadgen.pacing import Pace, offsets_ns
 from loadgen.payloads.makers import Maker, Makers
 from loadgen.payloads.stamping import Stamping
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
+from loadgen.resolve.group import Group
+from loadgen.resolve.publishing import Publishing
 from loadgen.resolve.replies import ReplyPlan, reply_plan
 from loadgen.resolve.rows import ClientRows, RequestDraw
-from loadgen.resolve.run import Group, Publishing, ResolvedRun, source_of
+from loadgen.resolve.run import ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
 from loadgen.resolve.stays import stays_of
 from loadgen.resolve.totals import ramp_offset_ns

@@ -6,7 +6,7 @@ from loadgen.config.problems import Path, Problem
 from loadgen.config.text import nearest
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.resolve.run import GroupLogins
+from loadgen.resolve.group import GroupLogins
 from loadgen.resolve.transport import holds_connections
 from loadgen.scenario.data import Data, split
 from loadgen.scenario.group_login import OPERATIONS, OperationLogins, login_for

@@ -15,7 +15,7 @@ from loadgen.scenario.scenario import Scenario
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """A payload and its sizes; see `loadgen.resolve.run.Publishing`."""
+    """A payload and its sizes; see `loadgen.resolve.publishing.Publishing`."""
 
     payload: Payload
     mean_bytes: int

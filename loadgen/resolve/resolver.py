@@ -9,6 +9,8 @@ from loadgen.config.problems import Places, ScenarioError
 from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import group as groups
+from loadgen.resolve import publishing
 from loadgen.resolve import run as resolved
 from loadgen.resolve.checks import check, protocol_for, warnings
 from loadgen.resolve.loading import load_with_data, with_data
@@ -103,10 +105,10 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
     )
 
 
-def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> Iterator[resolved.Group]:
+def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> Iterator[groups.Group]:
     first = first_subscription = 0
     for name, group in scenario.clients.items():
-        found = resolved.Group(
+        found = groups.Group(
             name=name,
             first=first,
             count=group.count,
@@ -119,22 +121,22 @@ def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> 
             respond=None if group.respond is None else _responding(group, group.respond, rules),
             users=group.users,
             stages=tuple(
-                resolved.Stage(stage.at_ns, stage.users, float(stage.per_s)) for stage in group.stages
+                groups.Stage(stage.at_ns, stage.users, float(stage.per_s)) for stage in group.stages
             ),
             namespaces=() if group.users is None else group.namespaces or ("default",),
             reconnect=_reconnecting(group),
             drops=tuple(
-                resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
+                groups.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
                 for drop in group.drops
             ),
             churn=None
             if (churn := group.churn) is None
-            else resolved.Churn(
+            else groups.Churn(
                 churn.away_ns, churn.changes_per_s, churn.lifetime_ns, churn.spread == "constant"
             ),
             slow=None
             if group.slow is None
-            else resolved.Slow(group.slow.share_percent, group.slow.read_bytes_per_s),
+            else groups.Slow(group.slow.share_percent, group.slow.read_bytes_per_s),
             logins=logins_of(group, rules),
         )
         yield found
@@ -144,10 +146,10 @@ def _groups(scenario: Scenario, rules: ProtocolRules, tables: Tables | None) -> 
 
 def _publishing(
     group: Group, publish: Publish, phases: Phases, rules: ProtocolRules, sizes: Sized
-) -> resolved.Publishing:
+) -> publishing.Publishing:
     http = over_http(publish.via, rules)
     events_per_s = publish.events_per_s(group.count)
-    return resolved.Publishing(
+    return publishing.Publishing(
         over_http=http,
         channel=rules.normalise(publish.channel),
         batch=publish.batch,
@@ -193,9 +195,9 @@ def _responding(group: Group, respond: Respond, rules: ProtocolRules) -> Respond
     )
 
 
-def _reconnecting(group: Group) -> resolved.Reconnecting:
+def _reconnecting(group: Group) -> groups.Reconnecting:
     policy = group.reconnect if isinstance(group.reconnect, Reconnect) else Reconnect()
-    return resolved.Reconnecting(
+    return groups.Reconnecting(
         policy.first_ns, policy.most_ns, policy.jitter == "full", group.reconnect != "never"
     )
 

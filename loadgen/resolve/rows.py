@@ -8,8 +8,9 @@ from loadgen.data.cells import Cell, text_of
 from loadgen.data.tables import Tables
 from loadgen.payloads.lines import COLUMNS as MESSAGE_COLUMNS
 from loadgen.payloads.plans import Lines
+from loadgen.resolve.group import Group
 from loadgen.resolve.responding import of_request
-from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
+from loadgen.resolve.run import ResolvedRun, Variable, source_of
 from loadgen.resolve.sampling import draw_channel
 from loadgen.scenario.template import Template
 

@@ -1,6 +1,6 @@
 """When the clients of a group that run the tasks of a user class begin and end, by the group's stages."""
 
-from loadgen.resolve.run import Group
+from loadgen.resolve.group import Group
 from loadgen.resolve.totals import ramp_offset_ns
 
 #: When a client begins, and when it ends, or None for the end of the measure phase (ns from the start of the warm-up).

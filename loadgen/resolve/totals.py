@@ -9,7 +9,7 @@ _NS_PER_S = 1_000_000_000
 
 
 class Counted(Protocol):
-    """The properties of a group that totals need; see `loadgen.resolve.run.Group`."""
+    """The properties of a group that totals need; see `loadgen.resolve.group.Group`."""
 
     @property
     def count(self) -> int:

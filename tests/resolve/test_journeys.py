@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from loadgen.config.problems import Places, ScenarioError
 from loadgen.resolve import Clients, Group
+from loadgen.resolve.group import Reconnecting, Stage
 from loadgen.resolve.owners import Owners
 from loadgen.resolve.resolver import resolve
-from loadgen.resolve.run import Reconnecting, Stage, decoded, encoded
+from loadgen.resolve.run import decoded, encoded
 from loadgen.resolve.stays import stays_of
 from loadgen.scenario.scenario import Scenario, validated
 
