@@ -7,33 +7,28 @@ from typing import Any, Final, Literal
 
 import gevent
 from gevent import Greenlet
-from gevent.lock import RLock
 from locust.exception import StopUser
 
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import Stamp
-from loadgen.resolve import ClientPlan, SubscriptionPlan
+from loadgen.resolve import ClientPlan
 from loadgen.resolve.transport import over_http
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
-from loadgen.users.behaving import CLOSE_TIMEOUT_S
-from loadgen.users.connection import ClientConnection
 from loadgen.users.journeys import calls
 from loadgen.users.journeys.errors import NoAnswerError, RefusedError
 from loadgen.users.journeys.feeds import Backlog, Callback, Feed, Mailbox, Received
+from loadgen.users.journeys.link import CONNECT_S, Link
 from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
 from loadgen.users.journeys.stamping import Event, unstamped
-from loadgen.users.reconnect import LEAVE, ReconnectPolicy
+from loadgen.users.journeys.subscriptions import Feeds
 from loadgen.users.requests import Cause
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.subscriptions import Subscription
 from loadgen.users.worker import WorkerRun
 
-_CONNECT_S: Final = 15.0
 _HTTP_CONNECTIONS: Final = 4
-#: The record's numbers are 32-bit integers.
-_MOST_NUMBER: Final = (1 << 31) - 1
 _LOOK_S: Final = 1.0
 
 
@@ -46,24 +41,14 @@ class JourneyClient:
 
     def __init__(self, run: WorkerRun, plan: ClientPlan) -> None:
         assert plan.journey is not None
-        self._run, self._plan, self._journey = run, plan, plan.journey
+        self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, "", lambda _: None)
         #: For callbacks, which run beside the tasks: the next task's due time is not theirs.
         self._at_once = self._moments
-        self._reconnects = ReconnectPolicy(plan.behaviour)
-        self._connection = ClientConnection(run, plan, on_ended=self._on_ended, listener=self)
+        self._feeds = Feeds(run.rules, plan.journey)
+        self._link = Link(run, plan, self._feeds, self)
         self._publishes = JourneyPublishes(run, plan.number)
         self._http: Sender | None = None
-        #: Why the client has no login, or None if it has one.
-        self._no_login: str | None = None
-        self._opening = RLock()
-        self._up = False
-        self._returning: Greenlet | None = None
-        self._closing = False
-        self._feeds: dict[int, Feed] = {}
-        #: Subscriptions that were given up, by channel: the life in which each was, and how to ask for it again then.
-        self._spare: dict[str, list[tuple[SubscriptionPlan, int, Callable[[], None] | None]]] = {}
-        self._made = 0
         self._backlog = Backlog()
         self._mailbox = Mailbox(self._call_back)
         self._postman: Greenlet | None = None
@@ -73,9 +58,9 @@ class JourneyClient:
     @property
     def connected(self) -> bool:
         """True while the connection is open and accepted."""
-        return self._up
+        return self._link.up
 
-    def connect(self, timeout: float = _CONNECT_S) -> None:
+    def connect(self, timeout: float = CONNECT_S) -> None:
         """Connect, unless connected; every other action does so by itself where it needs the connection.
 
         Raises:
@@ -83,7 +68,7 @@ class JourneyClient:
             NoAnswerError: it could not be reached within ``timeout``.
         """
         try:
-            self._connect(time.monotonic() + timeout)
+            self._link.connect(time.monotonic() + timeout)
         finally:
             self._paced.waited()
 
@@ -100,20 +85,20 @@ class JourneyClient:
         """
         channel = self._run.rules.normalise(channel)
         self._run.rules.validate_subscribe(channel)
-        self._demand_apart(channel)
+        self._feeds.demand_apart(channel)
         deadline_s = time.monotonic() + timeout
         try:
-            self._connect(deadline_s)
-            plan, again = self._spare_or_new(channel)
+            self._link.connect(deadline_s)
+            plan, again = self._feeds.plan_for(channel, self._link.connection.life)
             feed = Feed(self, plan, callback)
             if callback is not None and self._postman is None:
                 self._postman = gevent.spawn(self._mailbox.run)
-            self._feeds[plan.number] = feed
+            self._feeds.add(feed)
             try:
                 if again is not None:
                     again()
                 else:
-                    self._connection.subscribe(plan)
+                    self._link.connection.subscribe(plan)
             except TransportError:
                 # The connection was lost just now: it comes back with all feeds.
                 pass
@@ -124,11 +109,12 @@ class JourneyClient:
 
     def unsubscribe(self, feed: Feed) -> None:
         """Give up a subscription; does nothing if that was done before."""
-        if self._feeds.pop(feed.plan.number, None) is None:
+        if not self._feeds.remove(feed):
             return
         self._backlog.forget(feed)
-        again = self._connection.unsubscribe(feed.plan)
-        self._spare.setdefault(feed.channel, []).append((feed.plan, self._connection.life, again))
+        connection = self._link.connection
+        again = connection.unsubscribe(feed.plan)
+        self._feeds.spare(feed, connection.life, again)
 
     def publish(
         self,
@@ -221,12 +207,12 @@ class JourneyClient:
                 left_s = deadline_s - time.monotonic()
                 if left_s <= 0:
                     return None
-                self._check_over()
+                self._link.check_over()
                 self._backlog.changed.wait(min(left_s, _LOOK_S))
         finally:
             self._paced.waited()
 
-    def reconnect(self, timeout: float = _CONNECT_S) -> None:
+    def reconnect(self, timeout: float = CONNECT_S) -> None:
         """Close the connection, open it again, and subscribe again; return when all subscriptions are ready.
 
         Raises:
@@ -235,31 +221,23 @@ class JourneyClient:
         """
         deadline_s = time.monotonic() + timeout
         try:
-            with self._opening:
-                self._leave()
-                self._connect(deadline_s)
-            for feed in list(self._feeds.values()):
+            self._link.reconnect(deadline_s)
+            for feed in self._feeds:
                 self._await(feed, deadline_s)
         finally:
             self._paced.waited()
 
     def close(self) -> None:
         """Close the connection and end all subscriptions; a later action connects again."""
-        with self._opening:
-            self._leave()
-            for feed in list(self._feeds.values()):
-                self.unsubscribe(feed)
+        self._link.leave()
+        for feed in self._feeds:
+            self.unsubscribe(feed)
 
     # Called by the journey.
 
     def log_in(self) -> None:
         """Get the client's own login, if it has one; call once, before anything else."""
-        self._no_login = self._run.logins.obtain(self._plan)
-
-    def _demand_login(self) -> None:
-        """Raise RefusedError if the client's own login could not be had; that was told already."""
-        if self._no_login is not None:
-            raise RefusedError(self._no_login)
+        self._link.log_in()
 
     def paced_by(self, moments: Moments) -> None:
         """Take the due times of publishes from ``moments`` from now on."""
@@ -267,14 +245,12 @@ class JourneyClient:
 
     def hang_up(self) -> None:
         """Close the connection for good, and record the publishes without an answer."""
-        self._closing = True
         if self._http is not None:
             self._http.close()
         self._publishes.give_up()
-        self._connection.close()
-        if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
-            self._connection.abort()
-        gevent.killall([each for each in (self._returning, self._postman) if each is not None], block=False)
+        self._link.close()
+        if self._postman is not None:
+            self._postman.kill(block=False)
 
     # Called by the connection, from the hub; see `conversation.Listener`.
 
@@ -294,11 +270,6 @@ class JourneyClient:
         if feed is not None:
             feed.moved(subscription)
 
-    def _on_ended(self, connection: ClientConnection) -> None:
-        self._up = False
-        if connection.intent != LEAVE and not self._closing and not self._run.stopping:
-            self._returning = gevent.spawn(self._come_back)
-
     # Internals.
 
     @property
@@ -310,99 +281,6 @@ class JourneyClient:
             else self._at_once
         )
 
-    def _check_over(self) -> None:
-        if self._run.stopping:
-            raise StopUser
-
-    def _connect(self, deadline_s: float) -> None:
-        """Try to connect until that succeeds, and ask for all feeds; see :meth:`connect`."""
-        if self._up:
-            return
-        self._demand_login()
-        with self._opening:
-            error = "no attempt was made"
-            while not self._up:
-                self._check_over()
-                left_s = deadline_s - time.monotonic()
-                if left_s <= 0:
-                    raise NoAnswerError(f"a journey could not connect in time: {error}")
-                least_s = None
-                try:
-                    self._connection.open(min(left_s, _CONNECT_S))
-                    # Set before the feeds are asked for: if the connection is lost meanwhile, `_on_ended` clears it.
-                    self._up = True
-                    for feed in self._feeds.values():
-                        self._connection.subscribe(feed.plan)
-                    self._reconnects.connected()
-                    return
-                except HandshakeRefusedError as refused:
-                    said = f"{refused}; {refused.refusal.advice}" if refused.refusal else str(refused)
-                    if self._run.logins.own(self._plan):
-                        self._run.logins.refused(self._plan, said)
-                    else:
-                        self._run.report_error(said, fatal=True)
-                    raise RefusedError(said) from None
-                except TransportError as failed:
-                    error = str(failed)
-                    self._run.report_error(error, fatal=False)
-                    least_s = None if failed.refusal is None else failed.refusal.retry_after_s
-                wait_s = self._reconnects.wait_s(None, least_s)
-                if wait_s is None:
-                    raise NoAnswerError(f"a journey could not connect: {error}")
-                gevent.sleep(min(wait_s, max(0.0, deadline_s - time.monotonic())))
-
-    def _come_back(self) -> None:
-        """Connect again after a lost connection, as the reconnect policy says; a greenlet."""
-        wait_s = self._reconnects.wait_s(self._connection.intent)
-        if wait_s is None:
-            return
-        gevent.sleep(wait_s)
-        while not (self._up or self._closing or self._run.stopping):
-            try:
-                self._connect(time.monotonic() + _CONNECT_S)
-            except RefusedError:
-                return
-            except NoAnswerError:
-                continue
-            except StopUser:
-                return
-
-    def _leave(self) -> None:
-        """End the current life of the connection, if there is one."""
-        connection, life = self._connection, self._connection.life
-        if connection.cut(LEAVE, with_close_frame=True):
-            if not connection.ended.wait(CLOSE_TIMEOUT_S) and connection.life == life:
-                connection.cut(LEAVE, with_close_frame=False)
-            connection.ended.wait(CLOSE_TIMEOUT_S)
-        self._up = False
-        for feed in self._feeds.values():
-            feed.settled.clear()
-
-    def _spare_or_new(self, channel: str) -> tuple[SubscriptionPlan, Callable[[], None] | None]:
-        """Return a plan for a channel that no other feed has, and how to ask again for it within the same life."""
-        spare = self._spare.get(channel)
-        if spare:
-            plan, life, again = spare.pop()
-            return plan, again if life == self._connection.life else None
-        number = self._journey.first_subscription + self._made * self._journey.stride
-        if number > _MOST_NUMBER:
-            raise ValueError("the run's journeys have made too many different subscriptions")
-        self._made += 1
-        return SubscriptionPlan(number, channel), None
-
-    def _demand_apart(self, channel: str) -> None:
-        """Raise ValueError if the protocol cannot tell the channel's events from those of another feed."""
-        rules = self._run.rules
-        if rules.overlapping_subscriptions:
-            return
-        for feed in self._feeds.values():
-            have = feed.channel
-            if have == channel or rules.matches(have, channel) or rules.matches(channel, have):
-                raise ValueError(
-                    f"the client has a subscription to {have!r}, which overlaps {channel!r}: a message does not say"
-                    " which of the two it belongs to"
-                )
-
     def _await(self, feed: Feed, deadline_s: float) -> None:
         """Wait until a feed is ready, or give it up."""
         while not feed.settled.is_set():
@@ -410,20 +288,20 @@ class JourneyClient:
             if left_s <= 0:
                 self.unsubscribe(feed)
                 raise NoAnswerError(f"the subscription to {feed.channel} was not ready in time")
-            self._check_over()
+            self._link.check_over()
             feed.settled.wait(min(left_s, _LOOK_S))
         if feed.error is not None:
-            self._feeds.pop(feed.plan.number, None)
+            self._feeds.remove(feed)
             raise RefusedError(f"subscription to {feed.channel} refused: {feed.error}")
 
     def _sender(self, via: str | None, timeout: float) -> Sender:
-        self._demand_login()
+        self._link.demand_login()
         service = self._run.logins.service(self._plan)
         if via not in (None, "http", "websocket"):
             raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
         if service.http_url is None or not over_http(via or "http", self._run.rules):
-            self._connect(time.monotonic() + timeout)
-            return ConnectionSender(self._connection)
+            self._link.connect(time.monotonic() + timeout)
+            return ConnectionSender(self._link.connection)
         if self._http is None:
             client = GeventHttpClient(
                 service.http_url,
@@ -436,7 +314,7 @@ class JourneyClient:
 
     def _call_back(self, received: Received) -> None:
         feed = received.feed
-        if feed.callback is None or feed.plan.number not in self._feeds:
+        if feed.callback is None or self._feeds.get(feed.plan.number) is None:
             return
         name = f"{getattr(feed.callback, '__name__', 'a callback')}()"
         try:

@@ -1,0 +1,74 @@
+"""The subscriptions of a journey: which it has, and which of those given up it can ask for again."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import JourneyPlan, SubscriptionPlan
+from loadgen.users.journeys.feeds import Feed
+
+#: The record's numbers are 32-bit integers.
+_MOST_NUMBER: Final = (1 << 31) - 1
+
+#: Asks for a subscription again in the connection's life in which it was given up.
+Again = Callable[[], None]
+
+
+class Feeds:
+    """The feeds that a journey has, by the numbers of their subscriptions."""
+
+    def __init__(self, rules: ProtocolRules, journey: JourneyPlan) -> None:
+        self._rules, self._journey = rules, journey
+        self._feeds: dict[int, Feed] = {}
+        #: Subscriptions that were given up, by channel: the life in which each was, and how to ask for it again then.
+        self._spare: dict[str, list[tuple[SubscriptionPlan, int, Again | None]]] = {}
+        self._made = 0
+
+    def __iter__(self) -> Iterator[Feed]:
+        """Return an iterator over a copy, since feeds may come and go meanwhile."""
+        return iter(list(self._feeds.values()))
+
+    def get(self, subscription: int) -> Feed | None:
+        """Return the feed of a subscription's number, or None if it was given up."""
+        return self._feeds.get(subscription)
+
+    def add(self, feed: Feed) -> None:
+        """Have a feed."""
+        self._feeds[feed.plan.number] = feed
+
+    def remove(self, feed: Feed) -> bool:
+        """Have a feed no more; return False if that was so before."""
+        return self._feeds.pop(feed.plan.number, None) is not None
+
+    def spare(self, feed: Feed, life: int, again: Again | None) -> None:
+        """Keep the subscription of a feed that was given up in ``life``, for the next feed of its channel."""
+        self._spare.setdefault(feed.channel, []).append((feed.plan, life, again))
+
+    def plan_for(self, channel: str, life: int) -> tuple[SubscriptionPlan, Again | None]:
+        """Return a plan for a channel that no other feed has, and how to ask again for it within the same ``life``.
+
+        Raises:
+            ValueError: the run has no more numbers for subscriptions.
+        """
+        spare = self._spare.get(channel)
+        if spare:
+            plan, given_up_in, again = spare.pop()
+            return plan, again if given_up_in == life else None
+        number = self._journey.first_subscription + self._made * self._journey.stride
+        if number > _MOST_NUMBER:
+            raise ValueError("the run's journeys have made too many different subscriptions")
+        self._made += 1
+        return SubscriptionPlan(number, channel), None
+
+    def demand_apart(self, channel: str) -> None:
+        """Raise ValueError if the protocol cannot tell the channel's events from those of another feed."""
+        rules = self._rules
+        if rules.overlapping_subscriptions:
+            return
+        for feed in self._feeds.values():
+            have = feed.channel
+            if have == channel or rules.matches(have, channel) or rules.matches(channel, have):
+                raise ValueError(
+                    f"the client has a subscription to {have!r}, which overlaps {channel!r}: a message does not say"
+                    " which of the two it belongs to"
+                )
