@@ -18,7 +18,7 @@ class Feeds:
     """The feeds that a journey has, by the numbers of their subscriptions."""
 
     def __init__(self, rules: ProtocolRules, journey: JourneyPlan) -> None:
-        self._rules, self._journey = rules, journey
+        self._protocol, self._journey = rules, journey
         self._feeds: dict[int, Feed] = {}
         #: Subscriptions that were given up, by channel: the life in which each was, and how to ask for it again then.
         self._spare: dict[str, list[tuple[SubscriptionPlan, int, Again | None]]] = {}
@@ -62,7 +62,7 @@ class Feeds:
 
     def demand_apart(self, channel: str) -> None:
         """Raise ValueError if the protocol cannot tell the channel's events from those of another feed."""
-        rules = self._rules
+        rules = self._protocol
         if rules.overlapping_subscriptions:
             return
         for feed in self._feeds.values():
