@@ -117,7 +117,7 @@ class _Moved:
             self._away.add(values[moved])
 
     def done(self) -> End | None:
-        """Return the end, or None if no sample differs from it."""
+        """Return this end of all intervals, or None if each sample is itself the end of its interval."""
         to = self._to.all()
         if not len(to):
             return None

@@ -280,7 +280,7 @@ def _metric(
 
 
 def _slack(value: float) -> float:
-    """Return the tolerance for a ratio minus one: subtracting one magnifies the relative error of logarithms."""
+    """Return the absolute tolerance for ``value``, a ratio minus one; `TOLERANCE` is relative to the ratio itself."""
     return TOLERANCE * (1 + abs(value))
 
 

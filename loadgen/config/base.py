@@ -28,7 +28,7 @@ def word_or_mapping(value: object) -> str:
 
 
 class Part(BaseModel):
-    """Base class of the models of mappings in those files: immutable, no unknown keys, no type conversion."""
+    """Base class of mappings in files that users write: immutable, no unknown keys, no type conversion."""
 
     model_config = ConfigDict(
         strict=True,

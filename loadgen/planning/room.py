@@ -1,4 +1,4 @@
-"""Warn before a run of too small a CPU quota, too little memory, or a busy machine."""
+"""Warnings before a run starts: the CPU quota or the memory is too small, or the machine is busy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

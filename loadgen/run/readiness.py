@@ -135,7 +135,7 @@ class ProbedReadiness:
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``; its user then calls :meth:`proven`."""
+        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes."""
         self._awaited[channel] += 1
         self._watched += 1
         self._wanted.set()

@@ -32,7 +32,7 @@ class Hooks(Protocol):
         """Called after the client has closed its connection at the end of the run."""
 
     def payload(self) -> Any:
-        """Return the members of the next event."""
+        """Return the members of the next event's JSON object."""
 
     def on_delivery(self, channel: str, event: str) -> object:
         """Called after each delivery."""

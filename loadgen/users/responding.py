@@ -24,7 +24,7 @@ from loadgen.users.worker import WorkerRun
 
 #: Requests to one client whose replies may be outstanding at once; a service that floods a client stops there.
 MOST_OUTSTANDING: Final = 1_000
-#: Replies of one client over HTTP that may be unanswered at once; further ones wait for a connection.
+#: Most HTTP requests with replies that one client has in flight; further ones wait for a connection.
 MOST_IN_FLIGHT: Final = 64
 #: Latest requests that a client remembers, so that it answers one once however often the service delivers it.
 MOST_REMEMBERED: Final = 10_000

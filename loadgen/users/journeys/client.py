@@ -320,5 +320,5 @@ class JourneyClient:
         try:
             calls.called(self._run, name, lambda: feed.callback(received.event))  # type: ignore[misc]
         except StopUser:
-            # A callback cannot end its journey; its tasks can.
+            # Only the tasks of a journey can end it, so this has no effect in a callback.
             return
