@@ -231,8 +231,9 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
         peer.close()
     # Twice the 64 MiB that all unfinished bodies may have (one that grows is copied; tests/server/test_bodies.py has
     # the count itself). Of each connection what waits for room and what was read behind it: both times the 128 KiB at
-    # which the reading pauses, and a read of 256 KiB on top. That is little more than half of what was offered.
-    assert grown_mb < 2 * 64 + len(peers) * 2 * 0.375, f"{grown_mb:.0f} MB"
+    # which the reading pauses, and a read of 256 KiB on top. The allocator keeps some of what was freed, a tenth at
+    # most. That is three fifths of what was offered.
+    assert grown_mb < 1.1 * (2 * 64 + len(peers) * 2 * 0.375), f"{grown_mb:.0f} MB"
 
 
 def test_half_open_connections_cost_little_and_end_nothing(server: Server) -> None:
