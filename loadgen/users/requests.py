@@ -4,35 +4,22 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
-from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.payloads.makers import Maker as BodyMaker
 from loadgen.payloads.makers import Padding
 from loadgen.payloads.stamping import Body, size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
-from loadgen.transport.dialing import DialError
-from loadgen.transport.errors import TransportError
-from loadgen.transport.isolation import OurFailureError
 from loadgen.users.code import UnmadeError
+from loadgen.users.open_requests import Cause, OpenRequest, OpenRequests
 from loadgen.users.senders import MakeEvents, Sender
 from loadgen.users.worker import WorkerRun
 
-_NOTHING: Mapping[int, str] = {}
 NO_ROWS: Mapping[str, int] = {}
-
-
-class Cause(NamedTuple):
-    """The delivery that causes a publish: the event delivered, and the subscription that it came to."""
-
-    publisher: int
-    sequence: int
-    subscription: int
 
 
 class Maker(Protocol):
@@ -43,26 +30,6 @@ class Maker(Protocol):
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
         """Count a refused event that the members made larger than the service takes."""
-
-
-@dataclass(slots=True)
-class _Request:
-    """A request without an answer yet, with the values that go into the record."""
-
-    #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
-    sequences: Sequence[int]
-    channel: str
-    intended_ns: int
-    slot_ns: int
-    #: Time from which the request waits for a connection.
-    ready_ns: int
-    sizes: Sequence[int]
-    #: Time at which an open connection took the request, or None if none has yet.
-    sent_ns: int | None = None
-    #: The remote address, or None if it is unknown.
-    remote: str | None = None
-    #: The delivery that caused the request, or None if the schedule did.
-    cause: "Cause | None" = None
 
 
 class PublishRequests:
@@ -93,7 +60,7 @@ class PublishRequests:
         self._sender = sender
         self._code = code
         self._on_settled = on_settled
-        self._open: dict[int, _Request] = {}
+        self._open = OpenRequests(run, client, self._after)
         self._rows = rows
         #: None if events are the usual padding with the usual stamp.
         self._maker: BodyMaker | None
@@ -131,7 +98,7 @@ class PublishRequests:
             self._run.failures.add(HARNESS, "a publish", error)
             reason = "the harness failed at it"
             if number in self._open:
-                self._settle(number, None, None, "error", reason)
+                self._open.settle(number, None, None, "error", reason)
             else:
                 self._record_unsent(number, sequences, channel, intended_ns, slot_ns, "unmade", reason, cause)
 
@@ -149,13 +116,7 @@ class PublishRequests:
     def give_up(self) -> None:
         """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
         self._sender.close()
-        for number, request in list(self._open.items()):
-            if request.sent_ns is None:
-                self._settle(
-                    number, None, None, "error", "no connection could be opened by the end of the drain"
-                )
-            else:
-                self._settle(number, None, None, "unanswered", None)
+        self._open.give_up()
 
     def _publish(
         self,
@@ -184,10 +145,10 @@ class PublishRequests:
         bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
         token, publisher, size = run.recorder.token, self._client.number, self._payload_bytes
         # Until the events are made, use the planned size.
-        request = _Request(
+        request = OpenRequest(
             sequences, channel, intended_ns, slot_ns, now_ns(), (size,) * len(members), cause=cause
         )
-        self._open[number] = request
+        on_outcome = self._open.begin(number, request)
 
         def make(sent_ns: int, remote: str | None) -> Sequence[str]:
             if unmade:
@@ -197,22 +158,9 @@ class PublishRequests:
                 ]
             else:
                 events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
-            request.sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
-            request.sent_ns, request.remote = sent_ns, remote
-            run.progress.sent += len(events)
+            sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
+            self._open.taken(request, sizes, sent_ns, remote)
             return events
-
-        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
-            if answer is None:
-                # If our own failure kept the request from being sent, that must not count as the service's error.
-                ours = request.sent_ns is None and isinstance(error, OurFailureError)
-                if isinstance(error, DialError):
-                    request.remote = error.remote
-                self._settle(number, None, None, "unmade" if ours else "error", str(error))
-            elif not answer.acknowledged:
-                self._settle(number, None, None, "sent", None)
-            else:
-                self._settle(number, answer, arrival_ns, "accepted", None)
 
         sealed = make if bodies is None else self._sealing(request, bodies)
         self._sender.send(f"p{number}", channel, sealed, on_outcome)
@@ -226,7 +174,7 @@ class PublishRequests:
         padded = self._run.stamping.padded
         return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
 
-    def _sealing(self, request: _Request, bodies: Sequence[Body]) -> MakeEvents:
+    def _sealing(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
         """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
         run, publisher = self._run, self._client.number
         stamped, token = run.stamping.event, run.recorder.token
@@ -236,57 +184,23 @@ class PublishRequests:
                 stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
                 for sequence, body in zip(request.sequences, bodies, strict=True)
             ]
-            request.sizes = [size_of(event) for event in events]
-            request.sent_ns, request.remote = sent_ns, remote
-            run.progress.sent += len(events)
+            self._open.taken(request, [size_of(event) for event in events], sent_ns, remote)
             return events
 
         return make
 
-    def _settle(
-        self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
+    def _after(
+        self,
+        request: OpenRequest,
+        answer: PublishAnswer | None,
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+        refused: Mapping[int, str],
     ) -> None:
-        """Record the outcome of a request, unless it was already recorded."""
-        request = self._open.pop(number, None)
-        if request is None:
-            return
-        self._on_settled()
-        count, progress = len(request.sizes), self._run.progress
-        refused: Mapping[int, str] = {}
-        if answer is not None:
-            refused = dict.fromkeys(range(count), answer.error) if answer.error else answer.rejected
-        sent_ns = request.sent_ns
-        rejected = self._record(
-            number,
-            request.sequences,
-            request.channel,
-            request.intended_ns,
-            request.slot_ns,
-            sent_ns,
-            request.sizes,
-            acked_ns,
-            status,
-            error,
-            refused,
-            # A request that never got a connection has waited until now.
-            (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
-            request.remote,
-            request.cause,
-        )
         if refused:
             self._blame_size(refused, request.sizes)
-            if (
-                answer is not None
-                and answer.error
-                and answer.refusal is not None
-                and not answer.refusal.again
-            ):
-                self._run.logins.publish_refused(self._client, answer.error)
-        if answer is not None:
-            progress.accepted += count - rejected
-            progress.rejected += rejected
-        elif status == "error":
-            progress.rejected += count
+        self._on_settled()
 
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
         """Count a failure of the user's code for each refused event that it made larger than the service takes."""
@@ -310,51 +224,6 @@ class PublishRequests:
     ) -> None:
         """Record events that were due but not sent, with their planned size."""
         sizes = (self._payload_bytes,) * len(sequences)
-        self._record(
+        self._open.record(
             number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error, cause=cause
         )
-
-    def _record(
-        self,
-        number: int,
-        sequences: Sequence[int],
-        channel: str,
-        intended_ns: int,
-        slot_ns: int | None,
-        sent_ns: int | None,
-        sizes: Sequence[int],
-        acked_ns: int | None,
-        status: str,
-        error: str | None,
-        refused: Mapping[int, str] = _NOTHING,
-        connection_wait_ns: int | None = None,
-        remote: str | None = None,
-        cause: Cause | None = None,
-    ) -> int:
-        """Record each event of a request; return how many the service refused."""
-        add, publisher = self._run.recorder.event, self._client.number
-        rejected = 0
-        for index, size in enumerate(sizes):
-            reason = refused.get(index) if refused else None
-            if reason is not None:
-                rejected += 1
-            # Positional arguments: keywords would cost as much time as the row itself.
-            add(
-                EventRow(
-                    publisher,
-                    sequences[index],
-                    number,
-                    channel,
-                    intended_ns,
-                    slot_ns,
-                    sent_ns,
-                    acked_ns,
-                    status if reason is None else "rejected",
-                    error if reason is None else reason,
-                    size,
-                    connection_wait_ns,
-                    remote,
-                    *(cause or ()),
-                )
-            )
-        return rejected

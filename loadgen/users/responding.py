@@ -1,24 +1,23 @@
 """Replies: publishes that a delivery causes, which carry their cause into the record.
 
-`Replies` publishes the replies of one client; a journey's `reply()` calls it. `Responder` decides by the client's plan
-when a request is answered, where and how often.
+`Replies` publishes the replies of one client. `Responder` decides by the client's plan when a request is answered,
+where and how often.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import gevent
 from gevent import Greenlet
 from gevent.event import Event
 
-from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import ClientPlan
 from loadgen.resolve.replies import MOST_CHARACTERS, ReplyPlan, UnanswerableError
 from loadgen.users.numbering import Numbers
-from loadgen.users.requests import Cause, Maker, PublishRequests
+from loadgen.users.open_requests import Cause
+from loadgen.users.requests import Maker, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import WorkerRun
 
@@ -30,19 +29,12 @@ MOST_IN_FLIGHT: Final = 64
 MOST_REMEMBERED: Final = 10_000
 
 
-class Given(Maker):
-    """The members of events that were made before, each as JSON text without braces; padding only if none is left."""
-
-    def __init__(self) -> None:
-        self._members: deque[str] = deque()
-
-    def give(self, members: Sequence[str]) -> None:
-        """Take the members of the next events."""
-        self._members.extend(members)
+class _Padded(Maker):
+    """The members of replies: none, so that they are padding."""
 
     def members(self) -> str:
-        """Return the members of the next event."""
-        return self._members.popleft() if self._members else ""
+        """Return no members."""
+        return ""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
         """Do nothing: the record has the service's refusal."""
@@ -51,43 +43,26 @@ class Given(Maker):
 class Replies:
     """Publishes the replies of one client over ``sender``; ``numbers`` are shared with all its other publishes.
 
-    ``payload_bytes`` is the size up to which a reply is padded; 1 pads nothing.
+    ``payload_bytes`` is the size up to which a reply is padded.
     """
 
     def __init__(
-        self, run: WorkerRun, client: ClientPlan, sender: Sender, numbers: Numbers, payload_bytes: int = 1
+        self, run: WorkerRun, client: ClientPlan, sender: Sender, numbers: Numbers, payload_bytes: int
     ) -> None:
         self._run = run
         self._numbers = numbers
-        self._sender = sender
-        self._given = Given()
         self._answered = Event()
         self._requests = PublishRequests(
-            run, client, sender, self._given, self._answered.set, payload_bytes=payload_bytes
+            run, client, sender, _Padded(), self._answered.set, payload_bytes=payload_bytes
         )
 
-    def reply(
-        self, cause: Cause, channel: str, members: Sequence[str] = ("",), intended_ns: int | None = None
-    ) -> None:
-        """Publish a request of replies; return without waiting for the answer.
+    def send(self, cause: Cause, channel: str, intended_ns: int) -> None:
+        """Publish a reply that is due at ``intended_ns`` on the master's clock; return without waiting for the answer.
 
-        ``members`` has an item for each event: the JSON text of its members without braces, as
-        `loadgen.measure.stamp.encode_members` returns it. ``intended_ns`` is the time on the master's clock at which
-        the replies are due; default is now.
-
-        Raises:
-            ValueError: nothing can be published to the channel.
+        ``channel`` is in the protocol's normal form.
         """
-        channel = self._run.publish_channel(channel)
-        self._given.give(members)
-        self.send(cause, channel, len(members), intended_ns)
-
-    def send(self, cause: Cause, channel: str, events: int, intended_ns: int | None) -> None:
-        """Publish a request whose channel was checked and whose members were given; see :meth:`reply`."""
         run = self._run
-        if intended_ns is None:
-            intended_ns = run.master_ns(now_ns())
-        number, sequences = self._numbers.next(events)
+        number, sequences = self._numbers.next(1)
         if run.publishing_over:
             self._requests.too_late(number, sequences, channel, intended_ns, cause)
         else:
@@ -201,7 +176,7 @@ class Responder:
                 if run.publishing_over:
                     return
                 done += 1
-                replies.send(cause, channel, 1, intended_ns)
+                replies.send(cause, channel, intended_ns)
         except Exception as error:
             run.failures.add(HARNESS, "a reply", error)
         finally:

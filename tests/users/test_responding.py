@@ -17,8 +17,7 @@ from loadgen.resolve import ClientPlan
 from loadgen.resolve.replies import ReplyPlan, UnanswerableError
 from loadgen.users import responding
 from loadgen.users.numbering import Numbers
-from loadgen.users.requests import Cause
-from loadgen.users.responding import Replies, Responder
+from loadgen.users.responding import Responder
 from loadgen.users.worker import Progress, WorkerRun
 
 MS = 1_000_000
@@ -222,22 +221,6 @@ def test_a_failure_of_ours_is_counted_and_the_rest_of_the_stream_is_on_record(
     gevent.sleep(0.01)
     assert [row.status for row in case.rows] == ["unsent"] * 3
     assert len(case.failures) == 1
-
-
-def test_user_code_replies_with_its_own_members() -> None:
-    case = Case()
-    replies = Replies(cast(WorkerRun, case.run), case.client, cast(Any, case.sender), case.numbers)
-    cause = Cause(9, 4, 12)
-    replies.reply(cause, "/default/answers", ['"text":"a"', '"text":"b"'])
-    ((channel, events),) = case.sender.sent
-    assert channel == "/default/answers"
-    assert ['"text":"a"' in events[0], '"text":"b"' in events[1]] == [True, True]
-    assert [(row.cause_publisher, row.cause_sequence, row.cause_subscription) for row in case.rows] == [
-        cause
-    ] * 2
-    with pytest.raises(ValueError, match="no namespace"):
-        replies.reply(cause, "/elsewhere", [""])
-    assert len(case.rows) == 2
 
 
 def test_an_unexpected_failure_is_ours_and_never_the_connections() -> None:

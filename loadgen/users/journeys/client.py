@@ -23,7 +23,7 @@ from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
 from loadgen.users.journeys.stamping import Event, unstamped
 from loadgen.users.journeys.subscriptions import Feeds
-from loadgen.users.requests import Cause
+from loadgen.users.open_requests import Cause
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.subscriptions import Subscription
 from loadgen.users.worker import WorkerRun
@@ -47,7 +47,7 @@ class JourneyClient:
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
-        self._publishes = JourneyPublishes(run, plan.number)
+        self._publishes = JourneyPublishes(run, plan)
         self._http: Sender | None = None
         self._backlog = Backlog()
         self._mailbox = Mailbox(self._call_back)
@@ -169,8 +169,7 @@ class JourneyClient:
             raise ValueError("a publish needs at least one event")
         if len(members) > 1 and not rules.batches:
             raise ValueError("on this target each publish has one event")
-        channel = rules.normalise(channel)
-        rules.validate_publish(channel)
+        channel = run.publish_channel(channel)
         due_ns, slot_ns = self._paced.take()
         if run.publishing_over or run.stopping:
             raise StopUser

@@ -10,7 +10,7 @@ from gevent.event import Event as Flag
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import SubscriptionPlan
 from loadgen.users.journeys.stamping import Event
-from loadgen.users.requests import Cause
+from loadgen.users.open_requests import Cause
 from loadgen.users.subscriptions import State, Subscription
 
 #: Takes each event of a feed.

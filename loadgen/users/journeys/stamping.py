@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from loadgen.measure.stamp import STAMP_KEY, PayloadError, encode_event, encode_members
-from loadgen.users.requests import Cause
+from loadgen.users.open_requests import Cause
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode = msgspec.json.decode

@@ -10,9 +10,12 @@ from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
+from loadgen.protocol.refusals import Kind, Refusal
+from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.users.journeys.publishes import JourneyPublishes
+from loadgen.users.open_requests import Cause
 from loadgen.users.worker import Progress
 
 
@@ -39,7 +42,7 @@ def made() -> tuple[JourneyPublishes, Sender, list[EventRow], Any]:
     rows: list[EventRow] = []
     recorder = SimpleNamespace(token=5, event=rows.append)
     run = SimpleNamespace(recorder=recorder, progress=Progress(), failures=Failures(), stamping=Stamping())
-    return JourneyPublishes(run, 42), Sender(), rows, run
+    return JourneyPublishes(run, ClientPlan(42, "g", 0, (), None, 0)), Sender(), rows, run
 
 
 def test_events_are_numbered_over_all_requests_and_recorded_once() -> None:
@@ -71,6 +74,16 @@ def test_events_are_numbered_over_all_requests_and_recorded_once() -> None:
     assert (run.progress.sent, run.progress.accepted, run.progress.rejected) == (3, 2, 1)
 
 
+def test_a_reply_of_user_code_has_its_members_and_its_cause() -> None:
+    publishes, sender, rows, _ = made()
+    cause = Cause(9, 4, 12)
+    publishes.publish(sender, "/default/answers", ['"text":"a"', '"text":"b"'], 1, 1, cause)
+    sender.takes(2)
+    sender.answers(PublishAnswer(), 3)
+    assert ['"text":"a"' in sender.events[0], '"text":"b"' in sender.events[1]] == [True, True]
+    assert [(row.cause_publisher, row.cause_sequence, row.cause_subscription) for row in rows] == [cause] * 2
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "status", "truth"),
     [
@@ -91,10 +104,22 @@ def test_every_outcome_is_a_row_and_an_answer(
 
 
 def test_a_publish_that_our_own_failure_kept_from_being_sent_is_not_the_services_error() -> None:
-    publishes, sender, rows, _ = made()
+    publishes, sender, rows, run = made()
     publishes.publish(sender, "/default/a", [""], 1, 1)
     sender.answers(None, 3, OurFailureError(RuntimeError("a defect")))
     assert [row.status for row in rows] == ["unmade"]
+    assert run.progress.rejected == 0
+
+
+def test_a_publish_that_the_service_refuses_for_good_is_told_to_the_logins() -> None:
+    publishes, sender, _, run = made()
+    told: list[tuple[int, str]] = []
+    run.logins = SimpleNamespace(publish_refused=lambda client, why: told.append((client.number, why)))
+    for kind in (Kind.THROTTLED, Kind.DENIED):
+        publishes.publish(sender, "/default/a", [""], 1, 1)
+        sender.takes(2)
+        sender.answers(PublishAnswer(error="denied", refusal=Refusal(kind, "")), 3)
+    assert told == [(42, "denied")]
 
 
 def test_what_has_no_answer_at_the_end_is_recorded_too() -> None:
