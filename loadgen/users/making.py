@@ -1,4 +1,4 @@
-"""The run that a Locust environment's users take part in, and how their objects are made."""
+"""The run that a Locust environment's users take part in, and what all user classes do alike: be made, play, check."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,12 +7,17 @@ from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
 
-from loadgen.measure.failures import USER_CODE
+from loadgen.console import say
+from loadgen.measure.failures import HARNESS, USER_CODE
 from loadgen.users import declared
 from loadgen.users.declared import UserClassError
 from loadgen.users.worker import WorkerRun
 
 _RUN: Final = "loadgen_run"
+#: The value of `ExitCode.USAGE`, repeated because users must not depend on `loadgen.run`.
+_USAGE: Final = 2
+
+declared.say_and_end(say, _USAGE)
 
 
 def attach(environment: Environment, run: WorkerRun) -> None:
@@ -46,3 +51,33 @@ def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named
     user = object.__new__(cls)
     User.__init__(user, environment)
     return user
+
+
+def play(environment: Environment, unbegun: str, what: str, begin: Callable[[WorkerRun], None]) -> None:
+    """Play a user's client in the environment's run; say ``unbegun`` if it has none.
+
+    ``begin`` plays the client to the end of the run. A failure of the harness at it is counted as one at ``what``.
+    """
+    run = run_of(environment)
+    if run is None:
+        say(unbegun)
+        return
+    try:
+        begin(run)
+    except GreenletExit:
+        # Locust ends its users this way when the run is over.
+        return
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        # BaseException, because a panic of the codec is not an Exception.
+        run.failures.add(HARNESS, what, error)
+
+
+def check(environment: Environment, name: str, ok: object) -> bool:
+    """Count a check in the environment's run, if it has one; return ``ok`` as a bool."""
+    passed = bool(ok)
+    run = run_of(environment)
+    if run is not None:
+        run.checks.count(name if type(name) is str else str(name), passed)
+    return passed

@@ -7,26 +7,18 @@ and times of its publishes. So a scenario yields the same clients regardless of 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gevent import GreenletExit
 from locust import User
 from locust.user.task import LOCUST_STATE_RUNNING
 from locust.user.users import UserMeta
 
-from loadgen.console import say
-from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
 from loadgen.users import declared, making
 from loadgen.users.code import UserCode
-from loadgen.users.making import attach, run_of
+from loadgen.users.making import attach
 from loadgen.users.playing import Client
 from loadgen.users.worker import WorkerRun
 
 __all__ = ["LoadUser", "LoadUserMeta", "Participant", "Publisher", "Subscriber", "attach"]
-
-#: The value of `ExitCode.USAGE`, repeated because users must not depend on `loadgen.run`.
-_USAGE = 2
-
-declared.say_and_end(say, _USAGE)
 
 
 class LoadUserMeta(UserMeta):
@@ -66,24 +58,16 @@ class LoadUser(User, metaclass=LoadUserMeta):
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
         """Take the next client of this role from the plan and play it until the run is over."""
         self._state = LOCUST_STATE_RUNNING
-        run = run_of(self.environment)
-        if run is None:
-            say("no scenario is running: start Locust with --scenario NAME")
-            return
-        try:
+
+        def begin(run: WorkerRun) -> None:
             client = run.claim(self.role)
-            if client is None:
-                return
-            self.run_of_worker, self.client_plan = run, client
-            Client(run, client, UserCode(self, LoadUser, run)).play()
-        except GreenletExit:
-            # Locust ends its users this way when the run is over.
-            return
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            # BaseException, because a panic of the codec is not an Exception.
-            run.failures.add(HARNESS, "a client", error)
+            if client is not None:
+                self.run_of_worker, self.client_plan = run, client
+                Client(run, client, UserCode(self, LoadUser, run)).play()
+
+        making.play(
+            self.environment, "no scenario is running: start Locust with --scenario NAME", "a client", begin
+        )
 
     def on_start(self) -> None:
         """Override to prepare a client. Called once, when it is the client's turn to connect and before it does."""
@@ -106,11 +90,7 @@ class LoadUser(User, metaclass=LoadUserMeta):
 
         The gate metric `checks.failed` counts the failed ones.
         """
-        passed = bool(ok)
-        run = run_of(self.environment)
-        if run is not None:
-            run.checks.count(name if type(name) is str else str(name), passed)
-        return passed
+        return making.check(self.environment, name, ok)
 
 
 class Subscriber(LoadUser):

@@ -3,14 +3,11 @@
 import logging
 from typing import Any, Final
 
-from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
 from locust.user.task import LOCUST_STATE_RUNNING, TaskSet
 from locust.user.users import UserMeta
 
-from loadgen.console import say
-from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan, journey_role
 from loadgen.users import declared, making
 from loadgen.users.journeys import calls
@@ -18,12 +15,9 @@ from loadgen.users.journeys.client import JourneyClient
 from loadgen.users.journeys.playing import Journey
 from loadgen.users.journeys.rows import OwnRows
 from loadgen.users.making import run_of
+from loadgen.users.worker import WorkerRun
 
-#: The value of `ExitCode.USAGE`, repeated because users must not depend on `loadgen.run`.
-_USAGE: Final = 2
 _LISTENING: Final = "loadgen_journeys"
-
-declared.say_and_end(say, _USAGE)
 
 
 class EventsUserMeta(UserMeta):
@@ -62,22 +56,15 @@ class EventsUser(User, metaclass=EventsUserMeta):
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose lives are not ours
         """Take the next client of this class from the plan, and run its tasks until the run is over."""
         self._state = LOCUST_STATE_RUNNING
-        run = run_of(self.environment)
-        if run is None:
-            say("no run has begun: start this file with `loadgen run` or `locust -f`")
-            return
-        _listen(self.environment)
-        try:
+
+        def begin(run: WorkerRun) -> None:
+            _listen(self.environment)
             plan = run.claim(type(self).role)
             if plan is not None:
                 Journey(run, plan, self).play()
-        except GreenletExit:
-            # Locust ends its users this way when the run is over.
-            return
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            run.failures.add(HARNESS, "a journey", error)
+
+        unbegun = "no run has begun: start this file with `loadgen run` or `locust -f`"
+        making.play(self.environment, unbegun, "a journey", begin)
 
     def on_start(self) -> None:
         """Override to prepare the user; called once, before its first task."""
@@ -90,11 +77,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
 
         The gate metric `checks.failed` counts the failed ones.
         """
-        passed = bool(ok)
-        run = run_of(self.environment)
-        if run is not None:
-            run.checks.count(name if type(name) is str else str(name), passed)
-        return passed
+        return making.check(self.environment, name, ok)
 
 
 def _listen(environment: Environment) -> None:
