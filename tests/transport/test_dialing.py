@@ -36,15 +36,17 @@ def listening(
     nets: contextlib.ExitStack,
     *hosts: str,
     silent: Sequence[str] = (),
+    refusing: Sequence[str] = (),
     deaf: contextlib.ExitStack | None = None,
 ) -> int:
     """Listen on a port that is free on all of the addresses; return it.
 
-    Connects to ``silent`` ones go unanswered until ``deaf`` is closed (by default with the others).
+    Connects to ``silent`` ones go unanswered until ``deaf`` is closed (by default with the others). Those to
+    ``refusing`` ones are refused: the port is held there, so that no test beside this one can listen on it.
     """
     deaf = nets if deaf is None else deaf
     for _ in range(20):
-        anyone = (*hosts, *silent)[0]
+        anyone = (*hosts, *silent, *refusing)[0]
         with socket.create_server((anyone, 0), family=family_of(anyone)) as first:
             port: int = first.getsockname()[1]
         with contextlib.ExitStack() as tried, contextlib.ExitStack() as tried_silent:
@@ -53,6 +55,8 @@ def listening(
                     tried.enter_context(
                         socket.create_server((host, port), family=family_of(host), backlog=128)
                     )
+                for host in refusing:
+                    tried.enter_context(socket.socket()).bind((host, port))
                 for host in silent:
                     listener = tried_silent.enter_context(socket.socket())
                     listener.bind((host, port))
@@ -143,7 +147,7 @@ def test_an_address_that_was_left_out_is_tried_again_by_one_connect(
 
 
 def test_an_address_that_refuses_costs_nothing_and_is_said(nets: contextlib.ExitStack) -> None:
-    port = listening(nets, "127.0.0.2")
+    port = listening(nets, "127.0.0.2", refusing=("127.0.0.1",))
     notes: list[str] = []
     its = dialer(port, "127.0.0.1", "127.0.0.2", on_note=notes.append)
     begun = time.monotonic()
@@ -167,8 +171,7 @@ def test_where_no_address_answers_the_timeout_is_for_all_together(nets: contextl
 
 
 def test_a_refusal_by_all_names_the_last(nets: contextlib.ExitStack) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = listening(nets, refusing=("127.0.0.1", "127.0.0.2"))
     with pytest.raises(DialError, match=r"Connection refused \(tried 127\.0\.0\.1, 127\.0\.0\.2\)") as raised:
         dialer(port, "127.0.0.1", "127.0.0.2").connect("name.test", port, 1.0)
     assert raised.value.remote == f"127.0.0.2:{port}"
@@ -272,9 +275,8 @@ def test_a_request_is_stamped_when_a_connection_takes_it(nets: contextlib.ExitSt
     assert remote == f"127.0.0.2:{port}"
 
 
-def test_a_request_that_gets_no_connection_is_never_made() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def test_a_request_that_gets_no_connection_is_never_made(nets: contextlib.ExitStack) -> None:
+    port = listening(nets, refusing=("127.0.0.1",))
     told: list[TransportError | None] = []
 
     def make(*_: Any) -> Any:

@@ -113,18 +113,19 @@ def test_a_certificate_that_nobody_vouches_for_is_a_sentence(
 
 
 def test_a_port_without_a_server_is_a_sentence() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    connection = WebSocket(
-        Address(f"ws://127.0.0.1:{port}/event/realtime"),
-        subprotocols=(),
-        headers={},
-        on_text=lambda *_: None,
-        on_closed=lambda *_: None,
-    )
-    with pytest.raises(TransportError, match=rf"127\.0\.0\.1:{port}: Connection refused"):
-        connection.open(5)
+    # Held, not listening: no test beside this one can listen on it.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        connection = WebSocket(
+            Address(f"ws://127.0.0.1:{port}/event/realtime"),
+            subprotocols=(),
+            headers={},
+            on_text=lambda *_: None,
+            on_closed=lambda *_: None,
+        )
+        with pytest.raises(TransportError, match=rf"127\.0\.0\.1:{port}: Connection refused"):
+            connection.open(5)
 
 
 def test_a_server_that_says_no_to_the_upgrade_is_a_refusal(plain_server: Announcement) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.server.process import ServerProcess
 from tests.programs import require
-from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
+from tests.system.harness import SMALL, Finished, free_port, loadgen, only_run, overrides, read
 from tests.system.run.pages import page
 from tests.system.users.player import Player
 
@@ -51,8 +51,7 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def tinyproxy(tmp_path: Path) -> Iterator[Tinyproxy]:
     program = require("tinyproxy")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     found = Tinyproxy(port, tmp_path / "tinyproxy.log")
     lines = (
         f"Port {port}",
