@@ -5,7 +5,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -144,19 +145,12 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
     Raises:
         CredentialError: the user pool refused or cannot be reached, or requires a further step such as a new password.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
+    with _user_pool():
         answer = client.initiate_auth(
             AuthFlow="USER_PASSWORD_AUTH",
             ClientId=client_id,
             AuthParameters={"USERNAME": username, "PASSWORD": password},
         )
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "an error")
-        raise CredentialError(f"the Cognito user pool refused the user: {code}") from None
-    except BotoCoreError as error:
-        raise CredentialError(f"the Cognito user pool cannot be reached: {type(error).__name__}") from None
     return _of_user_pool(answer)
 
 
@@ -164,12 +158,10 @@ def from_user_pool_by_srp(
     client: Any, pool: str, client_id: str, username: str, password: str
 ) -> FetchedToken:
     """Return a Cognito access token by USER_SRP_AUTH, in which the password is not sent; else as `from_user_pool`."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     from loadgen.credentials.srp import Exchange
 
     exchange = Exchange(pool, password)
-    try:
+    with _user_pool():
         answer = client.initiate_auth(
             AuthFlow="USER_SRP_AUTH",
             ClientId=client_id,
@@ -183,12 +175,21 @@ def from_user_pool_by_srp(
                 ChallengeResponses=exchange.responses(answer.get("ChallengeParameters", {})),
                 **session,
             )
+    return _of_user_pool(answer)
+
+
+@contextmanager
+def _user_pool() -> Iterator[None]:
+    """Raise CredentialError where botocore raises an error of its own."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "an error")
         raise CredentialError(f"the Cognito user pool refused the user: {code}") from None
     except BotoCoreError as error:
         raise CredentialError(f"the Cognito user pool cannot be reached: {type(error).__name__}") from None
-    return _of_user_pool(answer)
 
 
 def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
