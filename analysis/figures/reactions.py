@@ -18,11 +18,9 @@ import numpy.typing as npt
 
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import Percentiles
-from analysis.ledger import windows
-from analysis.ledger.events import Events, expected_of, reach_of
-from analysis.ledger.losses import LOST, MISSED, find_losses
-from analysis.ledger.matching import match
-from analysis.ledger.reconcile import Reconciled
+from analysis.ledger.events import Events
+from analysis.ledger.losses import LOST
+from analysis.ledger.reconcile import Reconciled, pairs_of
 from analysis.loading.columns import taken, unanswering
 from analysis.loading.doubts import Doubts
 from analysis.loading.lookup import EventPlaces
@@ -277,22 +275,8 @@ class _Chain:
         total = sum(group.rows for group in run.row_groups)
         if not count:
             return _NONE, _NONE, _NONE, np.zeros(total, dtype=bool)
-        present = windows.segments(run)
-        reach = reach_of(events, present)
-        expected, _ = expected_of(events, present, reach)
         whole = Window(int(events.intended_ns.min()), int(events.intended_ns.max()) + 1)
-        found = match(run, whole, events, present, reach, expected)
-        losses = find_losses(
-            events,
-            present,
-            reach,
-            found.arrived,
-            found.incomplete,
-            expected,
-            found.through,
-            run.late_after_ns,
-        )
-        expected = expected - losses.by_event[list(MISSED)].sum(axis=0)
+        _, expected, _, found, losses = pairs_of(run, whole, events)
         return expected, found.arrived, losses.by_event[list(LOST)].sum(axis=0), found.expected_rows
 
     def _times(

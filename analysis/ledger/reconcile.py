@@ -13,7 +13,7 @@ unobserved because a failure of the harness ended the connection.
 
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,9 +28,10 @@ from analysis.ledger.losses import (
     MISSED_IN_GAP,
     OTHERWISE,
     UNOBSERVED,
+    Losses,
     find_losses,
 )
-from analysis.ledger.matching import find_reordered, match
+from analysis.ledger.matching import Found, find_reordered, match
 from analysis.ledger.windows import pattern_matches
 from analysis.loading.doubts import Doubts
 from analysis.loading.run import Ints, Run, Window
@@ -142,10 +143,21 @@ class Reconciled:
     breakdown: Breakdown
 
 
-@lru_cache(maxsize=1)
-def reconcile(run: Run, window: Window) -> Reconciled:
-    """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
-    events, present = events_in(run, window), windows.segments(run)
+class Pairs(NamedTuple):
+    """The (event, subscription) pairs of some events: which were expected, which arrived, and what became of others."""
+
+    present: windows.Segments
+    #: Expected deliveries of each event, without those that its clients missed.
+    expected: Ints
+    #: Expected deliveries in each segment, with those that were missed.
+    expected_by_segment: Ints
+    found: Found
+    losses: Losses
+
+
+def pairs_of(run: Run, window: Window, events: Events) -> Pairs:
+    """Match the expected deliveries of events with those that arrived; ``window`` holds the events' intended times."""
+    present = windows.segments(run)
     reach = reach_of(events, present)
     expected, expected_by_segment = expected_of(events, present, reach)
     found = match(run, window, events, present, reach, expected)
@@ -159,8 +171,16 @@ def reconcile(run: Run, window: Window) -> Reconciled:
         found.through,
         run.late_after_ns,
     )
-    missed_by_event, missed_by_subscription = losses.missed
-    expected -= missed_by_event
+    missed_by_event, _ = losses.missed
+    return Pairs(present, expected - missed_by_event, expected_by_segment, found, losses)
+
+
+@lru_cache(maxsize=1)
+def reconcile(run: Run, window: Window) -> Reconciled:
+    """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
+    events = events_in(run, window)
+    present, expected, expected_by_segment, found, losses = pairs_of(run, window, events)
+    _, missed_by_subscription = losses.missed
     reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
     altered = find_altered(run, found.expected_rows, found.places)
     breakdown = Breakdown.of(
