@@ -1,7 +1,7 @@
 """Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from loadgen.config.problems import Places, Problem, ScenarioError
@@ -9,7 +9,7 @@ from loadgen.config.text import dotted, redacted, shown
 from loadgen.data.cells import text_of
 from loadgen.data.columns import header
 from loadgen.data.errors import DataError
-from loadgen.data.readers import Row, rows
+from loadgen.data.readers import rows
 from loadgen.data.table import Table
 from loadgen.data.tables import Tables
 from loadgen.payloads.lines import table_name
@@ -18,12 +18,11 @@ from loadgen.resolve.checks import largest, payloads, templates
 from loadgen.resolve.logins import demands, login_columns
 from loadgen.resolve.message_files import read_messages, sources_of, unusable_payloads
 from loadgen.resolve.responding import without_request
+from loadgen.resolve.row_sentences import first_ten, kept, with_row
 from loadgen.scenario.data import Data, columns_in, split
 from loadgen.scenario.login_columns import columns_of, filled
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
-
-_MOST_PROBLEMS = 10
 
 
 def read_data(
@@ -74,8 +73,8 @@ def read_data(
         problems = list(places.sentences(_too_few(scenario, tables)))
     if not problems:
         problems = [
-            *_unusable(scenario, tables, rules),
-            *_unusable_logins(scenario, tables),
+            *first_ten(_unusable(scenario, tables, rules)),
+            *first_ten(_unusable_logins(scenario, tables)),
             *unusable_payloads(scenario, tables, rules),
         ]
     if problems:
@@ -111,23 +110,7 @@ def _table(data: Data, columns: list[str], folder: Path) -> Table:
     path = _inside(folder, data.file)
     name = data.file if data.file.isprintable() else shown(data.file)
     found = rows(path, data.kind, columns, name=name, separator=data.separator)
-    try:
-        table = Table.write(_first(found, data.first), columns)
-    except ValueError:  # a null character in the path
-        raise DataError([f"{name}: no file can have this name"]) from None
-    except OSError as error:
-        raise DataError([f"{name}: its rows cannot be kept: {error.strerror or error}"]) from None
-    if not len(table):
-        table.close()
-        raise DataError([f"{name}: the file has no rows"])
-    return table
-
-
-def _first(found: Iterator[Row], count: int | None) -> Iterator[Row]:
-    for number, row in enumerate(found):
-        if number == count:
-            return
-        yield row
+    return kept(islice(found, data.first), columns, name, "rows")
 
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
@@ -158,9 +141,10 @@ def _few(name: str, count: int, source: str, data: Data, have: int) -> Problem:
     )
 
 
-def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules) -> Iterator[str]:
-    """Yield a sentence for each of the first ten rows that make an invalid channel."""
-    found = 0
+def _unusable(
+    scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
+) -> Iterator[tuple[str, str]]:
+    """Yield a file and a sentence for each row that makes an invalid channel."""
     for path, source, validate in templates(scenario.clients, rules):
         template = Template.parse(source)
         used = [meant for meant in map(split, dict.fromkeys(template.names)) if meant is not None]
@@ -182,18 +166,11 @@ def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
             if why is None:
                 continue
             name = used[limits.index(max(limits))][0]
-            data = scenario.data[name]
-            place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[name].line(row)}"
-            yield f"{place}: {dotted(path)} cannot be used with this row: {why}"
-            found += 1
-            if found == _MOST_PROBLEMS:
-                yield f"{data.file}: and perhaps more"
-                return
+            yield with_row(scenario.data[name], tables[name], row, path, why)
 
 
-def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[str]:
-    """Yield a sentence for each row with a value that no login can use, for the first ten; none repeats the value."""
-    found = 0
+def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[tuple[str, str]]:
+    """Yield a file and a sentence for each row with a value that no login can use; none repeats the value."""
     for name, group in scenario.clients.items():
         for path, text, demand in demands(group):
             used = columns_in(columns_of(text))
@@ -211,14 +188,7 @@ def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[s
                 why = demand("" if None in values.values() else filled(text, values))
                 if why is None:
                     continue
-                data = scenario.data[source]
-                place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[source].line(row)}"
-                where = dotted(("clients", name, *path))
-                yield f"{place}: {where} cannot be used with this row: {why}"
-                found += 1
-                if found == _MOST_PROBLEMS:
-                    yield f"{data.file}: and perhaps more"
-                    return
+                yield with_row(scenario.data[source], tables[source], row, ("clients", name, *path), why)
 
 
 def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:

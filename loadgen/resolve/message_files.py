@@ -1,12 +1,11 @@
 """Read the message files of payloads, and try payload templates with the rows of their data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from loadgen.config.text import dotted, shown
 from loadgen.config.units import format_size
-from loadgen.data.errors import DataError
 from loadgen.data.readers import WHOLE_LINE, rows
 from loadgen.payloads.lines import COLUMNS, prepared
 from loadgen.payloads.plans import Stamps
@@ -14,6 +13,7 @@ from loadgen.payloads.stamping import most_bytes
 from loadgen.payloads.template import NOW_MARK, Context, binary, iso
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.checks import payloads
+from loadgen.resolve.row_sentences import first_ten, kept, with_row
 from loadgen.scenario.data import Data, split
 from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     # Loads pyarrow, which a scenario without files does not need.
     from loadgen.data.table import Table
 
-_MOST_PROBLEMS = 10
 #: Rows with which a template's size is tried; a payload of bytes is tried with all, since any may be no such text.
 _SIZES_TRIED = 10_000
 #: A longer number than any event gets.
@@ -35,23 +34,11 @@ def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | 
     Raises:
         DataError: the file cannot be used; it has a sentence for each mistake.
     """
-    from loadgen.data.table import Table
-
     assert made.file is not None
     name = made.file if made.file.isprintable() else shown(made.file)
     lines = rows(path, "jsonl", [WHOLE_LINE], name=name)
-    try:
-        table = Table.write(
-            prepared(lines, stamps, name=name, weight=made.weight, limit_bytes=limit_bytes), COLUMNS
-        )
-    except ValueError:  # a null character in the path
-        raise DataError([f"{name}: no file can have this name"]) from None
-    except OSError as error:
-        raise DataError([f"{name}: its messages cannot be kept: {error.strerror or error}"]) from None
-    if not len(table):
-        table.close()
-        raise DataError([f"{name}: the file has no messages"])
-    return table
+    found = prepared(lines, stamps, name=name, weight=made.weight, limit_bytes=limit_bytes)
+    return kept(found, COLUMNS, name, "messages")
 
 
 def sources_of(made: Content) -> list[str]:
@@ -116,28 +103,31 @@ def unusable_payloads(
     scenario: Scenario, tables: Mapping[str, "Table"], rules: ProtocolRules
 ) -> Iterator[str]:
     """Yield a sentence for each row of data with which a payload cannot be made or is too large; at most eleven."""
-    stamps, limit = scenario.stamps, rules.event_bytes
     for path, made in payloads(scenario.clients):
-        if made.written is None:
+        if made.written is not None:
+            yield from first_ten(_unusable(scenario, tables, rules, (*path, made.kind), made))
+
+
+def _unusable(
+    scenario: Scenario,
+    tables: Mapping[str, "Table"],
+    rules: ProtocolRules,
+    path: Sequence[str | int],
+    made: Content,
+) -> Iterator[tuple[str, str]]:
+    """Yield a file and a sentence for each such row of one payload, or one sentence if it has no columns."""
+    stamps, limit = scenario.stamps, rules.event_bytes
+    count = scenario.clients[str(path[1])].count
+    for row, source, _, size, why in tried(made, stamps, tables, scenario.data, count):
+        most = most_bytes(stamps, size)
+        if why is None and (limit is None or most <= limit):
             continue
-        found = 0
-        count = scenario.clients[str(path[1])].count
-        for row, source, _, size, why in tried(made, stamps, tables, scenario.data, count):
-            most = most_bytes(stamps, size)
-            if why is None and (limit is None or most <= limit):
-                continue
-            if why is None and limit is not None:
-                why = (
-                    f"the event would have up to {most:,} bytes, and the service takes {format_size(limit)};"
-                    " shorten it"
-                )
-            if not source:
-                yield f"{dotted((*path, made.kind))} {why}"
-                break
-            data = scenario.data[source]
-            place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[source].line(row)}"
-            yield f"{place}: {dotted((*path, made.kind))} cannot be used with this row: {why}"
-            found += 1
-            if found == _MOST_PROBLEMS:
-                yield f"{data.file}: and perhaps more"
-                break
+        if why is None and limit is not None:
+            why = (
+                f"the event would have up to {most:,} bytes, and the service takes {format_size(limit)};"
+                " shorten it"
+            )
+        if not source:
+            yield "", f"{dotted(path)} {why}"
+            return
+        yield with_row(scenario.data[source], tables[source], row, path, str(why))
