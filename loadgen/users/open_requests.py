@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.rows import EventRow
+from loadgen.payloads.stamping import size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.users.senders import OnOutcome
+from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import WorkerRun
 
 _NOTHING: Mapping[int, str] = {}
@@ -72,6 +73,23 @@ class OpenRequests:
     def __contains__(self, number: int) -> bool:
         """Return True if a request was begun and is not settled."""
         return number in self._open
+
+    def making(self, request: OpenRequest, bodies: Sequence[Any], stamped: Callable[..., Any]) -> MakeEvents:
+        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`.
+
+        ``stamped`` makes an event of (token, publisher, sequence, intended and sending time in ns, body).
+        """
+        token, publisher = self._run.recorder.token, self._client.number
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events = [
+                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
+                for sequence, body in zip(request.sequences, bodies, strict=True)
+            ]
+            self.taken(request, [size_of(event) for event in events], sent_ns, remote)
+            return events
+
+        return make
 
     def taken(self, request: OpenRequest, sizes: Sequence[int], sent_ns: int, remote: str | None) -> None:
         """Note that an open connection has taken the events of a request, with ``sizes`` in bytes."""

@@ -4,19 +4,19 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.payloads.makers import Maker as BodyMaker
 from loadgen.payloads.makers import Padding
-from loadgen.payloads.stamping import Body, size_of
+from loadgen.payloads.stamping import Body
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.users.code import UnmadeError
 from loadgen.users.open_requests import Cause, OpenRequest, OpenRequests
-from loadgen.users.senders import MakeEvents, Sender
+from loadgen.users.senders import Sender
 from loadgen.users.worker import WorkerRun
 
 NO_ROWS: Mapping[str, int] = {}
@@ -162,7 +162,7 @@ class PublishRequests:
             self._open.taken(request, sizes, sent_ns, remote)
             return events
 
-        sealed = make if bodies is None else self._sealing(request, bodies)
+        sealed = make if bodies is None else self._open.making(request, bodies, run.stamping.event)
         self._sender.send(f"p{number}", channel, sealed, on_outcome)
 
     def _bodies(self, maker: BodyMaker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
@@ -173,21 +173,6 @@ class PublishRequests:
         size = self._payload_bytes if self._padded else 1
         padded = self._run.stamping.padded
         return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
-
-    def _sealing(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
-        """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
-        run, publisher = self._run, self._client.number
-        stamped, token = run.stamping.event, run.recorder.token
-
-        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
-            events = [
-                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
-                for sequence, body in zip(request.sequences, bodies, strict=True)
-            ]
-            self._open.taken(request, [size_of(event) for event in events], sent_ns, remote)
-            return events
-
-        return make
 
     def _after(
         self,

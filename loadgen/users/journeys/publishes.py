@@ -1,14 +1,12 @@
 """The publishes of one journey: sends them, waits for their answers, and records a row for each event."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from gevent.event import AsyncResult
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
-from loadgen.payloads.stamping import size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.users.journeys.stamping import stamped
@@ -38,7 +36,7 @@ class JourneyPublishes:
     """Sends one journey's publish requests; numbers its events from 0."""
 
     def __init__(self, run: WorkerRun, client: ClientPlan) -> None:
-        self._run, self._publisher = run, client.number
+        self._run = run
         self._numbers = Numbers()
         self._open = OpenRequests(run, client, _tell)
 
@@ -75,21 +73,11 @@ class JourneyPublishes:
         self._open.give_up()
 
     def _making(self, request: OpenRequest, members: Sequence[str]) -> MakeEvents:
-        publisher, stamping = self._publisher, self._run.stamping
-        token = self._run.recorder.token
-        plain = stamping.plain
-        bodies: Sequence[Any] = members if plain else [stamping.padded(1, each) for each in members]
-        seal: Callable[..., Any] = stamped if plain else stamping.event
-
-        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
-            events = [
-                seal(token, publisher, sequence, request.intended_ns, sent_ns, body)
-                for sequence, body in zip(request.sequences, bodies, strict=True)
-            ]
-            self._open.taken(request, [size_of(event) for event in events], sent_ns, remote)
-            return events
-
-        return make
+        stamping = self._run.stamping
+        if stamping.plain:
+            return self._open.making(request, members, stamped)
+        bodies = [stamping.padded(1, each) for each in members]
+        return self._open.making(request, bodies, stamping.event)
 
 
 def _tell(
