@@ -14,7 +14,7 @@ from loadgen import scenario_run
 from loadgen.exits import ExitCode, RunError
 from loadgen.run.options import ENTRIES
 from loadgen.scenario import ScenarioError
-from loadgen.scenario_run import ScenarioRun, run_scenario
+from loadgen.scenario_run import ScenarioRun, command, files, run_scenario
 
 
 def arguments(**given: object) -> list[str]:
@@ -57,7 +57,7 @@ def test_files_are_written_beside_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("id\n1\n")
     rows = [{"id": "ü,1", "n": 1}, {"id": "b", "n": 2}]
     path = tmp_path / "at" / "x.yaml"
-    scenario_run._write(
+    files.write(
         path,
         {"version": 1},
         {
@@ -82,7 +82,7 @@ def test_files_are_written_beside_the_scenario(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a.csv", "/tmp/a.csv", "x.yaml", "a.txt"])
 def test_files_elsewhere_or_of_no_known_format_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TypeError, match=r"a file|the file"):
-        scenario_run._write(tmp_path / "at" / "x.yaml", {}, {name: [{"a": 1}]})
+        files.write(tmp_path / "at" / "x.yaml", {}, {name: [{"a": 1}]})
 
 
 def test_a_mistake_in_a_scenario_is_told_without_the_temporary_file() -> None:
@@ -162,11 +162,11 @@ def test_the_package_has_the_names_and_no_others() -> None:
 
 
 def test_output_is_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scenario_run, "_OUTPUT", 10)
+    monkeypatch.setattr(command, "_OUTPUT", 10)
     process = subprocess.Popen(
         [sys.executable, "-c", "print('x' * 100_000 + 'the end')"], stdout=subprocess.PIPE
     )
-    output, interrupted = scenario_run._followed(process, echo=False)
-    scenario_run._end(process)
+    output, interrupted = command._followed(process, echo=False)
+    command._end(process)
     assert (output, interrupted) == ("xxthe end\n", False)
     assert os.WEXITSTATUS(process.returncode) == 0

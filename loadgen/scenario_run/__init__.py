@@ -8,22 +8,19 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from loadgen import subprocesses as children
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending
 from loadgen.run.options import ENTRIES
 from loadgen.scenario import ScenarioError
+from loadgen.scenario_run import files as written_files
+from loadgen.scenario_run.command import run_command, sentences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +32,6 @@ __all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 
 #: Environment variable of the child that holds ``api_key``.
 _KEY: Final = "LOADGEN_RUN_API_KEY"
-#: Characters of the run's output that are kept, from its end.
-_OUTPUT: Final = 1_000_000
-_PATIENCE_S: Final = 30.0
 
 
 class ScenarioRun:
@@ -158,9 +152,9 @@ class ScenarioRun:
 
     def report(self) -> Path:
         """Write report.html into the folder and return its path; raises RunError if that fails."""
-        code, output, _, _ = _run_command(["report", str(self.folder)], {}, echo=False)
+        code, output, _, _ = run_command(["report", str(self.folder)], {}, echo=False)
         if code != 0:
-            raise RunError(_sentences(output), _exit_code(code))
+            raise RunError(sentences(output), _exit_code(code))
         return self.folder / "report.html"
 
     def keep(self) -> Path:
@@ -227,17 +221,17 @@ def run_scenario(
         )
     given = {"report": False, **options, "target": target, "auth": auth, "processes": processes}
     given["api_key_env"] = api_key_env if api_key is None else _KEY
-    given["overrides"] = [f"{key}={_yaml(value)}" for key, value in (overrides or {}).items()]
+    given["overrides"] = [f"{key}={written_files.yaml(value)}" for key, value in (overrides or {}).items()]
     temporary = Path(tempfile.mkdtemp(prefix="loadgen-run-"))
     run = None
     try:
         given["results"] = temporary / "results" if results is None else Path(results).absolute()
         name, written = os.fspath(scenario) if not isinstance(scenario, Mapping) else "", None
         if isinstance(scenario, Mapping):
-            written = temporary / "scenario" / f"{_file_name(scenario)}.yaml"
-            _write(written, scenario, files or {})
+            written = temporary / "scenario" / f"{written_files.file_name(scenario)}.yaml"
+            written_files.write(written, scenario, files or {})
         variables = {**(environment or {}), **({} if api_key is None else {_KEY: api_key})}
-        code, output, told, interrupted = _run_command(
+        code, output, told, interrupted = run_command(
             ["run", *_arguments(given), "--", str(written or name)], variables, echo=echo
         )
         if written is not None:
@@ -254,8 +248,8 @@ def run_scenario(
         raise RunInterrupted(run)
     if run is None:
         if code == ExitCode.USAGE:
-            raise ScenarioError(_sentences(output).splitlines())
-        raise RunError(_sentences(output), _exit_code(code))
+            raise ScenarioError(sentences(output).splitlines())
+        raise RunError(sentences(output), _exit_code(code))
     return run
 
 
@@ -290,134 +284,3 @@ def _arguments(given: Mapping[str, Any]) -> list[str]:
 
 #: Options for a person at the terminal, or for one of several machines.
 _NOT_HERE: Final = frozenset({"web", "web_port", "worker", "master_host", "weight"})
-
-
-def _run_command(
-    arguments: Sequence[str], variables: Mapping[str, str], *, echo: bool
-) -> tuple[int, str, ending.Told, bool]:
-    """Run `loadgen`; return its exit code, its output, what the run told, and True if Ctrl-C ended it."""
-    reader, writer = os.pipe()
-    environment = {
-        **children.environment(),
-        **variables,
-        "PYTHONIOENCODING": "utf-8:replace",
-        ending.STATUS_FD: str(writer),
-    }
-    try:
-        # The child unblocks the signals once it can handle them.
-        with children.held_signals():
-            process = subprocess.Popen(  # noqa: S603  ours
-                children.command("loadgen", *arguments),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                # A Ctrl-C at the terminal reaches the child once, from here.
-                process_group=0,
-            )
-        try:
-            output, interrupted = _followed(process, echo)
-        finally:
-            _end(process)
-        os.close(writer)
-        writer = -1
-        return process.returncode, output, ending.Told.read(reader), interrupted
-    finally:
-        os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-
-
-def _followed(process: "subprocess.Popen[bytes]", echo: bool) -> tuple[str, bool]:
-    """Read the output of a process until its end; return its last part, and True if this process got a Ctrl-C."""
-    assert process.stdout is not None
-    descriptor = process.stdout.fileno()
-    kept, interrupted = bytearray(), False
-    while True:
-        try:
-            piece = os.read(descriptor, 65_536)
-            if not piece:
-                process.wait()
-                break
-            kept += piece
-            del kept[:-_OUTPUT]
-            if echo:
-                sys.stdout.write(piece.decode(errors="replace"))
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            interrupted = True
-            with suppress(ProcessLookupError):
-                # The command counts them, and kills a run that ignores several.
-                process.send_signal(signal.SIGINT)
-    return kept.decode(errors="replace"), interrupted
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that still runs because something was raised here."""
-    assert process.stdout is not None
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    process.stdout.close()
-
-
-def _sentences(output: str) -> str:
-    """Return the messages in a command's output, or all of it if it has none."""
-    lines = output.strip().splitlines()
-    said = [line.removeprefix("loadgen: ") for line in lines if line.startswith("loadgen: ")]
-    return "\n".join([line for line in said if not line.startswith("note: ")] or lines or ["no output"])
-
-
-def _yaml(value: Any) -> str:
-    # JSON is valid YAML.
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _file_name(scenario: Mapping[str, Any]) -> str:
-    """Return a name for the scenario's file, which names the run if the scenario does not."""
-    name = scenario.get("name")
-    return name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,60}", name) else "scenario"
-
-
-def _write(path: Path, scenario: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    """Write a scenario and the files beside it; raises TypeError for what no file can be made of."""
-    path.parent.mkdir()
-    try:
-        path.write_text(json.dumps(scenario, indent=1, ensure_ascii=False), encoding="utf-8")
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"the scenario is not a mapping of JSON values: {error}") from None
-    for name, content in files.items():
-        beside = path.parent / name
-        if beside == path or not beside.resolve().is_relative_to(path.parent.resolve()):
-            raise TypeError(f"the file {name!r} does not stand beside the scenario")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, os.PathLike):
-            beside.write_bytes(Path(content).read_bytes())
-        elif isinstance(content, bytes):
-            beside.write_bytes(content)
-        elif isinstance(content, str):
-            beside.write_text(content, encoding="utf-8", newline="")
-        else:
-            _write_rows(beside, content)
-
-
-def _write_rows(path: Path, rows: Any) -> None:
-    """Write rows, as mappings or a DataFrame, in the format that the file's name says."""
-    import pandas as pd
-
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    elif path.suffix == ".jsonl":
-        frame.to_json(path, orient="records", lines=True, force_ascii=False, date_format="iso")
-    elif path.suffix == ".parquet":
-        frame.to_parquet(path, index=False)
-    else:
-        raise TypeError(
-            f"rows can be written as .csv, .jsonl or .parquet, and the file's name is {path.name!r}"
-        )
