@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -103,30 +103,25 @@ def csv_header(path: Path, name: str, separator: str | None = None) -> list[str]
         OSError: the file cannot be read.
     """
     with _opened(path, name) as binary:
-        texts = iter(_Lines(binary, name))
-        first = next(texts, "")
-        if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
-            separator, first = separator or first[4], next(texts, "")
-        if not first.strip():
-            raise DataError([f"{name}: the file is empty; its first line has the names of the columns"])
-
-        def rest() -> Iterator[str]:
-            yield first
-            yield from texts
-
-        try:
-            names = next(csv.reader(rest(), delimiter=separator or _separator(first, name), strict=True))
-        except csv.Error as error:
-            raise DataError([f"{name}:1: the line of the column names is not valid CSV: {error}"]) from None
-    return [each for each in dict.fromkeys(each.strip() for each in names) if each]
+        names = _begun(binary, name, separator).header
+    return [each for each in dict.fromkeys(names) if each]
 
 
-def _csv(
-    binary: BinaryIO, name: str, columns: Sequence[str], separator: str | None
-) -> Generator[Row | _WrongRow]:
+class _Csv(NamedTuple):
+    """A CSV file whose line of column names was read."""
+
+    header: list[str]
+    separator: str
+    #: Reads the rows; its `line_num` counts from the line of the column names.
+    table: Any
+    #: Lines before that line.
+    skipped: int
+
+
+def _begun(binary: BinaryIO, name: str, separator: str | None) -> _Csv:
+    """Read the beginning of a CSV file; raises DataError if it has no line of column names."""
     csv.field_size_limit(LONGEST)
-    lines = _Lines(binary, name)
-    texts = iter(lines)
+    texts = iter(_Lines(binary, name))
     first = next(texts, "")
     skipped = 0
     if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
@@ -152,6 +147,13 @@ def _csv(
         raise DataError(
             [f"{name}:{skipped + 1}: the line of the column names is not valid CSV: {error}"]
         ) from None
+    return _Csv(header, separator, table, skipped)
+
+
+def _csv(
+    binary: BinaryIO, name: str, columns: Sequence[str], separator: str | None
+) -> Generator[Row | _WrongRow]:
+    header, separator, table, skipped = _begun(binary, name, separator)
     places = _places(header, columns, name, skipped + 1)
     while True:
         line = skipped + table.line_num + 1

@@ -172,8 +172,7 @@ class Stamping:
             PlaceError: the members leave no place for the stamp.
         """
         if self.beside:
-            bare = f"{{{members}}}"
-            length = size_bytes - len(bare.encode()) - len(padding(0)) + (0 if members else 1)
+            length = size_bytes - len(bare_of(members).encode()) - len(padding(0)) + (0 if members else 1)
             pad = padding(length)
             return self.content(f"{{{members}{pad if members else pad[1:]}}}".encode())
         head, tail = (
