@@ -1,6 +1,6 @@
-"""The publish requests of one client: makes their events, sends them, and records what became of each event.
+"""The publish requests of one client: makes their events and sends them.
 
-`PublishRequests` does not decide when an event is due: see `publishing`.
+`publishing` decides when an event is due, and `open_requests` records what became of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
