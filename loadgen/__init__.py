@@ -10,13 +10,14 @@
 """
 
 from loadgen.search_path import put_locustfile_last
+from loadgen.version import VERSION
 
 # Not from `typing`: until the search path is in order, any import might find a file of the working directory.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from loadgen.scenario_run import RunInterrupted, ScenarioRun, run_scenario
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 
 # Must run before our other modules are imported: a locustfile may import this package first.

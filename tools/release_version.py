@@ -4,14 +4,14 @@ import re
 import sys
 from pathlib import Path
 
-INIT = Path(__file__).resolve().parents[1] / "loadgen" / "__init__.py"
+STATED_IN = Path(__file__).resolve().parents[1] / "loadgen" / "version.py"
 
 
 def version() -> str:
-    """Return the version in `loadgen/__init__.py`, without importing it."""
-    found = re.search(r'^__version__ = "([^"]+)"$', INIT.read_text(encoding="utf-8"), re.MULTILINE)
+    """Return the version in `loadgen/version.py`, without importing it."""
+    found = re.search(r'^VERSION = "([^"]+)"$', STATED_IN.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
-        raise SystemExit(f"{INIT}: no line __version__ = …")
+        raise SystemExit(f"{STATED_IN}: no line VERSION = …")
     return found[1]
 
 
@@ -20,7 +20,7 @@ def main(tag: str) -> int:
     if tag == f"v{version()}":
         return 0
     print(
-        f"the tag is {tag}, loadgen/__init__.py says {version()}: tag v{version()} or change the version",
+        f"the tag is {tag}, loadgen/version.py says {version()}: tag v{version()} or change the version",
         file=sys.stderr,
     )
     return 1

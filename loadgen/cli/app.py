@@ -10,11 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from loadgen import __version__
 from loadgen.cli.parameters import parameter, takes_run_options
 from loadgen.console import say
 from loadgen.exits import ExitCode
 from loadgen.run.options import RunOptions
+from loadgen.version import VERSION
 
 TargetOption = Annotated[str | None, parameter("target")]
 ApiKeyEnvOption = Annotated[str | None, parameter("api_key_env")]
@@ -148,4 +148,4 @@ def calibrate(
 @app.command()
 def version() -> None:
     """Print the version."""
-    print(__version__)
+    print(VERSION)

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import gevent
 
-from loadgen import __version__
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
 from loadgen.measure.running import BOUNDS_NS
+from loadgen.version import VERSION
 
 #: Default interval in milliseconds; the specification's minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"
@@ -96,7 +96,7 @@ def metrics_data(state: LiveState, at_ns: int) -> Any:
     resource = Resource.create(
         {
             "service.name": os.environ.get("OTEL_SERVICE_NAME") or "loadgen",
-            "service.version": __version__,
+            "service.version": VERSION,
             "service.instance.id": state.run,
             "loadgen.run": state.run,
             "loadgen.scenario": state.scenario,
@@ -114,7 +114,7 @@ def metrics_data(state: LiveState, at_ns: int) -> Any:
         and metric.samples
         and (made := _metric(metric, state.begun_ns, at_ns, common))
     ]
-    scope = ScopeMetrics(InstrumentationScope("loadgen", __version__), metrics, "")
+    scope = ScopeMetrics(InstrumentationScope("loadgen", VERSION), metrics, "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])
 
 

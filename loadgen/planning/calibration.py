@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import files
-from loadgen import __version__, native, subprocesses
+from loadgen import native, subprocesses
 from loadgen.measure.surroundings import allowed_here
+from loadgen.version import VERSION
 
 FORMAT = 2
 _SETTLE_NS = 1_000_000_000
@@ -84,7 +85,7 @@ def this_machine() -> dict[str, Any]:
         "cpus": allowed_here().cores,
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "loadgen": __version__,
+        "loadgen": VERSION,
         "receive path": "native" if native.available else "python",
     }
 

@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 
 from analysis.record import files
 from analysis.record.schemas import SCHEMAS
-from loadgen import __version__
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, read_batches, spool_name
+from loadgen.version import VERSION
 
 FORMAT = 3
 #: Tables with several rows per life, and the columns that identify a life.
@@ -348,7 +348,7 @@ def _copy(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> N
 def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
-        "loadgen": __version__,
+        "loadgen": VERSION,
         **{name: metadata.version(name) for name in _PACKAGES},
     }
 

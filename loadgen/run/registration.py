@@ -12,7 +12,6 @@ from typing import Any
 from gevent.event import Event
 
 from analysis.text import clean
-from loadgen import __version__
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import boot_id
@@ -24,6 +23,7 @@ from loadgen.run.options import WEIGHT
 from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
+from loadgen.version import VERSION
 
 #: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0
@@ -50,7 +50,7 @@ def introduce(runner: Any, options: Any) -> None:
 def introduction(weight: str, address: str | None) -> Hello:
     """Return a worker's introduction; ``address`` is its own address on the route to the master."""
     return Hello(
-        version=__version__,
+        version=VERSION,
         format=FORMAT,
         weight=weight,
         hostname=socket.gethostname(),
@@ -64,8 +64,8 @@ def introduction(weight: str, address: str | None) -> Hello:
 def refusal(hello: Hello) -> str | None:
     """Return a sentence on why a worker cannot take part, or None if it can."""
     who = f"the worker on {clean(hello.hostname)} (pid {hello.pid})"
-    if (hello.version, hello.format) != (__version__, FORMAT):
-        theirs, ours = clean(hello.version), __version__
+    if (hello.version, hello.format) != (VERSION, FORMAT):
+        theirs, ours = clean(hello.version), VERSION
         if theirs == ours:
             theirs, ours = (
                 f"{theirs} (messages {hello.format})",
@@ -158,7 +158,7 @@ class Registry:
                 self._refuse(
                     worker_id,
                     f"worker {worker_id} did not say which version it is: it takes no part; install version"
-                    f" {__version__} as here",
+                    f" {VERSION} as here",
                 )
         taking = [self._known[worker_id] for worker_id in ready if worker_id in self._known]
         if not taking or (self._options.headless and len(taking) < self._options.expect_workers):

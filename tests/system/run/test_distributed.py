@@ -103,7 +103,7 @@ def shown(net: Net) -> None:
 def old_version(folder: Path) -> dict[str, str]:
     """Return the environment in which Python believes that an older version is installed."""
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text("import loadgen\nloadgen.__version__ = '0.0.9'\n")
+    (folder / "sitecustomize.py").write_text("import loadgen.version\nloadgen.version.VERSION = '0.0.9'\n")
     return {"PYTHONPATH": f"{folder}:{REPO}"}
 
 
