@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import gevent
 from gevent.pool import Pool
 
+from loadgen.measure.checks import Checks
+from loadgen.measure.failures import Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.sinks import Sinks
@@ -22,14 +23,18 @@ from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.appsync.target import RULES
+from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan
 from loadgen.run import worker_process
 from loadgen.run.periodic import FLUSH_INTERVAL_S, every
 from loadgen.run.readiness import SettledReadiness
 from loadgen.run.threads import native_lock, run_in_thread
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.users.connection import ClientConnection
-from loadgen.users.worker import Progress, WorkerRun
+from loadgen.users.worker import Logins, NoLogins, Progress, Readiness, Timeline, WorkerRun
 
 TOKEN = 7
 #: Connections that are opened at the same time.
@@ -44,16 +49,22 @@ class OurWorker:
     ) -> None:
         """Make a worker whose record is in ``folder``; the API key comes from BENCH_API_KEY."""
         key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
-        self.service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
+        self.service: Service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
+        self.rules: ProtocolRules = RULES
         self.stamping = Stamping()
-        self.address = Address(self.service.connect_url)
-        self.recorder = recorder(
+        self.dialer = Dialer()
+        self.address = Address(self.service.connect_url, self.service.tls, self.dialer)
+        self.recorder: Recorder = recorder(
             TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock(), sinks or Sinks()
         )
-        self.readiness = SettledReadiness(0)
+        self.readiness: Readiness = SettledReadiness(0)
         self.progress = Progress()
+        self.failures = Failures(lambda failure: print(failure, file=sys.stderr))
+        self.checks = Checks()
+        self.most_event_bytes: int | None = None
         self.publishing_over = False
         self.stopping = False
+        self._logins = NoLogins(self.service)
         self._health = HealthSampler(gevent.sleep)
 
     def report_error(self, reason: str, fatal: bool) -> None:
@@ -62,8 +73,55 @@ class OurWorker:
 
     @property
     def run(self) -> WorkerRun:
-        """The worker as its users see it, without the parts that benchmarks do not use."""
-        return cast(WorkerRun, self)
+        """The worker as its users see it."""
+        return self
+
+    @property
+    def logins(self) -> Logins:
+        """No client has a login of its own."""
+        return self._logins
+
+    def publish_channel(self, channel: str) -> str:
+        """Return the channel: benchmarks write it in its normal form."""
+        return channel
+
+    # Benchmarks play their clients themselves, so nobody waits for a client or a phase.
+
+    def claim(self, role: str) -> ClientPlan | None:
+        """Raise NotImplementedError, as all methods of a run's phases do."""
+        raise NotImplementedError
+
+    def wait_for_ramp(self, client: ClientPlan) -> bool:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def wait_until(self, due_ns: int) -> None:
+        """Raise NotImplementedError, unless a benchmark that publishes overrides this."""
+        raise NotImplementedError
+
+    def local_ns(self, master_ns: int) -> int:
+        """Return the time itself: there is no other machine."""
+        return master_ns
+
+    def master_ns(self, local_ns: int) -> int:
+        """Return the time itself: there is no other machine."""
+        return local_ns
+
+    def joined(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def wait_for_timeline(self) -> Timeline | None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def wait_for_end(self) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
 
     def connected(self, plans: Sequence[ClientPlan], timeout_s: float) -> list[ClientConnection]:
         """Set up this process like a worker, and open a connection for each client."""

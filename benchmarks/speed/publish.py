@@ -56,10 +56,10 @@ def run(options: Options) -> Section:
         for publisher in PUBLISHERS:
             try:
                 if publisher.scheduled and publisher.name not in rates:
-                    found = _publish(publisher, FIND_PER_S, FIND_S, options.scratch)
+                    found = measured(publisher, FIND_PER_S, FIND_S, options.scratch)
                     rates[publisher.name] = ABOVE * found["requests"] / found["seconds"]
                 rate = rates.get(publisher.name, 0.0)
-                results[publisher.name].append(_publish(publisher, rate, options.seconds, options.scratch))
+                results[publisher.name].append(measured(publisher, rate, options.seconds, options.scratch))
             except RuntimeError as error:
                 section.failures.append(str(error))
     means: dict[str, float] = {}
@@ -90,7 +90,7 @@ def run(options: Options) -> Section:
     return section
 
 
-def _publish(publisher: Publisher, rate: float, seconds: float, scratch: Path) -> dict[str, Any]:
+def measured(publisher: Publisher, rate: float, seconds: float, scratch: Path) -> dict[str, Any]:
     """Run one publisher against a new server; return the publisher's result.
 
     Raises:
