@@ -47,7 +47,7 @@ class _Forgiving(io.RawIOBase):
         return view.nbytes
 
 
-#: Control characters except newline and tab; group 1 is a colour sequence, which passes.
+#: Control characters except newline and tab; group 1 matches a colour sequence, which is kept.
 _COMMANDS = re.compile(r"(\x1b\[[0-9;]{0,20}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 #: Characters that change text direction or break lines; replaced as well on a terminal and on standard error.
 _TURNS = re.compile(r"[\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -84,7 +84,8 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     try:
         os.fstat(descriptor)
     except OSError:
-        # The parent closed it (`2>&-`): occupy the descriptor, or the next opened file would get it.
+        # The parent process closed this descriptor (`2>&-`). Open /dev/null on it: otherwise the next file opened would
+        # get its number and receive the output.
         opened = os.open(os.devnull, os.O_WRONLY)
         if opened != descriptor:
             os.dup2(opened, descriptor)

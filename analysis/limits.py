@@ -12,23 +12,27 @@ class Limits:
 
     #: Degraded if the generator's own lateness (p99 of sent − slot) is above this and above `lateness_doubtful_share`.
     lateness_doubtful_ns: int = 2 * _MS
-    #: Own lateness (p99) as a share of the headline p99: degraded if `lateness_doubtful_ns` is exceeded as well.
+    #: Degraded if the generator's own lateness (p99) is above this share of the headline p99 and above
+    #: `lateness_doubtful_ns`.
     lateness_doubtful_share: float = 0.25
     #: Invalid if the generator's own lateness (p99) is above this and above `lateness_wrong_share`.
     lateness_wrong_ns: int = 20 * _MS
-    #: Own lateness (p99) as a share of the headline p99: invalid if `lateness_wrong_ns` is exceeded as well.
+    #: Invalid if the generator's own lateness (p99) is above this share of the headline p99 and above
+    #: `lateness_wrong_ns`.
     lateness_wrong_share: float = 0.5
     #: Share of due events that were never sent: invalid above it, degraded above zero.
     unsent_wrong: float = 0.01
-    #: Receive-queue delay (p99): degraded above it. It does not affect kernel stamps until the socket buffers fill.
+    #: Receive-queue delay (p99): degraded above it. The delay affects kernel stamps only if the socket buffers fill up.
     queue_doubtful_ns: int = 100 * _MS
     #: Receive-queue delay (p99): invalid above it.
     queue_wrong_ns: int = 2 * _SECOND_NS
     #: Degraded if uncertain arrivals may lower the headline p99 by more than this and by more than `arrival_share`.
     arrival_ns: int = 500_000
-    #: Possible reduction of the headline p99 by uncertain arrivals, as a share of it: see `arrival_ns`.
+    #: Degraded if uncertain arrivals may lower the headline p99 by more than this share of it and by more than
+    #: `arrival_ns`.
     arrival_share: float = 0.1
-    #: Degraded above it: share of deliveries with the stamp of a later one, if the record lacks arrival uncertainty.
+    #: Share of deliveries with the stamp of a later delivery: degraded above it, if the record does not hold the
+    #: uncertainty of each arrival.
     stamps_shared: float = 0.01
     #: Longest stall of the event loop: degraded above it.
     stall_ns: int = 250 * _MS
@@ -46,7 +50,7 @@ class Limits:
     ports_share: float = 0.8
     #: Degraded if the clock error across hosts is above this and above `clock_share`.
     clock_ns: int = 100_000
-    #: Clock error across hosts as a share of the headline p99: degraded if `clock_ns` is exceeded as well.
+    #: Degraded if the clock error across hosts is above this share of the headline p99 and above `clock_ns`.
     clock_share: float = 0.1
     #: Clock step: invalid from this on. A smaller one degrades the run if it exceeds `clock_ns` and `clock_share`.
     step_ns: int = _MS
@@ -60,13 +64,14 @@ class Limits:
     pause_wrong_share: float = 0.01
     #: Time in one second for which a CPU quota stopped the processes: degraded from this on, like a machine suspension.
     throttled_ns: int = 10 * _MS
-    #: Share of the measurement stopped by a quota: degraded from this on (half of the samples above a p99) if a single
-    #: stop exceeds `throttled_shift`.
+    #: Share of the measurement stopped by a CPU quota: degraded from this on if a single stop exceeds
+    #: `throttled_shift`. It is half the share of the samples above a p99.
     throttled_share: float = 0.005
-    #: Length of a single quota stop as a share of the headline p99: see `throttled_share`.
+    #: Degraded if a single stop by a CPU quota is longer than this share of the headline p99, and all stops together
+    #: took `throttled_share` of the measurement.
     throttled_shift: float = 0.1
-    #: Length of a single quota stop as a share of the headline p99: invalid above it if the stops took
-    #: `pause_wrong_share` of the measurement.
+    #: Invalid if a single stop by a CPU quota is longer than this share of the headline p99, and all stops together
+    #: took `pause_wrong_share` of the measurement.
     throttled_shift_wrong: float = 0.5
     #: Share of the measurement stopped by a quota, waiting for memory or lost to steal: invalid from this on.
     throttled_wrong: float = 0.1
@@ -87,9 +92,9 @@ LIMITS = Limits()
 def reads_too_slowly(cpu: float, lag_ns: int, queue_ns: int) -> bool:
     """Return True if the generator itself caused a delay in a socket's receive queue.
 
-    ``queue_ns`` is the delay. ``cpu`` is the worker's CPU time as a share of what it is allowed, and ``lag_ns`` the
-    lateness of its event loop; for each, pass the larger value of the second of the delay and the second before. If
-    False, a segment was lost on the way: TCP delivers in order, so later data waits in the kernel, already stamped,
-    until the retransmission arrives.
+    ``queue_ns`` is the delay. ``cpu`` is the worker's CPU time as a share of the time allowed, and ``lag_ns`` the
+    lateness of its event loop. Of both, pass the larger of two values: in the second of the delay and in the second
+    before. False means that the network lost a segment: TCP delivers in order, so later data waits in the kernel,
+    already stamped, until the retransmission arrives.
     """
     return cpu > LIMITS.busy_cpu or lag_ns > min(queue_ns / 4, LIMITS.stall_ns)

@@ -144,7 +144,8 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
-    # From the schedule (the master's clock) to a receiver, one worker's clock is involved; from a sender, two are.
+    # A latency from the schedule (the master's clock) contains one worker's clock error, the receiver's. A latency from
+    # sending contains the sender's as well.
     headlines = [(summary["delivery"]["headline_ns"], 1), (summary["delivery"]["service_ns"], 2)]
     headlines += [(summary["fanout"][name], 1) for name in RANKS]
     headlines += [(step["headline_ns"], 1) for step in summary["steps"]]
@@ -165,7 +166,8 @@ def _delivery(run: Run) -> dict[str, Any]:
         # Copy each dict, since _say_error() adds the clock error to some of them.
         "headline_ns": dict(found.headline.figures if found else none),
         "service_ns": dict(found.service.figures if found else none),
-        # Above zero only if clocks were corrected and the publisher's worker was lost.
+        # Deliveries whose service latency is unknown: there are none unless clocks were corrected and the publisher's
+        # worker was lost.
         "service_unknown": found.service_unknown if found else 0,
         "receive_queue_ns": dict(found.queue.figures if found else none),
     }

@@ -30,7 +30,7 @@ def spare() -> None:
 
 
 class _Finder:
-    """A meta path finder that hides pandas while `hides` is True, and later makes pyarrow notice that it is loaded."""
+    """A meta path finder that hides pandas while `hides` is True, and makes pyarrow use pandas once it has loaded."""
 
     hides = True
 
@@ -64,7 +64,7 @@ class _Loader:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Load the module with the real loader and leave it in the module's spec: it also reads the package's files."""
+        """Load the module with the real loader, and put that loader into the spec to read the package's data files."""
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)

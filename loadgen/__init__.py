@@ -25,7 +25,7 @@ put_locustfile_last()
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use: most processes only need the modules below this package."""
+    """Import a name of `__all__` on first use: most processes need only some modules of this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -18,7 +18,7 @@ from loadgen import garbage
 from loadgen.console import protect_output
 from loadgen.lifeline import end_with_starter
 
-#: These modules install their own signal handlers, and then unblock the signals themselves.
+#: Modules that install their own signal handlers, and then unblock the signals themselves.
 _OWN_SIGNALS = ("locust", "loadgen")
 
 

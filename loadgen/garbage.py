@@ -17,7 +17,7 @@ _COUNTING: Final = ("_duckdb",)
 def leave_to_kernel() -> None:
     """Skip Python's garbage collections at exit; exit handlers, threads and files are finished as usual.
 
-    In a process that has loaded a module that counts what is left at exit, they take place.
+    The collections take place if the process has loaded a module of `_COUNTING`, which reports objects left at exit.
     """
     # Exit handlers run in reverse order, so the first one registered runs last.
     atexit.register(_at_exit)

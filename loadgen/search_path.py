@@ -61,7 +61,7 @@ def _search_last(folders: list[str]) -> None:
     from importlib.machinery import PathFinder
 
     class Last:
-        """Finder of top-level modules in the folders."""
+        """Import finder that is asked last, for top-level modules that code in the folders imports from there."""
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":

@@ -47,7 +47,7 @@ class LoadRun(Protocol):
     """Runs a scenario: :func:`loadgen.run_scenario`, with ``api`` for the URL and key of a local Event API."""
 
     def __call__(self, scenario: Any, *, api: LocalEventApi | None = None, **options: Any) -> ScenarioRun:
-        """Return the finished run; raises as :func:`loadgen.run_scenario`."""
+        """Return the finished run; raises the errors of :func:`loadgen.run_scenario`."""
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     own, theirs = worker.curve(), of_master.curve()
     # From here all times are the worker's steady time, relative to the base of the steady curve.
     own_at = own.at_ns + (own.base_at_ns - base_at)
-    shown = steady.at_ns + steady.estimate_ns  # the master's steady time, counted from base_at + base
+    shown = steady.at_ns + steady.estimate_ns  # nodes in the master's steady time, minus (base_at + base)
     theirs_at = np.interp(
         theirs.at_ns + (theirs.base_at_ns - base_at - base), np.maximum.accumulate(shown), steady.at_ns
     )
@@ -269,7 +269,8 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     estimate = np.interp(at, steady.at_ns, steady.estimate_ns)
     master_at = at + estimate - (theirs.base_at_ns - base_at - base)
     their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
-    # An uncertain steady offset makes the moment of the master's slewing uncertain too.
+    # The steady offset is uncertain, so the time at which the master's clock was read is uncertain too. Allow for the
+    # largest slew in that time.
     doubt = SLEW * (steady_high - steady_low) / 2
     low = steady_low + their_low - own_high - doubt
     high = steady_high + their_high - own_low + doubt
@@ -306,7 +307,10 @@ def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
 
 
 def _either(curve: Curve, twice: list[tuple[float, float]]) -> Curve:
-    """Return a curve that, within each stretch of time in ``twice``, spans all bounds of that stretch."""
+    """Return ``curve`` with wider bounds in each interval of ``twice`` (begin, end).
+
+    Throughout such an interval, the bounds are the lowest and the highest that ``curve`` has anywhere in it.
+    """
     for begin, end in twice:
         edges = np.array([begin - 1, begin, end, end + 1])
         joined = np.concatenate((curve.at_ns, edges))

@@ -28,7 +28,7 @@ ROUNDING_NS: Final = 4.0
 #: The run is cut into this many stretches; the mean rate is taken from the narrowest ping of each.
 _STRETCHES = 128
 _MOST_JUMPS = 200
-#: Uncertainty of a jump's size, from the width of a ping.
+#: Uncertainty of a jump's size, since each ping bounds the offset only to within its round trip.
 _MARGIN_NS = 5e6
 
 
@@ -38,7 +38,7 @@ class Jump:
 
     from_ns: float
     to_ns: float
-    #: Distance by which the master's clock moved ahead of the worker's: the middle of its bounds.
+    #: Distance by which the master's clock moved ahead of the worker's: the middle of the jump's bounds.
     moved_ns: float
 
 
@@ -135,7 +135,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
     for number, begin in enumerate(starts[1:], start=1):
         before = starts[number - 1]
         end = starts[number + 1] if number + 1 < len(starts) else len(at)
-        # Going back from the later part, find the last point that contradicts it.
+        # Going back in time from the later part, find the first point that contradicts the later part.
         back = slice(before, end)
         bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
         last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1

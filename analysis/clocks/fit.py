@@ -17,7 +17,7 @@ from analysis.clocks.envelope import Curve, Floats, Ints
 from analysis.clocks.vouched import narrowed
 
 _ENOUGH = 3
-#: Times and corrections are each rounded to whole nanoseconds.
+#: A corrected time may be off by this much: the time and the correction are each rounded to whole nanoseconds.
 _ROUNDING_NS = 1
 
 
@@ -58,7 +58,7 @@ class ClockFit:
     #: True if the worker shares the master's clock: the same kernel, and no ping contradicts it.
     shared: bool
     pings: int
-    #: Master minus worker at the start of the measurement, and the median rate over the run at which it grows.
+    #: Offset (master minus worker) at the start of the measurement, and the median rate at which the offset grows.
     offset_ns: int | None
     drift_ppm: float | None
     #: Largest error of any corrected time in the measurement.
@@ -102,7 +102,8 @@ class ClockFit:
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Group nodes if a later one does not map to a later time, or if the error changes as fast as time passes.
+        # Join neighbouring nodes whose corrected times do not increase, or differ by no more than their errors do. The
+        # largest error of the joined nodes applies to all of them.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -173,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node, relative to both bases and never decreasing."""
+    """Return the master's time at each node, made non-decreasing and relative to `base_at_ns` plus `base_ns`."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 

@@ -9,15 +9,16 @@ import numpy as np
 
 from analysis.clocks.envelope import SLEW, Curve, Floats, Ints
 
-#: Longest gap between two reports over which their bounds still apply, widened by the largest slew.
+#: Maximum time between two pings. Within it the daemons' bounds are widened by the largest slew; after a longer gap
+#: they are not used.
 _LONGEST_GAP_NS = 2_000_000_000
 
 
 def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
-    """Return the offset curve narrowed to the daemons' bounds, or ``curve`` itself if these cannot be used.
+    """Return the offset curve narrowed to the ClockBound daemons' bounds, or ``curve`` itself if these cannot be used.
 
-    ``sent_ns`` is the time at which each ping left, on the worker's clock; ``vouched_ns`` is the sum of both bounds at
-    that ping, or -1 if there was none.
+    ``sent_ns`` is the time at which each ping left, on the worker's clock. ``vouched_ns`` is the sum of the bounds that
+    the daemons of both hosts reported at that ping, or -1 if one of them reported none.
     """
     if not len(vouched_ns) or bool((vouched_ns < 0).any()):
         return curve
@@ -25,7 +26,7 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
     gap_ns = int(np.diff(at).max(initial=0))
     if gap_ns > _LONGEST_GAP_NS:
         return curve
-    # Both clocks may be slewed between two reports.
+    # Widen the bounds, because both clocks may be slewed between two pings.
     within = float(vouched_ns.max()) + 2 * SLEW * gap_ns
     most, least = within - curve.base_ns, -within - curve.base_ns
     nodes = _with_crossings(curve, (float(at[0]), float(at[-1])), most, least)

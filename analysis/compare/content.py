@@ -39,7 +39,7 @@ class Side:
 
     @classmethod
     def read_from(cls, path: Path, runs: Sequence[Profile]) -> "Side":
-        """Return the side whose runs were read from ``path``."""
+        """Build a side from the runs that were read from ``path``."""
         return cls(str(path), str(path.absolute()), tuple(runs))
 
     def to_dict(self) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _difference(
         if estimate.most - estimate.least > math.log1p(min_effect):
             reason += ", since the runs' own figures are not known better"
     if single:
-        # The blocks of a run show its own error, not the spread between runs.
+        # A side has only one run, so its spread between runs is unknown: blocks show only the error within that run.
         verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
     return Difference(
         name,
@@ -238,12 +238,12 @@ def _block_variance(
     wanted = np.ceil((weights @ upto[:, -1]) * (percent / 100))
     at = np.zeros(resamples, dtype=np.int64)
     beyond = np.full(resamples, len(numbers) - 1)
-    # Binary search: each draw looks at only a dozen of the hundreds of bins, and counts are exact.
+    # Find the bin of each draw's percentile by binary search, which looks at a dozen of the hundreds of bins.
     while (at < beyond).any():
         middle = (at + beyond) // 2
         less = (weights * upto.T[middle]).sum(axis=1) < wanted
         at, beyond = np.where(less, middle + 1, at), np.where(less, beyond, middle)
-    # All draws end in a few bins: convert each bin once.
+    # The percentiles of all draws lie in a few bins, so convert each of these bins to a value only once.
     ends, which = np.unique(at, return_inverse=True)
     values = np.array([max(value_of(int(number)), 1.0) for number in numbers[ends]])[which]
     return float(np.log(values).var(ddof=1))

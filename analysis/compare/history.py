@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.compare.profile import METRICS, Profile
 
-#: Fewest runs on either side of a change.
+#: Minimum number of runs before and after each change of level.
 RUNS_MIN = 3
 #: The penalty of a change is this plus 2·ln(number of runs), times the square of the noise.
 _PENALTY = 10.0
@@ -25,7 +25,7 @@ _NOISE_MIN = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The runs between two changes: indices of the first and last, and their median."""
+    """The runs between two changes: indices of the first and the last run, and the median of their figures."""
 
     first: int
     last: int
@@ -79,7 +79,7 @@ def split(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[Level]:
         logs = np.log(values)
         # The median of |difference of two| is 0.954 standard deviations for normal noise (0.6745 * sqrt 2).
         noise = max(_NOISE_MIN, float(np.median(np.abs(np.diff(logs)))) / 0.954)
-        import ruptures  # imported here: it takes a second to load, and only a history needs it
+        import ruptures  # imported here: ruptures takes a second to load, and only a history needs it
 
         search = ruptures.KernelCPD(kernel="linear", min_size=RUNS_MIN).fit((logs / noise).reshape(-1, 1))
         ends = search.predict(pen=_PENALTY + 2 * np.log(len(values)))

@@ -157,7 +157,7 @@ def _read_file(path: Path) -> list[Profile]:
             raise ReadError(
                 f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}"
             )
-        # JSON has no tuples, and older baselines have no ends.
+        # Turn the lists in `ends` into tuples, which JSON lacks. Older baselines have no `ends`.
         return [
             Profile(
                 **{

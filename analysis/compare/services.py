@@ -127,7 +127,7 @@ def _facts(side: Sequence[Profile]) -> dict[str, str]:
     for profile in side:
         target = profile.target
         facts = {
-            # The embedded server has a different port in each run.
+            # Leave out the embedded server's URL: its port differs from run to run.
             "target": "the embedded server" if target.get("embedded") else target.get("url"),
             **target.get("setup", {}),
             "generator on": target.get("host"),

@@ -31,7 +31,7 @@ class Samples:
     """A growing array of integers in the smallest type that holds all of them."""
 
     def __init__(self, most: int) -> None:
-        # Pages of np.empty that are never written take no memory.
+        # Make room for all samples at once: pages of np.empty that are never written take no memory.
         self._values: Numbers = np.empty(most, dtype=np.int8)
         self._count = 0
 
@@ -67,7 +67,7 @@ class End:
     shift: float
 
     def at_ranks(self, ordered: Numbers, ranks: Ints) -> Ints:
-        """Return this end's values at ranks from 1 on, given all samples sorted in ``ordered``."""
+        """Return the ends at these ranks (from 1) among all ends, given all samples sorted in ``ordered``."""
         if self.away is None:
             at: Ints = self.to[ranks - 1].astype(np.int64)
             return at
@@ -117,7 +117,7 @@ class _Moved:
             self._away.add(values[moved])
 
     def done(self) -> End | None:
-        """Return this end of all intervals, or None if each sample is itself the end of its interval."""
+        """Return the collected (low or high) ends of the intervals, or None if every end equals its sample."""
         to = self._to.all()
         if not len(to):
             return None
@@ -210,7 +210,7 @@ class Bounded:
         return curve(self.ordered) if len(self) > 1 else None
 
     def curve_of(self, end: End | None) -> Ints | None:
-        """Return the curve's values at an end, or None if they equal the samples' curve or are not known."""
+        """Return the curve of the low or the high ends, or None if it equals the samples' curve or is not known."""
         if end is None or not self.known or len(self) < 2:
             return None
         return end.at_ranks(self.ordered, ranks_of_curve(len(self))[1])

@@ -45,7 +45,7 @@ def tables(run: Run) -> dict[str, pa.Table]:
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
     """Return the fan-out by event as a table, as pandas would write `Fanout.frame`."""
     count = len(rows.channels)
-    # Use the code type that pandas would choose, so that it reads the file like one that it wrote.
+    # Use the code type that pandas would choose, so that pandas reads this file like one that pandas wrote.
     codes = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if count < np.iinfo(kind).max)
     names = pa.array(rows.channels, pa.large_string() if rows.channels else pa.null())
     channel = pa.DictionaryArray.from_arrays(rows.channel.astype(codes), names)
@@ -73,7 +73,7 @@ def of_replies(found: reactions.Reactions) -> pa.Table:
 
 
 def of_ledger(breakdown: Breakdown) -> pa.Table:
-    """Return the ledger by dimension as a table, as pandas would write `Breakdown.frame`."""
+    """Return the ledger by publisher, channel and subscription, as pandas would write `Breakdown.frame`."""
     columns: dict[str, Any] = dict(breakdown.columns)
     texts = ("dimension", "key")
     columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}

@@ -88,9 +88,10 @@ def _lanes(run: Run) -> dict[int, Mapping[str, Any] | None]:
 
 
 def _pairs(run: Run, window: Window, echo_ns: Mapping[int, int]) -> tuple[list[dict[str, Any]], int]:
-    """Return the comparable pairs of workers, least explained by clock errors first, and the number of deliveries read.
+    """Return the pairs of workers that can be compared, and the number of deliveries read.
 
-    Two workers that both share the master's clock are not compared: they have one clock.
+    Pairs are sorted by `unexplained_share`, largest first. Two workers that both share the master's clock are not
+    compared: they have one clock.
     """
     clocks = run.clocks
     if all(fit.shared for fit in clocks.values()):
@@ -262,7 +263,7 @@ def notes(echo: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _ways(pair: Mapping[str, Any]) -> str:
-    """Return the median latencies of the two ways in words."""
+    """Return in words the median latency from each of two workers to the other."""
     a, b = pair["workers"]
     ways = [
         f"{_ns(pair[key])} from {start} to {end}"

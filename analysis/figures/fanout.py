@@ -37,13 +37,13 @@ class Fanout:
     intended_ns: Ints
     expected: npt.NDArray[np.int32]
     arrived: npt.NDArray[np.int32]
-    #: first_ns, median_ns, p99_ns and last_ns, and their ends if these differ.
+    #: first_ns, median_ns, p99_ns and last_ns; if arrivals are known only as intervals, also first_ns_low and so on.
     ranks_ns: Mapping[str, Ints]
 
     @classmethod
     @lru_cache(maxsize=1)
     def of(cls, settled: Reconciled) -> "Fanout":
-        """Return the rows of a ledger; the last result is cached."""
+        """Build the rows from a ledger; the last result is cached."""
         events = settled.events
         wanted = np.flatnonzero(settled.expected > 0)
         wanted = wanted[np.argsort(events.intended_ns[wanted], kind="stable")]
@@ -63,7 +63,7 @@ class Fanout:
 
     @cached_property
     def reached(self) -> npt.NDArray[np.bool_]:
-        """Mask of the events that arrived at least once and so have ranks."""
+        """Mask of the events that arrived at least once: only these have ranks."""
         return self.arrived > 0
 
     @cached_property
@@ -114,7 +114,7 @@ def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bound
 
 
 def summarise(settled: Reconciled) -> dict[str, Any]:
-    """Return the figures over all events: percentiles of each rank, and the number of events that reached all."""
+    """Return percentiles of each rank over all events, and the number of events that reached all subscribers."""
     rows = Fanout.of(settled)
     count = len(rows.expected)
     return {

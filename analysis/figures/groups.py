@@ -22,7 +22,7 @@ class Group:
     #: Number of channels or workers in the group.
     members: int
     count: int
-    #: Latencies at even shares from the smallest to the largest.
+    #: Quantiles of the latency at evenly spaced shares, from the smallest to the largest sample.
     at_shares: Ints
 
 
@@ -31,7 +31,7 @@ def groups_of(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Grou
 
     Deliveries without a group (code -1) are left out.
     """
-    # Block by block: numpy counts and indexes with 8 bytes for each number, even if the codes are smaller.
+    # Work block by block to save memory: to count and index, numpy takes 8 bytes for each code, however small.
     blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
     size = int(code.max()) + 2 if len(code) else 1
     counts = np.zeros(size, dtype=np.int64)

@@ -21,7 +21,7 @@ from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second, in_turn
 
 SECOND_NS = 1_000_000_000
-#: Percentiles by second; 100 is the maximum.
+#: The percentiles that are computed for each second; 100 is the maximum.
 BANDS = (50, 90, 99, 100)
 #: The heatmap's grid: rows per decade of latency, number of decades from 1 ns up, and maximum number of columns.
 ROWS_A_DECADE = 60
@@ -55,7 +55,7 @@ class Distribution:
 
     @classmethod
     def of(cls, samples: Bounded) -> "Distribution":
-        """Compute from samples."""
+        """Compute the figures and the curves from samples."""
         low, high = samples.curve_of(samples.low), samples.curve_of(samples.high)
         return cls(samples.percentiles(), samples.curve(), low, high)
 
@@ -105,7 +105,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return all latencies (ns) of a kind for the events due in a window, leaving out those with an unknown start."""
+    """Return the latencies (ns) of a kind for events due in a window, except those whose begin is not on record."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)

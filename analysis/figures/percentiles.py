@@ -34,12 +34,12 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: Ints) -> Self:
-        """Compute from samples in any order."""
+        """Compute the percentiles of samples in any order."""
         return cls.of_sorted(np.sort(values))
 
     @classmethod
     def of_sorted(cls, ordered: npt.NDArray[Any]) -> Self:
-        """Compute from sorted samples, integers of any size."""
+        """Compute the percentiles of sorted samples, of any integer type."""
         if not len(ordered):
             return cls(0, 0)
         p50, p90, p99, p999 = (nearest_rank(ordered, p) for p in POINTS)
@@ -82,6 +82,6 @@ def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]
 
 
 def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fractions above, ranks from 1 on) of the curve of ``count`` samples."""
+    """Return (fraction above, rank from 1 on) for each point of a percentile curve of ``count`` samples."""
     above = np.geomspace(1.0, 1.0 / count, points)
     return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

@@ -34,7 +34,7 @@ _NONE: Final = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
-    """Every expected delivery of a reply that arrived, its first copy only; arrays of one length."""
+    """The expected deliveries of replies that arrived, without duplicates, as arrays of equal length."""
 
     #: Index of the reply in `Reactions`.
     reply: Ints
@@ -72,10 +72,11 @@ class Reactions:
     latency: Bounded
     first: Bounded
     gap: Bounded
-    #: Deliveries of requests: (publisher, sequence, subscription) of each, and the replies that it was to cause.
+    #: Deliveries of requests as (publisher, sequence, subscription), and the number of replies due to each.
     delivered: tuple[Ints, Ints, Ints]
     due: Ints
-    #: Subscriptions whose deliveries are requests by the plan, ascending.
+    #: Subscriptions whose clients reply to deliveries as the scenario says, ascending; those whose deliveries user code
+    #: answers are not among them.
     responding: Ints
 
     @property
@@ -89,7 +90,7 @@ class Reactions:
 
 @lru_cache(maxsize=1)
 def reactions(run: Run) -> Reactions | None:
-    """Return the reactions of a run, or None if nothing was to react; the last result is cached for the plots."""
+    """Return the reactions of a run, or None if no client replies; the last result is cached for the plots."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
@@ -104,14 +105,14 @@ def reactions(run: Run) -> Reactions | None:
 
 
 def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
-    """Return the summary's `reaction`, or None if nothing was to react."""
+    """Return the summary's `reaction`, or None if the run has no reactions."""
     found = reactions(run)
     if found is None:
         return None
     rows = settled.breakdown.rows["subscription"]
     asked = np.isin(np.array([int(key) for key in rows.keys], dtype=np.int64), found.responding)
     answered = grouped(*(column[found.accepted] for column in _causes(found)))
-    # Which events user code would have replied to is known only of those that it did reply to.
+    # If user code replied, the expected requests cannot be counted: only deliveries that it replied to are on record.
     planned = bool(np.isin(found.cause_subscription, found.responding).all())
     return {
         "requests": {
@@ -143,7 +144,7 @@ def missing(found: Reactions) -> int:
 
 
 def number(run: Run, settled: Reconciled, name: str) -> float | None:
-    """Return the count that a gate names, or None if nothing was to react or it is not known."""
+    """Return the count that a gate names, or None if it is unknown or the run has no reactions."""
     found = summarise(run, settled)
     if found is None:
         return None
@@ -153,7 +154,7 @@ def number(run: Run, settled: Reconciled, name: str) -> float | None:
 
 
 def of_gate(run: Run, distribution: str) -> Bounded:
-    """Return the samples of a gate's distribution; none if nothing was to react."""
+    """Return the samples of a gate's distribution; none if the run has no reactions."""
     found = reactions(run)
     if found is None:
         return Bounded.of(_NONE)
@@ -162,7 +163,7 @@ def of_gate(run: Run, distribution: str) -> Bounded:
 
 
 def doubts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield (severity, reason, advice) for what the figures of reactions do not show."""
+    """Yield (severity, reason, advice) for replies that the figures of reactions do not include."""
     found = summary.get("reaction")
     if found is None:
         return
@@ -187,7 +188,7 @@ def _causes(found: Reactions) -> tuple[Ints, Ints, Ints]:
 
 
 def _packed(publisher: Ints, sequence: Ints, subscription: Ints) -> Ints:
-    """Return rows of (event, subscription), in which an event is one number."""
+    """Return rows of (event, subscription); publisher and sequence are packed into one number for the event."""
     return np.stack(((publisher << 32) | sequence, subscription), axis=1)
 
 
@@ -326,7 +327,8 @@ class _Chain:
     def _requests(self, one: dict[str, Ints]) -> tuple[tuple[Ints, Ints, Ints], Ints]:
         """Return the deliveries of requests in the window, each once, and the replies due to each.
 
-        The plan says how many replies are due to a delivery. To one that user code answered, as many as it made.
+        The scenario says how many replies are due to a delivery. If user code answered the delivery, the replies that
+        it made are the replies due.
         """
         names = ("publisher", "sequence", "subscription")
         parts: list[Ints] = [np.empty((0, 2), dtype=np.int64)]
@@ -349,7 +351,10 @@ class _Chain:
 
 
 def _numbered(one: dict[str, Ints]) -> tuple[Ints, Ints]:
-    """Return the reaction of each reply, numbered from 0, and the reply's number in it; replies are in order."""
+    """Return for each reply the index of the delivery that it answers, and its number among the replies to it.
+
+    Both count from 0. The replies must be sorted by publisher and sequence.
+    """
     if not len(one["publisher"]):
         return _NONE, _NONE
     reaction = grouped(*(one[name] for name in _CAUSE))
@@ -367,7 +372,7 @@ def grouped(*keys: Ints) -> Ints:
     for key in keys:
         begins[1:] |= key[order[1:]] != key[order[:-1]]
     group = np.empty(len(order), dtype=np.int64)
-    # Several times as fast as `np.unique` of rows.
+    # This is several times as fast as `np.unique` of rows.
     group[order] = np.cumsum(begins)
     return group
 
@@ -378,7 +383,8 @@ def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:
     if not len(row):
         return late
     order = np.lexsort((row, stream))
-    # Streams follow each other, so the highest value so far is that of the same stream.
+    # Lift the numbers of each stream above those of all earlier streams. One running maximum over all rows then gives
+    # the highest number so far in each stream.
     value = stream[order] * (int(number.max()) + 1) + number[order]
     late[order] = value < np.maximum.accumulate(value)
     return late

@@ -1,7 +1,8 @@
 """Recovery of clients after their connections were dropped or lost, computed only from the lives in the record.
 
-The instant of a drop is the end of the first connection that it cut. A subscription that a drop cut was ready again
-when a later life was first proven ready; if none was, its recovery took longer than the record shows.
+A client that reconnects gets a new life of its connection and of each subscription. The instant of a drop is the end of
+the first connection that the drop closed. A subscription that was dropped is ready again as soon as one of its later
+lives is proven ready. If no later life is, its recovery took longer than the record shows.
 """
 
 import re
@@ -29,7 +30,7 @@ class Drop:
     group: str
     number: int
     at_ns: int
-    #: Nanoseconds from the first connection's end to the last one's.
+    #: Nanoseconds from the end of the first connection that the drop closed to the end of the last one.
     cuts_ns: int
     connections: int
     #: Nanoseconds from the drop's instant until each subscription was ready again, ascending; NEVER if it was not.
@@ -124,7 +125,11 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return when (ns) each subscription that was ready before ``intent`` ended it was ready again, or NEVER."""
+        """Return the times (ns) at which subscriptions that their clients ended were ready again, or NEVER.
+
+        Only subscriptions of ``group`` that were ready before, and that were ended for the reason ``intent`` (as in the
+        record), are included.
+        """
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None
         if ended is None:

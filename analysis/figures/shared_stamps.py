@@ -27,7 +27,7 @@ class Stamps:
 
     @classmethod
     def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "Stamps":
-        """Select from the rows of a slice; ``people`` gives each subscription's position."""
+        """Select these rows from a slice; ``people`` maps each subscription to a small number to sort by."""
         if not len(arrival_ns):
             return cls(subscription, arrival_ns, intended_ns)
         place = people.of(subscription)
@@ -93,5 +93,5 @@ class Shared:
 
     @property
     def count(self) -> int:
-        """Number of deliveries with the stamp of a later event."""
+        """Number of deliveries that share their stamp with a later event, as both waited for the same read."""
         return self._done + self._pending.shared

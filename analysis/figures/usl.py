@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 LOADS_MIN: Final = 5
-#: The law is taken to describe the data up to this standard deviation of ln X around the curve.
+#: Largest standard deviation of ln X around the curve with which the law still counts as describing the data.
 SCATTER_MAX: Final = 0.1
 METHOD: Final = (
     "least squares of ln X; 95 % intervals from the covariance with Student's t,"
@@ -53,7 +53,7 @@ class Fit:
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and the method."""
+        """Return the fields, and a description of the method of fitting."""
         return {**asdict(self), "method": METHOD}
 
     def throughput(self, load: Floats) -> Floats:
@@ -144,7 +144,7 @@ def _peak(
     if sigma.value >= 1:
         return None, "no peak is claimed: throughput falls from the first load on"
     at = math.sqrt((1 - a / scale) / (b / scale**2))
-    # ln N* = (ln(1−a/s) − ln b)/2 + ln s.
+    # The delta method needs the gradient of the peak's logarithm: ln N* = (ln(1−a/s) − ln b)/2 + ln s.
     slope = np.array([-0.5 / (scale - a), -0.5 / b])
     error = reach * math.sqrt(float(slope @ covariance[1:, 1:] @ slope))
     peak = Interval(at, at * math.exp(-error), at * math.exp(error))

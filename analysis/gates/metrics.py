@@ -98,7 +98,7 @@ class UnknownMetricError(ValueError):
 
 
 def names() -> Sequence[str]:
-    """Return the name of every metric; of a distribution, those with the usual statistics."""
+    """Return the names of all metrics; a distribution appears once with each of `STATISTICS`, such as p99."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 

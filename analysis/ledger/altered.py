@@ -14,8 +14,9 @@ _NONE = np.empty(0, dtype=np.int64)
 def find_altered(run: Run, expected_rows: Flags, places: EventPlaces) -> tuple[Ints, Ints] | None:
     """Return (event, subscription) of altered expected deliveries, or None if the run did not check their content.
 
-    ``expected_rows`` marks the first delivery of each expected pair. Only that one counts. A copy from the same read
-    has the same arrival, so that the two cannot be told apart: then the pair counts as altered if either copy is.
+    ``expected_rows`` marks the first delivery of each expected pair; later copies do not count. The record names an
+    altered delivery by its arrival time. Copies from one read have the same arrival time, so a pair counts as altered
+    if any copy from that read was altered.
     """
     if not run.checks_content:
         return None

@@ -50,7 +50,7 @@ class Rows:
 
     @property
     def lost(self) -> Ints:
-        """Losses of each row, of all classes."""
+        """Number of losses in each row, over all classes of loss."""
         first, *others = (self.counts[name] for name in _LOST)
         return sum(others, start=first)
 

@@ -51,7 +51,7 @@ def reach_of(events: Events, present: Segments) -> Reach:
 
 
 def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, Ints]:
-    """Return the number of subscriptions that each event should reach, and of events that should reach each segment."""
+    """Return how many subscriptions each event should reach, and how many events should reach each segment."""
     by_event = np.zeros(len(events.key), dtype=np.int64)
     by_segment = np.zeros(len(present), dtype=np.int64)
     for rows, members in reach.values():

@@ -38,7 +38,7 @@ class Losses:
     """
 
     by_event: Ints
-    #: Columns are in the order of `numbers`.
+    #: Column i belongs to the subscription `numbers[i]`.
     by_subscription: Ints
     #: Subscription numbers in ascending order.
     numbers: Ints
@@ -127,7 +127,8 @@ def _classes(
     0 means not expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # Without an acknowledgement only an event sent later, hence in another batch, proves that this one was overtaken.
+    # An event counts as overtaken if another one arrived that was sent after the event was acknowledged. If the event
+    # was never acknowledged, any event sent later (hence in another batch) is enough.
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
@@ -152,7 +153,10 @@ def _classes(
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return the sending time (ns) from which events were not overdue when a segment broke; FOREVER if it did not."""
+    """Return for each segment the sending time (ns) from which events were not yet overdue when the segment broke.
+
+    FOREVER stands for a segment that did not break.
+    """
     begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]

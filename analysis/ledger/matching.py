@@ -18,7 +18,8 @@ from analysis.loading.slices import cut_by_weight, in_turn
 
 #: Name of a rank → share of an event's subscribers that have received it at that rank.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
-#: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
+#: Maximum number of streams, one for each (publisher, subscription), in the array of the highest sequence seen so far,
+#: which takes 8 bytes for each stream.
 _STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
 _Pairs = tuple[Ints, Ints]
@@ -32,13 +33,16 @@ class Through:
     other.
     """
 
-    #: Segment and publisher packed by `key`, ascending, and the sending time of that last event.
+    #: Segment and publisher packed by `key`, ascending, and the sending time of the last event of each such pair.
     pair: Ints
     sent_ns: Ints
 
     @classmethod
     def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
-        """Return the last event of each pair; ``pairs`` and ``sent_ns`` hold matching arrays."""
+        """Keep the latest sending time of each pair of segment and publisher.
+
+        ``pairs`` holds arrays of pairs packed by `key`, and ``sent_ns`` the sending times of their events.
+        """
         if not pairs:
             return cls(_NONE, _NONE)
         pair, sent = np.concatenate(pairs), np.concatenate(sent_ns)
@@ -66,7 +70,8 @@ class Found:
     """The outcome of matching a window's deliveries to its events."""
 
     places: EventPlaces
-    #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each rank.
+    #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each of
+    #: `RANKS`.
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
@@ -75,7 +80,7 @@ class Found:
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: `arrived` and `late` by subscription, in ascending order of the subscriptions that were ever present.
+    #: `arrived` and `late` by subscription: one entry for each that was ever present, in ascending order.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
     #: By row of the file: True if it is the first of an expected pair.
@@ -106,7 +111,7 @@ class _Slice:
     segment: Ints
     latency_ns: Ints
     off: Off
-    #: Events that arrived anywhere, the number of their deliveries, and the latency at each rank.
+    #: Events that arrived anywhere, the number of deliveries of each, and the latency at each of `RANKS`.
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
@@ -292,7 +297,7 @@ class _Matcher:
 
 
 def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the events that occur, the number of rows of each, and its latency at each rank (nearest rank)."""
+    """Return the events that occur, the number of rows of each, and its latency at each of `RANKS` (nearest rank)."""
     if not len(event):
         return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
     of_each = np.bincount(event)
@@ -303,7 +308,7 @@ def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
     span = int(latency_ns.max()) - lowest + 1
     both = None
     if len(of_each) * span < 2**62:
-        # Pack both into one number: sorting numbers is several times as fast as sorting by two keys.
+        # Pack event and latency into one number: sorting numbers is several times as fast as sorting by two keys.
         both = np.sort(event * span + (latency_ns - lowest))
     else:
         latency_ns = latency_ns[np.lexsort((latency_ns, event))]
@@ -339,7 +344,7 @@ def find_reordered(
     streams = len(people) * places.publishers
     known = None
     if streams > _STREAMS_MAX:
-        # Too many possible streams for an array: number only those that occur.
+        # An array of all possible streams would be too large, so number only the streams that occur.
         known = np.unique(np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group)[0]), groups)]))
         streams = len(known)
     highest = np.full(streams, -1, dtype=np.int64)
@@ -347,7 +352,8 @@ def find_reordered(
         stream = number if known is None else np.searchsorted(known, number)
         starts = np.r_[True, stream[1:] != stream[:-1]]
         begins = np.flatnonzero(starts)
-        # A running maximum within each stream: lift each stream above all earlier ones.
+        # Lift the sequences of each stream above those of all earlier streams. One running maximum over all rows then
+        # gives the highest sequence so far in each stream.
         lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
         running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
         ends = np.r_[begins[1:], len(stream)] - 1

@@ -47,9 +47,9 @@ class Ledger:
     events_due: int
     events_accepted: int | None
     expected: int
-    #: Expected pairs that arrived in time.
+    #: Expected (event, subscription) pairs that arrived in time.
     delivered: int
-    #: Expected pairs that arrived, but longer after their intended time than the scenario's drain.
+    #: Expected pairs that arrived, but longer after their intended time than the scenario's drain time.
     late: int
     #: Least and greatest possible number of late pairs, as some arrivals are known only as intervals.
     late_least: int
@@ -66,13 +66,13 @@ class Ledger:
     #: Neither expected nor lost: pairs that may have arrived without being recorded because a failure of the harness
     #: had ended the connection, until the subscription was ready again.
     unobserved: int
-    #: Rows beyond the first of the same event and subscription.
+    #: Delivery rows beyond the first of the same event and subscription.
     duplicates: int
-    #: First rows of events that the service did not accept; it may deliver them anyway.
+    #: Deliveries, without duplicates, of events that the service did not accept; it may deliver them anyway.
     not_acknowledged: int
     #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
-    #: First rows whose event is not on record because its publisher's worker was lost.
+    #: Deliveries, without duplicates, of events that are not on record because the publisher's worker was lost.
     unrecorded: int
     #: All delivery rows of events that were due in the phase.
     rows: int
@@ -83,7 +83,7 @@ class Ledger:
     subscriptions_with_loss: int
     #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
     altered: int | None = None
-    #: True if publishers, channels and subscriptions each add up to the totals above.
+    #: True if the counts by publisher, by channel and by subscription each add up to the totals of this ledger.
     breakdown_agrees: bool = True
 
     @property
@@ -144,12 +144,12 @@ class Reconciled:
 
 
 class Pairs(NamedTuple):
-    """The (event, subscription) pairs of some events: which were expected, which arrived, and what became of others."""
+    """The (event, subscription) pairs of some events: those expected, those that arrived, and those that did not."""
 
     present: windows.Segments
-    #: Expected deliveries of each event, without those that its clients missed.
+    #: Number of expected deliveries of each event, without those missed on purpose or unobserved.
     expected: Ints
-    #: Expected deliveries in each segment, with those that were missed.
+    #: Number of expected deliveries in each segment, including those missed on purpose or unobserved.
     expected_by_segment: Ints
     found: Found
     losses: Losses

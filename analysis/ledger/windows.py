@@ -42,8 +42,8 @@ class Segments:
     start_ns: Ints
     end_ns: Ints
     kind: Ints
-    #: For a ready segment, the kind of the gap that began at its end, or 0 if the client's part in the run ended with
-    #: it.
+    #: For a ready segment, the kind of the gap that follows, or 0 if none follows because the client's part in the run
+    #: was over. For any other segment, 0.
     ending: Ints
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints

@@ -44,7 +44,7 @@ class RowGroup:
     end_ns: int
 
     def overlaps(self, window: Window) -> bool:
-        """Return True if some of its rows may lie in the window."""
+        """Return True if some rows of this row group may lie in the window."""
         return self.start_ns < window.end_ns and self.end_ns > window.start_ns
 
 

@@ -7,7 +7,7 @@ from analysis.loading.run import Ints, codes, ints
 
 #: Columns that `request_rows` reads.
 COLUMNS = ("publisher", "batch", "status")
-#: Status of an event that the generator failed to make, so that its request went without it.
+#: Status of an event that the generator failed to make; the publish request was sent without this event.
 _UNMADE = "unmade"
 
 
@@ -23,7 +23,7 @@ def request_rows(table: pa.Table) -> Ints:
         _, first = np.unique(key, return_index=True)
         return np.asarray(first, dtype=np.int64)
     made = code != statuses.index(_UNMADE)
-    # Of equal keys, `unique` finds the first.
+    # `np.unique` returns the first row of each key, so put the rows of events that were made first.
     order = np.concatenate((np.flatnonzero(made), np.flatnonzero(~made)))
     _, first = np.unique(key[order], return_index=True)
     return np.asarray(order[first], dtype=np.int64)

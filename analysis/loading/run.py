@@ -95,7 +95,9 @@ class Run:
 
     @property
     def first_publish_ns(self) -> int:
-        """Start of the warm-up in ns. Seconds are counted from it: none lies in two phases if these last whole seconds.
+        """Start of the warm-up in ns, from which the seconds of a run are counted.
+
+        No second then lies in two phases, provided that the phases last whole seconds.
 
         Falls back to the start of the measure phase, then to the run's creation.
         """
@@ -156,7 +158,7 @@ class Run:
 
     @property
     def _measured_ns(self) -> tuple[int, int] | None:
-        """Start of the measure phase and the time (ns) up to which its events arrive, or None if it was not reached."""
+        """Start of the measure phase and end of its events' arrivals (ns), or None if the phase was not reached."""
         if "measure" not in self.phases:
             return None
         ends_ns = [end_ns for name in ("measure", "drain") if (end_ns := self.phases.get(name, (0, None))[1])]

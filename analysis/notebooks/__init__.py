@@ -29,9 +29,9 @@ class JupyterMissingError(NotebookError):
 
 
 class Shown(NamedTuple):
-    """An executed notebook: the run it compares with, the version that made it, and the text of each output.
+    """An executed notebook: the version that made it, and the text of each output (plots have none).
 
-    Plots have no text.
+    `base` is the folder of the second run, for a notebook that compares two runs, or None.
     """
 
     base: Path | None
@@ -107,7 +107,7 @@ def shown(path: Path) -> Shown:
         base = said.get("base")
         return Shown(None if base is None else Path(base), revisions.maker_of(said), texts)
     except Exception as error:
-        # A file may hold anything, and nbformat may raise anything.
+        # Catch every exception: the file may hold anything, and nbformat may raise anything.
         raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
 
 
@@ -115,7 +115,7 @@ def environment(variables: dict[str, str]) -> dict[str, str]:
     """Return the environment of a kernel or of Jupyter that imports nothing from its working directory."""
     import os
 
-    # The kernel finds `analysis` where this process did, installed or not.
+    # Let the Jupyter kernel import `analysis` from where this process imported it, installed or not.
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = [str(FOLDER.parents[1]), *(path for path in named if Path(path).is_absolute())]
     return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}

@@ -97,7 +97,7 @@ def milliseconds_tick(milliseconds: float) -> str:
 
 
 def nines_tick(above: float) -> str:
-    """Return a percentile axis's label for the share of samples above it."""
+    """Return a percentile as an axis label such as `99.9 %`, given the share of samples above it."""
     nines = round(-np.log10(above))
     if nines == 0:
         return "0 %"

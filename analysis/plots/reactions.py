@@ -8,7 +8,7 @@ from analysis.loading.run import Ints, Run
 from analysis.plots import style
 from analysis.plots.axes import label_milliseconds, label_time, origin_of
 
-#: Most points in a panel.
+#: Maximum number of points drawn in one panel.
 _SHOWN = 4_000
 
 
@@ -51,9 +51,9 @@ def reactions_over_time(run: Run) -> Figure | None:
 
 
 def _streams(found: reactions.Reactions) -> tuple[Ints, Ints, Ints]:
-    """Return the request's time, the time to the first reply and the longest gap of each stream, by request.
+    """Return (time of the request, time to the first reply, longest gap between replies) of each stream, by request.
 
-    The gap is -1 where there is one reply only.
+    A stream is the replies to one request that arrived at one subscription. The gap is -1 if only one reply arrived.
     """
     arrivals = found.arrivals
     reply = arrivals.reply

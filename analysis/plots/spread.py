@@ -79,7 +79,7 @@ def fan_out(run: Run) -> Figure | None:
             markersize=3,
             color=colour,
             label=label,
-            rasterized=True,  # thousands of shapes would make up most of the page
+            rasterized=True,  # as vector shapes the points would make up most of the page
         )
     label_milliseconds(axes, first, last)
     sample = "" if len(shown) == len(frame) else f" ({len(shown):,} of {len(frame):,} events shown)"

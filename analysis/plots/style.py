@@ -58,7 +58,7 @@ def styled() -> Iterator[None]:
 
 
 _P = ParamSpec("_P")
-#: True while :func:`has_something_to_show` calls a plot.
+#: True while :func:`has_something_to_show` calls a plot, which :func:`new_figure` then stops.
 _asking: ContextVar[bool] = ContextVar("_asking", default=False)
 
 
@@ -110,7 +110,7 @@ def _laid_out(figure: Figure) -> Iterator[None]:
         yield
         return
     FigureCanvasSVG(figure)
-    figure.set_dpi(72)  # the resolution of SVG, at which `savefig` lays out too
+    figure.set_dpi(72)  # `savefig` lays out an SVG at 72 dpi
     engine.execute(figure)
     figure.set_layout_engine("none")
     try:

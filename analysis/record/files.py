@@ -30,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
     except BaseException:
-        # Free the space: the disk may be full.
+        # Delete the temporary file to free its space: the disk may be full.
         temporary.unlink(missing_ok=True)
         raise
     temporary.replace(path)

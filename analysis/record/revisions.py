@@ -66,7 +66,10 @@ class Maker:
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if this maker computes a key and all above it as this version does; a newer one is assumed to."""
+        """Return True if this maker computes a key, and each object that holds it, as this version does.
+
+        A newer maker is assumed to do so.
+        """
         if self.newer:
             return True
         return not any(
@@ -150,7 +153,10 @@ def _shape(value: Any, at: str) -> Iterator[str]:
 
 
 def child(at: str, step: str | int) -> str:
-    """Return the key of a member of the object at ``at`` (``step`` is its name) or of a list's entries (any int)."""
+    """Return the key of an object's member named ``step``, or of a list's entries if ``step`` is an int.
+
+    ``at`` is the key of the object or list.
+    """
     if isinstance(step, int):
         return f"{at}[]"
     return f"{at}{step}" if at.endswith(":") else f"{at}.{step}"

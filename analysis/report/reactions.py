@@ -7,7 +7,7 @@ from analysis import text
 
 
 def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, figures) of the reactions' rows in the latency table; none if nothing was to react."""
+    """Return (name, figures) of the reactions' rows in the latency table; none if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []
@@ -20,7 +20,7 @@ def latency_rows(summary: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]
 
 
 def rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (meaning, count) of each step of the chain; none if nothing was to react."""
+    """Return (meaning, count) of each step from request to reply; an empty list if the run has no reactions."""
     found = summary.get("reaction")
     if found is None:
         return []
@@ -43,7 +43,7 @@ def rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def sentence(summary: Mapping[str, Any]) -> str | None:
-    """Return one sentence on the reactions, or None if nothing was to react."""
+    """Return one sentence on the reactions, or None if the run has none."""
     found = summary.get("reaction")
     if found is None:
         return None

@@ -217,7 +217,7 @@ def drop_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows of the table of drops as text; `DROP_COLUMNS` are the headings."""
     if not summary["recovery"]["drops"]:
         return []
-    # Drops happen only in the measure phase.
+    # Drops happen only in the measure phase, so show their times relative to its start.
     start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
     return [
         (

@@ -21,7 +21,7 @@ _PAUSED = {
     disturbances.FROZEN: "stood still with the machine, clocks and all, for",
     disturbances.APART: "or the master was paused, or one of their clocks stepped, by",
 }
-#: Words by which a finding refers to the cause that explains it, by the cause's subject.
+#: Subject of a cause → the words by which other findings refer to this cause.
 _NAMES = {
     "pause": "the pause",
     "network": "the silence of the connections",
@@ -30,7 +30,7 @@ _NAMES = {
     "memory": "the lack of memory",
     "steal": "the steal",
 }
-#: Causes that explain a busy CPU, whatever their size.
+#: Subjects of the causes that explain a finding on a busy CPU, whatever the `size_ns` of the cause.
 _OF_CPU = ("throttling", "steal")
 #: A symptom may exceed its cause by this factor plus at most this time, as other delays add to it.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
@@ -83,7 +83,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
     workers = sorted(pause["worker"] for pause in pauses if pause["worker"] is not None)
     everyone = first["kind"] == disturbances.STOPPED and len(workers) == len(run.manifest["workers"])
     if master_alone:
-        # The workers follow the timeline that they already have.
+        # A pause of the master alone makes no figure wrong: the workers already have the timeline of the run.
         wrong = False
         who, effect = (
             "the master",
@@ -165,7 +165,7 @@ def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
 def _explains(cause: Finding, sign: Finding) -> bool:
     assert sign.size_ns is not None
     if cause.subject == "network" and sign.subject != "arrival":
-        # The network delays arrivals, not the generator's own work.
+        # The network can delay arrivals, but it cannot delay the generator's own work.
         return False
     return sign.size_ns <= _SLACK * (cause.size_ns or 0) + min(_SLACK_NS, cause.size_ns or 0)
 

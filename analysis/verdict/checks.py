@@ -51,7 +51,7 @@ def decide(run: Run, summary: Mapping[str, Any], gates: Sequence[Gate]) -> list[
 
 def sentence(summary: Mapping[str, Any]) -> str | None:
     """Return a sentence on how many checks failed, or None if no check was made."""
-    # Summaries of earlier versions lack the key.
+    # Summaries of earlier versions lack the key `checks`.
     found = summary.get("checks")
     if found is None:
         return None

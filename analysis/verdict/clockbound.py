@@ -26,11 +26,12 @@ class Tightened:
 
     low_ns: Numbers
     high_ns: Numbers
-    #: True where both daemons vouched for their clock.
+    #: True for pings at which the daemons of both hosts reported a bound.
     vouched: Flags
-    #: True where ping and daemons contradict each other. If any do, no bound was tightened.
+    #: True for pings whose interval and the daemons' do not overlap. If there is any such ping, the daemons' bounds are
+    #: ignored for all pings.
     contradicted: Flags
-    #: Largest gap between the two intervals, ns; 0 if they always overlap.
+    #: Largest gap between a ping's interval and the daemons', ns; 0 if they overlap at every ping.
     apart_ns: int
 
 

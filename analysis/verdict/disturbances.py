@@ -84,7 +84,7 @@ def _of_the_master(run: Run) -> list[Pause]:
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
-    """Return each step once. If pings and a health row show the same step, keep the pings': they time it better."""
+    """Return each step once. If pings and a health row show one step, keep that of the pings, which time it better."""
     found: list[Step] = []
     for step in (step for fit in fits.values() for step in fit.steps):
         # A step of the master's clock shows in every worker's pings.
@@ -108,7 +108,10 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return True if ``found`` has a step of about this size and time, of the same worker (``whoever``: of any)."""
+    """Return True if ``found`` has a step of about the same size and time.
+
+    The step must be of the same worker, unless ``whoever`` is True.
+    """
     return any(
         (whoever or other.worker == step.worker)
         and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Finding:
     """One reason to doubt a run, with advice."""
 
-    #: `degraded` or `invalid`.
+    #: The verdict that the finding alone would give: `degraded` or `invalid`.
     severity: str
     #: The topic: user code, harness, record, ledger, pause, throttling, memory, steal, network, clock, schedule,
     #: queue, arrival, loop, cpu, gc, files, ports.

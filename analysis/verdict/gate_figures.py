@@ -61,7 +61,8 @@ class GateFigures:
             too_few = not _enough(len(values), metric.percentile) and metric.percentile < 100
             if too_few and not gate.holds(values.at_rank(len(values)).value):
                 doubt = f"{len(values):,} samples are too few for {metric.statistic}"
-                # A threshold below the second largest sample is below the percentile too.
+                # With too few samples the gate may fail only if the second largest sample is above the threshold too,
+                # so the lower bound must not be above that sample.
                 next_low = values.at_rank(len(values) - 1).low if len(values) > 1 else -math.inf
                 low = None if found.low is None or next_low is None else min(found.low, next_low)
                 return found.value, low, found.high, doubt
@@ -87,7 +88,7 @@ class GateFigures:
         if not len(waited) or (statistic != "mean" and value < waited.min()):
             return value, value, value, ""
         doubt = f"{len(waited):,} of {len(times):,} never were ready again: the figure is a lower bound"
-        # A lower bound fails a gate that it exceeds, but cannot pass one.
+        # The figure is only a lower bound: it can show that a gate fails, but not that a gate passes.
         least = value if statistic == "mean" else max(float(waited.min()), 0.0)
         return least, least, least, doubt
 

@@ -1,4 +1,4 @@
-"""Say which groups of clients were a closed loop, and what the percentiles of one cannot show."""
+"""Say which groups of clients were a closed loop, and what percentiles of a closed loop cannot show."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -77,8 +77,8 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
 def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
     """Return True if messages that share a stamp were held back on the way rather than left unread by the generator.
 
-    A generator that reads too slowly is short of CPU, or leaves messages unread only about as long as its event loop
-    lags.
+    A generator that reads too slowly is either short of CPU, or leaves messages unread for only about as long as its
+    event loop lags.
     """
     health = summary["health"] or {}
     lag_ns, cpu = health.get("lag_worst_ns"), health.get("cpu_worst")

@@ -30,7 +30,7 @@ class Surroundings:
 
     workers: list[int]
     hostname: str
-    #: Number of health rows of the worker that saw the most: one per second.
+    #: Number of health rows (one per second) of the worker that ran longest.
     seconds: int
     #: Cores that quota, cpuset and affinity allow.
     allowed_cores: float | None
@@ -43,7 +43,7 @@ class Surroundings:
     #: Share of the time in which something was throttled.
     throttled_share: float | None
     throttled_seconds: int | None
-    #: Time throttled per quota period, the mean of the worst second.
+    #: Mean time throttled per quota period, in the second in which it was longest.
     throttled_stall_ns: int | None
     #: Most time throttled over consecutive seconds that were each throttled for a tenth or more.
     throttled_stretch_ns: int | None
@@ -149,7 +149,8 @@ def _of_group(workers: list[int], entry: Mapping[str, Any], each: list[dict[str,
         ]
         return None if not cores else round(min(cores), 4)
 
-    # All workers under a quota see the same counters, so the one that saw the most was there longest.
+    # All workers under a quota read the same counters. Use the rows of the worker that ran longest: it counted the most
+    # throttled time or, if that is equal, the most seconds.
     seen = max(each, key=lambda rows: (_total(rows["throttled_ns"]) or 0, len(rows["time_ns"])))
     held_ns = _held_back(seen, entry.get("cpus"))
     limits = [rows["memory_limit_bytes"] for rows in each]
@@ -209,8 +210,9 @@ def _periods_ns(rows: dict[str, Ints]) -> Ints:
 def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     """Return an upper bound on the time throttled in each second, or None if unknown.
 
-    The kernel adds up the time of all ``cpus`` on which something waited. Nothing is throttled for longer than the
-    periods in which the quota was used up, nor while it uses the CPU time that the quota allows.
+    The kernel's counter is the sum over all ``cpus`` on which a task was throttled, so it may exceed the time that
+    passed. The time throttled is at most the second minus the CPU time used per CPU, and at most the length of the
+    quota periods in which the quota ran out.
     """
     if not (rows["throttled_ns"] >= 0).any():
         return None
@@ -244,7 +246,7 @@ def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
 def findings(around: list[Surroundings], p99_ns: int | None) -> Iterator[Finding]:
     """Yield a finding for each shortage of CPU, memory or network that affects the figures.
 
-    ``p99_ns`` is the headline p99. Delays much shorter than it do not shift it.
+    ``p99_ns`` is the headline p99. Delays much shorter than the p99 do not shift it.
     """
     for group in around:
         yield from _throttling(group, p99_ns)

@@ -51,12 +51,12 @@ class Reckoned:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """The files for CI."""
+        """The contents of the files for CI, by file name."""
         return {"junit.xml": junit(self.summary), "summary.md": markdown(self.summary)}
 
     @cached_property
     def page(self) -> str:
-        """The text of the report."""
+        """The visible text of report.html."""
         return compared.page(render(self._run, self.summary, drawn=False))
 
 
@@ -78,7 +78,7 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
     except ReadError:
         raise
     except Exception as error:
-        # A record is foreign: anything in it may be missing, broken or of the wrong type.
+        # The record may come from anywhere: anything in it may be missing, broken or of the wrong type.
         raise ReadError(
             f"{run.path} holds a damaged record: no figures can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"

@@ -155,9 +155,9 @@ def agree(here: Any, there: Any, tolerance: float = 0.0) -> bool:
     """Return True if two JSON values agree within a relative tolerance; true differs from 1, but 1 equals 1.0."""
     if type(here) is not type(there) and not (_number(here) and _number(there)):
         return False
-    if here == there or (here != here and there != there):  # NaN differs from itself
+    if here == there or (here != here and there != there):  # both are NaN, which differs from itself
         return True
-    # Whole numbers are exact, and may be nanoseconds since 1970.
+    # Whole numbers must be equal: of nanoseconds since 1970, a relative tolerance would allow wrong times.
     if not tolerance or not _number(here) or (isinstance(here, int) and isinstance(there, int)):
         return False
     try:

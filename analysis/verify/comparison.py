@@ -52,9 +52,10 @@ class Runs:
         return self._profiles[place]
 
     def in_sql(self, folder: Path) -> Mapping[str, float | None] | None:
-        """Return a run's figures computed in SQL, which subtracts raw times.
+        """Return a run's figures computed in SQL from the times as they are on record.
 
-        Returns None if the run has no measure phase, no deliveries, or workers with clocks of their own.
+        Returns None if the run has no measure phase, no deliveries, or workers with clocks of their own, whose times
+        would need correction.
         """
         if folder not in self._in_sql:
             run = load(folder)
@@ -179,7 +180,7 @@ def _side(
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except ReadError as error:
-            # Several places are tried, and all go into one sentence: keep it short for a place without runs.
+            # One sentence lists all places that were tried, so say of a place without runs only that it has none.
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
@@ -237,7 +238,7 @@ def _metric(
     found: Verification,
 ) -> None:
     """Check a metric's means, interval and verdict against scipy's mean and test."""
-    from scipy import stats  # imported here: it takes half a second to load
+    from scipy import stats  # imported here: scipy takes half a second to load
 
     metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
 
@@ -254,7 +255,7 @@ def _metric(
     found.count("by scipy", 3)
     if min(len(base), len(new)) < 2 or low is None or high is None:
         return
-    # Scipy's test gives the narrowest possible interval, and so the possible verdicts.
+    # The interval of scipy's test is the narrowest that a correct comparison can have, and rules out some verdicts.
     logs = np.log(base), np.log(new)
     if paired:
         if np.ptp(logs[1] - logs[0]) == 0:

@@ -133,7 +133,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # The connections of the echo lanes are not in any table.
+    # Add the connections and subscriptions of the echo lanes, which are in no table but in the manifest.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -249,7 +249,7 @@ def _expected_arrivals(inside: str) -> str:
 
 
 def _altered(database: Any, inside: str, path: str) -> dict[str, float | None]:
-    """Return the number of expected deliveries whose first copy came at the time of an altered one."""
+    """Return the number of expected deliveries whose first copy has the arrival time of an altered delivery."""
     (count,) = database.execute(
         "SELECT count(*) FROM (SELECT p.publisher, p.sequence, p.subscription, min(d.arrival_ns) AS arrival_ns"  # noqa: S608
         f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"

@@ -12,7 +12,7 @@ _CAUSE = "cause_publisher, cause_sequence, cause_subscription"
 def figures(
     database: Any, phases: Mapping[str, tuple[int, int | None]], window: Window, matches: str
 ) -> dict[str, float | None]:
-    """Return figures by their path in the summary; empty if nothing was to react, or if the record cannot tell.
+    """Return figures by their path in the summary; empty if the run has no reactions.
 
     The views ``events``, ``deliveries`` and ``subscriptions`` must exist. ``matches`` is the SQL condition under which
     a subscription ``s`` receives an event ``e``. Arrivals are left out unless every
@@ -45,7 +45,7 @@ def figures(
         " JOIN (SELECT subscription, any_value(replies) AS replies FROM subscriptions WHERE replies IS NOT NULL"
         " GROUP BY subscription) USING (subscription)"
     ).fetchone()
-    # User code answers deliveries to other subscriptions, as often as it likes.
+    # Add the replies by user code: they answer deliveries to other subscriptions, and as many are due as were made.
     own, made = database.execute(
         f"SELECT count(DISTINCT ({_CAUSE})), count(*) FROM replies WHERE cause_subscription NOT IN"  # noqa: S608
         " (SELECT subscription FROM subscriptions WHERE replies IS NOT NULL)"

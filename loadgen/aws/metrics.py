@@ -102,7 +102,7 @@ def source_of(run: Run, access: Access, api_id: str | None = None) -> tuple[Sour
 
 
 def _api_of(session: Any, host: str) -> str:
-    """Return the id of the API with that host; raises AwsError if there is none."""
+    """Return the id of the API that has the host name ``host``; raises AwsError if there is none."""
     asked: dict[str, Any] = {}
     with told("find the API of the run's target"):
         client = session.client("appsync")

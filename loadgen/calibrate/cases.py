@@ -52,7 +52,7 @@ def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
             length,
             (checks.delay,),
             busy=True,
-            # The busy generator publishes late, which makes its own verdict invalid.
+            # The busy generator publishes late, so the run's verdict may be invalid (exit code 3).
             exit_codes=frozenset({0, 3}),
         ),
         Case(

@@ -9,7 +9,7 @@ from analysis.figures.percentiles import nearest_rank
 from analysis.text import duration
 from loadgen.calibrate.truth import DUPLICATE, Ints, Truth, pairs, reordered
 
-#: Largest allowed difference between a measured percentile and the true one (the project's bar, for loopback).
+#: Largest allowed difference (ns) between a measured percentile and the true one: the goal on loopback.
 DELAY_BAR_NS = 200_000
 
 
@@ -148,7 +148,7 @@ def stall(truth: Truth) -> Iterator[Line]:
 
 
 def churn(truth: Truth) -> Iterator[Line]:
-    """Check that losses to disconnects and to the window after a subscribe are found and classified."""
+    """Check that losses caused by disconnects, and those just after a subscribe, are found and classified."""
     book = truth.settled.ledger
     received, written = pairs(truth.received), pairs(truth.written)
     yield Line(
@@ -181,7 +181,7 @@ def churn(truth: Truth) -> Iterator[Line]:
 
 
 def rejects(truth: Truth) -> Iterator[Line]:
-    """Check that the run records exactly the events that the server rejected within a batch as rejected."""
+    """Check that the record marks as rejected exactly those events of batches that the server rejected."""
     by_server = truth.events[~truth.events["accepted"].astype(bool)]
     by_harness = truth.events[truth.events["status"] == "rejected"]
     same = set(by_server["event"]) == set(by_harness["event"])

@@ -71,7 +71,10 @@ class Truth:
         )
 
     def joined(self) -> pd.DataFrame:
-        """Return one row for each delivery that both sides have, copies matched in order."""
+        """Return one row for each delivery that harness and server both recorded.
+
+        If an event was delivered several times, the copies are matched in order.
+        """
         return self.received.merge(
             self.written[[*_PAIR, "copy", "decided_ns", "due_ns", "written_ns", "action"]],
             on=[*_PAIR, "copy"],

@@ -63,7 +63,7 @@ def prepare(request: Request) -> tuple[SearchSettings, trial.Runs, Any]:
     low = request.low if request.low is not None else scale.base / _REACH
     high = request.high if request.high is not None else scale.base * _REACH
     if scale.axis is Axis.PAYLOAD:
-        # An event must hold its stamp, and must not exceed the service's size limit.
+        # An event must have room for its stamp, and must not exceed the service's size limit.
         low, high = max(low, request.low or scale.base), min(high, request.high or EVENT_MAX_BYTES)
     if scale.whole:
         low, high = max(1.0, float(round(low))), max(1.0, float(round(high)))
@@ -188,7 +188,7 @@ class Search:
 
 
 def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]:
-    """Return the limits for capacity.json: one per goal and, if there are several, one of all (`goal`: null)."""
+    """Return the limits for capacity.json: one per goal, and one of several goals together (`goal`: null)."""
     names = (*goals, None) if len(goals) > 1 else goals
     return [{"goal": name, **asdict(limit)} for name, limit in zip(names, limits, strict=False)]
 

@@ -21,8 +21,8 @@ from typing import Final
 SLACK: Final = 1
 #: Maximum number of votes at one load; if they give no majority, the load is undecided.
 VOTES_MAX: Final = 5
-#: Number of trials at one load with a too weak generator after which the generator counts as the limit. `OVERLOADS` + 2
-#: trials without a vote, for any reason, leave the load undecided.
+#: If the generator was too weak in this many trials at one load, the generator counts as the limit.
+#: `OVERLOADS` + 2 trials without a vote, for any reason, leave the load undecided.
 OVERLOADS: Final = 3
 #: Factors by which the load grows after a pass while no load has failed: first 2, then 4.
 _GROWTH: Final = (2.0, 4.0)
@@ -107,7 +107,8 @@ class Limit:
     #: (passed, failed) votes of full-length trials at each bound.
     lower_votes: tuple[int, int]
     upper_votes: tuple[int, int]
-    #: found, above (the highest load passes), below (the lowest fails), generator, undecided, unfinished.
+    #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the limit is
+    #: the generator's), undecided or unfinished.
     kind: str
     reason: str
 
@@ -129,7 +130,7 @@ class _At:
 
     @cached_property
     def state(self) -> Status | None:
-        """Result by majority of full-length votes, else of short ones; None if there are no votes or a draw."""
+        """Result by majority of full-length votes, else of short ones, or None without votes or in a draw."""
         for full in (True, False):
             passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
             if passed != failed:
@@ -338,7 +339,7 @@ def _projected(settings: SearchSettings, wanted: float, brackets: Sequence[tuple
 
 
 def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, float]]:
-    """Return the search's successive (lower, upper) bounds, without repeats, from when both were first known."""
+    """Return the search's successive (lower, upper) bounds, without repeats, once both are known."""
     found: list[tuple[float, float]] = []
     for number in range(len(trials)):
         lower, upper = _bounds(_seen(trials[: number + 1], goal))

@@ -19,7 +19,7 @@ from loadgen.exits import ExitCode
 
 #: Subjects of the findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
-#: Subjects of findings about errors that are already in each figure's interval, by which gates are decided.
+#: Subjects of findings about measurement errors. Gates are decided by intervals that include these errors.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
 #: Share of the offered load below which goodput shows that the target is saturated.
 _SATURATED: Final = 0.97
@@ -142,7 +142,7 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]
     if severe:
-        # A weak generator explains the other findings.
+        # Prefer a finding of a weak generator, which explains the others.
         return next((finding for finding in severe if finding["subject"] in OWN), severe[0])
     other = [finding for finding in findings if finding["subject"] not in OWN | _BOUNDED]
     if other:

@@ -139,7 +139,7 @@ def calibrate(
     chosen = [case for case in known if not wanted or case.name in wanted]
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Without a terminal there is no width, and the default would wrap the table.
+        # Without a terminal rich assumes 80 columns, which would wrap the table.
         console = Console(highlight=False, width=150)
     code = runner.calibrate(chosen, results or runner.default_results(), console)
     raise typer.Exit(int(code))

@@ -32,7 +32,7 @@ from loadgen.config.units import parse_positive_duration
 from loadgen.exits import ExitCode
 from loadgen.run.options import ENTRIES
 
-#: Options of each trial that a search keeps, by their names in `loadgen.run.options`.
+#: Options of `loadgen run` that a search stores for its trials and for --resume; names as in `run.options`.
 _KEPT = ("target", "profile", "region", "api_key_env", "auth", "faults", "processes")
 #: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
 _PERMISSIONS = (
@@ -137,7 +137,7 @@ def capacity(
             content, folder = record.read(resume), resume
             said = content["request"]
             lists = {name: tuple(said[name]) for name in ("goals", "options", "overrides")}
-            # The folder may come from elsewhere, so its own permissions do not count.
+            # The folder may have another author, so ignore the permissions that it contains.
             lists["options"] = _resumed(lists["options"]) + permissions
             request = Request(**{**said, **lists})
         else:
@@ -200,7 +200,7 @@ def _resumed(options: tuple[str, ...]) -> tuple[str, ...]:
     """Return the options of a resumed search without its permissions.
 
     Raises:
-        KeyError: an option is not one that a search may have.
+        KeyError: capacity.json contains an option that no search stores.
     """
     may = {ENTRIES[name].flag: ENTRIES[name] for name in (*_PERMISSIONS, *_KEPT)}
     kept: list[str] = []

@@ -59,7 +59,7 @@ def compare(
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
-            # Without a terminal there is no width, and the default would wrap the tables.
+            # Without a terminal rich assumes 80 columns, which would wrap the tables.
             console = Console(highlight=False, width=100)
         outputs.show(console, before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}

@@ -68,7 +68,7 @@ def _started(
 ) -> int:
     """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code.
 
-    ``data_fds`` are the open files with the rows of its data, and ``locustfiles`` have the user classes.
+    ``data_fds`` are open files with the rows of the run's data, and ``locustfiles`` have the user classes.
     """
     if (note := locust_settings.ignored()) is not None:
         say(note)
@@ -78,7 +78,7 @@ def _started(
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
-    # A worker with several processes only forks them, so its signals go to the whole group.
+    # With several processes the started worker only forks the others, so signals go to the process group.
     to_group = request.worker and request.processes > 1
     with subprocesses.Supervised(
         _command(request, locustfiles), environment, to_group=to_group, pass_fds=passed
@@ -91,7 +91,7 @@ def _started(
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
     if told.folder is not None:
-        # For `loadgen.run_scenario`, if that started this command.
+        # `loadgen.run_scenario` reads this if it has started this command.
         ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 
@@ -107,7 +107,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
         # The master reports the result of the run.
         return ExitCode(returncode)
     if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
-        # The process that loaded the file has said what is wrong with it.
+        # The subprocess that loaded the user's Python files has printed what is wrong with them.
         return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
@@ -216,7 +216,7 @@ def _problem(request: RunOptions) -> str | None:
     if (problem := _join_problem(request)) is not None:
         return problem
     if request.worker:
-        # Scenario, target and cost are the master's concern.
+        # The master checks scenario, target and cost.
         return None
     if request.scenario is None:
         return "name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file"
@@ -335,7 +335,7 @@ def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
     else:
         command += ["--headless", "--only-summary"]
     if request.processes > 1:
-        # A free port keeps apart two runs on one machine.
+        # Use a free port, so that two runs on one machine do not collide.
         port = str(_free_port())
         command += ["--processes", str(request.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]

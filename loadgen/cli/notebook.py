@@ -46,7 +46,7 @@ def notebook(
             {"LOADGEN_BASE": str(base.resolve())} if base else {}
         )
         path = FOLDER / f"{names[0]}.ipynb"
-        # Not in the working directory, as Jupyter would run code from configuration files there.
+        # Jupyter runs code from configuration files in its working directory, so use a folder of our own.
         raise typer.Exit(subprocess.call([lab, str(path)], env=environment(variables), cwd=FOLDER))  # noqa: S603
     for each in names:
         try:

@@ -113,7 +113,7 @@ def plan(
         case PlanFormat.TABLE:
             console = Console(highlight=False)
             if not console.is_terminal:
-                # Without a terminal there is no width, and the default would wrap the tables.
+                # Without a terminal rich assumes 80 columns, which would wrap the tables.
                 console = Console(highlight=False, width=100)
             print_estimate(estimated, console)
 

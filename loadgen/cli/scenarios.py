@@ -76,7 +76,7 @@ def scenarios(
         return
     console = Console(highlight=False)
     if not console.is_terminal:
-        # Without a terminal there is no width, and the default would wrap the list.
+        # Without a terminal rich assumes 80 columns, which would wrap the list.
         console = Console(highlight=False, width=_WIDTH)
     if name is None:
         _list(found, console)

@@ -84,7 +84,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def for_locust(request: RunOptions) -> list[str]:
-    """Return the arguments for the Locust subprocess, with those that Locust itself reads for a locustfile."""
+    """Return the arguments for the Locust subprocess, including Locust's own options such as `--users`."""
     alone = is_locustfile(request.scenario)
     words = (replace(request, scenario=None) if alone else request).for_locust()
     if request.users is not None:

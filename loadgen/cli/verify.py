@@ -36,7 +36,7 @@ def verify(
     try:
         found = _verified(path)
     except (ReadError, RecordError) as error:
-        # Joined to one line, since pyarrow's messages have several.
+        # Print one line, since pyarrow's messages have several.
         fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):
         print(line)

@@ -97,7 +97,7 @@ class _Reader:
         """Return a node as plain data, and record places and problems."""
         self._places.of.setdefault(path, self._place(node))
         self._values += 1
-        if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # aliases can nest without end, or multiply
+        if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # YAML aliases may recurse or multiply
             where = f"{self._place(node)}: {dotted(path[:2])}"
             raise ScenarioError([f"{where} is nested too deeply or has too many values; write plain values"])
         if isinstance(node, MappingNode):
@@ -126,7 +126,7 @@ class _Reader:
         tag = str(node.tag)
         if tag not in _SCALARS:
             if node.style is None and tag.startswith("tag:yaml.org,2002:"):
-                return node.value  # such as a date: kept as text, which the model then accepts or refuses
+                return node.value  # keep a date, for example, as text; the model accepts or refuses it
             self._refuse(node, path, f"has the tag {shown(tag)}; write plain values")
             return None
         try:

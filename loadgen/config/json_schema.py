@@ -23,7 +23,7 @@ def schema_of(root: type[Part], title: str) -> dict[str, Any]:
 
 
 def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    """Yield a model and the models of its parts, and no others: other files have models of the same names."""
+    """Yield a model and, recursively, the models in its fields: only among these are class names unique."""
     if model in seen:
         return
     seen.add(model)

@@ -26,7 +26,7 @@ _FORMS = {
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
     USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",
 }
-#: For each key whose value may be a word or a mapping: the end of a message that shows the mapping.
+#: Keys whose value may be a word or a mapping, each with the text that gives an example mapping in errors.
 _OR_MAPPING = {
     "arrival": " or a mapping such as {bursts: 10}",
     "ready": " or a mapping such as {settle: 2s}",
@@ -115,7 +115,7 @@ def _message(details: ErrorDetails, path: Path, model: type[BaseModel], data: ob
 
 
 def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
-    """Return the model that describes the mapping at the path; the path's last key may be unknown to it."""
+    """Return the model that describes the mapping at the path; the path's last key may be unknown."""
     steps = iter(path)
     for step in steps:
         info = keys_of(model).get(str(step))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
-#: Scheme and host of a URL, without a column.
+#: Matches a URL whose scheme and host contain no data column, so that no row of data can change the host.
 _FIXED_HOST = re.compile(r"https?://[^/{}?#]+([/?#]|$)")
 _ENVIRONMENT = "_env"
 _FILES = ("token_file", "certificate", "key")
@@ -93,7 +93,7 @@ class Allowed:
                 self._demand_variable(value, whose, receiver)
         files = {field: getattr(login, field) for field in _FILES}
         if login.mode != "certificate":
-            # A client's own API key.
+            # Here `key` is the text of an API key with a client's own values, and no file.
             files["key"] = None
         files["jwt"] = None if login.jwt is None else login.jwt.key_file
         for value in files.values():
@@ -117,7 +117,8 @@ class Allowed:
                 " host itself"
             )
         if login.token_url is not None and login.client_id_env is None and not self.remote:
-            # Variables are permitted together with the host that receives them; here there are none.
+            # A login with `client_id_env` passed the check of this variable above, whose message names the endpoint.
+            # Without a variable, a remote endpoint needs a permission of its own.
             name = urlsplit(login.token_url).hostname or ""
             if not is_loopback(name):
                 raise CredentialError(
@@ -141,5 +142,5 @@ class Allowed:
         return any(path == allowed or path.is_relative_to(allowed) for allowed in self.files)
 
 
-#: No permissions.
+#: Permits nothing: no variable, file, command or remote token endpoint.
 NOTHING = Allowed()

@@ -22,7 +22,7 @@ def cognito_client(login: "Login", http_host: str) -> Any:
     return session.create_client(
         "cognito-idp",
         region_name=region_of(login, session, http_host),
-        # Load tests have many users log in at once.
+        # Many users of a load test log in at once, more than botocore's 10 pooled connections by default.
         config=Config(signature_version=UNSIGNED, max_pool_connections=32),
     )
 

@@ -106,7 +106,7 @@ def _iam(login: "Login", http_host: str) -> Credential:
 
 
 class _Latest:
-    """AWS credentials that stay in use if they cannot be renewed, so that the service's own answer goes on record."""
+    """AWS credentials that stay in use if renewal fails, so that the record shows how the service answers them."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

@@ -31,7 +31,7 @@ class Maker(Protocol):
         """
 
     def stop(self) -> None:
-        """Renew nothing any more."""
+        """Stop renewing tokens."""
 
 
 def maker(
@@ -92,7 +92,7 @@ class _Fixed:
 
 
 class _Column(_Shared):
-    """A token or key from a column."""
+    """Tokens or keys from a data column, a different one for each client."""
 
     def __init__(self, text: str, credential: Callable[[str], Any]) -> None:
         self._text, self._make = text, credential
@@ -116,7 +116,7 @@ class _UserPasswords(_Shared):
 
 
 class _Minted(_Shared):
-    """Tokens that are made here."""
+    """JWTs that the load generator signs itself."""
 
     def __init__(self, minter: Minter, seed: str, *, own: bool) -> None:
         """Without ``own`` claims, all clients share one token; raises CredentialError."""

@@ -1,4 +1,4 @@
-"""The error of a login."""
+"""The exception for logins whose secret is missing or cannot be used."""
 
 
 class CredentialError(Exception):

@@ -34,7 +34,7 @@ class ClientToken:
         return self._token
 
     def renewed(self, token: str) -> None:
-        """Take a new token."""
+        """Replace the token with a new one, and count the renewal."""
         self._token = token
         self.turn += 1
 
@@ -52,7 +52,7 @@ class Pace:
         self._next_s = 0.0
 
     def wait(self) -> None:
-        """Wait for one's turn."""
+        """Wait until the next turn is due."""
         now_s = self._clock()
         turn_s = max(self._next_s, now_s)
         self._next_s = turn_s + self._gap_s

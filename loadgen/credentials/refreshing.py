@@ -29,7 +29,7 @@ class RefreshingToken:
 
     The first call fetches the token, and later calls return it at once. The first call after renewal is due starts the
     renewal in a thread (under Locust a greenlet) and returns the old token. If the renewal fails, the old token stays
-    in use past its expiry, so that the service's own answer goes on record, and the renewal is tried again after 5 s.
+    in use past its expiry, so that the record shows how the service answers it, and renewal is tried again after 5 s.
     """
 
     def __init__(self, fetch: Callable[[], FetchedToken], clock: Callable[[], float] = time.time) -> None:

@@ -42,7 +42,7 @@ def make(folder: Path, algorithm: Algorithm, kid: str) -> tuple[Path, Path]:
     except OSError as error:
         raise CredentialError(f"no key can be written to {folder}: {error.strerror}") from None
     try:
-        # Never over a key that is in use, nor through a link to another file.
+        # O_EXCL never overwrites a key that is in use; O_NOFOLLOW never writes to the target of a symbolic link.
         descriptor = os.open(private_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(pem)

@@ -1,4 +1,4 @@
-"""When to renew a token: at a moment of each client's own, so that renewals make no storm."""
+"""Compute when to renew a token; each client gets a different moment, so that renewals do not coincide."""
 
 from random import Random
 from typing import Final
@@ -9,9 +9,10 @@ LATEST: Final = 0.8
 
 
 def renew_at_s(now_s: float, expires_s: float, seed: str, number: int, turn: int) -> float:
-    """Return the time to renew a token that the client with the global number ``number`` got now, as its ``turn``-th.
+    """Return the time to renew a token that was fetched at ``now_s``, in seconds since the epoch.
 
-    Times are in seconds since the epoch. The same arguments give the same share of the lifetime.
+    ``number`` is the client's number in the whole run, and ``turn`` counts its tokens. The same ``seed``, ``number``
+    and ``turn`` give the same share of the token's lifetime.
     """
     share = Random(f"{seed}/login/{number}/{turn}").uniform(EARLIEST, LATEST)
     return now_s + share * max(expires_s - now_s, 0.0)

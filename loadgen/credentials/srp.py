@@ -19,7 +19,7 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _EPHEMERAL_BYTES: Final = 128
 
-#: The 3072-bit MODP group (RFC 3526, 4).
+#: The prime of the 3072-bit MODP group (RFC 3526, section 4).
 N_3072: Final = int(
     "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B"
     "302B0A6DF25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE6"
@@ -40,7 +40,7 @@ class Group:
     g: int
     digest: Callable[[bytes], Any]
     pad: Callable[[int], bytes]
-    #: The hashed form of N itself.
+    #: Encodes N itself for hashing; `pad` encodes all other numbers.
     pad_n: Callable[[int], bytes]
 
     def hash(self, *parts: bytes) -> int:
@@ -49,7 +49,7 @@ class Group:
 
     @property
     def k(self) -> int:
-        """The multiplier."""
+        """The multiplier parameter k of SRP-6a."""
         return self.hash(self.pad_n(self.n), self.pad(self.g))
 
     def public(self, a: int) -> int:
@@ -94,7 +94,7 @@ class Exchange:
         return f"{self._public:x}"
 
     def key(self, user: str, salt: str, public_b: str) -> bytes:
-        """Return the key that user pool and client then share; raises ValueError if the challenge is not valid."""
+        """Return the session key that the user pool derives too; raises ValueError if the challenge is not valid."""
         inner = hashlib.sha256(f"{self._pool}{user}:{self._password}".encode()).digest()
         x = COGNITO.hash(signed_bytes(int(salt, 16)), inner)
         premaster, u = COGNITO.premaster(self._a, self._public, int(public_b, 16), x)

@@ -1,4 +1,4 @@
-"""Which row a client takes, and which row a publish request takes; the same however many processes play the run.
+"""Assign rows of data to clients and publish requests, in the same way for any number of worker processes.
 
 Only ``Random.random()`` with a text as seed is used, because Python guarantees its sequence across versions.
 """

@@ -1,4 +1,4 @@
-"""The values in rows: any JSON value, and its text where a channel or a header needs one."""
+"""The values of data rows, each any JSON value, and their text form for channels and headers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def json_of(cell: Cell) -> str:
     """Return a value as JSON text.
 
     Raises:
-        TypeError: the value is none of JSON, such as bytes.
+        TypeError: JSON has no such value, such as bytes.
     """
     return _encode(cell).decode()
 

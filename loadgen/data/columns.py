@@ -1,4 +1,4 @@
-"""The names of a data file's columns, for those who use them all."""
+"""Read the column names of a data file, for a journey's code, which may use any column."""
 
 from collections.abc import Sequence
 from itertools import islice

@@ -21,7 +21,7 @@ Kind = Literal["csv", "jsonl", "parquet"]
 
 #: Name of the column with a whole line of a JSON Lines file.
 WHOLE_LINE: Final = "#line"
-#: Characters of the longest cell, and bytes of the longest line.
+#: The most characters that a cell may have, and the most bytes of a line.
 LONGEST: Final = 4 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 _MOST_PROBLEMS = 10
@@ -48,7 +48,7 @@ def rows(
     taken from that line if it is None. ``name`` is the file's name for messages.
 
     Raises:
-        DataError: the file cannot be read, has no such column, or has unusable rows; it tells the first ten.
+        DataError: the file cannot be read, has no such column, or has unusable rows, of which it names the first ten.
     """
     read: Callable[[BinaryIO], Generator[Row | _WrongRow]] = {
         "csv": lambda binary: _csv(binary, name, columns, separator),
@@ -114,7 +114,7 @@ class _Csv(NamedTuple):
     separator: str
     #: Reads the rows; its `line_num` counts from the line of the column names.
     table: Any
-    #: Lines before that line.
+    #: Number of lines before the line of the column names.
     skipped: int
 
 
@@ -125,7 +125,7 @@ def _begun(binary: BinaryIO, name: str, separator: str | None) -> _Csv:
     first = next(texts, "")
     skipped = 0
     if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
-        # Spreadsheets write and read this line.
+        # A first line such as `sep=;` names the separator; spreadsheet programs write and understand it.
         separator, first, skipped = separator or first[4], next(texts, ""), 1
     if not first.strip():
         what = (
@@ -160,7 +160,7 @@ def _csv(
         try:
             cells = next(table, None)
         except csv.Error as error:
-            # What follows cannot be told apart from the broken row.
+            # Where the next row begins is unknown after a broken row, so no more rows are checked.
             raise DataError([f"{name}:{line}: the row is not valid CSV: {error}"]) from None
         if cells is None:
             return
@@ -238,7 +238,7 @@ def _jsonl(binary: BinaryIO, name: str, columns: Sequence[str]) -> Generator[Row
 
 
 def _decoding(error: Exception) -> str:
-    # Positions and kinds of JSON only: the message must not repeat a value.
+    # Errors must not repeat a value of the file: msgspec's message gives only the position and the kind of value.
     return str(error) if isinstance(error, msgspec.DecodeError) else "it is nested too deep"
 
 

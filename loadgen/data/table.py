@@ -56,7 +56,7 @@ class TableWriter:
         self._file.close()
 
     def _write(self, least: int) -> None:
-        """Write what waits in batches of exactly `_BATCH` rows; the last may be smaller if ``least`` is."""
+        """Write waiting rows in batches of up to `_BATCH` rows, as long as at least ``least`` rows are waiting."""
         whole = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
         begin = 0
         while whole.num_rows - begin >= least:
@@ -76,7 +76,7 @@ class Table:
         """Map the file that :meth:`write` has written; takes over the descriptor.
 
         Raises:
-            ValueError: the file is none of those.
+            ValueError: the file does not contain a table.
         """
         self.descriptor = descriptor
         try:
@@ -95,7 +95,7 @@ class Table:
         """Write rows, whose values are in the order of ``columns``, and return them as a table.
 
         Raises:
-            OSError: the disk does not take it.
+            OSError: writing failed, such as on a full disk.
         """
         writer = TableWriter(columns)
         try:
@@ -112,7 +112,7 @@ class Table:
         return self._rows
 
     def cell(self, column: str, row: int) -> Cell:
-        """Return a value.
+        """Return the value of a column in a row.
 
         Raises:
             KeyError: there is no such column.
@@ -142,7 +142,7 @@ class Table:
         return found
 
     def lines(self, begin: int, end: int) -> list[int]:
-        """Return the lines of the file of the same rows as :meth:`texts`."""
+        """Return the line numbers of rows ``begin`` to ``end`` in the data file, for the same rows as :meth:`texts`."""
         found: list[int] = self._part(_LINES, begin, end)
         return found
 
@@ -156,7 +156,7 @@ class Table:
         import pyarrow.compute as pc
 
         lengths = [pc.max(pc.utf8_length(each)).as_py() for each in self._chunks(column)]
-        # Texts stand in quotes, and a character that JSON escapes counts more than once.
+        # The lengths are those of JSON texts: subtract the two quotes; escaped characters count more than once.
         return max(0, max(lengths, default=2) - 2)
 
     def distinct(self, column: str) -> bool:

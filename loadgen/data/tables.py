@@ -42,10 +42,10 @@ class Tables(Mapping[str, "Table"]):
 
     @classmethod
     def opened(cls, descriptors: Mapping[str, int]) -> "Tables":
-        """Return the tables whose open files another process has left to this one.
+        """Return the tables in open files that this process inherited; ``descriptors`` are the files' by data name.
 
         Raises:
-            ValueError: a file is no table.
+            ValueError: a file does not contain a table.
         """
         if not descriptors:
             return cls()
@@ -59,5 +59,5 @@ class Tables(Mapping[str, "Table"]):
 
     @property
     def descriptors(self) -> dict[str, int]:
-        """The open file of each table."""
+        """The file descriptor of each table, by the name of the data."""
         return {name: table.descriptor for name, table in self._tables.items()}

@@ -43,7 +43,7 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class Hosts:
-    """The host names under which a server answers; protects against DNS rebinding: another name may resolve here."""
+    """The host names under which a server answers. Requests for other names may be DNS rebinding attacks."""
 
     def __init__(self, bound: str, given: Iterable[str] = ()) -> None:
         """Allow the address ``bound``, on which the server listens, and the further names ``given``.
@@ -124,7 +124,7 @@ class Entry:
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"a request was refused: it came from a page of {origin[:100]!a}"
         site = environ.get("HTTP_SEC_FETCH_SITE", "none")
-        # A link on another site, such as in a mail, may lead here; all other requests from there are refused.
+        # Users may follow a link from another site, such as a web mail; its other requests are refused.
         link = (
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"

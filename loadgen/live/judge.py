@@ -69,8 +69,8 @@ class Judge:
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
-        #: Number of deliveries in seconds in which all receive-queue delays were within the limit; the histograms of
-        #: these seconds are not decoded.
+        #: Number of deliveries in the seconds without a receive-queue delay above the limit. The histograms
+        #: of these seconds are not decoded.
         self._quick = 0
         self._queue = histograms.new_histogram()
         #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
@@ -99,7 +99,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # A second without a health row may have been one in which the worker stood still.
+        # Without a health row the worker may have stood still, so treat the second as one with slow reads.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
@@ -197,7 +197,7 @@ class Judge:
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # All quick deliveries rank below any value beyond the limit, so only the rank within the histogram matters.
+        # Deliveries counted in `_quick` rank below every value above the limit: subtract them from the rank.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:

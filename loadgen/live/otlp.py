@@ -137,7 +137,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
             if status in ("unsent", "unmade"):
-                # The messaging client did nothing for an event that was never sent.
+                # These events were never sent, so they are no operations of a messaging client.
                 continue
             if status not in (None, "accepted"):
                 attributes["error.type"] = str(status)

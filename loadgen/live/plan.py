@@ -11,7 +11,7 @@ from loadgen.planning.fanout import audience, due
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ResolvedRun
 
-#: Approximate number of events a second that are followed to their first and last subscriber.
+#: Approximate number of events sampled per second, whose first and last arrivals the displays show.
 _SAMPLED_PER_S = 20
 #: Limit of distinct wildcard patterns, as each is tried for every channel; beyond it, an event's number of deliveries
 #: is unknown.
@@ -64,7 +64,7 @@ class _Source:
 
 
 class Due:
-    """Compute how many events, and deliveries of these, the schedule makes due by a time."""
+    """Compute how many events are due by a time, and how many deliveries these events should bring."""
 
     def __init__(self, run: ResolvedRun) -> None:
         changing = _changing(run)
@@ -79,7 +79,7 @@ class Due:
             )
             for name, publish in run.publishing.items()
         ]
-        #: True if users' own code publishes too, whose events no schedule makes due.
+        #: True if user code publishes too: without a schedule the number of due events is unknown.
         self._coded = bool(run.journeys)
 
     def events(self, offset_ns: int) -> float | None:
@@ -89,7 +89,7 @@ class Due:
         return sum(source.batch * _requests(source, offset_ns) for source in self._sources)
 
     def deliveries(self, offset_ns: int) -> float | None:
-        """Return the number of deliveries that these events should bring, or None if unknown."""
+        """Return the expected deliveries of the events due within ``offset_ns``, or None if unknown."""
         if self._coded:
             return None
         total = 0.0

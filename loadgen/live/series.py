@@ -11,13 +11,13 @@ from loadgen.measure.running import ALL, NONE, Report
 
 _SECOND_NS = 1_000_000_000
 _RECENT: Final = 10
-#: Seconds after which a second of intended times counts as settled.
+#: Delay (s) after the end of a second before its loss counts as settled; see `Loss`.
 SETTLED_S: Final = 3
-#: A sampled event that has not reached all its subscribers by then is dropped, as its last arrival is unknown.
+#: Time after which a sampled event that has not reached all its subscribers is dropped.
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A second beyond every run, used to settle all seconds.
+#: A number of seconds longer than any run: settling up to this second settles all seconds.
 _EVER = 1 << 62
 
 
@@ -114,7 +114,7 @@ class Loss:
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:
-            # Points are sometimes slightly less than a second apart, so that no further second has ended.
+            # Points are sometimes slightly less than a second apart: if no second has ended, keep the result.
             return self._latest
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:
@@ -145,7 +145,7 @@ class _Event:
         self.intended_ns = self.first_ns = self.last_ns = self.seen_ns = 0
         self.arrivals = 0
         self.expected: int | None = None
-        #: True if a report said that the service accepted it.
+        #: True if a report said that the service accepted the event.
         self.known = False
 
 

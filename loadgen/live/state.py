@@ -62,7 +62,7 @@ class Buckets:
 
 
 class LiveState:
-    """The live state of one run: :meth:`observe` takes reports as they come, :meth:`tick` makes points of them."""
+    """The live state of one run: :meth:`observe` takes reports, :meth:`tick` makes points of a series."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class LiveState:
         point is made only if a report has come.
         """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
-            # The last reports have come; silent workers are handing over their records.
+            # Make no point: the workers have sent their last reports and are handing over their records.
             self.view = view
             return False
         living = [number for number in self.workers if number not in view.gone]
@@ -199,7 +199,7 @@ class LiveState:
             "events_sent_per_s": sent,
             "events_accepted_per_s": accepted,
             "deliveries_due_per_s": due_deliveries,
-            # Divided by each worker's own span, as its seconds do not align with the points.
+            # Sum the workers' rates: each worker's reports cover a time span that differs from the point's.
             "deliveries_per_s": self._sum_of_rates() if complete else None,
         }
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: After this much silence of a worker, its part of the second counts as unknown.
+#: If a worker is silent for this long, its figures of the second count as unknown.
 SILENCE_NS: Final = 2_500_000_000
 
 

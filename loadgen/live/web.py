@@ -113,7 +113,7 @@ def _show_the_start(web_ui: Any) -> None:
 
     @app.after_request
     def tell(answer: Response) -> Response:
-        # A new object: Locust caches the old answer for the next requests.
+        # Return a new object, since Locust caches `answer` and sends it again without the current state.
         is_told = request.endpoint == "locust.request_stats" and answer.is_json
         return jsonify({**answer.get_json(), "state": state()}) if is_told else answer
 

@@ -44,7 +44,7 @@ class Failure:
     #: Type and text of the first exception.
     message: str
     count: int
-    #: Wall-clock time of the first.
+    #: Wall-clock time of the first failure (ns since the epoch).
     first_ns: int
 
     def to_dict(self) -> dict[str, Any]:

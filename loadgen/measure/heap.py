@@ -8,7 +8,7 @@ benchmarks/README.md shows the effect.
 import ctypes
 import sys
 
-# mallopt(3)
+# Parameters of mallopt(3), from glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BYTES = 1 << 20
 

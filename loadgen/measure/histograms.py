@@ -111,7 +111,7 @@ def encoded(histogram: HdrHistogram) -> str:
 def difference(whole: HdrHistogram, part: HdrHistogram) -> HdrHistogram:
     """Return ``whole`` minus ``part``, a histogram of some of the same values.
 
-    The result has the minimum and maximum of ``whole``, which may be wrong for it; the encoding does not contain them.
+    The minimum and maximum are copied from ``whole`` and may be wrong for the difference; `encoded` leaves them out.
     """
     rest = new_histogram()
     counts = np.ctypeslib.as_array(rest.counts)

@@ -27,7 +27,7 @@ class Pauses(NamedTuple):
 
     #: Length of the longest pause, or 0 if there was none.
     paused_ns: int = 0
-    #: Wall-clock time of its end.
+    #: Wall-clock time at which the longest pause ended, or None if there was none.
     until_ns: int | None = None
     #: Time for which the machine was suspended (ns), or None if the system does not say.
     suspended_ns: int | None = None
@@ -107,7 +107,7 @@ class _Waited:
     """Reads how long the threads of this process have waited for a CPU (Linux, Documentation/scheduler/sched-stats)."""
 
     def __init__(self) -> None:
-        #: Time by thread; a thread that ended stays, so that the sum never falls.
+        #: Waiting time by thread; a thread that has ended is kept, so that the sum never falls.
         self._of: dict[str, int] = {}
 
     def read(self) -> int | None:

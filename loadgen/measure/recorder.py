@@ -81,7 +81,7 @@ class Recorder:
         #: Unreadable messages from the service.
         self.undecodable = Undecodable()
         self.unknown_subscription = 0
-        #: Readiness probes received.
+        #: Number of readiness probes received.
         self.probe_deliveries = 0
         #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()

@@ -59,7 +59,7 @@ def encode_members(payload: Any) -> str:
             if isinstance(payload, Mapping)
             else f"returned {_named(payload)}, and must return a mapping or None"
         ) from None
-    # A cheap test first. The names are only forbidden at the top level, so the full check decodes the text.
+    # Decode the text only if it contains one of the names at all: they are forbidden only at the top level.
     if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
         for key in (STAMP_KEY, PADDING_KEY):
             if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):
@@ -108,7 +108,7 @@ def encode_event(
     head = f'{{"{STAMP_KEY}":[{token},{publisher},{sequence},{intended_ns},{sent_ns}]'
     if members:
         head = f"{head},{members}"
-    # The size counts encoded bytes; only a payload can hold characters of more than one byte.
+    # The size is in UTF-8 bytes. Without members the text is ASCII, so `len` gives its bytes without encoding it.
     natural = len(head.encode()) if members else len(head)
     room = size_bytes - natural - _EMPTY_PAD
     if room < 0:

@@ -22,7 +22,7 @@ class Undecodable:
     """Counts the unreadable messages of one worker process."""
 
     def __init__(self) -> None:
-        #: Messages of all kinds.
+        #: Number of unreadable messages of all kinds together.
         self.count = 0
         self._kinds: dict[str, Kind] = {}
 

@@ -23,8 +23,8 @@ class _Segment:
     start_ns: int
     length_ns: float
     start_rate: float
-    slope: float  # change of the rate, in requests per second²
-    before: Fraction  # requests due before the segment begins
+    slope: float  # change of the rate, in requests per second².
+    before: Fraction  # requests due before the segment begins.
 
     def requests_within(self, elapsed_ns: int) -> Fraction:
         seconds = Fraction(elapsed_ns, _NS_PER_S)

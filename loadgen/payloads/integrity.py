@@ -1,7 +1,7 @@
 """Checksums that tell whether an event's content changed on its way.
 
-A service may write JSON anew: other whitespace, other escapes, members in another order, 1.0 for 1. That changes no
-value, so a checksum of JSON covers its values. It covers all of them but the stamp's own.
+A service may rewrite JSON with other whitespace, other escapes, members in another order, or 1.0 for 1, which changes
+no value. So a checksum of JSON covers the values and not the text. The value of the stamp is left out.
 """
 
 from typing import Any, Final
@@ -13,7 +13,7 @@ from loadgen.payloads.place import stamp_in
 
 
 def _number(text: str) -> object:
-    """Return a number with a point or an exponent as its value; a whole one as an integer."""
+    """Parse a JSON number with a point or an exponent; return an int if its value is whole, so 1.0 equals 1."""
     value = float(text)
     if value.is_integer():
         return int(value)

@@ -39,13 +39,13 @@ def prepared(
     weight: str | None = None,
     limit_bytes: int | None = None,
 ) -> "Iterator[Row]":
-    """Yield rows with the `COLUMNS` from rows with one value, the text of a line that is known to be a JSON object.
+    """Yield a row with the values of `COLUMNS` for each message; each of ``rows`` is the text of one JSON object.
 
-    ``weight`` names the member with a message's weight, which is left out of the message. ``name`` is the file's for
-    messages.
+    ``weight`` names the member with a message's weight, which is left out of the message. ``name`` is the file's name
+    in error texts.
 
     Raises:
-        DataError: a line has no place for the stamp, no valid weight, or is too large; it tells the first ten.
+        DataError: lines have no place for the stamp, no valid weight, or are too large; names the first ten.
     """
     wrong: list[str] = []
     until = 0.0

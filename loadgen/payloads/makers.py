@@ -19,7 +19,7 @@ class Maker(Protocol):
     """Makes bodies, one for each event, in the order of the publisher's schedule."""
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
-        """Return the body of the event with a number; ``rows`` are those of its request, by data.
+        """Return the body of event ``sequence``; ``rows`` are the row numbers that its request uses, by data name.
 
         Raises:
             ValueError: the values of these rows make no valid body; the message completes a sentence.
@@ -63,7 +63,7 @@ def compiled(payload: Template, stamping: Stamping) -> Compiled:
 
 
 class Padding:
-    """Padding of one size."""
+    """Makes bodies that are all the same: padding of one size."""
 
     def __init__(self, size_bytes: int, stamping: Stamping) -> None:
         self._body = stamping.padded(size_bytes)
@@ -74,7 +74,7 @@ class Padding:
 
 
 class _Drawn:
-    """Padding of drawn sizes."""
+    """Makes bodies of padding whose sizes are drawn at random."""
 
     def __init__(self, draw: Callable[[], int], stamping: Stamping) -> None:
         self._draw, self._padded = draw, stamping.padded
@@ -84,7 +84,7 @@ class _Drawn:
 
 
 class _Picked:
-    """Messages of a file."""
+    """Makes bodies from the messages of a file."""
 
     def __init__(self, table: "Table", pick: Callable[[], int], stamping: Stamping) -> None:
         self._table, self._pick, self._stamping = table, pick, stamping
@@ -99,7 +99,7 @@ class _Picked:
 
 
 class _Filled:
-    """A template."""
+    """Makes bodies by filling in a template."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class Place(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The place for people."""
+        """The place in words."""
         return {
             "member": f"the member {self.name!r}",
             "pointer": f"the pointer {self.name!r}",
@@ -93,7 +93,7 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
 
 
 def index_of(name: str) -> int | None:
-    """Return the index in a list that a name of a pointer means, or None if it is none."""
+    """Return the list index that a part of a JSON pointer stands for, or None if it can only name a member."""
     return int(name) if re.fullmatch("0|[1-9][0-9]{0,8}", name) else None
 
 
@@ -147,7 +147,7 @@ def _split_list(body: str, token: str, rest: tuple[str, ...], where: str) -> tup
 
 
 def _made(tokens: tuple[str, ...]) -> tuple[str, str]:
-    """Return the text around the stamp in objects that did not exist."""
+    """Return the JSON text before and after the stamp for objects on its path that the body lacks."""
     return "".join(f"{{{_text(token)}:" for token in tokens), "}" * len(tokens)
 
 
@@ -163,7 +163,7 @@ def stamp_in(value: Any, tokens: tuple[str, ...]) -> tuple[Any, Any, str | int]:
     """Return the value at the place in a decoded event, its parent, and its key there.
 
     Raises:
-        KeyError: there is none.
+        KeyError: the event has no such place.
     """
     parent: Any = None
     key: str | int = ""

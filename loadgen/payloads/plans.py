@@ -1,4 +1,4 @@
-"""How the bodies of a group's events are made, as part of a resolved run."""
+"""Plans for making the bodies of a group's events, as part of a resolved run."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ _Bytes = Annotated[int, Meta(ge=1, le=_MOST_BYTES)]
 
 
 class Stamps(Struct, frozen=True):
-    """Where the stamp of each event goes, and whether a checksum of the event travels in it."""
+    """The place of the stamp in each event, and whether the stamp contains a checksum of the event."""
 
     place: Place = DEFAULT
     integrity: bool = False

@@ -64,7 +64,7 @@ def shares_of_draws(sizes: Sizes, least_bytes: int) -> tuple[SizeShare, ...]:
 
 
 def shares_of(sizes: Iterable[tuple[int, float]]) -> tuple[SizeShare, ...]:
-    """Return the shares of given sizes, each with its weight, by cells of 1 KiB; sizes and weights are exact in sum."""
+    """Return the shares of (size, weight) pairs by cells of 1 KiB; the weighted mean size stays exact."""
     cells: dict[int, list[float]] = {}
     total = 0.0
     for size, weight in sizes:

@@ -20,12 +20,12 @@ from loadgen.payloads.template import NOW_MARK, iso
 #: The longest stamp in bytes: five numbers, and with a checksum a sixth.
 LONGEST_STAMP_BYTES: Final = 82
 LONGEST_CHECKED_STAMP_BYTES: Final = LONGEST_STAMP_BYTES + 11
-#: A usual stamp, for planning: a token and two times of 10 and 19 digits, a publisher and a number of a few.
+#: Bytes of a typical stamp, for planning: a token of 10 digits, two times of 19, and short publisher and event numbers.
 _USUAL_STAMP_BYTES: Final = 62
 _USUAL_CHECKSUM_BYTES: Final = 11
 _NULL: Final = "null"
 _MARK: Final = NOW_MARK.encode()
-#: A name that a struct's member can have: without characters that JSON escapes.
+#: Matches member names without characters that JSON escapes; only these can be fields of a msgspec struct.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
 _Checked = tuple[int, int, int, int, int, int]
 _to_stamp = msgspec.json.Decoder(Stamp).decode
@@ -33,7 +33,7 @@ _to_checked_stamp = msgspec.json.Decoder(_Checked).decode
 
 
 class Marked(NamedTuple):
-    """An event with its stamp beside it."""
+    """An event whose stamp travels outside its body, such as in a header."""
 
     body: bytes
     #: The stamp as JSON text.
@@ -44,7 +44,7 @@ Event = str | Marked
 
 
 def size_of(event: Event) -> int:
-    """Return the bytes of an event, without a stamp beside it."""
+    """Return the size of an event in bytes; a stamp outside its body is not counted."""
     if isinstance(event, str):
         return len(event) if event.isascii() else len(event.encode())
     return len(event.body)
@@ -63,12 +63,12 @@ class Body:
     __slots__ = ()
 
     def sealed(self, numbers: str, sent_ns: int) -> Event:
-        """Return the event; ``numbers`` are the five of its stamp, with commas."""
+        """Return the stamped event; ``numbers`` are the five numbers of its stamp as text, separated by commas."""
         raise NotImplementedError
 
 
 class _Whole(Body):
-    """JSON text before and after the stamp."""
+    """A body that contains the stamp: the JSON text before and after it."""
 
     __slots__ = ("_canonical", "_checksum", "_head", "_tail", "_timed")
 
@@ -95,7 +95,7 @@ class _Whole(Body):
 
 
 class _Padded(Body):
-    """JSON text before and after the stamp, filled up to a size."""
+    """A body that contains the stamp and is padded to a size: the JSON text before and after the stamp."""
 
     __slots__ = ("_checksum_of", "_head", "_room", "_tail")
 
@@ -115,7 +115,7 @@ class _Padded(Body):
 
 
 class _Beside(Body):
-    """Bytes whose stamp travels beside them."""
+    """A body whose stamp travels outside it, such as in a header."""
 
     __slots__ = ("_checked", "_content", "_known", "_timed")
 
@@ -132,12 +132,12 @@ class _Beside(Body):
 
 
 def padding(length: int) -> str:
-    """Return the member with padding, or nothing if its length is negative."""
+    """Return the JSON member with ``length`` bytes of padding, or an empty text if ``length`` is negative."""
     return f',"{PADDING_KEY}":"{"x" * length}"' if length >= 0 else ""
 
 
 class Stamping:
-    """How the events of a run are stamped and read."""
+    """Adds the stamps of a run to events and reads them from deliveries."""
 
     def __init__(self, stamps: Stamps = PLAIN) -> None:
         self.stamps = stamps
@@ -148,19 +148,19 @@ class Stamping:
         self.beside = place.beside
         self._tokens = () if place.beside else place.tokens
         self._checked = self._tokens if stamps.integrity and not place.beside else None
-        #: Reads an event with its stamp in it. Raises one of `NOT_OURS` if it has none.
+        #: Reads an event whose body contains the stamp. Raises one of `NOT_OURS` if the body has no stamp.
         self.read: Callable[[str | bytes], Reading] = (
             _refuse if place.beside else _reader(self._tokens, stamps.integrity)
         )
 
-    # Made before the sending time.
+    # Making bodies, before the sending time of their events is taken.
 
     def whole(self, head: str, tail: str, timed: bool = False, known: int | None = None) -> Body:
         """Return a body from the JSON text before and after the stamp; ``known`` is its checksum if already known."""
         return _Whole(head, tail, timed, self._checked, known)
 
     def content(self, content: bytes, timed: bool = False) -> Body:
-        """Return a body whose stamp travels beside it."""
+        """Return a body whose stamp travels outside it, such as in a header."""
         return _Beside(content, timed, self.stamps.integrity)
 
     def padded(self, size_bytes: int, members: str = "") -> Body:
@@ -181,14 +181,14 @@ class Stamping:
         return _Padded(head, tail, size_bytes, self._padded_checksum if self._checked else None)
 
     def example(self, content: bytes) -> Body:
-        """Return the body of an event like others, such as a readiness probe; raises PlaceError without a place."""
+        """Return the body of a single event, such as a readiness probe; raises PlaceError if the stamp has no place."""
         return self.content(content) if self.beside else self.whole(*split(content.decode(), self._tokens))
 
     def _padded_checksum(self, head: str, tail: str, length: int) -> int:
         assert self._checked is not None
         return _checksum_of_padded(head, tail, length, self._checked)
 
-    # Made when an open connection takes the event.
+    # Stamping: an event gets its stamp only when an open connection is about to send it.
 
     def event(
         self, token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, body: Body
@@ -199,7 +199,7 @@ class Stamping:
     # Deliveries.
 
     def read_beside(self, stamp: str | bytes, body: bytes) -> Reading:
-        """Read a delivery with its stamp beside it; raises one of `NOT_OURS` if the stamp is none."""
+        """Read a delivery whose stamp came outside its body; raises one of `NOT_OURS` if the stamp is not valid."""
         if not self.stamps.integrity:
             return Reading(_to_stamp(stamp), False)
         *numbers, crc = _to_checked_stamp(stamp)
@@ -220,12 +220,12 @@ def most_bytes(stamps: Stamps, around_bytes: int) -> int:
     return around_bytes + (LONGEST_CHECKED_STAMP_BYTES if stamps.integrity else LONGEST_STAMP_BYTES)
 
 
-#: What the readers raise for an event that has no stamp of ours.
+#: The exceptions of the stamp readers for an event without a stamp of this harness.
 NOT_OURS: Final = (msgspec.MsgspecError, UnicodeError, KeyError, ValueError, OverflowError, RecursionError)
 
 
 def bare_of(members: str) -> str:
-    """Return members as an object."""
+    """Return JSON members as the text of a JSON object."""
     return f"{{{members}}}"
 
 
@@ -242,7 +242,7 @@ def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ..
 def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:
     """Return a function that reads the token, publisher and sequence of an event's stamp, with a checksum or without.
 
-    It raises one of `NOT_OURS` for an event without a stamp, as for every event if stamps are beside them.
+    It raises one of `NOT_OURS` for an event without a stamp, and for every event if stamps travel outside the body.
     """
     if place.beside:
         return _no_numbers
@@ -273,7 +273,7 @@ def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes],
 
 
 def _values_reader(tokens: tuple[str, ...], kind: Any) -> Callable[[str | bytes], Any]:
-    """Return a function that reads the value at a place in an event, which must be of a type."""
+    """Return a function that reads the value of type ``kind`` at a place in an event."""
     if any(index_of(name) is not None or not _WRITTEN_PLAINLY(name) for name in tokens):
         decode = msgspec.json.decode
         return lambda text: msgspec.convert(stamp_in(decode(text), tokens)[0], kind)

@@ -25,7 +25,7 @@ from loadgen.payloads.place import PlaceError, index_of
 
 SEQ, NOW, UUID4 = "seq", "now", "uuid"
 BUILT_IN: Final = (SEQ, NOW, UUID4)
-#: Stands for the sending time until it is known. Data cannot hold it by chance, nor on purpose.
+#: Placeholder for the sending time until it is known. It is random, so no row of data can contain the same text.
 NOW_MARK: Final = f"now-{token_hex(12)}-mark"
 
 _PART: Final = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|(?P<text>[^{}]+)|(?P<stray>[{}])")
@@ -69,7 +69,7 @@ class Context:
         if name == NOW:
             return NOW_MARK
         if name == UUID4:
-            # Two draws of 53 bits would leave bits out: four draws of 32 bits each.
+            # A UUID needs 128 bits, and `random()` gives 53 at a time: make four draws and use 32 bits of each.
             bits = 0
             for _ in range(4):
                 bits = bits << 32 | int(self._random() * 0x1_0000_0000)
@@ -87,7 +87,7 @@ Piece = str | Callable[[Context], str] | None
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A compiled template: the pieces before and after the stamp; without a stamp in it all are before it."""
+    """A compiled template: the pieces before and after the stamp; all are in ``before`` if it contains no stamp."""
 
     before: Sequence[str | Callable[[Context], str]]
     after: Sequence[str | Callable[[Context], str]]
@@ -100,7 +100,7 @@ class Compiled:
 
     @property
     def timed(self) -> bool:
-        """True if the sending time is in it."""
+        """True if the text contains the sending time."""
         return NOW in self.names
 
 
@@ -131,7 +131,7 @@ def binary(kind: str, text: str) -> bytes:
     """Return the bytes that a text in hexadecimal digits (``hex``) or Base64 (``base64``) stands for.
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text is not valid in this encoding.
     """
     try:
         return bytes.fromhex(text) if kind == "hex" else base64.b64decode(text, validate=True)

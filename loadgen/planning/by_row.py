@@ -48,7 +48,7 @@ def _columns(channel: str) -> list[str]:
 
 
 def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
-    """Return whether a match depends on comparing values of different columns, or values of a column with a text."""
+    """Return whether a match depends on comparing values of a column with literal text or another column."""
     patterns, channels = pattern.strip("/").split("/"), channel.strip("/").split("/")
     below = patterns[-1] == "*"
     if below:
@@ -65,7 +65,7 @@ def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
 
 
 def _kind(run: ResolvedRun, segment: str) -> str:
-    """Return a segment with the file and column in place of each name of data."""
+    """Return a channel segment with each variable of data replaced by the data's file and column."""
     template = Template.parse(segment)
     return template.render({name: _place(run, name) for name in template.names})
 
@@ -78,13 +78,13 @@ def _place(run: ResolvedRun, name: str) -> str:
 def _renamed(group: Group) -> Group:
     publish = group.publish
     if publish is not None:
-        # The fan-out does not depend on the payload, whose columns have no variables.
+        # Drop the payload: the fan-out does not depend on it, and columns used only there get no variables.
         publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST), payload=None)
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
     respond = group.respond
     if respond is not None:
         respond = msgspec.structs.replace(respond, channel=_with(respond.channel, _OF_CLIENT))
-    # Which login a client has does not change what it receives.
+    # Drop the logins: a client receives the same deliveries with any login.
     return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, respond=respond, logins=None)
 
 

@@ -99,7 +99,7 @@ def cache_file() -> Path:
 
 
 def load_calibration(path: Path | None = None) -> tuple[Calibration | None, str]:
-    """Return the kept calibration and an empty string, or None and the reason why it cannot be used."""
+    """Return the saved calibration and an empty string, or None and the reason why it cannot be used."""
     path = path or cache_file()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -247,7 +247,7 @@ def seen_in(record: Path) -> Seen:
     Raises:
         CalibrationError: the record has no sample of the measure phase.
     """
-    # Imported here so that reading a kept calibration does not load Arrow.
+    # Imported here so that reading a saved calibration does not load Arrow.
     import pyarrow.parquet as pq
 
     manifest = json.loads((record / "manifest.json").read_text(encoding="utf-8"))

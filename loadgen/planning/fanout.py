@@ -19,7 +19,7 @@ from loadgen.scenario.template import Template
 
 #: Maximum number of subscriptions to draw by the scenario's seed, which takes about a second.
 SPELLED_OUT = 50_000
-#: Maximum number of different patterns to weigh one by one if there are more subscriptions; takes some seconds.
+#: Beyond `SPELLED_OUT` subscriptions: maximum number of patterns to compute one by one, in some seconds.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
@@ -56,10 +56,10 @@ class GroupLoad:
 def audience(run: ResolvedRun) -> Audience | None:
     """Return all subscriptions by pattern, or None if there are too many patterns or `by_row` returns None.
 
-    In patterns that depend on data, the number of a row stands for its values.
+    Patterns that depend on data contain row numbers instead of the rows' values.
     """
     if run.journeys:
-        # What they subscribe to depends on their code.
+        # User code chooses the subscriptions of journeys, so they are unknown before the run.
         return None
     planned = by_row(run)
     if planned is None:
@@ -87,7 +87,7 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
-    """Return the load of each publishing group, in the order of the scenario; ``seen`` is that run's audience."""
+    """Return the load of each publishing group, in the scenario's order; ``seen`` is the run's audience."""
     if seen is not None:
         planned = by_row(run)
         assert planned is not None
@@ -181,7 +181,7 @@ class _Channel:
         return total
 
     def _requests_by(self, fixed: tuple[str, ...], requests: Sequence[float]) -> dict[tuple[int, ...], float]:
-        """Return the number of requests by the clients' values of the by-client variables ``fixed``."""
+        """Return the number of requests by values of ``fixed``, variables with one value per client."""
         if not fixed:
             return {(): float(sum(requests))}
         by: defaultdict[tuple[int, ...], float] = defaultdict(float)
@@ -224,7 +224,7 @@ class _Channel:
             if not (digits.isascii() and digits.isdigit()):
                 return
             value = int(digits)
-            # Templates render values without leading zeros.
+            # Digits with leading zeros cannot match, since templates render values without them.
             if (
                 str(value) == digits
                 and value < self._variables[name].count

@@ -105,7 +105,7 @@ class Asked:
 
 
 def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> Fleet:
-    """Return the fleet that the scenario needs of such machines."""
+    """Return the fleet of ``machines`` that the scenario needs."""
     rate = asked.connects_per_s
     if asked.connect_quota is not None:
         rate = min(rate, asked.connect_quota)

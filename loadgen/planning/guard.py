@@ -163,5 +163,5 @@ def _without_prices(
 
 
 def unconfirmed(question: str) -> str:
-    """Return the refusal of a run that needs confirmation where no terminal can ask for it."""
+    """Return the error for a run that needs confirmation if there is no terminal to ask on."""
     return f"{question}, and there is no terminal to ask: confirm it with --yes"

@@ -31,7 +31,7 @@ def raise_open_files(wanted: int) -> int | None:
 
 
 def hard_limit() -> int | None:
-    """Return the hard limit of open files, or None if there is no limit or the system does not tell."""
+    """Return the hard limit of open files, or None if there is no limit or the system does not report it."""
     try:
         import resource
     except ImportError:  # no such limit on Windows
@@ -88,7 +88,7 @@ def check_local_ports(
         needed[places] += count
         names[places] = f"{host}:{port}"
     if not any(count > ports.count // 2 for count in needed.values()):
-        # Far below the limit: do not list the open sockets.
+        # No destination needs more than half of the ports: skip the slow listing of open sockets.
         return
     in_use = list(local_ports.open_sockets())
     for places, count in needed.items():
@@ -104,7 +104,7 @@ def check_local_ports(
 
 
 def _destination(url: str) -> tuple[str, int]:
-    """Return host and port that connections for a URL go to: its own, or those of the proxy."""
+    """Return host and port that connections for a URL go to: the URL's own, or those of its proxy."""
     if (through := proxy.route(url)) is not None:
         return through.host, through.port
     parts = urlsplit(url)

@@ -21,7 +21,7 @@ _PROBE_SEGMENT = "probe"
 
 
 class Handler(Enum):
-    """A handler of the target's namespaces; the user names it, since the scenario does not contain it."""
+    """A handler of the target's namespaces. A scenario does not contain handlers, so users name them."""
 
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -127,7 +127,7 @@ def _usage(
     keepalives: float,
 ) -> Usage:
     if run.journeys:
-        # What they do depends on their code: nothing that they may add to is known.
+        # User code decides what journeys send and receive, so the usage of the whole run is unknown.
         return Usage({"foreign": 0.0} | dict.fromkeys(_UNKNOWN), None, None)
     published = invoked = 0.0
     publishing = run.publishing
@@ -164,7 +164,7 @@ def _usage(
 
 
 def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
-    """Return the time of all connections together in seconds, and the number of keep-alives they receive."""
+    """Return the sum of all connections' durations in seconds, and the number of keep-alives they receive."""
     groups = [group for group in run.groups if group.holds_connections]
     last_s = max(((group.count - 1) / group.ramp_per_s for group in groups), default=0.0)
     after_s = (run.phases.publishing_ns + run.phases.drain_ns) / _NS_PER_S

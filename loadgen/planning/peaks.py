@@ -22,7 +22,7 @@ class Moment:
 
 
 def moments(run: ResolvedRun) -> list[Moment]:
-    """Return the corners of all load curves, one of which has the peak of any weighted sum of the groups' loads.
+    """Return the corners of all load curves; any weighted sum of the groups' loads peaks at one of them.
 
     Loads are linear between corners, so no time between two corners exceeds both. A step gives two moments: just
     before and just after it.
@@ -48,9 +48,9 @@ def rate_at(pace: Pace, at_ns: int, *, after: bool) -> float:
 
 
 def most_in_a_second(pace: Pace, requests_per_s: float) -> float:
-    """Return the most requests that a second can hold at a rate.
+    """Return the largest number of requests due within one second at a mean rate.
 
-    Bursts count whole. For Poisson arrival this is the mean, which single seconds exceed.
+    A burst counts as a whole. For Poisson arrival the result is the mean, which some seconds exceed.
     """
     if pace.arrival is Arrival.BURSTS and requests_per_s > 0:
         return float(ceil(requests_per_s / pace.burst) * pace.burst)
@@ -102,7 +102,7 @@ class Rates:
     def outbound(self, unit_bytes: int | None = None) -> tuple[Growth, ...] | None:
         """Return deliveries per second, or None if the fan-out is unknown.
 
-        With ``unit_bytes`` a delivery counts once for each such unit that its payload begins.
+        With ``unit_bytes``, a delivery counts as the number of units of this size in its payload, rounded up.
         """
         if self._coded or any(load.subscribers is None for load in self._loads.values()):
             return None

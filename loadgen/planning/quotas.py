@@ -14,7 +14,7 @@ from loadgen.scenario.template import Template
 _NS_PER_S = 1_000_000_000
 
 
-#: Quotas whose use the phases alone decide.
+#: Quotas whose use depends only on the lengths of the phases.
 _OF_PHASES = frozenset({"connection_seconds"})
 
 
@@ -65,7 +65,7 @@ def uses(
     loads: Sequence[GroupLoad],
     prices: Prices,
 ) -> list[Use]:
-    """Return the scenario's peak use of every quota; None where that depends on the code of users."""
+    """Return the scenario's peak use of every quota; a use that depends on user code is unknown (None)."""
     found = _uses(run, loads, prices)
     if not run.journeys:
         return found

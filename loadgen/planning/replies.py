@@ -1,4 +1,4 @@
-"""Plan for replies: a group that responds publishes as often as it receives requests, times its replies to each."""
+"""Plan for replies: a responding group publishes (requests received) × (replies per request) events."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,11 +19,12 @@ _IN_FLIGHT = 64
 
 
 def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupLoad]]:
-    """Return a run in whose groups replies are publishes on a schedule, its audience, and the load of each group.
+    """Return the run with replies as scheduled publishes, its audience, and the load of each group.
 
-    The rate of the replies follows from the expected deliveries of requests. Deliveries are unknown (None) for replies
-    whose channel only the request tells, and for all groups if the number of requests is unknown. The replies of a
-    group that also publishes on a schedule count with its own events, as if they were of their size and channel.
+    The rate of the replies follows from the expected deliveries of requests. Deliveries are unknown (None)
+    for replies whose channel is read from the request, and for all groups if the number of requests is
+    unknown. If a group also publishes on a schedule, its replies count as more events of that schedule, with
+    the same size and channel.
     """
     unknown: set[str] = set()
     more: dict[str, Variable] = {}
@@ -56,7 +57,7 @@ def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupL
 def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tuple[float, Pace | None] | None:
     """Return the deliveries of requests to a group per second, and the pace of the group that asks most.
 
-    The rate is that at 100 % of the load curves. Return None if it is unknown.
+    The rate applies at 100 % of the load curves. Return None if the rate is unknown.
     """
     by_number = by_row(run)
     if by_number is None or group.count * len(group.subscribe) > SPELLED_OUT:
@@ -76,9 +77,9 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
 
 
 def _channel(run: ResolvedRun, respond: Responding, more: dict[str, Variable]) -> str | None:
-    """Return the replies' channel with a variable for each asking client, or None if only the request tells it.
+    """Return the replies' channel with variables for the asking client, or None if it is read from requests.
 
-    Every client that publishes is taken to ask as often as any other.
+    All clients that publish are assumed to ask equally often.
     """
     template = Template.parse(respond.channel)
     asking = [group for group in run.groups if group.publish is not None]
@@ -108,7 +109,7 @@ def _segments(asking: Sequence[Group]) -> list[str]:
 
 
 def _publishing(group: Group, respond: Responding, channel: str, rate: float, pace: Pace | None) -> Group:
-    """Return the group with its replies as publishes."""
+    """Return the group with its replies added to its scheduled publishes."""
     if rate <= 0 or pace is None:
         return group
     own = group.publish

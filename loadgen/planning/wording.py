@@ -54,7 +54,7 @@ def operations(estimate: Estimate) -> list[Row]:
 
 
 def totals(estimate: Estimate) -> Row:
-    """Return the last row of the table of `operations`: how many are certain to be billed, and the total cost."""
+    """Return the last row of the table of `operations`: number of billed operations and total cost."""
     cells = []
     for usage in (estimate.cost.usage, estimate.hour, estimate.hour.times(HOURS_A_MONTH)):
         bill = usage.bill(estimate.prices)

@@ -108,7 +108,7 @@ class SessionHandler(Protocol):
         """An event was delivered; ``event`` is its text as it was published."""
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """An event was delivered with its stamp beside it; only if `Service.carry_stamps` was called."""
+        """An event was delivered with its stamp in a property or header; only if `Service.carry_stamps` was called."""
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
@@ -221,14 +221,14 @@ class Service(Protocol):
     def for_client(self, logins: ClientLogins) -> "Service":
         """Return the service as one client with credentials of its own uses it.
 
-        It holds nothing of its own but these credentials.
+        The returned service has its own credentials and shares everything else with this one.
 
         Raises:
             ValueError: the protocol has no such credentials.
         """
 
     def carry_stamps(self, name: str) -> None:
-        """From now on, let the stamps of events travel beside them, in the property or header ``name``.
+        """From now on, send and read the stamps of events in the property or header ``name``, not in the event.
 
         Called at most once, before any session is made, and only if the protocol's rules have `stamp_beside`.
         """

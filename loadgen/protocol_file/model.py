@@ -75,7 +75,7 @@ def _pattern_text(value: str) -> str:
 
 
 def _checked(check_text: Callable[[str], None]) -> AfterValidator:
-    """Return a validator by a function that raises TemplateError."""
+    """Return a pydantic validator from a function that raises TemplateError for an invalid text."""
 
     def validate(value: str) -> str:
         try:
@@ -163,7 +163,7 @@ class JsonMatch(Part):
 
     @property
     def at(self) -> dict[str, str]:
-        """The given pointers by the name of the value that they lead to."""
+        """The JSON pointers that the file sets, by the name of the value that each leads to."""
         found = {name: getattr(self, name) for name in (*_REQUEST, "event", "event_json", "reason")}
         return {name: pointer for name, pointer in found.items() if pointer is not None}
 

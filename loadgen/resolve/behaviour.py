@@ -80,8 +80,8 @@ class LifetimePlan:
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
         """Yield the times at which the client leaves, in ns from the start of the warm-up.
 
-        It stays away for ``away_ns`` each time. Constant lives end in the order in which the clients connected; part of
-        the first life has passed when the warm-up starts.
+        It stays away for ``away_ns`` each time. With a constant lifetime, the clients leave in the order in which they
+        connected, and part of the first lifetime has passed when the warm-up starts.
         """
         random = Random(f"{self._seed}/lifetime")
         at_ns = self.ramp_offset_ns % self.lifetime_ns if self.constant else self._exponential_ns(random)
@@ -106,7 +106,7 @@ class Behaviour:
     """Reading speed of a slow client, or None to read as fast as possible."""
 
 
-#: Behaviour of a client for which the scenario says nothing.
+#: The behaviour of a client whose group sets none in the scenario.
 ORDINARY = Behaviour(ReconnectPlan(100_000_000, 5_000_000_000, True, True, ""))
 
 

@@ -65,7 +65,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     yield from check_logins(clients, data, protocol)
     yield from _unchecked(scenario)
     yield from responses.check(clients, variables, data, rules)
-    # Read before the channels, which must not use the columns that are a login's secret.
+    # Channel names must not use columns that contain a login's secret, so these are collected first.
     secrets = secrets_of(clients, data)
     used = {name for _, login in logins_in(clients) for name in login.columns}
     for path, source, validate in templates(clients, rules):
@@ -88,7 +88,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
     meant = {names[0] for names in map(split, used) if names is not None}
-    # The code of users may use any data.
+    # User classes may read any data in their code, so no data is reported as unused if a group has one.
     for name in data if not any(group.users for group in clients.values()) else ():
         if name not in meant:
             yield Problem(
@@ -98,7 +98,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
 
 
 def _unchecked(scenario: Scenario) -> Iterator[Problem]:
-    """Yield the gates on altered deliveries if no content is checked."""
+    """Yield a problem for each gate on altered deliveries if the scenario does not check content (`integrity`)."""
     for number, gate in enumerate(scenario.gates):
         text = gate.check if isinstance(gate, LongGate) else gate
         if "delivery.altered" in text and not scenario.integrity:
@@ -145,7 +145,7 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
-    # What users do depends on their code.
+    # User classes may subscribe and publish in their code, so a group that runs one may do both.
     coded = any(group.users for group in clients.values())
     if not coded and not any(group.subscribe for group in clients.values()):
         yield Problem(("clients",), "has no group that subscribes; give one of them 'subscribe'")

@@ -77,7 +77,7 @@ class PublishPlan:
         return self._draw()
 
     def maker(self) -> Maker | None:
-        """Return what makes the bodies of the events, or None if they are the usual padding with the usual stamp."""
+        """Return the maker of the events' bodies, or None if they are padding with the stamp in its default place."""
         return None if self._make is None else self._make()
 
 
@@ -85,8 +85,8 @@ class PublishPlan:
 class JourneyPlan:
     """The plan of a client that runs the tasks of a user class.
 
-    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on, which are no
-    other client's, in whatever process it plays.
+    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on. No client of any
+    worker has the same numbers.
     """
 
     stays: tuple[tuple[int, int | None], ...]
@@ -170,7 +170,7 @@ class Clients:
         """
         group = self._run.group_of(number)
         index = number - group.first
-        # A journey's turn to connect comes after the barrier.
+        # Clients that run a user class connect after the barrier, so they have no turn in the ramp.
         offset_ns = 0 if group.users is not None else ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)

@@ -47,7 +47,7 @@ def read_data(
         try:
             columns = used.get(name, [])
             if coded:
-                # The code of users may use any column but a secret one.
+                # User classes may read any column in their code, except secret ones.
                 known = header(
                     _inside(folder, data.file), data.kind, name=data.file, separator=data.separator
                 )
@@ -96,7 +96,7 @@ def _inside(folder: Path, file: str) -> Path:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # A loop of links or a null character: reading the file reports it.
+        # The path has a loop of links or a null character; reading the file reports that.
         inside = True
     if not inside:
         # Another person's scenario must not make us read arbitrary files.
@@ -114,7 +114,7 @@ def _table(data: Data, columns: list[str], folder: Path) -> Table:
 
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
-    """Yield a problem for each group with more clients than rows whose data are assigned by client."""
+    """Yield a problem for each group that has more clients than there are rows in data that it uses `by-client`."""
     for group_name, group in scenario.clients.items():
         for source, data in scenario.data.items() if group.users is not None else ():
             have = len(tables[source])
@@ -152,7 +152,7 @@ def _unusable(
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # A client may combine any rows of two files: only rows of the same number are checked together.
+        # Not all combinations of rows of two files can be checked: check rows with the same number together.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used

@@ -67,12 +67,12 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
     @property
     def given(self) -> tuple[dict[str, Any], ...]:
-        """The logins that are not the target's."""
+        """The logins that the group sets itself instead of using the target's."""
         return tuple(each for each in (self.connect, *self.subscribe, self.publish) if each is not None)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of data that make each client's own login."""
+        """The data columns from which each client's own login is made."""
         return tuple(dict.fromkeys(name for login in self.given for name in columns_in_data(login)))
 
 
@@ -128,7 +128,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Templates of the channels that the group subscribes to or publishes to; of tasks, their namespaces only."""
+        """Templates of the channels that the group subscribes or publishes to; if it runs tasks, only `/namespace`s."""
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)
         channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
@@ -172,7 +172,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def subscriptions(self) -> int:
-        """Subscriptions of all clients."""
+        """Number of subscriptions of all clients."""
         return self.count * len(self.subscribe)
 
 

@@ -1,4 +1,4 @@
-"""The logins of a scenario's groups: whether they fit together, and how the run has them."""
+"""Check the logins of a scenario's groups, and convert them to the form of a resolved run."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -17,7 +17,7 @@ from loadgen.scenario.models import Group
 Groups = Mapping[str, Group]
 Sources = Mapping[str, Data]
 
-#: Keys whose values others on the machine or on the way can read.
+#: Login keys whose values must not contain secrets, with the reason: other users or servers can read these values.
 _SHOWN_ELSEWHERE = {
     "token_command": "the words of a command, which every user of the machine can see",
     "token_url": "a URL, which servers and proxies log",
@@ -105,7 +105,7 @@ def check_logins(clients: Groups, data: Sources, protocol: TargetProtocol) -> It
 
 
 def _check_use(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
-    """Yield the logins that a group has no use for."""
+    """Yield a problem for each login that a group cannot use."""
     login = group.login
     if isinstance(login, OperationLogins):
         if login.connect is not None and not holds_connections(group, rules):
@@ -163,12 +163,12 @@ def _why_wrong(name: str, key: str, data: Sources, secrets: Mapping[str, frozens
     return None
 
 
-#: Says why a value cannot be used, or None if it can; never repeats it.
+#: Returns why a value cannot be used, or None if it can. The reason never repeats the value, which may be secret.
 Demand = Callable[[str], str | None]
 
 
 def demands(group: Group) -> Iterator[tuple[Path, str, Demand]]:
-    """Yield each text of a group's logins that has columns, with its place in the group and what it must be."""
+    """Yield the path within the group, the text and the check of its values, for each login text with columns."""
     for path, login in logins_in({"": group}):
         for key, demand in (
             ("token", _header),

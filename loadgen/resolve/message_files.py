@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     # Loads pyarrow, which a scenario without files does not need.
     from loadgen.data.table import Table
 
-#: Rows with which a template's size is tried; a payload of bytes is tried with all, since any may be no such text.
+#: Rows with which a template's size is tried. A hex or base64 template is tried with all rows, as any may be invalid.
 _SIZES_TRIED = 10_000
-#: A longer number than any event gets.
+#: The event number with which a template's size is measured; no event of a run gets a longer one.
 _SEQUENCE = 999_999_999
 
 
@@ -42,7 +42,7 @@ def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | 
 
 
 def sources_of(made: Content) -> list[str]:
-    """Return the columns that a payload's template uses, as their names in templates."""
+    """Return the data columns that a payload's template uses, written as in templates: ``people.id``."""
     compiled = made.compiled(None)
     return [] if compiled is None else [name for name in compiled.names if split(name) is not None]
 
@@ -115,7 +115,7 @@ def _unusable(
     path: Sequence[str | int],
     made: Content,
 ) -> Iterator[tuple[str, str]]:
-    """Yield a file and a sentence for each such row of one payload, or one sentence if it has no columns."""
+    """Yield the data's file and an error for each row that gives no valid event; one error if there are no columns."""
     stamps, limit = scenario.stamps, rules.event_bytes
     count = scenario.clients[str(path[1])].count
     for row, source, _, size, why in tried(made, stamps, tables, scenario.data, count):

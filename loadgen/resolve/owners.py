@@ -1,4 +1,4 @@
-"""Which group a subscription belongs to, by its number: planned ones first, and after them those of journeys."""
+"""Find the group of a subscription by its number; planned subscriptions have the lowest numbers, then journeys'."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ Numbers = npt.NDArray[np.int64]
 class Owners:
     """The groups of a run that have subscriptions.
 
-    Planned subscriptions are numbered group by group. Those of journeys follow, dealt in turns of as many as there are
-    journeys, so that each journey has numbers of its own without asking: see `loadgen.resolve.clients.JourneyPlan`.
+    Planned subscriptions are numbered group by group. Those of n journeys follow: each journey takes every n-th number,
+    so that no two journeys use the same, in whatever worker they run; see `loadgen.resolve.clients.JourneyPlan`.
     """
 
     def __init__(self, run: ResolvedRun) -> None:
@@ -26,7 +26,7 @@ class Owners:
         self._first_journey = np.cumsum(counts) - counts
 
     def of(self, subscriptions: Numbers) -> Numbers:
-        """Return for each subscription the place of its group in :attr:`names`."""
+        """Return for each subscription number the index of its group in :attr:`names`."""
         found = np.searchsorted(self._first, subscriptions, side="right") - 1
         if not self._journeys:
             return found

@@ -27,8 +27,8 @@ class Sized:
 def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
     """Return the payload of a group that publishes.
 
-    The sizes of messages in a file are exact but for the width of their stamps, those of a distribution follow from it,
-    and those of a template are tried with the rows of its data.
+    The sizes of messages in a file are exact except for the width of their stamps. The sizes of a distribution are
+    computed from it. The sizes of a template are measured by filling it in with the rows of its data.
 
     Raises:
         ScenarioError: the payload depends on files, which ``tables`` lacks.
@@ -53,7 +53,7 @@ def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
 def _shares(
     made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
 ) -> tuple[tuple[SizeShare, ...], int, int | None]:
-    """Return the sizes, the largest, and the number of lines if they come from a file."""
+    """Return the sizes with their shares, the largest size, and the number of messages, or None without a file."""
     if made.file is not None:
         table = tables[table_name(group)]
         return (
@@ -78,7 +78,7 @@ def _shares(
 
 
 def _example(made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables) -> bytes:
-    """Return the content of one event without its stamp, or nothing if it is padding."""
+    """Return the content of one event without its stamp; empty if events are only padding."""
     if made.file is not None:
         table = tables[table_name(group)]
         head, tail = table.cell(HEAD, 0), table.cell(TAIL, 0)

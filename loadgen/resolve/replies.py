@@ -20,10 +20,10 @@ from loadgen.resolve.run import ResolvedRun, source_of
 from loadgen.resolve.sampling import draw_channel, fixed_value
 from loadgen.scenario.template import Template
 
-#: Characters of a value that a request's payload may give to a channel.
+#: Most characters of a value that a request's payload may put into a channel.
 MOST_CHARACTERS: Final = 1_000
 _CLIENT, _CHANNEL = "request.client", "request.channel."
-#: Requesting clients whose channels are kept.
+#: Number of requesting clients whose channels are cached.
 _CLIENTS_KEPT: Final = 4_096
 
 
@@ -75,7 +75,7 @@ def reply_plan(
 
 
 def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
-    """Yield delays without end, in ns; each but a fixed one consumes one number of ``random``."""
+    """Yield delays in ns without end; every delay that is not fixed draws one number from ``random``."""
     # Only `random()` is used: Python guarantees the same sequence across versions for nothing else.
     while True:
         if delay.form == "fixed":
@@ -87,15 +87,15 @@ def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
         elif delay.form == "exponential":
             yield round(-math.log(1.0 - drawn) * delay.first)
         else:
-            # 0 has no quantile.
+            # The normal distribution has no quantile at 0: use the smallest step of `random()` instead.
             quantile = NormalDist().inv_cdf(drawn or 2.0**-53)
             yield round(delay.first * math.exp(delay.second * quantile))
 
 
 def segments_of(run: ResolvedRun) -> Callable[[int], tuple[str, ...]]:
-    """Return a function that gives the segments of the channel that a client of the run publishes to, by its number.
+    """Return a function from a client's number to the segments of the channel that this client publishes to.
 
-    It raises UnanswerableError if the channel is not the same for all requests of the client.
+    The function raises UnanswerableError if the channel is not the same for all requests of the client.
     """
 
     @lru_cache(maxsize=_CLIENTS_KEPT)

@@ -49,7 +49,7 @@ def run_of(
 def planned(
     name_or_path: str, overrides: Iterable[str] = (), target: str | None = None
 ) -> tuple[Scenario, ResolvedRun]:
-    """Load and resolve a scenario as `run_of` does, for an estimate: each client is not checked, and rows are not kept.
+    """Load and resolve a scenario for an estimate: as `run_of`, but without checks of each client and without rows.
 
     Raises:
         ScenarioError: the scenario cannot be read; it has a line for each problem.

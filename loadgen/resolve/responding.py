@@ -1,4 +1,4 @@
-"""The reactions of a group in the resolved run, as values."""
+"""The reactions of a group, as part of a resolved run."""
 
 from typing import Annotated, Literal
 
@@ -7,15 +7,16 @@ from msgspec import Meta, Struct
 from loadgen.scenario.template import Template, TemplateError
 
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
-#: The name in templates under which a reply's channel takes values of its request.
+#: The name before the dot by which a reply's channel uses values of the request, as in ``{request.client}``.
 REQUEST = "request"
 
 
 class Delay(Struct, frozen=True):
     """The time from a request's arrival to its first reply.
 
-    ``first`` is the duration itself, the shortest one, the mean or the median, in ns; ``second`` the longest one in ns
-    or the standard deviation of the logarithm.
+    ``first`` is in ns: the duration itself if ``form`` is fixed, else the minimum (uniform), mean (exponential) or
+    median (lognormal). ``second`` is the maximum in ns (uniform), or the standard deviation of the logarithm
+    (lognormal).
     """
 
     form: Literal["fixed", "uniform", "exponential", "lognormal"]

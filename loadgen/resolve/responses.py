@@ -19,7 +19,7 @@ def templates(
 ) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield the template of a group's reply channel as `loadgen.resolve.checks.templates` does.
 
-    A channel that the request gives whole is known only when the request is there, and is checked then.
+    A template that is only a value of the request is left out: its channel is known, and checked, when a request comes.
     """
     source = respond.publish.channel
     if not is_whole(source):

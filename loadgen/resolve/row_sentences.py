@@ -1,4 +1,4 @@
-"""Sentences about rows that cannot be used, and tables of rows with the errors of keeping them as sentences."""
+"""Word the errors about rows of data files: rows that cannot be used, and rows that cannot be read or stored."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -37,13 +37,13 @@ def kept(rows: "Iterable[Row]", columns: Sequence[str], name: str, what: str) ->
 
 
 def with_row(data: Data, table: "Table", row: int, path: Sequence[str | int], why: str) -> tuple[str, str]:
-    """Return the name of the file and the sentence that a row of it cannot be used for the key at ``path``."""
+    """Return the data's file, and the error text that this row cannot be used for the scenario's key at ``path``."""
     place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{table.line(row)}"
     return data.file, f"{place}: {dotted(path)} cannot be used with this row: {why}"
 
 
 def first_ten(found: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Yield the first ten sentences of (file, sentence), and that there may be more."""
+    """Yield the sentences of the first ten (file, sentence) pairs; if there are ten, add that there may be more."""
     shown = list(islice(found, _MOST_PROBLEMS))
     yield from (sentence for _, sentence in shown)
     if len(shown) == _MOST_PROBLEMS:

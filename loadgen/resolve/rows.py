@@ -21,7 +21,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     A publish request's values come from the client's own row only if the data are assigned by client.
     """
     if group.users is not None:
-        # Their code may use any column.
+        # User classes may read any column in their code.
         return tuple(f"{source}.{column}" for source, data in run.data.items() for column in data.columns)
     names = [name for source in group.subscribe for name in Template.parse(source).names]
     if group.publish is not None:
@@ -77,7 +77,7 @@ class ClientRows:
         }
 
     def row(self, source: str, group: Group, number: int) -> int:
-        """Return the row of the data ``source`` that the client with the global number ``number`` takes, from 0."""
+        """Return the row, from 0, of the data ``source`` that is assigned to the client ``number`` of the whole run."""
         data = self._run.data[source]
         return client_row(
             data.assign,

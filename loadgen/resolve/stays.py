@@ -1,4 +1,4 @@
-"""When the clients of a group that run the tasks of a user class begin and end, by the group's stages."""
+"""Compute from a group's stages when each client that runs a user class begins and ends."""
 
 from loadgen.resolve.group import Group
 from loadgen.resolve.totals import ramp_offset_ns

@@ -33,7 +33,7 @@ class Counted(Protocol):
 
     @property
     def subscriptions(self) -> int:
-        """Subscriptions of all clients."""
+        """Number of subscriptions of all clients."""
 
     @property
     def users(self) -> str | None:
@@ -45,9 +45,9 @@ class Totals:
     """Totals over all clients."""
 
     clients: int
-    #: Clients that have their own connection, over WebSocket or another transport of the protocol.
+    #: Number of clients that have their own connection, over WebSocket or another transport of the protocol.
     websockets: int
-    #: Clients that publish over HTTP.
+    #: Number of clients that publish over HTTP.
     http: int
     subscriptions: int
     #: Time from the first connect to the last (ns).

@@ -1,11 +1,11 @@
-"""How a group's clients reach the service; only this module decides it, by the rules of the target's protocol."""
+"""Decide, by the rules of the target's protocol, over which transport a group's clients reach the service."""
 
 from typing import TYPE_CHECKING
 
 from loadgen.protocol.rules import ProtocolRules
 
 if TYPE_CHECKING:
-    # What plays a run loads no scenario.
+    # Imported only for types: a process that plays a run must not load the scenario package.
     from loadgen.scenario.models import Group
 
 

@@ -65,7 +65,7 @@ class Coordinator:
         refused: Callable[[], dict[str, Any] | None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
-        """``refused`` returns the manifest's `refused`: the workers that were not admitted, or None."""
+        """``refused`` returns the manifest's `refused` (rejected connections and messages), or None."""
         self._link = link
         self._resolved = run
         self._target = target
@@ -126,7 +126,7 @@ class Coordinator:
         """The phase the run is in."""
         return self._view.phase
 
-    # Called from outside.
+    # Called by other greenlets, while `run` conducts the run.
 
     def interrupt(self) -> None:
         """End the run early and keep what was recorded."""
@@ -194,7 +194,7 @@ class Coordinator:
         """Return the state for live displays."""
         return self._view.view(self._clock.now_ns())
 
-    # The run.
+    # The greenlet that conducts the run.
 
     def run(self) -> None:
         """Go through the phases; whatever happens, complete the record and set :attr:`done`."""
@@ -237,7 +237,7 @@ class Coordinator:
         self.manifest.workers = self.workers.described()
         self.folder.save()
 
-    # The end.
+    # End of the run.
 
     def _finish(self) -> None:
         # If the run was cut short while publishing, drain: else events in flight would look lost.

@@ -1,4 +1,4 @@
-"""The progress line."""
+"""Show the progress of a run on one line of the terminal, or in a log."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ class ProgressDisplay:
             self._greenlet.join(2)
 
     def _show_live(self) -> None:
-        # Imported here: plain logs do not need it.
+        # Imported here, since plain logs do not need rich.
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text

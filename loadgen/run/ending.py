@@ -37,9 +37,9 @@ class Ending:
 class Analysis:
     """The result of the process that makes the summary and the report."""
 
-    #: Its exit code, or minus the number of the signal that ended it, or None if it was not started.
+    #: The process's exit code; negative if a signal of that number ended it; None if it was not started.
     returncode: int | None = None
-    #: The exit code in the summary that it wrote, or None if it wrote no summary.
+    #: The run's exit code as the summary states it, or None if the process wrote no summary.
     verdict: ExitCode | None = None
 
 
@@ -68,7 +68,7 @@ def decide(
     if interrupted or own is ExitCode.INTERRUPTED or _told_to_end(analysis.returncode):
         code = ExitCode.INTERRUPTED
     elif analysis.verdict is None:
-        # A gate may have ended the run early, but no summary confirms its figures.
+        # Without a summary no figures are confirmed, so even a gate that ended the run early does not count.
         code = ExitCode.INCONCLUSIVE if own in (ExitCode.PASSED, ExitCode.GATE_FAILED) else own
     elif not whole and analysis.verdict is ExitCode.PASSED:
         code = ExitCode.INCONCLUSIVE
@@ -165,7 +165,7 @@ def tell(**known: Any) -> None:
         try:
             os.write(int(descriptor), json.dumps(known).encode() + b"\n")
         except OSError:
-            # `loadgen run` has ended, and this process will end soon.
+            # Ignore the error: `loadgen run` has ended, and this process will end soon.
             return
 
 
@@ -191,7 +191,7 @@ class Told:
             try:
                 known |= json.loads(line)
             except ValueError:
-                # The process ended while it wrote this line.
+                # Skip a line that the process had not finished writing when it ended.
                 continue
         code, folder = known.get("code"), known.get("folder")
         return cls(None if code is None else ExitCode(code), None if folder is None else Path(folder))

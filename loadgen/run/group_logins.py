@@ -1,4 +1,4 @@
-"""The makers of the credentials of each group's clients, and their sources for people."""
+"""Make the credentials of each group's clients, and describe the sources of logins in words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ class GroupMakers:
     """Makes the credentials of the clients of one group."""
 
     def __init__(self, group: Group, make: Callable[[dict[str, Any]], Maker]) -> None:
-        """``make`` returns the maker for a login; the group must have some."""
+        """``make`` returns the maker of a login's credentials; ``group`` must have logins of its own."""
         assert group.logins is not None
         logins = group.logins
         self._connect = None if logins.connect is None else make(logins.connect)
@@ -23,7 +23,7 @@ class GroupMakers:
         self._first = self._subscribe[0] if self._subscribe else None
         self._alike = all(each is self._first for each in self._subscribe)
         self.own = bool(logins.columns)
-        #: True if a token of a client is fetched.
+        #: True if a command, an endpoint or a user pool makes one of the clients' tokens.
         self.fetches = any(map(is_fetched, logins.given))
 
     def logins(self, client: ClientPlan) -> ClientLogins:
@@ -59,7 +59,7 @@ def makers(
     workers: int = 1,
     on_trouble: OnTrouble = lambda number, said: None,
 ) -> tuple[dict[str, GroupMakers], list[Maker]]:
-    """Return the makers of each group with logins of its own, by its name, and all makers.
+    """Return the credential makers by name of each group with own logins, and a list of all makers.
 
     ``whose`` names the source of the logins as the subject of an error sentence.
 
@@ -94,7 +94,7 @@ def name_of(client: ClientPlan) -> str:
 def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
     """Return the source of each group's logins in words, for the `setup` of the manifest's target; without secrets.
 
-    Without ``by_operation`` the login of the connection counts for all that a client does.
+    Without ``by_operation`` only the login for connecting is named, as it applies to all operations.
     """
     if not any(group.logins for group in run.groups):
         return {}

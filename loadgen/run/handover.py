@@ -21,7 +21,7 @@ from loadgen.resolve import ResolvedRun
 if TYPE_CHECKING:
     from loadgen.planning.prices import Prices
 
-#: Environment variable with the file's descriptor.
+#: Environment variable with the descriptor of the file that contains the handover.
 RUN_FD: Final = "LOADGEN_RUN_FD"
 
 

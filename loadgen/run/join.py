@@ -89,7 +89,7 @@ def write(path: Path, keys: Keys) -> None:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{text}\n")
         except OSError as error:
-            # Leave no master's file without its workers' file.
+            # The workers' file failed: remove the master's file, which is useless alone.
             if each == path:
                 with suppress(OSError):
                     own.unlink()

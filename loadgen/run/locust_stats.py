@@ -32,7 +32,7 @@ class DeliveryTally:
         self._parts: dict[str, StatsEntry] = {}
 
     def add(self, subscriptions: Values, latencies_ns: Values) -> None:
-        """Add deliveries of any groups, from any thread."""
+        """Add deliveries to their subscriptions' groups; may be called from any thread."""
         if len(self._names) == 1:
             self._add(self._names[0], latencies_ns)
             return
@@ -65,15 +65,15 @@ class WorkerStatistics:
         self._tally = DeliveryTally(stats, run)
 
     def add(self, subscriptions: Values, latencies_ns: Values) -> None:
-        """Add deliveries of any groups, from any thread."""
+        """Add deliveries to their subscriptions' groups; may be called from any thread."""
         self._tally.add(subscriptions, latencies_ns)
 
     def show_deliveries(self, at_ns: int) -> dict[str, int]:
-        """Show the deliveries since the last call, and return their number by group."""
+        """Add the deliveries since the last call to Locust's statistics; return their number by group."""
         return self._tally.show(at_ns)
 
     def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
-        """Show publishes and their answer times."""
+        """Add publishes and their answer times to Locust's statistics."""
         add_publishes(self._stats, events, answered_ns, at_ns)
 
 

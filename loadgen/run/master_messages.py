@@ -75,9 +75,9 @@ class Rows(Versioned, frozen=True, kw_only=True):
     columns: list[Text]
     #: Line numbers of these rows in the data's file.
     lines: list[Count]
-    #: JSON texts, column by column.
+    #: The rows' cells as JSON texts, column by column.
     cells: list[list[str]]
-    #: True in the last message with rows of these data.
+    #: True in the last message with rows of ``data``.
     last: bool
 
 
@@ -134,7 +134,7 @@ class Pong(Versioned, frozen=True, kw_only=True):
 
 
 class Refuse(Message, frozen=True, kw_only=True):
-    """Why a worker takes no part in any run. Every version understands this message."""
+    """Tells a worker why it takes no part in any run. Every version understands this message."""
 
     KIND: ClassVar[str] = messages.REFUSE
 
@@ -142,7 +142,7 @@ class Refuse(Message, frozen=True, kw_only=True):
 
 
 class StandBy(Message, frozen=True, kw_only=True):
-    """Why a worker takes no part in the current run."""
+    """Tells a worker why it takes no part in the current run."""
 
     KIND: ClassVar[str] = messages.STAND_BY
 

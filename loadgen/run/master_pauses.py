@@ -19,7 +19,7 @@ class MasterPauses:
         start_native_thread(self._watch.watch)
 
     def look(self) -> None:
-        """Keep the longest pause since the last call; call it often, as the shorter ones are dropped."""
+        """Keep the longest pause since the last call. Shorter ones are dropped, so call this often."""
         if self._watch is None:
             return
         pauses = self._watch.take()

@@ -35,7 +35,7 @@ STATUS: Final = "loadgen.status"
 FINISH: Final = "loadgen.finish"
 #: agent → coordinator, once a second: a piece of a spool file, if the master cannot read it (see `spool_transfer`).
 SPOOL: Final = "loadgen.spool"
-#: coordinator → agent: how many bytes of that file are written.
+#: coordinator → agent, in answer to SPOOL: how many bytes of the spool file the master has written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: a worker forked by the master received a signal to end, which ends the run.
 INTERRUPTED: Final = "loadgen.interrupted"
@@ -44,7 +44,7 @@ FINISHED: Final = "loadgen.finished"
 
 #: worker → master, before any run: its identity, version and weight (see `registration`).
 HELLO: Final = "loadgen.hello"
-#: master → worker: a sentence on why it takes no part in any run (REFUSE), or not in the current one (STAND_BY).
+#: master → worker: why the worker takes no part in any run (REFUSE), or not in the current one (STAND_BY).
 REFUSE: Final = "loadgen.refuse"
 STAND_BY: Final = "loadgen.stand-by"
 

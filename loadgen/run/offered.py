@@ -21,7 +21,7 @@ def offered(run: ResolvedRun) -> list[dict[str, Any]]:
 
 
 def journeys(run: ResolvedRun) -> list[dict[str, Any]]:
-    """Return each group whose clients run the tasks of a user class, and whether they are a closed loop."""
+    """Return each group whose clients run the tasks of a user class, with its loop (open or closed)."""
     return [
         {"group": group.name, "users": group.users, "loop": group.loop, "pacing": group.pacing}
         for group in run.journeys

@@ -221,7 +221,7 @@ class RunOptions:
         bool,
         Option(
             help="Do not ask before a run that costs money.",
-            # Plain Locust refuses such a run instead of asking.
+            # Plain Locust never asks: without this option it refuses a run that costs money.
             locust_help="Allow a run that costs money.",
         ),
     ] = False
@@ -265,7 +265,7 @@ class RunOptions:
     ] = False
     profile: Annotated[
         str | None,
-        # Locust has another option of this name.
+        # Locust uses this name for an option of its own.
         Option(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
     ] = None
     region: Annotated[
@@ -309,7 +309,7 @@ class RunOptions:
         bool,
         Option(
             help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
-            # Locust has another option of this name.
+            # Locust uses this name for an option of its own.
             locust_flag="--live-otel",
             locust_help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`);"
             " Locust's own --otel does so too.",
@@ -342,22 +342,22 @@ class Entry:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line of `loadgen run`, as `--target`."""
+        """The option's name on the command line of `loadgen run`, such as `--target`."""
         return self.option.flag or _flag_of(self.name)
 
     @property
     def of_locust(self) -> bool:
-        """True if the harness adds it to Locust's command line."""
+        """True if the harness adds the option to Locust's command line."""
         return self.option.reader is not Reader.PARENT
 
     @property
     def locust_flag(self) -> str:
-        """Its name on Locust's command line."""
+        """The option's name on Locust's command line."""
         return self.option.locust_flag or self.flag
 
     @property
     def locust_name(self) -> str:
-        """Its name among Locust's parsed options."""
+        """The option's name among Locust's parsed options."""
         changed = self.option.locust_flag
         return self.name if changed is None else changed.removeprefix("--").replace("-", "_")
 
@@ -385,7 +385,7 @@ def add_options(parser: "ArgumentParser") -> None:
     for name, entry in OF_LOCUST.items():
         option = entry.option
         settings: dict[str, Any] = {"dest": name}
-        # argparse formats the text with `%`.
+        # Escape `%`, since argparse formats help texts with it.
         settings["help"] = (option.locust_help or option.help).replace("%", "%%")
         if entry.type is bool:
             settings["action"] = "store_true"
@@ -397,7 +397,7 @@ def add_options(parser: "ArgumentParser") -> None:
             if entry.type in (int, float):
                 settings["type"] = entry.type
         group.add_argument(entry.locust_flag, **settings)
-    # Locust listens on all interfaces by default; here that needs an explicit option.
+    # Locust listens on all interfaces by default; the harness does so only if an option asks for it.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
 
 
@@ -413,5 +413,5 @@ def _written(entry: Entry, value: Any) -> list[str]:
     if entry.type is bool:
         return [entry.locust_flag] if value is not entry.option.locust_opposite else []
     values = value if entry.repeatable else [] if value is None else [value]
-    # Joined by an equals sign because a value may begin with a dash.
+    # Join option and value by an equals sign, because a value may begin with a dash.
     return [f"{entry.locust_flag}={each}" for each in values]

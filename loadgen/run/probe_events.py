@@ -16,9 +16,9 @@ class ProbeEvents:
     def __init__(
         self, stamping: Stamping, token: int, publisher: int, run: ResolvedRun | None = None
     ) -> None:
-        """Without ``run``, or if its events are padding, probes are padding as well."""
+        """Probes contain padding if ``run`` is None or if the payloads of its events are padding."""
         self._stamping, self._token, self._publisher = stamping, token, publisher
-        #: The bodies by the namespace that their group publishes to; the first is for all others.
+        #: Example bodies by the namespace that a group publishes to; other namespaces use the first body.
         self._bodies: Mapping[str, Body] = {} if run is None else _bodies(stamping, run)
 
     def event(self, channel: str, sequence: int, at_ns: int) -> Event:

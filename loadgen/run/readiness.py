@@ -163,7 +163,7 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
-        # True after a full round: subscriptions that have waited this long do not wait for others.
+        # True after a full round of probes: the next round does not wait for further subscriptions.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):
@@ -180,7 +180,7 @@ class ProbedReadiness:
             waited = True
 
     def _let_others_subscribe(self) -> None:
-        """Wait, for `PROBE_INTERVAL_S` at most, until no more subscriptions come: an early probe must be repeated."""
+        """Wait while further subscriptions come, at most `PROBE_INTERVAL_S`, so that a probe reaches all."""
         for _ in range(round(PROBE_INTERVAL_S / _REST_S)):
             before = self._watched
             gevent.sleep(_REST_S)
@@ -221,14 +221,14 @@ class SettledReadiness:
         gevent.spawn_later(self._settle_s, lambda: on_ready(now_ns()))
 
     def proven(self, channel: str) -> None:
-        """Nothing to do."""
+        """Do nothing, as the readiness of a subscription depends on time only."""
 
     def probed_since_ns(self, channel: str) -> int | None:
         """Return None, as nothing is probed."""
         return None
 
     def withdraw(self, channel: str) -> None:
-        """Nothing to do."""
+        """Do nothing, as the readiness of a subscription depends on time only."""
 
     def stop(self) -> None:
-        """Nothing to do."""
+        """Do nothing, as there are no probes to stop."""

@@ -30,7 +30,7 @@ from loadgen.measure.spool import MARKER, read_batches, spool_name
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: Tables with several rows per life, and the columns that identify a life.
+#: Tables with several rows per life of a subscription or connection, and the columns that identify a life.
 _LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
@@ -69,7 +69,7 @@ class Manifest:
     late_workers: list[dict[str, Any]] = field(default_factory=list)
     #: Connections refused at the master's port, and rejected messages: see `runners.refused`.
     refused: dict[str, Any] | None = None
-    #: Failures on the master that are not the service's fault, and checks of user code there; as in a worker's entry.
+    #: The master's own `failures` and `checks`, in the form of those in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Pauses of a master without an agent in its process.
@@ -116,7 +116,7 @@ class RunFolder:
         base = f"{stamp}-{scenario['name']}"
         manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())
         try:
-            # Under a temporary name until it is complete: a killed process leaves no half-made run folder.
+            # Use a temporary name until the folder is complete: a killed process then leaves no partial run.
             folder = cls(Path(tempfile.mkdtemp(prefix=".new-", dir=results)), manifest)
             folder.path.chmod(0o777 & ~_umask())
             folder.spool.mkdir()
@@ -305,7 +305,7 @@ def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordB
 def _last_of_each_life(
     batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the last row of each life: a row is written when a life begins and again, complete, when it ends."""
+    """Yield the last row of each life (see `_LIVES`), as workers write a row when a life begins and ends."""
     kept = [batch for batch in batches if batch.num_rows]
     if not kept:
         return

@@ -25,7 +25,7 @@ from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
 from loadgen.version import VERSION
 
-#: Time limit for a worker to introduce itself; early versions never do.
+#: Time limit for a worker to introduce itself; workers of early versions never do.
 _HELLO_TIMEOUT_S = 10.0
 
 
@@ -121,7 +121,7 @@ class Registry:
             worker=len(self._known),
             weight=weight_of(hello.weight),
             hostname=clean(hello.hostname),
-            # Use the worker's own claim only if the connection's address is unknown.
+            # Trust the address that the worker states only if the connection's address is unknown.
             address=address or hello.address,
             pid=hello.pid,
             boot_id=hello.boot_id,

@@ -33,7 +33,7 @@ def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
 
 def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
     begin, rows = 0, len(table)
-    # As many rows as fit by the mean length of those sent so far.
+    # Number of rows in the next message, from the mean length of the rows in the previous one.
     count = _FIRST_ROWS
     while begin < rows:
         lines = table.lines(begin, begin + count)
@@ -42,7 +42,7 @@ def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
         yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=begin == rows)
         size = sum(map(len, (text for texts in cells for text in texts)))
         count = max(1, min(_PIECE_ROWS, len(lines) * _PIECE_BYTES // max(size, 1)))
-        # Other workers' messages and heartbeats go on.
+        # Let other greenlets send messages and heartbeats.
         gevent.sleep(0)
 
 
@@ -81,7 +81,7 @@ class ArrivingRows:
         if self._had[name] > self._rows[name] or (piece.last and self._had[name] != self._rows[name]):
             raise ValueError(f"it ends the rows of {name!a} at {self._had[name]:,} of {self._rows[name]:,}")
         for texts in piece.cells:
-            # Read here, where a mistake can be told, and not by a publisher in the middle of the run.
+            # Check the JSON now, so that a mistake is reported before publishers use the rows during the run.
             _check("[" + ",".join(texts) + "]", len(texts))
         if name not in self._writers:
             self._writers[name] = TableWriter(columns)
@@ -96,6 +96,6 @@ class ArrivingRows:
 
 
 def _check(array: str, length: int) -> None:
-    """Raise ValueError if a text is no JSON array of that length."""
+    """Raise ValueError unless ``array`` is the text of a JSON array with ``length`` values."""
     if len(msgspec.json.decode(array, type=list[msgspec.Raw])) != length:
         raise ValueError("its cells are not each a JSON value")

@@ -52,7 +52,7 @@ class Faults:
         self._names: dict[str, str] = {}
 
     def call(self, sender: str, name: str) -> None:
-        """Use this name for a peer from now on."""
+        """Use ``name`` for a peer in messages from now on."""
         self._names[sender] = name
 
     def add(self, sender: str, kind: str, reason: str) -> None:
@@ -79,7 +79,7 @@ class GuardedMaster(MasterRunner):
 
     def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
         options = environment.parsed_options
-        #: The rejected messages, and the connections to the master's port.
+        #: The workers' messages that this master has rejected, and the connections to its port.
         self.faults = Faults()
         self._connections = Connections()
         key = _or_exit(lambda: master_key(options))
@@ -214,7 +214,7 @@ class GuardedWorker(WorkerRunner):
 
     def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
         options = environment.parsed_options
-        #: The rejected messages of the master.
+        #: The master's messages that this worker has rejected.
         self.faults = Faults()
         key = _or_exit(lambda: worker_key(options))
         if key is None and beyond_loopback(master_host):

@@ -42,7 +42,7 @@ def weight_of(text: str) -> Fraction:
 class Share:
     """One worker's share of a run."""
 
-    #: Numbers of its unclaimed clients by role, lowest first.
+    #: Numbers of the worker's unclaimed clients by role, lowest first.
     free: dict[str, deque[int]] = field(default_factory=dict)
     clients: int = 0
     subscriptions: int = 0
@@ -90,7 +90,7 @@ def turns(weights: Sequence[Fraction], count: int) -> list[int]:
     whole = [int(weight * scale) for weight in weights]
     common = gcd(*whole)
     whole = [weight // common for weight in whole]
-    # After as many clients as the sum of the weights every worker has exactly its share, and the sequence repeats.
+    # The sequence repeats after sum(whole) clients, when every worker has exactly its share.
     period = _period(whole, min(count, sum(whole)))
     repeated, rest = divmod(count, len(period)) if period else (0, 0)
     return period * repeated + period[:rest]

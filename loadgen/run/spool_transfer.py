@@ -94,7 +94,7 @@ class SpoolSender:
         self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:
-        """Return the size of each file, with which the master compares its own."""
+        """Return the size of each spool file, so that the master can check that it has all of their bytes."""
         return {path.name: path.stat().st_size for path in self._files()}
 
 
@@ -121,7 +121,7 @@ class SpoolReceiver:
         if fresh:
             path = self._folder / name
             with (path if have else files.fresh(path)).open("r+b") as file:
-                # Seek, as an earlier write that failed half-way may have left a tail.
+                # Seek, since an earlier write that failed half-way may have left bytes beyond this offset.
                 file.seek(have)
                 file.write(fresh)
                 file.flush()

@@ -21,7 +21,7 @@ from loadgen.run.locust_settings import VARIABLES
 
 #: Modules of Locust that are left out: its web UI (Flask, Jinja) and the HTTP clients of other user classes.
 _NOT_NEEDED = ("locust.web", "locust.html", "locust.clients", "locust.contrib.fasthttp")
-#: Libraries that only these modules use.
+#: Libraries that only the modules in `_NOT_NEEDED` use.
 _LIBRARIES = ("requests", "requests.exceptions", "urllib3")
 
 
@@ -33,7 +33,7 @@ def start() -> None:
 def prepared() -> Any:
     """Return Locust's `main` module, loaded as `sys.argv` requires and set to read options only from `sys.argv`."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
-        # Delete them before importing Locust, which reads some of them on import.
+        # Delete these variables before importing Locust, which reads some of them on import.
         del os.environ[name]
     web = not ("--headless" in sys.argv or "--worker" in sys.argv)
     with (
@@ -43,7 +43,7 @@ def prepared() -> Any:
     ):
         from locust import argument_parser, main, runners
 
-    # Locust uses `inspect` only for a line of its debug log, and reads the source of each function on the stack for it.
+    # Locust uses `inspect` only for a debug log line, for which it would read the source of each stack frame.
     runners.inspect = None  # type: ignore[attr-defined, assignment]
     argument_parser.LocustArgumentParser.parse_known_args = _parse_known_args
     main.load_locustfile = _load  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ class _LeftOut(ModuleType):
 def _without(modules: Sequence[str], libraries: Sequence[str]) -> Iterator[None]:
     """Import Locust without its ``modules`` given here and the ``libraries`` that only these use: saves 0.15 s of CPU.
 
-    The libraries can be imported afterwards. Locust's plugins are left out too, as they would meet the placeholders.
+    The libraries can be imported afterwards. Locust's plugins are left out too: they might use placeholders.
     """
     libraries = [name for name in libraries if name not in sys.modules]
     for name in (*modules, *libraries):

@@ -40,7 +40,7 @@ class Target:
     allowed: Allowed = NOTHING
     #: Source of the login, as the beginning of a sentence, or None if it is this process's command line.
     login_from: str | None = None
-    #: Text of the protocol file that the URL names, or None if the URL names none or this process must read it.
+    #: Text of the protocol file that the URL names. None if the URL names none or the file is not read yet.
     protocol_file: str | None = None
 
     @property
@@ -172,7 +172,7 @@ class Target:
             raise RunError(str(error), ExitCode.USAGE) from None
 
     def login_makers(self, run: ResolvedRun) -> tuple[dict[str, GroupMakers], list[Maker]]:
-        """Return what `group_logins.makers` does for the run's groups, after checking their logins on this machine.
+        """Check the logins of the run's groups on this machine; return the result of `group_logins.makers`.
 
         Raises:
             RunError: a login cannot be used or is not allowed.

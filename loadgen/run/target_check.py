@@ -26,7 +26,7 @@ CHECK_TIMEOUT_S = 10.0
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
-#: As many clients with logins of their own try before the target counts as refusing all.
+#: Number of clients whose own logins are tried; the check fails only if the target refuses all of these.
 _CLIENTS_TRIED = 3
 
 
@@ -54,7 +54,7 @@ def check(
     """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
 
     The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
-    ``patience_s`` seconds. With ``first`` clients, the login is theirs: one of them must be let in.
+    ``patience_s`` seconds. If ``first`` clients are given, use their logins; one of these must be accepted.
 
     Raises:
         RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
@@ -146,7 +146,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan 
 def _refused(
     target: Target, service: Service, said: str, refusal: Refusal | None, client: ClientPlan | None = None
 ) -> Exception:
-    """Return the error for a target that refused, with fitting advice; ``client`` is whose login it was."""
+    """Return the error for a target that refused the login of ``client``, or its own login, with advice."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)

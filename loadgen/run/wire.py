@@ -260,7 +260,7 @@ class Gate:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            # Only one of the two sides has a key, and libzmq does not retry after that.
+            # Only one side has a key, and libzmq does not reconnect after this failure: give up at once.
             self.failed = self.PATIENCE
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()

@@ -61,7 +61,7 @@ class _Wall:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """The bounds from one ping: the offset was at most `upper_ns` when it left, at least `lower_ns` at its return."""
+    """The offset was at most `upper_ns` when a ping left, and at least `lower_ns` when the ping returned."""
 
     sent_ns: int
     upper_ns: int
@@ -167,7 +167,7 @@ class WorkerClock:
             read_ns,
             wall_ns,
             offset_ns - (wall_ns - raw_ns),
-            # The master's slew may have changed since, and each machine's two clocks were not read at the same instant.
+            # Widen: the master's slew may have changed, and each machine reads its two clocks in succession.
             round(half + (SLEW + abs(self._masters.rate)) * max(0.0, age_ns)) + TOGETHER_NS,
             rate + self._masters.rate - self._own.rate,
         )

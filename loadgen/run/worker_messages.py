@@ -209,7 +209,7 @@ class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, route: Mapping[str, Any]) -> "Proxy":
-        """Return an entry of `transport.proxy.routes`."""
+        """Return the message for an entry of `transport.proxy.routes`."""
         return cls(**route)
 
 
@@ -239,7 +239,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: Notes about connecting that users should know, counted, and the proxies that the worker used.
+    #: Number of times each note about connecting occurred, and the proxies that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 

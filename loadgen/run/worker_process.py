@@ -17,8 +17,8 @@ def set_up() -> None:
     heap.keep_small()
     sys.setswitchinterval(_TURN_S)
     if gc.get_threshold()[0] == _OBJECTS_BETWEEN_COLLECTIONS:
-        # Not the first run: let the collection below free garbage of the earlier one. Before the first run only modules
-        # are frozen, which stay.
+        # The threshold is set, so this is not the process's first run: let the collection below free objects
+        # of the previous run. Before the first run only modules are frozen, and modules stay in use.
         gc.unfreeze()
     gc.collect()
     # Exempt existing objects from later collections: on a slow machine one collection took 0.2 s.

@@ -67,7 +67,7 @@ def split(name: str) -> tuple[str, str] | None:
 
 
 def columns_in(names: Iterator[str]) -> dict[str, list[str]]:
-    """Return the columns of each data that the names of templates mean, in the order of their first use."""
+    """Return the columns that names such as ``people.id`` refer to, by data, in the order of their first use."""
     found: dict[str, list[str]] = {}
     for name in names:
         if (meant := split(name)) is not None and meant[1] not in found.setdefault(meant[0], []):

@@ -13,7 +13,7 @@ _ONE, _BY_OPERATION, _CHANNEL = "<one login>", "<logins by operation>", "<channe
 
 
 class OperationLogins(Part):
-    """A login for each operation; one that is not given is the target's."""
+    """A login for each operation; the target's login applies to operations without one."""
 
     connect: Login | None = None
     """The login with which the clients connect."""

@@ -27,7 +27,9 @@ class Written(NamedTuple):
 def read(
     name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
 ) -> Written:
-    """Return the scenario with a name in the catalogue or at a path; `loadgen.resolve.loading.load` is for callers.
+    """Return the scenario with a name in the catalogue or at a path.
+
+    `loadgen.resolve.loading.load` calls this with the target's checks; other modules should use it instead.
 
     Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields the problems between
     the parts, as in `validated`.
@@ -83,7 +85,7 @@ def find(name_or_path: str) -> Path:
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # no file can have this name
+    except (OSError, ValueError):  # the text cannot be a file name, such as one with a null character
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
 

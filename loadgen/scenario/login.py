@@ -157,7 +157,7 @@ class Login(Part):
 
     @property
     def secret_columns(self) -> tuple[str, ...]:
-        """The columns that hold secrets because of where they stand in this login."""
+        """The data columns that this login uses in keys whose values are secrets."""
         return tuple(dict.fromkeys(name for key in SECRET_KEYS for name in self.columns_at(key)))
 
     def columns_at(self, key: str) -> tuple[str, ...]:
@@ -245,7 +245,7 @@ class Login(Part):
         return f"{found}, for each client by {told}"
 
 
-#: Keys that are only for a client's own values.
+#: Keys whose values must contain data columns. A value common to all clients comes from a variable, see `_VARIABLES`.
 _OF_A_CLIENT: Final = ("token", "key", "username", "password")
 _VARIABLES: Final = {
     "token": "token_env",

@@ -1,6 +1,6 @@
-"""Columns of data in the values of a login: text with `{people.token}` for a client's own value.
+"""Data columns in the values of a login: `{people.token}` stands for a client's own value.
 
-Any other brace is itself, since the words of a command and a URL may have braces.
+Braces around any other text are kept as they are, since commands and URLs may contain braces.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from loadgen.data.cells import Cell, text_of
 
-#: Keys of `loadgen.scenario.login.Login` whose value may hold columns, and those of them whose value is a secret.
+#: Keys of `loadgen.scenario.login.Login` whose value may contain data columns; `SECRET_KEYS` are the secret ones.
 COLUMN_KEYS: Final = (
     "token",
     "key",

@@ -38,7 +38,7 @@ from loadgen.scenario.payload import Content, payload_size
 from loadgen.scenario.points import points_of
 from loadgen.scenario.responding import Respond, with_subscription
 
-#: A million subscribers, and as many publishers.
+#: Most clients of a scenario: enough for a million subscribers and a million publishers.
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -218,7 +218,7 @@ class Publish(Part):
 
 
 class Stage(Part):
-    """A number of journeys that is reached from some time on."""
+    """The number of clients that play their journeys from some time on."""
 
     at_ns: DurationNs = Field(alias="at")
     """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
@@ -321,7 +321,7 @@ class Group(Part):
 
 
 class Settle(Part):
-    """A wait instead of readiness probes."""
+    """A fixed time after which subscriptions count as ready, instead of readiness probes."""
 
     settle_ns: DurationNs = Field(alias="settle")
     """The time after its acknowledgement at which a subscription counts as ready."""

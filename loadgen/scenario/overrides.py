@@ -68,7 +68,7 @@ def _put(data: Any, steps: list[str], value: Any) -> Path:
 
 
 def _key(node: Any, path: Path, step: str) -> str | int:
-    """Return the step as a key of the node; raises ScenarioError if it cannot be one."""
+    """Return a part of a dotted path as a key or index of ``node``; raises ScenarioError if ``node`` cannot have it."""
     if isinstance(node, list):
         if step.isascii() and step.isdecimal() and int(step) < len(node):
             return int(step)

@@ -1,4 +1,4 @@
-"""What the events of a group hold, where their stamps go, and the checks of both."""
+"""The scenario's settings for the content of a group's events and the place of their stamps, with their checks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -120,12 +120,12 @@ class Content(Part):
 
     @property
     def kind(self) -> str:
-        """The key that is given."""
+        """The one key of `_KINDS` that the payload sets, such as `json`."""
         return next(kind for kind in _KINDS if self._given(kind))
 
     @property
     def written(self) -> Any:
-        """The template, or None if it is none."""
+        """The template's source, or None if the content is not a template."""
         return self.json_ if self.json_ is not None else (self.text or self.hex or self.base64)
 
     @property
@@ -143,7 +143,7 @@ class Content(Part):
         return Template(self.kind, self.written)
 
     def compiled(self, tokens: tuple[str, ...] | None) -> Compiled | None:
-        """Return the compiled template, or None if it is none; raises PayloadTemplateError if it is invalid."""
+        """Return the compiled template, or None if the content has no template; raises PayloadTemplateError."""
         if self.json_ is not None:
             return compiled_json(self.json_, tokens)
         return None if self.written is None else compiled_text(self.written)
@@ -174,7 +174,7 @@ class StampPlace(Part):
 
     @property
     def place(self) -> Place:
-        """The place."""
+        """The place that is set, as a value for a resolved run."""
         kinds: tuple[Kind, ...] = ("member", "pointer", "user_property", "header")
         return next(Place(kind, name) for kind in kinds if (name := getattr(self, kind)) is not None)
 
@@ -185,7 +185,10 @@ def stamps_of(stamp: StampPlace | None, integrity: bool) -> Stamps:
 
 
 def check_stamps(stamps: Stamps, rules: ProtocolRules, over_http: Iterator[Path]) -> Iterator[Problem]:
-    """Yield why the target cannot carry the stamps; ``over_http`` are the groups that publish over HTTP."""
+    """Yield a problem for each reason why the target cannot carry the stamps.
+
+    ``over_http`` are the scenario's paths of the groups that publish over HTTP.
+    """
     kind = stamps.place.kind
     if kind not in BESIDE:
         return
@@ -242,7 +245,7 @@ def _names(path: Path, written: Any) -> Iterator[tuple[Path, str]]:
 
 
 def unknown(name: str, columns: Mapping[str, Any]) -> str:
-    """Return why a name without a column is none in a payload."""
+    """Return why a payload cannot use ``name``, which has no ".column" part; the text completes a sentence."""
     if name in columns:
         return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
     known = ", ".join(f"{{{each}}}" for each in BUILT_IN)

@@ -77,7 +77,7 @@ class Replay(Part):
 
     @property
     def peak_percent(self) -> float:
-        """With relative values, the load of the highest rate."""
+        """The load in percent that the highest rate of the file becomes, if its rates are relative."""
         return DEFAULT_PEAK_PERCENT if self.relative_peak_percent is None else self.relative_peak_percent
 
     @property

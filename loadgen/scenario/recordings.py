@@ -215,7 +215,7 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # A loop of links or a null character: reading the file reports it.
+        # The path has a loop of links or a null character; reading the file reports that.
         return
     if not inside:
         raise _Unreadable(

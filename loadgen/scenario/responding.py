@@ -15,7 +15,7 @@ from loadgen.config.units import (
 )
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 
-#: The most replies to one request.
+#: The most replies that a scenario may ask for to one request.
 MAX_REPLIES = 100_000
 _DEFAULT_PAYLOAD_BYTES = 200
 _NS_PER_S = 1_000_000_000
@@ -134,7 +134,7 @@ class Respond(Part):
 
 
 def with_subscription(data: Any) -> Any:
-    """Return a group's plain data with the channel of its ``respond.to`` among its subscriptions."""
+    """Return a group's plain data with the channel of ``respond.to`` added to its subscriptions, unless it is there."""
     respond = data.get("respond") if isinstance(data, dict) else None
     to = respond.get("to") if isinstance(respond, dict) else None
     if not isinstance(to, str):
@@ -149,5 +149,5 @@ def with_subscription(data: Any) -> Any:
 
 
 def same(one: str, other: str) -> bool:
-    """Return whether two written channels are the same but for slashes at their ends."""
+    """Return whether two channels are the same except for slashes at their ends."""
     return one.strip("/") == other.strip("/")

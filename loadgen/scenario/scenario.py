@@ -15,7 +15,7 @@ from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
 
-#: Keys whose mistakes cause no others.
+#: Keys that no other part of the scenario is checked against, so that an error in one causes no further errors.
 _SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 
@@ -55,7 +55,7 @@ class Scenario(Part):
             publishes = [group.publish for group in self.clients.values() if group.publish is not None]
             lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
             if lengths:
-                # The model is frozen; pydantic itself sets fields in this way while it creates a model.
+                # The model is frozen, so assignment would raise. pydantic creates frozen models by the same call.
                 object.__setattr__(
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )
@@ -63,7 +63,7 @@ class Scenario(Part):
 
     @property
     def stamps(self) -> Stamps:
-        """Where stamps go, and whether they hold checksums."""
+        """The place of the stamps in events, and whether stamps contain checksums."""
         return stamps_of(self.stamp, self.integrity)
 
     def resolved(self) -> dict[str, Any]:

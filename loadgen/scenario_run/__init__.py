@@ -91,7 +91,7 @@ class ScenarioRun:
 
     @property
     def verdict(self) -> str:
-        """`valid`, `degraded` or `invalid`: if the generator and the clock carry the figures; raises as `summary`."""
+        """How far the figures can be trusted: `valid`, `degraded` or `invalid`; raises as `summary`."""
         return str(self.summary["verdict"]["kind"])
 
     @property
@@ -111,7 +111,7 @@ class ScenarioRun:
         """Counts of expected, delivered and lost deliveries in the measure phase; raises as `summary`.
 
         Raises:
-            RunError: nothing was measured, besides the above.
+            RunError: nothing was measured, or `summary` raised it.
         """
         found: dict[str, Any] | None = self.summary["ledger"]
         if found is None:
@@ -197,9 +197,9 @@ def run_scenario(
         files: files beside a scenario that is a mapping, by name: a path to copy, the text, or the rows, as mappings or
             a pandas DataFrame (.csv, .jsonl or .parquet).
         target: URL of the service; default is the scenario's, or the embedded server.
-        api_key: API key of the target; it stands on no command line.
+        api_key: API key of the target; it never appears on a command line.
         api_key_env: environment variable with the API key instead.
-        auth: another login, as `--auth`.
+        auth: another login, in the form that `--auth` takes.
         environment: environment variables for the run besides those of this process, such as secrets of logins.
         processes: worker processes.
         results: folder to create the run folder in; default is a temporary folder, removed with the returned object.
@@ -235,7 +235,7 @@ def run_scenario(
             ["run", *_arguments(given), "--", str(written or name)], variables, echo=echo
         )
         if written is not None:
-            # Lines of a file that the caller has never seen say nothing.
+            # Remove the temporary file's path and lines, which mean nothing to a caller that gave a mapping.
             output = re.sub(rf"{re.escape(str(written))}(:\d+)?", "scenario", output)
         if told.folder is not None:
             run = ScenarioRun(told.folder, _exit_code(code), output, temporary if results is None else None)
@@ -277,10 +277,10 @@ def _arguments(given: Mapping[str, Any]) -> list[str]:
         if entry.repeatable and (isinstance(value, str) or not isinstance(value, Sequence)):
             raise TypeError(f"{name} is a list, not {type(value).__name__}")
         values = value if entry.repeatable else [] if value is None else [value]
-        # Joined by an equals sign because a value may begin with a dash.
+        # Join option and value by an equals sign, because a value may begin with a dash.
         arguments += [f"{entry.flag}={each}" for each in values]
     return arguments
 
 
-#: Options for a person at the terminal, or for one of several machines.
+#: Options that `run_scenario` refuses: they are for a person at the terminal, or for one of several machines.
 _NOT_HERE: Final = frozenset({"web", "web_port", "worker", "master_host", "weight"})

@@ -11,7 +11,7 @@ from typing import Final
 from loadgen import subprocesses as children
 from loadgen.run import ending
 
-#: Characters of the command's output that are kept, from its end.
+#: Maximum number of characters kept of the command's output; the last ones are kept.
 _OUTPUT: Final = 1_000_000
 _PATIENCE_S: Final = 30.0
 
@@ -19,7 +19,7 @@ _PATIENCE_S: Final = 30.0
 def run_command(
     arguments: Sequence[str], variables: Mapping[str, str], *, echo: bool
 ) -> tuple[int, str, ending.Told, bool]:
-    """Run `loadgen`; return its exit code, its output, what the run told, and True if Ctrl-C ended it."""
+    """Run `loadgen`; return its exit code, its output, the facts it reported, and True if Ctrl-C ended it."""
     reader, writer = os.pipe()
     environment = {
         **children.environment(),
@@ -37,7 +37,7 @@ def run_command(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                # A Ctrl-C at the terminal reaches the child once, from here.
+                # In a new process group: Ctrl-C then reaches only this process, which passes it on.
                 process_group=0,
             )
         try:
@@ -72,13 +72,13 @@ def _followed(process: "subprocess.Popen[bytes]", echo: bool) -> tuple[str, bool
         except KeyboardInterrupt:
             interrupted = True
             with suppress(ProcessLookupError):
-                # The command counts them, and kills a run that ignores several.
+                # Pass on each Ctrl-C: the command counts them, and kills a run that ignores several.
                 process.send_signal(signal.SIGINT)
     return kept.decode(errors="replace"), interrupted
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that still runs because something was raised here."""
+    """End a process if it still runs, for example after an exception in this process."""
     assert process.stdout is not None
     if process.poll() is None:
         process.terminate()

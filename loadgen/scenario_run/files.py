@@ -1,4 +1,4 @@
-"""The scenario that a caller gives as a mapping, and the files beside it, as files."""
+"""Write a scenario that a caller gives as a mapping, and the files beside it, to disk for `loadgen run`."""
 
 import json
 import os
@@ -15,13 +15,13 @@ def yaml(value: Any) -> str:
 
 
 def file_name(scenario: Mapping[str, Any]) -> str:
-    """Return a name for the scenario's file, which names the run if the scenario does not."""
+    """Return a name for the scenario's file: the scenario's own name if it is valid, else `scenario`."""
     name = scenario.get("name")
     return name if isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9-]{1,60}", name) else "scenario"
 
 
 def write(path: Path, scenario: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    """Write a scenario and the files beside it; raises TypeError for what no file can be made of."""
+    """Write a scenario and the files beside it; raises TypeError for content that no file can hold."""
     path.parent.mkdir()
     try:
         path.write_text(json.dumps(scenario, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -110,8 +110,8 @@ class EventApi:
 
         `too_many_events` is the error for a batch above the limit, which the two transports word differently. `signed`
         is the body that a signature covers, or None for `publish_body` of channel and events. An event that is too
-        large does not fail the rest of its batch (real). A batch with an event that is not JSON is refused as a whole
-        (assumption).
+        large does not fail the rest of its batch (seen on AWS). A batch with an event that is not JSON is refused as a
+        whole (assumption).
 
         Raises:
             RefusedError: bad credentials, a bad channel, an unknown namespace, an invalid batch, too many events a

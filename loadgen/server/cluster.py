@@ -81,7 +81,7 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     # A frozen heap stays shared with the forks: a collection would write to its pages and so copy them.
     gc.collect()
     gc.freeze()
-    # Until its handlers are installed, a signal would end a process with a traceback.
+    # Block the signals until each process has installed its handlers: before, a signal would end it with a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     members = _fork(config, listeners, rates)
 

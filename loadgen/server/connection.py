@@ -128,7 +128,7 @@ class Connection:
             self._leave()
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
-        """End the subscriptions and close the WebSocket. AWS closes with 1000 even after failures (real)."""
+        """End the subscriptions and close the WebSocket. AWS was seen to close with 1000 even after failures."""
         self._leave()
         await self._socket.close(code=code)
 

@@ -25,7 +25,7 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.server.refusal import RefusedError
 
 TIMEOUT_S: Final = 30.0
-"""Timeout of a handler that is a coroutine function (2nd; see docs/reference/appsync-events.md, section 5)."""
+"""Timeout of a coroutine function as handler (secondary source; see docs/reference/appsync-events.md, section 5)."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -46,7 +46,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The channel of the request; a wildcard subscription's includes the `*` (doc)."""
+    """The channel of the request; a wildcard subscription's includes the `*` (AWS docs)."""
 
     path: str
     segments: tuple[str, ...]
@@ -124,7 +124,7 @@ async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, 
 
     `events` are JSON texts by id. Events that the handler does not return are filtered out. None filters out all events
     (assumption: the type allows null, but AWS does not document its meaning). An unknown or repeated id refuses the
-    whole publish (doc).
+    whole publish (AWS docs).
 
     Raises:
         RefusedError: the handler refused, failed, or returned something other than a list of its events.

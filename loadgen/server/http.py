@@ -69,14 +69,14 @@ class PublishEndpoint:
 def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
     """Return the response for a refusal.
 
-    The statuses 400 and 403 are real, 401 (also for an undefined namespace) is inferred, others are assumptions.
+    400 and 403 were seen on AWS. 401 (also for an undefined namespace) is inferred. Others are assumptions.
     """
     error = refused.error
     response = web.Response(
         status=refused.status,
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
-        # Amplify reads the error's name from this header, so AWS presumably sends it (inf).
+        # Amplify reads the error's name from this header, so AWS presumably sends it (inferred).
         headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
     if close:

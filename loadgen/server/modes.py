@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Mode(Enum):
-    """An authorization mode; the values are the names in AWS's control plane (BOTO)."""
+    """An authorization mode; the values are the names in AWS's control plane, from botocore's service model."""
 
     API_KEY = "API_KEY"
     IAM = "AWS_IAM"

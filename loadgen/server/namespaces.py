@@ -1,4 +1,4 @@
-"""The channel namespaces of an API. The first segment of every channel must name one of them (doc)."""
+"""The channel namespaces of an API. The first segment of every channel must name one of them (AWS docs)."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Namespace:
 
 
 class Namespaces:
-    """The namespaces of an API, by name; names are case-sensitive (doc)."""
+    """The namespaces of an API, by name; names are case-sensitive (AWS docs)."""
 
     def __init__(self, namespaces: Iterable[Namespace]) -> None:
         self._by_name = {namespace.name: namespace for namespace in namespaces}
@@ -31,7 +31,7 @@ class Namespaces:
 
 
 def is_namespace_name(name: str) -> bool:
-    """Return True if the text is a valid name of a namespace, which is one segment of a channel (doc)."""
+    """Return True if the text is a valid name of a namespace, which is one segment of a channel (AWS docs)."""
     if "/" in name:
         return False
     try:

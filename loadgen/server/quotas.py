@@ -1,7 +1,7 @@
 """The service's quotas, each of which can be changed or switched off.
 
 `protocol/appsync/limits.py` has the values and their sources. AWS's behaviour above a rate is unknown. Here a request
-that exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), or 429 over HTTP.
+that exceeds it is refused with `LimitExceededError` (assumption; AWS's Android client has the name), or 429 over HTTP.
 Each rate is a token bucket with the capacity of one second (assumption).
 """
 
@@ -112,7 +112,7 @@ class ApiRates:
         return self._outbound is not None
 
     def delivered(self, subscribers: int, event_bytes: int) -> None:
-        """Charge the deliveries of one event to `subscribers` subscriptions, in units of 5 KB (doc)."""
+        """Charge the deliveries of one event to `subscribers` subscriptions, in units of 5 KB (AWS docs)."""
         if self._outbound is not None:
             self._outbound.charge(subscribers * metered(event_bytes))
 

@@ -58,8 +58,8 @@ class RealtimeEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade the request to a WebSocket, authorize it, and serve the connection until it closes.
 
-        A client that is refused gets 101, `connection_error`, then close 1000 (real). The error is sent after the
-        client's first frame, or after a second (assumption): sent earlier, it may arrive before the client listens.
+        A client that is refused gets 101, `connection_error`, then close 1000 (seen on AWS). The error is sent after
+        the client's first frame, or after a second (assumption): sent earlier, it may arrive before the client listens.
         """
         if (refusal := self._refused_upgrade()) is not None:
             return refusal
@@ -122,7 +122,7 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
     Raises:
         RefusedError: the client does not offer `aws-appsync-event-ws`, or its `header-` subprotocol is unreadable or
-            lacks `host`. The rules are documented (doc), the errors are assumptions.
+            lacks `host`. The rules are documented (AWS docs), the errors are assumptions.
     """
     offered = [
         name.strip()

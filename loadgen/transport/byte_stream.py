@@ -16,8 +16,8 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    Beside the bytes it gets an `Arrival`: its own time is that of the messages that end before the last byte, its `end`
-    that of the message that ends with the last byte.
+    Unless the arrival is exact, the second argument of ``on_bytes`` is an `Arrival`: its value is the arrival of the
+    messages that end before the last byte, and its `end` is that of the message that ends with the last byte.
     """
 
     __slots__ = ("_closing", "_on_bytes")

@@ -179,7 +179,7 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # Its skip time is over: this connect retries it, and others still skip it until it answers.
+                # The address's skip time is over: this connect retries it, while others skip it until it answers.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:

@@ -234,7 +234,7 @@ class HttpConnection:
     def _answer(self, status: int, body: bytes, reusable: bool) -> None:
         on_response, self._on_response = self._on_response, None
         try:
-            # First, since the callback may send the next request.
+            # Return the connection to its owner before the callback, which may send the next request.
             self._owner.answered(self, reusable)
         finally:
             if on_response is not None:

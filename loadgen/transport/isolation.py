@@ -43,7 +43,7 @@ def contain(source: Contained, error: BaseException) -> None:
 
     An interrupt or exit is also raised in the main greenlet, as gevent does, but without stopping a watcher.
     """
-    # `failed` may raise too, and that error is reported to the source as well. The hub prints a third one.
+    # `failed` may raise too: report that error to the source as well. A third error goes to the hub, which prints it.
     for _ in range(2):
         if isinstance(error, OF_THE_PROCESS):
             pass_on(error)

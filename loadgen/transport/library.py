@@ -56,12 +56,12 @@ class Library:
 
     @property
     def is_open(self) -> bool:
-        """True unless it reads the answer to the opening handshake, or either side has begun to close."""
+        """True if the opening handshake is done and neither side has begun to close."""
         return self._protocol is None or self._protocol.state is OPEN
 
     @property
     def is_connecting(self) -> bool:
-        """True while it reads the answer to the opening handshake."""
+        """True while the library reads the answer to the opening handshake."""
         return self._protocol is not None and self._protocol.state is CONNECTING
 
     @property
@@ -132,7 +132,7 @@ class Library:
         return not plain or self.violation() is not None
 
     def end_of_stream(self) -> None:
-        """Take the end of the stream."""
+        """Tell the library that the stream has ended."""
         if self._protocol is not None:
             try:
                 self._protocol.receive_eof()
@@ -180,7 +180,7 @@ class Library:
         if protocol is None:
             return True
         if protocol.state is OPEN:
-            # It has no state to keep.
+            # An open connection between two frames needs no state of the library.
             self._protocol = None
         return protocol.close_rcvd is None and protocol.parser_exc is None
 

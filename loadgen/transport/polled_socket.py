@@ -76,7 +76,7 @@ class PolledSocket(Source):
     def quiet_ns(self) -> int:
         """Return the time since data last arrived (ns)."""
         known_ns = last_data_ns(self._socket) if self._socket is not None else 0
-        # If the kernel does not report it (macOS): the time since the Python poller's last read.
+        # If the kernel does not tell when data arrived (macOS), use the time of the Python poller's last read.
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:

@@ -64,12 +64,12 @@ FILLED = socket.MSG_TRUNC
 class Source(Protocol):
     """A connection from the poller's point of view."""
 
-    # A connection's class derives from this one and has no `__dict__`.
+    # The classes of connections derive from this one, and save memory by having no `__dict__`.
     __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")
 
     #: Reads its socket; only the Python poller calls it.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
-    #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.
+    #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
     #: Lower bounds for the next read (ns since the epoch): its data arrived after ``since_ns`` (or up to `_SETTLE_NS`
     #: before it), and its stamp is later than ``stamp_ns``.
@@ -240,7 +240,7 @@ class Poller:
         for descriptor, _ in readable:
             source = find(descriptor)
             if source is None:
-                # Ended while an earlier socket of this round was processed.
+                # The source ended while an earlier socket of this round was processed.
                 continue
             try:
                 try:

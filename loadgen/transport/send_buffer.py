@@ -48,7 +48,7 @@ class SendBuffer:
 
     def _on_writable(self) -> None:
         try:
-            # In place: a copy for each send would cost quadratic time.
+            # Delete what was sent from the bytearray itself: copying the rest on each send would cost quadratic time.
             del self._data[: self._socket.send(self._data)]
         except (BlockingIOError, InterruptedError):
             return

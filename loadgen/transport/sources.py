@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from itertools import cycle
 
-#: Environment variable with addresses of this machine, separated by commas.
+#: Environment variable with the addresses of this machine to connect from, separated by commas.
 VARIABLE = "LOADGEN_SOURCE_ADDRESSES"
 #: Linux: choose the port at connect instead of bind, so that connections to different targets share ports (ip(7)).
 _IP_BIND_ADDRESS_NO_PORT = 24

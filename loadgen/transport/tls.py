@@ -12,7 +12,7 @@ _PLAINTEXT_BYTES = 64 * 1024
 _PLAINTEXT = bytearray(_PLAINTEXT_BYTES)
 _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
-#: Received bytes.
+#: The type of received bytes.
 Data = bytes | memoryview
 #: Takes plaintext and its times, as `poller.Source.take` does. The plaintext is valid only until the call returns.
 OnPlaintext = Callable[[memoryview, int, int, int, int], None]
@@ -63,7 +63,7 @@ class Tls:
             end_ns = within_ns
         try:
             while True:
-                # Into one buffer that all connections share: without it, read() would allocate 64 KB on each call.
+                # Decrypt into one buffer that all connections share, or read() would allocate 64 KB on each call.
                 size = inner.read(_PLAINTEXT_BYTES, _PLAINTEXT)
                 if not size:
                     return False

@@ -181,7 +181,7 @@ class WebSocket(SocketStream):
         if self._upgrading is not None:
             self._judge_answer(self._upgrading)
         elif upgrading is not None and library.is_open and _is_all_head(data):
-            # Accepted in an unusual form, and no frame follows in the data.
+            # The server accepted the upgrade in an unusual form. The data ends with the answer: at a frame boundary.
             return self._take_over()
         return None
 

@@ -29,8 +29,8 @@ _MODULES = {
     "RefusedError": "loadgen.users.journeys.errors",
     "schedule": "loadgen.users.journeys.pacing",
 }
-#: Registers the harness with Locust. A layer above this one, so it is found by its name, and only when a locustfile
-#: asks for the class of users that needs nothing else.
+#: The module that registers the harness with Locust. It is in a layer above this package, so it is imported by name,
+#: and only when a locustfile imports `EventsUser`: such a locustfile need not import anything else of the harness.
 _INSTALL = "loadgen.run.install"
 
 

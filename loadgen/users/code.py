@@ -116,7 +116,7 @@ class UserCode:
             return hook(*arguments)
         except GreenletExit as error:
             if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
-                # Locust ends its users this way after the run. In any other case the hook itself raised it.
+                # Locust kills its users with GreenletExit after the run. At any other time the hook itself raised it.
                 raise
             caught: BaseException = error
         except BaseException as error:

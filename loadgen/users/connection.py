@@ -1,4 +1,4 @@
-"""One client's connection to the service, from life to life."""
+"""One client's connection to the service, which lasts over reconnects; each connect begins a new life of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ class ClientConnection:
     recorded by the run's recorder and counted in its progress.
 
     ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
-    ``on_request`` with what a reply needs of a delivery of this run's own events. ``on_ended``,
+    ``on_request``, with the arguments of `OnRequest`, after a delivery of this run's own events. ``on_ended``,
     if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
     :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time. With a
     ``listener``, subscriptions may be given up before they are ready.
@@ -139,7 +139,7 @@ class ClientConnection:
         self._conversation.publish(publish_id, channel, events, on_answer)
 
     def subscribe(self, plan: SubscriptionPlan) -> None:
-        """Request a subscription for this life; its number must not be that of another one.
+        """Request a subscription for this life; no other subscription may have the same number.
 
         Raises:
             TransportError: the connection is not open.
@@ -172,7 +172,7 @@ class ClientConnection:
 
     def _on_over(self, life: Life) -> None:
         if life is not self._life:
-            # The next life has begun already, after this one had failed.
+            # This life failed and the next one has begun, so the connection must not be marked as ended.
             return
         self.ended.set()
         if self._on_ended is not None and life.established and not life.closing:

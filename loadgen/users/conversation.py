@@ -32,7 +32,7 @@ OnRequest = Callable[[int, str, int, Stamp], None]
 
 
 class Listener(Protocol):
-    """Who takes part in a connection's life beyond its plan: a journey. It is called from the hub."""
+    """Receives deliveries and changes of subscriptions, for a journey; its methods are called from the hub."""
 
     def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         """Take a delivery that was recorded; ``subscription`` is its number."""
@@ -76,7 +76,7 @@ class Conversation:
     on_event: OnEvent
     """Record a delivery; see `SessionHandler`."""
     on_marked: OnMarked
-    """Record a delivery with its stamp beside it; see `SessionHandler`."""
+    """Record a delivery whose stamp came in a property or header; see `SessionHandler`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Conversation:
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
-        #: This and the next are None once the connection has ended, so that they are not kept until the next life.
+        #: None once the connection has ended, like `_subscriptions`, to free the memory before the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
@@ -205,7 +205,7 @@ class Conversation:
             self._subscriptions.stop()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
-        # The answer to a close frame comes after the data that a slow client has not read.
+        # The service's close frame arrives behind all data that a slow client has not read yet: lift the limit.
         socket.read_at_full_speed()
         goodbye = self._session.closing()
         if goodbye and socket.is_open:

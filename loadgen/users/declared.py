@@ -132,12 +132,12 @@ def _reason(made: type, name: str, value: Any, base: type) -> str | None:
     if "locust_task_weight" in dir(value):
         return f"@task {name} is not honoured: {_NO_TASKS}"
     if name == "tasks" and not value:
-        # Locust gives every class an empty list.
+        # Locust itself sets `tasks` to an empty list on every user class.
         return None
     if name == "host" and any(
         each.__module__.startswith("locust.") and hasattr(each, "rest") for each in made.__mro__
     ):
-        # The HTTP client of a Locust class among the bases uses it.
+        # A base class is one of Locust's HTTP users, whose HTTP client uses `host`.
         return None
     if name in _REFUSED:
         return f"{name} is not honoured: {_REFUSED[name]}"
@@ -163,7 +163,7 @@ def _own_names(base: type) -> set[str]:
 
 
 def _misfit(name: str, value: Any, arguments: tuple[str, ...] | None = None) -> str | None:
-    """Return why a hook, or another method with these arguments, cannot be called with them, or None if it can."""
+    """Return why a method cannot be called with ``arguments`` (default: those of hook ``name``), or None if it can."""
     arguments = HOOKS[name] if arguments is None else arguments
     wanted = f"write def {name}({', '.join(('self', *arguments))})"
     if isinstance(value, property | cached_property):
@@ -184,7 +184,7 @@ def _misfit(name: str, value: Any, arguments: tuple[str, ...] | None = None) -> 
     try:
         signature = inspect.signature(value if alone else bound)
     except (TypeError, ValueError):
-        # Unknown, as for some functions written in C.
+        # Some functions written in C have no signature, so whether they can be called is unknown: accept them.
         return None
     try:
         signature.bind(*(("self",) if alone else ()), *arguments)
@@ -230,7 +230,7 @@ def say_and_end(say: Callable[[str], object], code: int) -> None:
         else:
             before(kind, error, traceback)
         if isinstance(error, UserClassError) or _while_loading(traceback):
-            # Python takes the exit code from a SystemExit that its excepthook raises.
+            # A SystemExit raised in the excepthook sets Python's exit code.
             raise SystemExit(code)
 
     sys.excepthook = excepthook

@@ -12,12 +12,12 @@ from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: A deviation that any protocol's service may show.
+#: The text of a deviation from the protocol, which is the same for all protocols.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
 OnEvent = Callable[[str, str, int, int], None]
-#: The same for an event with its stamp beside it; see `SessionHandler.on_marked`.
+#: Takes the same values for an event whose stamp came outside its body; see `SessionHandler.on_marked`.
 OnMarked = Callable[[str, Marked, int, int], None]
 #: Takes (subscription id, event text, arrival in ns, stamp) of an event that was recorded.
 Examine = Callable[[str, str, int, Stamp], None]
@@ -74,13 +74,13 @@ class Deliveries:
 
         return on_event
 
-    # Events whose stamps are elsewhere than usual, or hold checksums.
+    # The methods below handle events with a checksum, or with the stamp in a place that the scenario chose.
 
     def _on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         self._take(subscription_id, lambda: self._stamping.read(event), lambda: event, arrival_ns, read_ns)
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """Record a delivery with its stamp beside it; see `SessionHandler`."""
+        """Record a delivery whose stamp came in a property or header; see `SessionHandler`."""
         self._take(
             subscription_id,
             lambda: self._stamping.read_beside(event.stamp, event.body),

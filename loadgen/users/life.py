@@ -16,11 +16,11 @@ class Life:
 
     number: int = -1
     started_ns: int = 0
-    #: End of the transport's handshake.
+    #: Time at which the transport's handshake was complete.
     opened_ns: int | None = None
     #: Time at which the service accepted the connection.
     connected_ns: int | None = None
-    #: True once all subscriptions that belong to connecting have been requested.
+    #: True once the client has requested all subscriptions that it makes right after connecting.
     established: bool = False
     #: True once the client has begun to close the connection for good.
     closing: bool = False
@@ -31,7 +31,7 @@ class Life:
     refused: bool = False
     #: Meaning of the refusal, or None if there was none or it is unknown.
     refusal: Refusal | None = None
-    #: Time of the last data received, if the connection was closed for its silence.
+    #: Time of the last data received, if the client closed the connection because the service was silent for too long.
     silent_since_ns: int | None = None
 
     def next(self, at_ns: int) -> "Life":

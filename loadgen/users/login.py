@@ -35,7 +35,7 @@ class Login:
     ) -> None:
         self._run, self._life, self._record = run, life, record
         self._session, self._clock = session, clock
-        #: None once the connection has ended.
+        #: The connection's socket, or None once the connection has ended.
         self._socket: SocketStream | None = socket
         #: Set once the service has accepted or refused the connection, or the connection has ended.
         self._heard = Event()
@@ -49,7 +49,7 @@ class Login:
         except TransportError as error:
             life.error = str(error)
             if isinstance(error, DialingError):
-                # A failure on our side, such as of the resolver. The dialer reports it; the service is not to blame.
+                # The load generator failed, such as in its DNS resolver. The dialer reports this failure.
                 life.intent = HARNESS_FAILURE
             self._refuse(error.refusal)
             raise

@@ -1,4 +1,4 @@
-"""The run that a Locust environment's users take part in, and what all user classes do alike: be made, play, check."""
+"""Functions that all user classes share: find an environment's run, create a user, play a client, count a check."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,7 +32,7 @@ def run_of(environment: Environment) -> WorkerRun | None:
 
 
 def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Make a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
+    """Make a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
     environment = arguments[0] if arguments else named.get("environment")
     run = run_of(environment) if isinstance(environment, Environment) else None
     user: Any
@@ -54,9 +54,10 @@ def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named
 
 
 def play(environment: Environment, unbegun: str, what: str, begin: Callable[[WorkerRun], None]) -> None:
-    """Play a user's client in the environment's run; say ``unbegun`` if it has none.
+    """Play a user's client in the environment's run; print ``unbegun`` if no run has begun.
 
-    ``begin`` plays the client to the end of the run. A failure of the harness at it is counted as one at ``what``.
+    ``begin`` plays the client to the end of the run. An exception of ``begin`` is counted as a failure of the harness
+    in ``what``.
     """
     run = run_of(environment)
     if run is None:
@@ -70,7 +71,7 @@ def play(environment: Environment, unbegun: str, what: str, begin: Callable[[Wor
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        # BaseException, because a panic of the codec is not an Exception.
+        # BaseException, because panics of the MQTT codec, which is written in Rust, are not Exceptions.
         run.failures.add(HARNESS, what, error)
 
 

@@ -44,12 +44,12 @@ class OpenRequest:
     remote: str | None = None
     #: The delivery that caused the request, or None if the schedule or a task did.
     cause: Cause | None = None
-    #: For a journey, the future answer.
+    #: For a journey, the future that gets the answer; else None.
     waiting: Any = None
 
 
-#: Takes a request that was settled, the service's answer or None, the answer's arrival in ns, the status and error of
-#: the record, and why the service refused events, by their place in the request. No tuple, which would cost 0.2 µs.
+#: Called with a settled request, the service's answer or None, the answer's arrival in ns, the status and error for the
+#: record, and the reason for each refused event by its index. These are arguments, since a tuple would cost 0.2 µs.
 OnSettled = Callable[
     [OpenRequest, PublishAnswer | None, int | None, str, str | None, Mapping[int, str]], object
 ]
@@ -97,7 +97,7 @@ class OpenRequests:
         self._run.progress.sent += len(sizes)
 
     def begin(self, number: int, request: OpenRequest) -> OnOutcome:
-        """Await the outcome of a request; return the function by which its sender tells it."""
+        """Await the outcome of a request; return the function that the request's sender calls with the outcome."""
         self._open[number] = request
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:

@@ -62,7 +62,7 @@ class PublishRequests:
         self._on_settled = on_settled
         self._open = OpenRequests(run, client, self._after)
         self._rows = rows
-        #: None if events are the usual padding with the usual stamp.
+        #: The maker of the events' bodies, or None if they are padding with the stamp in its default place.
         self._maker: BodyMaker | None
         if payload_bytes is None:
             assert client.publish is not None
@@ -88,13 +88,13 @@ class PublishRequests:
     ) -> None:
         """Make and send a request's events; return without waiting for the answer. Never raises.
 
-        ``intended_ns`` is on the master's clock, ``slot_ns`` on this process's: the time from which any delay is the
-        generator's. ``cause`` is the delivery that caused the request.
+        ``intended_ns`` is on the master's clock. ``slot_ns`` is on this process's clock; sending any later is a delay
+        of the load generator. ``cause`` is the delivery that caused the request.
         """
         try:
             self._publish(number, sequences, channel, intended_ns, slot_ns, cause)
         except Exception as error:
-            # Only this publish has failed.
+            # The failure concerns this publish only: record it and go on with the schedule.
             self._run.failures.add(HARNESS, "a publish", error)
             reason = "the harness failed at it"
             if number in self._open:

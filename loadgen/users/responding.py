@@ -21,7 +21,7 @@ from loadgen.users.requests import Maker, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import WorkerRun
 
-#: Requests to one client whose replies may be outstanding at once; a service that floods a client stops there.
+#: Most requests to one client that may await replies at once, so that a service cannot flood the worker.
 MOST_OUTSTANDING: Final = 1_000
 #: Most HTTP requests with replies that one client has in flight; further ones wait for a connection.
 MOST_IN_FLIGHT: Final = 64
@@ -30,7 +30,7 @@ MOST_REMEMBERED: Final = 10_000
 
 
 class _Padded(Maker):
-    """The members of replies: none, so that they are padding."""
+    """Adds no members to replies, so that they consist of padding only."""
 
     def members(self) -> str:
         """Return no members."""
@@ -156,7 +156,7 @@ class Responder:
         try:
             return self._run.publish_channel(channel)
         except ValueError:
-            # The error repeats the channel, which the request may have given: a stranger's words.
+            # Do not repeat the error: it quotes the channel, which may be untrusted text from the request.
             raise UnanswerableError(
                 f"the request makes a channel of {min(len(channel), 100 * MOST_CHARACTERS):,} characters that"
                 " cannot be published to"

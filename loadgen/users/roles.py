@@ -25,7 +25,7 @@ class LoadUserMeta(UserMeta):
     """Creates user classes and users: refuses unsupported attributes, and survives an exception of `__init__`."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
-        """Create a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
+        """Create a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
         return making.made(cls, super().__call__, arguments, named)
 
     def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805  a metaclass
@@ -45,7 +45,7 @@ class LoadUser(User, metaclass=LoadUserMeta):
     #: The role of the scenario's clients that this class plays.
     role: ClassVar[str]
 
-    #: The worker's part in the run; set before on_start() is called.
+    #: The worker's interface to the run; set before on_start() is called.
     run_of_worker: WorkerRun
     #: The client that this user plays; set before on_start() is called.
     client_plan: ClientPlan

@@ -14,8 +14,8 @@ from loadgen.users.connection import ClientConnection
 
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
-#: Makes the texts of the events when a connection takes them. Takes the sending time in ns, which goes into each event,
-#: and the remote address, or None if it is unknown. Events are texts, or `Marked` if stamps travel beside them.
+#: Makes a request's events once a connection takes them. Arguments: the sending time in ns, which goes into each event,
+#: and the remote address or None if it is unknown. Events are texts, or `Marked` if stamps travel outside the body.
 MakeEvents = Callable[[int, str | None], Sequence[Any]]
 
 
@@ -74,7 +74,7 @@ class NoSender:
         self._reason = reason
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
-        """Tell at once why nothing is sent; see `Sender.send`."""
+        """Send nothing and report the reason at once by ``on_outcome``; see `Sender.send`."""
         on_outcome(None, now_ns(), TransportError(self._reason))
 
     def close(self) -> None:

@@ -166,7 +166,8 @@ class Subscriptions:
         self._run.progress.requested += 1
         message = self._session.subscribe(subscription_id, plan.channel)
         if not message:
-            # The connection's URL was the request, and the upgrade the answer.
+            # The protocol has no subscribe message: the URL of the WebSocket handshake named the channel, so the
+            # handshake's success is the acknowledgement.
             assert self._life.opened_ns is not None
             subscription.requested_ns = self._life.started_ns
             self.on_subscribed(subscription_id, self._life.opened_ns)
@@ -192,7 +193,7 @@ class Subscriptions:
         subscription_id = id_of(plan, turn)
         ended_ns = self._clock()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # Keep the current id: deliveries for it may still arrive. Drop the id of the subscribe before; its deliveries
+        # Keep the current id, as deliveries for it may still arrive. Drop the id of the turn before, whose deliveries
         # have long arrived.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self.unready.discard(subscription_id)
@@ -314,7 +315,7 @@ class Subscriptions:
             return
         subscription = self._by_id[subscription_id]
         if subscription.acknowledged_ns is None and self._run.service.answers_subscribes:
-            # The event came before the acknowledgement.
+            # The event overtook the acknowledgement, and proves that the service has accepted the subscription.
             subscription.acknowledged_ns = at_ns
         subscription.ready_ns = at_ns
         self._move(subscription, State.READY)
@@ -353,5 +354,5 @@ class Subscriptions:
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:
-    """Return the id of a subscription on its connection; each turn has another, so that answers are not mixed up."""
+    """Return a subscription's id on its connection; it differs for each ``turn``, so late answers are not mixed up."""
     return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"

@@ -22,7 +22,7 @@ class UnansweredPublishes:
         self._waiting[publish_id] = on_answer
 
     def withdraw(self, publish_id: str) -> None:
-        """Await the answer no more, because the publish could not be sent."""
+        """Stop awaiting the answer, because the publish could not be sent."""
         del self._waiting[publish_id]
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
@@ -32,7 +32,7 @@ class UnansweredPublishes:
             on_answer(answer, arrival_ns)
 
     def lost(self, at_ns: int, on_failed: OnFailed) -> None:
-        """Tell every sender that no answer will come; ``on_failed`` gets the error of each that raises one."""
+        """Call each waiting ``on_answer`` with None, as no answer will come; pass its exceptions to ``on_failed``."""
         waiting, self._waiting = self._waiting, {}
         for on_answer in waiting.values():
             try:

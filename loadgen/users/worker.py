@@ -76,25 +76,25 @@ class Logins(Protocol):
     """The logins of a worker's clients."""
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Get the client's own login; may wait for it. Return why there is none, which is already told, or None."""
+        """Fetch the client's own login, which may block; return None, or why it failed, which is already reported."""
 
     def service(self, client: ClientPlan) -> Service:
         """Return the service as this client uses it, after :meth:`obtain`."""
 
     def own(self, client: ClientPlan) -> bool:
-        """Return True if the client has a login of its own, so that its refusal says nothing of other clients."""
+        """Return True if the client has a login of its own, so that its refusal does not concern other clients."""
 
     def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
-        """Tell that a client's own login was refused, so that nobody waits for it any more.
+        """Report that a client's own login was refused, so that the ramp does not wait for this client any longer.
 
-        ``subscription`` is the number of the one subscription that was refused, or None for all that the client does.
+        ``subscription`` is the number of the one refused subscription, or None if the login as a whole was refused.
         """
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Tell what happened to a client with a login of its own; ``told`` follows its name and a colon."""
+        """Report an event of a client with its own login; ``told`` is printed after the client's name and a colon."""
 
     def publish_refused(self, client: ClientPlan, told: str) -> None:
-        """Tell that the service refused a publish, once for each client with a login of its own."""
+        """Report that the service refused a publish, once for each client with a login of its own."""
 
 
 class NoLogins:
@@ -116,20 +116,20 @@ class NoLogins:
         return False
 
     def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
-        """Never called."""
+        """Never called, since `own` is False."""
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Never called."""
+        """Never called, since `own` is False."""
 
     def publish_refused(self, client: ClientPlan, told: str) -> None:
-        """Nothing to do."""
+        """Do nothing, since no client has a login of its own."""
 
 
 class WorkerRun(Protocol):
     """The run, as the users of one worker process see it."""
 
     recorder: Recorder
-    #: The service by the target's login; :attr:`logins` has that of each client.
+    #: The service with the target's login; :attr:`logins` gives the service with a client's own login.
     service: Service
     #: How events are stamped and read.
     stamping: Stamping

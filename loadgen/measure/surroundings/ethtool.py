@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 SUFFIX: Final = "_allowance_exceeded"
-#: In the order of the record's columns.
+#: Names of EC2's network allowances, in the order of the record's columns.
 ALLOWANCES: Final = ("bw_in", "bw_out", "pps", "conntrack", "linklocal")
 
 _SIOCETHTOOL: Final = 0x8946

@@ -99,7 +99,7 @@ def steal_ns(stat: str | None, cpus: Collection[int], tick_ns: int) -> int | Non
         cpu = number(name[3:])
         if cpu is None or cpu not in cpus:
             continue
-        # user nice system idle iowait irq softirq steal
+        # The columns are user, nice, system, idle, iowait, irq, softirq, steal.
         stolen = number(values[7]) if len(values) > 7 else None
         if stolen is None:
             return None

@@ -1,6 +1,6 @@
 """AWS AppSync Events: channels, messages, authorization, errors, limits and endpoints; no I/O.
 
-The source of each fact is tagged as in the fact sheet, docs/reference/appsync-events.md:
-(doc) AWS page, (real) seen on AWS, (fixture) a client's mocked test,
-(2nd) secondary source, (inf) inferred, (?) unverified. The last three are assumptions.
+The source of each fact is in parentheses: AWS docs, seen on AWS (by a client's tests or in an issue, not by us), mocked
+test (of a client), secondary source or inferred. The last two are assumptions. The fact sheet with all sources,
+docs/reference/appsync-events.md, tags them as doc, real, fixture, 2nd and inf.
 """

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 SUBPROTOCOL: Final = "aws-appsync-event-ws"
-"""The subprotocol that the client offers and the server echoes (doc)."""
+"""The subprotocol that the client offers and the server echoes (AWS docs)."""
 
 HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
 
@@ -28,7 +28,7 @@ class Credential(Protocol):
         ...
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the headers for the `header-` subprotocol; `host` is the HTTP host, not the realtime host (doc)."""
+        """Return the headers for the `header-` subprotocol; `host` is the HTTP, not the realtime host (AWS docs)."""
         ...
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
@@ -53,11 +53,11 @@ class ApiKey:
         return {"x-api-key": self.key}
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `host` and `x-api-key` (doc)."""
+        """Return `host` and `x-api-key` (AWS docs)."""
         return {"host": http_host, "x-api-key": self.key}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `x-api-key`, and `host`, which a frame may contain (doc)."""
+        """Return `x-api-key`, and `host`, which a frame may contain (AWS docs)."""
         return {"x-api-key": self.key, "host": http_host}
 
 
@@ -68,30 +68,33 @@ class BearerToken:
     token: Callable[[], str] = field(repr=False)
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `Authorization` (doc)."""
+        """Return `Authorization` (AWS docs)."""
         return {"Authorization": self.token()}
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return `host` and `Authorization` (doc)."""
+        """Return `host` and `Authorization` (AWS docs)."""
         return {"host": http_host, "Authorization": self.token()}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `Authorization`, and `host`, which a frame may contain (doc)."""
+        """Return `Authorization`, and `host`, which a frame may contain (AWS docs)."""
         return {"Authorization": self.token(), "host": http_host}
 
 
 def subscribe_body(channel: str) -> bytes:
-    """Return the body that the signature of a subscribe covers (real)."""
+    """Return the body that the signature of a subscribe covers (seen on AWS)."""
     return msgspec.json.encode({"channel": channel})
 
 
 def publish_body(channel: str, events: list[str]) -> bytes:
-    """Return the body that the signature of a publish covers: compact JSON, channel first, events as strings (real)."""
+    """Return the body that the signature of a publish covers (seen on AWS).
+
+    It is compact JSON with the channel first, and each event is a string.
+    """
     return msgspec.json.encode({"channel": channel, "events": events})
 
 
 def encode_header_subprotocol(headers: dict[str, str]) -> str:
-    """Return `header-` and the base64url of the headers' JSON without padding (doc)."""
+    """Return `header-` and the base64url of the headers' JSON without padding (AWS docs)."""
     encoded = base64.urlsafe_b64encode(msgspec.json.encode(headers)).rstrip(b"=")
     return HEADER_SUBPROTOCOL_PREFIX + encoded.decode("ascii")
 

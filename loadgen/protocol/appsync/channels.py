@@ -1,9 +1,9 @@
 """Channel names, wildcard patterns and the index that finds the subscribers of a channel.
 
-Grammar (doc): one to five segments of 1-50 letters, digits and dashes, without a dash at either end. A slash at the
-start and one at the end are optional. A subscription's last segment may be `*`, which stands for one or more segments
-(doc tutorial; LocalStack) and so does not match the bare prefix. That `*` counts as one of the five segments is an
-assumption.
+Grammar (AWS docs): one to five segments of 1-50 letters, digits and dashes, without a dash at either end. A slash at
+the start and one at the end are optional. A subscription's last segment may be `*`, which stands for one or more
+segments (AWS docs, tutorial; LocalStack's docs) and so does not match the bare prefix. That `*` counts as one of the
+five segments is an assumption.
 """
 
 import re
@@ -88,7 +88,7 @@ class SubscriptionIndex(Generic[Value]):
     """Finds the values stored under the patterns that match a channel, by one lookup per segment.
 
     Patterns and channels must be normalised and valid. A value stored under several patterns matches once for each of
-    them, as AWS presumably sends one `data` frame for each matching subscription (inf).
+    them, as AWS presumably sends one `data` frame for each matching subscription (inferred).
     """
 
     def __init__(self) -> None:

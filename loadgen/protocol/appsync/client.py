@@ -40,7 +40,8 @@ _UNREADABLE = messages.UNREADABLE
 PROBE_SEGMENT = "loadgen-probe"
 
 
-#: The authorization in an echo of one of our frames, and all that follows it: a signature differs in every frame.
+#: Hides the authorization, and all that follows it, if the service echoes one of our frames. A known secret cannot be
+#: searched for, since a signature differs in every frame.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header-).*", re.IGNORECASE | re.DOTALL)
 
 OnMessage = Callable[[bytes | bytearray, int, int], None]
@@ -61,7 +62,7 @@ UNSUBSCRIBE_UNASKED = "unsubscribe_success came for a subscription that nobody g
 PUBLISH_UNASKED = "an answer came to a publish that nobody made, or that had its answer"
 EARLY_DATA = "data came before the subscribe_success of its subscription"
 _MOST_TIMEOUT_MS: Final = 1 << 40
-#: A shorter timeout would end every connection between two events.
+#: A shorter timeout from the service is reported and not applied, as it would end every connection between two events.
 _LEAST_TIMEOUT_MS: Final = 100
 
 
@@ -277,7 +278,7 @@ class AppSyncEvents:
         return made
 
     def carry_stamps(self, name: str) -> None:
-        """Never called: a message has no place beside its event."""
+        """Never called: a message of AppSync Events has no header or property that could carry a stamp."""
         raise NotImplementedError
 
     def _use(self, logins: ClientLogins) -> None:

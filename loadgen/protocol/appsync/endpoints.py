@@ -60,7 +60,7 @@ class Endpoints:
         """Return the endpoints of an Event API by its HTTP or its realtime URL.
 
         On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`), as with emulators that use the
-        same form; a custom domain and a local server have one host (doc).
+        same form; a custom domain and a local server have one host (AWS docs).
 
         Raises:
             EndpointError: the URL has an unknown scheme or path, holds credentials, a query or a fragment, or would

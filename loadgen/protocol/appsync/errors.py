@@ -1,8 +1,8 @@
 """The errors of the service, for both transports.
 
 `errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4). The docstring of
-each constant tags its source. A name such as ANDROID after a tag is the client that shows it, as listed in the fact
-sheet. A message or code of None is omitted from the frame.
+each constant names its source. ANDROID, JS and AUVRED are clients of the service, whose code or tests show the error;
+the fact sheet lists their repositories. A message or code of None is omitted from the frame.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID; JS in a comment)."""
+    """An entry of an `errors` list. Message and code may be missing (seen on AWS: ANDROID; a comment in JS says so)."""
 
     error_type: str | None = None
     message: str | None = None
@@ -27,7 +27,7 @@ class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
 _NOT_AUTHORIZED = "You are not authorized to make this call."
 
 CONNECT_UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED, 401)
-"""Connect with a bad key (real AUVRED)."""
+"""Connect with a bad key (seen on AWS: AUVRED)."""
 
 CONNECT_BAD_HEADER: Final = WireError("BadRequestException", "Invalid authorization header", 400)
 """Connect with a `header-` subprotocol that is not base64url of a JSON object with `host` (assumption)."""
@@ -36,18 +36,18 @@ CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
 """Connect without offering `aws-appsync-event-ws` (assumption; the name is that of AppSync's GraphQL API)."""
 
 UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
-"""Publish with a bad key, on either transport (real ANDROID). A subscribe presumably gets the same error (inf)."""
+"""Publish with a bad key, on either transport (seen on AWS: ANDROID). A subscribe presumably gets the same error."""
 
 UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
-"""Publish to a namespace that does not exist (real ANDROID). A subscribe presumably gets the same error (inf)."""
+"""Publish to a namespace that does not exist (seen on AWS: ANDROID). A subscribe presumably gets the same error."""
 
 UNSUPPORTED_OPERATION: Final = WireError(
     "UnsupportedOperation", "Operation not supported through the realtime channel"
 )
-"""Malformed frame or unknown `type`, sent as `error` without id (fixture, several clients)."""
+"""Malformed frame or unknown `type`, sent as `error` without id (mocked tests of several clients)."""
 
 INVALID_CHANNEL: Final = WireError("BadRequestException", "Invalid Channel Format")
-"""Subscribe to a bad channel (fixture AUVRED). A publish presumably gets the same error (inf)."""
+"""Subscribe to a bad channel (mocked test: AUVRED). A publish presumably gets the same error (inferred)."""
 
 INVALID_OPERATION_ID: Final = WireError("BadRequestException", "Invalid operation id")
 """An id that breaks the grammar of ids (assumption)."""
@@ -56,16 +56,16 @@ MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
 """More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum). The text is not known."""
 
 LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
-"""A rate quota is exceeded. The name is in ANDROID's enum; the text is that of AppSync's GraphQL API (2nd)."""
+"""A rate quota is exceeded. ANDROID's enum has the name; the text is from AppSync's GraphQL API (secondary source)."""
 
 TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
-"""More than five events over WebSocket (real ANDROID)."""
+"""More than five events over WebSocket (seen on AWS: ANDROID)."""
 
 TOO_MANY_EVENTS_HTTP: Final = WireError("BadRequestException", "Input exceeded 5 event limit")
-"""More than five events over HTTP, status 400 (real ANDROID)."""
+"""More than five events over HTTP, status 400 (seen on AWS: ANDROID)."""
 
 INVALID_EVENTS: Final = WireError("BadRequestException", "Events must be a list of 1 to 5 JSON strings")
-"""No events, or an event that is not a string of valid JSON (doc). The error itself is an assumption."""
+"""No events, or an event that is not a string of valid JSON (AWS docs). The error itself is an assumption."""
 
 INVALID_BODY: Final = WireError("BadRequestException", "Invalid request body")
 """An HTTP body that is not a publish request (assumption)."""
@@ -76,10 +76,10 @@ PAYLOAD_TOO_LARGE: Final = WireError("PayloadTooLargeException", "Payload exceed
 SUBSCRIPTION_PROCESSING: Final = WireError(
     "SubscriptionProcessingError", "There was an error processing the operation"
 )
-"""The error of the `subscribe_error` in the documentation (doc)."""
+"""The error of the `subscribe_error` in the documentation (AWS docs)."""
 
 MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an error processing the message")
-"""The error of the `broadcast_error` in the documentation (doc)."""
+"""The error of the `broadcast_error` in the documentation (AWS docs)."""
 
 SIGNATURE_INCOMPLETE: Final = WireError(
     "BadRequestException", "The request signature is incomplete or malformed"
@@ -103,25 +103,25 @@ TOKEN_EXPIRED: Final = WireError("UnauthorizedException", "Token has expired.")
 """A JSON Web Token past its `exp` (assumption: the text of AppSync's GraphQL API)."""
 
 HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
-"""A handler calls `util.unauthorized()`. The type is real (amplify-js #14947), the text is an assumption."""
+"""A handler calls `util.unauthorized()`. The type was seen on AWS (amplify-js #14947), the text is an assumption."""
 
 EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
-"""`failed[].code` of an event above 240 KB, with HTTP status 200 (real AUVRED). Over WebSocket it is inferred (inf)."""
+"""`failed[].code` of an event above 240 KB, with HTTP status 200 (seen on AWS: AUVRED); over WebSocket inferred."""
 
 EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
-"""`failed[].message` of an event above 240 KB (real AUVRED)."""
+"""`failed[].message` of an event above 240 KB (seen on AWS: AUVRED)."""
 
 
 def duplicated_operation(operation_id: str) -> WireError:
     """Return the error for a subscription id that is already in use.
 
-    The name is from a secondary source (2nd); the text is that of AppSync's GraphQL API.
+    The name is from a secondary source; the text is that of AppSync's GraphQL API.
     """
     return WireError("DuplicatedOperationError", f"Duplicated operation with id {operation_id}")
 
 
 def unknown_operation(operation_id: str) -> WireError:
-    """Return the error for an unsubscribe with an unknown id (doc)."""
+    """Return the error for an unsubscribe with an unknown id (AWS docs)."""
     return WireError("UnknownOperationError", f"Unknown operation id {operation_id}")
 
 

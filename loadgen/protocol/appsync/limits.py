@@ -1,7 +1,7 @@
 """Limits and intervals of AppSync Events.
 
-The letters in the docstrings name sources in the fact sheet, docs/reference/appsync-events.md, section 5. a: Events
-guide (doc). b, c, d: secondary sources that agree with each other (2nd). Codes such as L-B6E463BF are AWS quota codes.
+The letters in the docstrings name sources in the fact sheet, docs/reference/appsync-events.md, section 5. a: AWS's
+Events guide. b, c, d: secondary sources that agree with each other. Codes such as L-B6E463BF are AWS quota codes.
 """
 
 from typing import Final

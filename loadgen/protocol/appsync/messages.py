@@ -1,7 +1,7 @@
 """Messages of both directions as msgspec structs, with encoders that return the bytes of one text frame.
 
 The order of keys is free on the wire. `event` is a JSON string with one event per frame. The documentation shows a
-list, but all clients tested on AWS agree on the string (real); the decoder accepts both.
+list, but all clients that were tested on AWS agree on the string; the decoder accepts both.
 """
 
 import re
@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def is_operation_id(text: str) -> bool:
-    """Return whether the text may be the id of a subscribe, unsubscribe or publish (doc)."""
+    """Return whether the text may be the id of a subscribe, unsubscribe or publish (AWS docs)."""
     return _OPERATION_ID.fullmatch(text) is not None
 
 
@@ -108,7 +108,7 @@ _CONNECTION_INIT: Final = b'{"type":"connection_init"}'
 
 
 def connection_init() -> bytes:
-    """Return the message that asks for `connection_ack`; optional (doc)."""
+    """Return the message that asks for `connection_ack`; optional (AWS docs)."""
     return _CONNECTION_INIT
 
 

@@ -14,7 +14,7 @@ from loadgen.protocol.appsync.endpoints import HTTP_PATH
 SERVICE: Final = "appsync"
 
 #: The headers that AWS's own clients sign in a connect, a subscribe and a publish frame
-#: (real; docs/reference/appsync-events.md, section 4).
+#: (seen on AWS; see docs/reference/appsync-events.md, section 4).
 _FRAME_HEADERS: Final = {
     "accept": "application/json, text/javascript",
     "content-encoding": "amz-1.0",

@@ -121,7 +121,7 @@ class Description:
     subprotocols: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     opening: Sequence[Step] = ()
-    #: None if the connection's URL makes the subscription.
+    #: The messages of a subscribe, or None if the connection's URL makes the subscription.
     subscribe: Exchange | None = None
     unsubscribe: Exchange | None = None
     publish: Exchange | None = None
@@ -130,7 +130,7 @@ class Description:
     ignore: Sequence[Pattern] = ()
     errors: Sequence[Pattern] = ()
     keepalive: KeepAlive | None = None
-    #: The texts of messages with a stamp beside the event, or None if the service has none (see `stamped`).
+    #: The texts of messages with a stamp in a header, or None if the service has no such messages (see `stamped`).
     stamped: StampedForm | None = None
     #: True if a publish may carry several events.
     batches: bool = False

@@ -57,7 +57,7 @@ class Dialect:
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
         self._stamped = description.stamped
-        #: Writes and reads messages with stamps beside their events, or None if the file has none.
+        #: Writes and reads messages with stamps in a header, or None if the protocol file does not describe them.
         self.stamped = None if self._stamped is None else StampedLines(self._stamped, deliver.identity)
         keepalive = description.keepalive
         self.keepalive_frame = (
@@ -67,7 +67,7 @@ class Dialect:
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
 
     def carry_stamps(self, name: str) -> None:
-        """Let the stamps of events travel in the header ``name``."""
+        """From now on, send and read the stamps of events in the header ``name``."""
         assert self._stamped is not None
         self.stamped = StampedLines(self._stamped, self.description.deliver.identity, name)
 

@@ -35,7 +35,8 @@ class Receiver(NamedTuple):
     handler: SessionHandler
     opening: Opening
     routes: Routes
-    #: Processes every message of the opening, and later those that are not deliveries; gets a unit and its bytes.
+    #: Processes every message of the opening, and later those that are not deliveries. Takes the message as patterns
+    #: match it, its bytes, its arrival and the time of the read (ns).
     other: Callable[[Unit, Message, int, int], None]
     #: Processes a delivery that a pattern has matched.
     deliver: Callable[[Found, int, int], None]
@@ -45,7 +46,7 @@ class Receiver(NamedTuple):
     quick: Any
     #: The result of `rules.line_pattern`, or None unless messages are lines.
     line: Any
-    #: Reads deliveries with stamps beside their events, or None if the file has none.
+    #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None
 
     def receive(self) -> OnMessage:
@@ -147,7 +148,7 @@ def _of_lines(of: Receiver) -> OnMessage:
     rest = b""
 
     def take_stamped(taken: Delivered, arrival_ns: int, read_ns: int) -> None:
-        """Pass on a delivery with headers: with its stamp if this run has stamps there."""
+        """Pass on a delivery that has headers, together with its stamp if this run carries stamps in a header."""
         key = taken.key
         if identity == "channel":
             key = by_channel.get(key, key)
@@ -178,7 +179,8 @@ def _of_lines(of: Receiver) -> OnMessage:
                 begin = place
                 try:
                     taken = stamped.take(data, begin)
-                    # If its first line cannot be read, the stream goes on after that line.
+                    # Advance before the delivery is passed on: if that fails, the whole delivery is skipped. If `take`
+                    # fails, only the first line is skipped.
                     place = taken.end if isinstance(taken, Delivered) else place
                     if isinstance(taken, Delivered):
                         take_stamped(taken, within_ns if place < end else end_ns, read_ns)

@@ -22,7 +22,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._number = 0
-        #: Requests whose answers name them, by the value that the answer has.
+        #: Requests whose answers contain an identifying value, by the kind of that value and the value.
         self._awaited: dict[tuple[Identity, str | int], Request] = {}
         #: Requests that are answered in order, by the pattern of the answer.
         self._queues: dict[str, deque[Request]] = {}

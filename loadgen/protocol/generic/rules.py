@@ -15,7 +15,7 @@ class Rule(NamedTuple):
     pattern: Pattern
     kind: Literal["accepted", "refused", "reply", "ignore", "error", "deliver"]
     identity: Identity | None = None
-    #: For answers in the order of the requests: the queue of those requests (see `Requests`).
+    #: If answers come in the order of the requests, the queue in which this answer's request waits (see `Requests`).
     queue: str = ""
     frame: Frame | None = None
 

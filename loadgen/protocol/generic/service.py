@@ -177,7 +177,7 @@ class GenericService:
         )
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Parse the answer to that request."""
+        """Parse the answer to a request of `http_publish`."""
         http = self.description.publish_http
         assert http is not None
         if status not in http.expect:

@@ -12,7 +12,7 @@ from loadgen.payloads.stamping import Marked
 from loadgen.protocol.generic.description import Identity, StampedForm
 from loadgen.protocol.generic.frames import TemplateError, pieces
 
-#: Placeholders of the three texts, which have no others.
+#: The placeholders allowed in the file's texts for the headers, for a message to send and for a delivery.
 HEAD_NAMES: Final = ("name", "stamp")
 SEND_NAMES: Final = ("id", "number", "channel", "head", "head_bytes", "bytes", "event")
 DELIVER_NAMES: Final = ("id", "number", "channel", "head_bytes", "bytes", "*")
@@ -54,7 +54,7 @@ def check_names(text: str, known: tuple[str, ...]) -> None:
 
 
 def check_delivery(text: str) -> None:
-    """Check the pattern of a delivery; raises TemplateError if it is none."""
+    """Check the pattern of a delivery; raises TemplateError if it is not valid."""
     line, end, rest = text.partition("\r\n")
     if not end or rest != _REST:
         raise TemplateError("must be one line that ends in \\r\\n, and then {head}{event}\\r\\n")
@@ -69,7 +69,7 @@ def check_delivery(text: str) -> None:
 
 
 class StampedLines:
-    """Writes and reads such messages; ``name`` is the header with the stamp, or None to read events without stamps."""
+    """Writes and reads messages with headers; ``name`` is the stamp's header, or None to read events without stamps."""
 
     def __init__(self, form: StampedForm, identity: Identity | None, name: str | None = None) -> None:
         """The form must have passed the checks of this module."""

@@ -374,7 +374,7 @@ _Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
 
 #: Server unavailable, server busy, quota exceeded, connection rate exceeded (MQTT 5, 2.4).
 _NOT_NOW: Final = frozenset({0x88, 0x89, 0x97, 0x9F})
-#: Bad user name or password, not authorized, banned, bad authentication method.
+#: Bad user name or password, not authorized, banned, bad authentication method (MQTT 5, 2.4).
 _DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
 
 

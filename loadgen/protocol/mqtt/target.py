@@ -65,4 +65,4 @@ def protocol_of(url: str) -> TargetProtocol:
     try:
         return AWS_IOT if BrokerUrl.from_url(url).aws else PROTOCOL
     except EndpointError:
-        return PROTOCOL  # its `endpoints` raises the error
+        return PROTOCOL  # the URL is invalid, and `endpoints` of any kind of broker raises the error

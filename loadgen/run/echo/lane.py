@@ -33,7 +33,7 @@ _CLOSE_TIMEOUT_S = 1.0
 _RETRY_S = 1.0
 _POLL_S = 0.02
 _HTTP_CONNECTIONS = 8
-#: Distinct reasons kept for failed publishes.
+#: Maximum number of distinct reasons for failed publishes that are kept.
 _MOST_ERRORS = 10
 
 
@@ -86,7 +86,7 @@ class EchoLane:
         for publisher, sequence, arrival_ns, read_ns in self._recorder.arrived():
             sent = self._open.pop(sequence, None) if publisher == self._publisher else None
             if sent is None:
-                # A duplicate, or an event of another publisher.
+                # Skip a duplicate, or an event of another publisher.
                 self._elsewhere += 1
                 continue
             self._returned += 1
@@ -122,7 +122,7 @@ class EchoLane:
             "note": self.note,
         }
 
-    # Internals.
+    # Private methods.
 
     def _serve(self) -> None:
         try:

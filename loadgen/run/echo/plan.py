@@ -27,7 +27,7 @@ class EchoPlan:
     payload_bytes: int
     #: A sentence on why the lane cannot run, or None if it can.
     refusal: str | None = None
-    #: The content of each echo without its stamp, or nothing for padding.
+    #: The payload of each echo without its stamp; empty if the payload is padding.
     example: bytes = b""
 
 
@@ -63,7 +63,7 @@ def plan_echo(
         namespace = publish.channels().next().strip("/").split("/")[0]
         over_http, payload_bytes = publish.over_http, publish.payload_bytes
     else:
-        # Only users' code publishes, as it likes.
+        # No group publishes on a schedule, and what user code publishes is unknown: use the defaults.
         namespace = run.totals.namespaces[0]
         over_http, payload_bytes = rules.publishes_over_http, _PAYLOAD_BYTES
     # Letters and digits only: every protocol allows them in channel names.

@@ -23,13 +23,13 @@ class EchoRecorder(Recorder):
         """Drop the row: echoes are not in the ledger."""
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Drop the row."""
+        """Drop the row: the record has no subscriptions of the lane."""
 
     def connection(self, row: ConnectionRow) -> None:
-        """Drop the row."""
+        """Drop the row: the record has no connections of the lane."""
 
     def clock(self, row: ClockRow) -> None:
-        """Drop the row."""
+        """Drop the row: the lane measures no clocks."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
         """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""
@@ -45,13 +45,13 @@ class _EchoReadiness:
         on_ready(now_ns())
 
     def proven(self, channel: str) -> None:
-        """Nothing to do."""
+        """Do nothing: every acknowledged subscription is ready already."""
 
     def probed_since_ns(self, channel: str) -> int | None:
         return None
 
     def withdraw(self, channel: str) -> None:
-        """Nothing to do."""
+        """Do nothing: no subscription is waiting."""
 
 
 class EchoRun:

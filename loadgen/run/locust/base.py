@@ -95,7 +95,7 @@ class LocustProcess(ABC):
 
     @property
     def runs(self) -> MasterSide | None:
-        """The master's side, or None on a worker."""
+        """The master's side of this process, which prepares, begins and ends runs, or None on a worker."""
         return None
 
     def register(self) -> None:  # noqa: B027  a process without messages registers nothing
@@ -145,7 +145,7 @@ class ProcessWithRuns(LocustProcess):
 
     @property
     def account(self) -> Agent | Account:
-        """The account of the current run, or the early one."""
+        """The current run's account, else the account for failures from before a run."""
         return self._early if self._master.current is None else self._master.current.coordinator.account
 
     @property
@@ -155,7 +155,7 @@ class ProcessWithRuns(LocustProcess):
 
     @property
     def runs(self) -> MasterSide:
-        """The master's side."""
+        """The master's side of this process, which prepares, begins and ends runs."""
         return self._master
 
     # The methods of `master_side.Workers`.
@@ -182,7 +182,7 @@ class ProcessWithRuns(LocustProcess):
 
     @abstractmethod
     def refused(self) -> dict[str, Any] | None:
-        """Return the manifest's `refused`, or None."""
+        """Return the manifest's `refused` (rejected connections and messages), or None if there are none."""
 
     # Called by `install`.
 
@@ -191,11 +191,11 @@ class ProcessWithRuns(LocustProcess):
         self._master.on_interrupt()
 
     def prepare(self) -> None:
-        """Prepare a run, or exit."""
+        """Prepare a run; if it cannot begin, exit the process."""
         self._master.prepare()
 
     def begin(self) -> None:
-        """Begin a run, or exit."""
+        """Begin a run; if it cannot begin, exit the process."""
         self._master.begin()
 
     def end_early(self) -> None:

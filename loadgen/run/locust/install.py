@@ -56,9 +56,9 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    # Locust's warning assumes a fixed number of files; `limits.check_open_files` knows how many a run needs.
+    # Drop Locust's warning about open files: it assumes a fixed need, `limits.check_open_files` the run's.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
-    # Users play clients of a scenario and have no Locust tasks.
+    # Drop the warning about users without tasks: users play clients of a scenario and need no Locust tasks.
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
     runners.install()
@@ -66,7 +66,7 @@ def install() -> None:
     parsers: list[Any] = []
 
     def on_parser(parser: Any, **_: Any) -> None:
-        # For each further locustfile Locust puts the working directory first again.
+        # Locust calls this for each locustfile, and has put the working directory first on `sys.path` again.
         put_locustfile_last()
         add_options(parser)
         parsers.append(parser)
@@ -92,7 +92,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
     if process.runs is not None:
         classes = environment.user_classes
         if any(issubclass(each, EventsUser) for each in classes):
-            # A load shape of the user's own was played through when the run was resolved: see `locustfile_run`.
+            # The user's own load shape is evaluated when the run is resolved: see `locustfile_run`.
             settings.shape, environment.shape_class = environment.shape_class, ScenarioShape()
         if not isinstance(environment.shape_class, ScenarioShape):
             # Locust would start just one user, and the missing clients would look like refused ones.
@@ -125,7 +125,7 @@ def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
 
 def give_shapes(environment: Environment, runs: Runs) -> None:
     """Replace the scenario shapes that Locust has made with ones that follow ``runs``."""
-    # The web UI's class picker chooses among all shapes of the locustfile.
+    # Replace every shape of the locustfile, since the web UI's class picker offers all of them.
     shapes = environment.available_shape_classes or {}
     for name, shape in shapes.items():
         if isinstance(shape, ScenarioShape):

@@ -33,11 +33,11 @@ class LocalProcess(ProcessWithRuns):
 
     @property
     def account(self) -> Agent | Account:
-        """The agent, as long as it records; else the account of the current run, or the early one."""
+        """The agent while it records, else the current run's account, else the account from before a run."""
         return super().account if self._worker.current is None else self._worker.current
 
-    # The link. Each message is handled in a new greenlet, like one from a connection: the sender must not run the
-    # receiver's code.
+    # Messages between coordinator and agent. Each is handled in a new greenlet, like one from a connection:
+    # the sender must not run the receiver's code.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
@@ -53,7 +53,7 @@ class LocalProcess(ProcessWithRuns):
     # The methods of `master_side.Workers`, for this process as the only worker.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
-        """Return this process."""
+        """Return the worker in this process, the only one."""
         return [registration.local()]
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:

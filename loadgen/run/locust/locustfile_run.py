@@ -1,4 +1,4 @@
-"""Make a run of the user classes of a locustfile alone, which has no scenario: their numbers and their time."""
+"""Make a run from a locustfile without a scenario: the numbers of users of each class, and the phases."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from loadgen.resolve.resolver import run_of_document
 from loadgen.run.locust.shape import ScenarioShape
 from loadgen.users.journeys.user import EventsUser
 
-#: A load shape that goes on for longer is cut here.
+#: Maximum duration of a load shape; a longer one is cut.
 _LONGEST_S: Final = 24 * 3600
 _WARMUP_S: Final = 5.0
 _MEASURE_S: Final = 20.0
@@ -25,7 +25,7 @@ _RAMP_PER_S: Final = 250.0
 
 _KINDS: Final = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
-#: What the shape wants at one second: users, users per second, and the classes that they are of.
+#: Result of a load shape's `tick` at one second: users, users per second, and the users' classes (None: all).
 _Tick = tuple[int, float, Sequence[type[User]] | None]
 
 
@@ -40,10 +40,10 @@ def stands_alone(classes: Sequence[type[User]], scenario: str | None, default: s
 def run_of_classes(
     classes: Sequence[type[User]], options: Any, shape: LoadTestShape | None
 ) -> tuple[ResolvedRun, Tables]:
-    """Return the run of the journeys' classes by Locust's options, and the rows of its data.
+    """Return the run of the user classes with Locust's options, and the rows of the run's data.
 
-    ``options`` are Locust's: `num_users`, `spawn_rate` and `run_time`, and the harness's `overrides` and `target`.
-    With a load shape, that says how many users there are when.
+    ``options`` are Locust's (`num_users`, `spawn_rate`, `run_time`) and ours (`overrides`, `target`).
+    If there is a load shape, it decides the number of users at each time.
 
     Raises:
         ScenarioError: an override does not fit.
@@ -81,10 +81,10 @@ def run_of_classes(
 
 
 def _ticks(shape: LoadTestShape, ours: Sequence[type[User]]) -> Iterator[_Tick]:
-    """Yield what a load shape wants at each second; its time is played through before the run."""
+    """Yield the ticks of a load shape, one per second of simulated time, before the run begins."""
     users = 0
     at_s = 0
-    # The shape's own clock and count are those of the run that it describes, which has not begun.
+    # Locust's methods return the time and user count of a running test; no test runs yet, so replace them.
     vars(shape)["get_run_time"] = lambda: float(at_s)
     vars(shape)["get_current_user_count"] = lambda: users
     while at_s < _LONGEST_S:
@@ -134,7 +134,7 @@ def _by_shape(ours: Sequence[type[User]], ticks: Sequence[_Tick]) -> dict[type[U
 
 
 def _distributed(classes: Sequence[type[User]], users: int) -> dict[type[User], int]:
-    """Return how many users each class has: its `fixed_count`, and of the rest a part by its weight."""
+    """Return how many users each class has: its `fixed_count`, or a share of the other users by weight."""
     counts = dict.fromkeys(classes, 0)
     left = users
     for each in classes:

@@ -1,4 +1,4 @@
-"""A Locust master."""
+"""The Locust process of a master whose workers are other processes."""
 
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class MasterProcess(ProcessWithRuns):
             lambda info: runner.faults.call(info.worker_id, info.name),
         )
 
-    # The link.
+    # Messages between coordinator and agents.
 
     def to_coordinator(self, message: Message) -> None:
         """Raise NotImplementedError: only workers send messages to the coordinator."""
@@ -69,7 +69,7 @@ class MasterProcess(ProcessWithRuns):
         else:
             self._master.take(worker_id, message)
 
-    # The workers.
+    # The methods of `master_side.Workers`.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         """Return the workers admitted to a run that begins now; raises RunError if too few can take part."""
@@ -87,7 +87,7 @@ class MasterProcess(ProcessWithRuns):
         return client is not None and client.state != STATE_MISSING
 
     def refused(self) -> dict[str, Any] | None:
-        """Return the manifest's `refused`, or None."""
+        """Return the manifest's `refused` (rejected connections and messages), or None if there are none."""
         return self._runner.refused()
 
     # Called by `install`.

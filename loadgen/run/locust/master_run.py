@@ -21,7 +21,7 @@ class Display(Protocol):
         """Begin to show the run's state."""
 
     def stop(self) -> None:
-        """Stop showing."""
+        """Stop showing the run's state."""
 
 
 class MasterRun:

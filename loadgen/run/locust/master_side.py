@@ -49,7 +49,7 @@ class Workers(Link, Protocol):
         """Return True if the worker can be reached."""
 
     def refused(self) -> dict[str, Any] | None:
-        """Return the manifest's `refused`, or None."""
+        """Return the manifest's `refused` (rejected connections and messages), or None if there are none."""
 
 
 class MasterSide:
@@ -178,7 +178,7 @@ class MasterSide:
         if self.run is not None and worker_id in self.run.coordinator.workers:
             self.run.coordinator.receive(worker_id, message)
 
-    # Watchers: greenlets.
+    # Greenlets that watch the workers and the embedded server.
 
     def watch_workers(self) -> None:
         """Tell the coordinator which workers are in reach; loops forever."""
@@ -210,7 +210,7 @@ class MasterSide:
             self._this_process.stop(str(error), error.code)
         run.coordinator.end(error)
 
-    # The end.
+    # End of a run and of the process.
 
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.

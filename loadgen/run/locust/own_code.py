@@ -25,7 +25,7 @@ from loadgen.run.account import Account
 
 #: Exceptions with which a listener of `request` may end the task that made the request.
 _CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
-#: Events before any run: a failure there is a usage error.
+#: Events that Locust fires before any run; a failure in one of their listeners is a usage error.
 _BEFORE = frozenset({"init", "init_command_line_parser"})
 
 
@@ -34,7 +34,7 @@ class Keeper(Protocol):
 
     @property
     def account(self) -> "Account | Any":
-        """The object that takes failures and checks now: the agent, the coordinator's account, or an early account."""
+        """The object that takes failures and checks now: the agent, or an account (see `run.account`)."""
 
     @property
     def past(self) -> bool:
@@ -62,12 +62,12 @@ class OwnCode:
         events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call]
 
     def belong_to(self, keeper: Keeper, environment: Environment) -> None:
-        """Count failures and checks with the keeper, and watch this process's greenlets from now on."""
+        """Count failures and checks in ``keeper.account``, and watch this process's greenlets from now on."""
         self._keeper, self._environment = keeper, environment
         hub = gevent.get_hub()
         hub.handle_error = partial(self._on_greenlet_error, hub.handle_error)
 
-    # Listeners.
+    # Failures of listeners.
 
     def _fire(self, name: str, hook: EventHook, /, *, reverse: bool = False, **arguments: Any) -> None:
         """Call the listeners of an event, in place of `EventHook.fire`."""
@@ -99,7 +99,7 @@ class OwnCode:
         except Exception as error:
             caller = _calling_place()
             if caller is not None and not has_frame(error, USER_CODE):
-                # The user's code fired the event with arguments that the listener cannot take.
+                # A failure of user code, which fired the event with arguments that the listener cannot take.
                 self._failed(name, f"events.{name}.fire()", error, caller)
                 return
             logging.error("Uncaught exception in event handler: \n%s", traceback.format_exc())
@@ -126,7 +126,7 @@ class OwnCode:
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 
-    # The exit code: a listener of `quitting` may set it, as Locust's documentation shows.
+    # The exit code, which a listener of `quitting` may set, as in Locust's documentation.
 
     @property
     def _exit_code(self) -> int | None:
@@ -142,14 +142,14 @@ class OwnCode:
         if decided or (decided == 0 and self._exit_code is None):
             self._exit_code = decided
 
-    # Requests.
+    # Request events that user code fires.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
         """Count a request event as a check: only user code fires request events."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 
-    # Greenlets.
+    # Failures of greenlets.
 
     def _on_greenlet_error(
         self, show: Callable[..., None], context: Any, kind: Any, value: Any, tb: Any

@@ -40,7 +40,7 @@ class ScenarioShape(LoadTestShape):
         self._before: MasterRun | None = None
 
     def of(self, runs: Runs) -> Self:
-        """Return a copy of this shape that follows these runs."""
+        """Return a copy of this shape that follows ``runs``."""
         made = copy.copy(self)
         made._runs = runs
         return made

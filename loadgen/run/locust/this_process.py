@@ -38,7 +38,7 @@ class ThisProcess:
         return self._server
 
     def own(self, server: ServerProcess) -> None:
-        """Stop this server when the process ends."""
+        """Own ``server`` from now on: stop it when the process ends."""
         self._server = server
 
     def stop_server(self) -> None:
@@ -55,7 +55,7 @@ class ThisProcess:
         """Print why and exit at once; call it only when no run has begun."""
         say(reason)
         ending.tell(code=int(code))
-        # Workers forked by `--processes` would wait a minute for a master that is gone.
+        # Kill the workers forked by `--processes`, which would otherwise wait a minute for this master.
         for child in self._children():
             if self._server is None or child.pid != self._server.pid:
                 child.kill()

@@ -78,7 +78,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
 
 
 def with_loops(run: ResolvedRun, classes: Sequence[type[User]]) -> ResolvedRun:
-    """Return the run with the loop of each group of journeys, which their classes decide."""
+    """Return the run with each group of journeys set to an open or closed loop, as its user class says."""
     kept = {each.role: schedule_of(each) for each in classes if issubclass(each, EventsUser)}
 
     def known(group: Group) -> Group:

@@ -1,4 +1,4 @@
-"""A Locust worker."""
+"""The Locust process of a worker whose master is another process."""
 
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ class WorkerProcess(LocustProcess):
 
     @property
     def account(self) -> Agent | Account:
-        """The agent, as long as it records, or the early account."""
+        """The agent while it records, else the account for failures from before a run."""
         return self._early if self._worker.current is None else self._worker.current
 
     @property
@@ -50,7 +50,7 @@ class WorkerProcess(LocustProcess):
         """True if this worker has handed over its record."""
         return self._worker.finished
 
-    # The link.
+    # Messages between coordinator and agents.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""

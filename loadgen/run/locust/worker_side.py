@@ -107,7 +107,7 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # A master that plays clients itself has checked its local ports before the run.
+                # Only here: a master that plays clients itself has checked its local ports before the run.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,
@@ -132,12 +132,12 @@ class WorkerSide:
         elif self.agent is not None:
             self.agent.receive(message)
 
-    # Watchers.
+    # Greenlets that watch the master and the process that started this one.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End a worker's part and its process when the master falls silent: no message will end it.
+        """End this worker's part and process when the master falls silent, as no message to end would come.
 
-        ``heard_s`` returns when the master's last heartbeat came (wall clock), or None.
+        ``heard_s`` returns the time of the master's last heartbeat (wall clock, s), or None.
         """
         while True:
             self._sleep(_MASTER_INTERVAL_S)
@@ -167,7 +167,7 @@ class WorkerSide:
             self.agent.abandon()
         self._this_process.exit(ExitCode.INCONCLUSIVE)
 
-    # The end.
+    # End of this worker's part and of the process.
 
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.

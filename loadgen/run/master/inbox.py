@@ -109,7 +109,7 @@ class Inbox:
         """Note that a worker has handed over its record.
 
         Raises:
-            ValueError: the worker has said so before, or it names another worker's files.
+            ValueError: the worker has already handed over its record, or names another worker's files.
         """
         state = self._workers[worker_id]
         if state.finished is not None:

@@ -101,7 +101,7 @@ class Phases:
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
-        #: Why the run must end early, unless it is interrupted.
+        #: Error that ends the run early, or None if there is none or the run is merely interrupted.
         self._error: RunError | None = None
         #: Set when a wait should check its condition again.
         self.changed = Event()
@@ -114,7 +114,7 @@ class Phases:
         self.changed.set()
 
     def end(self, error: RunError) -> None:
-        """End the run early with an error found elsewhere; the first one counts."""
+        """End the run early because of ``error``, unless an earlier error has ended it already."""
         self._error = self._error or error
         self.interrupt()
 

@@ -12,7 +12,7 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Finished, Status
 
 _SECOND_NS = 1_000_000_000
-#: Seconds by which a worker's reports may be ahead of the clock, since they arrive in bunches.
+#: Tolerance (s) of the check that a worker reports no more seconds than have passed, as reports may bunch.
 _SPARE_SECONDS = 60
 
 
@@ -81,7 +81,7 @@ class WorkerState:
         """Return the worker's entry in the manifest's `workers`."""
         info, share = self.info, self.share
         return {
-            # First, so that the master's own facts override whatever the worker reports.
+            # Put the worker's report first, so that the master's own facts override it.
             **(self.finished.described() if self.finished is not None else {}),
             "worker": info.worker,
             "id": info.worker_id,

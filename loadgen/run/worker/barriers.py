@@ -39,12 +39,12 @@ class Barriers:
         return self._ramp_ns > 0 and self._clock.now_ns() >= self._time.local_ns(end_ns)
 
     def begin_ramp(self, ramp_ns: int) -> None:
-        """Let users connect, each at its own time after ``ramp_ns`` on the master's clock."""
+        """Start the ramp at ``ramp_ns`` on the master's clock; each user then connects at its own time."""
         self._ramp_ns = ramp_ns
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline; publishers start at the time in it."""
+        """Give users the timeline; publishers start at the time that it states."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:

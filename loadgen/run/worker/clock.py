@@ -33,7 +33,7 @@ class Clock:
         return read_both()
 
     def sleep(self, seconds: float) -> None:
-        """Wait cooperatively."""
+        """Wait ``seconds``; other greenlets run meanwhile."""
         gevent.sleep(seconds)
 
     def wait(self, event: Event, timeout_s: float) -> None:

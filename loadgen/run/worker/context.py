@@ -31,7 +31,7 @@ class Context:
     service: Service
     #: The host that credentials are for.
     host: str
-    #: Source of the groups' logins, as the beginning of a sentence.
+    #: Who chose the groups' logins: the subject of error sentences, such as "the scenario".
     logins_from: str
     #: Opens all sockets of this worker.
     dialer: Dialer

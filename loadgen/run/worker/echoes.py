@@ -36,7 +36,7 @@ class NoEchoes:
     returned = 0
 
     def start(self) -> None:
-        """Nothing to do."""
+        """Do nothing, as the run has no echoes."""
 
     def take(self) -> list[EchoRow]:
         """Return no echoes."""
@@ -47,5 +47,5 @@ class NoEchoes:
         return []
 
     def to_dict(self) -> None:
-        """Return None."""
+        """Return None, as the run has no echoes."""
         return

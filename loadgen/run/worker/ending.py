@@ -19,7 +19,7 @@ from loadgen.run.worker.status import StatusReports
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker.users import Users
 
-#: Time for users to close their connections.
+#: Time limit for users to close their connections.
 _CLOSE_S: Final = 10.0
 
 

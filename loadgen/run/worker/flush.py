@@ -22,19 +22,19 @@ class Statistics(Protocol):
     """Locust's statistics; see `loadgen.run.locust_stats.WorkerStatistics`."""
 
     def add(self, subscriptions: Values, latencies_ns: Values) -> None:
-        """Add deliveries, from any thread; they are shown later."""
+        """Collect deliveries for the next :meth:`show_deliveries`; may be called from any thread."""
 
     def show_deliveries(self, at_ns: int) -> dict[str, int]:
-        """Show the deliveries since the last call, and return their number by client group."""
+        """Add the deliveries since the last call to Locust's statistics; return their number by group."""
 
     def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
-        """Show publishes and their answer times."""
+        """Add publishes and their answer times to Locust's statistics."""
 
 
 class Second(NamedTuple):
     """The figures of a report that cover the time since the previous report."""
 
-    #: Encoded HDR histograms of the last second's latencies, and of the shortest ones possible; see `Interval`.
+    #: Encoded HDR histograms of the last second's latencies, and of the shortest values that these may have.
     histogram: str | None
     shortest: str | None
     #: Reports for live displays.
@@ -97,7 +97,10 @@ class Flushes:
         self._reports.append(Report.of({**report, "groups": groups}))
 
     def take(self) -> Second:
-        """Return the figures for the next report and forget them, except for live reports beyond `MOST_REPORTS`."""
+        """Return and forget the figures for the next report.
+
+        At most `MOST_REPORTS` reports for live displays are returned; the rest follow with the next call.
+        """
         histogram, self._histogram = self._histogram, None
         reports, self._reports = self._reports[:MOST_REPORTS], self._reports[MOST_REPORTS:]
         return Second(histogram, self._shortest if histogram else None, reports)

@@ -37,7 +37,7 @@ class LastWord:
         self._checks = checks
 
     def said(self, left: str | None) -> Finished:
-        """Return the message; ``left`` is why the worker left before the end of the run, or None."""
+        """Return the FINISHED message; ``left`` is why the worker left before the end of the run, or None."""
         recorder, spool, service = self._recorder, self._spool, self._service
         echo = self._echoes.to_dict()
         return Finished(

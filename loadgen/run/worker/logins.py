@@ -13,7 +13,7 @@ from loadgen.run.master_messages import Begin
 from loadgen.run.worker.context import Context
 from loadgen.users.worker import Progress
 
-#: A run goes on without this share of the clients that have a login of their own, and without one in any case.
+#: Largest share of the clients with own logins that may be refused; a single refusal never ends a run.
 MOST_SHUT_OUT: Final = 0.05
 
 
@@ -33,7 +33,7 @@ class OwnLogins:
         report_error: Callable[[str, bool], None],
         on_note: Callable[[str], None],
     ) -> None:
-        """``on_note`` is called with what users should know; the other arguments are those of `makers`.
+        """``on_note`` is called with notes for the user; the other arguments are those of `makers`.
 
         Raises:
             CredentialError: as `makers`.
@@ -48,7 +48,7 @@ class OwnLogins:
             workers=workers,
             on_trouble=self._on_trouble,
         )
-        #: The service of each client that has a login of its own, and of each group with one for all its clients.
+        #: Services by number of a client with its own login, and by name of a group with a common login.
         self._services: dict[int, Service] = {}
         self._common: dict[str, Service] = {}
         #: Names of the clients whose tokens are fetched, and so have to be renewed.
@@ -61,7 +61,7 @@ class OwnLogins:
         self._most_shut_out = max(1.0, MOST_SHUT_OUT * own / workers)
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """See `Logins.obtain`."""
+        """Fetch the login of the client or of its group; return why that failed, or None."""
         group = self._groups.get(client.group)
         if group is None or client.number in self._services:
             return None
@@ -80,17 +80,17 @@ class OwnLogins:
         return None
 
     def service(self, client: ClientPlan) -> Service:
-        """See `Logins.service`."""
+        """Return the service with the client's login."""
         found = self._services.get(client.number)
         return self._common.get(client.group, self._service) if found is None else found
 
     def own(self, client: ClientPlan) -> bool:
-        """See `Logins.own`."""
+        """Return True if the client has a login of its own."""
         group = self._groups.get(client.group)
         return group is not None and group.own
 
     def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
-        """See `Logins.refused`."""
+        """Count a client whose own login was refused; end the run if too many were (see `Logins.refused`)."""
         if subscription is None:
             connects = self._run.group(client.group).holds_connections
             self._shut_connections |= {client.number} if connects else set()
@@ -106,19 +106,19 @@ class OwnLogins:
             self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """See `Logins.note`."""
+        """Report ``told``, a sentence on a client with its own login."""
         sentence = f"{name_of(client)}: {told}"
         self._report_error(sentence, False)
         self._on_note(sentence)
 
     def publish_refused(self, client: ClientPlan, told: str) -> None:
-        """See `Logins.publish_refused`."""
+        """Report the first refused publish of each client with its own login."""
         if self.own(client) and client.number not in self._unpublished:
             self._unpublished.add(client.number)
             self.note(client, f"a publish was refused: {told}")
 
     def stop(self) -> None:
-        """Renew no more tokens."""
+        """Stop renewing tokens."""
         for each in self._makers:
             each.stop()
 

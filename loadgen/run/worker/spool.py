@@ -35,7 +35,7 @@ class OwnSpool:
 
     @property
     def gathered_by(self) -> Literal["shared folder", "messages"]:
-        """How the master gets the record."""
+        """The way in which the master gets the record."""
         return "shared folder" if self._sender is None else "messages"
 
     @property

@@ -14,9 +14,9 @@ class Troubles:
 
     def __init__(self, worker: int) -> None:
         self._worker = worker
-        #: Why clients failed, counted.
+        #: Number of clients' failures by reason.
         self.complaints: Counter[str] = Counter()
-        #: Notes about connecting that users should know, counted.
+        #: Notes about connecting that users should know, with the number of times each occurred.
         self.network: Counter[str] = Counter()
         #: Why the target refuses this worker for good, or None.
         self.fatal: str | None = None

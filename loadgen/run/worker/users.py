@@ -25,7 +25,7 @@ class Users:
         self._complete = complete
         self._clock = clock
         self._clients = clients
-        #: Claims that are not sent yet: a role, and the result that its user waits for.
+        #: Claims that are not sent yet, as (role, result); the user waits for the result.
         self._claims: list[tuple[str, AsyncResult]] = []
         #: Claims that the master has not answered yet, by the number of their request.
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}

@@ -15,7 +15,10 @@ _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 
 @dataclass(frozen=True, slots=True)
 class AllowedModes:
-    """The modes that each operation of an API allows; a namespace may override those of publish and subscribe (doc)."""
+    """The modes that each operation of an API allows.
+
+    A namespace may override those of publish and subscribe (AWS docs).
+    """
 
     connect: Collection[Mode]
     publish: Collection[Mode]
@@ -43,8 +46,8 @@ class AccessControl:
     async def authorize(self, request: AuthorizationRequest) -> Identity | None:
         """Return the identity of the requester, or None for an API key.
 
-        Credentials of a mode that is configured but not allowed for the operation get 403 over HTTP (real, by the
-        client AUVRED). Bad or missing credentials get 401 (inf).
+        Credentials of a mode that is configured but not allowed for the operation get 403 over HTTP (seen on AWS by
+        the tests of auvred/aws-appsync-events). Bad or missing credentials get 401 (inferred).
 
         Raises:
             RefusedError: the request is not authorized.

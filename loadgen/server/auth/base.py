@@ -10,7 +10,7 @@ from loadgen.server.namespaces import Namespace
 
 
 class Operation(Enum):
-    """The operation to authorize; the values are the names that a Lambda authorizer receives (doc)."""
+    """The operation to authorize; the values are the names that a Lambda authorizer receives (AWS docs)."""
 
     CONNECT = "EVENT_CONNECT"
     PUBLISH = "EVENT_PUBLISH"
@@ -55,7 +55,7 @@ class Authorizer(Protocol):
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields, with names in lower case, since names are case-insensitive (doc).
+    """Return the text fields, with names in lower case, since names are case-insensitive (AWS docs).
 
     A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """

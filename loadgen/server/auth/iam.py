@@ -50,7 +50,7 @@ class IamUser:
     """A user with an access key; `allow` lists the actions that the user may perform.
 
     Actions are `EventConnect`, `EventPublish` and `EventSubscribe`, the last two optionally followed by `/<namespace>`
-    (doc), or `*` for all.
+    (AWS docs), or `*` for all.
     """
 
     access_key_id: str

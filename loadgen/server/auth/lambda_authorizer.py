@@ -1,7 +1,7 @@
 """Authorization by a Lambda authorizer, in the form of a Python callable.
 
-The callable receives the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and returns
-`{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
+The callable receives the event that AWS would send (AWS docs; see docs/reference/appsync-events.md, section 4). It
+returns `{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 TTL_MAX_S: Final = 3600
-"""Longest time for which an answer may be cached, in seconds (doc)."""
+"""Longest time for which an answer may be cached, in seconds (AWS docs)."""
 
 LambdaFunction = Callable[[dict[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 

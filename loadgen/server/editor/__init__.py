@@ -25,7 +25,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src {};"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: A host that a policy may name. IPv6 addresses are not allowed there, so for them the policy has only 'self'.
+#: A host that a Content-Security-Policy may name. It cannot name IPv6 addresses; for these it has only 'self'.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", re.ASCII)
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

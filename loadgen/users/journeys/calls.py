@@ -1,4 +1,4 @@
-"""Calls a journey's own code: what it raises ends neither the journey nor the worker, and is no loss of the service."""
+"""Call user code of a journey; count its exceptions as failures of that code, and let journey and worker go on."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from loadgen.users.worker import WorkerRun
 
 
 def called(run: WorkerRun, name: str, code: Callable[..., object], *arguments: object) -> None:
-    """Call ``code``, and count what it raises under ``name``.
+    """Call ``code``, and count its exceptions as failures of ``name``.
 
     Raises:
         StopUser: the code ends the journey.
@@ -27,7 +27,7 @@ def called(run: WorkerRun, name: str, code: Callable[..., object], *arguments: o
 
 
 def failed(run: WorkerRun, name: str, error: BaseException) -> None:
-    """Count an exception of a journey's code; raise it again if the harness itself ends the journey by it."""
+    """Count an exception of a journey's code, or raise it again if the harness raised it to end the journey."""
     if isinstance(error, GreenletExit) and run.stopping and gevent.getcurrent() is not gevent.get_hub():
         raise error
     if isinstance(error, JourneyError):

@@ -1,4 +1,4 @@
-"""`self.client` of a journey: what it does with the service, all of it recorded as for every other client."""
+"""`self.client` of a journey: its actions on the service, recorded like those of every other client."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, "", lambda _: None)
-        #: For callbacks, which run beside the tasks: the next task's due time is not theirs.
+        #: For publishes in callbacks, which are due when they are requested; `_moments` has the due times of the tasks.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
@@ -53,7 +53,7 @@ class JourneyClient:
         self._mailbox = Mailbox(self._call_back)
         self._postman: Greenlet | None = None
 
-    # What a journey does.
+    # Methods for the journey's own code.
 
     @property
     def connected(self) -> bool:
@@ -123,14 +123,14 @@ class JourneyClient:
         via: Literal["http", "websocket"] | None = None,
         timeout: float = 30.0,
     ) -> Answer:
-        """Publish a batch of events, or one, and wait for the answer, which is true if all were accepted.
+        """Publish one event or a batch, and wait for the answer, which is truthy if all events were accepted.
 
-        An event is a dict, or the text of a JSON object; it gets the stamp as its first member. ``via`` is over HTTP
-        where the service has that, else over the connection. A publish that was refused or lost raises nothing: see
-        `Answer`.
+        An event is a dict, or the text of a JSON object; it gets the stamp as its first member. By default, ``via`` is
+        HTTP if the service accepts publishes over HTTP, else the connection. A publish that was refused or lost raises
+        nothing: see `Answer`.
 
         Raises:
-            ValueError: an event cannot be published, or nobody can publish to such a channel.
+            ValueError: an event cannot be published, or the channel cannot be published to.
             StopUser: the run takes no more publishes.
         """
         return self._publish(channel, events, via, timeout, None)
@@ -148,7 +148,7 @@ class JourneyClient:
         The record names the event as the cause, so that the report has the time from the request to the reply.
 
         Raises:
-            ValueError: as :meth:`publish`, or the event is none that this client received.
+            ValueError: as :meth:`publish`, or this client did not receive the event.
         """
         if event.cause is None:
             raise ValueError("a reply needs the event that a callback or wait_for() was given")
@@ -232,7 +232,7 @@ class JourneyClient:
         for feed in self._feeds:
             self.unsubscribe(feed)
 
-    # Called by the journey.
+    # Called by `playing.Journey`, not by the user's code.
 
     def log_in(self) -> None:
         """Get the client's own login, if it has one; call once, before anything else."""
@@ -254,7 +254,7 @@ class JourneyClient:
     # Called by the connection, from the hub; see `conversation.Listener`.
 
     def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
-        """Take a delivery."""
+        """Queue a delivery for `wait_for` and for the callback of its feed."""
         feed = self._feeds.get(subscription)
         if feed is None:
             return
@@ -273,7 +273,7 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """The due times of what the current greenlet does: a callback's publish is due when it is asked for."""
+        """The due times for the current greenlet: those of the tasks, or for callbacks the time of each request."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman
@@ -319,5 +319,5 @@ class JourneyClient:
         try:
             calls.called(self._run, name, lambda: feed.callback(received.event))  # type: ignore[misc]
         except StopUser:
-            # Only the tasks of a journey can end it, so this has no effect in a callback.
+            # Only the tasks of a journey can end it, so StopUser has no effect in a callback.
             return

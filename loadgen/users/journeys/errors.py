@@ -1,8 +1,8 @@
-"""What a journey's client raises when the service did not do what it was asked: no fault of the user's code."""
+"""Exceptions of a journey's client for failures of the service, which are not counted as failures of user code."""
 
 
 class JourneyError(Exception):
-    """The service did not do what a journey asked; the record has it, and the task that does not catch it ends."""
+    """The service failed a request of a journey, which is already recorded; a task that does not catch this ends."""
 
 
 class RefusedError(JourneyError):

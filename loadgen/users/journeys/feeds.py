@@ -1,4 +1,4 @@
-"""A journey's subscriptions, and the events that they bring to its code."""
+"""A journey's subscriptions, and the queue of their events for the journey's code."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from loadgen.users.subscriptions import State, Subscription
 
 #: Takes each event of a feed.
 Callback = Callable[[Event], object]
-#: Events that a journey keeps for those who wait for one; the oldest is dropped.
+#: Events that a journey keeps until its code waits for one; if more arrive, the oldest is dropped.
 KEPT: Final = 100
 
 
@@ -38,7 +38,7 @@ class Feed:
         self._client = client
         self.plan = plan
         self.callback = callback
-        #: Set while the subscription is proven ready, or refused.
+        #: Set while the subscription is ready or refused: nothing needs to wait for it any longer.
         self.settled = Flag()
         self.error: str | None = None
 
@@ -92,11 +92,11 @@ class Received:
 
 
 class Backlog:
-    """The latest events of all feeds of a journey, until somebody waits for them."""
+    """The latest events of all feeds of a journey that the journey's code has not waited for yet."""
 
     def __init__(self) -> None:
         self._kept: deque[Received] = deque(maxlen=KEPT)
-        #: Set when an event has come.
+        #: Set when an event has arrived.
         self.changed = Flag()
 
     def add(self, received: Received) -> None:
@@ -105,7 +105,10 @@ class Backlog:
         self.changed.set()
 
     def take(self, wanted: Callable[[Any], object] | None, feed: Feed | None) -> Event | None:
-        """Remove and return the first event that is ``wanted`` and of that feed, or None; propagates its exceptions."""
+        """Remove and return the first event of ``feed`` for which ``wanted`` is true, or None.
+
+        Either may be None to accept all. Exceptions of ``wanted`` are propagated.
+        """
         self.changed.clear()
         for received in list(self._kept):
             if feed is not None and received.feed is not feed:
@@ -115,7 +118,7 @@ class Backlog:
             except msgspec.MsgspecError:
                 continue
             if wanted is None or wanted(event):
-                # Another greenlet may have taken it, or newer events pushed it out.
+                # While `wanted` ran, another greenlet may have taken the event, or newer events may have displaced it.
                 if received in self._kept:
                     self._kept.remove(received)
                 return event
@@ -136,7 +139,7 @@ class Mailbox:
         self._filled = Flag()
 
     def add(self, received: Received) -> None:
-        """Have the callback of the event's feed called; called from the hub."""
+        """Queue an event for the callback of its feed, which `run` calls; may be called from the hub."""
         self._waiting.append(received)
         self._filled.set()
 

@@ -30,7 +30,7 @@ class Link:
         self._reconnects = ReconnectPolicy(plan.behaviour)
         #: Why the client has no login, or None if it has one.
         self._no_login: str | None = None
-        #: Held by whoever opens the connection or ends its life.
+        #: Held while a greenlet opens the connection or ends its life, so that only one does so at a time.
         self._opening = RLock()
         self._up = False
         self._returning: Greenlet | None = None
@@ -46,7 +46,7 @@ class Link:
         self._no_login = self._run.logins.obtain(self._plan)
 
     def demand_login(self) -> None:
-        """Raise RefusedError if the client's own login could not be had; that was told already."""
+        """Raise RefusedError if the client's own login could not be obtained, which is already reported."""
         if self._no_login is not None:
             raise RefusedError(self._no_login)
 

@@ -1,4 +1,4 @@
-"""When a journey's tasks are due: after a wait (closed loop), or by a schedule that does not wait (open loop)."""
+"""Compute when a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from loadgen.measure.clock import Clock, now_ns
 
-#: Wait after a task if the user's own `wait_time` fails.
+#: Wait after a task, in seconds, if the user's own `wait_time` fails.
 _AFTER_FAILURE_S: Final = 1.0
 _NS: Final = 1_000_000_000
 
@@ -27,7 +27,7 @@ class Schedule:
         return self.period_ns / _NS
 
     def __str__(self) -> str:
-        """Return the schedule for people."""
+        """Return the schedule in words."""
         return f"{'poisson' if self.poisson else 'constant'} schedule, {_NS / self.period_ns:g}/s a user"
 
 
@@ -51,7 +51,7 @@ def schedule_of(user_class: type) -> Schedule | None:
         isinstance(declared, FunctionType)
         and declared.__qualname__ == "constant_pacing.<locals>.wait_time_func"
     ):
-        # Locust's constant_throughput is its constant_pacing of the inverse.
+        # Locust implements constant_throughput(rate) as constant_pacing(1 / rate), so this covers both.
         period_s = inspect.getclosurevars(declared).nonlocals.get("wait_time")
         if isinstance(period_s, int | float) and period_s > 0:
             return Schedule(1 / period_s, poisson=False)
@@ -62,7 +62,7 @@ class Moments:
     """The times at which one journey's tasks are due.
 
     Times are on this process's clock. A task's first publish is due at the end of the wait before the task, or at the
-    schedule's time; a later one when it is asked for, since the journey waited for an answer before.
+    schedule's time. Its later publishes are due when its code requests them, since it has waited for an answer before.
     """
 
     __slots__ = ("_clock", "_due_ns", "_failed", "_free_ns", "_next_ns", "_random", "_schedule", "_wait")
@@ -87,7 +87,7 @@ class Moments:
         return self._schedule is not None
 
     def begin(self) -> None:
-        """Have the first task due now."""
+        """Make the first task due now."""
         self._free_ns = self._next_ns = self._due_ns = self._clock()
 
     def wait_s(self) -> float:
@@ -113,7 +113,7 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return when a publish that is asked for now is due, and the time from which any delay is the generator's."""
+        """Return the due time of a publish requested now, and the time from which delay is the load generator's own."""
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:
             due_ns = self._clock()

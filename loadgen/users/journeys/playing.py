@@ -24,7 +24,7 @@ from loadgen.users.journeys.pacing import Moments, schedule_of
 from loadgen.users.journeys.rows import OwnRows
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: What a task raises to be followed by another one, or to end its user.
+#: Locust's control exceptions, by which a task ends its task set or its user, or asks for the next task at once.
 _CONTROL: Final = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser)
 #: Time for a user's own code to end once the run is over.
 _END_S: Final = 2.0
@@ -54,7 +54,7 @@ class Journey:
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, user: TaskUser) -> None:
         self._run, self._plan, self._first = run, plan, user
-        #: One for all stays, since it numbers the client's subscriptions and publishes.
+        #: Shared by all stays, so that the numbers of subscriptions and publishes go on from one stay to the next.
         self._client = JourneyClient(run, plan)
         self._stay: _Stay | None = None
 
@@ -127,12 +127,12 @@ class _Stay:
         self._moments = moments
         client.paced_by(moments)
         user.client_plan, user.data, user.client = plan, OwnRows(plan.values), client
-        # Locust asks the user for each wait.
+        # Locust calls the user's `wait_time` between tasks.
         vars(user)["wait_time"] = moments.wait_s
         self._tasks = _Tasks(user, run, Random(seed))
 
     def run(self, seconds: float) -> None:
-        """Call on_start() and run tasks for so long; the last task is finished."""
+        """Call on_start() and start tasks for this many seconds; a task that runs at the end may finish."""
         user = self._user
         here = gevent.getcurrent()
         stopping = gevent.spawn_later(seconds, self._stop, here)
@@ -144,7 +144,7 @@ class _Stay:
             if user.tasks:
                 self._tasks.run()  # type: ignore[no-untyped-call]
             else:
-                # It only subscribes, or its tasks were all left out by --tags.
+                # The user only subscribes, or `--tags` excludes all its tasks.
                 user._state = LOCUST_STATE_WAITING
                 gevent.sleep(seconds)
         except (*_CONTROL, _Over):
@@ -172,11 +172,11 @@ class _Stay:
 
 
 class _Over(StopUser):
-    """The user's time is over while it waits."""
+    """Raised in a user's wait between tasks if the user's time is over."""
 
 
 class _Tasks(DefaultTaskSet):
-    """Runs a user's tasks as Locust does, chosen by the run's seed; counts what they raise."""
+    """Runs a user's tasks as Locust does, but chooses them by the run's seed and counts their exceptions."""
 
     def __init__(self, user: Any, run: WorkerRun, random: Random) -> None:
         super().__init__(user)

@@ -18,7 +18,7 @@ from loadgen.users.worker import WorkerRun
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a publish; true if the service accepted every event, or acknowledges none."""
+    """The outcome of a publish request; truthy if no event was refused by the service or lost on the way to it."""
 
     error: str | None = None
     """Why the request failed or was refused as a whole, or None."""

@@ -1,4 +1,4 @@
-"""A journey's own rows of the run's data: `self.data.people["article"]`."""
+"""Give a journey the rows of data files assigned to it, as in `self.data.people["article"]`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -40,13 +40,13 @@ class OwnRows:
         self._rows = {source: Row(source, row) for source, row in rows.items()}
 
     def __getitem__(self, source: str) -> Row:
-        """Return the row of a data; raises KeyError if the run has no such data."""
+        """Return the client's row of the data with this name; raises KeyError if the run has no such data."""
         if source not in self._rows:
             raise KeyError(f"the run has no data {source!r}: {_known(self._rows)}")
         return self._rows[source]
 
     def __getattr__(self, source: str) -> Row:
-        """Return the row of a data; raises AttributeError if the run has no such data."""
+        """Return the client's row of the data with this name; raises AttributeError if the run has no such data."""
         if source.startswith("_"):
             raise AttributeError(source)
         try:

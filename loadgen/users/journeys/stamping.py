@@ -1,4 +1,4 @@
-"""The stamp in the events that journeys publish and receive; no other module of theirs knows where it stands."""
+"""Add stamps to journeys' events and remove them; no other module of this package knows where stamps are placed."""
 
 from collections.abc import Mapping
 from typing import Any

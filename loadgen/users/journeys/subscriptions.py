@@ -1,4 +1,4 @@
-"""The subscriptions of a journey: which it has, and which of those given up it can ask for again."""
+"""The subscriptions of a journey: those it has, and those it gave up but can request again."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -10,7 +10,7 @@ from loadgen.users.journeys.feeds import Feed
 #: The record's numbers are 32-bit integers.
 _MOST_NUMBER: Final = (1 << 31) - 1
 
-#: Asks for a subscription again in the connection's life in which it was given up.
+#: Requests a subscription again over the same connection on which it was given up.
 Again = Callable[[], None]
 
 
@@ -20,7 +20,8 @@ class Feeds:
     def __init__(self, rules: ProtocolRules, journey: JourneyPlan) -> None:
         self._protocol, self._journey = rules, journey
         self._feeds: dict[int, Feed] = {}
-        #: Subscriptions that were given up, by channel: the life in which each was, and how to ask for it again then.
+        #: Subscriptions that were given up, by channel: plan, life of the connection, and a function that requests the
+        #: subscription again within this life.
         self._spare: dict[str, list[tuple[SubscriptionPlan, int, Again | None]]] = {}
         self._made = 0
 
@@ -33,11 +34,11 @@ class Feeds:
         return self._feeds.get(subscription)
 
     def add(self, feed: Feed) -> None:
-        """Have a feed."""
+        """Add a feed."""
         self._feeds[feed.plan.number] = feed
 
     def remove(self, feed: Feed) -> bool:
-        """Have a feed no more; return False if that was so before."""
+        """Remove a feed; return False if it was already removed."""
         return self._feeds.pop(feed.plan.number, None) is not None
 
     def spare(self, feed: Feed, life: int, again: Again | None) -> None:
@@ -45,7 +46,9 @@ class Feeds:
         self._spare.setdefault(feed.channel, []).append((feed.plan, life, again))
 
     def plan_for(self, channel: str, life: int) -> tuple[SubscriptionPlan, Again | None]:
-        """Return a plan for a channel that no other feed has, and how to ask again for it within the same ``life``.
+        """Return a subscription plan for ``channel`` that no feed uses, and a function or None.
+
+        If the plan's subscription was given up in the same ``life`` of the connection, the function requests it again.
 
         Raises:
             ValueError: the run has no more numbers for subscriptions.

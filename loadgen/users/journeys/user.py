@@ -21,10 +21,10 @@ _LISTENING: Final = "loadgen_journeys"
 
 
 class EventsUserMeta(UserMeta):
-    """Creates journeys' users: survives an exception of `__init__`."""
+    """Creates the users of journeys, even if the `__init__` of a user class raises."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
-        """Create a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
+        """Create a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
         return making.made(cls, super().__call__, arguments, named)
 
     @property
@@ -49,7 +49,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
     client_plan: ClientPlan
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Check a new user class; raises UserClassError for what cannot work."""
+        """Check a new user class; raises UserClassError if it declares anything that cannot work."""
         super().__init_subclass__(**named)
         declared.demand_playable(cls, EventsUser)
 
@@ -81,12 +81,12 @@ class EventsUser(User, metaclass=EventsUserMeta):
 
 
 def _listen(environment: Environment) -> None:
-    """Count what is raised in tasks of task sets, of which Locust tells by an event; once for an environment."""
+    """Count exceptions in tasks of task sets, which Locust reports by `user_error`; listen once per environment."""
     if getattr(environment, _LISTENING, False):
         return
     setattr(environment, _LISTENING, True)
     environment.events.user_error.add_listener(_on_user_error)  # type: ignore[no-untyped-call]
-    # Locust prints a traceback each time; the failure is told once, by `Failures`.
+    # Locust would log a traceback for each exception; `Failures` already reports the failure, once.
     logging.getLogger("locust.user.task").addFilter(lambda record: record.levelno < logging.ERROR)
 
 
