@@ -18,6 +18,8 @@ from analysis.figures import offered
 from analysis.loading.run import Run, Window
 from analysis.verify import independent_reactions
 
+#: Size of a file to read once, into memory; a larger one is read by each query, and only the columns that it needs.
+_SMALL_BYTES = 4_000_000
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
 
@@ -57,11 +59,13 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
 
 @contextmanager
 def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """Yield a database with a view of each table of a run, and a folder for links to more of its files."""
+    """Yield a database with each table of a run, and a folder for links to more of its files."""
     with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
         for name in ("deliveries", "events", "subscriptions", "connections"):
-            source = _source(run.path / f"{name}.parquet", plain)
-            database.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
+            path = run.path / f"{name}.parquet"
+            kind = "TABLE" if path.exists() and path.stat().st_size <= _SMALL_BYTES else "VIEW"
+            source = _source(path, plain)
+            database.execute(f"CREATE TEMP {kind} {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
         yield database, plain
 
 
@@ -71,7 +75,7 @@ def _inside(window: Window) -> str:
 
 @cache
 def _started() -> duckdb.DuckDBPyConnection:
-    """Return the shared database in memory; each run takes a cursor, which has its own temporary views.
+    """Return the shared database in memory; each run takes a cursor, which has its own temporary tables and views.
 
     Starting a database takes longer than most queries.
     """
