@@ -6,6 +6,8 @@ out: those that depend on corrected clocks or on presence through reconnects.
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,17 @@ from analysis.figures import offered
 from analysis.loading.run import Run, Window
 from analysis.verify import independent_reactions
 
+#: Size of a file to read once, into memory; a larger one is read by each query, and only the columns that it needs.
+_SMALL_BYTES = 4_000_000
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
 
 def figures(run: Run, window: Window) -> dict[str, float | None]:
     """Return figures by their path in the summary, such as `delivery.headline_ns.p99`."""
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
-        for name in ("deliveries", "events", "subscriptions", "connections"):
-            source = _source(run.path / f"{name}.parquet", plain)
-            database.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
+    with opened(run) as (database, plain):
         later = _has_intents(database)
         slow = _SLOW if later else ""
-        inside = f"intended_ns >= {window.start_ns} AND intended_ns < {window.end_ns}"
+        inside = _inside(window)
         found = _counts(database, inside, window)
         for path, value, source in (
             ("delivery.headline_ns", "arrival_ns - intended_ns", f"deliveries WHERE {inside}"),
@@ -42,11 +43,11 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         if later:
             found |= _recovery(database)
         found |= _cost(database, run)
-        found |= independent_reactions.figures(database, run.phases, window, _MATCHES)
+        found |= independent_reactions.figures(database, run.phases, window, MATCHES)
         if _simple(database, later):
             found |= _ledger(database, inside, run.late_after_ns, window)
             if run.checks_content:
-                found |= _altered(database, inside, _source(run.path / "altered.parquet", plain))
+                found["ledger.altered"] = altered(database, run, window, plain)
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
                     f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(inside)})"  # noqa: S608
@@ -56,9 +57,25 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         return found
 
 
+@contextmanager
+def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """Yield a database with each table of a run, and a folder for links to more of its files."""
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
+        for name in ("deliveries", "events", "subscriptions", "connections"):
+            path = run.path / f"{name}.parquet"
+            kind = "TABLE" if path.exists() and path.stat().st_size <= _SMALL_BYTES else "VIEW"
+            source = _source(path, plain)
+            database.execute(f"CREATE TEMP {kind} {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
+        yield database, plain
+
+
+def _inside(window: Window) -> str:
+    return f"intended_ns >= {window.start_ns} AND intended_ns < {window.end_ns}"
+
+
 @cache
 def _started() -> duckdb.DuckDBPyConnection:
-    """Return the shared database in memory; each run takes a cursor, which has its own temporary views.
+    """Return the shared database in memory; each run takes a cursor, which has its own temporary tables and views.
 
     Starting a database takes longer than most queries.
     """
@@ -145,7 +162,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
 
 
 def _step(database: Any, path: str, window: Window) -> dict[str, float | None]:
-    inside = f"intended_ns >= {window.start_ns} AND intended_ns < {window.end_ns}"
+    inside = _inside(window)
     found = _counts(database, inside, window)
     return {
         f"{path}.events_due": found["ledger.events_due"],
@@ -222,7 +239,7 @@ def _simple(database: Any, later: bool) -> bool:
     return not again and not lost
 
 
-_MATCHES = (
+MATCHES = (
     "(s.channel = e.channel OR (s.channel LIKE '%/*' AND starts_with(e.channel, left(s.channel, len(s.channel) - 1))"
     " AND len(e.channel) > len(s.channel) - 1))"
 )
@@ -236,7 +253,7 @@ def _pairs(inside: str) -> str:
         " (SELECT subscription, channel, ended_ns,"
         " least(coalesce(acknowledged_ns, ready_ns), coalesce(ready_ns, acknowledged_ns)) AS since_ns"
         " FROM subscriptions WHERE coalesce(acknowledged_ns, ready_ns) IS NOT NULL) s"
-        f" ON {_MATCHES} AND e.sent_ns >= s.since_ns AND (s.ended_ns IS NULL OR e.sent_ns < s.ended_ns)"
+        f" ON {MATCHES} AND e.sent_ns >= s.since_ns AND (s.ended_ns IS NULL OR e.sent_ns < s.ended_ns)"
     )
 
 
@@ -248,15 +265,19 @@ def _expected_arrivals(inside: str) -> str:
     )
 
 
-def _altered(database: Any, inside: str, path: str) -> dict[str, float | None]:
-    """Return the number of expected deliveries whose first copy has the arrival time of an altered delivery."""
+def altered(database: Any, run: Run, window: Window, plain: str) -> int:
+    """Return the number of expected deliveries whose first copy has the arrival time of an altered delivery.
+
+    It takes what `opened` yields. Every subscription must have had one life, and the run must check contents.
+    """
+    path = _source(run.path / "altered.parquet", plain)
     (count,) = database.execute(
         "SELECT count(*) FROM (SELECT p.publisher, p.sequence, p.subscription, min(d.arrival_ns) AS arrival_ns"  # noqa: S608
-        f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
+        f" FROM ({_pairs(_inside(window))}) p JOIN deliveries d USING (publisher, sequence, subscription)"
         " GROUP BY p.publisher, p.sequence, p.subscription) first"
         f" SEMI JOIN read_parquet('{path}') altered USING (publisher, sequence, subscription, arrival_ns)"
     ).fetchone()
-    return {"ledger.altered": count}
+    return int(count)
 
 
 def _ledger(database: Any, inside: str, late_after_ns: int | None, window: Window) -> dict[str, float | None]:

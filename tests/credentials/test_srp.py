@@ -106,7 +106,8 @@ class User:
         inner = hashlib.sha256(f"{POOL.partition('_')[2]}{name}:{password}".encode()).digest()
         x = COGNITO.hash(signed_bytes(int(self.salt, 16)), inner)
         self.verifier = pow(2, x, N_3072)
-        self.b = secrets.randbits(1024)
+        # As long as RFC 5054 demands.
+        self.b = secrets.randbits(256)
         self.public_b = (COGNITO.k * self.verifier + pow(2, self.b, N_3072)) % N_3072
         self.block = base64.b64encode(secrets.token_bytes(64)).decode()
 

@@ -18,6 +18,7 @@ What is found is named `file: kind: code`, without line numbers.
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 _MUTATORS = frozenset(
     "add append appendleft clear discard extend insert pop popitem popleft remove setdefault update".split()  # noqa: SIM905
@@ -60,8 +61,14 @@ def findings(sources: Mapping[str, str]) -> set[str]:
     }
 
 
+@cache
+def _nodes(of: ast.AST) -> tuple[ast.AST, ...]:
+    """Return a node and all below it: what is looked for in a function is looked for in several ways."""
+    return tuple(ast.walk(of))
+
+
 def _learn(tree: ast.Module, classes: _Classes) -> None:
-    for definition in ast.walk(tree):
+    for definition in _nodes(tree):
         if not isinstance(definition, ast.ClassDef):
             continue
         record = any("dataclass" in ast.unparse(each) for each in definition.decorator_list)
@@ -94,14 +101,14 @@ def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Class
     yield from _held(tree, classes)
     imported, modules = _imports(tree)
     types = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    functions = [node for node in ast.walk(tree) if isinstance(node, _FUNCTIONS)]
+    functions = [node for node in _nodes(tree) if isinstance(node, _FUNCTIONS)]
     names = {function.name for function in functions}
     for function in functions:
         if _returns_nothing(function) and any(
             _called_name(each) in _CACHES for each in function.decorator_list
         ):
             yield "once", ast.Name(function.name)
-        yield from (("global", node) for node in ast.walk(function) if isinstance(node, ast.Global))
+        yield from (("global", node) for node in _nodes(function) if isinstance(node, ast.Global))
         local = _local_names(function)
         yield from _assigned(function, (own | imported | types) - local, names - local, classes)
         yield from _set(function)
@@ -146,7 +153,7 @@ def _assigned(function: ast.AST, shared: set[str], functions: set[str], classes:
 
 
 def _set(function: ast.AST) -> Found:
-    for node in ast.walk(function):
+    for node in _nodes(function):
         if (
             isinstance(node, ast.Call)
             and _called_name(node) in ("setattr", "delattr", "__setattr__")
@@ -167,7 +174,7 @@ def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
     """Return all imported names, and those of `import` statements, which are modules."""
     names: set[str] = set()
     modules: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
                 name = (alias.asname or alias.name).partition(".")[0]
@@ -179,7 +186,7 @@ def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
 
 def _assignments(function: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
     """Yield (target, value) of all assignments within a function; the value is None if it is not known."""
-    for node in ast.walk(function):
+    for node in _nodes(function):
         if isinstance(node, ast.stmt):
             yield from _assignments_of([node])
 
@@ -208,7 +215,7 @@ def _assignments_of(body: Iterable[ast.stmt]) -> Iterator[tuple[ast.expr, ast.ex
 
 
 def _mutations(function: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(function):
+    for node in _nodes(function):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -218,9 +225,9 @@ def _mutations(function: ast.AST) -> Iterator[ast.Call]:
 
 
 def _local_names(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    named = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+    named = {name for node in _nodes(function) if isinstance(node, ast.Global) for name in node.names}
     found = set()
-    for node in ast.walk(function):
+    for node in _nodes(function):
         if isinstance(node, ast.arg):
             found.add(node.arg)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

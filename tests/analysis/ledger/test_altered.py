@@ -57,7 +57,8 @@ def test_each_is_found(which: set[int]) -> None:
         assert by == {key: counted.get(key, 0) for key in ("7", "8")}
         by = settled.breakdown.by("channel")["altered"].to_dict()
         assert sum(by.values()) == len(which)
-        assert independent.figures(run, run.measure)["ledger.altered"] == len(which)
+        with independent.opened(run) as (database, plain):
+            assert independent.altered(database, run, run.measure, plain) == len(which)
 
 
 def test_only_the_first_copy_of_an_expected_delivery_counts(tmp_path: Path) -> None:

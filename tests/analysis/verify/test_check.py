@@ -96,6 +96,19 @@ def test_of_a_run_without_deliveries_sql_says_that_no_percentile_is_known(tmp_pa
     assert independent.figures(sample, sample.measure)["ledger.expected"] == 4348
 
 
+def test_tables_that_are_too_large_for_memory_have_the_same_figures(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (made, SAMPLE):
+        run = analysis.load(path)
+        assert run.measure is not None
+        at_once = independent.figures(run, run.measure)
+        with monkeypatch.context() as patch:
+            patch.setattr(independent, "_SMALL_BYTES", -1)
+            assert independent.figures(run, run.measure) == at_once
+        assert at_once["ledger.rows"]
+
+
 def test_a_made_up_run_agrees_too(made: Path) -> None:
     assert check(made).disagreements == []
 
