@@ -160,7 +160,7 @@ def _delivery(run: Run) -> dict[str, Any]:
     found = latencies(run)
     none = {**Percentiles(0, 0).to_dict(), "low": None, "high": None}
     return {
-        # True if some arrivals are known only as intervals, or None if the record does not say.
+        # True if some arrivals are known only as intervals, or None if the run's record does not say.
         "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
         # Copy each dict, since _say_error() adds the clock error to some of them.
@@ -192,8 +192,8 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
     request = np.zeros(len(sent_ns), dtype=bool)
     request[requests.request_rows(table)] = True
-    # Lateness and slot wait compare the master's clock (the schedule) with a worker's; the rest is on one worker's
-    # clock.
+    # Lateness, and the wait for a free request slot, compare the master's clock (the schedule) with a worker's; the
+    # rest is on one worker's clock.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
     late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
     connecting_ns = ints(table, "connection_wait_ns")

@@ -35,7 +35,7 @@ STEP_NS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """Answered pings of one worker, as arrays of equal length; the `raw` arrays are None if the record has none.
+    """Answered pings of one worker, as arrays of equal length; the `raw` arrays are None if the run's record has none.
 
     `raw` times are of CLOCK_MONOTONIC_RAW, which is never stepped or slewed. They were read together with `sent_ns`,
     `received_ns` and `master_sent_ns`.
@@ -59,7 +59,7 @@ class Pings:
 
     @property
     def raw(self) -> tuple[Ints, Ints, Ints] | None:
-        """Return the steady times (sent, received, master's), or None if the record has none."""
+        """Return the steady times (sent, received, master's), or None if the run's record has none."""
         if self.sent_raw_ns is None or self.received_raw_ns is None or self.master_raw_ns is None:
             return None
         return self.sent_raw_ns, self.received_raw_ns, self.master_raw_ns

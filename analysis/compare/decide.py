@@ -208,7 +208,7 @@ def _logs(name: str, profiles: Sequence[Profile]) -> Floats | None:
 
 
 def _end_logs(name: str, profiles: Sequence[Profile]) -> tuple[Floats, Floats]:
-    """Return the logarithms of the low and high ends of the runs' figures; an unknown end is the figure itself."""
+    """Return the logarithms of each run's figure at its lowest and highest possible value, if these are known."""
     ends = [profile.ends.get(name, (profile.figures[name],) * 2) for profile in profiles]
     # Zero has no logarithm: a nanosecond (for the rate, 1e-9 per second) stands for it.
     logs = np.log(np.maximum(np.array(ends, dtype=np.float64), 1.0 if name != "delivery.rate" else 1e-9))

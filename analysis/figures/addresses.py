@@ -24,7 +24,7 @@ COLUMNS: Final = (
 
 
 def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
-    """Return the summary's `addresses`, or None if the record holds no remote addresses.
+    """Return the summary's `addresses`, or None if the run's record holds no remote addresses.
 
     Connections are counted in all phases, deliveries and publish requests in the measure phase only.
     """
@@ -78,7 +78,7 @@ def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
 
 
 class _Lives:
-    """The lives of connections by remote address."""
+    """The connections by remote address; each reconnect of a client begins a new life of its connection."""
 
     def __init__(self, run: Run) -> None:
         names = ("connection", "started_ns", "opened_ns", "acknowledged_ns", "error", "remote_address")
@@ -159,7 +159,7 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
 ) -> dict[tuple[str, str], npt.NDArray[Any]]:
-    """Return sorted latencies (ns) by (address, kind); deliveries are read slice by slice to bound memory."""
+    """Return sorted latencies (ns) by (address, kind); deliveries are read in stretches of time to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]

@@ -3,6 +3,9 @@
 If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
 and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
 samples of most runs are exact, so only ends that differ from the sample are stored.
+
+The ends of a sample are the lowest and the highest value that the true one may have. A rank is a place in ascending
+order, counted from 1.
 """
 
 from dataclasses import dataclass
@@ -185,17 +188,17 @@ class Bounded:
         return len(self.ordered)
 
     def at_rank(self, rank: int) -> Between:
-        """Return the sample at a rank from 1 on, with its ends."""
+        """Return the sample at a rank (1 is the smallest), with the bounds on the true value."""
         value = int(self.ordered[rank - 1])
         low, high = (self._end_at(end, np.array([rank]), value) for end in (self.low, self.high))
         return self._between(low, value, high)
 
     def percentile(self, percent: float) -> Between:
-        """Return a percentile with its ends; needs at least one sample."""
+        """Return a percentile with its low and high end; needs at least one sample."""
         return self.at_rank(rank_of(len(self), percent))
 
     def mean(self) -> Between:
-        """Return the mean with its ends; needs at least one sample."""
+        """Return the mean with its low and high end; needs at least one sample."""
         value = float(self.ordered.mean())
         low, high = (value if end is None else value + end.shift / len(self) for end in (self.low, self.high))
         return self._between(low, value, high)

@@ -19,7 +19,7 @@ _BATCH_ROWS = 1_000_000
 
 
 def cost(run: Run) -> dict[str, Any] | None:
-    """Return the summary's section `cost`, or None if the record holds no prices."""
+    """Return the summary's section `cost`, or None if the run's record holds no prices."""
     prices = run.manifest.get("prices")
     if prices is None:
         return None

@@ -17,7 +17,7 @@ from analysis.record import files
 from analysis.record.tables import TableError, check_made
 
 NAMES = ("fanout", "ledger")
-#: Columns of replies.parquet, which only runs with reactions have.
+#: Columns of replies.parquet, which is written only if clients of the run reply to events that they receive.
 REPLIES: Final = pa.schema(
     [
         *(
@@ -32,7 +32,7 @@ REPLIES: Final = pa.schema(
 
 
 def tables(run: Run) -> dict[str, pa.Table]:
-    """Return the tables by name; empty if the run measured nothing. Only runs with reactions have `replies`."""
+    """Return the tables by name; empty if the run measured nothing. `replies` is missing if no client replies."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}

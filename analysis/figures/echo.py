@@ -1,5 +1,8 @@
 """Evaluate the echo lanes: service latency on one clock, and how far it bounds errors between two clocks.
 
+On its echo lane a worker publishes to a channel to which only it subscribes, and times the round trip of each event (an
+echo).
+
 Let e_A be the error of worker A's clock after correction, and L(A,B) the true time from a send on A to the arrival on
 B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and m(B,A) = L(B,A) + e_A - e_B.
 

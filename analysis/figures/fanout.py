@@ -1,4 +1,7 @@
-"""Fan-out by event: when its first, median, 99th percentile and last subscriber received it, and whether all did."""
+"""Fan-out by event: when its first, median, 99th percentile and last subscriber received it, and whether all did.
+
+Each of these four is called a rank.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +27,9 @@ HIGH: Final = "_high"
 class Fanout:
     """One row for each event with an expected delivery, by intended time. Read-only: several figures share it.
 
-    The ranks count from the intended time, over the expected deliveries that arrived (nearest rank), and are
-    meaningless if none did. If arrivals are known only as intervals, `first_ns_low`, `first_ns_high` and so on hold the
-    ends of each rank's interval.
+    `ranks_ns` holds latencies from the intended time, over the expected deliveries that arrived (nearest rank); they
+    are meaningless if none did. If arrivals are known only as intervals, `first_ns_low` and `first_ns_high` hold the
+    lowest and the highest possible `first_ns`, and so on.
     """
 
     publisher: npt.NDArray[np.int32]
@@ -63,12 +66,12 @@ class Fanout:
 
     @cached_property
     def reached(self) -> npt.NDArray[np.bool_]:
-        """Mask of the events that arrived at least once: only these have ranks."""
+        """Mask of the events that arrived at least once: only these have latencies."""
         return self.arrived > 0
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The rows as a DataFrame; a rank is null if no expected delivery arrived."""
+        """A DataFrame with one row for each event; latencies are null if no expected subscriber received the event."""
         import pandas as pd
 
         frame = pd.DataFrame(

@@ -1,7 +1,8 @@
 """Compute all latency figures of the summary and the plots in one pass over the deliveries.
 
-Percentiles are of raw samples. Samples are collected slice by slice of intended time, in the smallest integer type that
-holds all of them, because a large run would not fit into memory; none is left out.
+Percentiles are of raw samples. A large run does not fit into memory, so deliveries are read in slices, each with the
+events due in one stretch of time, and samples are kept in the smallest integer type that holds all of them. No sample
+is left out.
 """
 
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ Floats = npt.NDArray[np.float64]
 class Distribution:
     """One kind of latency in the measure phase: its figures, and its curve as (fractions above, values).
 
-    ``low`` and ``high`` hold the curve's values at the ends of the samples' intervals, or None if these equal the
-    samples or are unknown.
+    ``low`` and ``high`` are the curves of the lowest and of the highest values that the true samples may have, or None
+    if these equal the samples or are unknown.
     """
 
     figures: dict[str, Any]
@@ -76,8 +77,8 @@ class Heat:
 class Latencies:
     """All latency figures of a run."""
 
-    #: In the measure phase: arrival − intended, arrival − sent, read − arrival. The last one, like the shared stamps,
-    #: leaves out clients that are slow on purpose.
+    #: In the measure phase: arrival − intended (headline), arrival − sent (service), read − arrival (queue). `queue`
+    #: and `stamps_shared` leave out clients that read slowly on purpose.
     headline: Distribution
     service: Distribution
     queue: Distribution
@@ -135,7 +136,8 @@ def samples(run: Run, window: Window, kind: str) -> Bounded:
 def slow_subscriptions(run: Run) -> Ints:
     """Return the subscriptions of clients that read slowly on purpose, ascending.
 
-    Their receive-queue delays and shared stamps say nothing about the generator.
+    Their messages wait in the socket on purpose. So a long receive-queue delay, or a kernel stamp that several messages
+    of one read share, is no sign of a slow generator.
     """
     connections = run.table("connections", ("connection", "slow"))
     clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
@@ -167,8 +169,8 @@ class _Slice:
     queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
-    #: Number of deliveries whose arrival is known only as an interval. If the record does not say, `stamps` holds the
-    #: rows that share a stamp.
+    #: Number of deliveries whose arrival is known only as an interval. If the run's record does not say, `stamps` holds
+    #: the deliveries of which several have the same kernel stamp.
     inexact: int
     stamps: Stamps | None
 

@@ -66,7 +66,7 @@ def nearest_rank(ordered: Ints, percent: float) -> int:
 
 
 def rank_of(count: int, percent: float) -> int:
-    """Return the rank of a percentile among ``count`` samples, from 1 on."""
+    """Return the rank of a percentile among ``count`` samples: its place in ascending order, from 1 on."""
     # Subtract the rounding error of binary fractions on a whole rank (99.9 % of 1000 is rank 999).
     rank = math.ceil(percent / 100 * count - 1e-9)
     return min(max(rank, 1), count)

@@ -1,4 +1,4 @@
-"""Reactions: the chain request → delivery → reply → delivery, from the causes on record.
+"""Reactions: the chain request → delivery → reply → delivery, from the record, which names each reply's cause.
 
 A request is an event of the measure phase that was delivered to a subscription whose client replies to it. Its replies
 count whenever they were due, so a stream that goes on into the drain is counted whole. A request that was lost caused
@@ -40,7 +40,7 @@ class Arrivals:
     reply: Ints
     subscription: Ints
     arrival_ns: Ints
-    #: Position in the record, which is the order of reading.
+    #: Position in the run's record, which is the order of reading.
     row: Ints
     disordered: Flags
 

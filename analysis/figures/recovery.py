@@ -1,8 +1,8 @@
-"""Recovery of clients after their connections were dropped or lost, computed only from the lives in the record.
+"""Recovery of clients after their connections were dropped or lost, computed only from the lives in the run's record.
 
 A client that reconnects gets a new life of its connection and of each subscription. The instant of a drop is the end of
 the first connection that the drop closed. A subscription that was dropped is ready again as soon as one of its later
-lives is proven ready. If no later life is, its recovery took longer than the record shows.
+lives is proven ready. If no later life is, its recovery took longer than the run's record shows.
 """
 
 import re
@@ -37,7 +37,7 @@ class Drop:
     times_ns: Ints
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures; the time of a share is None if that share was never ready again."""
+        """Return the figures; a time is None if that percentage of the subscriptions was never ready again."""
         known = self.times_ns[self.times_ns < NEVER]
         return {
             "group": self.group,
@@ -52,7 +52,7 @@ class Drop:
         }
 
     def after_ns(self, share: float) -> int | None:
-        """Return the time (ns) until ``share`` per cent were ready again (nearest rank), or None if they never were."""
+        """Return the time (ns) until ``share`` % of the subscriptions were ready again, or None if they never were."""
         if not len(self.times_ns):
             return None
         time_ns = nearest_rank(self.times_ns, share)
@@ -65,7 +65,7 @@ class Reconnects:
 
     attempts: int
     failed: int
-    #: Most attempts begun in any one second, and the start of that second.
+    #: Maximum number of attempts begun in one second, and the start of that second.
     peak_per_s: int | None
     peak_at_ns: int | None
 

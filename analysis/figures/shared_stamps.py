@@ -1,6 +1,10 @@
 """Count deliveries that share a kernel stamp, in records without `uncertain_ns` (format 2).
 
-Later records hold the uncertainty of each arrival (see `analysis.loading.doubts`).
+One read of a socket has one kernel stamp. If several messages waited for the read, they share its stamp, and all but
+the last arrived earlier than it says. Later records hold the uncertainty of each arrival (see
+`analysis.loading.doubts`).
+
+A large run's deliveries are read in slices: the rows of events due in one stretch of time.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""Break the ledger down by publisher, channel and subscription."""
+"""Break the ledger down by publisher, channel and subscription.
+
+A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
+`analysis.ledger.windows`).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,9 +65,9 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record; they are not in the row of any publisher or channel.
+    #: Duplicates of events that are not on record; no publisher and no channel counts them.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never present; they are not in the row of any subscription.
+    #: Duplicates to subscriptions that were never acknowledged or ready; no row of a subscription counts them.
     duplicates_elsewhere: int
 
     @classmethod
@@ -82,7 +86,7 @@ class Breakdown:
         altered: Pairs | None = None,
         losses: Losses,
     ) -> Self:
-        """Count the outcomes for each row.
+        """Count the outcomes for each publisher, channel and subscription.
 
         Frequent outcomes (``delivered``, ``late``) are given as counts by event and by subscription (in the order of
         `losses.numbers`), rare ones (``duplicates``, ``reordered``) as (event, subscription) pairs, with event -1 if it
@@ -188,7 +192,7 @@ class Breakdown:
 
 
 def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by number, in ascending order."""
+    """Sum the counts of each publisher or subscription, in ascending order of its number."""
     keys, place = np.unique(numbers, return_inverse=True)
     return Rows([str(key) for key in keys.tolist()], _sums(place, len(keys), counts))
 

@@ -1,4 +1,8 @@
-"""Find the events due in a window and the subscriptions that each should have reached."""
+"""Find the events due in a window and the subscriptions that each should have reached.
+
+A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
+`analysis.ledger.windows`).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +42,7 @@ class Events:
 
 
 def reach_of(events: Events, present: Segments) -> Reach:
-    """Return the segments that each event may have reached; see `Reach`."""
+    """Return by channel its accepted events, and the segments of the subscriptions to it; see `Reach`."""
     by_pattern = dict(_by_code(present.pattern, len(present.patterns)))
     reach: Reach = {}
     for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):

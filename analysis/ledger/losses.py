@@ -1,4 +1,8 @@
-"""Find and classify every expected delivery that did not arrive."""
+"""Find and classify every expected delivery that did not arrive.
+
+A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
+`analysis.ledger.windows`).
+"""
 
 from dataclasses import dataclass
 
@@ -79,9 +83,11 @@ def find_losses(
     harness ended the connection, any event not yet overdue is unobserved, because it may have been read without being
     recorded.
 
-    ``arrived`` and ``expected`` hold counts by event. For events that did not reach every subscription, ``incomplete``
-    holds the (event, subscription) pairs that did arrive. ``through`` holds the last deliveries in the segments that
-    broke. A delivery is late ``late_after_ns`` after its intended time, or never if that is None.
+    ``expected`` and ``arrived`` hold, by event, how many subscriptions should have received it and did. ``incomplete``
+    holds the (event, subscription) pairs of the deliveries that did arrive, for those events that missed a
+    subscription. ``through`` holds, for each segment that ended with a broken connection, the last event of each
+    publisher that arrived in it. A delivery is late ``late_after_ns`` after its intended time, or never if that is
+    None.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
     by_event = np.zeros((_CLASSES, len(events.key)), dtype=np.int64)
@@ -153,9 +159,9 @@ def _classes(
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return for each segment the sending time (ns) from which events were not yet overdue when the segment broke.
+    """Return for each segment the sending time (ns) from which events were not yet overdue when its connection broke.
 
-    FOREVER stands for a segment that did not break.
+    FOREVER stands for a segment that did not end with a broken connection.
     """
     begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken

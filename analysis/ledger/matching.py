@@ -1,7 +1,12 @@
 """Match deliveries to expected pairs of event and subscription, in slices of intended time.
 
-All rows of an event share its intended time, so everything about one event is settled within a slice. The order of a
-subscription's rows spans events and is checked afterwards, in file order.
+A slice holds the deliveries of the events due in one stretch of time. All rows of an event share its intended time, so
+everything about one event is settled within a slice. The order of a subscription's rows spans events and is checked
+afterwards, in file order.
+
+A row is a row of deliveries.parquet. A pair is an event and a subscription. A segment of presence is a stretch of time
+in which one subscription was in one state, such as ready or in reconnect (see `analysis.ledger.windows`). A rank is a
+place in the order in which the subscribers received an event: the first, median, 99th percentile or last.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +32,7 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """The last event of each publisher that arrived in each segment of presence that ended in a break.
+    """The last event of each publisher that arrived in each segment of presence that ended with a broken connection.
 
     It is kept by publisher because events of different publishers travel on different connections and may overtake each
     other.
@@ -39,9 +44,9 @@ class Through:
 
     @classmethod
     def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
-        """Keep the latest sending time of each pair of segment and publisher.
+        """Keep the latest sending time of each publisher in each segment.
 
-        ``pairs`` holds arrays of pairs packed by `key`, and ``sent_ns`` the sending times of their events.
+        ``pairs`` holds arrays of segments and publishers packed by `key`, and ``sent_ns`` the sending times of events.
         """
         if not pairs:
             return cls(_NONE, _NONE)
@@ -52,7 +57,10 @@ class Through:
         return cls(pair[last], sent[last])
 
     def last_ns(self, segment: int, publisher: Ints) -> Ints:
-        """Return the sending time of each publisher's last event that arrived in a segment, or -1 if none did."""
+        """Return for each publisher the sending time of its last event that arrived in a segment of presence.
+
+        It is -1 for a publisher of which no event arrived.
+        """
         if not len(self.pair):
             return np.full(len(publisher), -1, dtype=np.int64)
         wanted = self.key(segment, publisher)
@@ -75,7 +83,8 @@ class Found:
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Both ends of the intervals of `late` and `ranks_ns`; the same arrays as these if all arrivals are exact.
+    #: Lowest and highest possible `late` and `ranks_ns`, as some arrivals are known only as intervals; the same arrays
+    #: as these if all arrivals are exact.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
@@ -83,9 +92,9 @@ class Found:
     #: `arrived` and `late` by subscription: one entry for each that was ever present, in ascending order.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
-    #: By row of the file: True if it is the first of an expected pair.
+    #: For each row of the file: True if the row is the first delivery of an expected event at a subscription.
     expected_rows: Flags
-    #: (event, subscription) of rows beyond the first of a pair, with event -1 if it is not on record.
+    #: (event, subscription) of second and later deliveries of an event at a subscription; event -1 is not on record.
     duplicates: _Pairs = (_NONE, _NONE)
     #: For events that did not reach every subscription: (event, subscription) of the deliveries that did arrive.
     incomplete: _Pairs = (_NONE, _NONE)
@@ -98,7 +107,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The outcome of one slice; the arrays from `row` to `off` have one entry per matched row."""
+    """The outcome of one slice; the arrays from `row` to `off` have one entry for each matched row of the slice."""
 
     rows: int
     duplicates: _Pairs
@@ -115,7 +124,7 @@ class _Slice:
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
-    #: `ranks_ns` at both ends of the latencies' intervals, or None if that end equals the latencies.
+    #: The same from the lowest and from the highest possible latencies, or None if these equal the latencies.
     ranks_low_ns: dict[str, Ints] | None
     ranks_high_ns: dict[str, Ints] | None
 
@@ -282,7 +291,8 @@ class _Matcher:
         present, sent_ns = self._present, self._events.sent_ns[event]
         if not len(event):
             return _NONE
-        # Most subscriptions stay in one segment throughout a slice: find those by table lookup.
+        # A table lookup is enough for a subscription whose segment lasts from the first of these events to the last, as
+        # most do.
         lasting = np.flatnonzero((present.start_ns <= sent_ns.min()) & (present.end_ns > sent_ns.max()))
         place = Places(present.subscription[lasting]).of(subscription)
         segment = np.append(lasting, -1)[place]

@@ -4,7 +4,7 @@ Expected is every pair of an accepted event of the measure phase and a subscript
 present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and
 a loss has a class. A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected
 is counted from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances`
-says whether the three agree.
+says whether the three agree. A pair is an event and a subscription; a row is one of deliveries.parquet.
 
 Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
 well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
@@ -132,10 +132,12 @@ class Reconciled:
     #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
     late_least: Ints
     late_most: Ints
-    #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
-    #: arrived; meaningless for events without such a delivery.
+    #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
+    #: (see `matching.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
+    #: delivery.
     ranks_ns: dict[str, Ints]
-    #: `ranks_ns` at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
+    #: Lowest and highest possible `ranks_ns`, as some arrivals are known only as intervals; the same objects as
+    #: `ranks_ns` if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
     #: True if the intervals are known, which requires the error of every clock to be known.
@@ -149,7 +151,7 @@ class Pairs(NamedTuple):
     present: windows.Segments
     #: Number of expected deliveries of each event, without those missed on purpose or unobserved.
     expected: Ints
-    #: Number of expected deliveries in each segment, including those missed on purpose or unobserved.
+    #: Number of expected deliveries in each segment of `present`, including those missed on purpose or unobserved.
     expected_by_segment: Ints
     found: Found
     losses: Losses

@@ -1,9 +1,9 @@
 """Find the segments of time in which each subscription should have received events; the ledger counts by segment.
 
-A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose. That time
-is divided into segments of three kinds: ready (proven so), before ready (acknowledged, not yet proven ready), and in
-reconnect (its connection was lost and the subscription not yet acknowledged again). An event sent in any of them is
-expected; the kind decides the class of a loss.
+A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose: in this
+time the subscription is present. The time is divided into segments of three kinds: ready (proven so), before ready
+(acknowledged, not yet proven ready), and in reconnect (its connection was lost and the subscription not yet
+acknowledged again). An event sent in any of them is expected; the kind decides the class of a loss.
 
 Two more kinds are gaps that the client caused itself, which last until the subscription is proven ready again: dropped
 (a drop of the scenario cut the connection) and away (it unsubscribed or left). An event sent in such a gap counts like
@@ -11,6 +11,8 @@ any other if it arrives; if not, it was missed on purpose and is not lost.
 
 The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
 other gaps. A delivery of an event sent in this gap that is not on record is unobserved, and is not lost either.
+
+A subscription has one life for each connection over which its client requests it: a reconnect begins a new life.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from analysis.loading.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
 READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
-#: Value of `intent` in the record if a failure of the harness ended the connection.
+#: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 
 _SUBSCRIPTION_COLUMNS = (
@@ -35,7 +37,7 @@ Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Segments:
-    """Half-open intervals of presence, sorted by subscription and start; those of one subscription do not overlap."""
+    """The segments as half-open intervals, by subscription and start; those of one subscription do not overlap."""
 
     subscription: Ints
     pattern: Ints
@@ -62,8 +64,8 @@ class Segments:
         """Return the segment that contains each (subscription, time), or -1 if none does."""
         if not len(self):
             return np.full(len(subscription), -1, dtype=np.int64)
-        # Pack (subscription, start) into one number, so that one binary search finds the place; starts are replaced by
-        # their rank among all starts.
+        # Pack (subscription, start) into one number, so that one binary search finds the place. A start is replaced by
+        # its position among all sorted starts, which is a smaller number.
         starts = np.sort(self.start_ns)
         base = len(self) + 1
         keys = self.subscription * base + np.searchsorted(starts, self.start_ns, side="left")

@@ -1,1 +1,1 @@
-"""Read a run folder, slice by slice if it is large."""
+"""Read a run folder; deliveries that exceed memory are read in slices of time."""

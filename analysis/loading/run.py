@@ -62,12 +62,12 @@ class Run:
 
     @cached_property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row for each life of a subscription."""
+        """One row for each subscription; a reconnect, which begins a new life of it, adds a row."""
         return self._frame("subscriptions")
 
     @cached_property
     def connections(self) -> "pd.DataFrame":
-        """One row for each life of a connection."""
+        """One row for each client's connection; a reconnect, which begins a new life of it, adds a row."""
         return self._frame("connections")
 
     @cached_property
@@ -216,7 +216,7 @@ class Run:
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:
-        """True if some deliveries' arrival is known only as an interval, or None if the record does not say."""
+        """True if some deliveries' arrival is known only as an interval, or None if the run's record does not say."""
         if not self.row_groups:
             return False
         metadata = self._deliveries_metadata
@@ -255,7 +255,7 @@ class Run:
         path = self.path / "deliveries.parquet"
         try:
             file = pq.ParquetFile(path, metadata=self._deliveries_metadata)
-            # No threads here: callers that read slices have threads of their own.
+            # No threads here: callers that read the deliveries piece by piece have threads of their own.
             table = file.read_row_groups([g.number for g in groups], columns=sorted(names), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise unreadable(path, error) from None

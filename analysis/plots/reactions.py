@@ -1,4 +1,4 @@
-"""Reactions over time: how long requests waited for their first reply, and how evenly the replies came."""
+"""Reactions (replies to requests) over time: the wait for the first reply, and the gaps between replies."""
 
 import numpy as np
 from matplotlib.figure import Figure

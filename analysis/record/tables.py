@@ -1,7 +1,7 @@
 """Check from the metadata of a record's Parquet files that they can be read safely, before reading any page.
 
 A record from elsewhere may be damaged, have wrong columns, or unpack to more than this machine's memory. Deliveries are
-read in slices, so their row groups are checked one by one; every other table is checked as a whole.
+read in pieces, so their row groups are checked one by one; every other table is checked as a whole.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Reactions in words and rows, for the terminal and the report."""
+"""The replies to requests in words and rows, for the terminal and the report.
+
+A request is an event that clients reply to when they receive it; a reaction is the chain from it to its replies.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -45,7 +45,7 @@ class Surroundings:
     throttled_seconds: int | None
     #: Mean time throttled per quota period, in the second in which it was longest.
     throttled_stall_ns: int | None
-    #: Most time throttled over consecutive seconds that were each throttled for a tenth or more.
+    #: Maximum time throttled over consecutive seconds that were each throttled for a tenth or more.
     throttled_stretch_ns: int | None
     memory_limit_bytes: int | None
     memory_worst_bytes: int | None
@@ -77,7 +77,7 @@ def cpu_share(cpu_ns: Ints, interval_ns: Ints, allowed_ns: Ints) -> Floats:
 
 
 def summarise(run: Run, window: Window) -> list[Surroundings]:
-    """Return the workers' surroundings during the measurement, or an empty list if the record has none."""
+    """Return the workers' surroundings during the measurement, or an empty list if the run's record has none."""
     names = ("worker", "time_ns", "interval_ns", *AROUND)
     table = run.table("health", names)
     columns = {name: ints(table, name) for name in names}

@@ -8,7 +8,7 @@ import numpy as np
 from analysis import text
 from analysis.loading.run import Run, codes, ints
 
-#: Values of `refusal` in the record for attempts that the service refused temporarily.
+#: Values of `refusal` in the run's record for attempts that the service refused temporarily.
 THROTTLED, FAILING = "throttled", "failing"
 _SECOND_NS = 1_000_000_000
 #: At most this many of the target's answers are named.

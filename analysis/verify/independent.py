@@ -2,7 +2,10 @@
 
 The queries use neither `analysis.ledger.reconcile` nor `analysis.figures.percentiles`. `quantile_disc` is the nearest
 rank, as in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left
-out: those that depend on corrected clocks or on presence through reconnects.
+out: those that depend on corrected clocks, or on which deliveries are expected while a client reconnects.
+
+An echo is an event that a worker publishes to a channel to which only it subscribes: its echo lane
+(`loadgen.run.echo`).
 """
 
 import tempfile
@@ -200,7 +203,7 @@ _SLOW = (
 
 
 def _has_intents(database: Any) -> bool:
-    """Return True if the record says which connections clients ended themselves; older records do not."""
+    """Return True if the run's record says which connections clients ended themselves; older records do not."""
     columns = {row[0] for row in database.execute("DESCRIBE connections").fetchall()}
     return "intent" in columns
 
@@ -232,7 +235,7 @@ def _recovery(database: Any) -> dict[str, float | None]:
 
 
 def _simple(database: Any, later: bool) -> bool:
-    """Return True if every subscription had one life and no connection was lost or ended early."""
+    """Return True if every subscription was requested once and no connection was lost or ended early."""
     own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
     (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()
@@ -246,7 +249,7 @@ MATCHES = (
 
 
 def _pairs(inside: str) -> str:
-    """Return SQL for expected deliveries: an accepted event, and a matching subscription present when it was sent."""
+    """Return SQL for expected deliveries: an accepted event, and a matching subscription at the time of sending."""
     return (
         "SELECT e.publisher, e.sequence, e.intended_ns, s.subscription FROM"  # noqa: S608
         f" (SELECT * FROM events WHERE {inside} AND status IN ('accepted', 'sent')) e JOIN"

@@ -1,4 +1,7 @@
-"""The figures of reactions, computed by DuckDB with joins that the summary's code does not use."""
+"""The figures of reactions, computed by DuckDB with joins that the summary's code does not use.
+
+A reaction is the chain from a request, over its delivery to a client that replies, to the arrival of the reply.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +15,11 @@ _CAUSE = "cause_publisher, cause_sequence, cause_subscription"
 def figures(
     database: Any, phases: Mapping[str, tuple[int, int | None]], window: Window, matches: str
 ) -> dict[str, float | None]:
-    """Return figures by their path in the summary; empty if the run has no reactions.
+    """Return figures by their path in the summary; empty if no client replies.
 
     The views ``events``, ``deliveries`` and ``subscriptions`` must exist. ``matches`` is the SQL condition under which
-    a subscription ``s`` receives an event ``e``. Arrivals are left out unless every
-    subscription had one life, since presence through reconnects is not computed here.
+    a subscription ``s`` receives an event ``e``. The figures on when replies arrived are left out if any subscription
+    was given up or requested again, as after a reconnect: which deliveries are expected then is not computed here.
     """
     columns = {name for (name, *_) in database.execute("DESCRIBE events").fetchall()}
     later = {name for (name, *_) in database.execute("DESCRIBE subscriptions").fetchall()}

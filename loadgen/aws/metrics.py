@@ -21,7 +21,7 @@ from loadgen.aws.access import Access, AwsError, told
 from loadgen.exits import ExitCode
 
 METRICS_NAMESPACE: Final = "AWS/AppSync"
-#: The most queries that one GetMetricData request accepts.
+#: Maximum number of queries in one GetMetricData request.
 _QUERIES_MAX: Final = 500
 _COUNTED: Final = ("Sum",)
 _SPREAD: Final = ("Sum", "SampleCount", "Maximum")

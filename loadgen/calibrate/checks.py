@@ -1,4 +1,7 @@
-"""Compare the harness's figures with the server's journal, and decide which differences are acceptable."""
+"""Compare the harness's figures with the server's journal, and decide which differences are acceptable.
+
+The journal is what the embedded server itself has recorded: every delivery, and every fault that it injected.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -197,7 +200,7 @@ def rejects(truth: Truth) -> Iterator[Line]:
 
 
 def _by_subscription(truth: Truth, dropped: set[tuple[int, int, int]]) -> int:
-    """Return the number of subscriptions whose losses differ from the journal's drops."""
+    """Return the number of subscriptions for which the harness counted other losses than the server's journal."""
     lost = truth.settled.breakdown.by("subscription")
     ours = lost["lost_before_ready"] + lost["lost_in_reconnect"] + lost["lost_otherwise"]
     numbers, counts = np.unique([subscription for _, _, subscription in dropped], return_counts=True)

@@ -1,4 +1,7 @@
-"""Run the cases: start a server with faults and a journal, run load against it, compare, print a table."""
+"""Run the cases: start a server with faults and a journal, run load against it, compare, print a table.
+
+The journal is the embedded server's own record of events, deliveries and injected faults (`loadgen.server.journal`).
+"""
 
 import json
 import os

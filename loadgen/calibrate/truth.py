@@ -1,4 +1,7 @@
-"""Join a run's record with the server's journal of the same run, delivery by delivery."""
+"""Join a run's record with the server's journal of the same run, delivery by delivery.
+
+The journal is the embedded server's own record of events, deliveries and injected faults (`loadgen.server.journal`).
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -26,7 +26,7 @@ _WHOLE: Final = frozenset({Axis.SUBSCRIBERS, Axis.CHANNELS, Axis.PAYLOAD})
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """An axis of one scenario.
+    """An axis, applied to one scenario.
 
     `base` is the scenario's own load, `unit` the text to print after a load, with a leading space, and `overrides`
     returns the `--set` items for a load.
@@ -49,7 +49,7 @@ class Scale:
 
 
 def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Scale:
-    """Return the axis of a scenario.
+    """Return the scenario's own load on an axis, with the overrides that give the scenario another load on it.
 
     ``variable`` names the variable that the channels axis scales; it is optional if the scenario has only one.
 

@@ -19,7 +19,8 @@ from loadgen.exits import ExitCode
 
 #: Subjects of the findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
-#: Subjects of findings about measurement errors. Gates are decided by intervals that include these errors.
+#: Subjects of findings about measurement errors. A run with such a finding still counts as a trial, because its gates
+#: are decided by intervals that include these errors.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
 #: Share of the offered load below which goodput shows that the target is saturated.
 _SATURATED: Final = 0.97

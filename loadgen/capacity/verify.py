@@ -30,9 +30,10 @@ from loadgen.capacity.search import Ask, Limit, SearchSettings, Status, Trial, V
 from loadgen.resolve.loading import from_resolved
 from loadgen.scenario import ScenarioError
 
-#: Largest relative difference between parameters of a fit; it is iterative, so rounding errors differ.
+#: Largest relative difference allowed between a parameter of the fit in capacity.json and the recomputed one: a fit is
+#: iterative, so another machine may round differently.
 _FIT_TOLERANCE: Final = 1e-6
-#: Largest relative difference between a run's load and the load asked for, as groups' shares are rounded.
+#: Largest relative difference allowed between a run's load and the one in capacity.json, as groups' shares are rounded.
 _LOAD_TOLERANCE: Final = 5e-4
 _REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"}
 

@@ -117,8 +117,8 @@ class Allowed:
                 " host itself"
             )
         if login.token_url is not None and login.client_id_env is None and not self.remote:
-            # A login with `client_id_env` passed the check of this variable above, whose message names the endpoint.
-            # Without a variable, a remote endpoint needs a permission of its own.
+            # A remote token endpoint needs a permission. A login with `client_id_env` already has one: the user allowed
+            # the variable, knowing the endpoint. A login without it needs --allow-remote.
             name = urlsplit(login.token_url).hostname or ""
             if not is_loopback(name):
                 raise CredentialError(

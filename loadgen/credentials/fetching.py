@@ -15,7 +15,7 @@ from loadgen.credentials.refreshing import FetchedToken
 from loadgen.credentials.spread import renew_at_s
 from loadgen.data.cells import Cell
 
-#: Most logins that one worker has under way at once.
+#: Maximum number of logins that one worker has under way at once.
 _AT_ONCE: Final = 32
 _RETRY_S: Final = 5.0
 

@@ -21,7 +21,7 @@ Kind = Literal["csv", "jsonl", "parquet"]
 
 #: Name of the column with a whole line of a JSON Lines file.
 WHOLE_LINE: Final = "#line"
-#: The most characters that a cell may have, and the most bytes of a line.
+#: Maximum number of characters of a cell, and of bytes of a line.
 LONGEST: Final = 4 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 _MOST_PROBLEMS = 10

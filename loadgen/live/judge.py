@@ -75,7 +75,7 @@ class Judge:
         self._queue = histograms.new_histogram()
         #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
         self._reads_too_slowly = False
-        #: Histograms of further distributions that gates use, by their tag in the record.
+        #: Histograms of further distributions that gates use, by their tag in the run's record.
         self._asked: dict[str, HdrHistogram] = {
             tag: histograms.new_histogram()
             for distribution, tag in (
@@ -197,7 +197,8 @@ class Judge:
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # Deliveries counted in `_quick` rank below every value above the limit: subtract them from the rank.
+        # The delays counted in `_quick` are shorter than all in the histogram: the p99's place there is lower by their
+        # number.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:

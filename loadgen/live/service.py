@@ -15,7 +15,7 @@ _TICK_S = 0.1
 
 
 class Run(Protocol):
-    """The part of a coordinator that live displays read."""
+    """The part of a run on the master that live displays read; see `Coordinator`."""
 
     live: LiveState | None
 

@@ -22,7 +22,7 @@ from loadgen.resolve import ResolvedRun
 
 #: Number of points kept: one hour.
 POINTS_KEPT: Final = 3_600
-#: All statuses of an event in the record.
+#: All statuses of an event in the run's record.
 STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent", "unmade")
 
 

@@ -22,7 +22,7 @@ _OUTER = struct.Struct(">II")
 _INNER = struct.Struct(">IIIIQQd")
 #: Each count takes at most nine bytes.
 _MOST_UNPACKED = _INNER.size + 9 * 24_576
-#: Most characters that an encoded histogram can have, even if it cannot be compressed at all.
+#: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
 

@@ -1,4 +1,8 @@
-"""The recorder of one worker: collects the rows that users report, fills histograms and writes the spool."""
+"""The recorder of one worker: collects the rows that users report, fills histograms and writes the spool.
+
+The spool holds a worker's rows on disk until the end of the run (`measure.spool`). A connection or subscription has one
+life for each connect of its client: a reconnect begins a new one.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,7 +85,7 @@ class Recorder:
         #: Unreadable messages from the service.
         self.undecodable = Undecodable()
         self.unknown_subscription = 0
-        #: Number of readiness probes received.
+        #: Number of readiness probes received: events that prove that a subscription delivers.
         self.probe_deliveries = 0
         #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()
@@ -128,7 +132,7 @@ class Recorder:
         self._echo_rows.extend(rows)
 
     def altered(self, row: AlteredRow) -> None:
-        """Record that a delivery, recorded by :meth:`deliver` as well, is not what was sent; probes are left out."""
+        """Record that a delivery, recorded by :meth:`deliver` as well, was not what was sent; probes are left out."""
         if row.publisher >= 0:
             self._altered_rows.append(row)
 
@@ -214,7 +218,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n), without foreign ones and probes, which are counted."""
+        """Return this run's deliveries in shape (columns, n); count and leave out other runs' events, and probes."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
@@ -296,7 +300,7 @@ class _Seen:
             self._uncertain = _Tagged(), _Tagged()
         longest, shortest = self._uncertain
         longest.record(latency_ns[uncertain])
-        # A histogram cannot hold negative values, and leaving them out would shift the ranks of the others.
+        # A histogram cannot hold negative values, and leaving them out would shift its percentiles.
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:

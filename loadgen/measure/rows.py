@@ -8,7 +8,10 @@ import numpy.typing as npt
 
 
 class EventRow(NamedTuple):
-    """One row of the record's events table, without the worker column; see results/README.md."""
+    """One row of the record's events table, without the worker column; see results/README.md.
+
+    ``slot_ns`` is the time at which the event was due and its client could have one more unanswered request.
+    """
 
     publisher: int
     sequence: int
@@ -32,7 +35,7 @@ class EventRow(NamedTuple):
 
     @property
     def own_lateness_ns(self) -> int | None:
-        """The lateness of the event (ns) that the generator caused, or None if it was not sent or had no slot."""
+        """The lateness of the event (ns) that the generator itself caused, or None if the event was not sent."""
         if self.sent_ns is None or self.slot_ns is None:
             return None
         return self.sent_ns - (self.connection_wait_ns or 0) - self.slot_ns

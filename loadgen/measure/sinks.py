@@ -18,7 +18,7 @@ def same_clock() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sinks:
-    """The outputs of a recorder during a run; without any, the recorder only writes the spool."""
+    """The outputs of a recorder during a run; without any, the recorder only writes the rows to disk."""
 
     #: Called in the writing thread with the subscriptions and headline latencies (ns) of each buffer of deliveries.
     tally: Callable[[Values, Values], None] | None = None

@@ -16,7 +16,7 @@ _NS_PER_S = 1_000_000_000
 _UNKNOWN = (
     "publish", "delivery", "probe_publish", "probe_delivery", "connect", "subscribe", "handler", "keepalive",
 )  # fmt: skip
-#: Channel segment that stands for `*` in a readiness probe; any name gives the same count.
+#: Replaces `*` in the channel of a readiness probe, an event that tests a subscription; any name gives the same count.
 _PROBE_SEGMENT = "probe"
 
 
@@ -181,7 +181,7 @@ def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
 
 
 def _probe_round(patterns: Mapping[str, float] | None) -> tuple[float, float | None]:
-    """Return the number of probes in one round, one per channel, and the number of subscriptions they reach."""
+    """Return the number of readiness probes in a round, one per channel, and of subscriptions that they reach."""
     if patterns is None:
         return 0.0, None
     exact = {pattern: count for pattern, count in patterns.items() if not pattern.endswith("/*")}

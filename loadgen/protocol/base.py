@@ -145,7 +145,7 @@ class Session(Protocol):
 
     @property
     def most_unanswered(self) -> int:
-        """The most published events that may await an answer at once, or 0 for any number. Known once connected."""
+        """Maximum number of published events that may await an answer at once; 0 for no limit. Known once connected."""
 
     @property
     def keepalive_ns(self) -> int | None:

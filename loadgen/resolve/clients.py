@@ -170,7 +170,7 @@ class Clients:
         """
         group = self._run.group_of(number)
         index = number - group.first
-        # Clients that run a user class connect after the barrier, so they have no turn in the ramp.
+        # Clients that run a user class connect once all subscriptions are ready, so they have no time in the ramp.
         offset_ns = 0 if group.users is not None else ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)

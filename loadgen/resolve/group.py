@@ -167,7 +167,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def connects_per_s(self) -> float:
-        """Most clients that connect in one second."""
+        """Maximum number of clients that connect in one second."""
         return min(self.ramp_per_s, self.count)
 
     @property

@@ -20,7 +20,7 @@ from loadgen.resolve.run import ResolvedRun, source_of
 from loadgen.resolve.sampling import draw_channel, fixed_value
 from loadgen.scenario.template import Template
 
-#: Most characters of a value that a request's payload may put into a channel.
+#: Maximum length, in characters, of a value that a request's payload may put into a channel.
 MOST_CHARACTERS: Final = 1_000
 _CLIENT, _CHANNEL = "request.client", "request.channel."
 #: Number of requesting clients whose channels are cached.

@@ -1,4 +1,4 @@
-"""The reactions of a group, as part of a resolved run."""
+"""The replies of a group to the events that it receives (its requests), as part of a resolved run."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,7 @@
-"""Check the reactions of a scenario: that replies can be made, and that no client answers itself."""
+"""Check the `respond` sections of a scenario: that replies can be made, and that no client answers itself.
+
+A group with `respond` publishes replies to the events that it receives. These events are its requests.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -33,7 +36,7 @@ def check(
     data: Mapping[str, Data],
     rules: ProtocolRules,
 ) -> Iterator[Problem]:
-    """Yield the problems of the reactions."""
+    """Yield the problems in the groups' `respond` sections."""
     responding = {name: group.respond for name, group in clients.items() if group.respond is not None}
     if responding and REQUEST in data:
         yield Problem(
@@ -101,7 +104,7 @@ def _answers_itself(respond: Respond, rules: ProtocolRules) -> bool:
 
 
 def warnings(clients: Mapping[str, Group], phases: Phases) -> Iterator[str]:
-    """Yield a sentence for each reaction that is probably a mistake."""
+    """Yield a sentence for each `respond` section that is probably a mistake."""
     for name, group in clients.items():
         if group.respond is None:
             continue

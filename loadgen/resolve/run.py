@@ -163,7 +163,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def totals(self) -> Totals:
-        """Totals over all groups."""
+        """Numbers of clients, connections and subscriptions, summed over all groups, and the length of the ramp."""
         return totals_of(self.groups)
 
     @property

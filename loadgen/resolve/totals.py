@@ -54,8 +54,8 @@ class Totals:
     ramp_ns: int
     #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]
-    #: Clients that run the tasks of user classes; they connect after the barrier, and are in none of the counts above
-    #: but `clients`.
+    #: Clients that run the tasks of user classes; they connect once all other subscriptions are ready, and are in none
+    #: of the counts above but `clients`.
     journeys: int = 0
 
     @property

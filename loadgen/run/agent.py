@@ -1,4 +1,7 @@
-"""The agent: one worker process's part in a run. Its parts are in `run/worker/`."""
+"""The agent: one worker process's part in a run. Its parts are in `run/worker/`.
+
+The coordinator conducts the run on the master (`run/coordinator.py`).
+"""
 
 import gc
 from functools import partial
@@ -225,7 +228,7 @@ class Agent:
 
     @property
     def finished(self) -> Event:
-        """Set when the spool is complete and, if necessary, transferred."""
+        """Set when the worker's spool, its rows on disk, is complete and, if necessary, transferred."""
         return self._ending.finished
 
     def receive(self, message: Message) -> None:

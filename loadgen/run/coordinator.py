@@ -1,4 +1,4 @@
-"""The coordinator: takes a run through its phases and always ends it with a record."""
+"""The coordinator: takes a run on the master through its phases and always ends it with a record."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ class Coordinator:
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Failures and checks of this process that no agent records.
+        #: Failures and checks of the master's process, which no worker's record holds.
         self.account = Account()
         self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)

@@ -13,7 +13,7 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run import messages
 from loadgen.run.messages import Codec, Count, Message, Name, Ns, Text, Versioned
 
-#: A worker's number is a 16-bit integer in the record.
+#: A worker's number is a 16-bit integer in the run's record.
 _Number = Annotated[int, Meta(ge=0, lt=1 << 15)]
 
 
@@ -32,7 +32,7 @@ class TargetPart(Struct, frozen=True, kw_only=True):
 
 
 class Begin(Versioned, frozen=True, kw_only=True):
-    """A run begins: everything an agent needs to take part."""
+    """A run begins: everything that a worker needs to take part."""
 
     KIND: ClassVar[str] = messages.BEGIN
 
@@ -109,7 +109,7 @@ class Finish(Versioned, frozen=True, kw_only=True):
 
 
 class SpoolWritten(Versioned, frozen=True, kw_only=True):
-    """Answer to a piece of a spool file: the bytes that the master has of it; see `spool_transfer`."""
+    """Answer to a piece of a worker's rows (spool file): the bytes that the master has of it; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL_WRITTEN
 

@@ -1,4 +1,4 @@
-"""Detect pauses of a master that has no agent in its process; each worker detects its own."""
+"""Detect pauses of a master's process if no worker runs in it; each worker's process detects its own."""
 
 from typing import Any
 

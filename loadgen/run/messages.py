@@ -4,6 +4,9 @@ Each message is a frozen struct: a worker's are in `worker_messages`, the master
 process the structs themselves are handed over. Between processes Locust carries plain values: :func:`send` encodes a
 message, and the sockets of `runners` decode each one that comes (:meth:`Codec.decode`). No other code sees the plain
 form.
+
+The coordinator conducts a run on the master (`coordinator`). Each worker takes part in the run through its agent
+(`agent`).
 """
 
 from collections.abc import Mapping
@@ -33,13 +36,14 @@ GO: Final = "loadgen.go"
 STATUS: Final = "loadgen.status"
 #: coordinator → agents: the run is over, close connections and hand over the record.
 FINISH: Final = "loadgen.finish"
-#: agent → coordinator, once a second: a piece of a spool file, if the master cannot read it (see `spool_transfer`).
+#: agent → coordinator, once a second: a piece of a spool file, which holds the worker's rows, if the master cannot read
+#: it (see `spool_transfer`).
 SPOOL: Final = "loadgen.spool"
 #: coordinator → agent, in answer to SPOOL: how many bytes of the spool file the master has written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: a worker forked by the master received a signal to end, which ends the run.
 INTERRUPTED: Final = "loadgen.interrupted"
-#: agent → coordinator: the record is handed over.
+#: agent → coordinator: a worker's last message, with its final counts; it sends nothing more of its record.
 FINISHED: Final = "loadgen.finished"
 
 #: worker → master, before any run: its identity, version and weight (see `registration`).
@@ -88,7 +92,7 @@ _version: Final = msgspec.msgpack.Decoder(_Version)
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Return a message in the form that Locust carries: dicts, lists, texts, bytes, numbers."""
+    """Return a message in the plain form that Locust carries: dicts, lists, texts, bytes, numbers."""
     found: dict[str, Any] = msgspec.to_builtins(message, builtin_types=(bytes,))
     return found
 
@@ -105,7 +109,7 @@ def checked(message: _M) -> _M:
 
 
 class Codec:
-    """Decodes the messages of one side, the master's or the workers'."""
+    """Decodes the messages that the master sends, or those that workers send."""
 
     def __init__(self, *known: type[Message]) -> None:
         self._known: Mapping[str, type[Message]] = MappingProxyType({of.KIND: of for of in known})
@@ -137,7 +141,7 @@ class Codec:
 
 
 class Link(Protocol):
-    """One end of the connection between the coordinator and the agents."""
+    """Sends messages between the coordinator, on the master, and the agents, one on each worker."""
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator (agents only)."""

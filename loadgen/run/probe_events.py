@@ -11,7 +11,11 @@ _PROBE_BYTES: Final = 160
 
 
 class ProbeEvents:
-    """Makes probes; ``publisher`` is their number as a publisher, which is negative."""
+    """Makes readiness probes.
+
+    ``publisher`` is the publisher number in each probe. It is negative, so that a receiver knows a probe from an event
+    of the scenario, whose publishers have numbers from 0 on.
+    """
 
     def __init__(
         self, stamping: Stamping, token: int, publisher: int, run: ResolvedRun | None = None

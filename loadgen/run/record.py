@@ -1,4 +1,7 @@
-"""The run folder: created when a run begins, completed from the spool when it ends, however it ends."""
+"""The run folder: created when a run begins, completed from the spool when it ends, however it ends.
+
+The spool holds the workers' rows on disk during the run (`loadgen.measure.spool`).
+"""
 
 import errno
 import json
@@ -30,7 +33,8 @@ from loadgen.measure.spool import MARKER, read_batches, spool_name
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: Tables with several rows per life of a subscription or connection, and the columns that identify a life.
+#: Tables with one row for each life of a subscription or connection, in the spool several, and the columns that
+#: identify a life. A reconnect begins a new life.
 _LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
@@ -72,7 +76,7 @@ class Manifest:
     #: The master's own `failures` and `checks`, in the form of those in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: Pauses of a master without an agent in its process.
+    #: Pauses of the master's process if no worker ran in it.
     pauses: list[dict[str, int]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
@@ -305,7 +309,7 @@ def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordB
 def _last_of_each_life(
     batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the last row of each life (see `_LIVES`), as workers write a row when a life begins and ends."""
+    """Yield the last row of each life (see `_LIVES`): workers write one when it begins, and one when it ends."""
     kept = [batch for batch in batches if batch.num_rows]
     if not kept:
         return

@@ -80,7 +80,7 @@ def refusal(hello: Hello) -> str | None:
 
 
 class Registry:
-    """The master's registry of workers.
+    """The workers that have introduced themselves to the master, admitted or refused.
 
     ``to_worker`` sends a message to a worker; ``on_known`` is called with each worker that is registered.
     """

@@ -1,4 +1,4 @@
-"""Choose a worker's spool folder: the run's own spool if the worker shares it, else a temporary folder."""
+"""Choose a folder for a worker's spool (its rows on disk): the master's if they share it, else a temporary one."""
 
 import os
 import stat

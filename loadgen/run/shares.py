@@ -40,7 +40,7 @@ def weight_of(text: str) -> Fraction:
 
 @dataclass
 class Share:
-    """One worker's share of a run."""
+    """The clients of a run that one worker plays."""
 
     #: Numbers of the worker's unclaimed clients by role, lowest first.
     free: dict[str, deque[int]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Share:
 
 
 def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
-    """Return the share of each of the workers with these weights; see :func:`turns`."""
+    """Deal a run's clients to workers with these weights; return the clients of each worker. See :func:`turns`."""
     dealt = turns(weights, run.totals.clients)
     found = [Share() for _ in weights]
     for group in run.groups:

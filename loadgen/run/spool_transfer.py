@@ -1,4 +1,4 @@
-"""Transfer the spool of a worker on another machine to the master during the run.
+"""Transfer the spool (rows on disk) of a worker on another machine to the master during the run.
 
 Spool files only grow. Once a second a worker sends what was appended to its files, in pieces with an offset and a
 checksum. The master appends each piece that continues its own file and answers with the size it has reached. So a

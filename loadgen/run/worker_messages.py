@@ -65,7 +65,7 @@ class Interrupted(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Piece(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A piece of a spool file; see `spool_transfer`."""
+    """A piece of a file of rows (spool file) that the worker has written; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL
 
@@ -183,7 +183,7 @@ class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Echo(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Summary of a worker's echo lane; see `run.echo`."""
+    """Summary of a worker's echo lane, which times events from the worker to itself; see `run.echo`."""
 
     channel: Text
     via: Text
@@ -259,7 +259,7 @@ def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:
 
 
 def own_files(worker: int) -> frozenset[str]:
-    """Return the possible names of a worker's spool files."""
+    """Return the possible names of a worker's spool files, which hold its rows, one file per table."""
     return frozenset(spool_name(table, worker) for table in SCHEMAS)
 
 

@@ -38,7 +38,7 @@ from loadgen.scenario.payload import Content, payload_size
 from loadgen.scenario.points import points_of
 from loadgen.scenario.responding import Respond, with_subscription
 
-#: Most clients of a scenario: enough for a million subscribers and a million publishers.
+#: Maximum number of clients of a scenario: enough for a million subscribers and a million publishers.
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]

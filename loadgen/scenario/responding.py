@@ -1,4 +1,4 @@
-"""The part of the scenario's schema for reactions: publishes that a delivery causes."""
+"""The part of the scenario's schema for replies: events that a client publishes when it receives an event."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +15,7 @@ from loadgen.config.units import (
 )
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 
-#: The most replies that a scenario may ask for to one request.
+#: Maximum number of replies to one request that a scenario may ask for.
 MAX_REPLIES = 100_000
 _DEFAULT_PAYLOAD_BYTES = 200
 _NS_PER_S = 1_000_000_000

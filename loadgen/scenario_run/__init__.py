@@ -137,12 +137,12 @@ class ScenarioRun:
 
     @property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row for each life of a subscription."""
+        """One row for each subscription; a reconnect, which begins a new life of it, adds a row."""
         return self.record.subscriptions
 
     @property
     def connections(self) -> "pd.DataFrame":
-        """One row for each life of a connection."""
+        """One row for each client's connection; a reconnect, which begins a new life of it, adds a row."""
         return self.record.connections
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
-"""Most processes of a server. Every two share a socket pair, so the number of pairs grows with the square."""
+"""Maximum number of processes of a server. Every two share a socket pair: the pairs grow with the square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ class ServerConfig:
     #: Definition of the API, read from a file or built in Python. If None, the API has `namespaces`, and `api_key` is
     #: its only authorization.
     definition: "ApiDefinition | None" = None
-    #: Faults to inject, and the folder for the journal; None for no faults and no journal.
+    #: Faults to inject, or None, and the folder for the journal (the server's own record of deliveries), or None.
     faults: "Faults | None" = None
     journal: Path | None = None
-    #: Where the journal finds the stamps of events.
+    #: Place in an event at which the journal finds the stamp that the load generator wrote.
     place: Place = DEFAULT
     #: Number of processes that share the port and the connections.
     processes: int = 1

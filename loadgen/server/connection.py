@@ -111,7 +111,7 @@ class Connection:
         else:
             self.close_soon(code)
 
-    # --- life ---
+    # --- from the first message to the end ---
 
     async def run(self) -> None:
         """Answer the client's messages until either side closes."""

@@ -99,7 +99,8 @@ def _parts_between_heads(head_length: int, tails: Sequence[bytes]) -> list[bytes
 class Hub:
     """Holds the subscriptions of all connections and delivers events to them.
 
-    Faults and the journal are in a subclass (`loadgen.server.faults.injector`), so a server without them pays nothing.
+    A subclass injects faults and keeps the journal, a record of all deliveries (`loadgen.server.faults.injector`), so a
+    server without them pays nothing.
     """
 
     def __init__(self, write_buffer_limit_bytes: int, counters: Counters) -> None:

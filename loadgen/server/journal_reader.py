@@ -1,4 +1,4 @@
-"""Read the journal of a server."""
+"""Read the journal of a server: its own record of events, subscriptions, deliveries and injected faults."""
 
 import json
 from dataclasses import dataclass

@@ -104,7 +104,7 @@ def report_dropped(server: Server) -> None:
 
 
 async def _close(journal: "Journal", keeping: "asyncio.Task[None]") -> None:
-    """Write the rest of a journal and close it; print an error if rows are missing from it."""
+    """Write the rest of the server's record of deliveries and close it; print an error if rows are missing."""
     try:
         await keeping
     except asyncio.CancelledError:
@@ -118,7 +118,7 @@ async def _close(journal: "Journal", keeping: "asyncio.Task[None]") -> None:
 
 
 def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
-    """Return the hub for the settings, and its journal or None."""
+    """Return the hub for the settings, and its journal (the record of its deliveries and faults) or None."""
     if config.faults is None and config.journal is None:
         return Hub(config.write_buffer_limit_bytes, Counters()), None
     from loadgen.server.faults.injector import FaultingHub

@@ -19,8 +19,8 @@ OnText = Callable[[bytes | bytearray, int, int], None]
 #: Passes a frame (bytes, arrival, read time) to the library. Returns false if the library must see every frame from
 #: then on: a fragmented message is open, or the connection is closing.
 Library = Callable[[bytes, int, int], bool]
-#: Checks a frame that is not plain, given its first two bytes and its length. Returns true if the frame violates the
-#: protocol and the stream ends.
+#: Checks a frame that goes to the library, given its first two bytes and its length. Returns true if the frame violates
+#: the protocol and the stream ends.
 Judge = Callable[[int, int, int], bool]
 
 
@@ -68,7 +68,8 @@ class TextFrames:
         """Make a parser.
 
         ``max_bytes`` is the longest frame to buffer; a longer one goes to the library, which reports the error.
-        ``judge`` sees the header of each frame that is not plain before the rest of the frame has arrived.
+        ``judge`` gets the header of each frame that goes to the library, such as a fragment or a control frame, before
+        the rest of that frame has arrived.
         """
         self._on_text = on_text
         self._judge = judge

@@ -91,7 +91,9 @@ class Library:
         self._protocol = protocol
 
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
-        """Return a parser for the rest of the stream, which passes only frames that are not plain to the library.
+        """Return a parser for the rest of the stream.
+
+        It parses ordinary messages itself, and passes fragments, control frames and faulty frames to the library.
 
         Call this at a frame boundary. Until :meth:`end`, ``on_other`` is called after each frame that is not a message:
         there may be something to send, or the connection ends.
@@ -171,7 +173,7 @@ class Library:
     # Internals.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames; return True if the next plain frame may bypass the library."""
+        """Read frames; return True if the next frame may bypass the library, because no message is open."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol

@@ -81,8 +81,8 @@ class Source(Protocol):
     ) -> None:
         """Process the bytes of one read; empty at the end of the stream. They are valid only until this returns.
 
-        A message that ends within the data may have arrived up to ``within_ns`` before ``arrival_ns``, and one that
-        ends with the data up to ``end_ns`` before.
+        No message in the data arrived later than ``arrival_ns``. The message whose last byte is the last byte of the
+        data arrived at most ``end_ns`` earlier. Every other message arrived at most ``within_ns`` earlier.
         """
 
     def broke(self, error: OSError) -> None:

@@ -70,7 +70,7 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: Parser of the frames once the upgrade is done; None while the library reads everything.
         self._frames: TextFrames | None = None
-        #: True if the native poller decrypts.
+        #: True if the native poller (C) decrypts what this connection receives; False if Python code does.
         self._tls_direct = False
 
     @property
@@ -157,7 +157,11 @@ class WebSocket(SocketStream):
     def _step_answer(
         self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> TextFrames | None:
-        """Process bytes that the library reads, or that begin with the answer to the upgrade; return the new parser."""
+        """Process the bytes of one read while the `websockets` library still reads the connection.
+
+        They are the server's answer to the upgrade request, or frames after it. Return a parser for all later bytes if
+        the library is not needed any more, else None.
+        """
         upgrading, library = self._upgrading, self._library
         if upgrading is not None:
             if length := upgrading.accepted(data):
@@ -186,7 +190,7 @@ class WebSocket(SocketStream):
         return None
 
     def _take_over(self) -> TextFrames:
-        """Parse plain frames without the library from here on; must be called at a frame boundary."""
+        """From here on pass only unusual frames to the library (see `framing`); must be called at a frame boundary."""
         self._frames = self._library.frames(self._on_other)
         self._frames.fast_path = self._fast_path
         return self._frames

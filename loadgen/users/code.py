@@ -39,7 +39,7 @@ class Hooks(Protocol):
 
 
 class UnmadeError(Exception):
-    """The user's code failed to make an event that was due; already counted. The text goes into the record."""
+    """The user's code failed to make an event that was due; already counted. The text goes into the run's record."""
 
 
 class HookError(Exception):

@@ -123,7 +123,7 @@ class ClientConnection:
 
     @property
     def most_unanswered(self) -> int:
-        """Most events that the service allows to be unanswered at once; 0 for no limit."""
+        """Maximum number of events that the service allows to be unanswered at once; 0 for no limit."""
         return 0 if self._conversation is None else self._conversation.most_unanswered
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:

@@ -1,4 +1,7 @@
-"""One life of a client's connection: the messages of client and service over one socket."""
+"""One life of a client's connection: the messages of client and service over one socket.
+
+A life lasts from a connect to the end of that connection; a reconnect begins the next one.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -142,7 +145,7 @@ class Conversation:
 
     @property
     def most_unanswered(self) -> int:
-        """Most events that the service allows to be unanswered at once; 0 for no limit."""
+        """Maximum number of events that the service allows to be unanswered at once; 0 for no limit."""
         return self._session.most_unanswered
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:

@@ -1,4 +1,7 @@
-"""The events that one life of a client's connection receives: each is recorded, and examined on request."""
+"""The events that one life of a client's connection receives: each is recorded, and examined on request.
+
+A life lasts from a connect to the end of that connection; a reconnect begins the next one.
+"""
 
 import struct
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""One life of a client's connection: its progress, the reason for its end, and its row in the record."""
+"""One life of a client's connection: its progress, the reason for its end, and its row in the run's record.
+
+A life lasts from a connect to the end of that connection; a reconnect begins the next one.
+"""
 
 from dataclasses import dataclass
 
@@ -80,7 +83,7 @@ class Life:
         close_code: int | None = None,
         closed_ns: int | None = None,
     ) -> ConnectionRow:
-        """Return the life's row in the record; it has no error if the client itself ended the life."""
+        """Return the life's row in the run's record; it has no error if the client itself ended the life."""
         return ConnectionRow(
             connection=client.number,
             life=self.number,

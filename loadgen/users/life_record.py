@@ -1,4 +1,7 @@
-"""Counts and records one life of a client's connection."""
+"""Counts and records one life of a client's connection.
+
+A life lasts from a connect to the end of that connection; a reconnect begins the next one.
+"""
 
 from loadgen.measure.failures import HARNESS
 from loadgen.protocol.unreadable import FRAME_UNREADABLE

@@ -1,4 +1,7 @@
-"""Connecting: the transport's handshakes, then the service's acceptance of the connection."""
+"""Connecting: the transport's handshakes, then the service's acceptance of the connection.
+
+A life of a connection lasts from a connect to its end; a reconnect begins the next one.
+"""
 
 from functools import partial
 

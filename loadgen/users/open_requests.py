@@ -28,7 +28,7 @@ class Cause(NamedTuple):
 
 @dataclass(slots=True)
 class OpenRequest:
-    """A request without an answer yet, with the values that go into the record."""
+    """A request without an answer yet, with the values that go into the run's record."""
 
     #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
     sequences: Sequence[int]

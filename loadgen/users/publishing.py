@@ -24,8 +24,9 @@ _FIRST = 2
 class OpenLoopPublisher:
     """Runs one client's schedule.
 
-    ``in_flight`` is the most requests that may be unanswered at once (0 for no limit). If that many are, the next
-    request waits for a free slot. ``numbers`` numbers the client's requests and events.
+    ``in_flight`` is the number of request slots: the maximum number of requests that may be unanswered at once (0 for
+    no limit). If all slots are taken, the next request waits until one is free. ``numbers`` numbers the client's
+    requests and events.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class OpenLoopPublisher:
             if run.publishing_over:
                 self._requests.too_late(number, sequences, channel, intended_ns)
                 continue
-            # The target causes the wait for a free slot; any delay after it is the generator's.
+            # The target causes the wait for a free slot, by not answering; any delay after it is the generator's.
             slot_ns = max(run.local_ns(intended_ns), free_ns)
             self._requests.publish(number, sequences, channel, intended_ns, slot_ns)
 

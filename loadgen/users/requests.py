@@ -35,10 +35,13 @@ class Maker(Protocol):
 class PublishRequests:
     """Sends one client's publish requests, and records a row for each event that was due.
 
-    A request is identified by its number, and its events by theirs. The record splits a publish's lateness into three
-    parts: from the intended time to the slot, caused by the target; from the slot until the request is ready, the
-    generator's own lateness; and from there until an open connection takes it, the connection wait. ``on_settled`` is
-    called when a request needs no answer any more.
+    A request is identified by its number, and its events by theirs. ``on_settled`` is called when a request needs no
+    answer any more.
+
+    A client may have a limited number of unanswered requests; each takes a slot. The run's record splits a request's
+    lateness into three parts. First it waits for a free slot, which the target causes, because it has not answered
+    earlier requests. Then the generator makes the request, which is its own lateness. Last, the request waits for an
+    open connection.
     """
 
     def __init__(

@@ -1,4 +1,6 @@
-"""Replies: publishes that a delivery causes, which carry their cause into the record.
+"""Replies: events that a client publishes because it received an event, the request.
+
+The run's record names the delivery of the request as the cause of each reply.
 
 `Replies` publishes the replies of one client. `Responder` decides by the client's plan when a request is answered,
 where and how often.
@@ -21,9 +23,9 @@ from loadgen.users.requests import Maker, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import WorkerRun
 
-#: Most requests to one client that may await replies at once, so that a service cannot flood the worker.
+#: Maximum number of requests to one client that may await replies at once: a service must not flood the worker.
 MOST_OUTSTANDING: Final = 1_000
-#: Most HTTP requests with replies that one client has in flight; further ones wait for a connection.
+#: Maximum number of unanswered HTTP requests by which one client publishes replies; further ones wait for a connection.
 MOST_IN_FLIGHT: Final = 64
 #: Latest requests that a client remembers, so that it answers one once however often the service delivers it.
 MOST_REMEMBERED: Final = 10_000
@@ -103,7 +105,7 @@ class Responder:
     def use(self, sender: Sender, numbers: Numbers, most_unanswered: Callable[[], int]) -> None:
         """Send the replies by ``sender``; requests that arrive before this call are not answered.
 
-        ``most_unanswered`` gives the most replies that the service allows to be unanswered at once; 0 for no limit.
+        ``most_unanswered`` returns the maximum number of replies that may be unanswered at once; 0 for no limit.
         """
         self._most_unanswered = most_unanswered
         self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)

@@ -1,4 +1,7 @@
-"""The subscriptions of one life of a client's connection: their states, counts and rows in the record."""
+"""The subscriptions of one life of a client's connection: their states, counts and rows in the run's record.
+
+A life lasts from a connect to the end of that connection; a reconnect begins the next one.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +47,7 @@ _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY
 
 @dataclass(slots=True)
 class Subscription:
-    """One subscription of this life; ``turn`` counts how often it was already requested again in this life."""
+    """One subscription of a life; ``turn`` counts how often it was already requested again in the same life."""
 
     plan: SubscriptionPlan
     turn: int
@@ -54,7 +57,7 @@ class Subscription:
     ready_ns: int | None = None
     error: str | None = None
     refusal: Refusal | None = None
-    #: True while waiting for a probe or for the end of the settle time.
+    #: True while waiting for a readiness probe, or for the settle time after the acknowledgement.
     awaited: bool = False
 
     def row(
@@ -94,8 +97,8 @@ class Link(isolation.Contained, Protocol):
 class Subscriptions:
     """The subscriptions of a client over one connection, from the first request to the connection's end.
 
-    A service may answer requests that were never made or were given up. So each turn of each subscription has its own
-    id, and an answer to an unknown id changes nothing.
+    A service may answer requests that were never made or were given up. So each request of each subscription has its
+    own id, and an answer to an unknown id changes nothing.
 
     ``numbers`` is a dict that this class fills: it maps an id to the subscription number under which deliveries are
     recorded. ``on_watch`` is called whenever `unready` may have changed, since deliveries must be examined until all
@@ -143,7 +146,7 @@ class Subscriptions:
         self._clock = clock
         self._on_moved = on_moved
         self._by_id: dict[str, Subscription] = {}
-        #: The latest turn of each subscription, by number.
+        #: The latest request of each subscription, by number.
         self._latest: dict[int, Subscription] = {}
         #: Backoff of the subscriptions that the service refused for now, by number.
         self._throttled: dict[int, ReconnectPolicy] = {}
@@ -193,8 +196,8 @@ class Subscriptions:
         subscription_id = id_of(plan, turn)
         ended_ns = self._clock()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # Keep the current id, as deliveries for it may still arrive. Drop the id of the turn before, whose deliveries
-        # have long arrived.
+        # Keep the current id, as deliveries for it may still arrive. Drop the id of the request before, whose
+        # deliveries have long arrived.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self.unready.discard(subscription_id)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
@@ -354,5 +357,5 @@ class Subscriptions:
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:
-    """Return a subscription's id on its connection; it differs for each ``turn``, so late answers are not mixed up."""
+    """Return a subscription's id on its connection; each request (``turn``) has another, to tell late answers apart."""
     return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"

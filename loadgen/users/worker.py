@@ -20,7 +20,7 @@ from loadgen.transport.dialing import Dialer
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Start and end of the phases after the barrier, in ns on the master's wall clock."""
+    """Start and end of the phases that follow once all subscriptions are ready, in ns on the master's wall clock."""
 
     warmup_ns: int
     measure_ns: int
@@ -53,7 +53,11 @@ class Progress:
 
 
 class Readiness(Protocol):
-    """Decides when a subscription is ready: once a probe arrives on it, or after a settle time."""
+    """Decides when a subscription is ready: once a probe arrives on it, or after a settle time.
+
+    A probe is an event that the worker publishes for this purpose. The settle time is a fixed time after the
+    subscription's acknowledgement.
+    """
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.

@@ -36,7 +36,7 @@ _decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
 _UNREADABLE = messages.UNREADABLE
 
-#: The last segment of the channel to which a wildcard subscription's readiness probe is published.
+#: Replaces `*` in the channel of a readiness probe, the event that shows whether a wildcard subscription delivers.
 PROBE_SEGMENT = "loadgen-probe"
 
 

@@ -20,7 +20,7 @@ from loadgen.protocol.generic.requests import Routes
 from loadgen.protocol.generic.stamped import Delivered, StampedLines
 
 Unit = Any
-"""A message in the form that patterns match: the bytes of a text or a line, or decoded JSON."""
+"""A message in the form that is compared with the file's patterns: the bytes of a text or a line, or decoded JSON."""
 
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _LINE_END: Final = b"\r\n"
@@ -35,8 +35,8 @@ class Receiver(NamedTuple):
     handler: SessionHandler
     opening: Opening
     routes: Routes
-    #: Processes every message of the opening, and later those that are not deliveries. Takes the message as patterns
-    #: match it, its bytes, its arrival and the time of the read (ns).
+    #: Processes every message of the opening, and later those that are not deliveries. Arguments: the message as a
+    #: `Unit`, the same message as bytes, its arrival (ns), and the time at which it was read (ns).
     other: Callable[[Unit, Message, int, int], None]
     #: Processes a delivery that a pattern has matched.
     deliver: Callable[[Found, int, int], None]

@@ -23,7 +23,7 @@ from loadgen.protocol.generic.session import GenericSession
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.refusals import Refusal
 
-#: The last segment of the channel to which a wildcard subscription's readiness probe is published.
+#: Replaces `*` in the channel of a readiness probe, the event that shows whether a wildcard subscription delivers.
 PROBE_SEGMENT = "loadgen-probe"
 #: The channel in a connection's URL if the client subscribes to none.
 PROBE_CHANNEL = "/default/loadgen-probe"

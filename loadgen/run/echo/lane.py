@@ -1,4 +1,7 @@
-"""Play a worker's echo lane: connect, subscribe, publish, and match what comes back."""
+"""Play a worker's echo lane: connect, subscribe, publish, and match the events that come back (the echoes).
+
+The lane has connections and a channel of its own; see `loadgen.run.echo`.
+"""
 
 from collections import Counter
 from functools import partial
@@ -26,7 +29,7 @@ from loadgen.users.worker import Timeline, WorkerRun
 
 #: Publisher number of worker 0's echoes; worker n's is this minus n. Worker n's readiness probes have -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
-#: Number of the echo subscription in the lane's buffer; the scenario's numbers are not negative.
+#: Number of the echo subscription in the lane's buffer of arrivals; the scenario's subscriptions count from 0.
 _SUBSCRIPTION: Final = -1
 _CONNECT_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 1.0
@@ -253,7 +256,7 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all echoes are back or the run is over; the agent's flush collects them."""
+        """Wait until all echoes are back or the run is over; the worker's periodic flush collects them."""
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 

@@ -1,4 +1,8 @@
-"""Plan a worker's echo lane: whether there is one, how often it publishes, and to which channel."""
+"""Plan a worker's echo lane: whether there is one, how often it publishes, and to which channel.
+
+On its echo lane a worker publishes to a channel to which only it subscribes, and times the round trip of each event (an
+echo).
+"""
 
 import re
 from collections.abc import Iterable
@@ -17,7 +21,7 @@ _PAYLOAD_BYTES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class EchoPlan:
-    """The settings of one worker's lane."""
+    """The settings of one worker's echo lane."""
 
     interval_ns: int
     #: Time from the start of the warm-up to the first echo; staggered, so that workers take turns.
@@ -51,7 +55,9 @@ def plan_echo(
     worker: int,
     workers: int,
 ) -> EchoPlan:
-    """Return a worker's lane, modelled on the group that publishes most: its namespace, payload size and transport.
+    """Return the plan of a worker's echo lane, which publishes like the group that publishes most.
+
+    The namespace, the payload size and the transport are that group's.
 
     The channel's name holds the run's token and the worker's number, so no other run or worker uses it.
     """
@@ -80,7 +86,7 @@ def plan_echo(
 
 
 def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None:
-    """Return why the lane may not use the channel, or None if it may."""
+    """Return why the echo lane may not use the channel, or None if it may."""
     try:
         rules.validate_publish(channel)
         rules.validate_subscribe(channel)

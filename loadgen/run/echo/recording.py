@@ -1,4 +1,8 @@
-"""Stand-ins for a worker's recorder and run, so that what an echo lane's connections report stays in the lane."""
+"""Stand-ins for a worker's recorder and run, which keep the reports of an echo lane's connections out of the run.
+
+On its echo lane a worker publishes to a channel to which only it subscribes, and times the round trip of each event (an
+echo).
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,7 +43,7 @@ class EchoRecorder(Recorder):
 
 
 class _EchoReadiness:
-    """Count a subscription as ready once it is acknowledged: the lane measures nothing before the warm-up."""
+    """Count a subscription as ready once it is acknowledged: the lane publishes nothing before the warm-up."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         on_ready(now_ns())

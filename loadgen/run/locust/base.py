@@ -1,4 +1,7 @@
-"""Base classes of the three kinds of Locust process: their settings, and the methods that `install` calls."""
+"""Base classes of the three kinds of Locust process: their settings, and the methods that `install` calls.
+
+The coordinator conducts a run on the master. Each worker takes part in the run through its agent.
+"""
 
 import copy
 import sys
@@ -95,7 +98,7 @@ class LocustProcess(ABC):
 
     @property
     def runs(self) -> MasterSide | None:
-        """The master's side of this process, which prepares, begins and ends runs, or None on a worker."""
+        """The `MasterSide` of this process, which prepares, begins and ends runs, or None on a worker."""
         return None
 
     def register(self) -> None:  # noqa: B027  a process without messages registers nothing
@@ -128,7 +131,7 @@ class LocustProcess(ABC):
 class ProcessWithRuns(LocustProcess):
     """A process that conducts runs: a master, or a process that is master and worker.
 
-    It implements `master_side.Workers`, through which its master side reaches the workers.
+    Its `MasterSide` conducts them, and reaches the workers by the methods of `master_side.Workers`.
     """
 
     def __init__(self, settings: Settings, this_process: ThisProcess, *, separate_workers: bool) -> None:
@@ -155,7 +158,7 @@ class ProcessWithRuns(LocustProcess):
 
     @property
     def runs(self) -> MasterSide:
-        """The master's side of this process, which prepares, begins and ends runs."""
+        """The `MasterSide` of this process, which prepares, begins and ends runs."""
         return self._master
 
     # The methods of `master_side.Workers`.
@@ -166,7 +169,7 @@ class ProcessWithRuns(LocustProcess):
 
     @abstractmethod
     def to_agents(self, message: Message, worker_id: str | None = None) -> None:
-        """Send a message to one agent, or to all if ``worker_id`` is None."""
+        """Send a message to the agent of one worker, or of every worker if ``worker_id`` is None."""
 
     @abstractmethod
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:

@@ -18,14 +18,14 @@ def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
     """Return a dispatcher class for Locust's environment; it calls ``users`` when a run begins."""
 
     class ShareDispatcher(UsersDispatcher):
-        """Hand out the shares of a run in one step."""
+        """Make Locust start each worker's users in one step."""
 
         def new_dispatch(self, *_: Any, **__: Any) -> None:
-            """Begin to dispatch; Locust's target count, rate and classes are ignored, since the run's shares decide."""
+            """Begin to dispatch; the run's clients decide, so Locust's target count, rate and classes are ignored."""
             self._dispatcher_generator = iter([users()])  # type: ignore[assignment]
 
         def __next__(self) -> Users:
-            """Return the shares the first time; then raise StopIteration."""
+            """Return the number of users of each worker the first time; then raise StopIteration."""
             shares: Iterator[Users] = self._dispatcher_generator
             return next(shares)
 

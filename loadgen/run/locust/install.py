@@ -124,7 +124,7 @@ def _process_of(settings: Settings, this_process: ThisProcess) -> LocustProcess:
 
 
 def give_shapes(environment: Environment, runs: Runs) -> None:
-    """Replace the scenario shapes that Locust has made with ones that follow ``runs``."""
+    """Replace each `ScenarioShape` made by Locust with a copy that ends a test when the run in ``runs`` is over."""
     # Replace every shape of the locustfile, since the web UI's class picker offers all of them.
     shapes = environment.available_shape_classes or {}
     for name, shape in shapes.items():

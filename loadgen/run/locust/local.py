@@ -1,4 +1,7 @@
-"""A Locust process that is master and worker."""
+"""A Locust process that is master and worker.
+
+It has the run's coordinator, which conducts the run, and its one agent, which plays the clients.
+"""
 
 import gevent
 
@@ -33,7 +36,7 @@ class LocalProcess(ProcessWithRuns):
 
     @property
     def account(self) -> Agent | Account:
-        """The agent while it records, else the current run's account, else the account from before a run."""
+        """The object that takes failures now: the agent while it records, else the current run, else this process."""
         return super().account if self._worker.current is None else self._worker.current
 
     # Messages between coordinator and agent. Each is handled in a new greenlet, like one from a connection:

@@ -1,4 +1,7 @@
-"""The Locust process of a master whose workers are other processes."""
+"""The Locust process of a master whose workers are other processes.
+
+The coordinator conducts a run on the master. Each worker takes part in the run through its agent.
+"""
 
 from typing import Any, Final
 
@@ -42,7 +45,7 @@ class MasterProcess(ProcessWithRuns):
         raise NotImplementedError(message.KIND)
 
     def to_agents(self, message: Message, worker_id: str | None = None) -> None:
-        """Send a message to one agent, or to all if ``worker_id`` is None."""
+        """Send a message to the agent of one worker, or of every worker if ``worker_id`` is None."""
         messages.send(self._runner, message, worker_id)
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
@@ -53,7 +56,7 @@ class MasterProcess(ProcessWithRuns):
             self._runner.faults.add(msg.node_id, msg.type, reason_of(error))
 
     def take(self, worker_id: str, message: Message, address: str | None = None) -> None:
-        """Pass a worker's message to the registry or the master side; propagates their exceptions.
+        """Register a worker that introduces itself, or pass its message to the run; propagates their exceptions.
 
         Raises:
             ValueError: the worker may not send this message now.
@@ -93,7 +96,7 @@ class MasterProcess(ProcessWithRuns):
     # Called by `install`.
 
     def register(self) -> None:
-        """Register for the workers' messages, and hand out users by the run's shares."""
+        """Register for the workers' messages, and make Locust give each worker the users of its clients."""
         for kind in TO_COORDINATOR:
             self._runner.register_message(kind, self.on_message)
         self.settings.environment.dispatcher_class = dispatcher_of(self._master.users_of_workers)

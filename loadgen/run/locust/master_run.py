@@ -1,4 +1,7 @@
-"""One run on a master: conduct it, make its report, and decide its exit code."""
+"""One run on a master: conduct it, make its report, and decide its exit code.
+
+The coordinator takes the run through its phases (`loadgen.run.coordinator`).
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -1,4 +1,7 @@
-"""The master's side of a process: prepare runs, begin and end them, and watch what they depend on."""
+"""The master's side of a process: prepare runs, begin and end them, and watch what they depend on.
+
+The coordinator takes a run through its phases (`loadgen.run.coordinator`).
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -34,7 +34,7 @@ class Keeper(Protocol):
 
     @property
     def account(self) -> "Account | Any":
-        """The object that takes failures and checks now: the agent, or an account (see `run.account`)."""
+        """The object that takes failures and checks now: a worker's `Agent`, or an account (see `run.account`)."""
 
     @property
     def past(self) -> bool:

@@ -40,7 +40,7 @@ class ScenarioShape(LoadTestShape):
         self._before: MasterRun | None = None
 
     def of(self, runs: Runs) -> Self:
-        """Return a copy of this shape that follows ``runs``."""
+        """Return a copy of this shape that ends a test when the current run of ``runs`` is over."""
         made = copy.copy(self)
         made._runs = runs
         return made

@@ -1,4 +1,7 @@
-"""The Locust process of a worker whose master is another process."""
+"""The Locust process of a worker whose master is another process.
+
+The coordinator conducts a run on the master. Each worker takes part in the run through its agent.
+"""
 
 from typing import Any, Final
 

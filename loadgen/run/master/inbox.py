@@ -17,7 +17,7 @@ from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 
 class Inbox:
-    """Take the messages of a run's workers. ``spool`` is the folder for pieces of their records."""
+    """Take the messages of a run's workers. ``spool`` is the folder for the rows that workers elsewhere send."""
 
     def __init__(
         self,

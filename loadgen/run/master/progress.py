@@ -1,4 +1,7 @@
-"""The state of a run for the progress line and the live displays."""
+"""The state of a run for the progress line and the live displays.
+
+The coordinator takes the run through its phases (`loadgen.run.coordinator`).
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -47,7 +50,7 @@ class ProgressView:
         self.phase = "starting"
         #: Planned end of the phase (ns), or None if it has none.
         self.phase_end_ns: int | None = None
-        #: Times of the phases after the barrier, or None until all subscriptions are ready.
+        #: Times of the phases that follow once all subscriptions are ready, or None until then.
         self.timeline: Timeline | None = None
 
     def enter(self, phase: str, end_ns: int | None) -> None:

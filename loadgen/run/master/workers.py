@@ -1,4 +1,4 @@
-"""The master's state of the workers of one run: their shares, their counts, and how each of them ended."""
+"""The master's state of the workers of one run: the clients of each, their counts, and how each of them ended."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ class WorkerState:
             self.absent = self.absent or status.absent
 
     def grant(self, wanted: Mapping[str, int]) -> dict[str, list[int]]:
-        """Return the next clients of the share by role, up to the ``wanted`` numbers; they are then no longer free."""
+        """Hand out the worker's next unclaimed clients: return their numbers by role, up to the ``wanted`` counts."""
         granted = {}
         for role, count in wanted.items():
             free = self.share.free.get(role, deque())

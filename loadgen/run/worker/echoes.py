@@ -1,4 +1,8 @@
-"""The interface of the echo lane to the other parts of a worker, and a stand-in for a run without echoes."""
+"""The interface of a worker's echo lane to its other parts, and a stand-in for a run without echoes.
+
+The echo lane publishes to a channel to which only this worker subscribes, over connections of its own, and times the
+round trip of each event, an echo (see `loadgen.run.echo`).
+"""
 
 from typing import Any, Protocol
 
@@ -30,7 +34,7 @@ class Echoes(Protocol):
 
 
 class NoEchoes:
-    """Takes the place of the lane in a run without echoes."""
+    """Takes the place of the echo lane in a run without echoes."""
 
     sent = 0
     returned = 0

@@ -72,7 +72,7 @@ class Ending:
         self._patience_s = PATIENCE_S
         #: Why this worker left before the end of the run, or None.
         self._left: str | None = None
-        #: Set when the spool is complete and, if necessary, transferred.
+        #: Set when the worker's spool, its rows on disk, is complete and, if necessary, transferred.
         self.finished = Event()
 
     def begin(self, drain_ns: int) -> None:

@@ -68,7 +68,7 @@ class Flushes:
         self._reports: list[Report] = []
 
     def watch(self, finishing: Callable[[], bool]) -> None:
-        """Flush, and send the spool, every second until the run is ``finishing``."""
+        """Write rows to disk, and send them if necessary, every second until the run is ``finishing``."""
         for _ in every(FLUSH_INTERVAL_S, self._clock.steady_s, self._clock.sleep):
             if finishing():
                 return

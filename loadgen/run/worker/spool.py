@@ -1,4 +1,4 @@
-"""A worker's spool: the master reads it in place, or the worker sends it during the run and at the end."""
+"""A worker's spool, its rows on disk: the master reads it in place, or the worker sends it during and after the run."""
 
 from collections.abc import Callable
 from typing import Final, Literal

@@ -86,7 +86,7 @@ class StatusReports:
 
 
 def failed_status(reason: str, code: int) -> Status:
-    """Return the status of an agent that could not be created; ``code`` is the exit code."""
+    """Return the status of a worker that cannot take part in the run; ``code`` is the exit code."""
     return Status(
         progress=asdict(Progress()),
         deliveries=0,

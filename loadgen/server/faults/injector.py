@@ -2,7 +2,8 @@
 
 It decides on each delivery separately: drop it, delay it, hold it back for reordering, write it once or twice. Delayed
 deliveries wait in a heap driven by a timer of nanosecond resolution. Frames go straight to the socket, past uvloop's
-queue, so that the journal has the true time of writing.
+queue, so that the journal has the true time of writing. The journal is the server's own record of all this
+(`loadgen.server.journal`).
 """
 
 import asyncio
@@ -27,7 +28,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class _Waiting(NamedTuple):
-    """A delivery that has been decided on but not written; ordered by due time, then by turn."""
+    """A delivery that has been decided on but not written; ordered by due time, then by the order of the decisions."""
 
     due_ns: int
     turn: int

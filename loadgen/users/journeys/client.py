@@ -1,4 +1,7 @@
-"""`self.client` of a journey: its actions on the service, recorded like those of every other client."""
+"""`self.client` of a journey: its actions on the service, recorded like those of every other client.
+
+A feed is a subscription of the journey (`feeds`).
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

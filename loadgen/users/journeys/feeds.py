@@ -1,4 +1,4 @@
-"""A journey's subscriptions, and the queue of their events for the journey's code."""
+"""A journey's subscriptions (feeds), and the queue of their events for the journey's code."""
 
 from collections import deque
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Owner(Protocol):
 
 
 class Feed:
-    """A subscription of a journey; it lasts until it is unsubscribed, over all of the connection's lives."""
+    """A subscription of a journey; it lasts until it is unsubscribed, over all reconnects."""
 
     def __init__(self, client: Owner, plan: SubscriptionPlan, callback: Callback | None) -> None:
         self._client = client

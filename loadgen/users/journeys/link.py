@@ -1,4 +1,8 @@
-"""The connection of a journey: opened when it is needed, and again after it was lost."""
+"""The connection of a journey: opened when it is needed, and again after it was lost.
+
+A feed is a subscription of the journey (`feeds`). A life of a connection lasts from a connect to its end; a reconnect
+begins the next one.
+"""
 
 import time
 from typing import Final, NoReturn

@@ -1,4 +1,7 @@
-"""The subscriptions of a journey: those it has, and those it gave up but can request again."""
+"""The subscriptions (feeds) of a journey: those it has, and those it gave up but can request again.
+
+A life of a connection lasts from a connect to its end; a reconnect begins the next one.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -7,7 +10,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import JourneyPlan, SubscriptionPlan
 from loadgen.users.journeys.feeds import Feed
 
-#: The record's numbers are 32-bit integers.
+#: Largest number of a subscription: the run's record stores these numbers as 32-bit integers.
 _MOST_NUMBER: Final = (1 << 31) - 1
 
 #: Requests a subscription again over the same connection on which it was given up.
