@@ -238,8 +238,8 @@ def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
 def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float]]:
     """Return the offset between two steady clocks, the jumps in it, and its (lowest, highest) rate.
 
-    The curve's base is zero. One steady clock jumps against another if its machine was suspended together with its
-    clock.
+    The curve is in ns from zero (`base_ns` is 0). One steady clock jumps against another if its machine was suspended
+    together with its clock.
     """
     jumps = find_jumps(points)
     kept, jumps = _whole(points, _drawn_out(points, jumps))

@@ -43,8 +43,8 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
 def _with_crossings(curve: Curve, edges: tuple[float, float], most: float, least: float) -> Floats:
     """Return the times at which the narrowed curve needs nodes.
 
-    They are the curve's own nodes, the ``edges`` with a node on either side (the bounds jump there), and the times at
-    which the upper side crosses ``most`` or the lower side crosses ``least``.
+    They are the curve's own nodes; each of the ``edges`` and the times 1 ns before and after it, since the bounds jump
+    there; and the times at which the upper bound crosses ``most`` or the lower bound crosses ``least``.
     """
     more = [np.array([edge + aside for edge in edges for aside in (-1.0, 0.0, 1.0)])]
     for side, level in ((curve.high_ns, most), (curve.low_ns, least)):

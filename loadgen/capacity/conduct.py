@@ -46,7 +46,7 @@ class Request:
 
 
 def prepare(request: Request) -> tuple[SearchSettings, trial.Runs, Any]:
-    """Check a request, and return the search settings, the trials' settings and the scale of the axis.
+    """Check a request, and return the settings of the search and of its trials, and the `Scale`.
 
     Raises:
         ScenarioError: the scenario, a goal, the axis or a bound is not valid.

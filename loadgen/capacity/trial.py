@@ -131,14 +131,15 @@ def read(
 
 
 def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Return the finding that takes the run's vote away, or None if its vote counts.
+    """Return the finding because of which the search must ignore the trial's result, or None if the result counts.
 
-    Gates are decided by the interval that contains the true figure, so findings in `_BOUNDED` take no vote away, unless
-    latencies are negative even at the upper end, which shows that the intervals are too narrow.
+    Gates are decided by the interval that contains the true figure, so a trial counts in spite of findings in
+    `_BOUNDED`, unless latencies are negative even at the upper end, which shows that the intervals are too narrow.
 
-    A weak generator can only lengthen latencies from the intended time, so a pass of such figures counts. Its finding
-    takes the vote away in three cases: a gate did not pass, which may be the generator's fault; events were never sent,
-    which would have been the latest; or a goal's figure is from the actual send, when the target had a different load.
+    A weak generator can only lengthen latencies from the intended time, so a trial that passes in spite of one counts.
+    A finding about the generator makes the search ignore the trial in three cases: a gate did not pass, which may be
+    the generator's fault; events were never sent, which would have had the longest latencies; or a goal's latency
+    begins at the actual send, so that it was measured under another load than the intended one.
     """
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Tables(Mapping[str, "Table"]):
-    """The tables of a run by the names of their data; use as a context manager to close them."""
+    """The tables of a scenario's data, by their names under `data:`. As a context manager it closes them."""
 
     def __init__(self, tables: Mapping[str, "Table"] | None = None) -> None:
         self._tables = dict(tables or {})

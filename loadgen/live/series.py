@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A number of seconds longer than any run: settling up to this second settles all seconds.
+#: A number of seconds longer than any run: declaring seconds up to this one final makes all final.
 _EVER = 1 << 62
 
 

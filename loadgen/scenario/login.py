@@ -245,7 +245,8 @@ class Login(Part):
         return f"{found}, for each client by {told}"
 
 
-#: Keys whose values must contain data columns. A value common to all clients comes from a variable, see `_VARIABLES`.
+#: Keys whose values must have data columns in braces. A value that all clients share is given by the name of an
+#: environment variable instead; see `_VARIABLES`.
 _OF_A_CLIENT: Final = ("token", "key", "username", "password")
 _VARIABLES: Final = {
     "token": "token_env",

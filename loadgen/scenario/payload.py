@@ -150,7 +150,7 @@ class Content(Part):
 
 
 class StampPlace(Part):
-    """The place of each event's stamp, for services that drop or forbid unknown members; give one of them."""
+    """The place of each event's stamp, for services that drop or forbid unknown members; give one of these keys."""
 
     member: Annotated[_Name, AfterValidator(_member)] | None = None
     """A member of the event, such as trace; default is _lg."""

@@ -247,7 +247,7 @@ def _text(path: Path, replay: Replay) -> str:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
         text = path.read_bytes().decode("utf-8-sig")
         if "\0" in text:
-            # Probably UTF-16 without a byte order mark.
+            # Null characters are valid UTF-8, but the file is probably UTF-16 without a byte order mark.
             raise _Unreadable(f"names {name}, which is not UTF-8; save it as UTF-8")
         return text
     except FileNotFoundError:

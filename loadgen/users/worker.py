@@ -83,7 +83,7 @@ class Logins(Protocol):
         """Fetch the client's own login, which may block; return None, or why it failed, which is already reported."""
 
     def service(self, client: ClientPlan) -> Service:
-        """Return the service as this client uses it, after :meth:`obtain`."""
+        """Return the service with the client's own login; call :meth:`obtain` first."""
 
     def own(self, client: ClientPlan) -> bool:
         """Return True if the client has a login of its own, so that its refusal does not concern other clients."""

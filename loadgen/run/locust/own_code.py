@@ -145,7 +145,7 @@ class OwnCode:
     # Request events that user code fires.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
-        """Count a request event as a check: only user code fires request events."""
+        """Count a Locust request event, which only user code fires here, as a check of that user code."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 
