@@ -64,13 +64,17 @@ class FastPath:
 class DeliveryFastPath(FastPath):
     """The fast path of one connection for AppSync Events' deliveries that carry our stamp."""
 
-    def __init__(self, rows: Rows) -> None:
-        """Make a fast path that writes to ``rows``; raises ValueError unless those have 9 columns."""
+    def __init__(self, rows: Rows, tokens: tuple[str, ...] = ("_lg",)) -> None:
+        """Make a fast path that writes to ``rows`` and finds the stamp at the end of ``tokens``, as a pointer does.
+
+        Raises ValueError unless the rows have 9 columns and there are 1 to 16 tokens without characters that JSON
+        escapes, and UnicodeEncodeError if a token has a lone surrogate.
+        """
 
     def add(self, subscription_id: str, number: int, /) -> None:
         """Take the deliveries of a subscription; ``number`` is written in their first column.
 
-        Raises ValueError unless the id is 1 to 23 characters of printable ASCII without quotes and backslashes.
+        Raises ValueError unless the id is 1 to 128 characters of printable ASCII without quotes and backslashes.
         """
 
     def clear(self) -> None:

@@ -27,6 +27,9 @@ _NULL: Final = "null"
 _MARK: Final = NOW_MARK.encode()
 #: A name that a struct's member can have: without characters that JSON escapes.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
+_SURROGATE: Final = re.compile("[\ud800-\udfff]").search
+#: See `JSON_TOKENS_MAX` in `loadgen/native/json_scan.h`.
+_MOST_NATIVE_TOKENS: Final = 16
 _Checked = tuple[int, int, int, int, int, int]
 _to_stamp = msgspec.json.Decoder(Stamp).decode
 _to_checked_stamp = msgspec.json.Decoder(_Checked).decode
@@ -144,6 +147,8 @@ class Stamping:
         place = stamps.place
         #: True if events have the usual form, which `encode_batch` and `decode_event` handle at the least cost.
         self.plain = stamps.are_plain
+        #: The names that lead to the stamp, or None if the C fast path cannot read it there.
+        self.native_tokens = None if place.beside or stamps.integrity else native_tokens(place.tokens)
         #: True if a stamp travels outside its event.
         self.beside = place.beside
         self._tokens = () if place.beside else place.tokens
@@ -237,6 +242,14 @@ def _padded_ends(members: str, tokens: tuple[str, ...]) -> tuple[str, str]:
 @lru_cache(maxsize=4096)
 def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ...]) -> int:
     return checksum(canonical(f"{head}{_NULL}{tail}{padding(length)}}}", tokens))
+
+
+def native_tokens(tokens: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the names that lead to a stamp, or None if they are too many or too strange for `loadgen.native`."""
+    usual = len(tokens) <= _MOST_NATIVE_TOKENS and all(
+        _WRITTEN_PLAINLY(name) and not _SURROGATE(name) for name in tokens
+    )
+    return tokens if usual else None
 
 
 def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:

@@ -181,10 +181,11 @@ class Session(Protocol):
         Raises only what the handler raises, whatever the bytes are.
         """
 
-    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int], tokens: tuple[str, ...]) -> FastPath | None:
         """Return a fast path that processes stamped deliveries instead of `receive`, or None if the protocol has none.
 
-        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number.
+        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number. The
+        stamp of an event is at the end of ``tokens``; see `Stamping.native_tokens`.
         """
 
 

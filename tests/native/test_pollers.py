@@ -214,7 +214,7 @@ def receive(
         )
         connection.open(60)
         if isinstance(buffer, NativeDeliveryBuffer):
-            connection.use_fast_path(session.fast_path(buffer.rows, {"s1": 5}))
+            connection.use_fast_path(session.fast_path(buffer.rows, {"s1": 5}, ("_lg",)))
         ready.set()
         with gevent.Timeout(60):
             while not closed:

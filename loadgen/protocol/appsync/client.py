@@ -145,9 +145,11 @@ class AppSyncSession:
         """Return no bytes: the WebSocket close frame is enough."""
         return b""
 
-    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
-        """Return a fast path for stamped deliveries to these subscriptions."""
-        fast_path = native.DeliveryFastPath(rows)
+    def fast_path(
+        self, rows: native.Rows, numbers: Mapping[str, int], tokens: tuple[str, ...]
+    ) -> native.FastPath | None:
+        """Return a fast path for deliveries to these subscriptions with a stamp at the end of ``tokens``."""
+        fast_path = native.DeliveryFastPath(rows, tokens)
         for subscription_id, number in numbers.items():
             fast_path.add(subscription_id, number)
         return fast_path

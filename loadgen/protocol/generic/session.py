@@ -129,7 +129,9 @@ class GenericSession:
             return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
         return frame.render(publish_id, number, channel, events)
 
-    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
+    def fast_path(
+        self, rows: native.Rows, numbers: Mapping[str, int], tokens: tuple[str, ...]
+    ) -> native.FastPath | None:
         """Return None: the C fast path knows no protocol that is defined at run time."""
         return None
 

@@ -194,7 +194,7 @@ class MqttSession:
         """Return the DISCONNECT."""
         return mqtt5.DisconnectPacket().write()
 
-    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int], tokens: tuple[str, ...]) -> FastPath | None:
         """Return None: `loadgen.native` does not support MQTT."""
         return None
 

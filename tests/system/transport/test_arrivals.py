@@ -170,7 +170,7 @@ def receive(
             opened.get()
             connections.append(connection)
             if isinstance(buffer, NativeDeliveryBuffer):
-                connection.use_fast_path(session.fast_path(buffer.rows, {"s1": number}))
+                connection.use_fast_path(session.fast_path(buffer.rows, {"s1": number}, ("_lg",)))
         sender.begin(order)
         while (ends := sender.done()) is None:
             if stall_s:
