@@ -78,7 +78,8 @@ def number(random: Random) -> int:
 
 _WORDS: Final = [
     "", "a", "b", "user", "Zoë", "naïve text", 'a "quoted" word', "back\\slash", "line\nbreak\ttab", "/path/to",
-    "日本語", "😀 emoji", "\u2028", "\x7f", "nul\x00", "a" * 15, "b" * 16, "c" * 17, "x" * 70, "é" * 20, "\\u0041", "\\\\", '"',
+    "日本語", "😀 emoji", "\u2028", "\x7f", "nul\x00", "a" * 15, "b" * 16, "c" * 17, "x" * 70, "é" * 20,
+    "\\u0041", "\\\\", '"',
 ]  # fmt: skip
 _NAMES: Final = [
     "a",

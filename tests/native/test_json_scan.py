@@ -261,8 +261,8 @@ def test_messages_may_be_written_in_any_way(text: str) -> None:
         b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5],\\"a\\":\\"%s\\"}"}' % broken
         for broken in (
             b"\xff", b"\xc3", b"\xa9", b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
-            b"\xf5\x80\x80\x80", b"\xe2\x28\xa1", b"\xf0\x9f\x98", b"\\u00", b"\\ud83d", b"\\ud83d\\\\ude00", b"\\\\ud83d\\ude00", b"\\n",
-            b"\\u000a", b"\\u0022", b"\\u005c", b"\\\\", b"\x00", b'"', b'\\\\"', b"\\x",
+            b"\xf5\x80\x80\x80", b"\xe2\x28\xa1", b"\xf0\x9f\x98", b"\\u00", b"\\ud83d", b"\\ud83d\\\\ude00",
+            b"\\\\ud83d\\ude00", b"\\n", b"\\u000a", b"\\u0022", b"\\u005c", b"\\\\", b"\x00", b'"', b'\\\\"', b"\\x",
         )
     ],
 )  # fmt: skip
