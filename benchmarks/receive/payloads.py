@@ -34,7 +34,8 @@ class Payload:
             return _filled({}, "pad", "x", room)
         content: dict[str, Any] = dict(_SMALL)
         if room > 1_000:
-            content["items"] = items = []
+            items: list[dict[str, Any]] = []
+            content["items"] = items
             while len(_escaped({**content, "items": [*items, _ITEM], "text": ""})) <= room:
                 items.append({**_ITEM, "qty": len(items)})
         return _filled(content, "text", _TEXT, room)

@@ -2,14 +2,15 @@
 
        {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"text\":\"xx\"}"}
 
-   The stamp may be anywhere in the event (`JsonPath`), and the rest of the event may be any JSON. The members of a
-   message may be in any order, with whitespace between them, and beside others.
+   The stamp may be anywhere in the event (`JsonPath`), with a checksum or without, and the rest of the event may be any
+   JSON. The members of a message may be in any order, with whitespace between them, and beside others.
 
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
    certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
    error. */
 #include <string.h>
 
+#include "json_canonical.h"
 #include "json_scan.h"
 #include "native.h"
 
@@ -103,7 +104,8 @@ static int deliveries_take(
     const unsigned char *at = text, *end = text + length;
     int seen = 0;
     const Subscription *subscription = NULL;
-    int64_t values[JSON_STAMP_NUMBERS];
+    const unsigned char *event = NULL, *event_end = NULL;
+    JsonStamp stamp;
     at = json_space(at, end);
     if (at == end || *at++ != '{') return 0;
     for (;;) {
@@ -125,7 +127,8 @@ static int deliveries_take(
             if (quote == NULL || (subscription = find(self, (const char *)at, quote - at)) == NULL) return 0;
             at = quote + 1;
         } else if (member == EVENT) {
-            if ((at = json_stamp_in_string(at, end, self->path, values)) == NULL) return 0;
+            event = at;
+            if ((event_end = at = json_stamp_in_string(at, end, self->path, &stamp)) == NULL) return 0;
             at++;
         } else if (member == OTHER) {
             if ((at = json_value(at, end)) == NULL) return 0;
@@ -140,12 +143,18 @@ static int deliveries_take(
         if (at[-1] != ',') return 0;
     }
     if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
+    if (self->path->numbers == JSON_CHECKED_NUMBERS) {
+        /* An altered event is left to the Python path, which reports it. */
+        uint32_t crc;
+        if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
+        if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
+    }
     int64_t *row = rows_place(fast_path->rows);
     row[0] = subscription->number;
     row[1] = times->arrival_ns;
     row[2] = times->read_ns;
     row[3] = uncertain_ns;
-    memcpy(row + 4, values, sizeof values);
+    memcpy(row + 4, stamp.numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
     return rows_advance(fast_path->rows) ? -1 : 1;
 }
 
@@ -204,9 +213,13 @@ static JsonPath *path_of(PyObject *tokens) {
 }
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rows", "tokens", NULL};
+    static char *names[] = {"rows", "tokens", "checked", NULL};
     PyObject *rows, *tokens = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!|O!", names, &RowsType, &rows, &PyTuple_Type, &tokens)) return NULL;
+    int checked = 0;
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!|O!p", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked)) {
+        return NULL;
+    }
     if (((Rows *)rows)->row_bytes != (4 + JSON_STAMP_NUMBERS) * sizeof(int64_t)) {
         PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
         return NULL;
@@ -220,6 +233,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         PyMem_Free(path);
         return NULL;
     }
+    path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
     self->path = path;
     self->fast_path.take = deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);

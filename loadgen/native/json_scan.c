@@ -87,15 +87,26 @@ static Text unicode(Text at, Text end, int slashes, int *character) {
     return at + 4;
 }
 
-/* Reads an escape of a string from after its backslash (or two, if nested). Sets `character`, to -1 for a control
-   character with an escape of its own. */
+/* Reads an escape of a string from after its backslash (or two, if nested), and sets `character`. */
 static Text escape(Text at, Text end, int nested, int *character) {
     if (at == end) return NULL;
     unsigned char kind = *at++;
-    *character = -1;
     switch (kind) {
-        case 'b': case 'f': case 'n': case 'r': case 't':
-            return at;
+        case 'b':
+            kind = '\b';
+            break;
+        case 'f':
+            kind = '\f';
+            break;
+        case 'n':
+            kind = '\n';
+            break;
+        case 'r':
+            kind = '\r';
+            break;
+        case 't':
+            kind = '\t';
+            break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
         case '\\': /* nested, it escapes the inner character */
@@ -152,8 +163,7 @@ INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     }
 }
 
-/* Writes a character in UTF-8; returns the number of bytes. */
-static size_t utf8_of(int character, unsigned char *bytes) {
+size_t json_utf8(int character, unsigned char *bytes) {
     if (character < 0x80) {
         bytes[0] = (unsigned char)character;
         return 1;
@@ -176,8 +186,8 @@ static int spells(Text at, Text closing, const JsonToken *token, int nested) {
         if (*at == '\\') {
             int character;
             at = any_escape(at, closing, nested, &character);
-            if (at == NULL || character < 0) return 0;
-            count = utf8_of(character, bytes);
+            if (at == NULL) return 0;
+            count = json_utf8(character, bytes);
         } else {
             at++;
         }
@@ -280,15 +290,16 @@ INLINE Text quote(Text at, Text end, const int nested) {
     (end - at >= (ptrdiff_t)sizeof(text) - 1 && memcmp(at, text, sizeof(text) - 1) == 0 ? at + sizeof(text) - 1 : NULL)
 
 /* Reads the list of integers. */
-INLINE Text stamp(Text at, Text end, int64_t *values, const int nested) {
+INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int nested) {
+    stamp->begin = at;
     if (at == end || *at++ != '[') return NULL;
-    for (int which = 0; which < JSON_STAMP_NUMBERS; which++) {
-        at = integer(space(at, end, nested), end, &values[which]);
+    for (int which = 0; which < count; which++) {
+        at = integer(space(at, end, nested), end, &stamp->numbers[which]);
         if (at == NULL) return NULL;
         at = space(at, end, nested);
-        if (at == end || *at++ != (which < JSON_STAMP_NUMBERS - 1 ? ',' : ']')) return NULL;
+        if (at == end || *at++ != (which < count - 1 ? ',' : ']')) return NULL;
     }
-    return at;
+    return stamp->end = at;
 }
 
 /* Skips a member's name from after its opening quote; sets `found` to 1 if it is the token. */
@@ -307,7 +318,7 @@ INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const in
 
 /* Skips a value, and reads the stamp in it if there is a path. Without recursion: `objects` has a bit for each open
    object or list, the innermost is the lowest. */
-INLINE Text value(Text at, Text end, const JsonPath *path, int64_t *values, const int nested) {
+INLINE Text value(Text at, Text end, const JsonPath *path, JsonStamp *stamp, const int nested) {
     uint64_t objects = 0;
     int depth = 0;          /* of open objects and lists */
     int on_path = 0;        /* how many of them lead to the stamp; the outermost ones */
@@ -321,7 +332,7 @@ next_value:
     at = space(at, end, nested);
     if (at == end) return NULL;
     if (wanted && on_path == path->count) {
-        at = stamp(at, end, values, nested);
+        at = stamp_of(at, end, path->numbers, stamp, nested);
         if (at == NULL) return NULL;
         found = 1;
         wanted = 0;
@@ -428,13 +439,17 @@ Text json_value(Text at, Text end) {
     return value(at, end, &no_path, NULL, 0);
 }
 
-Text json_stamp(Text at, Text end, const JsonPath *path, int64_t *values) {
-    return value(at, end, path, values, 0);
-}
-
-Text json_stamp_in_string(Text at, Text end, const JsonPath *path, int64_t *values) {
-    at = value(at, end, path, values, 1);
+Text json_stamp_in_string(Text at, Text end, const JsonPath *path, JsonStamp *stamp) {
+    at = value(at, end, path, stamp, 1);
     if (at == NULL) return NULL;
     at = space(at, end, 1);
     return at < end && *at == '"' ? at : NULL;
+}
+
+Text json_plain(Text at, Text end) {
+    return plain(at, end);
+}
+
+Text json_escape_in_string(Text at, Text end, int *character) {
+    return end - at >= 2 ? any_escape(at, end, 1, character) : NULL;
 }

@@ -60,6 +60,15 @@ class Reading(NamedTuple):
     altered: bool
 
 
+class NativePlace(NamedTuple):
+    """The place of stamps within events, for the C fast path."""
+
+    #: The names that lead to the stamp.
+    tokens: tuple[str, ...]
+    #: True if it has a checksum.
+    checked: bool
+
+
 class Body:
     """A body that waits for its stamp."""
 
@@ -147,8 +156,8 @@ class Stamping:
         place = stamps.place
         #: True if events have the usual form, which `encode_batch` and `decode_event` handle at the least cost.
         self.plain = stamps.are_plain
-        #: The names that lead to the stamp, or None if the C fast path cannot read it there.
-        self.native_tokens = None if place.beside or stamps.integrity else native_tokens(place.tokens)
+        #: Where the C fast path finds the stamp, or None if it cannot read it.
+        self.native_place = native_place(stamps)
         #: True if a stamp travels outside its event.
         self.beside = place.beside
         self._tokens = () if place.beside else place.tokens
@@ -244,12 +253,12 @@ def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ..
     return checksum(canonical(f"{head}{_NULL}{tail}{padding(length)}}}", tokens))
 
 
-def native_tokens(tokens: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the names that lead to a stamp, or None if they are too many or too strange for `loadgen.native`."""
-    usual = len(tokens) <= _MOST_NATIVE_TOKENS and all(
-        _WRITTEN_PLAINLY(name) and not _SURROGATE(name) for name in tokens
-    )
-    return tokens if usual else None
+def native_place(stamps: Stamps) -> NativePlace | None:
+    """Return the place of stamps for `loadgen.native`, or None if its names are too many or too strange for it."""
+    if stamps.place.beside or len(tokens := stamps.place.tokens) > _MOST_NATIVE_TOKENS:
+        return None
+    usual = all(_WRITTEN_PLAINLY(name) and not _SURROGATE(name) for name in tokens)
+    return NativePlace(tokens, stamps.integrity) if usual else None
 
 
 def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:

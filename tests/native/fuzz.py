@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from loadgen import native
 from loadgen.measure.stamp import decode_event, encode_event
-from loadgen.payloads.place import Place, index_of, place_named
+from loadgen.payloads.integrity import canonical, checksum
+from loadgen.payloads.place import index_of, place_named
 from loadgen.payloads.plans import Stamps
 from loadgen.payloads.stamping import NOT_OURS, Stamping
 from loadgen.protocol.appsync import messages
@@ -52,19 +53,22 @@ PLACES: Final = [
         "/日本/s",
     )
 ]
+#: Each place without a checksum and with one.
+STAMPS: Final = [Stamps(place, integrity) for place in PLACES for integrity in (False, True)]
 #: Mutated frames for each valid one: making a valid frame costs most.
 VARIANTS: Final = 12
 
 Row = list[int]
-Read = Callable[[str], tuple[int, ...]]
+#: Returns a stamp, or None if the event was altered.
+Read = Callable[[str], tuple[int, ...] | None]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A frame's text, and the place of the stamp; ``valid`` if nothing was changed in it."""
+    """A frame's text, and how the event is stamped; ``valid`` if nothing was changed in it."""
 
     text: bytes
-    place: Place
+    stamps: Stamps
     valid: bool
 
 
@@ -82,38 +86,11 @@ _WORDS: Final = [
     "\\u0041", "\\\\", '"',
 ]  # fmt: skip
 _NAMES: Final = [
-    "a",
-    "b",
-    "c",
-    "meta",
-    "items",
-    "trace",
-    "_lgx",
-    "_l",
-    "0",
-    "1",
-    "é",
-    "ü",
-    "id",
-    "event",
-    "type",
-    "x y",
-]
+    "a", "b", "c", "meta", "items", "trace", "_lgx", "_l", "0", "1", "é", "ü", "id", "event", "type", "x y",
+]  # fmt: skip
 _NUMBERS: Final = [
-    0,
-    1,
-    -1,
-    48213,
-    19.99,
-    -0.5,
-    1e22,
-    1.5e-7,
-    2**53 + 1,
-    2**64,
-    -(10**30),
-    0.1,
-    3.141592653589793,
-]
+    0, 1, -1, 48213, 19.99, -0.5, 1e22, 1.5e-7, 2**53 + 1, 2**64, -(10**30), 0.1, 3.141592653589793,
+]  # fmt: skip
 
 
 def value(random: Random, depth: int) -> Any:
@@ -163,14 +140,20 @@ def written(random: Random, content: Any) -> str:
     return text.replace("/", "\\/") if random.random() < 0.1 else text
 
 
-def valid(random: Random, place: Place) -> bytes:
+def valid(random: Random, stamps: Stamps) -> bytes:
     """Return a delivery as a service may write it, with our padding or a real payload."""
     stamp = [number(random) for _ in range(5)]
-    if place.is_default and random.random() < 0.2:
+    place = stamps.place
+    if stamps.are_plain and random.random() < 0.2:
         size = random.choice((1, 60, 90, 130, 200))
         event = encode_event(stamp[0], stamp[1], stamp[2], stamp[3], stamp[4], size)
     else:
-        event = written(random, stamped(random, place.tokens, stamp, 3))
+        content = stamped(random, place.tokens, stamp, 3)
+        if stamps.integrity:
+            # The numbers of the stamp are not in the checksum.
+            crc = checksum(canonical(json.dumps(content), place.tokens))
+            stamp.append(crc if random.random() < 0.97 else crc ^ 1)
+        event = written(random, content)
     parts: list[tuple[str, Any]] = [
         ("type", "data"),
         ("id", random.choice(IDS if random.random() < 0.2 else list(NUMBERS))),
@@ -297,35 +280,42 @@ def changed(text: bytes, random: Random) -> bytes:
 
 
 def stream(random: Random) -> Iterator[list[Made]]:
-    """Yield batches of frames with the same place of the stamp: each valid frame, then variants of it."""
+    """Yield batches of frames that are stamped alike: each valid frame, then variants of it."""
     while True:
-        place = random.choice(PLACES)
+        stamps = random.choice(STAMPS)
         batch = []
         for _ in range(20):
-            text = valid(random, place)
-            batch.append(Made(text, place, True))
-            batch += [Made(changed(text, random), place, False) for _ in range(VARIANTS)]
+            text = valid(random, stamps)
+            batch.append(Made(text, stamps, True))
+            batch += [Made(changed(text, random), stamps, False) for _ in range(VARIANTS)]
         yield batch
 
 
 # Both paths.
 
 
-def reader(place: Place) -> Read:
+def reader(stamps: Stamps) -> Read:
     """Return the function by which `Deliveries` reads the stamp."""
-    stamping = Stamping(Stamps(place))
+    stamping = Stamping(stamps)
     if stamping.plain:
         return lambda event: decode_event(event).stamp
-    return lambda event: stamping.read(event).stamp
+
+    def read(event: str) -> tuple[int, ...] | None:
+        reading = stamping.read(event)
+        return None if reading.altered else reading.stamp
+
+    return read
 
 
 def by_python(text: bytes, read: Read) -> Row | None:
-    """Return the row that `AppSyncEvents` and `Deliveries` make of a message."""
+    """Return the only row that `AppSyncEvents` and `Deliveries` make of a message; None also if they make two."""
     try:
         delivery = messages.decode_data_message(text)
         number = NUMBERS[delivery.id]
         stamp = read(delivery.event)
     except (*messages.UNREADABLE, *NOT_OURS):
+        return None
+    if stamp is None:
         return None
     # What does not fit into the record's columns is an event of somebody else.
     return (
@@ -333,12 +323,12 @@ def by_python(text: bytes, read: Read) -> Row | None:
     )
 
 
-def new_fast_path(place: Place) -> tuple[native.DeliveryFastPath, native.Rows]:
+def new_fast_path(stamps: Stamps) -> tuple[native.DeliveryFastPath, native.Rows]:
     """Return a fast path for the subscriptions, and its rows in buffers that fill within a batch."""
     rows = native.Rows(9, 61)
-    tokens = Stamping(Stamps(place)).native_tokens
-    assert tokens is not None
-    fast_path = native.DeliveryFastPath(rows, tokens)
+    place = Stamping(stamps).native_place
+    assert place is not None
+    fast_path = native.DeliveryFastPath(rows, place.tokens, place.checked)
     for subscription_id, value in NUMBERS.items():
         fast_path.add(subscription_id, value)
     return fast_path, rows
@@ -356,20 +346,25 @@ class Different(AssertionError):
 
 @dataclass
 class Counts:
-    """Frames, and those that the fast path took; of the unchanged ones, those that Python makes a row of."""
+    """Frames, and those that the fast path took; of the unchanged ones, those that Python makes a row of.
+
+    Frames with a checksum are counted apart: their numbers are often such that only Python knows the canonical ones.
+    """
 
     frames: int = 0
     taken: int = 0
     changed_taken: int = 0
     valid: int = 0
     valid_taken: int = 0
+    checked: int = 0
+    checked_taken: int = 0
 
 
 def check(batch: list[Made], counts: Counts) -> None:
-    """Give frames of one place to both paths; raises Different."""
-    place = batch[0].place
-    fast_path, rows = new_fast_path(place)
-    read = reader(place)
+    """Give frames that are stamped alike to both paths; raises Different."""
+    stamps = batch[0].stamps
+    fast_path, rows = new_fast_path(stamps)
+    read = reader(stamps)
     taken = []
     for made in batch:
         frame = frames.text_frame(made.text)
@@ -381,7 +376,12 @@ def check(batch: list[Made], counts: Counts) -> None:
         if made.valid:
             # The smallest number of all fits, and is left to Python.
             row = by_python(made.text, read)
-            if row is not None and -(2**63) not in row[4:]:
+            if row is None or -(2**63) in row[4:]:
+                continue
+            if stamps.integrity:
+                counts.checked += 1
+                counts.checked_taken += bool(size)
+            else:
                 counts.valid += 1
                 counts.valid_taken += bool(size)
     found = rows_in(rows)
@@ -412,7 +412,8 @@ def main() -> int:
             break
     print(
         f"seed {options.seed}: {counts.frames:,} frames, {counts.taken:,} taken by C and equal in Python "
-        f"({counts.changed_taken:,} of them changed); {counts.valid_taken:,} of {counts.valid:,} valid ones taken"
+        f"({counts.changed_taken:,} of them changed); of valid ones {counts.valid_taken:,} of {counts.valid:,} taken, "
+        f"with a checksum {counts.checked_taken:,} of {counts.checked:,}"
     )
     return 0
 

@@ -8,9 +8,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from loadgen import native
+from loadgen.payloads.integrity import canonical, checksum
 from loadgen.payloads.place import Place, index_of, place_named
 from loadgen.payloads.plans import Stamps
-from loadgen.payloads.stamping import Stamping, native_tokens
+from loadgen.payloads.stamping import NativePlace, Stamping, native_place
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 from tests.native.fuzz import ARRIVAL_NS, NUMBERS, READ_NS, by_python, new_fast_path, reader, rows_in
@@ -62,9 +63,10 @@ def events(draw: st.DrawFn) -> tuple[Any, Place]:
     return inner, Place("pointer", pointer)
 
 
-def taken(text: bytes, place: Place = DEFAULT) -> list[list[int]]:
+def taken(text: bytes, place: Place = DEFAULT, *, integrity: bool = False) -> list[list[int]]:
     """Return the rows that the fast path makes of a message."""
-    fast_path, rows = new_fast_path(place)
+    stamps = Stamps(place, integrity)
+    fast_path, rows = new_fast_path(stamps)
     frame = frames.text_frame(text)
     size = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
     assert size in (0, len(frame))
@@ -85,7 +87,7 @@ def test_any_payload_is_taken_and_gives_the_row_of_python(
     members = {"type": "data", "id": subscription_id, "event": json.dumps(content, **inner)}
     text = json.dumps({name: members[name] for name in order}, **outer).encode()
     row = [NUMBERS[subscription_id], ARRIVAL_NS, READ_NS, 0, *STAMP]
-    assert taken(text, place) == [row] == [by_python(text, reader(place))]
+    assert taken(text, place) == [row] == [by_python(text, reader(Stamps(place)))]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,11 @@ def test_any_payload_is_taken_and_gives_the_row_of_python(
 )
 def test_these_events_are_taken(event: str) -> None:
     text = messages.data("s1", event)
-    assert taken(text) == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]] == [by_python(text, reader(DEFAULT))]
+    assert (
+        taken(text)
+        == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
+        == [by_python(text, reader(Stamps(DEFAULT)))]
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +212,9 @@ def test_the_stamp_is_found_at_its_place(pointer: str, event: str, ensure_ascii:
     members = {"type": "data", "id": "s1", "event": event.replace("%s", "[1,2,3,4,5]")}
     text = json.dumps(members, ensure_ascii=ensure_ascii).encode()
     assert (
-        taken(text, place) == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]] == [by_python(text, reader(place))]
+        taken(text, place)
+        == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
+        == [by_python(text, reader(Stamps(place)))]
     )
 
 
@@ -251,7 +259,7 @@ def test_messages_may_be_written_in_any_way(text: str) -> None:
     assert (
         taken(message)
         == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
-        == [by_python(message, reader(DEFAULT))]
+        == [by_python(message, reader(Stamps(DEFAULT)))]
     )
 
 
@@ -282,7 +290,11 @@ def test_broken_text_is_left_to_python(text: bytes) -> None:
 def test_each_spelling_of_a_character_is_taken(written: bytes, before: bytes) -> None:
     member = b'\\"%s\\":\\"%s\\"' % (before + written, before + written + before)
     text = b'{"type":"data","id":"s1","event":"{%s,\\"_lg\\":[1,2,3,4,5]}"}' % member
-    assert taken(text) == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]] == [by_python(text, reader(DEFAULT))]
+    assert (
+        taken(text)
+        == [[5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
+        == [by_python(text, reader(Stamps(DEFAULT)))]
+    )
 
 
 @given(st.lists(st.integers(-(2**63) + 1, 2**63 - 1), min_size=5, max_size=5))
@@ -294,12 +306,83 @@ def test_numbers_of_any_length_are_read(stamp: list[int]) -> None:
     assert taken(text) == [[5, ARRIVAL_NS, READ_NS, 0, *stamp]]
 
 
+def checked(event: str, place: Place = DEFAULT) -> str:
+    """Return an event with its checksum in the place of `CRC`."""
+    return event.replace("CRC", str(checksum(canonical(event.replace("CRC", "0"), place.tokens))))
+
+
+@given(events(), STYLES, st.booleans())
+def test_any_payload_with_a_checksum_is_taken_if_it_is_right_and_its_numbers_are_simple(
+    event: tuple[Any, Place], style: dict[str, Any], right: bool
+) -> None:
+    content, place = event
+    crc = checksum(canonical(json.dumps(content), place.tokens))
+    STAMP.append(crc if right else crc ^ 1)
+    text = messages.data("s1", json.dumps(content, **style))
+    STAMP.pop()
+    row = [5, ARRIVAL_NS, READ_NS, 0, *STAMP]
+    python = by_python(text, reader(Stamps(place, integrity=True)))
+    assert python == (row if right else None)
+    # Some numbers have a canonical form that only Python knows.
+    assert taken(text, place, integrity=True) in ([], [row] if right else [])
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"_lg":[1,2,3,4,5,CRC],"pad":"xx"}',
+        '{"b":1,"_lg":[1,2,3,4,5,CRC],"a":2,"B":3,"ab":4,"a b":5,"":6,"é":7,"日本":8,"😀":9}',
+        '{ "z" : { "y" : [ 1 , { "x" : [ ] , "w" : { } } ] , "b" : null } ,\n"_lg" : [1,2,3,4,5, CRC ],"a" : true }',
+        '{"_lg":[1,2,3,4,5,CRC],"n":[0,-1,123456789012345678,0.5,-0.25,19.99,19.90,20.0,-3.000]}',
+        '{"_lg":[1,2,3,4,5,CRC],"n":[0.0,0.0001,12345678.1234567,100.10,9.99999999999999]}',
+        '{"_lg":[1,2,3,4,5,CRC],"t":"\\u00e9\\ud83d\\ude00\\/\\b\\f\\n\\r\\t\\u0000"}',
+        '{"_lg":[1,2,3,4,5,CRC],"t":"\\u0008\\u001f\\u007f\\u0022\\u005c\\\\\\" x"}',
+        '{"\\u0062":1,"_lg":[1,2,3,4,5,CRC],"a":false}',
+        '{"_lg":[1,2,3,4,5,CRC],"l":[[],[[]],{"a":[{"c":1,"b":2}]}]}',
+    ],
+)
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_these_events_with_a_checksum_are_taken(event: str, ensure_ascii: bool) -> None:
+    members = {"type": "data", "id": "s1", "event": checked(event)}
+    text = json.dumps(members, ensure_ascii=ensure_ascii).encode()
+    row = [5, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]
+    assert by_python(text, reader(Stamps(DEFAULT, integrity=True))) == row
+    assert taken(text, integrity=True) == [row]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"_lg":[1,2,3,4,5]}',
+        '{"_lg":[1,2,3,4,5,6]}',
+        '{"_lg":[1,2,3,4,5,-1]}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":1,"a":1}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":1e5}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":-0}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":-0.0}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":0.00001}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":0.1234567890123456}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":1234567890123456.5}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":1234567890123456789}',
+        '{"_lg":[1,2,3,4,5,CRC],"a\\n":1}',
+        '{"_lg":[1,2,3,4,5,CRC],"a":"' + "x" * 17_000 + '"}',
+        '{"_lg":[1,2,3,4,5,CRC],' + ",".join(f'"{n}":1' for n in range(200)) + "}",
+    ],
+)
+def test_these_events_with_a_checksum_are_left_to_python(event: str) -> None:
+    assert taken(messages.data("s1", checked(event)), integrity=True) == []
+
+
 @pytest.mark.parametrize("tokens", [(), ("a",) * 17, ('"',), ("\\",), ("a\n",)])
 def test_a_place_that_the_fast_path_cannot_find_is_refused(tokens: tuple[str, ...]) -> None:
-    assert not tokens or native_tokens(tokens) is None
+    if tokens:
+        assert native_place(Stamps(Place("pointer", "/" + "/".join(tokens)))) is None
     with pytest.raises(ValueError, match="name"):
         native.DeliveryFastPath(native.Rows(9, 4), tokens)
-    assert native_tokens(("\ud800",)) is None
+
+
+def test_only_names_are_a_place() -> None:
+    assert native_place(Stamps(Place("member", "\ud800"))) is None
     with pytest.raises(UnicodeEncodeError):
         native.DeliveryFastPath(native.Rows(9, 4), ("\ud800",))
     untyped: Any = native.DeliveryFastPath
@@ -307,7 +390,9 @@ def test_a_place_that_the_fast_path_cannot_find_is_refused(tokens: tuple[str, ..
         untyped(native.Rows(9, 4), (1,))
 
 
-def test_stamps_with_a_checksum_or_beside_the_event_have_no_native_place() -> None:
-    assert Stamping(Stamps(integrity=True)).native_tokens is None
-    assert Stamping(Stamps(Place("header", "trace"))).native_tokens is None
-    assert Stamping(Stamps(Place("pointer", "/a/0/b~1c"))).native_tokens == ("a", "0", "b/c")
+def test_stamps_beside_the_event_have_no_native_place() -> None:
+    assert Stamping(Stamps(Place("header", "trace"))).native_place is None
+    assert Stamping(Stamps(integrity=True)).native_place == NativePlace(("_lg",), checked=True)
+    assert Stamping(Stamps(Place("pointer", "/a/0/b~1c"))).native_place == NativePlace(
+        ("a", "0", "b/c"), checked=False
+    )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadgen import native
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer, SessionHandler
 from loadgen.protocol.generic.dialect import Dialect
@@ -130,7 +131,7 @@ class GenericSession:
         return frame.render(publish_id, number, channel, events)
 
     def fast_path(
-        self, rows: native.Rows, numbers: Mapping[str, int], tokens: tuple[str, ...]
+        self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
         """Return None: the C fast path knows no protocol that is defined at run time."""
         return None
