@@ -2,7 +2,7 @@
 
 - `poller.c` reads the sockets (transport).
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
-- `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
+- `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
 

@@ -5,6 +5,8 @@
    The stamp may be anywhere in the event (`JsonPath`), with a checksum or without, and the rest of the event may be any
    JSON. The members of a message may be in any order, with whitespace between them, and beside others.
 
+   With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
+
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
    certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
    error. */
@@ -97,6 +99,29 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
     return *member == OTHER || GOES_ON("\"data\"") ? at : NULL;
 }
 
+static int append(
+    FastPath *fast_path, int64_t number, const JsonStamp *stamp, const Times *times, int64_t uncertain_ns
+) {
+    int64_t *row = rows_place(fast_path->rows);
+    row[0] = number;
+    row[1] = times->arrival_ns;
+    row[2] = times->read_ns;
+    row[3] = uncertain_ns;
+    memcpy(row + 4, stamp->numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
+    return rows_advance(fast_path->rows) ? -1 : 1;
+}
+
+static int events_take(
+    FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
+) {
+    DeliveryFastPath *self = (DeliveryFastPath *)fast_path;
+    const unsigned char *end = text + length;
+    JsonStamp stamp;
+    const unsigned char *at = json_stamp(text, end, self->path, &stamp);
+    if (at == NULL || json_space(at, end) != end) return 0;
+    return append(fast_path, self->first.number, &stamp, times, uncertain_ns);
+}
+
 static int deliveries_take(
     FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
@@ -123,7 +148,8 @@ static int deliveries_take(
         if (seen & member & ALL) return 0;
         seen |= member;
         if (member == ID) {
-            const unsigned char *quote = memchr(at, '"', (size_t)(end - at) < ID_MAX + 1 ? (size_t)(end - at) : ID_MAX + 1);
+            size_t most = (size_t)(end - at) < ID_MAX + 1 ? (size_t)(end - at) : ID_MAX + 1;
+            const unsigned char *quote = memchr(at, '"', most);
             if (quote == NULL || (subscription = find(self, (const char *)at, quote - at)) == NULL) return 0;
             at = quote + 1;
         } else if (member == EVENT) {
@@ -149,13 +175,7 @@ static int deliveries_take(
         if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
         if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
     }
-    int64_t *row = rows_place(fast_path->rows);
-    row[0] = subscription->number;
-    row[1] = times->arrival_ns;
-    row[2] = times->read_ns;
-    row[3] = uncertain_ns;
-    memcpy(row + 4, stamp.numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
-    return rows_advance(fast_path->rows) ? -1 : 1;
+    return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
 }
 
 /* --- the Python type --- */
@@ -213,11 +233,17 @@ static JsonPath *path_of(PyObject *tokens) {
 }
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rows", "tokens", "checked", NULL};
-    PyObject *rows, *tokens = NULL;
+    static char *names[] = {"rows", "tokens", "checked", "only", NULL};
+    PyObject *rows, *tokens = NULL, *only = Py_None;
     int checked = 0;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!|O!p", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked)) {
+            args, kwargs, "O!|O!pO", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked, &only)) {
+        return NULL;
+    }
+    long long number = only != Py_None ? PyLong_AsLongLong(only) : 0;
+    if (number == -1 && PyErr_Occurred()) return NULL;
+    if (only != Py_None && checked) {
+        PyErr_SetString(PyExc_ValueError, "checksums are only computed for events in messages");
         return NULL;
     }
     if (((Rows *)rows)->row_bytes != (4 + JSON_STAMP_NUMBERS) * sizeof(int64_t)) {
@@ -235,9 +261,9 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
     self->path = path;
-    self->fast_path.take = deliveries_take;
+    self->fast_path.take = only != Py_None ? events_take : deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
-    self->first.length = FREE;
+    self->first = (Subscription){.length = FREE, .number = number};
     return (PyObject *)self;
 }
 
@@ -285,6 +311,10 @@ static int grow(DeliveryFastPath *self) {
 
 static PyObject *fast_path_add(PyObject *object, PyObject *args) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
+    if (self->fast_path.take == events_take) {
+        PyErr_SetString(PyExc_ValueError, "all messages belong to the only subscription");
+        return NULL;
+    }
     const char *id;
     Py_ssize_t length;
     long long number;
@@ -317,7 +347,9 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
 }
 
 static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    remove_all((DeliveryFastPath *)object);
+    DeliveryFastPath *self = (DeliveryFastPath *)object;
+    remove_all(self);
+    self->fast_path.take = deliveries_take;
     Py_RETURN_NONE;
 }
 

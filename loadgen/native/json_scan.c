@@ -26,9 +26,8 @@ INLINE Text plain(Text at, Text end) {
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
         /* As signed numbers, both control characters and the bytes of other characters are less than a space. */
-        __m128i others = _mm_or_si128(
-            _mm_cmplt_epi8(bytes, spaces), _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes)));
-        int mask = _mm_movemask_epi8(others);
+        __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
+        int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
         if (mask) return at + __builtin_ctz((unsigned)mask);
         at += 16;
     }
@@ -437,6 +436,10 @@ Text json_string(Text at, Text end, int *escaped) {
 
 Text json_value(Text at, Text end) {
     return value(at, end, &no_path, NULL, 0);
+}
+
+Text json_stamp(Text at, Text end, const JsonPath *path, JsonStamp *stamp) {
+    return value(at, end, path, stamp, 0);
 }
 
 Text json_stamp_in_string(Text at, Text end, const JsonPath *path, JsonStamp *stamp) {

@@ -44,8 +44,12 @@ const unsigned char *json_string(const unsigned char *at, const unsigned char *e
 /* Skips a value. */
 const unsigned char *json_value(const unsigned char *at, const unsigned char *end);
 
-/* Reads the stamp in a value whose text is the content of a JSON string, from after that string's opening quote; returns
-   the position of its closing quote. NULL also if the path does not lead to exactly one stamp. */
+/* Skips a value, and reads the stamp in it. NULL also if the path does not lead to exactly one stamp. */
+const unsigned char *json_stamp(
+    const unsigned char *at, const unsigned char *end, const JsonPath *path, JsonStamp *stamp);
+
+/* The same for a value whose text is the content of a JSON string, from after that string's opening quote; returns
+   the position of its closing quote. */
 const unsigned char *json_stamp_in_string(
     const unsigned char *at, const unsigned char *end, const JsonPath *path, JsonStamp *stamp);
 

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from loadgen import native
 from loadgen.payloads.plans import Stamps
+from loadgen.payloads.stamping import native_place
 from loadgen.server import frames
 from tests.native.fuzz import (
     ARRIVAL_NS,
+    PLACES,
     READ_NS,
     STAMPS,
     Counts,
@@ -26,8 +28,10 @@ from tests.native.fuzz import (
     new_fast_path,
     reader,
     rows_in,
+    stamped,
     stream,
     valid,
+    written,
 )
 
 pytestmark = [
@@ -85,6 +89,33 @@ def test_a_frame_is_taken_as_python_takes_it_or_left() -> None:
     assert counts.valid_taken > 0.97 * counts.valid
     assert counts.checked_taken > 0.5 * counts.checked > FRAMES / 120
     assert counts.changed_taken > FRAMES / 30
+
+
+def test_a_bare_event_is_taken_as_python_takes_it_or_left() -> None:
+    random = Random(SEED)
+    taken = sound = 0
+    for _ in range(FRAMES // 10):
+        stamps = Stamps(random.choice(PLACES))
+        stamp = [random.getrandbits(62) for _ in range(5)]
+        text = written(random, stamped(random, stamps.place.tokens, stamp, 3)).encode()
+        intact = random.random() < 0.3
+        if not intact:
+            text = changed(text.replace(b'"', b'\\"'), random).replace(b'\\"', b'"')
+        place = native_place(stamps)
+        assert place is not None
+        rows = native.Rows(9, 4)
+        fast_path = native.DeliveryFastPath(rows, place.tokens, only=5)
+        frame = frames.text_frame(text)
+        size = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
+        assert size in (0, len(frame))
+        found = rows_in(rows)
+        assert len(found) == bool(size)
+        if size:
+            assert found == [[5, ARRIVAL_NS, READ_NS, 0, *(reader(stamps)(text.decode()) or ())]], text
+        taken += bool(size)
+        sound += intact
+        assert size or not intact, text
+    assert sound < taken
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from(STAMPS))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen import native
 from loadgen.payloads.integrity import canonical, checksum
-from loadgen.payloads.place import Place, index_of, place_named
+from loadgen.payloads.place import Place, index_of, place_named, split
 from loadgen.payloads.plans import Stamps
 from loadgen.payloads.stamping import NativePlace, Stamping, native_place
 from loadgen.protocol.appsync import messages
@@ -371,6 +371,41 @@ def test_these_events_with_a_checksum_are_taken(event: str, ensure_ascii: bool) 
 )
 def test_these_events_with_a_checksum_are_left_to_python(event: str) -> None:
     assert taken(messages.data("s1", checked(event)), integrity=True) == []
+
+
+@pytest.mark.parametrize("integrity", [False, True])
+def test_all_frames_of_a_burst_are_taken(integrity: bool) -> None:
+    stamps = Stamps(place_named("/meta/trace"), integrity)
+    stamping = Stamping(stamps)
+    body = '{"user":{"name":"Zoë","tags":["a\\n",null]},"price":19.99,"n":%d}'
+    sent = [
+        stamping.event(1, 2, number, 4, 5, stamping.whole(*split(body % number, stamps.place.tokens)))
+        for number in range(20)
+    ]
+    fast_path, rows = new_fast_path(stamps)
+    burst = b"".join(frames.text_frame(messages.data("s12", str(event))) for event in sent)
+    assert fast_path.take_frames(burst, ARRIVAL_NS, READ_NS, 7, 3) == len(burst)
+    uncertain = [7] * 19 + [3]
+    assert rows_in(rows) == [
+        [-1, ARRIVAL_NS, READ_NS, uncertain[number], 1, 2, number, 4, 5] for number in range(20)
+    ]
+
+
+def test_with_one_subscription_only_every_message_is_an_event() -> None:
+    rows = native.Rows(9, 4)
+    fast_path = native.DeliveryFastPath(rows, ("meta", "t"), only=6)
+    event = frames.text_frame(b'{"a":"\\n\\u00e9\\"",\n"meta":{"t":[1,2,3,4,5]}} ')
+    other = frames.text_frame(messages.data("s1", '{"meta":{"t":[1,2,3,4,5]}}'))
+    assert fast_path.take_frames(event + other, ARRIVAL_NS, READ_NS) == len(event)
+    assert rows_in(rows) == [[6, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
+    with pytest.raises(ValueError, match="only subscription"):
+        fast_path.add("s1", 1)
+    fast_path.clear()
+    assert fast_path.take_frames(event, ARRIVAL_NS, READ_NS) == 0
+    with pytest.raises(ValueError, match="checksum"):
+        native.DeliveryFastPath(rows, checked=True, only=6)
+    with pytest.raises(OverflowError):
+        native.DeliveryFastPath(rows, only=2**63)
 
 
 @pytest.mark.parametrize("tokens", [(), ("a",) * 17, ('"',), ("\\",), ("a\n",)])
