@@ -291,13 +291,11 @@ static void fast_path_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
+/* Returns -1 if out of memory. */
 static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
-    if (table == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    if (table == NULL) return -1;
     for (size_t at = 0; at < size; at++) table[at].length = FREE;
     for (size_t at = 0; at < self->size; at++) {
         Subscription *entry = &self->table[at];
@@ -306,6 +304,25 @@ static int grow(DeliveryFastPath *self) {
     PyMem_Free(self->table);
     self->table = table;
     self->size = size;
+    return 0;
+}
+
+/* Enters a subscription or replaces the number of the one with its id. Returns -1 if out of memory. */
+static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t number) {
+    Subscription *place = &self->first;
+    if (place->length != FREE && !is(place, id, length)) {
+        if (self->used * 2 >= self->size && grow(self)) return -1;
+        place = place_of(self->table, self->size, id, length);
+    }
+    if (place->length == FREE) {
+        char *long_id = NULL;
+        if (length > SHORT_ID_MAX && (long_id = PyMem_Malloc(length)) == NULL) return -1;
+        memcpy(long_id != NULL ? long_id : place->id, id, length);
+        place->length = (unsigned char)length;
+        place->long_id = long_id;
+        self->used += place != &self->first;
+    }
+    place->number = number;
     return 0;
 }
 
@@ -329,20 +346,7 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
             return NULL;
         }
     }
-    Subscription *place = &self->first;
-    if (place->length != FREE && !is(place, id, length)) {
-        if (self->used * 2 >= self->size && grow(self)) return NULL;
-        place = place_of(self->table, self->size, id, length);
-    }
-    if (place->length == FREE) {
-        char *long_id = NULL;
-        if (length > SHORT_ID_MAX && (long_id = PyMem_Malloc(length)) == NULL) return PyErr_NoMemory();
-        memcpy(long_id ? long_id : place->id, id, length);
-        place->length = (unsigned char)length;
-        place->long_id = long_id;
-        self->used += place != &self->first;
-    }
-    place->number = number;
+    if (enter(self, id, (size_t)length, number)) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
