@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
-SOURCES = ("module.c", "rows.c", "fast_path.c", "deliveries.c", "poller.c")
+SOURCES = ("module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "poller.c")
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
@@ -49,7 +49,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
         extension = Extension(
             "loadgen.native._native",
             [str(folder / name) for name in SOURCES],
-            depends=[str(folder / "native.h")],
+            depends=[str(folder / name) for name in ("native.h", "json_scan.h", "json_canonical.h")],
             extra_compile_args=["-O2", "-g0", "-fvisibility=hidden"],
         )
         command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))

@@ -21,8 +21,9 @@ import psutil
 
 from loadgen.measure.spool import read_batches, spool_name
 from receive import sender
+from receive.payloads import PADDING, REAL, REAL_2KB, Payload
 from receive.receivers import HERE, Receiver
-from receive.sender import FRAME_BYTES, Order, Sent
+from receive.sender import Order, Sent
 
 READY_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
@@ -47,10 +48,14 @@ class Pattern:
     name: str
     frames_per_write: int
     most_per_read: float | None = None
+    payload: Payload = PADDING
 
 
 FAN_OUT = Pattern("fan-out", 1, 1.15)
 BURST = Pattern("burst", 20)
+FAN_OUT_REAL = Pattern("fan-out, real payload", 1, 1.15, REAL)
+BURST_REAL = Pattern("burst, real payload", 20, None, REAL)
+FAN_OUT_2KB = Pattern("fan-out, real payload of 2 KB", 1, 1.15, REAL_2KB)
 
 
 class ReceiverError(RuntimeError):
@@ -96,7 +101,7 @@ class Running:
         self.name = receiver.name
         self.subscribers = subscribers
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
-        self.sent = 0
+        self.sent = self.sent_bytes = 0
         #: Total number of frames that arrived; known after `stop`.
         self.received = 0.0
         self._lines: list[dict[str, Any]] = []
@@ -149,6 +154,7 @@ class Running:
         def end() -> Sent:
             sent: Sent = self._pipe.recv()
             self.sent += sent.frames
+            self.sent_bytes += sent.bytes
             return sent
 
         return end
@@ -168,10 +174,11 @@ class Running:
         if "deliveries" in last:
             # Each thread of the receiver prints a line.
             self.received = sum(line["deliveries"] for line in self._lines)
-        elif "bytes_with_handshakes" in last:
-            self.received = (last["bytes_with_handshakes"] - self._handshake_bytes) / FRAME_BYTES
         else:
-            self.received = last["bytes"] / FRAME_BYTES
+            counted = last.get("bytes", last.get("bytes_with_handshakes", 0))
+            if "bytes" not in last:
+                counted -= self._handshake_bytes
+            self.received = self.sent * counted / self.sent_bytes
 
     def frames_per_read(self, phase: Phase) -> float | None:
         """Return the frames per read in a phase, or None if the receiver cannot tell; call it after `stop`."""
@@ -262,10 +269,10 @@ def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Run
         one.kill()
 
 
-def half_busy_rate(one: Running, pattern: Pattern) -> float:
-    """Return the events per second at which the receiver is about half busy, found by trials from below."""
+def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -> float:
+    """Return the events per second at which the receiver is about half busy, found by trials from ``first``."""
     frames = pattern.frames_per_write * one.subscribers
-    rate = FIRST_RATE / frames
+    rate = first or FIRST_RATE / frames
     for _ in range(TRIALS):
         phase = one.send(paced(rate, pattern, TRIAL_S))
         if abs(phase.busy - BUSY) < NEAR:
@@ -277,7 +284,8 @@ def half_busy_rate(one: Running, pattern: Pattern) -> float:
 
 def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
     """Return the order for ``rate`` events per second, for at least ``seconds`` and at least a few events."""
-    return Order(rate, pattern.frames_per_write, max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate)
+    seconds = max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate
+    return Order(rate, pattern.frames_per_write, seconds, pattern.payload)
 
 
 @dataclass
@@ -355,6 +363,8 @@ def compare(
     rows: dict[tuple[str, str], Row] = {}
     wrong: list[str] = []
     rates: dict[tuple[str, str], float] = {}
+    #: By receiver and frames per write: the rate of the pattern before, from which the search begins.
+    similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):
         for receiver in receivers:
@@ -366,7 +376,8 @@ def compare(
                     for pattern in patterns:
                         key = (receiver.name, pattern.name)
                         if key not in rates:
-                            rates[key] = half_busy_rate(one, pattern)
+                            like = (receiver.name, pattern.frames_per_write)
+                            rates[key] = similar[like] = half_busy_rate(one, pattern, similar.get(like))
                         phases.append((pattern, one.send(paced(rates[key], pattern, seconds))))
                     one.stop()
             except ReceiverError as error:

@@ -22,9 +22,10 @@ from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
 from loadgen.measure.stamp import STAMP_KEY
+from receive.payloads import PADDING, PAYLOADS, Payload
 
 TOKEN = 7
-FRAME_BYTES = 251
+FRAME_BYTES = PADDING.frame_bytes
 HOST = "127.0.0.1"
 #: Small, so that even a slow receiver soon reads all that was sent.
 _SEND_BUFFER_BYTES = 256 * 1024
@@ -32,18 +33,21 @@ _SEND_BUFFER_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: events per second (None for as fast as they are read), and frames per write to each subscriber."""
+    """What to send: events per second (None for as fast as they are read), frames per write to each subscriber, and the
+    events' payload."""
 
     events_per_s: float | None
     frames_per_write: int
     seconds: float
+    payload: Payload = PADDING
 
 
 @dataclass(frozen=True)
 class Sent:
-    """The result of an `Order`: frames sent, start and end (ns since 1970), and the sender's CPU seconds."""
+    """The result of an `Order`: frames and their bytes, start and end (ns since 1970), and the sender's CPU seconds."""
 
     frames: int
+    bytes: int
     began_ns: int
     ended_ns: int
     cpu_s: float
@@ -58,7 +62,8 @@ class Subscriber:
         #: Bytes written to it before the first event.
         self.handshake_bytes = 0
         self._protocol = ServerProtocol(select_subprotocol=lambda _, offered: offered[0] if offered else None)
-        self._before = self._between = self._after = b""
+        #: By payload: the bytes before the first stamp, between two, and after the last.
+        self._around: dict[Payload, tuple[bytes, bytes, bytes]] = {}
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=True) if tls else None
         self._tls_ready = False
@@ -83,9 +88,10 @@ class Subscriber:
             self.socket.sendall(self._wire(answer))
         return True
 
-    def frames(self, stamps: list[bytes]) -> bytes:
+    def frames(self, stamps: list[bytes], payload: Payload) -> bytes:
         """Return the bytes of one frame per stamp."""
-        return self._wire(self._before + self._between.join(stamps) + self._after)
+        before, between, after = self._around[payload]
+        return self._wire(before + between.join(stamps) + after)
 
     def _wire(self, data: bytes) -> bytes:
         if self._tls is None:
@@ -121,15 +127,16 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the frame around the stamp; its length is the same for every receiver, whatever the subscription id."""
+        """Make the frames around the stamp; their length is the same for every receiver, whatever its id."""
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
-        head = f'{{"id":"{number}","type":"data","event":"{event}'
-        tail = '],\\"pad\\":\\"%s\\"}"}'
-        body = FRAME_BYTES - 4
-        tail %= "x" * (body - len(head) - len(_stamp(0, 0)) - len(tail % ""))
-        self._before = struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, body) + head.encode()
-        self._after = tail.encode()
-        self._between = self._after + self._before
+        head = f'{{"id":"{number}","type":"data","event":"{event}'.encode()
+        for payload in PAYLOADS:
+            body = payload.frame_bytes - 4
+            tail = b"]%s}" + b'"}'
+            room = body - len(head) - len(_stamp(0, 0)) - len(tail % b"")
+            after = tail % payload.members(room)
+            before = struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, body) + head
+            self._around[payload] = before, after + before, after
 
 
 def _stamp(sequence: int, at_ns: int) -> bytes:
@@ -197,7 +204,7 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
         first, at_ns = sequence + events * order.frames_per_write, began_ns + int(due_s * 1e9)
         stamps = [_stamp(first + place, at_ns) for place in range(order.frames_per_write)]
         writes: list[tuple[Callable[[bytes], None], bytes]] = [
-            (person.socket.sendall, person.frames(stamps)) for person in people
+            (person.socket.sendall, person.frames(stamps, order.payload)) for person in people
         ]
         early_s = due_s - (time.monotonic() - began_s)
         if early_s > 0:
@@ -208,4 +215,5 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
     # Wait for the period of the last event too.
     time.sleep(max(0.0, order.seconds - (time.monotonic() - began_s)))
     frames = events * order.frames_per_write * len(people)
-    return Sent(frames, began_ns, time.time_ns(), time.process_time() - cpu_s)
+    total = frames * order.payload.frame_bytes
+    return Sent(frames, total, began_ns, time.time_ns(), time.process_time() - cpu_s)

@@ -3,23 +3,25 @@
 import os
 
 from receive import measure, receivers
-from receive.measure import BURST, FAN_OUT, Row
-from receive.sender import FRAME_BYTES
+from receive.measure import BURST, BURST_REAL, FAN_OUT, FAN_OUT_2KB, FAN_OUT_REAL, Row
+from receive.payloads import PADDING
 
 from speed.section import Bar, Options, Section
 
-ROUNDS = 2
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
+PATTERNS = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL, FAN_OUT_2KB)
 COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
 NOTE = (
-    f"Events to all subscribers, {FRAME_BYTES}-byte frames. Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, "
-    "a read:\nframes that a read brought. CPU and memory are those of all of the receiver's processes."
+    f"Events to all subscribers, {PADDING.frame_bytes}-byte frames with our own padding unless it says otherwise.\n"
+    f"Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, a read: frames that a read brought.\n"
+    "CPU and memory are those of all of the receiver's processes."
 )
 
 
 def run(options: Options) -> Section:
     """Measure all installed receivers.
 
-    BENCH_ONLY=k6,ours measures only those whose names contain one of these words.
+    BENCH_ONLY=k6,ours measures only those whose names contain one of these words, and BENCH_ROUNDS=1 only once.
     """
     section = Section("Receiving", COLUMNS, note=NOTE)
     everyone = receivers.everyone(options.scratch)
@@ -28,20 +30,20 @@ def run(options: Options) -> Section:
     section.missing = [one.missing for one in chosen if one.missing]
     rows, section.failures = measure.compare(
         [one for one in chosen if not one.missing],
-        (FAN_OUT, BURST),
+        PATTERNS,
         ROUNDS,
         options.subscribers,
         options.seconds,
         options.scratch,
     )
     section.note += f"\n{measure.others_note(rows.values())}"
-    ours = receivers.OURS.name
+    ours, ours_tls = receivers.OURS.name, receivers.OURS_TLS.name
 
     def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:
         top, bottom = rows.get((over, pattern)), rows.get((under, pattern))
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
-    for pattern in (FAN_OUT, BURST):
+    for pattern in PATTERNS:
         heading = f"[b]{pattern.name}, {pattern.frames_per_write} a write[/b]"
         section.rows.append((heading, *[""] * (len(COLUMNS) - 1)))
         for one in chosen:
@@ -55,9 +57,28 @@ def run(options: Options) -> Section:
                 )
     section.bars = [
         Bar("receive: ours of the C limit", ratio(ours, receivers.LIMIT), 0.55),
+        *(
+            Bar(
+                f"receive: {name} of the C limit, {pattern.name}",
+                ratio(name, receivers.LIMIT, pattern.name),
+                bound,
+            )
+            for name, pattern, bound in (
+                (ours, FAN_OUT_REAL, 0.72),
+                (ours, FAN_OUT_2KB, 0.72),
+                (ours, BURST_REAL, 0.45),
+                (ours_tls, FAN_OUT_REAL, 0.55),
+                (ours_tls, FAN_OUT_2KB, 0.55),
+                (ours_tls, BURST_REAL, 0.3),
+            )
+        ),
         Bar("receive: ours ÷ k6", ratio(ours, receivers.K6), 6),
+        Bar("receive: ours ÷ k6, real payload", ratio(ours, receivers.K6, FAN_OUT_REAL.name), 8),
+        Bar(
+            "receive: ours ÷ Artillery, real payload", ratio(ours, receivers.ARTILLERY, FAN_OUT_REAL.name), 2
+        ),
         Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, receivers.LOCUST), 10),
-        Bar("receive: ours over TLS ÷ ours plain", ratio(receivers.OURS_TLS.name, ours), 0.6),
+        Bar("receive: ours over TLS ÷ ours plain", ratio(ours_tls, ours), 0.6),
     ]
     return section
 

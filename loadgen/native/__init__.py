@@ -2,10 +2,11 @@
 
 - `poller.c` reads the sockets (transport).
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
-- `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
+- `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
+- `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
 
-A frame that the fast path does not recognise byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
+A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
 
 ``available`` is false if the extension was not built (no Linux, no compiler) or ``LOADGEN_NATIVE=0`` is set. The

@@ -62,15 +62,27 @@ class FastPath:
         """
 
 class DeliveryFastPath(FastPath):
-    """The fast path of one connection for AppSync Events' deliveries that carry our stamp."""
+    """The fast path of one connection for AppSync Events' deliveries, or bare events, that carry our stamp."""
 
-    def __init__(self, rows: Rows) -> None:
-        """Make a fast path that writes to ``rows``; raises ValueError unless those have 9 columns."""
+    def __init__(
+        self, rows: Rows, tokens: tuple[str, ...] = ("_lg",), checked: bool = False, only: int | None = None
+    ) -> None:
+        """Make a fast path that writes to ``rows`` and finds the stamp at the end of ``tokens``, as a pointer does.
+
+        With ``checked`` the stamp has a checksum. Events that differ from it are left to Python, as are those whose
+        canonical text is uncertain.
+
+        With ``only`` each message is an event, not a delivery of AppSync Events, and is recorded under this number.
+        ``checked`` is not possible then.
+
+        Raises ValueError unless the rows have 9 columns and there are 1 to 16 tokens without characters that JSON
+        escapes, and UnicodeEncodeError if a token has a lone surrogate.
+        """
 
     def add(self, subscription_id: str, number: int, /) -> None:
         """Take the deliveries of a subscription; ``number`` is written in their first column.
 
-        Raises ValueError unless the id is 1 to 23 characters of printable ASCII without quotes and backslashes.
+        Raises ValueError unless the id is 1 to 128 characters of printable ASCII without quotes and backslashes.
         """
 
     def clear(self) -> None:

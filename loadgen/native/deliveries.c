@@ -1,23 +1,34 @@
-/* The fast path for AppSync Events' deliveries that carry our stamp.
+/* The fast path for AppSync Events' deliveries that carry our stamp, such as
 
-   It takes a message only in exactly the form that `encode_event` gives an event and that a service gives a delivery:
+       {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"text\":\"xx\"}"}
 
-       {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"pad\":\"xx\"}"}
+   The stamp may be anywhere in the event (`JsonPath`), with a checksum or without, and the rest of the event may be any
+   JSON. The members of a message may be in any order, with whitespace between them, and beside others.
 
-   The members may be in any order and the pad may be absent; nothing else may differ. A message that differs by a byte
-   is left to the Python path, which decides what it is. So the fast path never reports an error, and never takes a
-   message that the Python path would not accept as ours. */
+   With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
+
+   It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
+   certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
+   error. */
 #include <string.h>
 
+#include "json_canonical.h"
+#include "json_scan.h"
 #include "native.h"
 
-#define ID_MAX 23
+/* The most bytes of an operation's id (protocol/appsync/limits.py). */
+#define ID_MAX 128
+/* The usual place of the stamp (measure/stamp.py). */
+#define STAMP_KEY "_lg"
+/* Ours are shorter than this, and are kept within the entry. */
+#define SHORT_ID_MAX 23
 /* Length that marks a free entry; no id in a message has it, not even an empty one. */
 #define FREE 0xff
 
 typedef struct {
     unsigned char length;
-    char id[ID_MAX];
+    char id[SHORT_ID_MAX];
+    char *long_id; /* allocated for a longer id, else NULL */
     int64_t number;
 } Subscription;
 
@@ -27,6 +38,7 @@ typedef struct {
     Subscription first;
     Subscription *table;
     size_t size, used; /* entries of the table; the size is a power of two */
+    JsonPath *path;    /* to the stamp; the names follow it in the same memory */
 } DeliveryFastPath;
 
 /* 64-bit FNV-1a (draft-eastlake-fnv). */
@@ -36,8 +48,12 @@ static size_t hash_of(const char *id, size_t length) {
     return (size_t)(hash ^ (hash >> 32));
 }
 
+static const char *id_of(const Subscription *entry) {
+    return entry->long_id != NULL ? entry->long_id : entry->id;
+}
+
 static int is(const Subscription *entry, const char *id, size_t length) {
-    return entry->length == length && memcmp(entry->id, id, length) == 0;
+    return entry->length == length && memcmp(id_of(entry), id, length) == 0;
 }
 
 static Subscription *place_of(Subscription *table, size_t size, const char *id, size_t length) {
@@ -59,45 +75,51 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
          ? (at += sizeof(literal) - 1, 1) \
          : 0)
 
-/* Parses a JSON integer; returns its end, or NULL if there is none or it does not fit (INT64_MIN is refused too). */
-static const unsigned char *number(const unsigned char *at, const unsigned char *end, int64_t *value) {
-    int negative = at < end && *at == '-';
-    at += negative;
-    const unsigned char *first = at;
-    uint64_t sum = 0; /* holds any number of 19 digits */
-    while (at < end && *at >= '0' && *at <= '9') {
-        if (at - first == 19) return NULL;
-        sum = sum * 10 + (uint64_t)(*at++ - '0');
-    }
-    if (at == first || sum > INT64_MAX || (*first == '0' && (at - first > 1 || negative))) return NULL;
-    *value = negative ? -(int64_t)sum : (int64_t)sum;
-    return at;
+typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
+#define ALL (TYPE | ID | EVENT)
+
+/* Reads the name of a member that is not written like the service does; returns the position of its value, and for the
+   id and the event the position after its quote. NULL if it cannot be read. */
+static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
+    if (at == end || *at++ != '"') return NULL;
+    const unsigned char *name = at;
+    int escaped = 0;
+    at = json_string(at, end, &escaped);
+    /* Escapes could spell a name that we know. */
+    if (at == NULL || escaped) return NULL;
+    size_t length = (size_t)(at - name) - 1;
+    at = json_space(at, end);
+    if (at == end || *at++ != ':') return NULL;
+    at = json_space(at, end);
+    *member = length == 4 && memcmp(name, "type", 4) == 0    ? TYPE
+              : length == 2 && memcmp(name, "id", 2) == 0    ? ID
+              : length == 5 && memcmp(name, "event", 5) == 0 ? EVENT
+                                                             : OTHER;
+    if (*member & (ID | EVENT)) return GOES_ON("\"") ? at : NULL;
+    return *member == OTHER || GOES_ON("\"data\"") ? at : NULL;
 }
 
-static const unsigned char *past_padding(const unsigned char *at, const unsigned char *end) {
-    uint64_t eight;
-    while (end - at >= 8) {
-        memcpy(&eight, at, 8);
-        if (eight != 0x7878787878787878ULL) break;
-        at += 8;
-    }
-    while (at < end && *at == 'x') at++;
-    return at;
+static int append(
+    FastPath *fast_path, int64_t number, const JsonStamp *stamp, const Times *times, int64_t uncertain_ns
+) {
+    int64_t *row = rows_place(fast_path->rows);
+    row[0] = number;
+    row[1] = times->arrival_ns;
+    row[2] = times->read_ns;
+    row[3] = uncertain_ns;
+    memcpy(row + 4, stamp->numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
+    return rows_advance(fast_path->rows) ? -1 : 1;
 }
 
-/* Parses the event's text, which is escaped in the message. Returns the position of its closing quote, or NULL if the
-   text does not have the form of a stamped event. */
-static const unsigned char *stamp(const unsigned char *at, const unsigned char *end, int64_t *values) {
-    if (!GOES_ON("{\\\"_lg\\\":[")) return NULL;
-    for (int which = 0; which < 5; which++) {
-        if (which && (at == end || *at++ != ',')) return NULL;
-        if ((at = number(at, end, &values[which])) == NULL) return NULL;
-    }
-    if (GOES_ON("],\\\"pad\\\":\\\"")) {
-        at = past_padding(at, end);
-        return GOES_ON("\\\"}") ? at : NULL;
-    }
-    return GOES_ON("]}") ? at : NULL;
+static int events_take(
+    FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
+) {
+    DeliveryFastPath *self = (DeliveryFastPath *)fast_path;
+    const unsigned char *end = text + length;
+    JsonStamp stamp;
+    const unsigned char *at = json_stamp(text, end, self->path, &stamp);
+    if (at == NULL || json_space(at, end) != end) return 0;
+    return append(fast_path, self->first.number, &stamp, times, uncertain_ns);
 }
 
 static int deliveries_take(
@@ -105,52 +127,143 @@ static int deliveries_take(
 ) {
     DeliveryFastPath *self = (DeliveryFastPath *)fast_path;
     const unsigned char *at = text, *end = text + length;
-    int type = 0, event = 0;
+    int seen = 0;
     const Subscription *subscription = NULL;
-    int64_t values[5];
+    const unsigned char *event = NULL, *event_end = NULL;
+    JsonStamp stamp;
+    at = json_space(at, end);
     if (at == end || *at++ != '{') return 0;
-    for (int member = 0;; member++) {
-        if (!type && GOES_ON("\"type\":\"data\"")) {
-            type = 1;
-        } else if (subscription == NULL && GOES_ON("\"id\":\"")) {
-            const unsigned char *quote = memchr(at, '"', (size_t)(end - at) < ID_MAX + 1 ? (size_t)(end - at) : ID_MAX + 1);
-            if (quote == NULL || (subscription = find(self, (const char *)at, quote - at)) == NULL) return 0;
-            at = quote + 1;
-        } else if (!event && GOES_ON("\"event\":\"")) {
-            if ((at = stamp(at, end, values)) == NULL || at == end || *at++ != '"') return 0;
-            event = 1;
-        } else {
+    for (;;) {
+        Member member;
+        if (GOES_ON("\"type\":\"data\"")) {
+            member = TYPE;
+        } else if (GOES_ON("\"id\":\"")) {
+            member = ID;
+        } else if (GOES_ON("\"event\":\"")) {
+            member = EVENT;
+        } else if ((at = name_of(json_space(at, end), end, &member)) == NULL) {
             return 0;
         }
+        /* A member that comes twice: only the Python path knows which one counts. */
+        if (seen & member & ALL) return 0;
+        seen |= member;
+        if (member == ID) {
+            size_t most = (size_t)(end - at) < ID_MAX + 1 ? (size_t)(end - at) : ID_MAX + 1;
+            const unsigned char *quote = memchr(at, '"', most);
+            if (quote == NULL || (subscription = find(self, (const char *)at, quote - at)) == NULL) return 0;
+            at = quote + 1;
+        } else if (member == EVENT) {
+            event = at;
+            if ((event_end = at = json_stamp_in_string(at, end, self->path, &stamp)) == NULL) return 0;
+            at++;
+        } else if (member == OTHER) {
+            if ((at = json_value(at, end)) == NULL) return 0;
+        }
+        if (at < end && *at == ',') {
+            at++;
+            continue;
+        }
+        at = json_space(at, end);
         if (at == end) return 0;
-        if (*at++ != (member < 2 ? ',' : '}')) return 0;
-        if (member == 2) break;
+        if (*at++ == '}') break;
+        if (at[-1] != ',') return 0;
     }
-    if (at != end) return 0;
-    int64_t *row = rows_place(fast_path->rows);
-    row[0] = subscription->number;
-    row[1] = times->arrival_ns;
-    row[2] = times->read_ns;
-    row[3] = uncertain_ns;
-    memcpy(row + 4, values, sizeof values);
-    return rows_advance(fast_path->rows) ? -1 : 1;
+    if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
+    if (self->path->numbers == JSON_CHECKED_NUMBERS) {
+        /* An altered event is left to the Python path, which reports it. */
+        uint32_t crc;
+        if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
+        if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
+    }
+    return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
 }
 
 /* --- the Python type --- */
 
+/* Returns the value of a name that is an index into a list, else -1; see `loadgen.payloads.place.index_of`. */
+static int32_t index_of(const char *name, Py_ssize_t length) {
+    if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;
+    int32_t index = 0;
+    for (Py_ssize_t at = 0; at < length; at++) {
+        if (name[at] < '0' || name[at] > '9') return -1;
+        index = index * 10 + (name[at] - '0');
+    }
+    return index;
+}
+
+/* Returns a path in memory of its own, or NULL with an exception. */
+static JsonPath *path_of(PyObject *tokens) {
+    Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
+    if (count < 1 || count > JSON_TOKENS_MAX) {
+        PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
+        return NULL;
+    }
+    for (Py_ssize_t which = 0; which < count; which++) {
+        PyObject *token = PyTuple_GET_ITEM(tokens, which);
+        if (!PyUnicode_Check(token)) {
+            PyErr_SetString(PyExc_TypeError, "a name on the way to the stamp is a str");
+            return NULL;
+        }
+        const char *name = PyUnicode_AsUTF8AndSize(token, &length);
+        if (name == NULL) return NULL;
+        for (Py_ssize_t at = 0; at < length; at++) {
+            if ((unsigned char)name[at] < 0x20 || name[at] == '"' || name[at] == '\\') {
+                PyErr_SetString(PyExc_ValueError, "a name on the way to the stamp has no character that JSON escapes");
+                return NULL;
+            }
+        }
+        bytes += length;
+    }
+    JsonPath *path = PyMem_Malloc(sizeof(JsonPath) + (size_t)count * sizeof(JsonToken) + (size_t)bytes);
+    if (path == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    path->count = (int)count;
+    char *into = (char *)&path->tokens[count];
+    for (Py_ssize_t which = 0; which < count; which++) {
+        /* UTF-8 that the loop above has made. */
+        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
+        memcpy(into, name, (size_t)length);
+        path->tokens[which] =
+            (JsonToken){(const unsigned char *)into, (uint32_t)length, index_of(name, length)};
+        into += length;
+    }
+    return path;
+}
+
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rows", NULL};
-    PyObject *rows;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", names, &RowsType, &rows)) return NULL;
-    if (((Rows *)rows)->row_bytes != 9 * sizeof(int64_t)) {
+    static char *names[] = {"rows", "tokens", "checked", "only", NULL};
+    PyObject *rows, *tokens = NULL, *only = Py_None;
+    int checked = 0;
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!|O!pO", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked, &only)) {
+        return NULL;
+    }
+    long long number = only != Py_None ? PyLong_AsLongLong(only) : 0;
+    if (number == -1 && PyErr_Occurred()) return NULL;
+    if (only != Py_None && checked) {
+        PyErr_SetString(PyExc_ValueError, "checksums are only computed for events in messages");
+        return NULL;
+    }
+    if (((Rows *)rows)->row_bytes != (4 + JSON_STAMP_NUMBERS) * sizeof(int64_t)) {
         PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
         return NULL;
     }
+    tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
+    JsonPath *path = tokens != NULL ? path_of(tokens) : NULL;
+    Py_XDECREF(tokens);
+    if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);
-    if (self == NULL) return NULL;
-    self->fast_path.take = deliveries_take;
+    if (self == NULL) {
+        PyMem_Free(path);
+        return NULL;
+    }
+    path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
+    self->path = path;
+    self->fast_path.take = only != Py_None ? events_take : deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
-    self->first.length = FREE;
+    self->first = (Subscription){.length = FREE, .number = number};
     return (PyObject *)self;
 }
 
@@ -160,25 +273,33 @@ static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
+static void remove_all(DeliveryFastPath *self) {
+    PyMem_Free(self->first.long_id);
+    self->first = (Subscription){.length = FREE};
+    for (size_t at = 0; at < self->size; at++) PyMem_Free(self->table[at].long_id);
+    PyMem_Free(self->table);
+    self->table = NULL;
+    self->size = self->used = 0;
+}
+
 static void fast_path_dealloc(PyObject *object) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->fast_path.rows);
-    PyMem_Free(self->table);
+    remove_all(self);
+    PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
 }
 
+/* Returns -1 if out of memory. */
 static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
-    if (table == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    if (table == NULL) return -1;
     for (size_t at = 0; at < size; at++) table[at].length = FREE;
     for (size_t at = 0; at < self->size; at++) {
         Subscription *entry = &self->table[at];
-        if (entry->length != FREE) *place_of(table, size, entry->id, entry->length) = *entry;
+        if (entry->length != FREE) *place_of(table, size, id_of(entry), entry->length) = *entry;
     }
     PyMem_Free(self->table);
     self->table = table;
@@ -186,8 +307,31 @@ static int grow(DeliveryFastPath *self) {
     return 0;
 }
 
+/* Enters a subscription or replaces the number of the one with its id. Returns -1 if out of memory. */
+static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t number) {
+    Subscription *place = &self->first;
+    if (place->length != FREE && !is(place, id, length)) {
+        if (self->used * 2 >= self->size && grow(self)) return -1;
+        place = place_of(self->table, self->size, id, length);
+    }
+    if (place->length == FREE) {
+        char *long_id = NULL;
+        if (length > SHORT_ID_MAX && (long_id = PyMem_Malloc(length)) == NULL) return -1;
+        memcpy(long_id != NULL ? long_id : place->id, id, length);
+        place->length = (unsigned char)length;
+        place->long_id = long_id;
+        self->used += place != &self->first;
+    }
+    place->number = number;
+    return 0;
+}
+
 static PyObject *fast_path_add(PyObject *object, PyObject *args) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
+    if (self->fast_path.take == events_take) {
+        PyErr_SetString(PyExc_ValueError, "all messages belong to the only subscription");
+        return NULL;
+    }
     const char *id;
     Py_ssize_t length;
     long long number;
@@ -202,25 +346,14 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
             return NULL;
         }
     }
-    Subscription entry = {.length = (unsigned char)length, .number = number};
-    memcpy(entry.id, id, length);
-    if (self->first.length == FREE || is(&self->first, id, length)) {
-        self->first = entry;
-        Py_RETURN_NONE;
-    }
-    if (self->used * 2 >= self->size && grow(self)) return NULL;
-    Subscription *place = place_of(self->table, self->size, id, length);
-    self->used += place->length == FREE;
-    *place = entry;
+    if (enter(self, id, (size_t)length, number)) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
 static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
-    PyMem_Free(self->table);
-    self->table = NULL;
-    self->size = self->used = 0;
-    self->first.length = FREE;
+    remove_all(self);
+    self->fast_path.take = deliveries_take;
     Py_RETURN_NONE;
 }
 

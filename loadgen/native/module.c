@@ -1,6 +1,7 @@
 /* The extension module; see `_native.pyi` for its contents. */
 #include <time.h>
 
+#include "json_canonical.h"
 #include "native.h"
 
 int poller_names(void);
@@ -26,6 +27,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
+    json_canonical_init();
     if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
         PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType)) {
         Py_DECREF(module);

@@ -40,7 +40,7 @@ class Place(Struct, frozen=True):
 
     @property
     def is_default(self) -> bool:
-        """True if events have the form that the C fast path knows."""
+        """True if the stamp is in its usual place, the event's member `_lg`."""
         return self.kind == "member" and self.name == STAMP_KEY
 
     @property

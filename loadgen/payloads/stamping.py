@@ -27,6 +27,9 @@ _NULL: Final = "null"
 _MARK: Final = NOW_MARK.encode()
 #: Matches member names without characters that JSON escapes; only these can be fields of a msgspec struct.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
+_SURROGATE: Final = re.compile("[\ud800-\udfff]").search
+#: See `JSON_TOKENS_MAX` in `loadgen/native/json_scan.h`.
+_MOST_NATIVE_TOKENS: Final = 16
 _Checked = tuple[int, int, int, int, int, int]
 _to_stamp = msgspec.json.Decoder(Stamp).decode
 _to_checked_stamp = msgspec.json.Decoder(_Checked).decode
@@ -55,6 +58,15 @@ class Reading(NamedTuple):
 
     stamp: Stamp
     altered: bool
+
+
+class NativePlace(NamedTuple):
+    """The place of stamps within events, for the C fast path."""
+
+    #: The names that lead to the stamp.
+    tokens: tuple[str, ...]
+    #: True if it has a checksum.
+    checked: bool
 
 
 class Body:
@@ -144,6 +156,8 @@ class Stamping:
         place = stamps.place
         #: True if events have the usual form, which `encode_batch` and `decode_event` handle at the least cost.
         self.plain = stamps.are_plain
+        #: Where the C fast path finds the stamp, or None if it cannot read it.
+        self.native_place = native_place(stamps)
         #: True if a stamp travels outside its event.
         self.beside = place.beside
         self._tokens = () if place.beside else place.tokens
@@ -237,6 +251,14 @@ def _padded_ends(members: str, tokens: tuple[str, ...]) -> tuple[str, str]:
 @lru_cache(maxsize=4096)
 def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ...]) -> int:
     return checksum(canonical(f"{head}{_NULL}{tail}{padding(length)}}}", tokens))
+
+
+def native_place(stamps: Stamps) -> NativePlace | None:
+    """Return the place of stamps for `loadgen.native`, or None if its names are too many or too strange for it."""
+    if stamps.place.beside or len(tokens := stamps.place.tokens) > _MOST_NATIVE_TOKENS:
+        return None
+    usual = all(_WRITTEN_PLAINLY(name) and not _SURROGATE(name) for name in tokens)
+    return NativePlace(tokens, stamps.integrity) if usual else None
 
 
 def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from loadgen.native import FastPath, Rows
-from loadgen.payloads.stamping import Event, Marked
+from loadgen.payloads.stamping import Event, Marked, NativePlace
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 
@@ -181,10 +181,11 @@ class Session(Protocol):
         Raises only what the handler raises, whatever the bytes are.
         """
 
-    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
         """Return a fast path that processes stamped deliveries instead of `receive`, or None if the protocol has none.
 
-        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number.
+        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number. The
+        stamp of an event is at ``place``.
         """
 
 

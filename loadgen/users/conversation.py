@@ -288,10 +288,11 @@ class Conversation:
         unready = subscriptions is not None and bool(subscriptions.unready)
         asked = self._on_delivery is not None or self._on_request is not None or self._listener is not None
         self._deliveries.examined = examined = unready or asked
+        place = self._run.stamping.native_place
         if socket is not None and rows is not None:
             socket.use_fast_path(
-                self._session.fast_path(rows, self._deliveries.numbers)
-                if not examined and self._run.stamping.plain
+                self._session.fast_path(rows, self._deliveries.numbers, place)
+                if place is not None and not examined
                 else None
             )
 

@@ -114,28 +114,6 @@ def test_what_is_changed_by_a_few_bytes_is_taken_only_if_python_takes_it_and_as_
 
 
 @pytest.mark.parametrize(
-    "event",
-    [
-        '{"_lg":[1,2,3,4,5],"pad":"xx","pad":"x"}',
-        '{"_lg":[1,2,3,4,5],"pad":"xyx"}',
-        '{"_lg":[1,2,3,4,5],"mine":1,"pad":"xx"}',
-        '{"_lg":[1,2,3,4,5,6]}',
-        '{"_lg":[1,2,3,4]}',
-        '{"_lg":[01,2,3,4,5]}',
-        '{"_lg":[-0,2,3,4,5]}',
-        '{"_lg":[1.0,2,3,4,5]}',
-        '{"_lg":[9223372036854775808,2,3,4,5]}',
-        '{"_lg":[ 1,2,3,4,5]}',
-        '{"_lg":[1,2,3,4,5]} ',
-        '["_lg",[1,2,3,4,5]]',
-        "",
-    ],
-)
-def test_events_of_another_form_are_left_to_python(event: str) -> None:
-    assert by_fast_path(messages.data("s1", event), {"s1": 5}) == (False, [])
-
-
-@pytest.mark.parametrize(
     "text",
     [
         b"",
@@ -147,20 +125,24 @@ def test_events_of_another_form_are_left_to_python(event: str) -> None:
         b'{"type":"data","id":"s1","id":"s1"}',
         b'{"type":"data","id":"s1"',
         b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}"',
-        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}"} ',
-        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}","more":1}',
+        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}"}}',
+        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}",}',
+        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}","more":01}',
+        b'{"type":"data","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}","i\\u0064":"s2"}',
+        b'{"type":"data2","id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}"}',
+        b'{"type":"data","id":"s1","event":["{\\"_lg\\":[1,2,3,4,5]}"]}',
+        b'{"type":"data","id":"s1","event":{"_lg":[1,2,3,4,5]}}',
         b'{"type":"data","id":"s2","event":"{\\"_lg\\":[1,2,3,4,5]}"}',
         b'{"type":"data","id":"","event":"{\\"_lg\\":[1,2,3,4,5]}"}',
         b'{"type":"data","id":"' + b"s" * 500 + b'","event":"{\\"_lg\\":[1,2,3,4,5]}"}',
         b'{"type":"data","id":["s1"],"event":"{\\"_lg\\":[1,2,3,4,5]}"}',
-        b'{"type":"data", "id":"s1","event":"{\\"_lg\\":[1,2,3,4,5]}"}',
     ],
 )
 def test_messages_of_another_form_are_left_to_python(text: bytes) -> None:
     assert by_fast_path(text, {"s1": 5}) == (False, [])
 
 
-@given(st.dictionaries(st.from_regex(r"s[0-9]{1,22}", fullmatch=True), INT63, min_size=1, max_size=200))
+@given(st.dictionaries(st.from_regex(r"s[0-9]{1,127}", fullmatch=True), INT63, min_size=1, max_size=200))
 def test_each_of_many_subscriptions_has_its_own_number(numbers: dict[str, int]) -> None:
     fast_path, buffer = fast_path_of(numbers)
     event = encode_event(1, 2, 3, 4, 5, 10)
@@ -173,7 +155,7 @@ def test_each_of_many_subscriptions_has_its_own_number(numbers: dict[str, int]) 
         assert fast_path.take_frames(frames.text_frame(messages.data(subscription_id, event)), 0, 0) == 0
 
 
-@pytest.mark.parametrize("subscription_id", ["", "s" * 24, 's"', "s\\", "é", "a\n"])
+@pytest.mark.parametrize("subscription_id", ["", "s" * 129, 's"', "s\\", "é", "a\n"])
 def test_an_id_that_could_not_be_found_in_a_message_is_refused(subscription_id: str) -> None:
     fast_path, _ = fast_path_of({})
     with pytest.raises(ValueError, match="an id"):

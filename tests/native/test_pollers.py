@@ -20,6 +20,7 @@ from websockets.server import ServerProtocol
 from loadgen import native
 from loadgen.measure.columns import DeliveryBuffer, NativeDeliveryBuffer
 from loadgen.measure.stamp import decode_event, encode_event
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -214,7 +215,7 @@ def receive(
         )
         connection.open(60)
         if isinstance(buffer, NativeDeliveryBuffer):
-            connection.use_fast_path(session.fast_path(buffer.rows, {"s1": 5}))
+            connection.use_fast_path(session.fast_path(buffer.rows, {"s1": 5}, NativePlace(("_lg",), False)))
         ready.set()
         with gevent.Timeout(60):
             while not closed:

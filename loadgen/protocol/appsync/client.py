@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from loadgen import native
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import (
@@ -146,9 +147,11 @@ class AppSyncSession:
         """Return no bytes: the WebSocket close frame is enough."""
         return b""
 
-    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
-        """Return a fast path for stamped deliveries to these subscriptions."""
-        fast_path = native.DeliveryFastPath(rows)
+    def fast_path(
+        self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
+    ) -> native.FastPath | None:
+        """Return a fast path for deliveries to these subscriptions with a stamp at this place."""
+        fast_path = native.DeliveryFastPath(rows, place.tokens, place.checked)
         for subscription_id, number in numbers.items():
             fast_path.add(subscription_id, number)
         return fast_path

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loadgen import native
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer, SessionHandler
 from loadgen.protocol.generic.dialect import Dialect
@@ -129,9 +130,20 @@ class GenericSession:
             return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
         return frame.render(publish_id, number, channel, events)
 
-    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
-        """Return None: the C fast path knows no protocol that is defined at run time."""
-        return None
+    def fast_path(
+        self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
+    ) -> native.FastPath | None:
+        """Return a fast path if each message is an event of the only subscription, else None.
+
+        The C fast path knows no other protocol that is defined at run time.
+        """
+        number = numbers.get(self._routes.only)
+        description = self._description
+        if number is None or place.checked or self._opening.steps:
+            return None
+        if description.messages != "text" or description.deliver.pattern.written != "{event}":
+            return None
+        return native.DeliveryFastPath(rows, place.tokens, only=number)
 
     # Processing of all messages that are not deliveries.
 

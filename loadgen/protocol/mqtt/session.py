@@ -18,7 +18,7 @@ import mqtt5
 
 from loadgen.measure.arrival import end_of
 from loadgen.native import FastPath, Rows
-from loadgen.payloads.stamping import Marked
+from loadgen.payloads.stamping import Marked, NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
@@ -194,7 +194,7 @@ class MqttSession:
         """Return the DISCONNECT."""
         return mqtt5.DisconnectPacket().write()
 
-    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
         """Return None: `loadgen.native` does not support MQTT."""
         return None
 

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen import protocol_file
+from loadgen import native, protocol_file
 from loadgen.measure.arrival import of_bytes
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer
 from loadgen.protocol.generic.service import GenericService
 from loadgen.protocol.generic.session import UNASKED, GenericSession
+from loadgen.server import frames
 
 OK = PublishAnswer()
 
@@ -191,6 +193,22 @@ class TestNchan:
         assert told.take() == [("event", "s4", '{"early":1}'), ("event", "s4", '{"a":1}')]
         session.receive(b"\xff", 1, 2)
         assert told.take() == [("undecodable", unreadable.MESSAGE_NOT_UTF8, r"\xff")]
+
+    @pytest.mark.skipif(not native.available, reason="the native receive path was not built")
+    def test_the_fast_path_takes_events_of_the_only_subscription(self) -> None:
+        place = NativePlace(("_lg",), checked=False)
+        rows = native.Rows(9, 4)
+        session, _ = begun(known("nchan"))
+        assert session.fast_path(rows, {}, place) is None
+        session.subscribe("s4", "/default/news")
+        assert session.fast_path(rows, {"s3": 3}, place) is None
+        assert session.fast_path(rows, {"s4": 4}, NativePlace(("_lg",), checked=True)) is None
+        fast_path = session.fast_path(rows, {"s4": 4}, place)
+        assert fast_path is not None
+        frame = frames.text_frame(b'{"_lg":[1,2,3,4,5],"text":"hello"}')
+        assert fast_path.take_frames(frame, 10, 20) == len(frame)
+        ((buffer, used),) = rows.take()
+        assert memoryview(buffer)[:used].cast("q").tolist() == [4, 10, 20, 0, 1, 2, 3, 4, 5]
 
     def test_one_publishes_by_http_to_the_channels_own_url(self) -> None:
         service = known("nchan", "wss://h")

@@ -15,6 +15,7 @@ from loadgen import native
 from loadgen.measure.arrival import end_of
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer
 from loadgen.measure.stamp import decode_event
+from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -170,7 +171,9 @@ def receive(
             opened.get()
             connections.append(connection)
             if isinstance(buffer, NativeDeliveryBuffer):
-                connection.use_fast_path(session.fast_path(buffer.rows, {"s1": number}))
+                connection.use_fast_path(
+                    session.fast_path(buffer.rows, {"s1": number}, NativePlace(("_lg",), False))
+                )
         sender.begin(order)
         while (ends := sender.done()) is None:
             if stall_s:
