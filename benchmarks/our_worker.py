@@ -14,6 +14,7 @@ from typing import cast
 import gevent
 from gevent.pool import Pool
 
+from loadgen.measure.failures import Failure, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.sinks import Sinks
@@ -28,8 +29,9 @@ from loadgen.run.periodic import FLUSH_INTERVAL_S, every
 from loadgen.run.readiness import SettledReadiness
 from loadgen.run.threads import native_lock, run_in_thread
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.users.connection import ClientConnection
-from loadgen.users.worker import Progress, WorkerRun
+from loadgen.users.worker import NoLogins, Progress, WorkerRun
 
 TOKEN = 7
 #: Connections that are opened at the same time.
@@ -52,6 +54,10 @@ class OurWorker:
         )
         self.readiness = SettledReadiness(0)
         self.progress = Progress()
+        self.failures = Failures(self._on_failure)
+        self.logins = NoLogins(self.service)
+        self.dialer = Dialer()
+        self.most_event_bytes: int | None = None
         self.publishing_over = False
         self.stopping = False
         self._health = HealthSampler(gevent.sleep)
@@ -59,6 +65,9 @@ class OurWorker:
     def report_error(self, reason: str, fatal: bool) -> None:
         """Print an error."""
         print(reason, file=sys.stderr)
+
+    def _on_failure(self, failure: Failure) -> None:
+        self.report_error(f"{failure.where}: {failure.message}", fatal=True)
 
     @property
     def run(self) -> WorkerRun:
