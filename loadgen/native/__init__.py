@@ -4,6 +4,7 @@
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
 - `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
 - `rows.c` buffers the deliveries.
+- `publishes.c` buffers the publishes (measure).
 
 A frame that the fast path does not recognise byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING
 
 available = False
 if TYPE_CHECKING:
-    from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+    from loadgen.native._native import DeliveryFastPath, FastPath, Poller, PublishRows, Rows, now_ns
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
-        from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+        from loadgen.native._native import DeliveryFastPath, FastPath, Poller, PublishRows, Rows, now_ns
 
         available = True
     except ImportError:
@@ -30,6 +31,6 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    DeliveryFastPath = FastPath = Poller = Rows = _NotBuilt
+    DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
 
-__all__ = ["DeliveryFastPath", "FastPath", "Poller", "Rows", "available", "now_ns"]
+__all__ = ["DeliveryFastPath", "FastPath", "Poller", "PublishRows", "Rows", "available", "now_ns"]

@@ -27,7 +27,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
-        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType)) {
+        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType) ||
+        PyModule_AddType(module, &PublishRowsType)) {
         Py_DECREF(module);
         return NULL;
     }

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from loadgen.measure import publishes
 from loadgen.measure.clock import now_ns
-from loadgen.measure.rows import EventRow
 from loadgen.payloads.stamping import size_of
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
@@ -180,29 +180,8 @@ class OpenRequests:
         cause: Cause | None = None,
     ) -> int:
         """Record each event of a request; return how many the service refused."""
-        add, publisher = self._run.recorder.event, self._client.number
-        rejected = 0
-        for index, size in enumerate(sizes):
-            reason = refused.get(index) if refused else None
-            if reason is not None:
-                rejected += 1
-            # Positional arguments: keywords would cost as much time as the row itself.
-            add(
-                EventRow(
-                    publisher,
-                    sequences[index],
-                    number,
-                    channel,
-                    intended_ns,
-                    slot_ns,
-                    sent_ns,
-                    acked_ns,
-                    status if reason is None else "rejected",
-                    error if reason is None else reason,
-                    size,
-                    connection_wait_ns,
-                    remote,
-                    *(cause or ()),
-                )
-            )
-        return rejected
+        # Positional arguments: keywords would cost as much time as the row itself.
+        return publishes.record(
+            self._run.recorder.publish, self._client.number, sequences, number, channel, intended_ns, slot_ns,
+            sent_ns, acked_ns, status, error, sizes, refused, connection_wait_ns, remote, cause,
+        )  # fmt: skip
