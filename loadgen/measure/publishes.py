@@ -201,7 +201,7 @@ class Events:
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
         """Expand what a buffer's ``take`` returns."""
-        runs = np.frombuffer(rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T
+        runs = np.ascontiguousarray(np.frombuffer(rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T)
         self._runs = runs
         self._counts = runs[_AT["count"]]
         self._sizes = np.frombuffer(sizes, dtype=np.int64)
@@ -306,12 +306,19 @@ class Events:
         schema = schemas.plain("events")
         arrays = [pa.array(np.full(len(self), worker, dtype=np.int16))]
         for field in list(schema)[1:]:
-            if field.name in TEXTS:
-                arrays.append(self._text_array(field.name, field.type))
-            else:
-                # Raises if a number does not fit.
-                arrays.append(pa.array(self[field.name], type=field.type, mask=self._missing(field.name)))
+            arrays.append(
+                (self._text_array if field.name in TEXTS else self._number_array)(field.name, field.type)
+            )
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _number_array(self, name: str, kind: pa.DataType) -> pa.Array:
+        missing = np.zeros(1, dtype=bool) if name == "bytes" else self._runs[_AT[name]] == NONE
+        if missing.all():
+            return pa.nulls(len(self), kind)
+        # Raises if a number does not fit.
+        return pa.array(
+            self[name], type=kind, mask=np.repeat(missing, self._counts) if missing.any() else None
+        )
 
     def _text_array(self, name: str, kind: pa.DataType) -> pa.Array:
         places = self._runs[_AT[name]]

@@ -5,6 +5,7 @@
 - `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
 - `rows.c` buffers the deliveries.
 - `publishes.c` buffers the publishes (measure).
+- `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
 
 A frame that the fast path does not recognise byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -18,10 +19,28 @@ from typing import TYPE_CHECKING
 
 available = False
 if TYPE_CHECKING:
-    from loadgen.native._native import DeliveryFastPath, FastPath, Poller, PublishRows, Rows, now_ns
+    from loadgen.native._native import (
+        DeliveryFastPath,
+        FastPath,
+        Poller,
+        PublishRows,
+        Rows,
+        masked,
+        now_ns,
+        stamped,
+    )
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
-        from loadgen.native._native import DeliveryFastPath, FastPath, Poller, PublishRows, Rows, now_ns
+        from loadgen.native._native import (
+            DeliveryFastPath,
+            FastPath,
+            Poller,
+            PublishRows,
+            Rows,
+            masked,
+            now_ns,
+            stamped,
+        )
 
         available = True
     except ImportError:
@@ -33,4 +52,14 @@ if not TYPE_CHECKING and not available:
 
     DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
 
-__all__ = ["DeliveryFastPath", "FastPath", "Poller", "PublishRows", "Rows", "available", "now_ns"]
+__all__ = [
+    "DeliveryFastPath",
+    "FastPath",
+    "Poller",
+    "PublishRows",
+    "Rows",
+    "available",
+    "masked",
+    "now_ns",
+    "stamped",
+]

@@ -8,6 +8,20 @@ from loadgen.transport.poller import Source
 def now_ns() -> int:
     """Return the current time of the clock that stamps reads (ns since the Unix epoch)."""
 
+def stamped(
+    token: int,
+    publisher: int,
+    sequences: Sequence[int],
+    intended_ns: int,
+    sent_ns: int,
+    bodies: Sequence[tuple[str, str, int | None]],
+    /,
+) -> tuple[list[str], list[int]]:
+    """Return the events of bodies (see `payloads.stamping.Parts`) and their bytes as UTF-8."""
+
+def masked(opcode: int, message: bytes, /) -> bytes:
+    """Return the whole, masked WebSocket frame of a message (RFC 6455, 5.2)."""
+
 class Rows:
     """A buffer of rows of int64, stored in bytearrays."""
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from loadgen.measure import publishes
 from loadgen.measure.clock import now_ns
-from loadgen.payloads.stamping import size_of
+from loadgen.payloads.stamping import Body, Event, stamped
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
@@ -74,27 +74,17 @@ class OpenRequests:
         """Return True if a request was begun and is not settled."""
         return number in self._open
 
-    def making(self, request: OpenRequest, bodies: Sequence[Any], stamped: Callable[..., Any]) -> MakeEvents:
-        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`.
+    def making(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`."""
+        token, publisher, progress = self._run.recorder.token, self._client.number, self._run.progress
 
-        ``stamped`` makes an event of (token, publisher, sequence, intended and sending time in ns, body).
-        """
-        token, publisher = self._run.recorder.token, self._client.number
-
-        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
-            events = [
-                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
-                for sequence, body in zip(request.sequences, bodies, strict=True)
-            ]
-            self.taken(request, [size_of(event) for event in events], sent_ns, remote)
+        def make(sent_ns: int, remote: str | None) -> Sequence[Event]:
+            events, sizes = stamped(token, publisher, request.sequences, request.intended_ns, sent_ns, bodies)
+            request.sizes, request.sent_ns, request.remote = sizes, sent_ns, remote
+            progress.sent += len(sizes)
             return events
 
         return make
-
-    def taken(self, request: OpenRequest, sizes: Sequence[int], sent_ns: int, remote: str | None) -> None:
-        """Note that an open connection has taken the events of a request, with ``sizes`` in bytes."""
-        request.sizes, request.sent_ns, request.remote = sizes, sent_ns, remote
-        self._run.progress.sent += len(sizes)
 
     def begin(self, number: int, request: OpenRequest) -> OnOutcome:
         """Await the outcome of a request; return the function by which its sender tells it."""

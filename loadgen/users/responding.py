@@ -32,6 +32,8 @@ MOST_REMEMBERED: Final = 10_000
 class _Padded(Maker):
     """The members of replies: none, so that they are padding."""
 
+    makes_members = False
+
     def members(self) -> str:
         """Return no members."""
         return ""

@@ -109,6 +109,7 @@ def test_a_failure_of_ours_costs_its_request_alone(begun: bool, monkeypatch: pyt
         def members(self: UserCode) -> str:
             raise KeyError("members")
 
+        monkeypatch.setattr(UserCode, "makes_members", True)
         monkeypatch.setattr(UserCode, "members", members)
     case.of.publish(0, range(2), "/default/a", 100, 110)
     assert case.statuses() == {("error" if begun else "unmade"): 2}
