@@ -18,7 +18,7 @@ from speed.peers import program
 
 CLIENTS, BATCH, PAYLOAD_BYTES = 20, 5, 200
 #: Below what k6 manages on a core, so that it keeps its rate.
-K6_PER_S = 2_000
+K6_PER_S = 1_000
 #: Time of a first run, whose cost is that of the start; it is subtracted.
 START_S = 1
 _BODIES = 50

@@ -1,4 +1,4 @@
-"""The receive path in C: optional, and faster than the Python path, which makes the same records.
+"""The hot paths in C: optional, and faster than the Python paths, which make the same records.
 
 - `poller.c` reads the sockets (transport).
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
