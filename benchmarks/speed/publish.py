@@ -116,7 +116,7 @@ def run(options: Options) -> Section:
 
 def _add_row(section: Section, name: str, kind: str, several: Sequence[Result]) -> float:
     """Add the row of a publisher's rounds, and return its requests per CPU-second."""
-    each = [one["requests"] / one["cpu_s"] for one in several]
+    each: list[float] = [one["requests"] / one["cpu_s"] for one in several]
     mean = statistics.mean(each)
     events, accepted = (sum(one[key] for one in several) for key in ("events", "accepted"))
     late = [f"{one:,.0f} µs" if one is not None else "–" for one in _lateness(several)]

@@ -11,12 +11,15 @@ monkey.patch_all()
 import json  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gevent  # noqa: E402
 import httpx  # noqa: E402
-from messages import messages  # noqa: E402
 
 from loadgen.measure.stamp import encode_event  # noqa: E402
+from speed.messages import messages  # noqa: E402
 
 CLIENTS = 20
 BATCH = 5
