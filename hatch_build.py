@@ -11,7 +11,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
-SOURCES = ("module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "poller.c")
+SOURCES = (
+    "module.c",
+    "rows.c",
+    "fast_path.c",
+    "deliveries.c",
+    "json_scan.c",
+    "json_canonical.c",
+    "poller.c",
+    "publishes.c",
+    "sending.c",
+)
 
 
 class NativeReceivePath(BuildHookInterface[Any]):

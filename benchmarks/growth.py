@@ -33,7 +33,7 @@ from server_fanout import subscribe  # noqa: E402
 from streams.process import Receiver, Shape, StreamError, cpu_s, receiving, sending  # noqa: E402
 from streams.sender import TOKEN, Order  # noqa: E402
 
-from loadgen.measure.stamp import encode_batch  # noqa: E402
+from loadgen.payloads.stamping import plain, stamped  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.resolve import Clients  # noqa: E402
@@ -256,9 +256,12 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         if elapsed_s >= seconds or sent + BATCH > elapsed_s * rate:
             continue
         now_ns = time.time_ns()
-        events = encode_batch(TOKEN, 1, sent, now_ns, now_ns, SIZE_BYTES, [None] * BATCH)
+        numbers = range(sent, sent + BATCH)
+        events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        message = messages.publish(f"p{sent}", channel, events, authorization)
+        # The stamps are in the events, so each event is a text.
+        texts = cast(Sequence[str], events)
+        message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)
         connection.sendall(b"\x81\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message)
         connection.setblocking(False)

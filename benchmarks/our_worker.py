@@ -14,7 +14,7 @@ import gevent
 from gevent.pool import Pool
 
 from loadgen.measure.checks import Checks
-from loadgen.measure.failures import Failures
+from loadgen.measure.failures import Failure, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.sinks import Sinks
@@ -59,7 +59,7 @@ class OurWorker:
         )
         self.readiness: Readiness = SettledReadiness(0)
         self.progress = Progress()
-        self.failures = Failures(lambda failure: print(failure, file=sys.stderr))
+        self.failures = Failures(self._on_failure)
         self.checks = Checks()
         self.most_event_bytes: int | None = None
         self.publishing_over = False
@@ -70,6 +70,9 @@ class OurWorker:
     def report_error(self, reason: str, fatal: bool) -> None:
         """Print an error."""
         print(reason, file=sys.stderr)
+
+    def _on_failure(self, failure: Failure) -> None:
+        self.report_error(f"{failure.where}: {failure.message}", fatal=True)
 
     @property
     def run(self) -> WorkerRun:

@@ -19,7 +19,7 @@ ARTILLERY = "artillery@2.0.21"
 #: The package by the module or program to look for.
 PYTHON_PEERS = {"k6": "k6", "websocket": "websocket-client"}
 #: The command that installs each program.
-SYSTEM_PEERS = {"tsung": "apt-get install tsung", "cc": "apt-get install gcc"}
+SYSTEM_PEERS = {"tsung": "apt-get install tsung", "wrk": "apt-get install wrk", "cc": "apt-get install gcc"}
 
 
 def program(name: str) -> str | None:

@@ -1,7 +1,8 @@
-"""Publish requests per CPU-second, five events each: ours over HTTP and WebSocket with recording, and httpx.
+"""Publish requests per CPU-second, five events each: ours over HTTP and WebSocket with recording, httpx, k6 and wrk.
 
-Each publishes as fast as it can. Ours follows an open-loop schedule slightly above its maximum rate, which a short
-first run finds. httpx sends one request after another, without a schedule, a timer or a record.
+Each publishes as fast as it can, except k6, which keeps a rate. Ours follows an open-loop schedule slightly above its
+maximum rate, which a short first run finds. httpx sends one request after another, without a schedule, a timer or a
+record. A last row of each of ours shows how late it sends at a rate that it can keep.
 """
 
 import json
@@ -10,20 +11,29 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speed import publish_peers
+from speed.peers import program
 from speed.section import Bar, Options, Section
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 2
 FIND_S = 1.0
-FIND_PER_S = 20_000
+FIND_PER_S = 30_000
 ABOVE = 1.1
+#: Requests a second at which lateness is measured.
+STEADY_PER_S = 5_000
+PADDING, REAL = "padding", "real"
+PAYLOADS = {PADDING: "own padding", REAL: "real payload"}
 HTTP, WEBSOCKET = "ours, HTTP", "ours, WebSocket"
 HTTPX_EACH, HTTPX_SHARED = "httpx, one client a user", "httpx, one client for all"
+K6, WRK = "k6, constant arrival rate", "wrk, ready bodies"
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,61 +52,117 @@ PUBLISHERS = (
     Publisher(HTTPX_EACH, "publish_httpx.py", "each", False),
     Publisher(HTTPX_SHARED, "publish_httpx.py", "shared", False),
 )
+#: Other tools by name: the program, and the function that runs it.
+PEERS: dict[str, tuple[str, Callable[[int, str, float, Path], Result]]] = {
+    K6: ("k6", publish_peers.k6),
+    WRK: ("wrk", publish_peers.wrk),
+}
 
 
 def run(options: Options) -> Section:
     """Measure all publishers in turn; return the table and the bars."""
     section = Section(
-        "Publishing, five events of 200 bytes a request, 20 clients",
-        ("publisher", "requests per CPU-s", "spread", "µs CPU", "at", "answered 'accepted'"),
+        "Publishing, five events of about 200 bytes a request, 20 clients",
+        (
+            "publisher",
+            "payload",
+            "requests per CPU-s",
+            "spread",
+            "µs CPU",
+            "at",
+            "late p50",
+            "p99",
+            "'accepted'",
+        ),
+        note=f"Lateness at {STEADY_PER_S:,} requests/s: from the slot until an open connection takes the request.",
     )
-    results: dict[str, list[dict[str, Any]]] = {publisher.name: [] for publisher in PUBLISHERS}
-    rates: dict[str, float] = {}
-    for _ in range(ROUNDS):
-        for publisher in PUBLISHERS:
+    section.missing = [name for name, (tool, _) in PEERS.items() if program(tool) is None]
+    results: dict[tuple[str, str], list[Result]] = {}
+    rates: dict[tuple[str, str], float] = {}
+
+    def measured(name: str, kind: str, one: Callable[[], Result]) -> None:
+        try:
+            results.setdefault((name, kind), []).append(one())
+        except RuntimeError as error:
+            section.failures.append(str(error))
+
+    for kind in PAYLOADS:
+        for _ in range(ROUNDS):
+            for publisher in PUBLISHERS:
+                measured(publisher.name, kind, lambda: _measure(publisher, kind, rates, options))  # noqa: B023
+            for name, (tool, ran) in PEERS.items():
+                if program(tool) is not None:
+                    measured(name, kind, lambda: _peer(ran, kind, options))  # noqa: B023
+    means = {key: _add_row(section, *key, several) for key, several in results.items()}
+    for publisher in PUBLISHERS:
+        if publisher.scheduled:
             try:
-                if publisher.scheduled and publisher.name not in rates:
-                    found = measured(publisher, FIND_PER_S, FIND_S, options.scratch)
-                    rates[publisher.name] = ABOVE * found["requests"] / found["seconds"]
-                rate = rates.get(publisher.name, 0.0)
-                results[publisher.name].append(measured(publisher, rate, options.seconds, options.scratch))
+                steady = run_publisher(publisher, REAL, STEADY_PER_S, options.seconds, options.scratch)
+                _add_row(section, publisher.name, REAL, [steady])
             except RuntimeError as error:
                 section.failures.append(str(error))
-    means: dict[str, float] = {}
-    for name, several in results.items():
-        if not several:
-            continue
-        each = [one["requests"] / one["cpu_s"] for one in several]
-        means[name] = statistics.mean(each)
-        events, accepted = (sum(one[key] for one in several) for key in ("events", "accepted"))
-        section.rows.append(
-            (
-                name,
-                f"{means[name]:,.0f}",
-                f"±{(max(each) - min(each)) / 2 / means[name]:.0%}",
-                f"{1e6 / means[name]:,.0f}",
-                f"{statistics.mean(one['requests'] / one['seconds'] for one in several):,.0f}/s",
-                f"{accepted:,} of {events:,}",
-            )
-        )
-        if accepted != events:
-            section.failures.append(f"{name}: {accepted:,} of {events:,} events were answered 'accepted'")
-    peers = [means[name] for name in (HTTPX_EACH, HTTPX_SHARED) if name in means]
-    ours, websocket = means.get(HTTP), means.get(WEBSOCKET)
+    peers = [means[name, REAL] for name in (HTTPX_EACH, HTTPX_SHARED) if (name, REAL) in means]
+    ours, websocket = means.get((HTTP, REAL)), means.get((WEBSOCKET, REAL))
     section.bars = [
-        Bar("publish: HTTP ÷ httpx", ours / max(peers) if ours and peers else None, 7),
-        Bar("publish: WebSocket batch of 5 ÷ our HTTP", websocket / ours if ours and websocket else None, 3),
+        Bar("publish: HTTP ÷ httpx, real payload", ours / max(peers) if ours and peers else None, 11),
+        Bar(
+            "publish: WebSocket batch of 5 ÷ our HTTP, real payload",
+            websocket / ours if ours and websocket else None,
+            2.5,
+        ),
     ]
     return section
 
 
-def measured(publisher: Publisher, rate: float, seconds: float, scratch: Path) -> dict[str, Any]:
-    """Run one publisher against a new server; return the publisher's result.
+def _add_row(section: Section, name: str, kind: str, several: Sequence[Result]) -> float:
+    """Add the row of a publisher's rounds, and return its requests per CPU-second."""
+    each: list[float] = [one["requests"] / one["cpu_s"] for one in several]
+    mean = statistics.mean(each)
+    events, accepted = (sum(one[key] for one in several) for key in ("events", "accepted"))
+    late = [f"{one:,.0f} µs" if one is not None else "–" for one in _lateness(several)]
+    section.rows.append(
+        (
+            name,
+            PAYLOADS[kind],
+            f"{mean:,.0f}",
+            f"±{(max(each) - min(each)) / 2 / mean:.0%}",
+            f"{1e6 / mean:,.0f}",
+            f"{statistics.mean(one['requests'] / one['seconds'] for one in several):,.0f}/s",
+            *late,
+            f"{accepted:,} of {events:,}",
+        )
+    )
+    if accepted != events:
+        section.failures.append(f"{name}: {accepted:,} of {events:,} events were answered 'accepted'")
+    return mean
 
-    Raises:
-        RuntimeError: the publisher failed.
-    """
-    folder = Path(tempfile.mkdtemp(dir=scratch))
+
+def _lateness(several: Sequence[Result]) -> tuple[float | None, float | None]:
+    """Return the lateness of a steady run; above the maximum rate it says nothing."""
+    (one, *others) = several
+    if others or "late_p99_us" not in one:
+        return None, None
+    return one["late_p50_us"], one["late_p99_us"]
+
+
+def _measure(
+    publisher: Publisher, kind: str, rates: dict[tuple[str, str], float], options: Options
+) -> Result:
+    key = publisher.name, kind
+    if publisher.scheduled and key not in rates:
+        found = run_publisher(publisher, kind, FIND_PER_S, FIND_S, options.scratch)
+        rates[key] = ABOVE * found["requests"] / found["seconds"]
+    return run_publisher(publisher, kind, rates.get(key, 0.0), options.seconds, options.scratch)
+
+
+def _peer(ran: Callable[[int, str, float, Path], Result], kind: str, options: Options) -> Result:
+    with _server() as port:
+        return ran(port, kind, options.seconds, Path(tempfile.mkdtemp(dir=options.scratch)))
+
+
+@contextmanager
+def _server() -> Iterator[int]:
+    """Run a new server; yield its port."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     server = subprocess.Popen(
         [sys.executable, str(HERE / "publish_server.py")],
@@ -104,22 +170,34 @@ def measured(publisher: Publisher, rate: float, seconds: float, scratch: Path) -
     )  # fmt: skip
     try:
         assert server.stdout is not None
-        port = server.stdout.readline().strip()
-        arguments: Sequence[str] = (
-            (port, publisher.word, f"{rate:.0f}", f"{seconds:g}", str(folder))
-            if publisher.scheduled
-            else (port, publisher.word, f"{seconds:g}")
-        )
-        done = subprocess.run(
-            [sys.executable, str(HERE / publisher.script), *arguments],
-            env=environment, cwd=folder, capture_output=True, text=True, timeout=seconds + 60,
-        )  # fmt: skip
-        if done.returncode != 0 or not done.stdout:
-            raise RuntimeError(f"{publisher.name}: ended with {done.returncode}: {done.stderr[-500:]}")
-        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return result
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{publisher.name}: did not end") from None
+        yield int(server.stdout.readline())
     finally:
         server.kill()
         server.wait()
+
+
+def run_publisher(publisher: Publisher, kind: str, rate: float, seconds: float, scratch: Path) -> Result:
+    """Run one publisher against a new server; return the publisher's result.
+
+    Raises:
+        RuntimeError: the publisher failed.
+    """
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    with _server() as port:
+        arguments: Sequence[str] = (
+            (str(port), publisher.word, f"{rate:.0f}", f"{seconds:g}", str(folder), kind)
+            if publisher.scheduled
+            else (str(port), publisher.word, f"{seconds:g}", kind)
+        )
+        try:
+            done = subprocess.run(
+                [sys.executable, str(HERE / publisher.script), *arguments],
+                env=environment, cwd=folder, capture_output=True, text=True, timeout=seconds + 60,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{publisher.name}: did not end") from None
+        if done.returncode != 0 or not done.stdout:
+            raise RuntimeError(f"{publisher.name}: ended with {done.returncode}: {done.stderr[-500:]}")
+        result: Result = json.loads(done.stdout.splitlines()[-1])
+        return result

@@ -1,4 +1,4 @@
-"""httpx with gevent at full speed: `publish_httpx.py PORT each|shared SECONDS`.
+"""httpx with gevent at full speed: `publish_httpx.py PORT each|shared SECONDS padding|real`.
 
 It sends the same bodies with as many users as ours, each with one request after another. It has no schedule and no
 timer, and records only the latency of each request in a list.
@@ -11,11 +11,15 @@ monkey.patch_all()
 import json  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import gevent  # noqa: E402
 import httpx  # noqa: E402
 
 from loadgen.measure.stamp import encode_event  # noqa: E402
+from speed.messages import messages  # noqa: E402
 
 CLIENTS = 20
 BATCH = 5
@@ -28,6 +32,13 @@ def main() -> None:
     url = f"http://127.0.0.1:{sys.argv[1]}/event"
     seconds = float(sys.argv[3])
     shared = httpx.Client() if sys.argv[2] == "shared" else None
+    texts = [text[1:] for text in messages()]
+
+    def event(user: int, sequence: int, at_ns: int) -> str:
+        if sys.argv[4] == "padding":
+            return encode_event(7, user, sequence, at_ns, at_ns, PAYLOAD_BYTES, None)
+        return f'{{"_lg":[7,{user},{sequence},{at_ns},{at_ns}],{texts[sequence % len(texts)]}'
+
     latencies: list[float] = []
     accepted = 0
     over = False
@@ -38,9 +49,7 @@ def main() -> None:
         sequence = 0
         while not over:
             began = time.time_ns()
-            events = [
-                encode_event(7, user, sequence + k, began, began, PAYLOAD_BYTES, None) for k in range(BATCH)
-            ]
+            events = [event(user, sequence + k, began) for k in range(BATCH)]
             sequence += BATCH
             body = json.dumps({"channel": "/default/bench", "events": events}).encode()
             response = client.post(url, content=body, headers=HEADERS)

@@ -1,4 +1,4 @@
-"""Our publishers as in a worker, with recording: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
+"""Our publishers as in a worker, with recording: `PORT VIA REQUESTS_PER_S SECONDS FOLDER padding|real`.
 
 The clients and their schedule come from a scenario, and requests are sent when they are due, as in a run.
 """
@@ -8,6 +8,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import json  # noqa: E402
+import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections import Counter  # noqa: E402
@@ -22,8 +23,8 @@ from our_worker import OurWorker  # noqa: E402
 from loadgen.measure.clock import now_ns  # noqa: E402
 from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
 from loadgen.resolve import ClientPlan, Clients  # noqa: E402
-from loadgen.resolve.loading import load  # noqa: E402
-from loadgen.resolve.resolver import resolve  # noqa: E402
+from loadgen.resolve.resolver import run_of  # noqa: E402
+from loadgen.run import worker_process  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
@@ -32,10 +33,11 @@ from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.publishing import OpenLoopPublisher  # noqa: E402
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender  # noqa: E402
 from loadgen.users.worker import Timeline, WorkerRun  # noqa: E402
+from speed.messages import messages  # noqa: E402
 
 CLIENTS = 20
 BATCH = 5
-PAYLOAD = "200B"
+PAYLOADS = {"padding": "200B", "real": "{file: messages.jsonl}"}
 LEAD_NS = 500_000_000
 #: Covers connecting, and the first flush with its imports, which are not measured in a run either.
 WARMUP_S = 2
@@ -72,6 +74,7 @@ def main() -> None:
     port, via, requests_per_s, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
     folder = Path(sys.argv[5])
     written = folder / "scenario.yaml"
+    (folder / "messages.jsonl").write_text("\n".join(messages()) + "\n")
     events_per_s = round(requests_per_s) * BATCH
     written.write_text(
         SCENARIO.format(
@@ -79,13 +82,14 @@ def main() -> None:
             events=events_per_s,
             batch=BATCH,
             via=via,
-            payload=PAYLOAD,
+            payload=PAYLOADS[sys.argv[6]],
             warmup=WARMUP_S,
             seconds=f"{seconds:g}",
         )
     )
-    plan = Clients(resolve(load(str(written))))
+    plan = Clients(*run_of(str(written)))
     worker = Publishing(f"http://127.0.0.1:{port}/event", folder)
+    worker_process.set_up()
     publishers = [_publisher(worker.run, plan.client(number)) for number in range(CLIENTS)]
     with worker.flushing():
         begin_ns = now_ns() + LEAD_NS
@@ -104,14 +108,16 @@ def main() -> None:
     cpu_s = time.process_time() - cpu_s
     for publisher in publishers:
         publisher.give_up()
-    statuses, lateness_ns = _recorded(folder, measure_ns)
+    statuses, p50_ns, p99_ns = _recorded(folder, measure_ns)
     result: dict[str, Any] = {
         "requests": (progress.sent - before) // BATCH,
         "cpu_s": cpu_s,
         "seconds": took_s,
         "events": progress.sent,
         "accepted": statuses["accepted"],
-        "late_p99_us": lateness_ns / 1e3,
+        "late_p50_us": p50_ns / 1e3,
+        "late_p99_us": p99_ns / 1e3,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
     }
     print(json.dumps(result))
 
@@ -149,8 +155,8 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
     return OpenLoopPublisher(run, client, sender, in_flight, UserCode(Plain(), Plain, run))
 
 
-def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int]:
-    """Return the number of events by status, and the lateness that one percent of them exceeded, from the record."""
+def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int, int]:
+    """Return the number of events by status, and the median and 99th percentile of the lateness, from the record."""
     statuses: Counter[str] = Counter()
     late: list[int] = []
     for batch in read_batches(folder / spool_name("events", 0)):
@@ -158,7 +164,7 @@ def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int]:
         sent, slot = batch.column("sent_ns").to_pylist(), batch.column("slot_ns").to_pylist()
         late += [after - due for after, due in zip(sent, slot, strict=True) if due >= since_ns]
     late.sort()
-    return statuses, late[len(late) * 99 // 100] if late else 0
+    return statuses, *((late[len(late) // 2], late[len(late) * 99 // 100]) if late else (0, 0))
 
 
 main()

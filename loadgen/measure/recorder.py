@@ -18,6 +18,7 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
+from loadgen.measure.publishes import Events, buffer
 from loadgen.measure.rows import (
     AlteredRow,
     ClockRow,
@@ -25,7 +26,6 @@ from loadgen.measure.rows import (
     EchoRow,
     EventRow,
     SubscriptionRow,
-    answer_times_ns,
 )
 from loadgen.measure.running import IntervalStatistics, Report
 from loadgen.measure.sinks import Sinks, Values
@@ -46,7 +46,7 @@ class Interval(NamedTuple):
     end_ns: int
     deliveries: int
     published: int
-    events: Sequence[EventRow]
+    events: Events
     #: Answer times of publishes.
     answered_ns: Values
     late_max_ns: int | None
@@ -98,7 +98,9 @@ class Recorder:
         self.deliver = self._buffer.add
         #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
-        self._event_rows: list[EventRow] = []
+        self._publishes = buffer()
+        #: Records events of a publish request; see `publishes.PublishBuffer.add`, and `publishes.record`.
+        self.publish: Callable[..., None] = self._publishes.add
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
@@ -113,7 +115,7 @@ class Recorder:
 
     def event(self, row: EventRow) -> None:
         """Record an event once it is answered or certain never to be answered."""
-        self._event_rows.append(row)
+        self.publish(*row[:10], [row.bytes], *row[11:])
 
     def subscription(self, row: SubscriptionRow) -> None:
         """Record a life of a subscription when it is ready, and again with all values when it ends."""
@@ -145,21 +147,20 @@ class Recorder:
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
         end_ns = self._last_flush_ns
         pieces = self._buffer.take()
-        events, self._event_rows = self._event_rows, []
+        events = Events(*self._publishes.take())
         subscriptions, self._subscription_rows = self._subscription_rows, []
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
         echoes, self._echo_rows = self._echo_rows, []
         altered, self._altered_rows = self._altered_rows, []
-        late_max_ns = max(
-            (late_ns for event in events if (late_ns := event.own_lateness_ns) is not None), default=None
-        )
-        published = sum(1 for e in events if e.sent_ns is not None)
+        late_ns, _ = events.own_lateness_ns()
+        late_max_ns = int(late_ns.max()) if len(late_ns) else None
+        published = events.sent
         self.events += len(events)
         sample = health.sample(published, late_max_ns) if health is not None else None
         seen, self._seen = self._seen or self._begin(), None
 
-        answered_ns = answer_times_ns(events)
+        answered_ns = events.answer_times_ns()
 
         def write() -> tuple[str | None, str | None, Report | None]:
             for rows in pieces:
@@ -172,7 +173,8 @@ class Recorder:
                 [sample._replace(deliveries=seen.count, queue_max_ns=seen.queue_max_ns)] if sample else []
             )
             histogram_rows = list(seen.histogram_rows(start_ns, end_ns))
-            self._spool.write_rows("events", events)
+            if len(events):
+                self._spool.write(events.batch(self._spool.worker), "events")
             self._spool.write_rows("subscriptions", subscriptions)
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)

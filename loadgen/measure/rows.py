@@ -1,10 +1,7 @@
-"""Rows of the record that are reported one by one; deliveries are too many for that, so columns.py holds them."""
+"""Rows of the record that are reported one by one; columns.py holds deliveries, and publishes.py
+publishes, which are too many for that."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 
 class EventRow(NamedTuple):
@@ -119,11 +116,3 @@ class AlteredRow(NamedTuple):
     publisher: int
     sequence: int
     arrival_ns: int
-
-
-def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:
-    """Return the answer times, in ns, of the events that were answered."""
-    return np.array(
-        [e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None],
-        dtype=np.int64,
-    )

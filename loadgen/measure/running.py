@@ -6,7 +6,7 @@ had seen everything.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
 from loadgen.measure.counts import occurrences
-from loadgen.measure.rows import EventRow
+from loadgen.measure.publishes import Events
 
 Values = npt.NDArray[np.int64]
 Report = dict[str, Any]
@@ -61,38 +61,51 @@ class RunningStatistics:
         """Start the report of an interval; ``clock_offset_ns`` is the master's clock minus this process's."""
         return IntervalStatistics(self, clock_offset_ns)
 
-    def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
+    def published(self, events: Events, measure_ns: int) -> Report:
         """Return a report's values about events that are answered or will never be answered."""
-        statuses: Counter[str] = Counter()
-        accepted: Counter[tuple[int, str]] = Counter()
-        own: list[int] = []
-        unsent = due = taken = 0
-        sampled: list[list[int | None]] = []
-        for event in events:
-            statuses[event.status] += 1
-            measured = event.intended_ns >= measure_ns
-            due += measured
-            unsent += measured and event.status in _UNSENT
-            taken += measured and event.status == "accepted"
-            if measured and (late_ns := event.own_lateness_ns) is not None:
-                own.append(late_ns)
-            if event.status == "accepted":
-                accepted[(event.intended_ns - measure_ns) // _SECOND_NS, event.channel] += 1
-                if (event.publisher + event.sequence) % self.every == 0:
-                    sampled.append([event.publisher, event.sequence, self._expected(event.channel)])
-        expected: dict[int, int | None] = {}
-        for (second, channel), count in accepted.items():
-            each, so_far = self._expected(channel), expected.get(second, 0)
-            expected[second] = None if each is None or so_far is None else so_far + each * count
+        columns, counts = events.runs
+        status, intended_ns = columns["status"], columns["intended_ns"]
+        measured = intended_ns >= measure_ns
+        accepted = status == events.place("accepted")
+        unsent = np.isin(status, [events.place(each) for each in _UNSENT])
+        late_ns, times = events.own_lateness_ns(measure_ns)
         return {
-            "statuses": dict(statuses),
-            "expected": [list(pair) for pair in expected.items()],
-            "lateness": encode(np.array(own, dtype=np.int64)) if own else None,
-            "due": due,
-            "unsent": unsent,
-            "accepted": taken,
-            "sampled_events": sampled,
+            "statuses": {events.text(place): count for place, count in events.distinct("status")},
+            "expected": self._due(events, accepted, measure_ns),
+            "lateness": encode(np.repeat(late_ns, times)) if len(late_ns) else None,
+            "due": int(counts[measured].sum()),
+            "unsent": int(counts[measured & unsent].sum()),
+            "accepted": int(counts[measured & accepted].sum()),
+            "sampled_events": self._sampled(events),
         }
+
+    def _due(
+        self, events: Events, accepted: npt.NDArray[np.bool_], measure_ns: int
+    ) -> list[list[int | None]]:
+        """Return [second, deliveries that its accepted events should cause] for each second."""
+        columns, counts = events.runs
+        second = (columns["intended_ns"][accepted] - measure_ns) // _SECOND_NS
+        channel, counts = columns["channel"][accepted], counts[accepted]
+        expected: dict[int, int | None] = {}
+        if not len(second):
+            return []
+        pairs, which = np.unique(np.stack((second, channel)), axis=1, return_inverse=True)
+        sums = np.bincount(which.reshape(-1), weights=counts).astype(np.int64)
+        for (at, place), count in zip(pairs.T.tolist(), sums.tolist(), strict=True):
+            each, so_far = self._expected(events.text(place) or ""), expected.get(at, 0)
+            expected[at] = None if each is None or so_far is None else so_far + each * count
+        return [list(pair) for pair in expected.items()]
+
+    def _sampled(self, events: Events) -> list[list[int | None]]:
+        """Return [publisher, sequence, expected deliveries] of each accepted event that is followed."""
+        publisher, sequence, channel = events["publisher"], events["sequence"], events["channel"]
+        chosen = (events["status"] == events.place("accepted")) & ((publisher + sequence) % self.every == 0)
+        return [
+            [number, at, self._expected(events.text(place) or "")]
+            for number, at, place in zip(
+                *(column[chosen].tolist() for column in (publisher, sequence, channel)), strict=True
+            )
+        ]
 
 
 class IntervalStatistics:
@@ -135,7 +148,7 @@ class IntervalStatistics:
 
     def report(
         self,
-        events: Sequence[EventRow],
+        events: Events,
         answered_ns: Values,
         delivery: HdrHistogram,
         encoded: Mapping[str, str],

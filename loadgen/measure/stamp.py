@@ -6,7 +6,7 @@ the open-loop schedule, and the time at which it was handed to the socket. Other
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -114,31 +114,3 @@ def encode_event(
     if room < 0:
         return head + "}"
     return f'{head},"{PADDING_KEY}":"{_PADDING[:room]}"}}'
-
-
-def encode_batch(
-    token: int,
-    publisher: int,
-    sequence: int,
-    intended_ns: int,
-    sent_ns: int,
-    size_bytes: int,
-    members: Sequence[str | None],
-) -> list[str]:
-    """Return the texts of a batch: an :func:`encode_event` for each item of ``members``, numbered from ``sequence``."""
-    if any(members):
-        return [
-            encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, each)
-            for k, each in enumerate(members)
-        ]
-    # Without payloads, the events of a batch differ only in their number.
-    before = f'{{"{STAMP_KEY}":[{token},{publisher},'
-    after = f",{intended_ns},{sent_ns}]"
-    free = size_bytes - len(before) - len(after) - _EMPTY_PAD
-    events = []
-    for number in range(sequence, sequence + len(members)):
-        digits = str(number)
-        room = free - len(digits)
-        tail = f',"pad":"{_PADDING[:room]}"}}' if room >= 0 else "}"
-        events.append(f"{before}{digits}{after}{tail}")
-    return events

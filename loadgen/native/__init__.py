@@ -1,10 +1,12 @@
-"""The receive path in C: optional, and faster than the Python path, which makes the same records.
+"""The hot paths in C: optional, and faster than the Python paths, which make the same records.
 
 - `poller.c` reads the sockets (transport).
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
 - `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
+- `publishes.c` buffers the publishes (measure).
+- `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
 
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -18,10 +20,28 @@ from typing import TYPE_CHECKING
 
 available = False
 if TYPE_CHECKING:
-    from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+    from loadgen.native._native import (
+        DeliveryFastPath,
+        FastPath,
+        Poller,
+        PublishRows,
+        Rows,
+        masked,
+        now_ns,
+        stamped,
+    )
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
-        from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+        from loadgen.native._native import (
+            DeliveryFastPath,
+            FastPath,
+            Poller,
+            PublishRows,
+            Rows,
+            masked,
+            now_ns,
+            stamped,
+        )
 
         available = True
     except ImportError:
@@ -31,6 +51,16 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    DeliveryFastPath = FastPath = Poller = Rows = _NotBuilt
+    DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
 
-__all__ = ["DeliveryFastPath", "FastPath", "Poller", "Rows", "available", "now_ns"]
+__all__ = [
+    "DeliveryFastPath",
+    "FastPath",
+    "Poller",
+    "PublishRows",
+    "Rows",
+    "available",
+    "masked",
+    "now_ns",
+    "stamped",
+]

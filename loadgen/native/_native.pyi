@@ -1,12 +1,26 @@
 """The contents of the extension module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadgen.transport.poller import Source
 
 def now_ns() -> int:
     """Return the current time of the clock that stamps reads (ns since the Unix epoch)."""
+
+def stamped(
+    token: int,
+    publisher: int,
+    sequences: Sequence[int],
+    intended_ns: int,
+    sent_ns: int,
+    bodies: Sequence[tuple[str, str, int | None]],
+    /,
+) -> tuple[list[str], list[int]]:
+    """Return the events of bodies (see `payloads.stamping.Parts`) and their bytes as UTF-8."""
+
+def masked(opcode: int, message: bytes, /) -> bytes:
+    """Return the whole, masked WebSocket frame of a message (RFC 6455, 5.2)."""
 
 class Rows:
     """A buffer of rows of int64, stored in bytearrays."""
@@ -43,6 +57,37 @@ class Rows:
 
         Raises ValueError if it is not a bytearray of the right size, is in use, or was given back already.
         """
+
+class PublishRows:
+    """A buffer of publishes: a row for each run of events, and the size of each event."""
+
+    def add(
+        self,
+        publisher: int,
+        sequence: int,
+        batch: int,
+        channel: str,
+        intended_ns: int,
+        slot_ns: int | None,
+        sent_ns: int | None,
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+        sizes: Sequence[int],
+        connection_wait_ns: int | None,
+        remote_address: str | None,
+        cause_publisher: int | None,
+        cause_sequence: int | None,
+        cause_subscription: int | None,
+        /,
+    ) -> None:
+        """Append events numbered from ``sequence`` on, one for each of ``sizes`` (bytes); on an error append nothing.
+
+        Raises OverflowError if a number does not fit into 64 bits, and TypeError for a value of another type.
+        """
+
+    def take(self) -> tuple[bytes, bytes, list[str]]:
+        """Remove and return what was appended: the rows and the sizes as int64, and the texts that rows refer to."""
 
 class FastPath:
     """Takes the messages that it recognises; the others are left to the Python path."""

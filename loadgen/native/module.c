@@ -5,6 +5,8 @@
 #include "native.h"
 
 int poller_names(void);
+PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     struct timespec now;
@@ -14,6 +16,8 @@ static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored
 
 static PyMethodDef functions[] = {
     {"now_ns", now_ns, METH_NOARGS, NULL},
+    {"stamped", (PyCFunction)(void (*)(void))sending_stamped, METH_FASTCALL, NULL},
+    {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -29,7 +33,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (module == NULL) return NULL;
     json_canonical_init();
     if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
-        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType)) {
+        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType) ||
+        PyModule_AddType(module, &PublishRowsType)) {
         Py_DECREF(module);
         return NULL;
     }

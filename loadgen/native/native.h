@@ -68,6 +68,6 @@ typedef struct FastPath {
    exception. */
 Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
 
-extern PyTypeObject RowsType, FastPathType, DeliveryFastPathType, PollerType;
+extern PyTypeObject RowsType, FastPathType, DeliveryFastPathType, PollerType, PublishRowsType;
 
 #endif

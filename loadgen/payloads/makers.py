@@ -1,11 +1,11 @@
 """Makes the bodies of one publisher's events."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from loadgen.data.cells import Cell
 from loadgen.data.tables import Tables
-from loadgen.payloads.lines import CHECKSUM, HEAD, TAIL, picker
+from loadgen.payloads.lines import BYTES, CHECKSUM, HEAD, TAIL, picker
 from loadgen.payloads.plans import Lines, Payload, Sizes, Template
 from loadgen.payloads.sizes import drawn
 from loadgen.payloads.stamping import Body, Stamping
@@ -13,6 +13,11 @@ from loadgen.payloads.template import Compiled, Context, binary, compiled_json, 
 
 if TYPE_CHECKING:
     from loadgen.data.table import Table
+
+
+#: Bodies of messages that the publishers of a group keep together, and the largest of them: at most 8 MB or so.
+_MOST_KEPT: Final = 4_096
+_MOST_KEPT_BYTES: Final = 1_000
 
 
 class Maker(Protocol):
@@ -35,6 +40,7 @@ class Makers:
         """``size_bytes`` is the size of padded events, if ``payload`` is None."""
         self._payload, self._size_bytes, self._stamping = payload, size_bytes, stamping
         self._tables, self._group = tables, group
+        self._kept: dict[int, Body] = {}
         self._compiled = compiled(payload, stamping) if isinstance(payload, Template) else None
 
     def maker(self, *, seed: str, number: int, index: int, clients: int, own: Mapping[str, Cell]) -> Maker:
@@ -49,7 +55,7 @@ class Makers:
             pick = picker(
                 payload, table, seed=seed, group=self._group, number=number, index=index, clients=clients
             )
-            return _Picked(table, pick, stamping)
+            return _Picked(table, pick, stamping, self._kept)
         if isinstance(payload, Sizes):
             return _Drawn(drawn(payload, f"{seed}/payload/{self._group}/{number}"), stamping)
         return Padding(self._size_bytes, stamping)
@@ -86,11 +92,24 @@ class _Drawn:
 class _Picked:
     """Makes bodies from the messages of a file."""
 
-    def __init__(self, table: "Table", pick: Callable[[], int], stamping: Stamping) -> None:
-        self._table, self._pick, self._stamping = table, pick, stamping
+    def __init__(
+        self, table: "Table", pick: Callable[[], int], stamping: Stamping, bodies: dict[int, Body]
+    ) -> None:
+        """``bodies`` are those that publishers of the group have made, by row."""
+        self._table, self._pick, self._stamping, self._bodies = table, pick, stamping, bodies
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
-        table, row = self._table, self._pick()
+        row = self._pick()
+        body = self._bodies.get(row)
+        if body is None:
+            body = self._read(row)
+            # A file may be large: keep what fits into little memory.
+            if len(self._bodies) < _MOST_KEPT and int(self._table.cell(BYTES, row)) <= _MOST_KEPT_BYTES:
+                self._bodies[row] = body
+        return body
+
+    def _read(self, row: int) -> Body:
+        table = self._table
         if self._stamping.beside:
             return self._stamping.content(table.cell(TAIL, row).encode())
         return self._stamping.whole(

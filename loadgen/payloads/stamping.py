@@ -5,13 +5,14 @@ is taken, since making it is the generator's own work; sealing it afterwards onl
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from loadgen.measure.stamp import PADDING_KEY, Stamp
+from loadgen import native
+from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY, Stamp
 from loadgen.payloads.integrity import canonical, canonical_bytes, checksum, decoded
 from loadgen.payloads.place import Place, index_of, split, stamp_in
 from loadgen.payloads.plans import PLAIN, Stamps
@@ -24,6 +25,7 @@ LONGEST_CHECKED_STAMP_BYTES: Final = LONGEST_STAMP_BYTES + 11
 _USUAL_STAMP_BYTES: Final = 62
 _USUAL_CHECKSUM_BYTES: Final = 11
 _NULL: Final = "null"
+_PLAIN_HEAD: Final = f'{{"{STAMP_KEY}":['
 _MARK: Final = NOW_MARK.encode()
 #: Matches member names without characters that JSON escapes; only these can be fields of a msgspec struct.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
@@ -69,14 +71,27 @@ class NativePlace(NamedTuple):
     checked: bool
 
 
+#: A body that is only joined: the text before the numbers of its stamp, the text after them, and None. With a number in
+#: place of None, the padding follows, as many characters as that number less those of the stamp, and a closing brace.
+Parts = tuple[str, str, int | None]
+
+
 class Body:
     """A body that waits for its stamp."""
 
-    __slots__ = ()
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Parts | None) -> None:
+        #: None if more must be done than joining.
+        self.parts = parts
 
     def sealed(self, numbers: str, sent_ns: int) -> Event:
         """Return the stamped event; ``numbers`` are the five numbers of its stamp as text, separated by commas."""
-        raise NotImplementedError
+        assert self.parts is not None
+        head, tail, room = self.parts
+        if room is None:
+            return f"{head}{numbers}{tail}"
+        return f"{head}{numbers}{tail}{padding(room - len(numbers))}}}"
 
 
 class _Whole(Body):
@@ -87,6 +102,7 @@ class _Whole(Body):
     def __init__(
         self, head: str, tail: str, timed: bool, checked: tuple[str, ...] | None, known: int | None
     ) -> None:
+        super().__init__(None)
         self._head, self._tail, self._timed = head, tail, timed
         self._canonical: bytes | None = None
         self._checksum = known
@@ -95,14 +111,17 @@ class _Whole(Body):
             if timed:
                 self._canonical = content
             self._checksum = checksum(content)
+        if not timed:
+            end = "]" if self._checksum is None else f",{self._checksum}]"
+            self.parts = (f"{head}[", f"{end}{tail}", None)
 
-    def sealed(self, numbers: str, sent_ns: int) -> str:
-        head, tail, crc = self._head, self._tail, self._checksum
-        if self._timed:
-            now = iso(sent_ns)
-            head, tail = head.replace(NOW_MARK, now), tail.replace(NOW_MARK, now)
-            if self._canonical is not None:
-                crc = checksum(self._canonical.replace(_MARK, now.encode()))
+    def sealed(self, numbers: str, sent_ns: int) -> Event:
+        if not self._timed:
+            return super().sealed(numbers, sent_ns)
+        crc, now = self._checksum, iso(sent_ns)
+        head, tail = self._head.replace(NOW_MARK, now), self._tail.replace(NOW_MARK, now)
+        if self._canonical is not None:
+            crc = checksum(self._canonical.replace(_MARK, now.encode()))
         return f"{head}[{numbers}]{tail}" if crc is None else f"{head}[{numbers},{crc}]{tail}"
 
 
@@ -114,15 +133,20 @@ class _Padded(Body):
     def __init__(
         self, head: str, tail: str, size_bytes: int, checksum_of: Callable[[str, str, int], int] | None
     ) -> None:
+        super().__init__(None)
         # The padding is the last member of the event.
         self._head, self._tail = head, tail[:-1]
         self._checksum_of = checksum_of
         empty = len(f'{head}{tail[:-1]},"{PADDING_KEY}":""}}'.encode())
         self._room = size_bytes - empty - (_USUAL_CHECKSUM_BYTES if checksum_of else 0)
+        if checksum_of is None:
+            self.parts = (f"{head}[", f"]{self._tail}", self._room - 2)
 
-    def sealed(self, numbers: str, sent_ns: int) -> str:
+    def sealed(self, numbers: str, sent_ns: int) -> Event:
+        if self._checksum_of is None:
+            return super().sealed(numbers, sent_ns)
         length = self._room - len(numbers) - 2
-        crc = "" if self._checksum_of is None else f",{self._checksum_of(self._head, self._tail, length)}"
+        crc = f",{self._checksum_of(self._head, self._tail, length)}"
         return f"{self._head}[{numbers}{crc}]{self._tail}{padding(length)}}}"
 
 
@@ -132,6 +156,7 @@ class _Beside(Body):
     __slots__ = ("_checked", "_content", "_known", "_timed")
 
     def __init__(self, content: bytes, timed: bool, checked: bool) -> None:
+        super().__init__(None)
         self._content, self._timed, self._checked = content, timed, checked
         self._known = checksum(content) if checked and not timed else None
 
@@ -141,6 +166,36 @@ class _Beside(Body):
             return Marked(content, f"[{numbers}]")
         crc = checksum(content) if self._known is None else self._known
         return Marked(content, f"[{numbers},{crc}]")
+
+
+def plain(size_bytes: int, members: str = "") -> Body:
+    """Return the body of an event in the usual form; see `measure.stamp.encode_event`.
+
+    ``members`` are JSON text without braces.
+    """
+    tail = f"],{members}" if members else "]"
+    return Body((_PLAIN_HEAD, tail, size_bytes - len(_PLAIN_HEAD) - len(tail.encode()) - len(padding(0)) - 1))
+
+
+def stamped(
+    token: int,
+    publisher: int,
+    sequences: Sequence[int],
+    intended_ns: int,
+    sent_ns: int,
+    bodies: Sequence[Body],
+) -> tuple[Sequence[Event], Sequence[int]]:
+    """Return the events of a request, and the size of each as `size_of` returns it."""
+    if native.available:
+        parts = [body.parts for body in bodies]
+        if None not in parts:
+            return native.stamped(token, publisher, sequences, intended_ns, sent_ns, cast(Any, parts))
+    before, after = f"{token},{publisher}", f"{intended_ns},{sent_ns}"
+    events = [
+        body.sealed(f"{before},{sequence},{after}", sent_ns)
+        for sequence, body in zip(sequences, bodies, strict=True)
+    ]
+    return events, [size_of(event) for event in events]
 
 
 def padding(length: int) -> str:
@@ -154,7 +209,7 @@ class Stamping:
     def __init__(self, stamps: Stamps = PLAIN) -> None:
         self.stamps = stamps
         place = stamps.place
-        #: True if events have the usual form, which `encode_batch` and `decode_event` handle at the least cost.
+        #: True if events have the usual form, which `plain` makes and `decode_event` reads at the least cost.
         self.plain = stamps.are_plain
         #: Where the C fast path finds the stamp, or None if it cannot read it.
         self.native_place = native_place(stamps)

@@ -5,14 +5,12 @@ added with Locust's own `extend`, which shows the same numbers in Locust's table
 response times (to whole ms below 100, to two digits above); the record keeps them exact.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
 from loadgen.measure.counts import occurrences
-from loadgen.measure.rows import EventRow
+from loadgen.measure.publishes import Events
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.owners import Owners
 
@@ -72,12 +70,12 @@ class WorkerStatistics:
         """Add the deliveries since the last call to Locust's statistics; return their number by group."""
         return self._tally.show(at_ns)
 
-    def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+    def show_publishes(self, events: Events, answered_ns: Values, at_ns: int) -> None:
         """Add publishes and their answer times to Locust's statistics."""
         add_publishes(self._stats, events, answered_ns, at_ns)
 
 
-def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+def add_publishes(stats: RequestStats, events: Events, answered_ns: Values, at_ns: int) -> None:
     """Add publishes to Locust's statistics, and failed ones also to its errors, with their reasons.
 
     ``answered_ns`` are the answer times of those publishes that were answered.
@@ -86,9 +84,9 @@ def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: 
         part = StatsEntry(stats, "event", PUBLISH)
         _count(part, answered_ns)
         _show(stats, part, at_ns)
-    for event in events:
-        if event.status not in ("accepted", "sent"):
-            stats.log_error(PUBLISH, "event", event.error or event.status)
+    for reason, count in events.failed():
+        for _ in range(count):
+            stats.log_error(PUBLISH, "event", reason)
 
 
 def _count(part: StatsEntry, times_ns: Values) -> None:

@@ -19,6 +19,7 @@ from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.library import Library
+from loadgen.transport.masking import masked
 from loadgen.transport.opening import OpeningHandshake
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
@@ -86,7 +87,7 @@ class WebSocket(SocketStream):
         """
         if not self.is_open:
             raise TransportError(f"{self._address.name}: the connection is closed")
-        self._write(Frame(self._library.opcode, message).serialize(mask=True))
+        self._write(masked(self._library.opcode, message))
 
     def ping(self) -> None:
         """Send an empty ping frame; the pong is read but not reported."""

@@ -84,15 +84,20 @@ class UserCode:
 
         return on_delivery
 
+    @property
+    def makes_members(self) -> bool:
+        """True if the user overrides payload()."""
+        return getattr(self._user.payload, "__func__", None) is not self._no_payload
+
     def members(self) -> str:
         """Return the JSON text of the members that payload() adds to the next event, without braces.
 
         Raises:
             UnmadeError: payload() raised, or returned a value that cannot go into an event.
         """
-        hook = self._user.payload
-        if getattr(hook, "__func__", None) is self._no_payload:
+        if not self.makes_members:
             return ""
+        hook = self._user.payload
         try:
             value = self._call("payload()", hook)
         except HookError as error:

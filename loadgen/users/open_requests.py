@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from loadgen.measure import publishes
 from loadgen.measure.clock import now_ns
-from loadgen.measure.rows import EventRow
-from loadgen.payloads.stamping import size_of
+from loadgen.payloads.stamping import Body, Event, stamped
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
@@ -74,27 +74,17 @@ class OpenRequests:
         """Return True if a request was begun and is not settled."""
         return number in self._open
 
-    def making(self, request: OpenRequest, bodies: Sequence[Any], stamped: Callable[..., Any]) -> MakeEvents:
-        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`.
+    def making(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`."""
+        token, publisher, progress = self._run.recorder.token, self._client.number, self._run.progress
 
-        ``stamped`` makes an event of (token, publisher, sequence, intended and sending time in ns, body).
-        """
-        token, publisher = self._run.recorder.token, self._client.number
-
-        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
-            events = [
-                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
-                for sequence, body in zip(request.sequences, bodies, strict=True)
-            ]
-            self.taken(request, [size_of(event) for event in events], sent_ns, remote)
+        def make(sent_ns: int, remote: str | None) -> Sequence[Event]:
+            events, sizes = stamped(token, publisher, request.sequences, request.intended_ns, sent_ns, bodies)
+            request.sizes, request.sent_ns, request.remote = sizes, sent_ns, remote
+            progress.sent += len(sizes)
             return events
 
         return make
-
-    def taken(self, request: OpenRequest, sizes: Sequence[int], sent_ns: int, remote: str | None) -> None:
-        """Note that an open connection has taken the events of a request, with ``sizes`` in bytes."""
-        request.sizes, request.sent_ns, request.remote = sizes, sent_ns, remote
-        self._run.progress.sent += len(sizes)
 
     def begin(self, number: int, request: OpenRequest) -> OnOutcome:
         """Await the outcome of a request; return the function that the request's sender calls with the outcome."""
@@ -180,29 +170,8 @@ class OpenRequests:
         cause: Cause | None = None,
     ) -> int:
         """Record each event of a request; return how many the service refused."""
-        add, publisher = self._run.recorder.event, self._client.number
-        rejected = 0
-        for index, size in enumerate(sizes):
-            reason = refused.get(index) if refused else None
-            if reason is not None:
-                rejected += 1
-            # Positional arguments: keywords would cost as much time as the row itself.
-            add(
-                EventRow(
-                    publisher,
-                    sequences[index],
-                    number,
-                    channel,
-                    intended_ns,
-                    slot_ns,
-                    sent_ns,
-                    acked_ns,
-                    status if reason is None else "rejected",
-                    error if reason is None else reason,
-                    size,
-                    connection_wait_ns,
-                    remote,
-                    *(cause or ()),
-                )
-            )
-        return rejected
+        # Positional arguments: keywords would cost as much time as the row itself.
+        return publishes.record(
+            self._run.recorder.publish, self._client.number, sequences, number, channel, intended_ns, slot_ns,
+            sent_ns, acked_ns, status, error, sizes, refused, connection_wait_ns, remote, cause,
+        )  # fmt: skip

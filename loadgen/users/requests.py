@@ -8,10 +8,9 @@ from typing import Protocol
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
-from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.payloads.makers import Maker as BodyMaker
 from loadgen.payloads.makers import Padding
-from loadgen.payloads.stamping import Body
+from loadgen.payloads.stamping import Body, plain
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.users.code import UnmadeError
@@ -20,10 +19,15 @@ from loadgen.users.senders import Sender
 from loadgen.users.worker import WorkerRun
 
 NO_ROWS: Mapping[str, int] = {}
+_NO_MEMBERS: Sequence[str] = ()
 
 
 class Maker(Protocol):
     """Makes the members of events; see `UserCode`."""
+
+    @property
+    def makes_members(self) -> bool:
+        """False if events get no members."""
 
     def members(self) -> str:
         """Return the JSON text of the next event's members, without braces; raises UnmadeError."""
@@ -74,6 +78,7 @@ class PublishRequests:
         else:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
+        self._plain = plain(self._payload_bytes)
 
     @property
     def unanswered(self) -> int:
@@ -130,10 +135,40 @@ class PublishRequests:
         slot_ns: int,
         cause: Cause | None,
     ) -> None:
-        run = self._run
+        members: Sequence[str] = _NO_MEMBERS
+        if self._code.makes_members:
+            sequences, members = self._made(number, sequences, channel, intended_ns, slot_ns, cause)
+            if not members:
+                return
+        bodies = self._bodies(sequences, members)
+        # Until the events are made, use the planned size.
+        request = OpenRequest(
+            sequences,
+            channel,
+            intended_ns,
+            slot_ns,
+            now_ns(),
+            (self._payload_bytes,) * len(sequences),
+            cause=cause,
+        )
+        on_outcome = self._open.begin(number, request)
+        self._sender.send(f"p{number}", channel, self._open.making(request, bodies), on_outcome)
+
+    def _made(
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int,
+        cause: Cause | None,
+    ) -> tuple[Sequence[int], Sequence[str]]:
+        """Let the user's code make the members of events; return the numbers of those that it made, and their members.
+
+        Called before the sending time is taken: how long it takes is our lateness, not the service's latency.
+        """
         members: list[str] = []
         unmade: dict[int, str] = {}
-        # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
         for sequence in sequences:
             try:
                 members.append(self._code.members())
@@ -143,38 +178,24 @@ class PublishRequests:
             sequences = [sequence for sequence in sequences if sequence not in unmade]
         for sequence, reason in unmade.items():
             self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason, cause)
-        if not members:
-            return
-        bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
-        token, publisher, size = run.recorder.token, self._client.number, self._payload_bytes
-        # Until the events are made, use the planned size.
-        request = OpenRequest(
-            sequences, channel, intended_ns, slot_ns, now_ns(), (size,) * len(members), cause=cause
-        )
-        on_outcome = self._open.begin(number, request)
+        return sequences, members
 
-        def make(sent_ns: int, remote: str | None) -> Sequence[str]:
-            if unmade:
-                events = [
-                    encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
-                    for sequence, own in zip(sequences, members, strict=True)
-                ]
-            else:
-                events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
-            sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
-            self._open.taken(request, sizes, sent_ns, remote)
-            return events
+    def _bodies(self, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
+        """Return the bodies of events; members that the user's payload() returned replace the scenario's content.
 
-        sealed = make if bodies is None else self._open.making(request, bodies, run.stamping.event)
-        self._sender.send(f"p{number}", channel, sealed, on_outcome)
-
-    def _bodies(self, maker: BodyMaker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
-        """Return the bodies of events; members that the user's payload() returned replace the scenario's content."""
+        ``members`` are empty if the user's code makes none.
+        """
+        size, maker = self._payload_bytes, self._maker
+        if maker is None:
+            usual = self._plain
+            if not members:
+                return [usual] * len(sequences)
+            return [plain(size, own) if own else usual for own in members]
         made = [maker.next(sequence, self._rows) for sequence in sequences]
         if not any(members):
             return made
-        size = self._payload_bytes if self._padded else 1
         padded = self._run.stamping.padded
+        size = size if self._padded else 1
         return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
 
     def _after(

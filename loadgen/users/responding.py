@@ -34,6 +34,8 @@ MOST_REMEMBERED: Final = 10_000
 class _Padded(Maker):
     """Adds no members to replies, so that they consist of padding only."""
 
+    makes_members = False
+
     def members(self) -> str:
         """Return no members."""
         return ""

@@ -12,7 +12,8 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.rows import EventRow, answer_times_ns
+from loadgen.measure.publishes import Events
+from loadgen.measure.rows import EventRow
 from loadgen.measure.running import Report, RunningStatistics
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
@@ -53,7 +54,8 @@ def report_of(
     tags = (
         {"delivery": histograms.encoded(whole), "queue": histograms.encoded(queue)} if len(latency_ns) else {}
     )
-    return interval.report(events, answer_times_ns(events), whole, tags)
+    published = Events.of(events)
+    return interval.report(published, published.answer_times_ns(), whole, tags)
 
 
 class Fake:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.stamp import PayloadError, decode_event, encode_batch, encode_event, encode_members
+from loadgen.measure.stamp import PayloadError, decode_event, encode_event, encode_members
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
@@ -125,19 +125,8 @@ def test_what_json_can_hold_is_taken(payload: Any, members: str) -> None:
 PAYLOADS = st.lists(st.none() | st.dictionaries(st.sampled_from("ab"), st.text(max_size=5)), max_size=5)
 
 
-@given(st.integers(0, 10**9), st.integers(0, 400), PAYLOADS)
-def test_a_batch_is_what_its_events_are_one_by_one(
-    sequence: int, size: int, payloads: list[dict[str, str] | None]
-) -> None:
-    members = [encode_members(payload) for payload in payloads]
-    assert encode_batch(1, 2, sequence, 3, 4, size, members) == [
-        encode_event(1, 2, sequence + k, 3, 4, size, each) for k, each in enumerate(members)
-    ]
-
-
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_padding_begins_with_the_byte_that_leaves_room_for_it(more: int) -> None:
     padded = '{"_lg":[1,2,3,4,5],"pad":""}'
     event = encode_event(1, 2, 3, 4, 5, len(padded) + more)
     assert event == ('{"_lg":[1,2,3,4,5]}' if more < 0 else padded.replace('""', f'"{"x" * more}"'))
-    assert encode_batch(1, 2, 3, 4, 5, len(padded) + more, [None]) == [event]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import Failures
-from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.payloads.place import Place, split
 from loadgen.payloads.plans import Stamps
@@ -29,6 +28,7 @@ from loadgen.users.code import UserCode
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import NoLogins, Progress, Timeline, WorkerRun
+from tests.users.recorded import Recorded
 
 BATCH = 5
 
@@ -87,9 +87,9 @@ def publisher(
     payload: Callable[[], Any] | None = None,
     stamping: Stamping | None = None,
 ) -> tuple[OpenLoopPublisher, Any]:
-    rows: list[EventRow] = []
+    rows = Recorded()
     run = SimpleNamespace(
-        recorder=SimpleNamespace(token=7, event=rows.append),
+        recorder=SimpleNamespace(token=7, publish=rows.publish),
         progress=Progress(),
         publishing_over=False,
         stopping=False,

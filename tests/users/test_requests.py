@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from loadgen.measure.failures import Failures
-from loadgen.measure.rows import EventRow
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import TransportError
@@ -15,6 +14,7 @@ from loadgen.users.code import UserCode
 from loadgen.users.requests import PublishRequests
 from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import NoLogins, Progress, WorkerRun
+from tests.users.recorded import Recorded
 from tests.users.test_publishing import Quiet
 
 
@@ -34,12 +34,12 @@ class Sender:
 
 class Case:
     def __init__(self, sender: Any = None) -> None:
-        self.rows: list[EventRow] = []
+        self.rows = Recorded()
         self.settled = 0
         self.sender: Any = sender or Sender()
         self.progress, self.failures = Progress(), Failures()
         run: Any = SimpleNamespace(
-            recorder=SimpleNamespace(token=7, event=self.rows.append),
+            recorder=SimpleNamespace(token=7, publish=self.rows.publish),
             progress=self.progress,
             failures=self.failures,
             logins=NoLogins(cast(Any, None)),
@@ -62,7 +62,7 @@ def test_each_request_has_the_channel_the_times_and_the_numbers_that_it_was_give
     case = Case()
     case.of.publish(0, range(2), "/default/a", 100, 110)
     case.of.publish(5, (7,), "/default/b", 200, 200)
-    assert (case.of.unanswered, case.rows) == (2, [])
+    assert (case.of.unanswered, list(case.rows)) == (2, [])
     for _, _, make, on_outcome in reversed(case.sender.given):
         make(300, "127.0.0.1:1")
         on_outcome(PublishAnswer(), 400, None)
@@ -109,6 +109,7 @@ def test_a_failure_of_ours_costs_its_request_alone(begun: bool, monkeypatch: pyt
         def members(self: UserCode) -> str:
             raise KeyError("members")
 
+        monkeypatch.setattr(UserCode, "makes_members", True)
         monkeypatch.setattr(UserCode, "members", members)
     case.of.publish(0, range(2), "/default/a", 100, 110)
     assert case.statuses() == {("error" if begun else "unmade"): 2}

@@ -10,7 +10,6 @@ import pytest
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import Failures
-from loadgen.measure.rows import EventRow
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
@@ -19,6 +18,7 @@ from loadgen.users import responding
 from loadgen.users.numbering import Numbers
 from loadgen.users.responding import Responder
 from loadgen.users.worker import Progress, WorkerRun
+from tests.users.recorded import Recorded
 
 MS = 1_000_000
 TOKEN, SUBSCRIPTION = 7, 40
@@ -50,12 +50,12 @@ class Case:
         channel: Callable[[int, str], str] = lambda publisher, event: f"/default/{publisher}",
         ahead_ns: int = 0,
     ) -> None:
-        self.rows: list[EventRow] = []
+        self.rows = Recorded()
         self.told: list[tuple[str, bool]] = []
         self.failures = Failures()
         self.ahead_ns = ahead_ns
         self.run: Any = SimpleNamespace(
-            recorder=SimpleNamespace(token=TOKEN, event=self.rows.append),
+            recorder=SimpleNamespace(token=TOKEN, publish=self.rows.publish),
             progress=Progress(),
             failures=self.failures,
             stopping=False,
@@ -152,7 +152,7 @@ def test_only_the_subscription_of_the_plan_is_answered_and_nothing_once_publishi
     case.run.publishing_over = True
     case.ask(1)
     gevent.sleep(0.01)
-    assert case.rows == []
+    assert list(case.rows) == []
 
 
 def test_what_is_outstanding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_a_channel_of_the_request_is_checked_and_not_repeated(given: str) -> Non
     case.ask()
     gevent.sleep(0.01)
     ((reason, fatal),) = case.told
-    assert (case.rows, fatal) == ([], False)
+    assert (list(case.rows), fatal) == ([], False)
     assert "cannot be published to" in reason
     assert "\x1b" not in reason
     assert len(reason) < 200
@@ -229,4 +229,4 @@ def test_an_unexpected_failure_is_ours_and_never_the_connections() -> None:
 
     case = Case(channel=channel)
     case.ask()
-    assert (case.rows, len(case.failures)) == ([], 1)
+    assert (list(case.rows), len(case.failures)) == ([], 1)

@@ -11,7 +11,8 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
-from loadgen.measure.rows import ClockRow, ConnectionRow, EventRow, SubscriptionRow
+from loadgen.measure.rows import ClockRow, ConnectionRow, SubscriptionRow
+from loadgen.measure.spool import SpoolWriter
 from loadgen.users.worker import Progress, WorkerRun
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
@@ -23,8 +24,9 @@ class EchoRecorder(Recorder):
     It is separate and never flushed, so that no echo reaches the scenario's recorder.
     """
 
-    def event(self, row: EventRow) -> None:
-        """Drop the row: echoes are not in the ledger."""
+    def __init__(self, token: int, spool: SpoolWriter) -> None:
+        super().__init__(token, spool)
+        self.publish = _drop
 
     def subscription(self, row: SubscriptionRow) -> None:
         """Drop the row: the record has no subscriptions of the lane."""
@@ -40,6 +42,10 @@ class EchoRecorder(Recorder):
         for rows in self._buffer.take():
             for row in rows[rows[:, _AT["token"]] == self.token].tolist():
                 yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
+
+
+def _drop(*publish: object) -> None:
+    """Drop a publish: echoes are not in the ledger."""
 
 
 class _EchoReadiness:

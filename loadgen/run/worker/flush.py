@@ -1,14 +1,14 @@
 """Write a worker's record once a second, and keep the figures of that second for the next report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from gevent.lock import Semaphore
 
 from loadgen.exits import why
 from loadgen.measure.health import HealthSampler
+from loadgen.measure.publishes import Events
 from loadgen.measure.recorder import Recorder
-from loadgen.measure.rows import EventRow
 from loadgen.measure.sinks import Values
 from loadgen.run.periodic import FLUSH_INTERVAL_S, every
 from loadgen.run.worker.clock import Clock
@@ -27,7 +27,7 @@ class Statistics(Protocol):
     def show_deliveries(self, at_ns: int) -> dict[str, int]:
         """Add the deliveries since the last call to Locust's statistics; return their number by group."""
 
-    def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+    def show_publishes(self, events: Events, answered_ns: Values, at_ns: int) -> None:
         """Add publishes and their answer times to Locust's statistics."""
 
 

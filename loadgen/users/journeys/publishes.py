@@ -7,9 +7,9 @@ from gevent.event import AsyncResult
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
+from loadgen.payloads.stamping import plain
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
-from loadgen.users.journeys.stamping import stamped
 from loadgen.users.numbering import Numbers
 from loadgen.users.open_requests import Cause, OpenRequest, OpenRequests
 from loadgen.users.senders import MakeEvents, Sender
@@ -76,9 +76,8 @@ class JourneyPublishes:
     def _making(self, request: OpenRequest, members: Sequence[str]) -> MakeEvents:
         stamping = self._run.stamping
         if stamping.plain:
-            return self._open.making(request, members, stamped)
-        bodies = [stamping.padded(1, each) for each in members]
-        return self._open.making(request, bodies, stamping.event)
+            return self._open.making(request, [plain(0, each) for each in members])
+        return self._open.making(request, [stamping.padded(1, each) for each in members])
 
 
 def _tell(

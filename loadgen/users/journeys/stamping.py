@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from loadgen.measure.stamp import STAMP_KEY, PayloadError, encode_event, encode_members
+from loadgen.measure.stamp import STAMP_KEY, PayloadError, encode_members
 from loadgen.users.open_requests import Cause
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -54,11 +54,6 @@ def unstamped(event: object) -> str:
     raise ValueError(
         f"an event must be a dict or the text of a JSON object, as its stamp is a member, not {_named(event)}"
     )
-
-
-def stamped(token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, members: str) -> str:
-    """Return the text of an event with its stamp; ``members`` come from :func:`unstamped`."""
-    return encode_event(token, publisher, sequence, intended_ns, sent_ns, 0, members)
 
 
 def _named(event: object) -> str:

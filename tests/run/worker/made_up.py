@@ -2,14 +2,14 @@
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gevent
 from gevent.event import Event
 
 from loadgen.measure.clock import Reading
-from loadgen.measure.rows import EventRow
+from loadgen.measure.publishes import Events
 from loadgen.measure.sinks import Values
 from loadgen.run import messages
 from loadgen.run.messages import Message
@@ -120,7 +120,7 @@ class MadeUpStatistics:
     def show_deliveries(self, at_ns: int) -> dict[str, int]:
         return {"readers": self.added}
 
-    def show_publishes(self, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+    def show_publishes(self, events: Events, answered_ns: Values, at_ns: int) -> None:
         self.published += len(events)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSampler
+from loadgen.measure.publishes import Events
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import EchoRow, EventRow
 from loadgen.measure.running import RunningStatistics
@@ -92,9 +93,9 @@ def test_the_shortest_latencies_go_with_their_histogram_and_not_without(
 ) -> None:
     none = np.array([], dtype=np.int64)
     seconds = [
-        Interval(1, 3, 0, (), none, None, None, "longest", "shortest"),
-        Interval(2, 0, 0, (), none, None, None),
-        Interval(3, 2, 0, (), none, None, None, "exact", None),
+        Interval(1, 3, 0, Events.of([]), none, None, None, "longest", "shortest"),
+        Interval(2, 0, 0, Events.of([]), none, None, None),
+        Interval(3, 2, 0, Events.of([]), none, None, None, "exact", None),
     ]
     monkeypatch.setattr(site.recorder, "flush", lambda health: seconds.pop(0))
     told = []

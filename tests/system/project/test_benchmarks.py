@@ -29,11 +29,11 @@ if __name__ == "__main__":
 PUBLISH = """
 import json, sys
 from pathlib import Path
-from speed.publish import PUBLISHERS, measured
+from speed.publish import PUBLISHERS, REAL, run_publisher
 
 if __name__ == "__main__":
     (publisher,) = [one for one in PUBLISHERS if one.scheduled and one.word == sys.argv[1]]
-    print(json.dumps(measured(publisher, 100.0, 0.2, Path(sys.argv[2]))))
+    print(json.dumps(run_publisher(publisher, REAL, 100.0, 0.2, Path(sys.argv[2]))))
 """
 
 

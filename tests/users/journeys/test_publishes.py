@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from loadgen.measure.failures import Failures
-from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
@@ -17,6 +16,7 @@ from loadgen.transport.isolation import OurFailureError
 from loadgen.users.journeys.publishes import JourneyPublishes
 from loadgen.users.open_requests import Cause
 from loadgen.users.worker import Progress
+from tests.users.recorded import Recorded
 
 
 class Sender:
@@ -38,9 +38,9 @@ class Sender:
     def close(self) -> None: ...
 
 
-def made() -> tuple[JourneyPublishes, Sender, list[EventRow], Any]:
-    rows: list[EventRow] = []
-    recorder = SimpleNamespace(token=5, event=rows.append)
+def made() -> tuple[JourneyPublishes, Sender, Recorded, Any]:
+    rows = Recorded()
+    recorder = SimpleNamespace(token=5, publish=rows.publish)
     run = SimpleNamespace(recorder=recorder, progress=Progress(), failures=Failures(), stamping=Stamping())
     return JourneyPublishes(run, ClientPlan(42, "g", 0, (), None, 0)), Sender(), rows, run
 

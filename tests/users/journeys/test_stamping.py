@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.measure.stamp import decode_event
-from loadgen.users.journeys.stamping import Event, stamped, unstamped
+from loadgen.payloads.stamping import plain, stamped
+from loadgen.users.journeys.stamping import Event, unstamped
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -21,7 +22,8 @@ MEMBERS = st.dictionaries(st.text().filter(lambda key: key not in ("_lg", "pad")
 @given(MEMBERS, st.booleans())
 def test_an_event_comes_back_as_it_was_published(members: dict[str, Any], as_text: bool) -> None:
     given_ = json.dumps(members, indent=1) if as_text else members
-    text = stamped(7, 3, 11, 1_000, 2_000, unstamped(given_))
+    (text,), _ = stamped(7, 3, [11], 1_000, 2_000, [plain(0, unstamped(given_))])
+    assert isinstance(text, str)
     assert text.startswith('{"_lg":[7,3,11,1000,2000]')
     assert decode_event(text).stamp == (7, 3, 11, 1_000, 2_000)
     event = Event("/default/a", text)

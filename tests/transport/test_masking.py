@@ -1,0 +1,30 @@
+"""Test the frames that a client sends, by the library that reads them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Opcode
+from websockets.protocol import SERVER, Protocol, State
+
+from loadgen.transport.masking import _masked, masked
+
+KINDS = [pytest.param(_masked, id="library"), pytest.param(masked, id="native")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    st.binary(max_size=300) | st.sampled_from([125, 126, 65_535, 65_536, 70_001]).map(bytes), st.booleans()
+)
+def test_a_server_reads_the_message_that_was_sent(kind: object, message: bytes, binary: bool) -> None:
+    opcode = Opcode.BINARY if binary else Opcode.TEXT
+    server = Protocol(SERVER, state=State.OPEN, max_size=None)
+    server.receive_data(kind(opcode, message))  # type: ignore[operator]
+    (frame,) = server.events_received()
+    assert (frame.opcode, bytes(frame.data), frame.fin) == (opcode, message, True)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_frame_has_a_mask_of_its_own(kind: object) -> None:
+    masks = {kind(Opcode.TEXT, b"")[2:] for _ in range(2_000)}  # type: ignore[operator]
+    # Two in 2,000 of four random bytes are equal once in two thousand times.
+    assert len(masks) >= 1_998
