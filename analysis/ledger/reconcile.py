@@ -31,7 +31,8 @@ from analysis.ledger.losses import (
     Losses,
     find_losses,
 )
-from analysis.ledger.matching import Found, find_reordered, match
+from analysis.ledger.matching import Found, match
+from analysis.ledger.order import find_reordered
 from analysis.ledger.windows import pattern_matches
 from analysis.loading.doubts import Doubts
 from analysis.loading.run import Ints, Run, Window
