@@ -36,7 +36,7 @@ def _edges(numbers: Ints) -> npt.NDArray[np.float64]:
     """Return the least number of each bucket."""
     bits = numbers << _SHIFT
     magnitude = np.abs(bits).astype(np.int32).view(np.float32).astype(np.float64)
-    return np.where(bits < 0, -magnitude, magnitude)
+    return np.asarray(np.where(bits < 0, -magnitude, magnitude), dtype=np.float64)
 
 
 class Histogram:

@@ -133,7 +133,7 @@ class Reconciled:
     #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
     late_least: Ints
     late_most: Ints
-    #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
+    #: Latencies from the intended time by name of the rank (see `ranks.RANKS`), over the expected deliveries that
     #: arrived; meaningless for events without such a delivery.
     ranks_ns: dict[str, Ints]
     #: `ranks_ns` at both ends of the arrivals' intervals; the same objects if all arrivals are exact.

@@ -16,8 +16,8 @@ import pyarrow as pa
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import in_turn
 
-#: Most bytes of decoded row groups that are kept for later windows. A run of more workers than this has room for decodes
-#: a row group again for each window.
+#: Most bytes of decoded row groups that are kept for later windows. If a run has more workers than this has room for,
+#: some row groups are decoded again for each window.
 KEPT_BYTES = 600_000_000
 _Column = npt.NDArray[Any]
 _Columns = dict[str, _Column]

@@ -154,7 +154,9 @@ def test_groups_are_those_of_sorting_each(
     if len(largest) < 2:
         assert found == []
         return
-    expected = [(code, 1, by_code[code]) for code in largest[:GROUPS_MAX]]
+    expected: list[tuple[int | None, int, list[int]]] = [
+        (code, 1, by_code[code]) for code in largest[:GROUPS_MAX]
+    ]
     if rest := largest[GROUPS_MAX:]:
         expected.append((None, len(rest), sorted(value for code in rest for value in by_code[code])))
     assert [(group.code, group.members, group.count) for group in found] == [

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import analysis
 from analysis.ledger import order, ranks, windows
 from analysis.ledger.events import events_in, expected_of, reach_of
-from analysis.ledger.matching import RANKS, Found, Through, match
+from analysis.ledger.matching import Found, Through, match
+from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
