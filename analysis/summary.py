@@ -16,7 +16,7 @@ from analysis.figures.latencies import latencies
 from analysis.figures.outages import find_outages, find_silences
 from analysis.figures.percentiles import Percentiles
 from analysis.ledger.breakdown import DIMENSIONS
-from analysis.ledger.matching import RANKS
+from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints

@@ -1,17 +1,18 @@
 """Figures by remote address: one host name may stand for many machines, each with its own response times."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis import text
-from analysis.figures.bounds import Samples
 from analysis.figures.latencies import SECOND_NS
 from analysis.figures.percentiles import Percentiles
+from analysis.figures.samples import Room, Samples
 from analysis.loading import requests
+from analysis.loading.pieces import in_windows
 from analysis.loading.run import Ints, Run, Window, codes, ints
-from analysis.loading.slices import cut_by_second, in_turn
+from analysis.loading.slices import cut_by_second
 
 #: Maximum number of addresses reported: those with the most connections and publish requests in total.
 MOST: Final = 50
@@ -158,21 +159,18 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
-) -> dict[tuple[str, str], npt.NDArray[Any]]:
-    """Return sorted latencies (ns) by (address, kind); deliveries are read in stretches of time to bound memory."""
+) -> dict[tuple[str, str], Samples]:
+    """Return latencies (ns) by (address, kind); deliveries are read in stretches of time to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]
-    groups = run.row_groups
-    most = sum(g.rows for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns)
-    found = {(name, kind): Samples(most) for name in addresses for kind in ("headline", "service")}
+    room = Room()
+    found = {(name, kind): Samples(room) for name in addresses for kind in ("headline", "service")}
     if not len(subscriptions):
         return {}
     names = ("subscription", "intended_ns", "sent_ns", "arrival_ns")
 
-    def read(part: Window) -> list[tuple[str, str, Ints]]:
-        _, table = run.deliveries_in(names, part)
-        at = {name: ints(table, name) for name in names}
+    def read(_: Window, __: Ints, at: Mapping[str, Ints]) -> list[tuple[str, str, Ints]]:
         place = np.minimum(np.searchsorted(subscriptions, at["subscription"]), len(subscriptions) - 1)
         known = subscriptions[place] == at["subscription"]
         code = np.where(known, lives.code_of(carrier[place], at["arrival_ns"]), -1)
@@ -185,14 +183,12 @@ def _deliveries(
         return pieces
 
     cuts = cut_by_second(run, window.start_ns, (window.start_ns, window.end_ns), SECOND_NS)
-    for pieces in in_turn(read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)):
+    inside = [cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns]
+    for pieces in in_windows(run, names, inside, read):
         for name, kind, values in pieces:
             found[name, kind].add(values)
-    ordered = {key: samples.all() for key, samples in found.items()}
-    for values in ordered.values():
-        values.sort()
-    return ordered
+    return found
 
 
-def _percentiles(ordered: npt.NDArray[Any] | None) -> dict[str, Any]:
-    return Percentiles.of_sorted(np.empty(0, dtype=np.int64) if ordered is None else ordered).to_dict()
+def _percentiles(samples: Samples | None) -> dict[str, Any]:
+    return (Percentiles(0, 0) if samples is None else samples.percentiles()).to_dict()

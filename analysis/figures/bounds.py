@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures.percentiles import POINTS, Percentiles, curve, rank_of, ranks_of_curve
+from analysis.figures.percentiles import rank_of, ranks_of_curve
+from analysis.figures.samples import Room, Samples, at_ranks, ranks_of_figures
 from analysis.loading.run import Ints
 
 Numbers = npt.NDArray[Any]
@@ -30,145 +31,75 @@ class Between(NamedTuple):
     high: float | None
 
 
-class Samples:
-    """A growing array of integers in the smallest type that holds all of them."""
-
-    def __init__(self, most: int) -> None:
-        # Make room for all samples at once: pages of np.empty that are never written take no memory.
-        self._values: Numbers = np.empty(most, dtype=np.int8)
-        self._count = 0
-
-    def add(self, values: Ints) -> None:
-        """Append values."""
-        if not len(values):
-            return
-        low, high = int(values.min()), int(values.max())
-        kind = next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-        if np.dtype(kind).itemsize > self._values.dtype.itemsize:
-            wider = np.empty(len(self._values), dtype=kind)
-            wider[: self._count] = self._values[: self._count]
-            self._values = wider
-        self._values[self._count : self._count + len(values)] = values
-        self._count += len(values)
-
-    def all(self) -> Numbers:
-        """Return the values in the order in which they were added."""
-        return self._values[: self._count]
-
-
-@dataclass(frozen=True)
 class End:
-    """One end (low or high) of the intervals of all samples, stored as the samples that differ from it.
+    """One end (low or high) of the intervals of all samples, kept as the samples that differ from it and their ends."""
 
-    ``away`` holds these samples and ``to`` their ends; both are sorted and of one length. ``away`` is None if all
-    samples differ.
-    """
+    def __init__(self, room: Room) -> None:
+        self._away, self._to = Samples(room), Samples(room)
+        self._at: dict[int, int] = {}
 
-    away: Numbers | None
-    to: Numbers
-    #: Sum of (end − sample) over all samples, from which the mean of the ends follows.
-    shift: float
+    def __len__(self) -> int:
+        """Return the number of samples that differ from this end."""
+        return len(self._to)
 
-    def at_ranks(self, ordered: Numbers, ranks: Ints) -> Ints:
-        """Return the ends at these ranks (from 1) among all ends, given all samples sorted in ``ordered``."""
-        if self.away is None:
-            at: Ints = self.to[ranks - 1].astype(np.int64)
-            return at
-        # Binary search, for all ranks at once, for the least value that at least `rank` numbers do not exceed.
-        low = np.full(len(ranks), min(int(ordered[0]), int(self.to[0])), dtype=np.int64)
-        high = np.full(len(ranks), max(int(ordered[-1]), int(self.to[-1])), dtype=np.int64)
-        while (low < high).any():
-            middle = low + (high - low) // 2
-            count = _up_to(ordered, middle) - _up_to(self.away, middle) + _up_to(self.to, middle)
-            enough = count >= ranks
-            high, low = np.where(enough, middle, high), np.where(enough, low, middle + 1)
-        return low
+    def add(self, values: Ints, to: Ints) -> None:
+        """Add samples with their ends."""
+        moved = to != values
+        if not moved.all():
+            values, to = values[moved], to[moved]
+        self._away.add(values)
+        self._to.add(to)
 
+    @property
+    def shift(self) -> int:
+        """Sum of (end − sample) over all samples, from which the mean of the ends follows."""
+        return self._to.total - self._away.total
 
-def _up_to(ordered: Numbers, values: Ints) -> Ints:
-    """Return for each value the number of sorted numbers that do not exceed it."""
-    # Search in the numbers' own type: with mixed types numpy would copy them all.
-    edges = np.iinfo(ordered.dtype)
-    clipped = np.clip(values, edges.min, edges.max).astype(ordered.dtype)
-    found: Ints = np.searchsorted(ordered, clipped, side="right")
-    return np.where(values < edges.min, 0, found)
-
-
-class _Moved:
-    """Collects the low or the high ends of the intervals while samples are added."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._away: Samples | None = None
-        self._to = Samples(most)
-        self._shift = 0.0
-
-    def add(self, values: Ints, to: Ints | None, before: Numbers) -> None:
-        """Add samples with their ends, or None if these equal the samples; ``before`` holds all earlier samples."""
-        if not len(values):
-            return
-        moved = None if to is None else to != values
-        if self._away is None and (moved is None or not moved.all()):
-            self._away = Samples(self._most)
-            if len(self._to.all()):
-                self._away.add(before.astype(np.int64))
-        if to is None or moved is None or not moved.any():
-            return
-        self._shift += float((to - values).sum(dtype=np.float64))
-        self._to.add(to[moved])
-        if self._away is not None:
-            self._away.add(values[moved])
-
-    def done(self) -> End | None:
-        """Return the collected (low or high) ends of the intervals, or None if every end equals its sample."""
-        to = self._to.all()
-        if not len(to):
-            return None
-        to.sort()
-        if self._away is None:
-            return End(None, to, self._shift)
-        away = self._away.all()
-        away.sort()
-        return End(away, to, self._shift)
+    def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
+        """Return this end's values at ranks from 1 on, given all samples. What was found is remembered."""
+        wanted = ranks.tolist()
+        missing = sorted({rank for rank in wanted if rank not in self._at})
+        if missing:
+            parts = [(samples, 1), (self._away, -1), (self._to, 1)]
+            found = at_ranks(parts, np.array(missing, dtype=np.int64))
+            self._at.update(zip(missing, found.tolist(), strict=True))
+        return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
 
 
 class Collector:
     """Collects samples, each with the lowest and the highest value that the true one may have."""
 
-    def __init__(self, most: int, known: bool = True) -> None:
-        """Make room for ``most`` samples; ``known`` is False if the intervals are not known."""
+    def __init__(self, known: bool = True, room: Room | None = None) -> None:
+        """Begin without samples; ``known`` is False if the intervals are not known. `Room` bounds the memory."""
         self._known = known
-        self._values = Samples(most)
-        self._low, self._high = _Moved(most), _Moved(most)
+        room = Room() if room is None else room
+        #: The samples so far.
+        self.samples = Samples(room)
+        self._low, self._high = End(room), End(room)
 
     def add(self, values: Ints, early: Ints | None = None, late: Ints | None = None) -> None:
         """Add samples; each true value may be ``early`` lower or ``late`` higher than its sample (None means zero)."""
-        before = self._values.all()
-        if self._known:
-            self._low.add(values, None if early is None else values - early, before)
-            self._high.add(values, None if late is None else values + late, before)
-        self._values.add(values)
-
-    def values(self) -> Numbers:
-        """Return the samples in the order in which they were added."""
-        return self._values.all()
+        self.samples.add(values)
+        if self._known and early is not None:
+            self._low.add(values, values - early)
+        if self._known and late is not None:
+            self._high.add(values, values + late)
 
     def done(self) -> "Bounded":
-        """Return the samples and their ends; sorts the samples in place."""
-        values = self._values.all()
-        values.sort()
-        return Bounded(values, self._low.done(), self._high.done(), self._known)
+        """Return the samples and their ends."""
+        low, high = (end if len(end) else None for end in (self._low, self._high))
+        return Bounded(self.samples, low, high, self._known)
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """Sorted samples, each with an interval that holds the true value.
+    """Samples, each with an interval that holds the true value.
 
     ``low`` holds the lower ends and ``high`` the upper ends; each is None if all those ends equal their samples. If the
     intervals are unknown, ``known`` is False and both are None.
     """
 
-    ordered: Numbers
+    samples: Samples
     low: End | None = None
     high: End | None = None
     known: bool = True
@@ -178,18 +109,18 @@ class Bounded:
         cls, values: Ints, early: Ints | None = None, late: Ints | None = None, known: bool = True
     ) -> Self:
         """Build from samples in any order; see `Collector.add`."""
-        collector = Collector(len(values), known)
+        collector = Collector(known)
         collector.add(values, early, late)
         found = collector.done()
-        return cls(found.ordered, found.low, found.high, found.known)
+        return cls(found.samples, found.low, found.high, found.known)
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self.ordered)
+        return len(self.samples)
 
     def at_rank(self, rank: int) -> Between:
         """Return the sample at a rank (1 is the smallest), with the bounds on the true value."""
-        value = int(self.ordered[rank - 1])
+        value = int(self.samples.at_ranks(np.array([rank]))[0])
         low, high = (self._end_at(end, np.array([rank]), value) for end in (self.low, self.high))
         return self._between(low, value, high)
 
@@ -199,36 +130,49 @@ class Bounded:
 
     def mean(self) -> Between:
         """Return the mean with its low and high end; needs at least one sample."""
-        value = float(self.ordered.mean())
+        value = self.samples.mean
         low, high = (value if end is None else value + end.shift / len(self) for end in (self.low, self.high))
         return self._between(low, value, high)
 
     def percentiles(self) -> dict[str, Any]:
         """Return the fields of `Percentiles`, with those of both ends as `low` and `high` (None if unknown)."""
-        values = Percentiles.of_sorted(self.ordered)
+        values = self.samples.percentiles()
         return {**values.to_dict(), "low": self._fields(self.low), "high": self._fields(self.high)}
 
     def curve(self) -> tuple[Floats, Ints] | None:
-        """Return `percentiles.curve`, or None if there are fewer than two samples."""
-        return curve(self.ordered) if len(self) > 1 else None
+        """Return (fractions above, values) as `percentiles.curve` does, or None if there are fewer than two samples."""
+        if len(self) < 2:
+            return None
+        above, ranks = ranks_of_curve(len(self))
+        return above, self.samples.at_ranks(ranks)
+
+    def foresee_curve(self) -> None:
+        """Find all that `percentiles`, `curve` and `curve_of` need by reading the samples once for all of them."""
+        if len(self) < 2:
+            return
+        ranks = np.concatenate((ranks_of_figures(len(self)), ranks_of_curve(len(self))[1]))
+        self.samples.at_ranks(ranks)
+        for end in (self.low, self.high):
+            if end is not None:
+                end.at_ranks(self.samples, ranks)
 
     def curve_of(self, end: End | None) -> Ints | None:
         """Return the curve of the low or the high ends, or None if it equals the samples' curve or is not known."""
         if end is None or not self.known or len(self) < 2:
             return None
-        return end.at_ranks(self.ordered, ranks_of_curve(len(self))[1])
+        return end.at_ranks(self.samples, ranks_of_curve(len(self))[1])
 
     def _fields(self, end: End | None) -> dict[str, Any] | None:
         if not self.known or not len(self):
             return None
-        ranks = np.array([1, *(rank_of(len(self), p) for p in POINTS), len(self)])
-        at = self.ordered[ranks - 1] if end is None else end.at_ranks(self.ordered, ranks)
-        mean = float(self.ordered.mean()) + (end.shift / len(self) if end is not None else 0.0)
+        ranks = ranks_of_figures(len(self))
+        at = self.samples.at_ranks(ranks) if end is None else end.at_ranks(self.samples, ranks)
+        mean = self.samples.mean + (end.shift / len(self) if end is not None else 0.0)
         names = ("min", "p50", "p90", "p99", "p999", "max")
         return {**dict(zip(names, map(int, at), strict=True)), "mean": mean}
 
     def _end_at(self, end: End | None, rank: Ints, value: float) -> float:
-        return value if end is None else float(end.at_ranks(self.ordered, rank)[0])
+        return value if end is None else float(end.at_ranks(self.samples, rank)[0])
 
     def _between(self, low: float, value: float, high: float) -> Between:
         return Between(low, value, high) if self.known else Between(None, value, None)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.bounds import Bounded
-from analysis.ledger.matching import RANKS
+from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import Reconciled
 from analysis.loading.run import Ints, Window
 

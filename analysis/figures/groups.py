@@ -1,13 +1,15 @@
 """Compare the latencies of channels and of workers: the largest groups, and the rest as one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from analysis.figures.samples import Store
+from analysis.figures.selection import Histogram, Selection
 from analysis.loading.run import Ints
-from analysis.loading.slices import SLICE_ROWS
 
 #: Maximum number of groups shown separately, and number of points on each group's curve.
 GROUPS_MAX = 8
@@ -26,31 +28,72 @@ class Group:
     at_shares: Ints
 
 
-def groups_of(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
-    """Return the largest groups, and the rest as one group, or an empty list if there are fewer than two groups.
+class Groups:
+    """The codes (numbers of channels or workers) of samples, in the order in which these are stored."""
 
-    Deliveries without a group (code -1) are left out.
-    """
-    # Work block by block to save memory: to count and index, numpy takes 8 bytes for each code, however small.
-    blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
-    size = int(code.max()) + 2 if len(code) else 1
-    counts = np.zeros(size, dtype=np.int64)
-    for block in blocks:
-        counts += np.bincount(code[block].astype(np.int64) + 1, minlength=size)[: size + 1]
-    counts = counts[1:]
-    present = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
-    if len(present) < 2:
-        return []
-    found = [_group(number, 1, latency_ns[code == number]) for number in present[:GROUPS_MAX]]
-    if rest := present[GROUPS_MAX:]:
-        other = np.zeros(size, dtype=bool)
-        other[rest] = True
-        others = np.concatenate([latency_ns[block][other[code[block]]] for block in blocks])
-        found.append(_group(None, len(rest), others))
-    return found
+    def __init__(self, codes: Store) -> None:
+        """Begin without samples, to keep their codes in ``codes``."""
+        self._codes = codes
+        self._counts = np.zeros(1, dtype=np.int64)
+
+    def add(self, codes: Ints) -> None:
+        """Append the codes of further samples; -1 for those without a group."""
+        if not len(codes):
+            return
+        counts = np.bincount(codes + 1)
+        longest = max(len(counts), len(self._counts))
+        self._counts = np.pad(self._counts, (0, longest - len(self._counts)))
+        self._counts[: len(counts)] += counts
+        self._codes.add(codes)
+
+    def largest(self, latencies: Store) -> list[Group]:
+        """Return the largest groups, and the rest as one group, or an empty list if there are fewer than two groups.
+
+        ``latencies`` holds the samples to which the codes belong. Those without a group are left out.
+        """
+        counts = self._counts[1:]
+        present = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+        if len(present) < 2:
+            return []
+        alone, rest = present[:GROUPS_MAX], present[GROUPS_MAX:]
+        #: Group of each code plus one, so that the code -1 has a place too.
+        group_of = np.full(len(self._counts), -1, dtype=np.int8)
+        for number, code in enumerate(alone):
+            group_of[code + 1] = number
+        group_of[np.array(rest, dtype=np.int64) + 1] = len(alone)
+        sizes = [int(counts[code]) for code in alone] + ([int(counts[rest].sum())] if rest else [])
+        histograms = [Histogram() for _ in sizes]
+        for number, values in self._by_group(latencies, group_of, len(sizes)):
+            histograms[number].add(values)
+        selections = [
+            Selection([(histogram, 1)], _ranks(size))
+            for histogram, size in zip(histograms, sizes, strict=True)
+        ]
+        while not all(selection.done for selection in selections):
+            for number, values in self._by_group(latencies, group_of, len(sizes)):
+                if not selections[number].done:
+                    selections[number].take(values)
+            for selection in selections:
+                if not selection.done:
+                    selection.turn()
+        found = [
+            Group(code, 1, size, selection.found)
+            for code, size, selection in zip(alone, sizes, selections, strict=False)
+        ]
+        if rest:
+            found.append(Group(None, len(rest), sizes[-1], selections[-1].found))
+        return found
+
+    def _by_group(
+        self, latencies: Store, group_of: npt.NDArray[np.int8], count: int
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield (group, some of its samples) until all were read."""
+        for values, codes in zip(latencies.blocks(), self._codes.blocks(), strict=True):
+            group = group_of[codes.astype(np.int64) + 1]
+            for number in range(count):
+                yield number, values[group == number]
 
 
-def _group(code: int | None, members: int, samples: npt.NDArray[Any]) -> Group:
-    samples.sort()
-    places = np.minimum((np.linspace(0, 1, SHARES) * len(samples)).astype(np.int64), len(samples) - 1)
-    return Group(code, members, len(samples), samples[places].astype(np.int64))
+def _ranks(count: int) -> Ints:
+    places = (np.linspace(0, 1, SHARES) * count).astype(np.int64)
+    return np.minimum(places, count - 1) + 1

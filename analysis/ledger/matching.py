@@ -9,23 +9,21 @@ in which one subscription was in one state, such as ready or in reconnect (see `
 place in the order in which the subscribers received an event: the first, median, 99th percentile or last.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from analysis.ledger.events import Events, Reach
+from analysis.ledger.ranks import RANKS, distinct, ranks
 from analysis.ledger.windows import Flags, Segments
 from analysis.loading.doubts import Doubts, Off
-from analysis.loading.lookup import EventPlaces, Places, grouping
-from analysis.loading.run import Ints, RowGroup, Run, Window, ints
-from analysis.loading.slices import cut_by_weight, in_turn
+from analysis.loading.lookup import EventPlaces, Places
+from analysis.loading.pieces import in_windows
+from analysis.loading.run import Ints, Run, Window, ints
+from analysis.loading.slices import cut_by_weight
 
-#: Name of a rank → share of an event's subscribers that have received it at that rank.
-RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
-#: Maximum number of streams, one for each (publisher, subscription), in the array of the highest sequence seen so far,
-#: which takes 8 bytes for each stream.
-_STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
 _Pairs = tuple[Ints, Ints]
 
@@ -152,7 +150,8 @@ def match(run: Run, window: Window, events: Events, present: Segments, reach: Re
     )
     duplicates, incomplete = [found.duplicates], [found.incomplete]
     through: list[Through] = []
-    for part in in_turn(matcher.match, cut_by_weight(window, events.intended_ns, expected)):
+    windows = cut_by_weight(window, events.intended_ns, expected)
+    for part in in_windows(run, matcher.columns, windows, matcher.match):
         found.rows += part.rows
         found.not_acknowledged += part.not_acknowledged
         found.outside_live_window += part.outside_live_window
@@ -207,24 +206,26 @@ class _Matcher:
         self._run, self._events, self._present = run, events, present
         self.doubts = Doubts(run)
         self.places = EventPlaces(events.key)
-        width = len(present.patterns)
+        width = len(present.patterns) + 1
         pairs = [
             channel * width + np.unique(present.pattern[members]) for channel, (_, members) in reach.items()
         ]
-        self._matching = np.sort(np.concatenate(pairs)) if pairs else _NONE
+        #: Pairs of channel and pattern that match.
+        self._matching = Places(np.sort(np.concatenate(pairs)) if pairs else _NONE)
+        self._pattern = np.append(present.pattern, len(present.patterns))
 
-    def match(self, window: Window) -> _Slice:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Delivery columns that are needed."""
+        return ("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns)
+
+    def match(self, window: Window, row: Ints, at: Mapping[str, Ints]) -> _Slice:
+        """Match the rows of a slice, given their positions in the file."""
         events = self._events
-        names = tuple(
-            dict.fromkeys(("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns))
-        )
-        row, table = self._run.deliveries_in(names, window)
-        at = {name: ints(table, name) for name in names}
         publisher, sequence, subscription, arrival_ns = (
             at[name] for name in ("publisher", "sequence", "subscription", "arrival_ns")
         )
         off = self.doubts.of(at).headline
-        del table, at
         place = self.places.of(publisher, sequence)
         first = self._first(window, place, publisher, sequence, subscription)
         known = place >= 0
@@ -259,9 +260,9 @@ class _Matcher:
             segment,
             latency_ns,
             off,
-            *_ranks(place, latency_ns),
-            None if off.early_ns is None else _ranks(place, latency_ns - off.early_ns)[2],
-            None if off.late_ns is None else _ranks(place, latency_ns + off.late_ns)[2],
+            *ranks(place, latency_ns),
+            None if off.early_ns is None else ranks(place, latency_ns - off.early_ns)[2],
+            None if off.late_ns is None else ranks(place, latency_ns + off.late_ns)[2],
         )
 
     def _first(
@@ -270,10 +271,8 @@ class _Matcher:
         """Return a mask of the rows that are the earliest of their event and subscription."""
         if not len(place):
             return np.zeros(0, dtype=bool)
-        if place.min() >= 0 and subscription.min() >= 0:
-            pair = np.sort((place << 32) | subscription)
-            if not (pair[1:] == pair[:-1]).any():
-                return np.ones(len(place), dtype=bool)
+        if place.min() >= 0 and subscription.min() >= 0 and distinct(place, subscription):
+            return np.ones(len(place), dtype=bool)
         names = ("arrival_ns", "read_ns")
         _, table = self._run.deliveries_in(names, window)
         arrival_ns, read_ns = (ints(table, name) for name in names)
@@ -299,76 +298,7 @@ class _Matcher:
         rest = np.flatnonzero(place < 0)
         if len(rest):
             segment[rest] = present.at(subscription[rest], sent_ns[rest])
-        inside = segment >= 0
-        width = len(present.patterns)
-        pair = self._events.channel[event[inside]] * width + present.pattern[segment[inside]]
-        segment[inside] = np.where(np.isin(pair, self._matching), segment[inside], -1)
-        return segment
-
-
-def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the events that occur, the number of rows of each, and its latency at each of `RANKS` (nearest rank)."""
-    if not len(event):
-        return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
-    of_each = np.bincount(event)
-    reached = np.flatnonzero(of_each)
-    counts = of_each[reached]
-    begins = np.cumsum(counts) - counts
-    lowest = int(latency_ns.min())
-    span = int(latency_ns.max()) - lowest + 1
-    both = None
-    if len(of_each) * span < 2**62:
-        # Pack event and latency into one number: sorting numbers is several times as fast as sorting by two keys.
-        both = np.sort(event * span + (latency_ns - lowest))
-    else:
-        latency_ns = latency_ns[np.lexsort((latency_ns, event))]
-    ranks_ns = {}
-    for name, share in RANKS.items():
-        rank = begins + np.maximum(np.ceil(share * counts - 1e-9).astype(np.int64), 1) - 1
-        ranks_ns[name] = latency_ns[rank] if both is None else both[rank] - reached * span + lowest
-    return reached, counts, ranks_ns
-
-
-def find_reordered(
-    run: Run, expected_rows: Flags, places: EventPlaces, subscriptions: Ints
-) -> tuple[Ints, Ints]:
-    """Return (event, subscription) of expected deliveries that came after a later event of their publisher.
-
-    Order is that of the rows, not of the stamps: frames of one read share a stamp.
-    ``subscriptions`` are those that were ever present, ascending.
-    """
-    people = Places(subscriptions)
-    found: list[_Pairs] = [(_NONE, _NONE)]
-
-    def read(group: RowGroup) -> tuple[Ints, Ints, Ints, Ints]:
-        names = ("publisher", "sequence", "subscription")
-        _, table = run.deliveries_in(names, group=group)
-        wanted = expected_rows[group.first_row : group.first_row + group.rows]
-        publisher, sequence, subscription = (ints(table, name)[wanted] for name in names)
-        of_publisher, of_subscription = places.publisher_of(publisher), people.of(subscription)
-        order = grouping(of_subscription, of_publisher)
-        stream = (of_subscription * places.publishers + of_publisher)[order]
-        return stream, sequence[order], publisher[order], subscription[order]
-
-    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
-    streams = len(people) * places.publishers
-    known = None
-    if streams > _STREAMS_MAX:
-        # An array of all possible streams would be too large, so number only the streams that occur.
-        known = np.unique(np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group)[0]), groups)]))
-        streams = len(known)
-    highest = np.full(streams, -1, dtype=np.int64)
-    for number, sequence, publisher, subscription in in_turn(read, groups):
-        stream = number if known is None else np.searchsorted(known, number)
-        starts = np.r_[True, stream[1:] != stream[:-1]]
-        begins = np.flatnonzero(starts)
-        # Lift the sequences of each stream above those of all earlier streams. One running maximum over all rows then
-        # gives the highest sequence so far in each stream.
-        lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
-        running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
-        ends = np.r_[begins[1:], len(stream)] - 1
-        highest[stream[ends]] = running[ends]
-        late = sequence < running
-        if late.any():
-            found.append((places.of(publisher[late], sequence[late]), subscription[late]))
-    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
+        # Rows outside any segment take the last entry, whose pattern matches no channel.
+        pattern = self._pattern[segment]
+        matches = self._matching.of(self._events.channel[event] * (len(present.patterns) + 1) + pattern) >= 0
+        return segment if matches.all() else np.where(matches, segment, -1)

@@ -31,7 +31,8 @@ from analysis.ledger.losses import (
     Losses,
     find_losses,
 )
-from analysis.ledger.matching import Found, find_reordered, match
+from analysis.ledger.matching import Found, match
+from analysis.ledger.order import find_reordered
 from analysis.ledger.windows import pattern_matches
 from analysis.loading.doubts import Doubts
 from analysis.loading.run import Ints, Run, Window
@@ -133,7 +134,7 @@ class Reconciled:
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
-    #: (see `matching.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
+    #: (see `ranks.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
     #: delivery.
     ranks_ns: dict[str, Ints]
     #: Lowest and highest possible `ranks_ns`, as some arrivals are known only as intervals; the same objects as

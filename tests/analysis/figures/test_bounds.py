@@ -35,7 +35,7 @@ PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(
 
 
 def collected(pieces: list[list[tuple[int, int, int]]], ends: bool = True) -> Bounded:
-    found = Collector(sum(map(len, pieces)))
+    found = Collector()
     for piece in pieces:
         values, early, late = np.array(piece, dtype=np.int64).reshape(-1, 3).T
         # What is nowhere off need not be said.
@@ -86,7 +86,7 @@ def test_of_exact_samples_nothing_more_is_kept() -> None:
     found = Bounded.of(np.array([3, 1, 2]))
     assert (found.low, found.high) == (None, None)
     assert found.percentiles()["low"] == found.percentiles()["high"]
-    assert found.ordered.itemsize == 1
+    assert [block.itemsize for block in found.samples.blocks()] == [1]
 
 
 def test_where_the_clocks_are_not_known_no_end_is() -> None:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.ledger import matching, windows
+from analysis.ledger import order, ranks, windows
 from analysis.ledger.events import events_in, expected_of, reach_of
-from analysis.ledger.matching import RANKS, Found, Through, match
+from analysis.ledger.matching import Found, Through, match
+from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
@@ -80,22 +81,22 @@ def test_the_rank_of_a_share_is_the_least_latency_that_so_many_do_not_exceed(
     # Of great numbers the pair does not fit into one, and they are sorted by two keys.
     event = np.array([number for number, _ in rows], dtype=np.int64)
     latency = np.array([value * scale for _, value in rows], dtype=np.int64)
-    reached, counts, ranks = matching._ranks(event, latency)
-    assert list(ranks) == ["first_ns", "median_ns", "p99_ns", "last_ns"] == list(RANKS)
+    reached, counts, at = ranks.ranks(event, latency)
+    assert list(at) == ["first_ns", "median_ns", "p99_ns", "last_ns"] == list(RANKS)
     place = 0
     for number, group in groupby(sorted(rows), key=lambda row: row[0]):
         values = [value * scale for _, value in group]
         assert (reached[place], counts[place]) == (number, len(values))
         for name, share in (("first_ns", 0.0), ("median_ns", 0.5), ("p99_ns", 0.99), ("last_ns", 1.0)):
-            assert ranks[name][place] == values[max(math.ceil(share * len(values) - 1e-9), 1) - 1]
+            assert at[name][place] == values[max(math.ceil(share * len(values) - 1e-9), 1) - 1]
         place += 1
     assert place == len(reached)
 
 
 def test_ninety_nine_of_a_hundred_subscribers_are_not_all() -> None:
     event, latency = np.zeros(200, dtype=np.int64), np.arange(200)[::-1].copy()
-    _, _, ranks = matching._ranks(event, latency)
-    assert {name: int(values[0]) for name, values in ranks.items()} == {
+    _, _, at = ranks.ranks(event, latency)
+    assert {name: int(values[0]) for name, values in at.items()} == {
         "first_ns": 0,
         "median_ns": 99,
         "p99_ns": 197,
@@ -281,7 +282,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
         patch.setattr(slices, "SLICE_ROWS", 3)
         if many:
             # The way for more streams than a table has room for.
-            patch.setattr(matching, "_STREAMS_MAX", 3)
+            patch.setattr(order, "_STREAMS_MAX", 3)
         settled = settled_in(analysis.load(folder))
     assert settled.ledger.reordered == len(reordered([row for row in rows if row[1] != 3]))
     by_subscription = settled.breakdown.by("subscription")["reordered"]

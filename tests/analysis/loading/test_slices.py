@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.figures import bounds, groups, latencies, shared_stamps
+from analysis.figures import latencies, shared_stamps
 from analysis.figures.intervals import by_second
 from analysis.figures.latencies import Latencies
-from analysis.ledger import matching
+from analysis.ledger import order
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import slices
 from analysis.loading.lookup import EventPlaces, Places, grouping
@@ -50,7 +50,7 @@ def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: in
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slices, "SLICE_ROWS", rows)
             # The way for more pairs of publisher and subscription than a table has room for.
-            patch.setattr(matching, "_STREAMS_MAX", rows)
+            patch.setattr(order, "_STREAMS_MAX", rows)
             cut = of(Path(folder))
     assert cut[0] == whole[0]
     pd.testing.assert_frame_equal(cut[1], whole[1])
@@ -76,7 +76,6 @@ def found_in(run: Run) -> Latencies:
 def test_the_latencies_are_the_same_however_they_are_cut(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found_in(analysis.load(SAMPLE))
     monkeypatch.setattr(slices, "SLICE_ROWS", rows)
-    monkeypatch.setattr(groups, "SLICE_ROWS", rows)
     run = analysis.load(SAMPLE)
     assert len(slices.cut_by_second(run, run.first_publish_ns, (), latencies.SECOND_NS)) > 3
     np.testing.assert_equal(asdict(found_in(run)), asdict(whole))
@@ -126,14 +125,6 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     none.add(second, 20)
     # Of subscription 3 at 12: three events, so two have the stamp of a later one; of 9 at 14: one.
     assert none.count == 3
-
-
-def test_samples_take_as_many_bytes_as_they_need() -> None:
-    samples = bounds.Samples(6)
-    for values, size in (([1, -5], 1), ([300], 2), ([70_000], 4), ([2**40, -(2**40)], 8)):
-        samples.add(np.array(values, dtype=np.int64))
-        assert samples.all().itemsize == size
-    assert samples.all().tolist() == [1, -5, 300, 70_000, 2**40, -(2**40)]
 
 
 @given(NUMBERS, NUMBERS)

@@ -1,0 +1,168 @@
+"""Keep any number of samples in bounded memory, and find the exact sample at any rank.
+
+Samples are appended to a store: in memory at first, and in a temporary file (in the folder that TMPDIR names) once they
+take more than `KEPT_BYTES`. Sorting them would take most of the time of a large report, and all of them in memory. So
+they are counted in narrow buckets when they are added. To find the samples at some ranks, the store is read again and
+only the samples in those ranks' buckets are sorted (see `analysis.figures.selection`).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.figures.percentiles import POINTS, Percentiles, rank_of
+from analysis.figures.selection import Histogram, Selection
+from analysis.loading.run import Ints
+
+Numbers = npt.NDArray[Any]
+_KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
+#: Most bytes of samples that are kept in memory, by all stores of one room together.
+KEPT_BYTES = 1_200_000_000
+
+
+def narrow(values: Ints) -> Numbers:
+    """Return integers in the smallest type that holds all of them."""
+    if not len(values):
+        return values.astype(np.int8)
+    low, high = int(values.min()), int(values.max())
+    kind = next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return values.astype(kind)
+
+
+class Room:
+    """Memory that several stores share, and the temporary file for what does not fit into it."""
+
+    def __init__(self) -> None:
+        self._left = KEPT_BYTES
+        self._file: BinaryIO | None = None
+        self._end = 0
+
+    def put(self, values: Numbers) -> "Numbers | tuple[int, int, np.dtype[Any]]":
+        """Keep an array: return itself, or its place in the file; raises OSError if the file cannot be written."""
+        if values.nbytes <= self._left:
+            self._left -= values.nbytes
+            return values
+        if self._file is None:
+            # Closed, and so deleted, with the last store that uses it.
+            self._file = tempfile.TemporaryFile(prefix="loadgen-")  # noqa: SIM115
+        begin = self._end
+        self._file.seek(begin)
+        self._file.write(values.data)
+        self._end += values.nbytes
+        return begin, len(values), values.dtype
+
+    def get(self, kept: "Numbers | tuple[int, int, np.dtype[Any]]") -> Numbers:
+        """Return an array that was kept."""
+        if isinstance(kept, np.ndarray):
+            return kept
+        begin, count, kind = kept
+        assert self._file is not None
+        self._file.seek(begin)
+        values = np.empty(count, dtype=kind)
+        self._file.readinto(values.data)  # type: ignore[attr-defined]
+        return values
+
+
+class Store:
+    """A growing list of integers, each array in the smallest type that holds it."""
+
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = Room() if room is None else room
+        self._kept: list[Any] = []
+
+    def add(self, values: Ints) -> Numbers:
+        """Append integers, and return them in the type in which they are kept."""
+        kept = narrow(values)
+        if len(kept):
+            self._kept.append(self._room.put(kept))
+        return kept
+
+    def blocks(self) -> Iterator[Numbers]:
+        """Yield the arrays in the order in which they were added."""
+        return map(self._room.get, self._kept)
+
+
+class Samples:
+    """Integers, with their count, sum and extremes, and the integer at each rank."""
+
+    def __init__(self, room: Room | None = None) -> None:
+        self.store = Store(room)
+        self.histogram = Histogram()
+        self._total = self._negative = 0
+        self._at: dict[int, int] = {}
+
+    @classmethod
+    def of(cls, values: Ints) -> Self:
+        """Return samples from one array."""
+        samples = cls()
+        samples.add(values)
+        return samples
+
+    def add(self, values: Ints) -> None:
+        """Append samples."""
+        if not len(values):
+            return
+        self.histogram.add(self.store.add(values))
+        self._total += int(values.sum(dtype=np.int64))
+        self._negative += int(np.count_nonzero(values < 0))
+        self._at.clear()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.histogram.count
+
+    def blocks(self) -> Iterator[Numbers]:
+        """Yield the samples in the order in which they were added."""
+        return self.store.blocks()
+
+    @property
+    def total(self) -> int:
+        """The sum."""
+        return self._total
+
+    @property
+    def mean(self) -> float:
+        """The mean of at least one sample."""
+        return self._total / len(self)
+
+    def at_ranks(self, ranks: Ints) -> Ints:
+        """Return the samples at ranks from 1 on, the smallest sample being at rank 1.
+
+        All samples are read once: ask for several ranks at a time. What was found is remembered.
+        """
+        wanted = ranks.tolist()
+        missing = sorted({rank for rank in wanted if rank not in self._at})
+        if missing:
+            found = at_ranks([(self, 1)], np.array(missing, dtype=np.int64))
+            self._at.update(zip(missing, found.tolist(), strict=True))
+        return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
+
+    def percentiles(self) -> Percentiles:
+        """Return the reported figures."""
+        count = len(self)
+        if not count:
+            return Percentiles(0, 0)
+        least, p50, p90, p99, p999, most = self.at_ranks(ranks_of_figures(count)).tolist()
+        return Percentiles(count, self._negative, least, p50, p90, p99, p999, most, self.mean)
+
+
+def ranks_of_figures(count: int) -> Ints:
+    """Return the ranks of minimum, percentiles and maximum among ``count`` samples, of which one is needed."""
+    return np.array([1, *(rank_of(count, percent) for percent in POINTS), count], dtype=np.int64)
+
+
+def at_ranks(parts: list[tuple[Samples, int]], ranks: Ints) -> Ints:
+    """Return the numbers at ranks from 1 on of several samples together.
+
+    Each part has the weight 1, or -1 if its numbers are to be taken away from those of the other parts.
+    """
+    chosen = Selection([(samples.histogram, weight) for samples, weight in parts], ranks)
+    while not chosen.done:
+        for samples, weight in parts:
+            for block in samples.blocks():
+                chosen.take(block, weight)
+        chosen.turn()
+    return chosen.found

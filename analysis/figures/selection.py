@@ -1,0 +1,211 @@
+"""Find the exact numbers at given ranks among any number of integers, without sorting all of them.
+
+The integers are counted in buckets that are narrow compared with their size (2**-13). Each wanted rank lies in a known
+bucket, and in a second reading only the numbers of these buckets are collected and sorted. If there are too many, the
+buckets are divided into cells first, in as many readings as it takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.loading.run import Ints
+
+Numbers = npt.NDArray[Any]
+#: Bits of a 32-bit float that a bucket leaves out: 13 bits of the fraction remain.
+_SHIFT = 10
+#: All integers below this have buckets of their own.
+_EXACT = 1 << 14
+#: Most numbers that are collected and sorted at once, and number of cells into which a bucket is divided.
+COLLECTED_MAX = 8_000_000
+CELLS = 4096
+
+
+def bucket(values: Numbers) -> npt.NDArray[np.int32]:
+    """Return the bucket of each integer; a greater integer has the same bucket or a greater one."""
+    bits = values.astype(np.float32).view(np.int32)
+    if bits.min(initial=0) < 0:
+        # Floats are a sign and a magnitude.
+        bits = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+    return bits >> _SHIFT
+
+
+def _edges(numbers: Ints) -> npt.NDArray[np.float64]:
+    """Return the least number of each bucket."""
+    bits = numbers << _SHIFT
+    magnitude = np.abs(bits).astype(np.int32).view(np.float32).astype(np.float64)
+    return np.asarray(np.where(bits < 0, -magnitude, magnitude), dtype=np.float64)
+
+
+class Histogram:
+    """Counts integers by bucket."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = 0
+        self._counts = np.zeros(0, dtype=np.int64)
+
+    def add(self, values: Numbers) -> None:
+        """Count integers."""
+        if not len(values):
+            return
+        numbers = bucket(values)
+        low, high = int(numbers.min()), int(numbers.max())
+        self._reach(low, high)
+        self._counts[low - self._first : high - self._first + 1] += np.bincount(numbers - low)
+        self.count += len(values)
+
+    def _reach(self, low: int, high: int) -> None:
+        if not len(self._counts):
+            self._first, self._counts = low, np.zeros(high - low + 1, dtype=np.int64)
+        before, after = self._first - low, high - (self._first + len(self._counts) - 1)
+        if before > 0 or after > 0:
+            self._counts = np.pad(self._counts, (max(before, 0), max(after, 0)))
+            self._first = min(self._first, low)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The first bucket, and the one after the last."""
+        return self._first, self._first + len(self._counts)
+
+    def within(self, first: int, end: int) -> Ints:
+        """Return the counts of the buckets from ``first`` to before ``end``, which include all that are not empty."""
+        begin, stop = self.ends
+        return (
+            np.pad(self._counts, (begin - first, end - stop))
+            if len(self._counts)
+            else np.zeros(end - first, int)
+        )
+
+
+class Selection:
+    """Selects the numbers at ranks: `take` all numbers, then `turn`, and so on until `done`."""
+
+    def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
+        """Begin with the histograms of all parts, each with the weight 1, or -1 if its numbers are taken away.
+
+        ``ranks`` count from 1 on among the numbers that remain.
+        """
+        filled = [histogram.ends for histogram, _ in parts if histogram.count]
+        first, end = min(begin for begin, _ in filled), max(stop for _, stop in filled)
+        remaining = np.zeros(end - first, dtype=np.int64)
+        there = np.zeros(end - first, dtype=np.int64)
+        for histogram, weight in parts:
+            counts = histogram.within(first, end)
+            remaining += weight * counts
+            there += counts
+        self._first = first
+        #: The number at each rank, as far as it is known.
+        self.found = np.zeros(len(ranks), dtype=np.int64)
+        #: The ranks still sought: their places in `found`, bracket, and rank within the bracket.
+        self._place = np.arange(len(ranks))
+        self._dividing = False
+        up_to = np.cumsum(remaining)
+        needed, bracket = np.unique(np.searchsorted(up_to, ranks, side="left"), return_inverse=True)
+        self._bracket = bracket
+        self._rank = ranks - (up_to[needed] - remaining[needed])[bracket]
+        low, high = _edges(needed + first), _edges(needed + first + 1)
+        # Numbers are rounded to the nearest float, so some lie slightly outside the edges.
+        slack = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
+        exact = (np.abs(low) < _EXACT) & (np.abs(high) <= _EXACT)
+        self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
+        self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
+        self._there, self._remaining = there[needed], remaining[needed]
+        #: Tables that lead from a number to its bracket or to -1: first by bucket, then by cell of the bracket before.
+        self._by_bucket = np.full(end - first, -1, dtype=np.int64)
+        self._by_bucket[needed] = np.arange(len(needed))
+        self._levels: list[tuple[Ints, Ints, Ints]] = []
+        self._values: list[Ints] = []
+        self._weights: list[Ints] = []
+        self._settle(self._by_bucket)
+
+    @property
+    def done(self) -> bool:
+        """True if all numbers are known."""
+        return not len(self._place)
+
+    def take(self, values: Numbers, weight: int = 1) -> None:
+        """Read some numbers of a part; all numbers of all parts must be taken before each `turn`."""
+        if not len(values):
+            return
+        bracket = self._by_bucket[bucket(values) - self._first]
+        inside = bracket >= 0
+        values, bracket = values[inside].astype(np.int64), bracket[inside]
+        for low, step, table in self._levels:
+            bracket = table[bracket * CELLS + (values - low[bracket]) // step[bracket]]
+            inside = bracket >= 0
+            values, bracket = values[inside], bracket[inside]
+        if not self._dividing:
+            self._values.append(values)
+            self._weights.append(np.full(len(values), weight, dtype=np.int64))
+            return
+        cell = bracket * CELLS + (values - self._low[bracket]) // self._step[bracket]
+        counts = np.bincount(cell, minlength=len(self._cells_there))
+        self._cells_there += counts
+        self._cells_remaining += weight * counts
+
+    def turn(self) -> None:
+        """End a reading of all numbers."""
+        if self._dividing:
+            self._divide()
+        else:
+            self._collect()
+
+    def _settle(self, table: Ints) -> None:
+        """Find the ranks in brackets of a single number, and prepare the next reading for the others.
+
+        ``table`` is the last one that leads to the brackets.
+        """
+        known = self._width[self._bracket] == 1
+        self.found[self._place[known]] = self._low[self._bracket[known]]
+        self._place, self._bracket, self._rank = (
+            each[~known] for each in (self._place, self._bracket, self._rank)
+        )
+        table[(table >= 0) & (self._width[table] == 1)] = -1
+        sought = self._width > 1
+        self._dividing = int(self._there[sought].sum()) > COLLECTED_MAX
+        if self._dividing:
+            self._step = -(-self._width // CELLS)
+            self._cells_there, self._cells_remaining = (
+                np.zeros(len(self._low) * CELLS, dtype=np.int64) for _ in range(2)
+            )
+
+    def _divide(self) -> None:
+        """Make each cell that holds a sought rank a bracket of its own."""
+        up_to = np.cumsum(self._cells_remaining.reshape(-1, CELLS), axis=1)
+        cell = np.array(
+            [
+                np.searchsorted(up_to[bracket], rank, side="left")
+                for bracket, rank in zip(self._bracket.tolist(), self._rank.tolist(), strict=True)
+            ],
+            dtype=np.int64,
+        )
+        self._rank = self._rank - up_to[self._bracket, cell]
+        cells, bracket = np.unique(self._bracket * CELLS + cell, return_inverse=True)
+        self._rank += self._cells_remaining[cells][bracket]
+        table = np.full(len(self._low) * CELLS, -1, dtype=np.int64)
+        table[cells] = np.arange(len(cells))
+        self._levels.append((self._low, self._step, table))
+        of = cells // CELLS
+        self._low = self._low[of] + cells % CELLS * self._step[of]
+        self._width = self._step[of]
+        self._there, self._remaining = self._cells_there[cells], self._cells_remaining[cells]
+        self._bracket = bracket
+        self._settle(table)
+
+    def _collect(self) -> None:
+        """Find all ranks among the collected numbers, which are those of the brackets that are left."""
+        values, weights = np.concatenate(self._values), np.concatenate(self._weights)
+        counts = np.where(self._width > 1, self._remaining, 0)
+        rank = (np.cumsum(counts) - counts)[self._bracket] + self._rank
+        if (weights == 1).all():
+            values.sort()
+            self.found[self._place] = values[rank - 1]
+        else:
+            values, place = np.unique(values, return_inverse=True)
+            up_to = np.cumsum(np.bincount(place, weights=weights)).astype(np.int64)
+            self.found[self._place] = values[np.searchsorted(up_to, rank, side="left")]
+        self._place = self._place[:0]
+        self._values, self._weights = [], []

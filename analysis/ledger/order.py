@@ -1,0 +1,113 @@
+"""Find the expected deliveries that arrived after a later event of the same publisher."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.ledger.windows import Flags
+from analysis.loading.lookup import EventPlaces, Places, grouping
+from analysis.loading.run import Ints, RowGroup, Run, ints
+from analysis.loading.slices import in_turn
+
+#: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
+_STREAMS_MAX = 64_000_000
+_NONE = np.empty(0, dtype=np.int64)
+_Pairs = tuple[Ints, Ints]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Expected deliveries of a row group, in the order of the file or grouped by stream and in its order within each.
+
+    A stream is a pair of subscription and publisher.
+    """
+
+    stream: Ints
+    publisher: Ints
+    sequence: Ints
+    subscription: Ints
+    grouped: bool
+
+    def taken(self, rows: Ints, *, grouped: bool = False) -> "_Rows":
+        """Return the chosen rows."""
+        return _Rows(
+            self.stream[rows], self.publisher[rows], self.sequence[rows], self.subscription[rows], grouped
+        )
+
+
+def find_reordered(
+    run: Run, expected_rows: Flags, places: EventPlaces, subscriptions: Ints
+) -> tuple[Ints, Ints]:
+    """Return (event, subscription) of expected deliveries that came after a later event of their publisher.
+
+    Order is that of the rows, not of the stamps: frames of one read share a stamp.
+    ``subscriptions`` are those that were ever present, ascending.
+    """
+    people = Places(subscriptions)
+    found: list[_Pairs] = [(_NONE, _NONE)]
+
+    def read(group: RowGroup) -> _Rows:
+        names = ("publisher", "sequence", "subscription")
+        _, table = run.deliveries_in(names, group=group)
+        publisher, sequence, subscription = (ints(table, name) for name in names)
+        wanted = expected_rows[group.first_row : group.first_row + group.rows]
+        if not wanted.all():
+            publisher, sequence, subscription = publisher[wanted], sequence[wanted], subscription[wanted]
+        of_publisher, of_subscription = places.publisher_of(publisher), people.of(subscription)
+        stream = of_subscription * places.publishers + of_publisher
+        rows = _Rows(stream, publisher, sequence, subscription, grouped=False)
+        if _rising(of_publisher, sequence):
+            return rows
+        return rows.taken(grouping(of_subscription, of_publisher), grouped=True)
+
+    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
+    streams = len(people) * places.publishers
+    known = None
+    if streams > _STREAMS_MAX:
+        # Too many possible streams for an array: number only those that occur.
+        known = np.unique(
+            np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group).stream), groups)])
+        )
+        streams = len(known)
+    highest = np.full(streams, -1, dtype=np.int64)
+    for rows in in_turn(read, groups):
+        stream = rows.stream if known is None else np.searchsorted(known, rows.stream)
+        if not rows.grouped:
+            if not (rows.sequence < highest[stream]).any():
+                # All are in order. Of several rows of a stream the last is assigned, which is the highest.
+                highest[stream] = rows.sequence
+                continue
+            order = np.argsort(stream, kind="stable")
+            rows, stream = rows.taken(order), stream[order]
+        late = _late(stream, rows.sequence, highest)
+        if late.any():
+            found.append((places.of(rows.publisher[late], rows.sequence[late]), rows.subscription[late]))
+    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
+
+
+def _rising(publisher: Ints, sequence: Ints) -> bool:
+    """Return True if no publisher's sequence ever falls, over all its subscribers together.
+
+    This is so for most row groups, and much quicker to find than the order within each stream.
+    """
+    order = grouping(publisher)
+    falls = sequence[order][1:] < sequence[order][:-1]
+    if not falls.any():
+        return True
+    publisher = publisher[order]
+    return not bool((falls & (publisher[1:] == publisher[:-1])).any())
+
+
+def _late(stream: Ints, sequence: Ints, highest: Ints) -> Flags:
+    """Return a mask of the rows that came after a later one of their stream, and update the ``highest`` of each.
+
+    ``stream`` holds the same streams side by side.
+    """
+    starts = np.r_[True, stream[1:] != stream[:-1]]
+    begins = np.flatnonzero(starts)
+    # A running maximum within each stream: lift each stream above all earlier ones.
+    lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
+    running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
+    ends = np.r_[begins[1:], len(stream)] - 1
+    highest[stream[ends]] = running[ends]
+    return np.asarray(sequence < running, dtype=bool)
