@@ -11,7 +11,11 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
-SOURCES = ("module.c", "rows.c", "fast_path.c", "deliveries.c", "poller.c")
+SOURCES = (
+    "module.c", "rows.c", "fast_path.c", "deliveries.c", "times.c", "queue.c", "reading.c", "receiver.c",
+    "processing.c", "poller.c",
+)  # fmt: skip
+HEADERS = ("native.h", "receiver.h", "poller.h", "text.h")
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
@@ -49,8 +53,8 @@ class NativeReceivePath(BuildHookInterface[Any]):
         extension = Extension(
             "loadgen.native._native",
             [str(folder / name) for name in SOURCES],
-            depends=[str(folder / "native.h")],
-            extra_compile_args=["-O2", "-g0", "-fvisibility=hidden"],
+            depends=[str(folder / name) for name in HEADERS],
+            extra_compile_args=["-O2", "-g0", "-fvisibility=hidden", "-pthread"],
         )
         command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))
         command.build_lib = command.build_temp = str(Path(self.root, "build", "native"))

@@ -5,6 +5,7 @@ If `loadgen.native` was built, it provides the buffer, so that its fast paths wr
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ ROW_BYTES = _ROW.size
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]
+_Buffer = TypeVar("_Buffer", bytearray, native.Block)
 
 
 class RowBuffer:
@@ -104,7 +106,7 @@ class RowBuffer:
 
 
 def _pieces(
-    taken: list[tuple[bytearray, int]], columns: int, give_back: Callable[[bytearray], None]
+    taken: list[tuple[_Buffer, int]], columns: int, give_back: Callable[[_Buffer], None]
 ) -> Iterator[Rows]:
     taken.reverse()
     while taken:

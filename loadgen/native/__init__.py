@@ -1,9 +1,13 @@
 """The receive path in C: optional, and faster than the Python path, which makes the same records.
 
-- `poller.c` reads the sockets (transport).
-- `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
+A thread of each poller reads the sockets and needs no interpreter lock (GIL):
+
+- `poller.c` is the Python type (transport), and `receiver.c` the thread's life, locks and sockets.
+- `reading.c` is the thread's loop; `times.c` tells when the data of a read arrived.
+- `fast_path.c` passes whole text frames from there to a connection's `FastPath`.
 - `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
 - `rows.c` buffers the deliveries.
+- `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
 
 A frame that the fast path does not recognise byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -12,17 +16,23 @@ A frame that the fast path does not recognise byte for byte goes through `loadge
 harness then does everything in Python, at about half the speed.
 """
 
+import atexit
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+#: How the system schedules the receive thread.
+Priority = Literal["normal", "real-time"]
 
 available = False
 if TYPE_CHECKING:
-    from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+    from loadgen.native._native import Block, DeliveryFastPath, FastPath, Poller, Rows, now_ns
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
-        from loadgen.native._native import DeliveryFastPath, FastPath, Poller, Rows, now_ns
+        from loadgen.native._native import Block, DeliveryFastPath, FastPath, Poller, Rows, now_ns, stop
 
         available = True
+        # Before the interpreter frees what the threads use.
+        atexit.register(stop)
     except ImportError:
         pass
 if not TYPE_CHECKING and not available:
@@ -30,6 +40,6 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    DeliveryFastPath = FastPath = Poller = Rows = _NotBuilt
+    Block = DeliveryFastPath = FastPath = Poller = Rows = _NotBuilt
 
-__all__ = ["DeliveryFastPath", "FastPath", "Poller", "Rows", "available", "now_ns"]
+__all__ = ["Block", "DeliveryFastPath", "FastPath", "Poller", "Priority", "Rows", "available", "now_ns"]

@@ -168,13 +168,11 @@ static void fast_path_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
+/* Returns -1 if out of memory. Needs the lock of the rows, as all that changes the subscriptions does. */
 static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
-    if (table == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
+    if (table == NULL) return -1;
     for (size_t at = 0; at < size; at++) table[at].length = FREE;
     for (size_t at = 0; at < self->size; at++) {
         Subscription *entry = &self->table[at];
@@ -183,6 +181,19 @@ static int grow(DeliveryFastPath *self) {
     PyMem_Free(self->table);
     self->table = table;
     self->size = size;
+    return 0;
+}
+
+/* Enters a subscription or replaces the one with its id. Returns -1 if out of memory. */
+static int enter(DeliveryFastPath *self, const Subscription *entry) {
+    if (self->first.length == FREE || is(&self->first, entry->id, entry->length)) {
+        self->first = *entry;
+        return 0;
+    }
+    if (self->used * 2 >= self->size && grow(self)) return -1;
+    Subscription *place = place_of(self->table, self->size, entry->id, entry->length);
+    self->used += place->length == FREE;
+    *place = *entry;
     return 0;
 }
 
@@ -204,23 +215,21 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
     }
     Subscription entry = {.length = (unsigned char)length, .number = number};
     memcpy(entry.id, id, length);
-    if (self->first.length == FREE || is(&self->first, id, length)) {
-        self->first = entry;
-        Py_RETURN_NONE;
-    }
-    if (self->used * 2 >= self->size && grow(self)) return NULL;
-    Subscription *place = place_of(self->table, self->size, id, length);
-    self->used += place->length == FREE;
-    *place = entry;
+    rows_lock(self->fast_path.rows);
+    int failed = enter(self, &entry);
+    rows_unlock(self->fast_path.rows);
+    if (failed) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
 static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
+    rows_lock(self->fast_path.rows);
     PyMem_Free(self->table);
     self->table = NULL;
     self->size = self->used = 0;
     self->first.length = FREE;
+    rows_unlock(self->fast_path.rows);
     Py_RETURN_NONE;
 }
 

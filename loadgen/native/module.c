@@ -1,9 +1,7 @@
 /* The extension module; see `_native.pyi` for its contents. */
 #include <time.h>
 
-#include "native.h"
-
-int poller_names(void);
+#include "poller.h"
 
 static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     struct timespec now;
@@ -11,8 +9,14 @@ static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored
     return PyLong_FromLongLong(now.tv_sec * 1000000000LL + now.tv_nsec);
 }
 
+static PyObject *stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    receivers_stop();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"now_ns", now_ns, METH_NOARGS, NULL},
+    {"stop", stop, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -26,7 +30,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
-    if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
+    if (source_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
         PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType)) {
         Py_DECREF(module);
         return NULL;
