@@ -34,6 +34,13 @@ void receiver_unlock(Receiver *self) {
     pthread_mutex_unlock(&self->lock);
 }
 
+static void make_locks(Receiver *self) {
+    mutex_init(&self->lock);
+    mutex_init(&self->gate);
+    mutex_init(&self->queue_lock);
+    self->wanted = 0;
+}
+
 /* --- forks --- */
 
 /* A forked process has no receive thread, but a copy of its memory. With all locks taken before the fork the copy is
@@ -48,9 +55,8 @@ static void before_fork(void) {
     }
 }
 
-static void unlock_all(int forked) {
+static void in_parent(void) {
     for (Receiver *each = all; each != NULL; each = each->next) {
-        if (forked) each->forked = 1;
         pthread_mutex_unlock(&each->queue_lock);
         pthread_mutex_unlock(&each->gate);
         pthread_mutex_unlock(&each->lock);
@@ -58,12 +64,13 @@ static void unlock_all(int forked) {
     pthread_mutex_unlock(&all_lock);
 }
 
-static void in_parent(void) {
-    unlock_all(0);
-}
-
 static void in_child(void) {
-    unlock_all(1);
+    for (Receiver *each = all; each != NULL; each = each->next) {
+        each->forked = 1;
+        /* Made anew: a mutex with priority inheritance belongs to a thread of the parent by its number. */
+        make_locks(each);
+    }
+    pthread_mutex_unlock(&all_lock);
 }
 
 static void handle_forks(void) {
@@ -73,9 +80,7 @@ static void handle_forks(void) {
 /* --- beginning and end --- */
 
 int receiver_open(Receiver *self, size_t most_bytes) {
-    mutex_init(&self->lock);
-    mutex_init(&self->gate);
-    mutex_init(&self->queue_lock);
+    make_locks(self);
     pthread_cond_init(&self->room, NULL);
     self->most_bytes = most_bytes;
     self->epoll = self->wake = self->ready = -1;
@@ -143,7 +148,8 @@ void receiver_close(Receiver *self) {
         int descriptor = (int[]){self->epoll, self->wake, self->ready}[at];
         if (descriptor >= 0) close(descriptor);
     }
-    pthread_cond_destroy(&self->room);
+    /* It would wait for the thread of the parent, if that one waits for room. */
+    if (!self->forked) pthread_cond_destroy(&self->room);
     pthread_mutex_destroy(&self->queue_lock);
     pthread_mutex_destroy(&self->gate);
     pthread_mutex_destroy(&self->lock);

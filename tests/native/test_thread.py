@@ -298,7 +298,8 @@ def test_full_buffers_that_the_thread_fills_are_relieved_by_the_hub() -> None:
 
     rows.on_backpressure(3, relief)
     with connected() as (ours, peer):
-        add(poller, ours, Taking())
+        add(poller, ours, joining := Joining(fast_path))
+        joining.route = lambda path: poller.route(ours.fileno(), None, path)
         poller.route(ours.fileno(), None, fast_path)
         for sequence in range(1000):
             peer.sendall(delivery(sequence))
@@ -410,7 +411,7 @@ def test_the_interpreter_ends_while_the_thread_reads(end: str) -> None:
 
 FORKED = """
 import gc
-for turn in range(30):
+for turn in range(10):
     child = os.fork()
     if not child:
         # The parent's rows and poller are whole, and of no use to the child; it makes its own.
