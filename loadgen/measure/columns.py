@@ -111,7 +111,7 @@ def _pieces(
     taken.reverse()
     while taken:
         buffer, end = taken.pop()
-        yield np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, columns)
+        yield np.frombuffer(memoryview(buffer), dtype=np.int64, count=end // 8).reshape(-1, columns)
         give_back(buffer)
 
 

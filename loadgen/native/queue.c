@@ -6,6 +6,9 @@
 
 #include "receiver.h"
 
+/* Least time between two signals, each of which wakes up the event loop: that costs more than a message does. */
+#define SIGNALS_APART_NS 250000
+
 Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size) {
     Item *item = malloc(sizeof(Item) + size);
     if (item == NULL) return NULL;
@@ -28,18 +31,24 @@ void add_to_round(Receiver *self, Slot *slot, Item *item) {
     append(&self->round, item, item);
 }
 
-void hand_over_round(Receiver *self) {
-    if (self->round.first == NULL && !__atomic_load_n(&self->look, __ATOMIC_ACQUIRE)) return;
+int hand_over_round(Receiver *self, int at_once) {
+    if (self->round.first == NULL && !self->owes_signal && !__atomic_load_n(&self->look, __ATOMIC_ACQUIRE)) return 0;
     pthread_mutex_lock(&self->queue_lock);
     if (self->round.first != NULL) append(&self->queue, self->round.first, self->round.last);
-    if (!self->signalled) {
+    int wanted = !self->signalled && (self->queue.first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE));
+    int64_t passed_ns = self->now_ns - self->signalled_ns;
+    /* A clock that was set back must not delay it. */
+    self->owes_signal = wanted && !at_once && passed_ns >= 0 && passed_ns < SIGNALS_APART_NS;
+    if (wanted && !self->owes_signal) {
         self->signalled = 1;
+        self->signalled_ns = self->now_ns;
         uint64_t one = 1;
         /* It cannot fail: the counter is 0. */
         (void)!write(self->ready, &one, sizeof one);
     }
     pthread_mutex_unlock(&self->queue_lock);
     self->round = (Items){NULL, NULL};
+    return self->owes_signal;
 }
 
 int take_queue(Receiver *self, Items *into) {

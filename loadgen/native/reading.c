@@ -16,6 +16,8 @@
 #define TIMESTAMPNS 35
 /* A wait that returns within this time is as good as a poll: see `receive`. */
 #define AT_ONCE_NS 20000
+/* Rounds without a socket to read, after which the thread slows down: at its priority it would stop a core. */
+#define IDLE_ROUNDS 100
 
 /* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
 static int64_t stamp(struct msghdr *message) {
@@ -55,11 +57,11 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
-/* Reads a socket once; needs `lock`. */
-static void read_one(Receiver *self, int descriptor) {
-    if (descriptor < 0 || descriptor >= self->count) return;
+/* Reads a socket once; needs `lock`. Returns 1 if that changed whether it is readable, 0 if nobody reads it. */
+static int read_one(Receiver *self, int descriptor) {
+    if (descriptor < 0 || descriptor >= self->count) return 0;
     Slot *slot = &self->slots[descriptor];
-    if (!slot->generation || slot->ended) return;
+    if (!slot->generation || slot->ended) return 0;
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(struct timespec))];
@@ -73,7 +75,7 @@ static void read_one(Receiver *self, int descriptor) {
     self->now_ns = read_ns;
     if (size <= 0) {
         if (size < 0 && error == EINTR) slot->filled = 1;
-        if (size < 0 && (error == EAGAIN || error == EWOULDBLOCK || error == EINTR)) return;
+        if (size < 0 && (error == EAGAIN || error == EWOULDBLOCK || error == EINTR)) return 1;
         /* An end is told once; the socket stays readable. */
         slot->ended = 1;
         receiver_leave(self, descriptor);
@@ -82,11 +84,11 @@ static void read_one(Receiver *self, int descriptor) {
         Item *item = item_of(self, descriptor, slot, 0);
         if (item == NULL) {
             lose(self, descriptor, slot);
-            return;
+            return 1;
         }
         item->error = error;
         add_to_round(self, slot, item);
-        return;
+        return 1;
     }
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
@@ -99,14 +101,15 @@ static void read_one(Receiver *self, int descriptor) {
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
         if (taken < 0) {
             lose(self, descriptor, slot);
-            return;
+            return 1;
         }
-        if (taken == size && size > 0) return;
+        if (taken == size && size > 0) return 1;
         data += taken;
         size -= taken;
         offered = 1;
     }
     leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered);
+    return 1;
 }
 
 /* Asks to be scheduled before all ordinary threads, or a busy core would read late. The lowest real-time priority is
@@ -127,13 +130,20 @@ static void lock_after_others(Receiver *self) {
 
 /* Reads each socket once, as long as there is room. Returns 1 if all were read. */
 static int read_round(Receiver *self, const struct epoll_event *events, int count) {
+    int some = 0;
     for (int at = 0; at < count; at++) {
         int descriptor = events[at].data.fd;
         if (descriptor == self->wake) continue;
         if (is_full(self)) return 0;
         lock_after_others(self);
-        read_one(self, descriptor);
+        some |= read_one(self, descriptor);
         pthread_mutex_unlock(&self->lock);
+    }
+    if (!some && count > 0 && ++self->idle_rounds > IDLE_ROUNDS) {
+        /* A socket was closed before it was removed, and a copy of it keeps it in the epoll set. */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } else if (some) {
+        self->idle_rounds = 0;
     }
     return 1;
 }
@@ -148,13 +158,15 @@ void *receive(void *receiver) {
     struct epoll_event events[AT_ONCE];
     __atomic_store_n(&self->priority, own_priority(), __ATOMIC_RELEASE);
     int64_t begun_ns = clock_ns();
+    int owes_signal = 0;
     while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
         if (is_full(self)) {
+            hand_over_round(self, 1);
             wait_for_room(self);
             begun_ns = clock_ns();
             continue;
         }
-        int count = epoll_wait(self->epoll, events, AT_ONCE, -1);
+        int count = epoll_wait(self->epoll, events, AT_ONCE, owes_signal ? 1 : -1);
         self->now_ns = clock_ns();
         if (count >= 0 && self->now_ns - begun_ns > AT_ONCE_NS) {
             begun_ns = self->now_ns;
@@ -163,13 +175,13 @@ void *receive(void *receiver) {
         if (count < 0 && errno != EINTR) {
             __atomic_store_n(&self->poll_error, errno, __ATOMIC_RELEASE);
             need_a_look(self);
-            hand_over_round(self);
+            hand_over_round(self, 1);
             return NULL;
         }
         int all = count >= 0 && read_round(self, events, count);
         /* All sockets that this poll reported have been read, and the array had room for more. */
         if (all && count < AT_ONCE) self->polled_ns = begun_ns;
-        hand_over_round(self);
+        owes_signal = hand_over_round(self, 0);
         begun_ns = clock_ns();
     }
     return NULL;

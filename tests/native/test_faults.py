@@ -31,7 +31,7 @@ def numbers(rows: native.Rows) -> list[int]:
     return [
         int(number)
         for buffer, used in rows.take()
-        for number in np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9)[:, 0]
+        for number in np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9)[:, 0]
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_buffer_cannot_be_resized_and_is_used_again() -> None:
     assert not hasattr(buffer, "clear")
     with pytest.raises(TypeError):
         type(buffer)()
-    seen = np.frombuffer(buffer, dtype=np.int64)
+    seen = np.frombuffer(memoryview(buffer), dtype=np.int64)
     rows.give_back(buffer)
     for number in (2, 3, 4, 5):
         rows.add(number, 1, 1, STAMP)
@@ -83,9 +83,9 @@ def test_a_buffer_outlives_its_rows() -> None:
     rows.give_back(rest)
     del rows
     gc.collect()
-    assert np.frombuffer(buffer, dtype=np.int64).reshape(-1, 9)[:, 0].tolist() == list(range(100))
+    assert np.frombuffer(memoryview(buffer), dtype=np.int64).reshape(-1, 9)[:, 0].tolist() == list(range(100))
     assert used == 50 * 72
-    assert int(np.frombuffer(rest, dtype=np.int64)[0]) == 100
+    assert int(np.frombuffer(memoryview(rest), dtype=np.int64)[0]) == 100
 
 
 @pytest.mark.parametrize("where", ["spare", "written to", "full"])

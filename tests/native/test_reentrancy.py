@@ -154,7 +154,9 @@ class World:
 
     def collect(self) -> None:
         for buffer, used in self.rows.take():
-            for row in np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9).tolist():
+            for row in (
+                np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
+            ):
                 self.seen[row[0], row[6]] += 1
             with contextlib.suppress(ValueError):
                 self.rows.give_back(buffer)
@@ -275,7 +277,7 @@ def read(world: World, connection: Connection) -> None:
 def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
     """Buffers that were given back while arrays still show them."""
     for buffer, used in world.rows.take():
-        rows = np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9)
+        rows = np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9)
         for row in rows.tolist():
             world.seen[row[0], row[6]] += 1
         world.rows.give_back(buffer)
@@ -428,7 +430,7 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
     def collect(taken: list[tuple[native.Block, int]]) -> None:
         for buffer, used in taken:
             assert used == 72
-            seen.append(int(np.frombuffer(buffer, dtype=np.int64)[6]))
+            seen.append(int(np.frombuffer(memoryview(buffer), dtype=np.int64)[6]))
 
     def on_collection(phase: str, _: dict[str, int]) -> None:
         nonlocal busy

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import gc
-import os
 import select
 import socket
 import subprocess
@@ -88,7 +87,7 @@ def process_until(poller: native.Poller, condition: Any) -> None:
 def rows_of(rows: native.Rows) -> list[list[int]]:
     found: list[list[int]] = []
     for buffer, used in rows.take():
-        found += np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
+        found += np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
         rows.give_back(buffer)
     return found
 
@@ -293,7 +292,9 @@ def test_full_buffers_that_the_thread_fills_are_relieved_by_the_hub() -> None:
         nonlocal calls
         calls += 1
         for buffer, used in rows.take_oldest():
-            found.extend(np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9).tolist())
+            found.extend(
+                np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
+            )
             rows.give_back(buffer)
 
     rows.on_backpressure(3, relief)
@@ -321,19 +322,15 @@ def test_rows_are_written_and_taken_at_once_and_none_is_lost() -> None:
     fast_path = native.DeliveryFastPath(rows)
     count = 20_000
     with connected() as (ours, peer):
-        add(poller, ours, Taking())
+        # Completes the frames within which a read ends, so that the thread can go on after them.
+        add(poller, ours, joining := Joining(fast_path))
+        joining.route = lambda path: poller.route(ours.fileno(), None, path)
         fast_path.add("s1", 5)
         poller.route(ours.fileno(), None, fast_path)
         sender = threading.Thread(target=peer.sendall, args=(b"".join(map(delivery, range(count))),))
         sender.start()
         found: list[list[int]] = []
         mine, deadline = 0, time.monotonic() + PATIENCE_S
-        # Reads that end within a frame are completed here, so that the thread can go on after them.
-        partial = Joining(fast_path)
-        poller.remove(ours.fileno())
-        add(poller, ours, partial)
-        poller.route(ours.fileno(), None, fast_path)
-        partial.route = lambda path: poller.route(ours.fileno(), None, path)
         while len(found) - mine < count:
             assert time.monotonic() < deadline
             poller.process(256)
