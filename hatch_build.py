@@ -12,16 +12,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
 SOURCES = (
-    "module.c",
-    "rows.c",
-    "fast_path.c",
-    "deliveries.c",
-    "json_scan.c",
-    "json_canonical.c",
-    "poller.c",
-    "publishes.c",
-    "sending.c",
-)
+    "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
+    "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+)  # fmt: skip
+HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h")
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
@@ -59,8 +53,8 @@ class NativeReceivePath(BuildHookInterface[Any]):
         extension = Extension(
             "loadgen.native._native",
             [str(folder / name) for name in SOURCES],
-            depends=[str(folder / name) for name in ("native.h", "json_scan.h", "json_canonical.h")],
-            extra_compile_args=["-O2", "-g0", "-fvisibility=hidden"],
+            depends=[str(folder / name) for name in HEADERS],
+            extra_compile_args=["-O2", "-g0", "-fvisibility=hidden", "-pthread"],
         )
         command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))
         command.build_lib = command.build_temp = str(Path(self.root, "build", "native"))

@@ -1,8 +1,8 @@
 """Our receive path as in a worker, with recording: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
 
 BENCH_TLS=1 receives over TLS. BENCH_RECORD=0 decodes and stamps deliveries, but discards them once a second.
-BENCH_LIVE=1 adds live displays, see receive_live.py. When the sender disconnects, it prints a line of JSON, and the
-record is in FOLDER.
+BENCH_LIVE=1 adds live displays, see receive_live.py, and BENCH_BURN=1 Python code that burns time, see receive_burn.py.
+When the sender disconnects, it prints a line of JSON, and the record is in FOLDER.
 """
 
 from gevent import monkey
@@ -47,6 +47,10 @@ def main() -> None:
 
         displays = LiveDisplays(count, folder)
     sinks = Sinks() if displays is None else displays.sinks
+    if os.environ.get("BENCH_BURN") == "1":
+        import receive_burn  # type: ignore[import-not-found]
+
+        receive_burn.begin(folder)
     worker = OurWorker(f"{scheme}://127.0.0.1:{port}/event", folder, kind, sinks)
     plans = [
         ClientPlan(number, "g", number, (SubscriptionPlan(number, "/default/bench"),), None, 0)

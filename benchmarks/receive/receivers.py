@@ -46,6 +46,7 @@ def _ours_command(port: int, subscribers: int, folder: Path) -> list[str]:
 OURS = Receiver("ours, ws", _ours_command)
 OURS_TLS = Receiver("ours, wss", _ours_command, {"BENCH_TLS": "1"}, tls=True)
 OURS_LIVE = Receiver("ours, with live displays", _ours_command, {"BENCH_LIVE": "1"})
+OURS_BURNING = Receiver("ours, with busy Python code", _ours_command, {"BENCH_BURN": "1"})
 OURS_UNRECORDED = Receiver("ours, record thrown away", _ours_command, {"BENCH_RECORD": "0"})
 
 

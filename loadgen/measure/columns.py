@@ -5,6 +5,7 @@ If `loadgen.native` was built, it provides the buffer, so that its fast paths wr
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ ROW_BYTES = _ROW.size
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]
+_Buffer = TypeVar("_Buffer", bytearray, native.Block)
 
 
 class RowBuffer:
@@ -104,12 +106,12 @@ class RowBuffer:
 
 
 def _pieces(
-    taken: list[tuple[bytearray, int]], columns: int, give_back: Callable[[bytearray], None]
+    taken: list[tuple[_Buffer, int]], columns: int, give_back: Callable[[_Buffer], None]
 ) -> Iterator[Rows]:
     taken.reverse()
     while taken:
         buffer, end = taken.pop()
-        yield np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, columns)
+        yield np.frombuffer(memoryview(buffer), dtype=np.int64, count=end // 8).reshape(-1, columns)
         give_back(buffer)
 
 

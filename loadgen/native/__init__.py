@@ -1,10 +1,17 @@
 """The hot paths in C: optional, and faster than the Python paths, which make the same records.
 
-- `poller.c` reads the sockets (transport).
-- `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
+A thread of each poller reads the sockets and needs no interpreter lock (GIL):
+
+- `poller.c` is the Python type (transport), and `receiver.c` the thread's life, locks and sockets.
+- `reading.c` is the thread's loop; `times.c` tells when the data of a read arrived.
+- `fast_path.c` passes whole text frames from there to a connection's `FastPath`.
 - `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
+- `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
+
+Publishing:
+
 - `publishes.c` buffers the publishes (measure).
 - `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
 
@@ -15,12 +22,17 @@ A frame that is not certainly a valid delivery with a stamp goes through `loadge
 harness then does everything in Python, at about half the speed.
 """
 
+import atexit
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+#: How the system schedules the receive thread.
+Priority = Literal["normal", "real-time"]
 
 available = False
 if TYPE_CHECKING:
     from loadgen.native._native import (
+        Block,
         DeliveryFastPath,
         FastPath,
         Poller,
@@ -33,6 +45,7 @@ if TYPE_CHECKING:
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
         from loadgen.native._native import (
+            Block,
             DeliveryFastPath,
             FastPath,
             Poller,
@@ -41,9 +54,12 @@ elif os.environ.get("LOADGEN_NATIVE") != "0":
             masked,
             now_ns,
             stamped,
+            stop,
         )
 
         available = True
+        # Before the interpreter frees what the threads use.
+        atexit.register(stop)
     except ImportError:
         pass
 if not TYPE_CHECKING and not available:
@@ -51,12 +67,14 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
+    Block = DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
 
 __all__ = [
+    "Block",
     "DeliveryFastPath",
     "FastPath",
     "Poller",
+    "Priority",
     "PublishRows",
     "Rows",
     "available",

@@ -3,7 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from typing_extensions import Buffer
+
+from loadgen.native import Priority
 from loadgen.transport.poller import Source
+
+def stop() -> None:
+    """End the threads of all pollers: the process ends."""
 
 def now_ns() -> int:
     """Return the current time of the clock that stamps reads (ns since the Unix epoch)."""
@@ -22,11 +28,14 @@ def stamped(
 def masked(opcode: int, message: bytes, /) -> bytes:
     """Return the whole, masked WebSocket frame of a message (RFC 6455, 5.2)."""
 
+class Block(Buffer):
+    """The memory of some rows, of a fixed size."""
+
 class Rows:
-    """A buffer of rows of int64, stored in bytearrays."""
+    """A buffer of rows of int64, stored in blocks; the receive thread writes to it without the interpreter lock."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        """Make a buffer whose bytearrays hold ``rows`` rows each.
+        """Make a buffer whose blocks hold ``rows`` rows each.
 
         Raises ValueError unless there are 1 to 64 columns and 1 to 16,777,216 rows.
         """
@@ -39,23 +48,24 @@ class Rows:
         there are columns.
         """
 
-    def take(self) -> list[tuple[bytearray, int]]:
+    def take(self) -> list[tuple[Block, int]]:
         """Return the buffers written since the last call, oldest first, each with the number of bytes in use."""
 
-    def take_oldest(self) -> list[tuple[bytearray, int]]:
+    def take_oldest(self) -> list[tuple[Block, int]]:
         """Return a list with the oldest full buffer, as `take` does, or an empty list if none is full."""
 
     def on_backpressure(self, most: int, relief: Callable[[], object], /) -> None:
         """Call ``relief`` for each buffer that fills while at least ``most`` are full.
 
-        It is called after the read that filled the buffers, and never recursively. It may run any Python code. An error
+        It is called after the read that filled the buffers, or from `Poller.process` if the receive thread filled them,
+        and never recursively. It may run any Python code. An error
         that it raises is only printed.
         """
 
-    def give_back(self, buffer: bytearray, /) -> None:
-        """Return a taken buffer for reuse; it cannot be resized while rows are written to it.
+    def give_back(self, buffer: Block, /) -> None:
+        """Return a taken buffer for reuse: rows may be written to it from now on.
 
-        Raises ValueError if it is not a bytearray of the right size, is in use, or was given back already.
+        Raises ValueError if it is not a block of the right size, or was given back already.
         """
 
 class PublishRows:
@@ -134,25 +144,38 @@ class DeliveryFastPath(FastPath):
         """Remove all subscriptions, so that nothing is taken."""
 
 class Poller:
-    """Reads sockets when they are readable, with the kernel's receive timestamps."""
+    """Reads sockets when they are readable, with the kernel's receive timestamps, in a thread of its own.
 
-    def __init__(self, contain: Callable[[Source, BaseException], object]) -> None:
-        """Make a poller; ``contain`` is called with a source that failed and the error, and must end that source."""
+    The thread needs no interpreter lock: it stamps what it reads and gives it to the fast paths, whatever Python is
+    doing. The rest waits in a queue until `process` is called. The thread begins with the first socket, and ends with
+    the poller or the interpreter.
+    """
+
+    def __init__(self, contain: Callable[[Source, BaseException], object], most_bytes: int = ...) -> None:
+        """Make a poller; ``contain`` is called with a source that failed and the error, and must end that source.
+
+        While ``most_bytes`` (64 MiB unless given) or more wait in the queue, no socket is read. Raises ValueError if
+        it is less than 1.
+        """
 
     def fileno(self) -> int:
-        """Return the descriptor of the epoll set, which is readable while one of the sockets is."""
+        """Return a descriptor that is readable while there is something to process."""
+
+    def priority(self) -> Priority | None:
+        """Return how the system schedules the thread, or None if it has not begun."""
 
     def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
         """Read a socket from now on; data already in it must have arrived after ``since_ns``.
 
-        Raises ValueError if the socket is closed or already added, or if the time is negative, and OSError if the
-        descriptor is not open.
+        Raises ValueError if the socket is closed or already added, or if the time is negative, OSError if the
+        descriptor is not open, and RuntimeError in a forked process.
         """
 
     def remove(self, descriptor: int, /) -> int:
         """Stop reading a socket and return its current `since_ns`; call this before the socket is closed.
 
-        Raises KeyError if the poller does not read the socket.
+        When it returns, the thread does not read the socket. What waits of it in the queue is dropped. Raises KeyError
+        if the poller does not read the socket.
         """
 
     def route(
@@ -164,12 +187,13 @@ class Poller:
         tls_read: Callable[[int, bytearray], int] | None = None,
         /,
     ) -> None:
-        """Set who gets the data of a socket.
+        """Set who gets the data of a socket that is processed from now on.
 
         The fast path comes first. Then ``whole`` gets the text if exactly one whole text frame is left; any other
-        remainder goes to the source's `take`.
+        remainder goes to the source's `take`. The thread uses the fast path as long as nothing of the socket waits in
+        the queue.
 
-        ``tls_write`` and ``tls_read`` belong to a TLS object that is at a record boundary. With them the poller
+        ``tls_write`` and ``tls_read`` belong to a TLS object that is at a record boundary. With them `process`
         decrypts whole records, and the fast path gets the plaintext. The remainder goes to the source's
         `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
 
@@ -177,9 +201,11 @@ class Poller:
         and KeyError if the poller does not read the socket.
         """
 
-    def read(self, most: int, /) -> None:
-        """Read the readable sockets in rounds, each socket once per round.
+    def waiting(self, descriptor: int, /) -> int:
+        """Return how many reads of a socket wait in the queue; raises KeyError if the poller does not read it."""
 
-        Stops after ``most`` reads or 50 ms, or when no socket is readable. Raises RuntimeError if called from within
-        itself.
+    def process(self, most: int, /) -> None:
+        """Process the reads in the queue, in their order, with the routing that is set when their turn comes.
+
+        Stops after ``most`` reads or 50 ms, or when none is left. Raises RuntimeError if called from within itself.
         """

@@ -291,7 +291,7 @@ static void fast_path_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns -1 if out of memory. */
+/* Returns -1 if out of memory. Needs the lock of the rows, as all that changes the subscriptions does. */
 static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
@@ -346,14 +346,19 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
             return NULL;
         }
     }
-    if (enter(self, id, (size_t)length, number)) return PyErr_NoMemory();
+    rows_lock(self->fast_path.rows);
+    int failed = enter(self, id, (size_t)length, number);
+    rows_unlock(self->fast_path.rows);
+    if (failed) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
 static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
+    rows_lock(self->fast_path.rows);
     remove_all(self);
     self->fast_path.take = deliveries_take;
+    rows_unlock(self->fast_path.rows);
     Py_RETURN_NONE;
 }
 

@@ -5,6 +5,7 @@ Py_ssize_t fast_path_take_frames(
     FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times
 ) {
     Py_ssize_t place = 0;
+    rows_lock(fast_path->rows);
     while (length - place >= 2 && data[place] == 0x81) {
         Py_ssize_t size = data[place + 1], begin = place + 2;
         if (size == 126) {
@@ -17,10 +18,14 @@ Py_ssize_t fast_path_take_frames(
         if (begin + size > length) break;
         int64_t uncertain_ns = begin + size == length ? times->end_ns : times->within_ns;
         int taken = fast_path->take(fast_path, data + begin, size, times, uncertain_ns);
-        if (taken < 0) return -1;
+        if (taken < 0) {
+            place = -1;
+            break;
+        }
         if (!taken) break;
         place = begin + size;
     }
+    rows_unlock(fast_path->rows);
     return place;
 }
 
@@ -31,9 +36,9 @@ static PyObject *fast_path_frames(PyObject *object, PyObject *args) {
     const Times times = {arrival_ns, read_ns, within_ns, end_ns};
     Py_ssize_t taken = fast_path_take_frames((FastPath *)object, data.buf, data.len, &times);
     PyBuffer_Release(&data);
-    if (taken < 0) return NULL;
+    if (taken < 0) return PyErr_NoMemory();
     Rows *rows = ((FastPath *)object)->rows;
-    if (rows->due) rows_relieve(rows);
+    if (rows_due(rows)) rows_relieve(rows);
     return PyLong_FromSsize_t(taken);
 }
 

@@ -2,9 +2,8 @@
 #include <time.h>
 
 #include "json_canonical.h"
-#include "native.h"
+#include "poller.h"
 
-int poller_names(void);
 PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
@@ -14,10 +13,16 @@ static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored
     return PyLong_FromLongLong(now.tv_sec * 1000000000LL + now.tv_nsec);
 }
 
+static PyObject *stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    receivers_stop();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"now_ns", now_ns, METH_NOARGS, NULL},
     {"stamped", (PyCFunction)(void (*)(void))sending_stamped, METH_FASTCALL, NULL},
     {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
+    {"stop", stop, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -32,9 +37,9 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     json_canonical_init();
-    if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
-        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType) ||
-        PyModule_AddType(module, &PublishRowsType)) {
+    if (source_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
+        PyModule_AddType(module, &FastPathType) || PyModule_AddType(module, &DeliveryFastPathType) ||
+        PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType)) {
         Py_DECREF(module);
         return NULL;
     }

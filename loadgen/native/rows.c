@@ -1,47 +1,105 @@
 /* The buffers that the receive path writes deliveries to.
 
-   Writing a row runs no Python code. So `rows_rotate` creates no object that the garbage collector tracks, since that
-   may start a collection, and a collection runs finalizers. Python code (the relief) runs only in `rows_relieve`, which
-   callers call last. */
+   Rows are written with their lock alone, also by the receive thread, which has no interpreter lock. Python code (the
+   relief) runs only in `rows_relieve`, which callers call last. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "native.h"
 
 #define COLUMNS_MAX 64
 #define ROWS_MAX (1 << 24)
 #define SPARES_MAX 2
 
-/* Exports a buffer, so that Python code with a reference to it cannot resize it while rows are written. Returns 1 if
-   the buffer is usable, 0 if its memory has the wrong size or alignment, -1 with an exception. */
-static int hold(const Rows *self, PyObject *buffer, Py_buffer *view) {
-    if (PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)) return -1;
-    /* The alignment is checked, since deleting bytes at a bytearray's front can move its start to any address. */
-    if (view->len == self->capacity && (uintptr_t)view->buf % _Alignof(int64_t) == 0) return 1;
-    PyBuffer_Release(view);
+/* --- memory --- */
+
+/* The memory of a chunk as Python sees it. It owns the chunk while it is lent, and is owned by it otherwise. */
+typedef struct {
+    PyObject_HEAD
+    Chunk *chunk;
+    Py_ssize_t size;
+    int lent; /* 1 from `take` until it is given back */
+} Block;
+
+static int block_buffer(PyObject *object, Py_buffer *view, int flags) {
+    Block *self = (Block *)object;
+    return PyBuffer_FillInfo(view, object, self->chunk->data, self->size, 0, flags);
+}
+
+static void block_dealloc(PyObject *object) {
+    free(((Block *)object)->chunk);
+    Py_TYPE(object)->tp_free(object);
+}
+
+static PyBufferProcs block_as_buffer = {.bf_getbuffer = block_buffer};
+
+PyTypeObject BlockType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "loadgen.native._native.Block",
+    .tp_basicsize = sizeof(Block),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = block_dealloc,
+    .tp_as_buffer = &block_as_buffer,
+};
+
+/* Returns a chunk that was given back or a new one; NULL if out of memory. */
+static Chunk *next_chunk(Rows *self) {
+    Chunk *chunk = self->spare;
+    if (chunk != NULL) {
+        self->spare = chunk->next;
+        self->spares--;
+    } else if ((chunk = malloc(sizeof(Chunk) + (size_t)self->capacity)) != NULL) {
+        chunk->block = NULL;
+    }
+    return chunk;
+}
+
+static void set_chunk(Rows *self, Chunk *chunk) {
+    self->chunk = chunk;
+    self->data = chunk->data;
+    self->offset = 0;
+}
+
+/* Frees a list of chunks; needs the GIL, and runs no Python code. */
+static void free_chunks(Chunk *chunk) {
+    while (chunk != NULL) {
+        Chunk *next = chunk->next;
+        if (chunk->block != NULL) {
+            Py_DECREF(chunk->block);
+        } else {
+            free(chunk);
+        }
+        chunk = next;
+    }
+}
+
+/* Moves the current chunk to the full ones and starts the next. Returns -1 if out of memory. */
+static int rotate(Rows *self) {
+    Chunk *next = next_chunk(self), *full = self->chunk;
+    if (next == NULL) return -1;
+    full->used = self->offset;
+    full->next = NULL;
+    if (self->oldest == NULL) {
+        self->oldest = full;
+    } else {
+        self->newest->next = full;
+    }
+    self->newest = full;
+    self->fulls++;
+    set_chunk(self, next);
     return 0;
 }
 
-/* Returns a new reference to a buffer that was given back, or to a new buffer; `view` exports it. */
-static PyObject *next_buffer(Rows *self, Py_buffer *view) {
-    for (Py_ssize_t spares; (spares = PyList_GET_SIZE(self->spare)) > 0;) {
-        PyObject *buffer = Py_NewRef(PyList_GET_ITEM(self->spare, spares - 1));
-        int held = PyList_SetSlice(self->spare, spares - 1, spares, NULL) ? -1 : hold(self, buffer, view);
-        if (held > 0) return buffer;
-        Py_DECREF(buffer);
-        if (held < 0) return NULL;
+int rows_filled(Rows *self) {
+    if (rotate(self)) {
+        self->offset -= self->row_bytes;
+        return -1;
     }
-    PyObject *buffer = PyByteArray_FromStringAndSize(NULL, self->capacity);
-    if (buffer == NULL) return NULL;
-    if (hold(self, buffer, view) > 0) return buffer;
-    Py_DECREF(buffer);
-    if (!PyErr_Occurred()) PyErr_NoMemory();
-    return NULL;
+    if (self->most && self->fulls >= self->most) __atomic_add_fetch(&self->due, 1, __ATOMIC_RELAXED);
+    return 0;
 }
 
-static void set_buffer(Rows *self, PyObject *buffer, const Py_buffer *view) {
-    self->buffer = buffer;
-    self->view = *view;
-    self->data = view->buf;
-    self->offset = 0;
-}
+/* --- the Python type --- */
 
 static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"columns", "rows", NULL};
@@ -53,28 +111,24 @@ static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     }
     Rows *self = (Rows *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
+    mutex_init(&self->lock);
     self->row_bytes = columns * (Py_ssize_t)sizeof(int64_t);
     self->capacity = count * self->row_bytes;
-    Py_buffer view;
-    PyObject *buffer = NULL;
-    if ((self->full = PyList_New(0)) == NULL || (self->spare = PyList_New(0)) == NULL ||
-        (buffer = next_buffer(self, &view)) == NULL) {
+    Chunk *chunk = next_chunk(self);
+    if (chunk == NULL) {
         Py_DECREF(self);
-        return NULL;
+        return PyErr_NoMemory();
     }
-    set_buffer(self, buffer, &view);
+    set_chunk(self, chunk);
     return (PyObject *)self;
 }
 
 static int rows_traverse(PyObject *object, visitproc visit, void *arg) {
-    Rows *self = (Rows *)object;
-    Py_VISIT(self->full);
-    Py_VISIT(self->spare);
-    Py_VISIT(self->relief);
+    Py_VISIT(((Rows *)object)->relief);
     return 0;
 }
 
-/* Clears only the relief: the lists hold bytearrays, which are in no cycle, and rows may still be written. */
+/* Clears only the relief: blocks are in no cycle, and rows may still be written. */
 static int rows_clear(PyObject *object) {
     Py_CLEAR(((Rows *)object)->relief);
     return 0;
@@ -84,46 +138,29 @@ static void rows_dealloc(PyObject *object) {
     Rows *self = (Rows *)object;
     PyObject_GC_UnTrack(object);
     rows_clear(object);
-    if (self->buffer != NULL) PyBuffer_Release(&self->view);
-    Py_XDECREF(self->buffer);
-    Py_XDECREF(self->full);
-    Py_XDECREF(self->spare);
+    if (self->chunk != NULL) self->chunk->next = NULL;
+    free_chunks(self->chunk);
+    free_chunks(self->oldest);
+    free_chunks(self->spare);
+    pthread_mutex_destroy(&self->lock);
     Py_TYPE(object)->tp_free(object);
 }
 
-int rows_rotate(Rows *self) {
-    Py_buffer view;
-    PyObject *next = next_buffer(self, &view), *full = self->buffer;
-    if (next == NULL) return -1;
-    if (PyList_Append(self->full, full)) {
-        PyBuffer_Release(&view);
-        Py_DECREF(next);
-        return -1;
-    }
-    PyBuffer_Release(&self->view);
-    set_buffer(self, next, &view);
-    /* The list holds a reference, so this frees nothing. */
-    Py_DECREF(full);
-    return 0;
-}
-
-int rows_filled(Rows *self) {
-    if (rows_rotate(self)) {
-        self->offset -= self->row_bytes;
-        return -1;
-    }
-    if (self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) self->due++;
-    return 0;
+/* Returns true if as many chunks are full as make a relief due. */
+static int is_crowded(Rows *self) {
+    rows_lock(self);
+    int crowded = self->most && self->fulls >= self->most;
+    rows_unlock(self);
+    return crowded;
 }
 
 void rows_relieve(Rows *self) {
-    /* The relief may fill buffers itself: do not call it recursively. */
+    /* The relief may fill chunks itself: do not call it recursively. */
     if (self->relieving) return;
     self->relieving = 1;
     Py_INCREF(self);
-    Py_ssize_t due = self->due;
-    self->due = 0;
-    while (due-- > 0 && self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) {
+    Py_ssize_t due = __atomic_exchange_n(&self->due, 0, __ATOMIC_RELAXED);
+    while (due-- > 0 && self->relief != NULL && is_crowded(self)) {
         /* Keep a reference: the relief may replace itself by calling `on_backpressure`. */
         PyObject *relief = Py_NewRef(self->relief);
         PyObject *result = PyObject_CallNoArgs(relief);
@@ -159,69 +196,96 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
         Py_DECREF(uncertain);
         if (values[3] == -1 && PyErr_Occurred()) return NULL;
     }
+    rows_lock(self);
     memcpy(rows_place(self), values, self->row_bytes);
-    if (rows_advance(self)) return NULL;
-    if (self->due) rows_relieve(self);
+    int failed = rows_advance(self);
+    rows_unlock(self);
+    if (failed) return PyErr_NoMemory();
+    if (rows_due(self)) rows_relieve(self);
     Py_RETURN_NONE;
 }
 
-/* Returns a list of `count` tuples of two NULLs to fill in. May start a collection, and so run any Python code. */
-static PyObject *empty_pairs(Py_ssize_t count) {
+/* Removes up to `most` full chunks, oldest first, and the current one after them if `also_current` and it holds rows.
+   Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
+static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, Py_ssize_t *count) {
+    rows_lock(self);
+    int failed = also_current && self->offset > 0 && rotate(self);
+    *taken = NULL;
+    *count = 0;
+    if (!failed && self->fulls > 0 && most > 0) {
+        *taken = self->oldest;
+        Chunk *last = self->oldest;
+        for (*count = 1; *count < most && last->next != NULL; ++*count) last = last->next;
+        self->oldest = last->next;
+        if (self->oldest == NULL) self->newest = NULL;
+        self->fulls -= *count;
+        last->next = NULL;
+    }
+    rows_unlock(self);
+    return failed ? -1 : 0;
+}
+
+/* Undoes `detach`. */
+static void attach(Rows *self, Chunk *taken, Py_ssize_t count) {
+    if (taken == NULL) return;
+    Chunk *last = taken;
+    while (last->next != NULL) last = last->next;
+    rows_lock(self);
+    last->next = self->oldest;
+    self->oldest = taken;
+    if (self->newest == NULL) self->newest = last;
+    self->fulls += count;
+    rows_unlock(self);
+}
+
+static int make_block(Rows *self, Chunk *chunk) {
+    if (chunk->block != NULL) return 0;
+    Block *block = (Block *)BlockType.tp_alloc(&BlockType, 0);
+    if (block == NULL) return -1;
+    block->chunk = chunk;
+    block->size = self->capacity;
+    chunk->block = (PyObject *)block;
+    return 0;
+}
+
+/* Takes chunks as `detach` does and returns them as pairs (block, bytes in use). A failure takes none. */
+static PyObject *take(Rows *self, Py_ssize_t most, int also_current) {
+    Chunk *taken;
+    Py_ssize_t count, at = 0;
+    if (detach(self, most, also_current, &taken, &count)) return PyErr_NoMemory();
+    /* Creating objects may start a collection, and so run Python code that adds or takes rows: those are later ones. */
     PyObject *pairs = PyList_New(count);
-    for (Py_ssize_t at = 0; pairs != NULL && at < count; at++) {
-        PyObject *pair = PyTuple_New(2);
+    for (Chunk *chunk = taken; pairs != NULL && chunk != NULL; chunk = chunk->next, at++) {
+        PyObject *used = make_block(self, chunk) ? NULL : PyLong_FromSsize_t(chunk->used);
+        PyObject *pair = used == NULL ? NULL : PyTuple_Pack(2, chunk->block, used);
+        Py_XDECREF(used);
         if (pair == NULL) {
             Py_CLEAR(pairs);
         } else {
             PyList_SET_ITEM(pairs, at, pair);
         }
     }
-    return pairs;
-}
-
-/* Returns the number of buffers that hold rows, including the current one, but at most `most`. */
-static Py_ssize_t available(const Rows *self, Py_ssize_t most) {
-    Py_ssize_t count = PyList_GET_SIZE(self->full) + (self->offset > 0);
-    return count < most ? count : most;
-}
-
-/* Takes up to `most` buffers, oldest first, and returns them as pairs (buffer, bytes in use). */
-static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
-    PyObject *pairs = NULL;
-    Py_ssize_t count;
-    do {
-        count = available(self, most);
-        Py_XSETREF(pairs, empty_pairs(count));
-        if (pairs == NULL) return NULL;
-        /* Creating the list may have run Python code: repeat if that code took buffers; those it added can wait. */
-    } while (available(self, most) < count);
-    /* From here on no Python code runs, and a failure changes nothing. */
-    Py_ssize_t full = PyList_GET_SIZE(self->full);
-    PyObject *whole = PyLong_FromSsize_t(self->capacity), *part = PyLong_FromSsize_t(self->offset);
-    if (whole == NULL || part == NULL || (count > full && rows_rotate(self))) {
-        Py_DECREF(pairs);
-        Py_XDECREF(whole);
-        Py_XDECREF(part);
+    if (pairs == NULL) {
+        attach(self, taken, count);
         return NULL;
     }
-    for (Py_ssize_t at = 0; at < count; at++) {
-        PyObject *pair = PyList_GET_ITEM(pairs, at);
-        PyTuple_SET_ITEM(pair, 0, Py_NewRef(PyList_GET_ITEM(self->full, at)));
-        PyTuple_SET_ITEM(pair, 1, Py_NewRef(at < full ? whole : part));
+    while (taken != NULL) {
+        Chunk *next = taken->next;
+        Block *block = (Block *)taken->block;
+        block->lent = 1;
+        taken->block = NULL;
+        Py_DECREF(block);
+        taken = next;
     }
-    Py_DECREF(whole);
-    Py_DECREF(part);
-    if (PyList_SetSlice(self->full, 0, count, NULL)) Py_CLEAR(pairs);
     return pairs;
 }
 
 static PyObject *rows_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    return take_oldest((Rows *)object, PY_SSIZE_T_MAX);
+    return take((Rows *)object, PY_SSIZE_T_MAX, 1);
 }
 
 static PyObject *rows_take_oldest(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    Rows *self = (Rows *)object;
-    return take_oldest(self, PyList_GET_SIZE(self->full) > 0);
+    return take((Rows *)object, 1, 0);
 }
 
 static PyObject *rows_on_backpressure(PyObject *object, PyObject *args) {
@@ -237,30 +301,34 @@ static PyObject *rows_on_backpressure(PyObject *object, PyObject *args) {
         PyErr_SetString(PyExc_TypeError, "the relief is called, and must be callable");
         return NULL;
     }
+    rows_lock(self);
     self->most = most;
+    rows_unlock(self);
     Py_XSETREF(self->relief, Py_NewRef(relief));
     Py_RETURN_NONE;
 }
 
-/* Returns 1 if the list contains this very object. Values are not compared, since that would run Python code. */
-static int has(PyObject *list, PyObject *wanted) {
-    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(list); at++) {
-        if (PyList_GET_ITEM(list, at) == wanted) return 1;
-    }
-    return 0;
-}
-
-static PyObject *rows_give_back(PyObject *object, PyObject *buffer) {
+static PyObject *rows_give_back(PyObject *object, PyObject *given) {
     Rows *self = (Rows *)object;
-    if (!PyByteArray_CheckExact(buffer) || PyByteArray_GET_SIZE(buffer) != self->capacity) {
+    Block *block = (Block *)given;
+    if (!Py_IS_TYPE(given, &BlockType) || block->size != self->capacity) {
         PyErr_SetString(PyExc_ValueError, "only a buffer of these rows can be given back");
         return NULL;
     }
-    if (buffer == self->buffer || has(self->spare, buffer) || has(self->full, buffer)) {
+    if (!block->lent) {
         PyErr_SetString(PyExc_ValueError, "a buffer can be given back only once");
         return NULL;
     }
-    if (PyList_GET_SIZE(self->spare) < SPARES_MAX && PyList_Append(self->spare, buffer)) return NULL;
+    block->lent = 0;
+    rows_lock(self);
+    if (self->spares < SPARES_MAX) {
+        Chunk *chunk = block->chunk;
+        chunk->block = Py_NewRef(given);
+        chunk->next = self->spare;
+        self->spare = chunk;
+        self->spares++;
+    }
+    rows_unlock(self);
     Py_RETURN_NONE;
 }
 

@@ -222,6 +222,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     KIND: ClassVar[str] = messages.FINISHED
 
     receive_path: Literal["native", "python"]
+    receive_priority: Literal["normal", "real-time"] | None = None
     deliveries: Count
     events: Count
     foreign: Count

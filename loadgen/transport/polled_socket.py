@@ -47,8 +47,12 @@ class PolledSocket(Source):
         return self._address.secure
 
     def pause_reading(self) -> None:
-        """Leave received bytes in the kernel until :meth:`resume_reading`; other connections are not affected."""
+        """Leave received bytes in the kernel until :meth:`resume_reading`; other connections are not affected.
+
+        Only for a connection of the Python poller: the native one may have read ahead.
+        """
         if self._poller is not None:
+            assert isinstance(self._poller, Poller)
             self.since_ns = self._poller.remove(self._descriptor)
             self._poller = None
 
@@ -80,8 +84,12 @@ class PolledSocket(Source):
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:
-        """Return True if received bytes wait in the kernel."""
-        return self._socket is not None and unread_bytes(self._socket) > 0
+        """Return True if received bytes wait in the kernel, or were read and wait for Python."""
+        if self._socket is None:
+            return False
+        return unread_bytes(self._socket) > 0 or (
+            self._poller is not None and self._poller.has_waiting(self._descriptor)
+        )
 
     def _connect(self, timeout_s: float) -> None:
         """Connect and begin to read; blocks the calling greenlet.

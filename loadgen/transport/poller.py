@@ -1,14 +1,17 @@
 """Read all connections of a process: the innermost loop of the receive path.
 
-The sockets are in an epoll set of our own, and the hub watches only the descriptor of that set, which is readable while
-one of the sockets is. The hub then makes one callback for all readable sockets instead of one for each. Each socket is
-read once per round with `recvmsg_into`, which also returns the kernel's receive timestamp. Data left in a socket makes
-it readable again in the next round.
+The sockets are in an epoll set of our own. Each readable one is read once per round with `recvmsg`, which also returns
+the kernel's receive timestamp. Data left in a socket makes it readable again in the next round.
 
 An error that a source raises ends that source only (see `isolation`).
 
-There are two implementations with the same behaviour: `NativePoller` by `loadgen.native`, and `Poller` in Python for
-systems on which the extension was not built.
+There are two implementations, which make the same record and the same calls:
+
+- `NativePoller` reads in a thread of `loadgen.native`, which needs no interpreter lock. So nothing that Python does
+  delays a read. The hub watches the thread's queue.
+- `Poller` reads in the hub, for systems on which the extension was not built and for connections that are read slowly
+  on purpose. The hub watches the descriptor of the epoll set, which is readable while one of the sockets is, and makes
+  one callback for all readable sockets instead of one for each.
 
 Arrival times: a read has only one kernel stamp, that of its last segment, and the kernel merges segments that wait in a
 socket. So the stamp is exact only for a message that ends with the read, if the read emptied the socket. Every other
@@ -20,7 +23,7 @@ message of the read arrived before the stamp, and after the latest of these time
 
 `within_ns` is the time from the latest of them to the stamp, for messages that end within the read. `end_ns` is the
 same for the message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many
-segments have arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in poller.c).
+segments have arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in times.c).
 """
 
 import os
@@ -51,11 +54,11 @@ _BUFFER_BYTES = 4 + 65_535
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
-#: Reads per turn of the hub; then its other callbacks run.
+#: Reads that a turn of the hub processes; then its other callbacks run.
 _MOST_A_TURN = 256
-#: Time per turn of the hub, after which timers and other callbacks run; as in poller.c.
+#: Time per turn of the hub, after which timers and other callbacks run; as in processing.c.
 _TURN_NS = 50_000_000
-#: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in poller.c.
+#: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in times.c.
 _SETTLE_NS = 50_000
 #: Flag of a read that filled its buffer, so that the socket may hold more.
 FILLED = socket.MSG_TRUNC
@@ -105,7 +108,11 @@ TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
 class NativePoller:
-    """Reads the sockets of one hub through `loadgen.native`."""
+    """Reads the sockets of one hub through `loadgen.native`, in a thread that needs no interpreter lock.
+
+    The thread reads and stamps whatever Python is doing. What no fast path takes waits in a queue, which the hub
+    processes.
+    """
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -118,10 +125,13 @@ class NativePoller:
         self._poller.add(descriptor, source, source.since_ns)
         self._sockets += 1
         if not self._watcher.active:
-            self._watcher.start(self._poller.read, _MOST_A_TURN)
+            self._watcher.start(self._poller.process, _MOST_A_TURN)
 
     def remove(self, descriptor: int) -> int:
-        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
+        """Stop reading the socket and return its `since_ns`; call this before the socket is closed.
+
+        What was read of it and is still to be processed is dropped, like bytes that were never read.
+        """
         since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
         if not self._sockets:
@@ -140,6 +150,14 @@ class NativePoller:
         With ``tls`` the poller decrypts, and the fast path gets the plaintext: see `route` in `_native.pyi`.
         """
         self._poller.route(descriptor, whole, fast_path, *(tls or ()))
+
+    def has_waiting(self, descriptor: int) -> bool:
+        """Return True if something was read of the socket that has not been processed yet."""
+        return self._poller.waiting(descriptor) > 0
+
+    def priority(self) -> native.Priority | None:
+        """Return how the system schedules the receive thread, or None if it has not begun."""
+        return self._poller.priority()
 
 
 class Poller:
@@ -196,6 +214,10 @@ class Poller:
         tls: TlsEnds | None = None,
     ) -> None:
         """Do nothing: this poller reads ``whole`` from the source at each read, and it has no fast paths."""
+
+    def has_waiting(self, descriptor: int) -> bool:
+        """Return False: this poller has everything that it reads processed at once."""
+        return False
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
@@ -291,7 +313,7 @@ class Poller:
         read_ns: int,
         emptied: bool,
     ) -> tuple[int, int, int, int]:
-        """Return a read's (arrival, read, within, end) in ns; see the module's docstring and `times_of` in poller.c."""
+        """Return a read's (arrival, read, within, end) in ns; see the module's docstring and `times_of` in times.c."""
         arrival_ns = read_ns
         if control:
             seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
@@ -335,6 +357,12 @@ def _same_clock() -> bool:
 def poller() -> Poller | NativePoller:
     """Return the poller of the calling thread's hub; a forked process gets a new one."""
     return _of_hub(_pollers, NativePoller) if is_native() else python_poller()
+
+
+def thread_priority() -> native.Priority | None:
+    """Return how the system schedules the receive thread of the calling thread's hub, or None if there is none."""
+    found = _pollers.get(gevent.get_hub()) if is_native() else None
+    return None if found is None or found.process != os.getpid() else found.priority()
 
 
 def python_poller() -> Poller:

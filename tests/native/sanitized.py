@@ -1,7 +1,8 @@
 """Build the C part with AddressSanitizer and UBSan and run its tests with it: ``python tests/native/sanitized.py``.
 
-Arguments are pytest's; without any it runs what goes through the C part. The extension that is installed stays as it
-is: the sanitized one is built in a folder of its own and imported in its stead by `LOADGEN_NATIVE_LIBRARY`, which
+With ``--threads`` as the first argument it is ThreadSanitizer instead, and the tests are those of the receive thread.
+Other arguments are pytest's; without any it runs what goes through the C part. The extension that is installed stays as
+it is: the sanitized one is built in a folder of its own and imported in its stead by `LOADGEN_NATIVE_LIBRARY`, which
 only the plugin below reads. Exit code: pytest's; 1 if a sanitizer has found something; 2 if it cannot be built.
 """
 
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SANITIZERS = "-fsanitize=address,undefined"
+#: Flag of the compiler, and the runtime libraries.
+MEMORY = ("-fsanitize=address,undefined", ("libasan.so", "libubsan.so"))
+THREADS = ("-fsanitize=thread", ("libtsan.so",))
 FLAGS = [
     "-O1", "-g", "-shared", "-fPIC", "-fno-omit-frame-pointer", "-fno-wrapv",
-    SANITIZERS, "-fno-sanitize-recover=all", "-Wall", "-Wextra", "-Werror",
+    "-Wall", "-Wextra", "-Werror",
     # CPython's own conventions: unused arguments, casts of method types, tables that end with one NULL.
     "-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-missing-field-initializers",
 ]  # fmt: skip
@@ -27,15 +31,23 @@ TESTS = [
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
 ]
+#: Those that start no process, which would not load the library.
+THREAD_TESTS = [
+    "tests/native/test_thread.py",
+    "tests/native/test_pollers.py",
+    "-k",
+    "not interpreter_ends and not forked",
+]
 VARIABLE = "LOADGEN_NATIVE_LIBRARY"
 
 
-def build(library: Path) -> None:
+def build(library: Path, sanitizer: str) -> None:
     """Compile the sources as one sanitized library; raises CalledProcessError where the compiler refuses."""
     sources = sorted(str(path) for path in (ROOT / "loadgen" / "native").glob("*.c"))
     compiler = os.environ.get("CC", "gcc")
+    recover = [] if sanitizer == THREADS[0] else ["-fno-sanitize-recover=all"]
     include = f"-I{sysconfig.get_path('include')}"
-    subprocess.run([compiler, *FLAGS, include, *sources, "-o", str(library)], check=True)
+    subprocess.run([compiler, *FLAGS, sanitizer, *recover, include, *sources, "-o", str(library)], check=True)
 
 
 def runtime(name: str) -> str:
@@ -45,13 +57,15 @@ def runtime(name: str) -> str:
     return str(Path(found.stdout.strip()).resolve())
 
 
-def environment(library: Path, log: Path) -> dict[str, str]:
+def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, str]:
     """Return the variables under which an interpreter imports the sanitized library."""
     return {
         **os.environ,
-        "LD_PRELOAD": f"{runtime('libasan.so')} {runtime('libubsan.so')}",
+        "LD_PRELOAD": " ".join(map(runtime, runtimes)),
         # Leaks: CPython leaves objects when it ends; tests/native/test_faults.py looks for cycles that stay.
         "ASAN_OPTIONS": f"detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=99:log_path={log}",
+        # The interpreter is not compiled for it, so what it does itself is left out.
+        "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:exitcode=99:log_path={log}",
         "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:exitcode=99:log_path={log}",
         # Each object its own allocation, or a use after free stays within CPython's pools.
         "PYTHONMALLOC": "malloc",
@@ -64,11 +78,14 @@ def environment(library: Path, log: Path) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Build, test, and say what the sanitizers found."""
+    threads = arguments[:1] == ["--threads"]
+    sanitizer, runtimes = THREADS if threads else MEMORY
+    arguments = arguments[threads:] or (THREAD_TESTS if threads else TESTS)
     with tempfile.TemporaryDirectory(prefix="loadgen-sanitized-") as folder:
         library = Path(folder, "_native.so")
         log = Path(folder, "finding")
         try:
-            build(library)
+            build(library, sanitizer)
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"the sanitized library could not be built: {error}", file=sys.stderr)
             return 2
@@ -83,7 +100,7 @@ def main(arguments: list[str]) -> int:
             "no:cacheprovider",
         ]
         ended = subprocess.run(
-            [*pytest, *(arguments or TESTS)], cwd=ROOT, env=environment(library, log)
+            [*pytest, *arguments], cwd=ROOT, env=environment(library, log, runtimes)
         ).returncode
         findings = sorted(Path(folder).glob("finding*"))
         for finding in findings:

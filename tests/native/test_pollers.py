@@ -1,11 +1,15 @@
 """Test that both pollers give the same result for a stream, however it is cut."""
 
 import contextlib
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -154,8 +158,10 @@ def serve(
     again: Sequence[int],
     context: ssl.SSLContext | None,
     ready: threading.Event,
+    reset: bool = False,
+    pause_s: float = 0.002,
 ) -> None:
-    """Send the stream once the client is ready for it, cut.
+    """Send the stream once the client is ready for it, cut; end it with a close or a reset.
 
     Over TLS it is cut once more, as the records need not be what is read at once.
     """
@@ -176,13 +182,28 @@ def serve(
     if context is not None:
         parts = cut(b"".join(parts) + end, again)
     for part in parts:
-        time.sleep(0.002)
+        time.sleep(pause_s)
         peer.sendall(part)
+    if reset:
+        # The client has what was sent before: a reset discards what is on its way.
+        time.sleep(0.02)
+        while unsent(peer):
+            time.sleep(0.001)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        peer.close()
+        return
     peer.shutdown(socket.SHUT_WR)
     peer.settimeout(60)
     while peer.recv(65536):
         pass
     peer.close()
+
+
+def unsent(sock: socket.socket) -> int:
+    """Return how many sent bytes the other side's kernel has not acknowledged."""
+    found = bytearray(4)
+    fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, found)
+    return int.from_bytes(found, sys.byteorder)
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +264,97 @@ def test_the_same_stream_gives_the_same_record(
     finally:
         native.available = was
         pollers._pollers.clear()
+
+
+class Client:
+    """One of several connections that are read at once."""
+
+    def __init__(self, listener: socket.socket, case: "Case") -> None:
+        self.case = case
+        self.buffer = NativeDeliveryBuffer(7) if native.available else DeliveryBuffer(7)
+        self.handler = Handler(self.buffer)
+        service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
+        self.session = service.session(self.handler)
+        self.closed: list[int | None] = []
+        self.ready = threading.Event()
+        self.thread = threading.Thread(
+            target=serve,
+            args=(listener, case.stream, case.cuts, (), None, self.ready, case.reset, case.pause_s),
+        )
+        self.thread.start()
+        self.connection = WebSocket(
+            Address(f"ws://127.0.0.1:{listener.getsockname()[1]}/"),
+            subprotocols=(),
+            headers={},
+            on_text=self.session.receive,
+            on_closed=lambda code, _: self.closed.append(code),
+        )
+        self.connection.open(60)
+
+    def route(self, fast: bool) -> None:
+        if isinstance(self.buffer, NativeDeliveryBuffer):
+            path = self.session.fast_path(self.buffer.rows, {"s1": 5}) if fast else None
+            self.connection.use_fast_path(path)
+
+    def play(self) -> None:
+        """Change who takes the deliveries while they arrive."""
+        self.route(True)
+        self.ready.set()
+        for after_s, fast in self.case.routes:
+            gevent.sleep(after_s)
+            self.route(fast)
+        with gevent.Timeout(60):
+            while not self.closed:
+                gevent.sleep(0.001)
+        self.thread.join()
+
+    def record(self) -> tuple[list[list[int]], list[tuple[str, Any]], list[int | None]]:
+        rows = [[row[0], *row[4:]] for taken in self.buffer.take() for row in taken.tolist()]
+        return rows, self.handler.calls, self.closed
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one connection's service sends, how it ends, and when the client changes its routing."""
+
+    stream: bytes
+    cuts: list[int]
+    reset: bool
+    pause_s: float
+    routes: list[tuple[float, bool]]
+
+
+CASES = st.lists(
+    st.builds(
+        Case,
+        STREAMS,
+        CUTS,
+        st.booleans(),
+        st.sampled_from((0.0, 0.001, 0.003)),
+        st.lists(st.tuples(st.sampled_from((0.0, 0.001, 0.004)), st.booleans()), max_size=5),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(CASES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_connections_that_come_go_and_are_routed_at_any_time_give_the_same_record(cases: list[Case]) -> None:
+    was, found = native.available, []
+    try:
+        for available in (True, False):
+            native.available = available
+            pollers._pollers.clear()
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                # One after the other, so that each has the service of its case.
+                clients = [Client(listener, case) for case in cases]
+            gevent.joinall([gevent.spawn(client.play) for client in clients], raise_error=True)
+            found.append([client.record() for client in clients])
+    finally:
+        native.available = was
+        pollers._pollers.clear()
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -141,6 +141,7 @@ MADE: dict[type[Message], st.SearchStrategy[Any]] = {
     workers.Finished: st.builds(
         workers.Finished,
         receive_path=st.sampled_from(["native", "python"]),
+        receive_priority=st.sampled_from([None, "normal", "real-time"]),
         **dict.fromkeys(
             ("deliveries", "events", "foreign", "undecodable", "unknown_subscription", "probes"), _count
         ),

@@ -161,6 +161,7 @@ WRONG: list[tuple[str, Payload, str]] = [
     (messages.FINISHED, {**FINISHED, "id": "another"}, "unknown field `id`"),
     (messages.FINISHED, {**FINISHED, "finished": True}, "unknown field `finished`"),
     (messages.FINISHED, {**FINISHED, "receive_path": "x"}, "receive_path"),
+    (messages.FINISHED, {**FINISHED, "receive_priority": "x"}, "receive_priority"),
     (messages.FINISHED, {**FINISHED, "checks": {"c": {"passed": 1}}}, "missing required field"),
     (messages.CLAIM, {"request": 1, "wanted": {"subscriber": -5}}, ">= 0"),
     (messages.CLAIM, {"request": 1}, "missing required field"),

@@ -10,7 +10,7 @@ from loadgen.run.worker.status import Probes
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker_messages import Check, Echo, Failure, Finished, Proxy, Undecodable, clipped_counts
 from loadgen.transport import proxy
-from loadgen.transport.poller import is_native
+from loadgen.transport.poller import is_native, thread_priority
 
 
 class LastWord:
@@ -42,6 +42,7 @@ class LastWord:
         echo = self._echoes.to_dict()
         return Finished(
             receive_path="native" if is_native() else "python",
+            receive_priority=thread_priority(),
             deliveries=recorder.deliveries,
             events=recorder.events,
             foreign=recorder.foreign,

@@ -245,8 +245,13 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
 ) -> None:
     seen = receive(host, monkeypatch, path, order, stall_s=0.005)
     check(seen)
-    # What the stamps alone would say.
-    assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
+    late_ns = seen.arrival_ns - seen.after_ns
+    if path == "python":
+        # What the stamps alone would say.
+        assert late_ns.max() > 1_000_000
+    else:
+        # Its thread reads while Python is slow.
+        assert np.median(late_ns) < 1_000_000
 
 
 @pytest.mark.parametrize("path", PATHS)

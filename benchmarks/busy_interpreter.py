@@ -1,0 +1,131 @@
+"""Does Python code that keeps the interpreter busy delay reads? `python benchmarks/busy_interpreter.py`.
+
+One receiver, as in a worker, gets 20,000 deliveries a second in turns: while its interpreter is idle, while a thread of
+it runs Python code all the time, and while a greenlet does, which lets the event loop run every 20 ms. Printed are the
+receive-queue delay, from the kernel's stamp to the end of the read, and the share of deliveries whose stamp is shared.
+
+Bars: with busy Python code the delay's p99 is at most 1.3 times what it is without, and at most 0.1 % of the stamps are
+shared. Exits with 1 if one is missed. On two cores the sender, the busy code and the kernel compete with the reading
+thread for a core, which is part of the delay.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+from receive import measure  # noqa: E402
+from receive.measure import FAN_OUT, Running  # noqa: E402
+from receive.receive_burn import BURN, GREENLET, THREAD  # noqa: E402
+from receive.receivers import OURS_BURNING  # noqa: E402
+from receive.sender import Sent  # noqa: E402
+
+from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
+
+MOST_RATIO, MOST_SHARED = 1.3, 0.001
+IDLE = "idle"
+#: Time to wait until the code has begun to burn, or has stopped.
+SETTLE_S = 0.3
+
+Values = npt.NDArray[np.int64]
+
+
+@dataclass
+class Side:
+    """What was measured while the interpreter was in one state."""
+
+    sent: list[Sent] = field(default_factory=list)
+    delay_ns: list[Values] = field(default_factory=list)
+    uncertain_ns: list[Values] = field(default_factory=list)
+
+    def take(self, folder: Path) -> None:
+        """Read the deliveries of all phases from the receiver's record."""
+        for batch in read_batches(folder / spool_name("deliveries", 0)):
+            read_ns, arrival_ns, uncertain_ns = (
+                batch.column(name).to_numpy().astype(np.int64)
+                for name in ("read_ns", "arrival_ns", "uncertain_ns")
+            )
+            for sent in self.sent:
+                inside = (arrival_ns >= sent.began_ns) & (arrival_ns < sent.ended_ns)
+                self.delay_ns.append((read_ns - arrival_ns)[inside])
+                self.uncertain_ns.append(uncertain_ns[inside])
+
+    def percentile_us(self, percent: float) -> float:
+        """Return a percentile of the receive-queue delay (µs)."""
+        return float(np.percentile(np.concatenate(self.delay_ns), percent)) / 1e3
+
+    @property
+    def shared(self) -> float:
+        """Share of deliveries whose arrival is known only as an interval."""
+        return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
+
+    @property
+    def count(self) -> int:
+        """Number of deliveries."""
+        return sum(map(len, self.delay_ns))
+
+
+def send(one: Running, state: str, rate: float, seconds: float) -> Sent:
+    """Send while the interpreter is in a state, and leave it idle."""
+    burn = one.folder / BURN
+    if state != IDLE:
+        burn.write_text(state)
+    time.sleep(SETTLE_S)
+    sent = one.begin(measure.paced(rate, FAN_OUT, seconds))()
+    time.sleep(SETTLE_S)
+    burn.unlink(missing_ok=True)
+    one.settled()
+    return sent
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each state (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (default %(default)s)")
+    parser.add_argument("--subscribers", type=int, default=500, help="default %(default)s")
+    parser.add_argument(
+        "--rate", type=float, default=20_000, help="deliveries a second (default %(default)s)"
+    )
+    options = parser.parse_args()
+    sides = {state: Side() for state in (IDLE, THREAD, GREENLET)}
+    with (
+        tempfile.TemporaryDirectory(prefix="loadgen-busy-") as folder,
+        measure.running(OURS_BURNING, options.subscribers, Path(folder)) as one,
+    ):
+        for _ in range(options.rounds):
+            for state, side in sides.items():
+                side.sent.append(send(one, state, options.rate / options.subscribers, options.seconds))
+        one.stop()
+        lost = measure.not_received(one)
+        for side in sides.values():
+            side.take(one.folder)
+    base_us = sides[IDLE].percentile_us(99)
+    met = lost is None
+    print(f"{'interpreter':12} {'deliveries':>10} {'p50':>9} {'p99':>9} {'÷ idle':>7} {'shared':>8}")
+    for state, side in sides.items():
+        ratio = side.percentile_us(99) / base_us
+        met = met and ratio <= MOST_RATIO and (state == IDLE or side.shared <= MOST_SHARED)
+        print(
+            f"{state:12} {side.count:10,} {side.percentile_us(50):6,.0f} µs {side.percentile_us(99):6,.0f} µs"
+            f" {ratio:7.2f} {side.shared:8.3%}"
+        )
+    if lost is not None:
+        print(f"wrong: {lost}")
+    print(
+        f"bars: p99 at most {MOST_RATIO:g} × idle, shared at most {MOST_SHARED:.1%}: {'met' if met else 'MISSED'}"
+    )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+/* Hands to Python what the receive thread has left to it, in the order in which it was read.
+
+   A failure ends only the source that it belongs to: `contain(source, error)` is called, and the rest is processed.
+
+   Python code called from here may add, route and remove sockets, which can move the slots. So no pointer to a slot is
+   kept across such a call, or across a decref that may free an object: values needed later are copied, with a
+   reference. */
+#include <string.h>
+
+#include "poller.h"
+#include "text.h"
+
+/* Longest time in one `process`, so that the event loop can run timers and end a connection that floods us. */
+#define TURN_NS 50000000LL
+
+static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke;
+
+int source_names(void) {
+    name_take = PyUnicode_InternFromString("take");
+    name_take_plaintext = PyUnicode_InternFromString("take_plaintext");
+    name_tls_stopped = PyUnicode_InternFromString("tls_stopped");
+    name_broke = PyUnicode_InternFromString("broke");
+    return name_take && name_take_plaintext && name_tls_stopped && name_broke ? 0 : -1;
+}
+
+/* Passes the current exception and its source to `contain`. Runs Python code. */
+static void contain(Poller *self, PyObject *source) {
+    PyObject *kind, *error, *traceback;
+    PyErr_Fetch(&kind, &error, &traceback);
+    PyErr_NormalizeException(&kind, &error, &traceback);
+    if (traceback != NULL) PyException_SetTraceback(error, traceback);
+    PyObject *arguments[] = {Py_NewRef(source), error};
+    PyObject *result = PyObject_Vectorcall(self->contain, arguments, 2, NULL);
+    if (result == NULL) PyErr_WriteUnraisable(source);
+    Py_DECREF(source);
+    Py_XDECREF(result);
+    Py_XDECREF(kind);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+}
+
+static int is_still_there(const Poller *self, const Item *item) {
+    const Receiver *receiver = &self->receiver;
+    return item->descriptor < receiver->count && receiver->slots[item->descriptor].generation == item->generation;
+}
+
+static int call_source(PyObject *source, PyObject *name, PyObject *what, const Times *times) {
+    PyObject *arguments[] = {
+        source, what, PyLong_FromLongLong(times->arrival_ns), PyLong_FromLongLong(times->read_ns),
+        PyLong_FromLongLong(times->within_ns), PyLong_FromLongLong(times->end_ns)};
+    PyObject *result = NULL;
+    int made = 1;
+    for (int at = 2; at < 6; at++) made = made && arguments[at] != NULL;
+    if (made) result = PyObject_VectorcallMethod(name, arguments, 6, NULL);
+    for (int at = 2; at < 6; at++) Py_XDECREF(arguments[at]);
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+static int call_source_with_data(
+    PyObject *source, PyObject *name, const unsigned char *data, Py_ssize_t size, const Times *times
+) {
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, size);
+    int failed = bytes == NULL || call_source(source, name, bytes, times);
+    Py_XDECREF(bytes);
+    return failed ? -1 : 0;
+}
+
+static void relieve(Rows *rows) {
+    if (rows_due(rows)) rows_relieve(rows);
+}
+
+/* Decrypts whole records and gives the plaintext to the fast path; the rest goes to the source's `take_plaintext`. */
+static int process_tls(Poller *self, PyObject *source, const Item *item, int count) {
+    /* Keep references, since Python code called below may change the source's routing. */
+    const Ends *ends = &self->ends[item->descriptor];
+    PyObject *write = Py_NewRef(ends->tls_write), *read = Py_NewRef(ends->tls_read);
+    FastPath *fast_path = (FastPath *)Py_NewRef(self->receiver.slots[item->descriptor].fast_path);
+    PyObject *ciphertext = PyBytes_FromStringAndSize((const char *)item->data, (Py_ssize_t)item->size);
+    PyObject *written = ciphertext == NULL ? NULL : PyObject_CallOneArg(write, ciphertext);
+    int failed = written == NULL;
+    Py_XDECREF(written);
+    Py_XDECREF(ciphertext);
+    int direct = 1;
+    Times times = item->times;
+    while (!failed && count-- > 0) {
+        /* Only the end of the last record is the end of the read. */
+        times.end_ns = count ? item->times.within_ns : item->times.end_ns;
+        PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
+        PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
+        if (size == NULL) {
+            /* No plaintext is left (a record held no application data), or TLS failed: the source tells them apart. */
+            PyObject *kind, *error, *traceback;
+            PyErr_Fetch(&kind, &error, &traceback);
+            PyErr_NormalizeException(&kind, &error, &traceback);
+            failed = call_source(source, name_tls_stopped, error, &times);
+            Py_XDECREF(kind);
+            Py_XDECREF(error);
+            Py_XDECREF(traceback);
+            break;
+        }
+        Py_ssize_t length = PyLong_AsSsize_t(size), taken = 0;
+        Py_DECREF(size);
+        const unsigned char *data = (const unsigned char *)PyByteArray_AS_STRING(self->plaintext);
+        if (length < 0 || length > PyByteArray_GET_SIZE(self->plaintext)) {
+            PyErr_SetString(PyExc_RuntimeError, "TLS read an impossible number of bytes");
+            failed = 1;
+            break;
+        }
+        /* Data given to the source may end within a frame, so from then on the fast path must not be used. */
+        if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
+        if (taken < 0) {
+            PyErr_NoMemory();
+            failed = 1;
+        } else if (taken < length || length == 0) {
+            direct = 0;
+            failed = call_source_with_data(source, name_take_plaintext, data + taken, length - taken, &times);
+            if (length == 0) break;
+        }
+        if (!failed) relieve(fast_path->rows);
+        if (!is_still_there(self, item)) break;
+    }
+    Py_DECREF(write);
+    Py_DECREF(read);
+    Py_DECREF(fast_path);
+    return failed ? -1 : 0;
+}
+
+static int call_broke(PyObject *source, int error) {
+    PyObject *failure = PyObject_CallFunction((PyObject *)PyExc_OSError, "is", error, strerror(error));
+    PyObject *result = failure == NULL ? NULL : PyObject_CallMethodObjArgs(source, name_broke, failure, NULL);
+    Py_XDECREF(failure);
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+static int call_whole(PyObject *whole, const unsigned char *text, Py_ssize_t length, const Times *times) {
+    PyObject *arguments[] = {
+        PyBytes_FromStringAndSize((const char *)text, length), PyLong_FromLongLong(times->arrival_ns),
+        PyLong_FromLongLong(times->read_ns)};
+    PyObject *result = NULL;
+    if (arguments[0] && arguments[1] && arguments[2]) result = PyObject_Vectorcall(whole, arguments, 3, NULL);
+    for (int at = 0; at < 3; at++) Py_XDECREF(arguments[at]);
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+/* Processes one item, as the source's routing is by now. Returns -1 with an exception. */
+static int process_item(Poller *self, PyObject *source, const Item *item) {
+    const Ends *ends = &self->ends[item->descriptor];
+    FastPath *fast_path = self->receiver.slots[item->descriptor].fast_path;
+    const unsigned char *data = item->data;
+    Py_ssize_t size = (Py_ssize_t)item->size;
+    if (item->error) return call_broke(source, item->error);
+    if (ends->tls_read != NULL) {
+        int count = whole_records(data, size);
+        if (count > 0) return process_tls(self, source, item, count);
+        return call_source_with_data(source, name_take, data, size, &item->times);
+    }
+    if (fast_path != NULL && !item->offered) {
+        /* It was read while an earlier item waited, or before the fast path was set. */
+        Py_ssize_t taken = fast_path_take_frames(fast_path, data, size, &item->times);
+        if (taken < 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (rows_due(fast_path->rows)) __atomic_store_n(&self->receiver.look, 1, __ATOMIC_RELEASE);
+        if (taken == size && size > 0) return 0;
+        data += taken;
+        size -= taken;
+    }
+    Py_ssize_t begin = ends->whole != NULL && !item->times.end_ns ? whole_text(data, size) : 0;
+    if (begin == 0) return call_source_with_data(source, name_take, data, size, &item->times);
+    PyObject *whole = Py_NewRef(ends->whole);
+    int failed = call_whole(whole, data + begin, size - begin, &item->times);
+    Py_DECREF(whole);
+    return failed;
+}
+
+static void process_and_free(Poller *self, Item *item) {
+    if (is_still_there(self, item)) {
+        PyObject *source = Py_NewRef(self->ends[item->descriptor].source);
+        if (process_item(self, source, item)) contain(self, source);
+        /* From the last item on, the fast path is what Python has set it to. */
+        if (is_still_there(self, item)) {
+            __atomic_sub_fetch(&self->receiver.slots[item->descriptor].waiting, 1, __ATOMIC_RELEASE);
+        }
+        Py_DECREF(source);
+    }
+    free_item(&self->receiver, item);
+}
+
+/* Calls `contain` with the current exception and the source of a slot, if there is one. */
+static void contain_slot(Poller *self, int descriptor) {
+    contain(self, self->ends[descriptor].source);
+}
+
+/* Serves what no item tells of: reliefs that are due, lost data, and a failed poll. */
+static void look_after(Poller *self) {
+    Receiver *receiver = &self->receiver;
+    int error = __atomic_exchange_n(&receiver->poll_error, 0, __ATOMIC_ACQ_REL);
+    for (int at = 0; at < receiver->count; at++) {
+        if (self->ends[at].source == NULL) continue;
+        receiver_lock(receiver);
+        Slot *slot = &receiver->slots[at];
+        int lost = slot->lost;
+        slot->lost = 0;
+        receiver_unlock(receiver);
+        if (slot->fast_path != NULL && rows_due(slot->fast_path->rows)) {
+            Rows *rows = (Rows *)Py_NewRef(slot->fast_path->rows);
+            rows_relieve(rows);
+            Py_DECREF(rows);
+        }
+        if (lost && self->ends[at].source != NULL) {
+            PyErr_NoMemory();
+            contain_slot(self, at);
+        }
+        if (error && self->ends[at].source != NULL) {
+            /* The poll failed, so no socket can be read any more: end every source. */
+            errno = error;
+            PyErr_SetFromErrno(PyExc_OSError);
+            contain_slot(self, at);
+        }
+    }
+}
+
+void process(Poller *self, long most) {
+    Receiver *receiver = &self->receiver;
+    int64_t begun_ns = 0;
+    for (;;) {
+        if (__atomic_exchange_n(&receiver->look, 0, __ATOMIC_ACQ_REL)) look_after(self);
+        if (self->taken.first == NULL && !take_queue(receiver, &self->taken)) return;
+        while (self->taken.first != NULL) {
+            int64_t now_ns = clock_ns();
+            if (begun_ns == 0) begun_ns = now_ns;
+            /* The signal stays, so the event loop calls again. */
+            if (most-- <= 0 || now_ns - begun_ns > TURN_NS) return;
+            Item *item = self->taken.first;
+            self->taken.first = item->next;
+            process_and_free(self, item);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+/* What the receive thread leaves to Python. The memory for it is bounded: beyond the bound no socket is read, so that
+   the kernel's buffers fill up and TCP holds the services back. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "receiver.h"
+
+/* Least time between two signals, each of which wakes up the event loop: that costs more than a message does. */
+#define SIGNALS_APART_NS 250000
+
+Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size) {
+    Item *item = malloc(sizeof(Item) + size);
+    if (item == NULL) return NULL;
+    *item = (Item){.generation = slot->generation, .descriptor = descriptor, .size = size};
+    __atomic_add_fetch(&self->held_bytes, sizeof(Item) + size, __ATOMIC_SEQ_CST);
+    return item;
+}
+
+static void append(Items *items, Item *first, Item *last) {
+    if (items->first == NULL) {
+        items->first = first;
+    } else {
+        items->last->next = first;
+    }
+    items->last = last;
+}
+
+void add_to_round(Receiver *self, Slot *slot, Item *item) {
+    __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
+    append(&self->round, item, item);
+}
+
+int hand_over_round(Receiver *self, int at_once) {
+    if (self->round.first == NULL && !self->owes_signal && !__atomic_load_n(&self->look, __ATOMIC_ACQUIRE)) return 0;
+    pthread_mutex_lock(&self->queue_lock);
+    if (self->round.first != NULL) append(&self->queue, self->round.first, self->round.last);
+    int wanted = !self->signalled && (self->queue.first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE));
+    int64_t passed_ns = self->now_ns - self->signalled_ns;
+    /* A clock that was set back must not delay it. */
+    self->owes_signal = wanted && !at_once && passed_ns >= 0 && passed_ns < SIGNALS_APART_NS;
+    if (wanted && !self->owes_signal) {
+        self->signalled = 1;
+        self->signalled_ns = self->now_ns;
+        uint64_t one = 1;
+        /* It cannot fail: the counter is 0. */
+        (void)!write(self->ready, &one, sizeof one);
+    }
+    pthread_mutex_unlock(&self->queue_lock);
+    self->round = (Items){NULL, NULL};
+    return self->owes_signal;
+}
+
+int take_queue(Receiver *self, Items *into) {
+    pthread_mutex_lock(&self->queue_lock);
+    *into = self->queue;
+    self->queue = (Items){NULL, NULL};
+    int more = into->first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE);
+    if (!more && self->signalled) {
+        self->signalled = 0;
+        uint64_t count;
+        (void)!read(self->ready, &count, sizeof count);
+    }
+    pthread_mutex_unlock(&self->queue_lock);
+    return more;
+}
+
+int is_full(const Receiver *self) {
+    return __atomic_load_n(&self->held_bytes, __ATOMIC_RELAXED) >= self->most_bytes;
+}
+
+static int has_room(const Receiver *self) {
+    return __atomic_load_n(&self->held_bytes, __ATOMIC_SEQ_CST) <= self->most_bytes / 2;
+}
+
+void wait_for_room(Receiver *self) {
+    pthread_mutex_lock(&self->queue_lock);
+    /* Set before the room is looked at, as `free_item` looks after it has made room: one of the two sees the other. */
+    __atomic_store_n(&self->full, 1, __ATOMIC_SEQ_CST);
+    while (!has_room(self) && !__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
+        pthread_cond_wait(&self->room, &self->queue_lock);
+    }
+    __atomic_store_n(&self->full, 0, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&self->queue_lock);
+}
+
+void free_item(Receiver *self, Item *item) {
+    __atomic_sub_fetch(&self->held_bytes, sizeof(Item) + item->size, __ATOMIC_SEQ_CST);
+    free(item);
+    if (__atomic_load_n(&self->full, __ATOMIC_SEQ_CST) && has_room(self)) {
+        pthread_mutex_lock(&self->queue_lock);
+        pthread_cond_signal(&self->room);
+        pthread_mutex_unlock(&self->queue_lock);
+    }
+}
+
+void free_items(Receiver *self, Items *items) {
+    Item *item = items->first;
+    *items = (Items){NULL, NULL};
+    while (item != NULL) {
+        Item *next = item->next;
+        free_item(self, item);
+        item = next;
+    }
+}

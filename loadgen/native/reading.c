@@ -1,0 +1,188 @@
+/* The loop of the receive thread: an epoll set, and one receive with the kernel's timestamp per readable socket. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "receiver.h"
+#include "text.h"
+
+#define AT_ONCE 128
+/* asm-generic/socket.h: SO_TIMESTAMPNS_OLD; its control message holds a 64-bit timespec on a 64-bit system. */
+#define TIMESTAMPNS 35
+/* A wait that returns within this time is as good as a poll: see `receive`. */
+#define AT_ONCE_NS 20000
+/* Rounds without a socket to read, after which the thread slows down: at its priority it would stop a core. */
+#define IDLE_ROUNDS 100
+
+/* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
+static int64_t stamp(struct msghdr *message) {
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+        if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
+            struct timespec time;
+            memcpy(&time, CMSG_DATA(control), sizeof time);
+            return time.tv_sec * SECOND_NS + time.tv_nsec;
+        }
+    }
+    return 0;
+}
+
+static void need_a_look(Receiver *self) {
+    __atomic_store_n(&self->look, 1, __ATOMIC_RELEASE);
+}
+
+/* Ends a socket whose data could not be kept: what follows would make no sense. */
+static void lose(Receiver *self, int descriptor, Slot *slot) {
+    slot->lost = slot->ended = 1;
+    receiver_leave(self, descriptor);
+    need_a_look(self);
+}
+
+/* Adds the data of a read to the round. */
+static void leave_to_python(
+    Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered
+) {
+    Item *item = item_of(self, descriptor, slot, size);
+    if (item == NULL) {
+        lose(self, descriptor, slot);
+        return;
+    }
+    memcpy(item->data, data, size);
+    item->times = *times;
+    item->offered = offered;
+    add_to_round(self, slot, item);
+}
+
+/* Reads a socket once; needs `lock`. Returns 1 if that changed whether it is readable, 0 if nobody reads it. */
+static int read_one(Receiver *self, int descriptor) {
+    if (descriptor < 0 || descriptor >= self->count) return 0;
+    Slot *slot = &self->slots[descriptor];
+    if (!slot->generation || slot->ended) return 0;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec into = {.iov_base = self->buffer, .iov_len = BUFFER_BYTES};
+    struct msghdr message = {
+        .msg_iov = &into, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t size = recvmsg(descriptor, &message, MSG_DONTWAIT);
+    int error = errno;
+    int64_t before_ns = self->now_ns, read_ns = clock_ns();
+    self->now_ns = read_ns;
+    if (size <= 0) {
+        if (size < 0 && error == EINTR) slot->filled = 1;
+        if (size < 0 && (error == EAGAIN || error == EWOULDBLOCK || error == EINTR)) return 1;
+        /* An end is told once; the socket stays readable. */
+        slot->ended = 1;
+        receiver_leave(self, descriptor);
+    }
+    if (size < 0) {
+        Item *item = item_of(self, descriptor, slot, 0);
+        if (item == NULL) {
+            lose(self, descriptor, slot);
+            return 1;
+        }
+        item->error = error;
+        add_to_round(self, slot, item);
+        return 1;
+    }
+    Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
+    slot->bytes += (uint64_t)size;
+    const unsigned char *data = self->buffer;
+    int is_whole = !slot->encrypted && whole_text(data, size);
+    if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
+    int offered = 0;
+    if (slot->fast_path != NULL && !slot->encrypted && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
+        Py_ssize_t taken = fast_path_take_frames(slot->fast_path, data, size, &times);
+        if (rows_due(slot->fast_path->rows)) need_a_look(self);
+        if (taken < 0) {
+            lose(self, descriptor, slot);
+            return 1;
+        }
+        if (taken == size && size > 0) return 1;
+        data += taken;
+        size -= taken;
+        offered = 1;
+    }
+    leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered);
+    return 1;
+}
+
+/* Asks to be scheduled before all ordinary threads, or a busy core would read late. The lowest real-time priority is
+   enough. Without the right to it the thread stays what it is. */
+static int own_priority(void) {
+    const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+    return pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest) ? NORMAL : REAL_TIME;
+}
+
+/* Takes `lock` after those who wait for it. */
+static void lock_after_others(Receiver *self) {
+    if (__atomic_load_n(&self->wanted, __ATOMIC_ACQUIRE)) {
+        pthread_mutex_lock(&self->gate);
+        pthread_mutex_unlock(&self->gate);
+    }
+    pthread_mutex_lock(&self->lock);
+}
+
+/* Reads each socket once, as long as there is room. Returns 1 if all were read. */
+static int read_round(Receiver *self, const struct epoll_event *events, int count) {
+    int some = 0;
+    for (int at = 0; at < count; at++) {
+        int descriptor = events[at].data.fd;
+        if (descriptor == self->wake) continue;
+        if (is_full(self)) return 0;
+        lock_after_others(self);
+        some |= read_one(self, descriptor);
+        pthread_mutex_unlock(&self->lock);
+    }
+    if (!some && count > 0 && ++self->idle_rounds > IDLE_ROUNDS) {
+        /* A socket was closed before it was removed, and a copy of it keeps it in the epoll set. */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    } else if (some) {
+        self->idle_rounds = 0;
+    }
+    return 1;
+}
+
+/* Waits for readable sockets, and reads each once per round.
+
+   `polled_ns` is to be a time at which every socket was empty that its poll did not report. A poll that waits proves
+   this for its beginning only, and that may be long ago. So if it has waited, the sockets are polled again without
+   waiting, and that poll is the one that counts. A wait that returned at once was no wait. */
+void *receive(void *receiver) {
+    Receiver *self = receiver;
+    struct epoll_event events[AT_ONCE];
+    __atomic_store_n(&self->priority, own_priority(), __ATOMIC_RELEASE);
+    int64_t begun_ns = clock_ns();
+    int owes_signal = 0;
+    while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
+        if (is_full(self)) {
+            hand_over_round(self, 1);
+            wait_for_room(self);
+            begun_ns = clock_ns();
+            continue;
+        }
+        int count = epoll_wait(self->epoll, events, AT_ONCE, owes_signal ? 1 : -1);
+        self->now_ns = clock_ns();
+        if (count >= 0 && self->now_ns - begun_ns > AT_ONCE_NS) {
+            begun_ns = self->now_ns;
+            count = epoll_wait(self->epoll, events, AT_ONCE, 0);
+        }
+        if (count < 0 && errno != EINTR) {
+            __atomic_store_n(&self->poll_error, errno, __ATOMIC_RELEASE);
+            need_a_look(self);
+            hand_over_round(self, 1);
+            return NULL;
+        }
+        int all = count >= 0 && read_round(self, events, count);
+        /* All sockets that this poll reported have been read, and the array had room for more. */
+        if (all && count < AT_ONCE) self->polled_ns = begun_ns;
+        owes_signal = hand_over_round(self, 0);
+        begun_ns = clock_ns();
+    }
+    return NULL;
+}

@@ -1,0 +1,176 @@
+#define _GNU_SOURCE
+/* The life of a receive thread and of what it works with. */
+#include "receiver.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define STACK_BYTES (256 * 1024)
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static Receiver *all;
+static pthread_once_t fork_handled = PTHREAD_ONCE_INIT;
+
+/* --- locking --- */
+
+/* A mutex is not fair: a thread that unlocks and locks again would keep others out for long. So the thread stops at the
+   gate while somebody who wants the lock holds it. */
+void receiver_lock(Receiver *self) {
+    if (pthread_mutex_trylock(&self->lock) == 0) return;
+    __atomic_add_fetch(&self->wanted, 1, __ATOMIC_ACQ_REL);
+    pthread_mutex_lock(&self->gate);
+    pthread_mutex_lock(&self->lock);
+    pthread_mutex_unlock(&self->gate);
+    __atomic_sub_fetch(&self->wanted, 1, __ATOMIC_ACQ_REL);
+}
+
+void receiver_unlock(Receiver *self) {
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void make_locks(Receiver *self) {
+    mutex_init(&self->lock);
+    mutex_init(&self->gate);
+    mutex_init(&self->queue_lock);
+    self->wanted = 0;
+}
+
+/* --- forks --- */
+
+/* A forked process has no receive thread, but a copy of its memory. With all locks taken before the fork the copy is
+   that of a moment at which nothing was half done. Locks of rows are free then: who holds one holds `lock` or the GIL,
+   and so does who forks. */
+static void before_fork(void) {
+    pthread_mutex_lock(&all_lock);
+    for (Receiver *each = all; each != NULL; each = each->next) {
+        receiver_lock(each);
+        pthread_mutex_lock(&each->gate);
+        pthread_mutex_lock(&each->queue_lock);
+    }
+}
+
+static void in_parent(void) {
+    for (Receiver *each = all; each != NULL; each = each->next) {
+        pthread_mutex_unlock(&each->queue_lock);
+        pthread_mutex_unlock(&each->gate);
+        pthread_mutex_unlock(&each->lock);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void in_child(void) {
+    for (Receiver *each = all; each != NULL; each = each->next) {
+        each->forked = 1;
+        /* Made anew: a mutex with priority inheritance belongs to a thread of the parent by its number. */
+        make_locks(each);
+    }
+    pthread_mutex_unlock(&all_lock);
+}
+
+static void handle_forks(void) {
+    pthread_atfork(before_fork, in_parent, in_child);
+}
+
+/* --- beginning and end --- */
+
+int receiver_open(Receiver *self, size_t most_bytes) {
+    make_locks(self);
+    pthread_cond_init(&self->room, NULL);
+    self->most_bytes = most_bytes;
+    self->epoll = self->wake = self->ready = -1;
+    pthread_once(&fork_handled, handle_forks);
+    pthread_mutex_lock(&all_lock);
+    self->next = all;
+    all = self;
+    pthread_mutex_unlock(&all_lock);
+    if ((self->epoll = epoll_create1(EPOLL_CLOEXEC)) < 0) return -1;
+    if ((self->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) return -1;
+    if ((self->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) return -1;
+    struct epoll_event wanted = {.events = EPOLLIN, .data.fd = self->wake};
+    return epoll_ctl(self->epoll, EPOLL_CTL_ADD, self->wake, &wanted);
+}
+
+int receiver_start(Receiver *self) {
+    pthread_attr_t attributes;
+    sigset_t every, before;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    /* Signals are for the main thread. */
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, &before);
+    int error = pthread_create(&self->thread, &attributes, receive, self);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    if (error) return error;
+    pthread_setname_np(self->thread, "loadgen-receive");
+    self->running = 1;
+    return 0;
+}
+
+void receiver_stop(Receiver *self) {
+    if (!self->running || self->forked) return;
+    self->running = 0;
+    uint64_t one = 1;
+    pthread_mutex_lock(&self->queue_lock);
+    __atomic_store_n(&self->stop, 1, __ATOMIC_RELEASE);
+    pthread_cond_signal(&self->room);
+    pthread_mutex_unlock(&self->queue_lock);
+    (void)!write(self->wake, &one, sizeof one);
+    pthread_join(self->thread, NULL);
+}
+
+void receivers_stop(void) {
+    pthread_mutex_lock(&all_lock);
+    for (Receiver *each = all; each != NULL; each = each->next) receiver_stop(each);
+    pthread_mutex_unlock(&all_lock);
+}
+
+void receiver_close(Receiver *self) {
+    receiver_stop(self);
+    pthread_mutex_lock(&all_lock);
+    for (Receiver **each = &all; *each != NULL; each = &(*each)->next) {
+        if (*each == self) {
+            *each = self->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&all_lock);
+    free_items(self, &self->round);
+    free_items(self, &self->queue);
+    free(self->slots);
+    for (int at = 0; at < 3; at++) {
+        int descriptor = (int[]){self->epoll, self->wake, self->ready}[at];
+        if (descriptor >= 0) close(descriptor);
+    }
+    /* It would wait for the thread of the parent, if that one waits for room. */
+    if (!self->forked) pthread_cond_destroy(&self->room);
+    pthread_mutex_destroy(&self->queue_lock);
+    pthread_mutex_destroy(&self->gate);
+    pthread_mutex_destroy(&self->lock);
+}
+
+/* --- sockets --- */
+
+int receiver_reserve(Receiver *self, int descriptor) {
+    if (descriptor < self->count) return 0;
+    size_t count = self->count ? (size_t)self->count : 64;
+    while (count <= (size_t)descriptor) count *= 2;
+    Slot *slots = count <= INT_MAX ? realloc(self->slots, count * sizeof(Slot)) : NULL;
+    if (slots == NULL) return -1;
+    memset(slots + self->count, 0, (count - (size_t)self->count) * sizeof(Slot));
+    self->slots = slots;
+    self->count = (int)count;
+    return 0;
+}
+
+int receiver_leave(Receiver *self, int descriptor) {
+    /* A forked process shares the epoll set with its parent, which still reads the socket. */
+    if (self->forked) return 0;
+    return epoll_ctl(self->epoll, EPOLL_CTL_DEL, descriptor, NULL) ? errno : 0;
+}

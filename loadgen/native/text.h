@@ -1,0 +1,25 @@
+/* What a read may be as a whole. */
+#ifndef LOADGEN_TEXT_H
+#define LOADGEN_TEXT_H
+
+#include "native.h"
+
+/* Returns the offset of the text if the data is exactly one whole text frame (RFC 6455, 5.2), else 0. */
+static inline Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length) {
+    if (length < 2 || data[0] != 0x81) return 0;
+    if (data[1] < 126) return data[1] == length - 2 ? 2 : 0;
+    return data[1] == 126 && length >= 4 && (data[2] << 8 | data[3]) == length - 4 ? 4 : 0;
+}
+
+/* Returns the number of TLS records if the data is only whole records of application data (RFC 8446, 5.1), else 0. */
+static inline int whole_records(const unsigned char *data, Py_ssize_t length) {
+    int count = 0;
+    for (Py_ssize_t at = 0; at < length; count++) {
+        if (length - at < 5 || data[at] != 0x17) return 0;
+        at += 5 + (data[at + 3] << 8 | data[at + 4]);
+        if (at > length) return 0;
+    }
+    return count;
+}
+
+#endif

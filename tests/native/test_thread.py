@@ -1,0 +1,474 @@
+"""Test the receive thread: it reads whatever Python is doing, within bounds, and outlives nothing that it uses."""
+
+import contextlib
+import fcntl
+import gc
+import select
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import gevent
+import numpy as np
+import pytest
+
+from loadgen import native
+from loadgen.measure.clock import now_ns
+from loadgen.measure.stamp import encode_event
+from loadgen.protocol.appsync import messages
+from loadgen.server import frames
+from loadgen.transport import poller as pollers
+from loadgen.transport.poller import Source
+
+pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 30.0
+#: Of one item of the queue, beside its data.
+OVERHEAD_BYTES = 200
+LARGEST_READ = 4 + 65_535
+
+
+def delivery(sequence: int, subscription_id: str = "s1") -> bytes:
+    return frames.text_frame(messages.data(subscription_id, encode_event(7, 1, sequence, 3, 4, 90)))
+
+
+class Taking:
+    """A source that keeps what it is given, with the times."""
+
+    whole = None
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.reads: list[tuple[int, int]] = []
+        self.errors: list[BaseException] = []
+        self.ends = 0
+
+    def take(self, data: bytes, arrival_ns: int, read_ns: int, *_: int) -> None:
+        self.data += data
+        self.ends += not data
+        self.reads.append((arrival_ns, read_ns))
+
+    def broke(self, error: OSError) -> None:
+        self.errors.append(error)
+
+    def failed(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+def add(poller: native.Poller, sock: socket.socket, source: object) -> None:
+    poller.add(sock.fileno(), cast("Source", source), now_ns())
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with peer, ours:
+        ours.setblocking(False)
+        yield ours, peer
+
+
+def process_until(poller: native.Poller, condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "not everything arrived"
+        select.select([poller.fileno()], [], [], 0.05)
+        poller.process(256)
+
+
+def rows_of(rows: native.Rows) -> list[list[int]]:
+    found: list[list[int]] = []
+    for buffer, used in rows.take():
+        found += np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
+        rows.give_back(buffer)
+    return found
+
+
+def test_a_busy_interpreter_delays_no_read() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 1000)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    taking, other = Taking(), Taking()
+    with connected() as (fast, fast_peer), connected() as (slow, slow_peer):
+        add(poller, fast, taking)
+        poller.route(fast.fileno(), None, fast_path)
+        add(poller, slow, other)
+
+        def send() -> None:
+            for sequence in range(30):
+                fast_peer.sendall(delivery(sequence))
+                slow_peer.sendall(b"x")
+                time.sleep(0.01)
+
+        sender = threading.Thread(target=send)
+        begun_ns, deadline = now_ns(), time.monotonic() + PATIENCE_S
+        sender.start()
+        written: list[list[int]] = []
+        # Python does nothing but burn time, and nobody processes the queue.
+        while now_ns() - begun_ns < 300_000_000 or len(written) < 30 or not poller.waiting(slow.fileno()):
+            written += rows_of(rows)
+            assert time.monotonic() < deadline
+        sender.join()
+        free_ns = now_ns()
+        assert other.reads == []
+        process_until(poller, lambda: len(other.data) == 30)
+        poller.remove(fast.fileno())
+        poller.remove(slow.fileno())
+    assert [row[6] for row in written] == list(range(30))
+    assert all(begun_ns <= row[2] < free_ns for row in written)
+    # As they came, not all together when there was time.
+    assert written[-1][2] - written[0][2] > 200_000_000
+    early = [read_ns for _, read_ns in other.reads if read_ns < free_ns]
+    assert early
+    assert taking.data == b""
+    assert not taking.errors
+    assert not other.errors
+
+
+def test_the_hub_learns_of_a_read_without_polling() -> None:
+    poller = pollers.NativePoller()
+    taking = Taking()
+    with connected() as (ours, peer):
+        poller.add(ours.fileno(), cast("Source", _with_times(taking)))
+        peer.sendall(b"abc")
+        with gevent.Timeout(PATIENCE_S):
+            while taking.data != b"abc":
+                gevent.sleep(0.001)
+        assert poller.has_waiting(ours.fileno()) is False
+        assert poller.priority() in ("normal", "real-time")
+        poller.remove(ours.fileno())
+
+
+def _with_times(taking: Taking) -> Taking:
+    taking.since_ns = taking.stamp_ns = now_ns()  # type: ignore[attr-defined]
+    return taking
+
+
+def unread(sock: socket.socket) -> int:
+    found = bytearray(4)
+    fcntl.ioctl(sock.fileno(), termios.FIONREAD, found)
+    return int.from_bytes(found, sys.byteorder)
+
+
+@pytest.mark.parametrize("most_bytes", [1, 100_000, 1_000_000])
+def test_what_waits_for_python_is_bounded_and_nothing_is_lost(most_bytes: int) -> None:
+    poller = native.Poller(lambda source, error: source.failed(error), most_bytes)
+    taking, quiet = Taking(), Taking()
+    sent = bytearray()
+    with connected() as (ours, peer), connected() as (another, its_peer):
+        add(poller, ours, taking)
+        add(poller, another, quiet)
+        peer.setblocking(False)
+        deadline = time.monotonic() + PATIENCE_S
+        stalled_s: float | None = None
+        # Until nothing more is read and nothing more can be sent.
+        while stalled_s is None or time.monotonic() - stalled_s < 0.2:
+            assert time.monotonic() < deadline
+            piece = len(sent).to_bytes(8, "big") * 1000
+            try:
+                sent += piece[: peer.send(piece)]
+                stalled_s = None
+            except BlockingIOError:
+                stalled_s = stalled_s or time.monotonic()
+                time.sleep(0.001)
+        its_peer.sendall(b"also")
+        time.sleep(0.05)
+        assert unread(ours) > 0
+        assert unread(another) == 4
+        reads = poller.waiting(ours.fileno())
+        poller.process(reads)
+        held = len(taking.data)
+        assert 0 < held < most_bytes + LARGEST_READ + OVERHEAD_BYTES
+        process_until(poller, lambda: len(taking.data) == len(sent) and quiet.data == b"also")
+        assert taking.data == sent
+        poller.remove(ours.fileno())
+        poller.remove(another.fileno())
+    with pytest.raises(ValueError, match="at least one byte"):
+        native.Poller(print, 0)
+
+
+def test_a_flood_that_waits_for_room_ends_with_the_poller() -> None:
+    poller = native.Poller(print, 1)
+    with connected() as (ours, peer):
+        add(poller, ours, Taking())
+        peer.sendall(b"x" * 1000)
+        while not poller.waiting(ours.fileno()):
+            time.sleep(0.001)
+        time.sleep(0.02)
+        del poller
+        gc.collect()
+
+
+def test_a_socket_that_was_removed_is_read_no_more() -> None:
+    """Its descriptor is another's at once, whose data is not the poller's."""
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 100)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    stop = threading.Event()
+    peers: list[socket.socket] = []
+
+    def flood() -> None:
+        frame = delivery(1) + b"\x89\x00"
+        while not stop.is_set():
+            for peer in list(peers):
+                with contextlib.suppress(OSError):
+                    peer.send(frame)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        for turn in range(300):
+            ours, peer = socket.socketpair()
+            ours.setblocking(False)
+            peer.setblocking(False)
+            descriptor = ours.fileno()
+            add(poller, ours, Taking())
+            poller.route(descriptor, None, fast_path if turn % 2 else None)
+            peers.append(peer)
+            time.sleep(0.0005)
+            poller.process(10)
+            poller.remove(descriptor)
+            peers.remove(peer)
+            ours.close()
+            # The lowest free descriptor is the one that was closed.
+            new, its_peer = socket.socketpair()
+            assert descriptor in (new.fileno(), its_peer.fileno())
+            for end, other in ((new, its_peer), (its_peer, new)):
+                end.send(b"mine")
+                assert other.recv(10) == b"mine"
+            new.close()
+            its_peer.close()
+            peer.close()
+            rows_of(rows)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_an_end_and_an_error_are_told_once_and_after_all_data() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    ended, reset = Taking(), Taking()
+    with connected() as (ours, peer), connected() as (another, its_peer):
+        add(poller, ours, ended)
+        add(poller, another, reset)
+        peer.sendall(b"data")
+        peer.shutdown(socket.SHUT_WR)
+        its_peer.sendall(b"data")
+        process_until(poller, lambda: reset.data == b"data")
+        its_peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        its_peer.close()
+        process_until(poller, lambda: ended.ends and reset.errors)
+        time.sleep(0.05)
+        poller.process(256)
+        assert (bytes(ended.data), ended.ends, ended.errors) == (b"data", 1, [])
+        assert [type(error) for error in reset.errors] == [ConnectionResetError]
+        # The thread sleeps, though both are still readable.
+        before = time.process_time()
+        time.sleep(0.2)
+        assert time.process_time() - before < 0.1
+        for each in (ours, another):
+            assert poller.remove(each.fileno()) > 0
+
+
+def test_full_buffers_that_the_thread_fills_are_relieved_by_the_hub() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 10)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    found: list[list[int]] = []
+    calls = 0
+
+    def relief() -> None:
+        nonlocal calls
+        calls += 1
+        for buffer, used in rows.take_oldest():
+            found.extend(
+                np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist()
+            )
+            rows.give_back(buffer)
+
+    rows.on_backpressure(3, relief)
+    with connected() as (ours, peer):
+        add(poller, ours, joining := Joining(fast_path))
+        joining.route = lambda path: poller.route(ours.fileno(), None, path)
+        poller.route(ours.fileno(), None, fast_path)
+        for sequence in range(1000):
+            peer.sendall(delivery(sequence))
+        assert select.select([poller.fileno()], [], [], PATIENCE_S)[0]
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found) + 40 < 1000:
+            assert time.monotonic() < deadline
+            select.select([poller.fileno()], [], [], 0.05)
+            poller.process(256)
+        poller.remove(ours.fileno())
+    assert calls > 0
+    found += rows_of(rows)
+    assert [row[6] for row in found] == list(range(1000))
+
+
+def test_rows_are_written_and_taken_at_once_and_none_is_lost() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 7)
+    fast_path = native.DeliveryFastPath(rows)
+    count = 20_000
+    with connected() as (ours, peer):
+        # Completes the frames within which a read ends, so that the thread can go on after them.
+        add(poller, ours, joining := Joining(fast_path))
+        joining.route = lambda path: poller.route(ours.fileno(), None, path)
+        fast_path.add("s1", 5)
+        poller.route(ours.fileno(), None, fast_path)
+        sender = threading.Thread(target=peer.sendall, args=(b"".join(map(delivery, range(count))),))
+        sender.start()
+        found: list[list[int]] = []
+        mine, deadline = 0, time.monotonic() + PATIENCE_S
+        while len(found) - mine < count:
+            assert time.monotonic() < deadline
+            poller.process(256)
+            rows.add(99, 1, 1, (7, 1, mine, 3, 4))
+            mine += 1
+            fast_path.add(f"t{mine % 50}", mine)
+            found += rows_of(rows)
+        sender.join()
+        poller.remove(ours.fileno())
+    assert [row[6] for row in found if row[0] == 5] == list(range(count))
+    assert [row[6] for row in found if row[0] == 99] == list(range(mine))
+
+
+class Joining(Taking):
+    """Completes frames of which a read brought only a part."""
+
+    def __init__(self, fast_path: native.DeliveryFastPath) -> None:
+        super().__init__()
+        self.fast_path = fast_path
+        self.partial = b""
+        self.route: Any = None
+
+    def take(self, data: bytes, *_: int) -> None:
+        self.partial += data
+        self.partial = self.partial[self.fast_path.take_frames(self.partial, 1, 1) :]
+        self.route(None if self.partial else self.fast_path)
+
+
+FLOODED = """
+import os, socket, sys, threading, time
+from loadgen import native
+from tests.native.test_thread import Taking, add, delivery
+
+def flood(peer):
+    while True:
+        peer.send(delivery(1) + b"\\x89\\x00")
+
+poller = native.Poller(print, 1 << 16)
+rows = native.Rows(9, 5)
+fast_path = native.DeliveryFastPath(rows)
+fast_path.add("s1", 5)
+pairs = [socket.socketpair() for _ in range(4)]
+for ours, peer in pairs:
+    ours.setblocking(False)
+    add(poller, ours, Taking())
+    poller.route(ours.fileno(), None, fast_path)
+    threading.Thread(target=flood, args=(peer,), daemon=True).start()
+time.sleep(0.05)
+poller.process(10)
+"""
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FLOODED + script], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("", id="the script's end"),
+        pytest.param("sys.exit(0)", id="exit"),
+        pytest.param("os._exit(0)", id="at once"),
+        pytest.param("sys.modules['kept'] = poller", id="kept until the very end"),
+        pytest.param("poller = None", id="the poller's end"),
+        pytest.param("import atexit; atexit.register(lambda: poller.process(10))", id="used while it ends"),
+    ],
+)
+def test_the_interpreter_ends_while_the_thread_reads(end: str) -> None:
+    for _ in range(3):
+        ended = run(end)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+FORKED = """
+import gc
+for turn in range(10):
+    child = os.fork()
+    if not child:
+        # The parent's rows and poller are whole, and of no use to the child; it makes its own.
+        rows.take()
+        try:
+            poller.add(pairs[0][1].fileno(), Taking(), 1)
+        except RuntimeError:
+            pass
+        else:
+            os._exit(3)
+        poller.remove(pairs[0][0].fileno())
+        del poller
+        gc.collect()
+        own, ours_and_theirs, taking = native.Poller(print), socket.socketpair(), Taking()
+        add(own, ours_and_theirs[0], taking)
+        ours_and_theirs[1].send(b"child")
+        until = time.monotonic() + 30
+        while taking.data != b"child" and time.monotonic() < until:
+            own.process(10)
+        os._exit(0 if taking.data == b"child" else 4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    # The parent's socket that the child has removed is still read.
+    rows.take()
+    until = time.monotonic() + 30
+    while not (taken := rows.take()):
+        poller.process(100)
+        assert time.monotonic() < until
+"""
+
+
+def test_a_forked_process_has_a_poller_of_its_own_and_leaves_the_parents_alone() -> None:
+    # Its flood is of whole deliveries, or the thread waits for what nobody completes.
+    script = FORKED.replace("poller.process(100)", "time.sleep(0.001)")
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            FLOODED.replace(' + b"\\x89\\x00"', "").replace("1 << 16", "1 << 30") + script,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=240,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_no_signal_is_handled_by_the_thread() -> None:
+    poller = native.Poller(print)
+    with connected() as (ours, _):
+        add(poller, ours, Taking())
+        deadline = time.monotonic() + PATIENCE_S
+        blocked: list[int] = []
+        while not blocked:
+            assert time.monotonic() < deadline
+            for task in Path("/proc/self/task").iterdir():
+                status = (task / "status").read_text()
+                if "Name:\tloadgen-receive" in status:
+                    blocked.append(int(status.split("SigBlk:\t")[1].split()[0], 16))
+        # All but those that cannot be blocked, and the C library's own (32, 33).
+        can = ((1 << 31) - 1) & ~(1 << 8 | 1 << 18)
+        assert all(mask & can == can for mask in blocked)
+        poller.remove(ours.fileno())
