@@ -293,7 +293,11 @@ class Client:
 
     def route(self, fast: bool) -> None:
         if isinstance(self.buffer, NativeDeliveryBuffer):
-            path = self.session.fast_path(self.buffer.rows, {"s1": 5}) if fast else None
+            path = (
+                self.session.fast_path(self.buffer.rows, {"s1": 5}, NativePlace(("_lg",), checked=False))
+                if fast
+                else None
+            )
             self.connection.use_fast_path(path)
 
     def play(self) -> None:
