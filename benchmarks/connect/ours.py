@@ -13,6 +13,7 @@ import os  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +28,11 @@ from connect.process import CHANNEL, cpu_s, pss_kb  # noqa: E402
 from loadgen.measure.clock import now_ns  # noqa: E402
 from loadgen.resolve import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.run import worker_process  # noqa: E402
+from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.roles import Subscriber, attach  # noqa: E402
+
+#: More than the second between two flushes of the record, so that its buffers are in both figures of memory.
+SETTLE_S = 1.5
 
 
 class Ramp(OurWorker):
@@ -101,6 +106,9 @@ def main() -> None:
     port, few, many, at_once = map(int, sys.argv[1:5])
     folder, kind = Path(sys.argv[5]), sys.argv[6] if len(sys.argv) > 6 else ""
     ramp = Ramp(f"{'https' if kind else 'http'}://127.0.0.1:{port}/event", folder, at_once)
+    if kind == "resume":
+        tls = replace(ramp.service.tls, resumption=True)
+        ramp.address = Address(ramp.service.connect_url, tls, ramp.dialer)
     worker_process.set_up()
     profiler = None
     with ramp.flushing():
@@ -110,13 +118,17 @@ def main() -> None:
 
             profiler = cProfile.Profile()
             profiler.enable()
+        gevent.sleep(SETTLE_S)
         before_kb, before_s, began_s = pss_kb(), cpu_s(), time.monotonic()
         ramp.connect_up_to(many)
         seconds, used_s = time.monotonic() - began_s, cpu_s() - before_s
-        if profiler is not None:
+        gevent.sleep(SETTLE_S)
+        if profiler is not None and path:
             profiler.disable()
             profiler.dump_stats(path)
-        result = {"cpu_s": used_s, "seconds": seconds, "kb": pss_kb() - before_kb}
+        context = ramp.address.ssl_context
+        resumed = 0 if context is None else context.session_stats()["hits"]
+        result = {"cpu_s": used_s, "seconds": seconds, "kb": pss_kb() - before_kb, "resumed": resumed}
     print(json.dumps(result), flush=True)
     os._exit(0)
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from loadgen.measure.arrival import arrival
 from loadgen.native import FastPath
 from loadgen.transport import bounds, isolation, refused
 from loadgen.transport.address import Address
+from loadgen.transport.client_frames import client_frame
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
@@ -86,12 +87,12 @@ class WebSocket(SocketStream):
         """
         if not self.is_open:
             raise TransportError(f"{self._address.name}: the connection is closed")
-        self._write(Frame(self._library.opcode, message).serialize(mask=True))
+        self._write(client_frame(self._library.opcode, message))
 
     def ping(self) -> None:
         """Send an empty ping frame; the pong is read but not reported."""
         if self.is_open:
-            self._write(Frame(Opcode.PING, b"").serialize(mask=True))
+            self._write(client_frame(Opcode.PING, b""))
 
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` is called when the connection has ended."""
@@ -216,7 +217,7 @@ class WebSocket(SocketStream):
         """Let `open` return: the server has accepted the upgrade."""
         self._upgrading = None
         if self._opening is not None:
-            self._opening.set(None)
+            self._opening.set()
 
     def _judge_answer(self, upgrading: OpeningHandshake) -> None:
         """Fail the handshake with a description of the server's answer, as soon as that is certain."""
