@@ -25,7 +25,7 @@ from rich.table import Table  # noqa: E402
 from speed.section import Options, Section  # noqa: E402
 
 #: Modules of this folder with a function `run(options) -> Section`, in the order in which they run.
-SECTIONS = ("receive", "recording", "workers", "publish", "subscribers", "server")
+SECTIONS = ("receive", "recording", "workers", "publish", "connect", "subscribers", "server")
 
 
 def show(console: Console, section: Section) -> None:
@@ -65,6 +65,14 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each figure (default %(default)s)")
     parser.add_argument("--subscribers", type=int, default=500, help="default %(default)s")
+    parser.add_argument(
+        "--checkout",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="measure this too, its native part built, in turns (only in: connect); repeatable",
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}: there are {', '.join(SECTIONS)}")
@@ -75,7 +83,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="loadgen-speed-") as folder:
         for name in options.sections or SECTIONS:
             module = importlib.import_module(f"speed.{name}")
-            section = module.run(Options(options.seconds, options.subscribers, Path(folder)))
+            section = module.run(
+                Options(options.seconds, options.subscribers, Path(folder), options.checkout)
+            )
             show(console, section)
             sections.append(section)
     good = show_bars(console, sections)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end."""
+    """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
+
+    ``checkouts`` are other working copies to measure in turns with this one, in sections that can do that.
+    """
 
     seconds: float
     subscribers: int
     scratch: Path
+    checkouts: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

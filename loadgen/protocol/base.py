@@ -36,6 +36,8 @@ class TlsOptions:
     key: str | None = None
     #: Application protocols to offer (ALPN, RFC 7301).
     alpn: Sequence[str] = ()
+    #: True to resume the session of an earlier connection (RFC 8446, 2.2), as browsers do: no certificate is sent then.
+    resumption: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
         ),
         event_bytes=rules.event_bytes,
         stamps=scenario.stamps,
+        tls_resumption=scenario.tls is not None and scenario.tls.resumption,
         target=None if said is None else resolved.NamedTarget(said.url, login),
         warnings=tuple(warnings(scenario, target)),
         document=scenario.resolved(),

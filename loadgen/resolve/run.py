@@ -115,6 +115,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     """Bytes of the largest event that the target takes, or None if it has no such limit."""
     stamps: Stamps = PLAIN
     """Where the stamp of each event goes, and whether it holds a checksum."""
+    tls_resumption: bool = False
+    """True if connections over TLS resume the session of an earlier one."""
     target: NamedTarget | None
     """The scenario's own target, if any; a target on the command line takes precedence."""
     warnings: tuple[str, ...] = ()

@@ -86,6 +86,14 @@ class Target(Part):
         return self.auth
 
 
+class Tls(Part):
+    """TLS of the clients' connections."""
+
+    resumption: bool = False
+    """True to resume the TLS session of an earlier connection, as a browser does that has connected before; false to
+    make a full handshake each time, as a new client does."""
+
+
 class Variable(Part):
     """A part of channel names that takes the values 0 to count-1."""
 

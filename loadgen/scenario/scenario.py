@@ -12,7 +12,7 @@ from loadgen.config.text import holds_key
 from loadgen.payloads.plans import Stamps
 from loadgen.scenario.data import Data
 from loadgen.scenario.gates import GateText
-from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
+from loadgen.scenario.models import Group, Key, Name, Phases, Target, Tls, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
 
 #: Keys that no other part of the scenario is checked against, so that an error in one causes no further errors.
@@ -32,6 +32,8 @@ class Scenario(Part):
     """The seed of all random draws: the same seed gives the same draws."""
     target: Target | None = None
     """The service under test; default is the embedded server."""
+    tls: Tls | None = None
+    """Settings of connections over TLS; default is a full handshake for each connection."""
     variables: Mapping[Key, Variable] = Field(default_factory=dict)
     """The variables that replace {name} in channels."""
     data: Mapping[Key, Data] = Field(default_factory=dict)

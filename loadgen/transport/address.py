@@ -11,6 +11,7 @@ from loadgen.protocol.base import TlsOptions
 from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
+from loadgen.transport.tls import TlsSessions
 
 #: Schemes of plain byte streams: true if the scheme uses TLS. All other schemes are WebSocket.
 _STREAMS: Final = {"tcp": False, "tls": True}
@@ -42,6 +43,8 @@ class Address:
         self.proxy = proxy.route(url)
         self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
+        #: The sessions to resume, or None if each connection makes a full handshake.
+        self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
         self._dialer = dialer or Dialer()
 
     def connect(self, timeout_s: float) -> socket.socket:

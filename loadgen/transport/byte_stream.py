@@ -65,7 +65,7 @@ class ByteStream(SocketStream):
 
     def _secured(self) -> None:
         assert self._opening is not None
-        self._opening.set(None)
+        self._opening.set()
 
     def _step(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import gevent
-from gevent.event import Event
 from gevent.monkey import get_original
 
 from loadgen.transport.errors import TransportError, describe
@@ -24,6 +23,7 @@ from loadgen.transport.proxy import Proxy
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
 from loadgen.transport.sources import Sources
 from loadgen.transport.tunnel import connected
+from loadgen.transport.waiting import Signal
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
@@ -195,7 +195,7 @@ class Dialer:
         waiting = iter(order)
         racing: list[_Attempt] = []
         failed: list[tuple[RemoteAddress, OSError]] = []
-        settled = Event()
+        settled = Signal()
         try:
             while True:
                 address = next(waiting, None)
@@ -223,7 +223,7 @@ class Dialer:
             for attempt in racing:
                 attempt.give_up()
 
-    def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
+    def _begin(self, address: RemoteAddress, host: str, settled: Signal) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
         # The final check, on the address that the socket connects to.
         self._demand_permitted(address, host)
@@ -236,7 +236,7 @@ class Dialer:
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
             watcher = gevent.get_hub().loop.io(raw.fileno(), _WRITE)
-            watcher.start(settled.set)
+            watcher.start(settled.set_now)
         except BaseException:
             raw.close()
             raise
@@ -246,7 +246,7 @@ class Dialer:
     def _await_one(
         racing: list[_Attempt],
         failed: list[tuple[RemoteAddress, OSError]],
-        settled: Event,
+        settled: Signal,
         until_s: float,
     ) -> _Attempt | None:
         """Wait for an attempt to connect; return None if one failed, none is left, or ``until_s`` has passed."""

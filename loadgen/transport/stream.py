@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import gevent
-from gevent.event import AsyncResult
 
 from loadgen.native import FastPath
 from loadgen.transport import bounds, isolation
@@ -21,6 +20,7 @@ from loadgen.transport.polled_socket import PolledSocket
 from loadgen.transport.send_buffer import SendBuffer
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.tls import Data, Tls
+from loadgen.transport.waiting import Signal
 
 #: Called once when an opened connection ends, with the close code (or None without a close frame) and the reason.
 OnClosed = Callable[[int | None, str], None]
@@ -32,7 +32,7 @@ class SocketStream(PolledSocket):
     Callbacks are called from the hub and must not block. An error that one raises ends this connection as a failure of
     the harness: ``on_failed`` is called with it, then ``on_closed``.
 
-    `open` calls `_secured` of the subclass and returns once the subclass has set the result of `_opening`.
+    `open` calls `_secured` of the subclass and returns once the subclass has set `_opening`.
     """
 
     __slots__ = (
@@ -66,7 +66,7 @@ class SocketStream(PolledSocket):
         self._unsent: SendBuffer | None = None
         self._tls: Tls | None = None
         self._fast_path: FastPath | None = None
-        self._opening: AsyncResult | None = None
+        self._opening: Signal | None = None
         #: An error that occurred between the end of the handshake and the return of `open`.
         self._early: TransportError | None = None
         #: The violation of the protocol by the server that ended the connection, or None.
@@ -77,6 +77,11 @@ class SocketStream(PolledSocket):
         """True if the handshake is done and neither side has begun to close."""
         return self._socket is not None and self._opening is None
 
+    @property
+    def tls_resumed(self) -> bool:
+        """True if the connection uses TLS and has resumed a session."""
+        return self._tls is not None and self._tls.resumed
+
     def open(self, timeout_s: float = 10.0) -> None:
         """Connect and do the handshakes; blocks the calling greenlet.
 
@@ -86,23 +91,26 @@ class SocketStream(PolledSocket):
             NotNowError: the server refused it for now.
         """
         self._connect(timeout_s)
-        self._opening = opening = AsyncResult()
+        self._opening = opening = Signal()
         try:
             if self._address.ssl_context is not None:
-                self._tls = Tls(self._address.ssl_context, self._address.host)
+                sessions = self._address.sessions
+                session = None if sessions is None else sessions.session
+                self._tls = Tls(self._address.ssl_context, self._address.host, session)
                 self._tls_handshake(self._tls)
             else:
                 self._secured()
-            opening.get(timeout=timeout_s)
+            if not opening.wait(timeout_s):
+                raise TransportError(f"{self._address.name}: {self._unanswered(timeout_s)}")
             self._opening = None
+            if self._tls is not None and self._address.sessions is not None:
+                self._address.sessions.keep(self._tls)
             if self._slow is not None:
                 self._slow.begin()
             if self._early is not None:
                 gevent.get_hub().loop.run_callback(isolation.run, self, self._ended, str(self._early))
         except BaseException as error:
             self._dispose()
-            if isinstance(error, gevent.Timeout):
-                raise TransportError(f"{self._address.name}: {self._unanswered(timeout_s)}") from None
             if isinstance(error, ssl.SSLError):
                 raise tls_failure(error, self._address.name) from None
             if isinstance(error, OSError):
@@ -269,7 +277,7 @@ class SocketStream(PolledSocket):
             self.violation = error
         if self._opening is None:
             self._ended(str(error))
-        elif self._opening.ready():
+        elif self._opening.is_set():
             self._early = self._early or error
         else:
             self._opening.set_exception(error)

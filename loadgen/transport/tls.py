@@ -1,6 +1,7 @@
 """TLS of one connection over memory buffers, since the poller reads the raw socket."""
 
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,20 +19,61 @@ Data = bytes | memoryview
 OnPlaintext = Callable[[memoryview, int, int, int, int], None]
 
 
+#: Age at which a session is replaced by that of a newer connection; servers keep them for minutes to hours.
+_SESSION_FRESH_S = 60.0
+
+
+class TlsSessions:
+    """The session that the connections to one address resume.
+
+    It is the one of the last full handshake, or of a later connection after a minute. So tickets of TLS 1.3 are used
+    more than once, which RFC 8446 (appendix C.4) advises against only for the client's privacy.
+    """
+
+    __slots__ = ("_clock", "_kept_s", "session")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kept_s = 0.0
+        #: The session to resume, or None before the first one is known.
+        self.session: ssl.SSLSession | None = None
+
+    def keep(self, tls: "Tls") -> None:
+        """Keep the session of an open connection if it can be resumed and is worth it.
+
+        Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
+        """
+        now_s = self._clock()
+        if self.session is None or not tls.resumed or now_s - self._kept_s >= _SESSION_FRESH_S:
+            session = tls.session()
+            if session is not None and (session.has_ticket or session.id):
+                self.session, self._kept_s = session, now_s
+
+
 class Tls:
     """The client's side of TLS; it reads and sends nothing itself. All methods may raise ssl.SSLError."""
 
     __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None = None) -> None:
+        """Begin a connection to ``host``, which resumes ``session`` if the server agrees."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
         #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute. The
         #: calls for each read then skip the Python methods in between.
         self._inner: Any = getattr(self._object, "_sslobj", self._object)
         #: True once the handshake is done.
         self.ready = False
+
+    @property
+    def resumed(self) -> bool:
+        """True if the server has resumed the session."""
+        return bool(self._object.session_reused)
+
+    def session(self) -> ssl.SSLSession | None:
+        """Return the session, which a later connection may resume."""
+        return self._object.session
 
     def handshake(self, data: Data = b"") -> None:
         """Continue the handshake with the ciphertext of one read; sets `ready` when it is done."""

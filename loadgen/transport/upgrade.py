@@ -5,6 +5,7 @@ accepting answer is parsed here. The library parses all others, and it alone dec
 """
 
 import base64
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -13,7 +14,6 @@ from websockets.client import ClientProtocol
 from websockets.http11 import Request
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
-from websockets.utils import accept_key
 
 _HEADERS_END = b"\r\n\r\n"
 #: Longest answer that is parsed here; the library parses longer ones.
@@ -23,6 +23,9 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
 _VERSION = b" HTTP/1.1\r\n"
+#: Added to the key before hashing it (RFC 6455, section 1.3), and the size of the result in base64.
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ACCEPT_BYTES = 28
 #: Headers that decide if the answer accepts; each may occur only once.
 _TELLING = frozenset(
     {
@@ -33,6 +36,46 @@ _TELLING = frozenset(
         b"sec-websocket-extensions",
     }
 )
+
+
+class _LastAccepted:
+    """The last ordinary accepting answer: most servers send the same again, but for the value that the key demands."""
+
+    __slots__ = ("_after", "_before", "_subprotocol")
+
+    def __init__(self) -> None:
+        self._before = self._after = b""
+        self._subprotocol: str | None = None
+
+    def remember(self, answer: bytes, subprotocol: str | None, accept: bytes) -> None:
+        """Remember an answer that was parsed, with the subprotocol that it names."""
+        before, found, after = answer.partition(accept)
+        # Where the value occurs twice, it is not known which one the key demands.
+        if found and accept not in after:
+            self._before, self._after, self._subprotocol = before, after, subprotocol
+
+    def size(self, data: bytes, offered: tuple[str, ...], key: bytes) -> int | None:
+        """Return the size of the answer at the start of ``data`` if it is the same and accepts, else None."""
+        before, after = self._before, self._after
+        begins = len(before)
+        ends = begins + _ACCEPT_BYTES
+        if (
+            not after
+            or not data.startswith(before)
+            or not data.startswith(after, ends)
+            or data[begins:ends] != _accept(key)
+            or (self._subprotocol is not None and self._subprotocol not in offered)
+        ):
+            return None
+        return ends + len(after)
+
+
+def _accept(key: bytes) -> bytes:
+    """Return the value that an accepting answer must have for a key (RFC 6455, section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+_last_accepted = _LastAccepted()
 
 
 class Upgrade:
@@ -61,6 +104,8 @@ class Upgrade:
 
     def accepted(self, data: bytes) -> int:
         """Return the size of the ordinary accepting answer at the start of ``data``, or 0 if there is none."""
+        if (known := _last_accepted.size(data, self._asked[1], self._key)) is not None:
+            return known
         end = data.find(_HEADERS_END)
         if not 0 <= end <= _USUAL_BYTES or not data.startswith(_SWITCHING):
             return 0
@@ -77,15 +122,19 @@ class Upgrade:
                 if name in said:
                     return 0
                 said[name] = value.strip(b" \t")
-        subprotocol = said.get(b"sec-websocket-protocol")
+        named = said.get(b"sec-websocket-protocol")
+        subprotocol = None if named is None else named.decode("latin-1")
         usual = (
             said.get(b"upgrade", b"").lower() == b"websocket"
             and said.get(b"connection", b"").lower() == b"upgrade"
-            and said.get(b"sec-websocket-accept") == accept_key(self._key.decode()).encode()
+            and said.get(b"sec-websocket-accept") == _accept(self._key)
             and b"sec-websocket-extensions" not in said
-            and (subprotocol is None or subprotocol.decode("latin-1") in self._asked[1])
+            and (subprotocol is None or subprotocol in self._asked[1])
         )
-        return end + len(_HEADERS_END) if usual else 0
+        if not usual:
+            return 0
+        _last_accepted.remember(data[: end + len(_HEADERS_END)], subprotocol, said[b"sec-websocket-accept"])
+        return end + len(_HEADERS_END)
 
     def library(self, max_message_bytes: int | None) -> ClientProtocol:
         """Return the library's protocol object for a connection that has sent this request and awaits the answer."""

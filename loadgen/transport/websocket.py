@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 
 from loadgen.measure.arrival import arrival
 from loadgen.native import FastPath
@@ -92,7 +92,7 @@ class WebSocket(SocketStream):
     def ping(self) -> None:
         """Send an empty ping frame; the pong is read but not reported."""
         if self.is_open:
-            self._write(Frame(Opcode.PING, b"").serialize(mask=True))
+            self._write(masked(Opcode.PING, b""))
 
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` is called when the connection has ended."""
@@ -221,7 +221,7 @@ class WebSocket(SocketStream):
         """Let `open` return: the server has accepted the upgrade."""
         self._upgrading = None
         if self._opening is not None:
-            self._opening.set(None)
+            self._opening.set()
 
     def _judge_answer(self, upgrading: OpeningHandshake) -> None:
         """Fail the handshake with a description of the server's answer, as soon as that is certain."""

@@ -54,9 +54,12 @@ class UserCode:
         self._user = user
         self._run = run
         self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]
+        self._no_on_start = vars(base).get("on_start")
 
     def start(self) -> None:
         """Call on_start(), and report it if it takes long, since the client does not connect before it returns."""
+        if getattr(self._user.on_start, "__func__", None) is self._no_on_start is not None:
+            return
         what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
         late = gevent.spawn_later(SLOW_START_S, self._run.report_error, what, False)
         try:

@@ -5,14 +5,13 @@ A life of a connection lasts from a connect to its end; a reconnect begins the n
 
 from functools import partial
 
-from gevent.event import Event
-
 from loadgen.measure.clock import Clock
 from loadgen.protocol.base import Session
 from loadgen.protocol.refusals import Refusal
 from loadgen.transport.errors import TransportError
 from loadgen.transport.resolving import DialingError
 from loadgen.transport.stream import SocketStream
+from loadgen.transport.waiting import Signal
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.reconnect import HARNESS_FAILURE
@@ -41,7 +40,7 @@ class Login:
         #: The connection's socket, or None once the connection has ended.
         self._socket: SocketStream | None = socket
         #: Set once the service has accepted or refused the connection, or the connection has ended.
-        self._heard = Event()
+        self._heard = Signal()
 
     def dial(self, timeout_s: float) -> None:
         """Connect and complete the transport's handshakes; raises what `SocketStream.open` raises."""

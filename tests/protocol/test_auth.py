@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from loadgen.protocol.appsync.auth import (
     ApiKey,
+    BearerToken,
     decode_header_subprotocol,
     encode_header_subprotocol,
     publish_body,
     subscribe_body,
 )
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.base import ClientLogins
 
 SECRET = "da2-abcdefghijklmnopqrstuvwxyz"
 
@@ -62,3 +66,23 @@ def test_a_bad_subprotocol_raises_without_showing_its_content(text: str) -> None
 def test_what_a_signature_covers_is_compact_and_in_the_known_order() -> None:
     assert subscribe_body("/default/*") == b'{"channel":"/default/*"}'
     assert publish_body("/default/a", ['{"a":1}']) == b'{"channel":"/default/a","events":["{\\"a\\":1}"]}'
+
+
+def test_a_handshake_carries_the_token_of_its_own_connection() -> None:
+    """The service keeps the last handshake, and makes another one when the credential says something else."""
+    tokens = iter(["one", "one", "two", "one"])
+    service = AppSyncEvents(
+        Endpoints.from_url("http://127.0.0.1:8080/event"), BearerToken(lambda: next(tokens))
+    )
+    carried = [
+        decode_header_subprotocol(service.handshake().subprotocols[1])["Authorization"] for _ in range(4)
+    ]
+    assert carried == ["one", "one", "two", "one"]
+
+
+def test_a_client_with_a_login_of_its_own_has_a_handshake_of_its_own() -> None:
+    shared = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:8080/event"), ApiKey("shared"))
+    assert decode_header_subprotocol(shared.handshake().subprotocols[1])["x-api-key"] == "shared"
+    own = shared.for_client(ClientLogins(connect=ApiKey("own")))
+    assert decode_header_subprotocol(own.handshake().subprotocols[1])["x-api-key"] == "own"
+    assert decode_header_subprotocol(shared.handshake().subprotocols[1])["x-api-key"] == "shared"

@@ -497,8 +497,8 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
         (b"version: 1\n# caf\xe9\n", "x.yaml:2: the file is not UTF-8; save it as UTF-8"),
         (
             b"- 1\n",
-            "x.yaml:1: the scenario must be a mapping with version, name, description, seed, target, variables, data, "
-            "clients, stamp, integrity, phases, gates, not a list",
+            "x.yaml:1: the scenario must be a mapping with version, name, description, seed, target, tls, variables, "
+            "data, clients, stamp, integrity, phases, gates, not a list",
         ),
         (
             b"a: \x07\n",

@@ -1,5 +1,7 @@
 """Test the frames that a client sends, by the library that reads them."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,3 +30,17 @@ def test_every_frame_has_a_mask_of_its_own(kind: object) -> None:
     masks = {kind(Opcode.TEXT, b"")[2:] for _ in range(2_000)}  # type: ignore[operator]
     # Two in 2,000 of four random bytes are equal once in two thousand times.
     assert len(masks) >= 1_998
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_forked_process_does_not_repeat_the_masks_of_its_parent(kind: object) -> None:
+    kind(Opcode.TEXT, b"")  # type: ignore[operator]
+    here, there = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(there, kind(Opcode.TEXT, b""))  # type: ignore[operator]
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(here, 6) != kind(Opcode.TEXT, b"")  # type: ignore[operator]
+    os.close(here)
+    os.close(there)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.transport.tls import Tls
+from loadgen.transport.tls import Tls, TlsSessions
 from tests.authority import trusted
 
 ARRIVAL, READ, WITHIN, END = 1_000, 1_001, 50, 7
@@ -23,19 +23,61 @@ class Server:
         return self.outgoing.read()
 
 
+def shake_hands(client: Tls, server: Server) -> None:
+    client.handshake()
+    for _ in range(5):
+        server.incoming.write(client.to_send())
+        with contextlib.suppress(ssl.SSLWantReadError):
+            server.tls.do_handshake()
+        if said := server.outgoing.read():
+            client.handshake(said)
+    assert client.ready
+
+
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Tls, Server]]:
     with trusted(tmp_path) as context:
         server, client = Server(context), Tls(ssl.create_default_context(), "127.0.0.1")
-        client.handshake()
-        for _ in range(5):
-            server.incoming.write(client.to_send())
-            with contextlib.suppress(ssl.SSLWantReadError):
-                server.tls.do_handshake()
-            if said := server.outgoing.read():
-                client.handshake(said)
-        assert client.ready
+        shake_hands(client, server)
         yield client, server
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_resumed_and_replaced_after_a_minute(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    now_s = 1_000.0
+    sessions = TlsSessions(lambda: now_s)
+    with trusted(tmp_path) as served:
+        context = ssl.create_default_context()
+        context.maximum_version = version
+
+        def connected() -> Tls:
+            client, server = Tls(context, "127.0.0.1", sessions.session), Server(served)
+            shake_hands(client, server)
+            # TLS 1.3 sends its tickets after the handshake, before the first data.
+            assert decrypted(client, server.record(b"hello"))[0][0] == b"hello"
+            assert server.tls.session_reused is client.resumed
+            sessions.keep(client)
+            return client
+
+        assert not connected().resumed
+        first = sessions.session
+        assert first is not None
+        assert connected().resumed
+        assert sessions.session is first
+        now_s += 61
+        assert connected().resumed
+        assert sessions.session is not first
+        assert connected().resumed
+
+
+def test_no_session_is_resumed_unless_one_is_given(tmp_path: Path) -> None:
+    with trusted(tmp_path) as served:
+        context = ssl.create_default_context()
+        for _ in range(2):
+            client, server = Tls(context, "127.0.0.1"), Server(served)
+            shake_hands(client, server)
+            decrypted(client, server.record(b"hello"))
+            assert not client.resumed
 
 
 def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:

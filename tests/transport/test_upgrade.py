@@ -50,6 +50,33 @@ def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
         assert len(lines) == len(theirs)
 
 
+def test_an_answer_like_the_last_one_is_judged_again() -> None:
+    """An answer that was seen before is recognised without parsing, and only with the value that the key demands."""
+    first = Upgrade(URL, OFFERED, HEADERS)
+    answer = answer_of(first)
+    assert first.accepted(answer) == len(answer)
+    second = Upgrade(URL, OFFERED, HEADERS)
+    again = answer_of(second)
+    assert again != answer
+    assert second.accepted(answer) == 0
+    for cut in range(len(again)):
+        assert second.accepted(again[:cut]) == 0
+    assert second.accepted(again + b"\x81\x02hi") == len(again)
+
+
+def test_an_answer_that_names_a_subprotocol_is_not_one_for_a_client_that_offered_another() -> None:
+    taught = Upgrade(URL, OFFERED, HEADERS)
+    assert taught.accepted(answer_of(taught))
+    other = Upgrade(URL, OFFERED[1:], HEADERS)
+    key = next(line for line in other.request.split(b"\r\n") if b"Key:" in line)
+    asked = Upgrade(URL, OFFERED, HEADERS)
+    # The answer that this key demands, with a subprotocol that only `asked` has offered.
+    asked.request = asked.request.replace(
+        next(line for line in asked.request.split(b"\r\n") if b"Key:" in line), key
+    )
+    assert other.accepted(answer_of(asked)) == 0
+
+
 def test_the_usual_yes_is_taken_and_what_follows_is_left() -> None:
     upgrade = Upgrade(URL, OFFERED, HEADERS)
     answer = answer_of(upgrade)

@@ -17,7 +17,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.protocol.base import HttpRequest, PublishAnswer
+from loadgen.protocol.base import HttpRequest, PublishAnswer, TlsOptions
 from loadgen.server.process import Announcement
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
@@ -89,6 +89,28 @@ def test_a_conversation_over_plain_tcp(plain_server: Announcement) -> None:
 
 def test_the_same_conversation_over_tls_with_kernel_timestamps(trusted: Announcement) -> None:
     subscribe_publish_receive(trusted)
+
+
+@pytest.mark.parametrize("resumption", [False, True])
+def test_a_later_connection_resumes_the_session_if_that_is_asked_for(
+    trusted: Announcement, resumption: bool
+) -> None:
+    service = service_of(trusted)
+    address = Address(service.connect_url, TlsOptions(resumption=resumption))
+    handshake = service.handshake()
+    resumed = []
+    for _ in range(3):
+        connection = WebSocket(
+            address,
+            subprotocols=handshake.subprotocols,
+            headers=handshake.headers,
+            on_text=lambda *_: None,
+            on_closed=lambda *_: None,
+        )
+        connection.open(10)
+        resumed.append(connection.tls_resumed)
+        connection.abort()
+    assert resumed == [False, resumption, resumption]
 
 
 def test_the_receive_stamp_is_the_kernels_and_not_the_time_of_the_read(

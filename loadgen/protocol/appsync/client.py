@@ -253,6 +253,7 @@ class AppSyncEvents:
     __slots__ = (
         "_channels",
         "_connect",
+        "_handshake",
         "_host",
         "_publish",
         "_sent",
@@ -273,6 +274,8 @@ class AppSyncEvents:
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
+        #: The last handshake and its headers: most credentials have the same for every connection.
+        self._handshake: tuple[Mapping[str, str], Handshake] | None = None
 
     def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
         """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
@@ -294,8 +297,11 @@ class AppSyncEvents:
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
-        self._sent = self._connect.connect_headers(self._host)
-        return Handshake((SUBPROTOCOL, encode_header_subprotocol(dict(self._sent))))
+        headers = self._sent = self._connect.connect_headers(self._host)
+        if self._handshake is None or self._handshake[0] != headers:
+            made = Handshake((SUBPROTOCOL, encode_header_subprotocol(headers)))
+            self._handshake = dict(headers), made
+        return self._handshake[1]
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
         """Return a new session; the name is not used."""

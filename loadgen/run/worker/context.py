@@ -1,7 +1,7 @@
 """The run that a worker plays, its clients, and the service that they connect to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadgen.credentials.allowed import Allowed
 from loadgen.data.tables import Tables
@@ -77,7 +77,7 @@ class Context:
             host=target.endpoints().host,
             logins_from=login_from or "the scenario",
             dialer=dialer,
-            address=_address(service, dialer),
+            address=_address(service, dialer, begin.run.tls_resumption),
         )
 
     def echo_plan(self, begin: Begin) -> EchoPlan | None:
@@ -89,9 +89,9 @@ class Context:
         )
 
 
-def _address(service: Service, dialer: Dialer) -> Address:
+def _address(service: Service, dialer: Dialer, tls_resumption: bool) -> Address:
     """Return the service's address; raises RunError if it cannot be used."""
     try:
-        return Address(service.connect_url, service.tls, dialer)
+        return Address(service.connect_url, replace(service.tls, resumption=tls_resumption), dialer)
     except TransportError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
