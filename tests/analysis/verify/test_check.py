@@ -158,10 +158,11 @@ def test_a_table_that_was_changed_is_found_everywhere(sample: Path) -> None:
 
 def test_a_wrong_summary_code_would_be_found(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second opinion is one: a mistake in the figures' own code does not hide behind its own recomputation."""
-    from analysis.figures import percentiles
+    from analysis.figures import bounds, percentiles, samples
 
-    right = percentiles.nearest_rank
-    monkeypatch.setattr(percentiles, "nearest_rank", lambda ordered, percent: right(ordered, percent - 0.5))
+    right = percentiles.rank_of
+    for user in (bounds, samples):
+        monkeypatch.setattr(user, "rank_of", lambda count, percent: right(count, percent - 0.5))
     assert main(["report", str(sample), "--no-report"]) == 0
     found = check(sample)
     assert any(line.startswith("in SQL delivery.headline_ns.p99 is 932276") for line in found.disagreements)
