@@ -12,6 +12,7 @@ from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.tls import TlsSessions
+from loadgen.transport.upgrade import LastAccepted
 
 #: Schemes of plain byte streams: true if the scheme uses TLS. All other schemes are WebSocket.
 _STREAMS: Final = {"tcp": False, "tls": True}
@@ -45,6 +46,8 @@ class Address:
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
         #: The sessions to resume, or None if each connection makes a full handshake.
         self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
+        #: The last answer by which the server accepted a WebSocket; shared by all connections to it.
+        self.accepted = LastAccepted()
         self._dialer = dialer or Dialer()
 
     def connect(self, timeout_s: float) -> socket.socket:

@@ -6,7 +6,7 @@ from loadgen.transport import refused
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.handshake import Answer
 from loadgen.transport.library import Library
-from loadgen.transport.upgrade import Upgrade
+from loadgen.transport.upgrade import LastAccepted, Upgrade
 
 
 class OpeningHandshake:
@@ -25,10 +25,14 @@ class OpeningHandshake:
         subprotocols: Sequence[str],
         headers: Mapping[str, str],
         resource: str | None,
+        last: LastAccepted,
     ) -> None:
-        """Make a handshake that is yet to begin; ``name`` names the server in error messages."""
+        """Make a handshake that is yet to begin; ``name`` names the server in error messages.
+
+        ``last`` is what earlier connections to the server have learned.
+        """
         self._name = name
-        self._asked = (url, subprotocols, headers, resource)
+        self._asked = (url, subprotocols, headers, resource, last)
         self._upgrade: Upgrade | None = None
         #: The beginning of an answer that is not an ordinary acceptance.
         self._answer: Answer | None = None

@@ -38,8 +38,11 @@ _TELLING = frozenset(
 )
 
 
-class _LastAccepted:
-    """The last ordinary accepting answer: most servers send the same again, but for the value that the key demands."""
+class LastAccepted:
+    """The last ordinary accepting answer of a server.
+
+    Most servers send the same again, except for the value that the key demands.
+    """
 
     __slots__ = ("_after", "_before", "_subprotocol")
 
@@ -75,17 +78,14 @@ def _accept(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
-_last_accepted = _LastAccepted()
-
-
 class Upgrade:
     """One connection's request to upgrade.
 
     ``resource`` is the path and query to request in place of the URL's. ``subprotocols``, ``headers`` and ``resource``
-    may hold credentials.
+    may hold credentials. ``last`` is what earlier connections to the same server have learned.
     """
 
-    __slots__ = ("_asked", "_key", "request")
+    __slots__ = ("_asked", "_key", "_last", "request")
 
     def __init__(
         self,
@@ -93,7 +93,9 @@ class Upgrade:
         subprotocols: Sequence[str],
         headers: Mapping[str, str],
         resource: str | None = None,
+        last: LastAccepted | None = None,
     ) -> None:
+        self._last = last or LastAccepted()
         self._asked = (url, tuple(subprotocols), tuple(headers.items()))
         self._key = base64.b64encode(os.urandom(16))
         before, after = _composed(*self._asked)
@@ -104,7 +106,7 @@ class Upgrade:
 
     def accepted(self, data: bytes) -> int:
         """Return the size of the ordinary accepting answer at the start of ``data``, or 0 if there is none."""
-        if (known := _last_accepted.size(data, self._asked[1], self._key)) is not None:
+        if (known := self._last.size(data, self._asked[1], self._key)) is not None:
             return known
         end = data.find(_HEADERS_END)
         if not 0 <= end <= _USUAL_BYTES or not data.startswith(_SWITCHING):
@@ -133,7 +135,7 @@ class Upgrade:
         )
         if not usual:
             return 0
-        _last_accepted.remember(data[: end + len(_HEADERS_END)], subprotocol, said[b"sec-websocket-accept"])
+        self._last.remember(data[: end + len(_HEADERS_END)], subprotocol, said[b"sec-websocket-accept"])
         return end + len(_HEADERS_END)
 
     def library(self, max_message_bytes: int | None) -> ClientProtocol:

@@ -56,7 +56,8 @@ class Signal:
             hub = gevent.get_hub()
             waiter = self._waiter = Waiter(hub)
             timer = hub.loop.timer(timeout_s)
-            timer.start(self._wake, waiter)
+            # With the current time: by the loop's own, which stands still while Python is busy, it could end too early.
+            timer.start(self._wake, waiter, update=True)
             try:
                 waiter.get()
             finally:

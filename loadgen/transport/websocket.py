@@ -62,7 +62,7 @@ class WebSocket(SocketStream):
         super().__init__(address, on_closed, on_failed, slow)
         #: The opening handshake until the server has accepted. It may hold credentials, which are used only once.
         self._upgrading: OpeningHandshake | None = OpeningHandshake(
-            address.name, address.url, subprotocols, headers, resource
+            address.name, address.url, subprotocols, headers, resource, address.accepted
         )
         self._library = Library(on_text, binary, max_message_bytes)
         #: Timer that limits the wait for the body of a refusal, or for the server to disconnect after its close frame.

@@ -40,6 +40,7 @@ STATUS: Payload = {**messages.plain(failed_status("x", 3)), "broken": None, "abs
 FINISHED: Payload = {
     "wire": messages.FORMAT,
     "receive_path": "native",
+    "receive_priority": "normal",
     **dict.fromkeys(("deliveries", "events", "foreign", "undecodable", "unknown_subscription"), 1),
     **dict.fromkeys(("probes", "probe_deliveries", "spool_bytes"), 2),
     "undecodable_kinds": [{"kind": "k", "count": 1, "example": "e"}],

@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from loadgen.transport.upgrade import Upgrade
+from loadgen.transport.upgrade import LastAccepted, Upgrade
 
 URL = "ws://127.0.0.1:8080/event/realtime?a=b"
 OFFERED = ("aws-appsync-event-ws", "header-e30")
@@ -52,10 +52,11 @@ def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
 
 def test_an_answer_like_the_last_one_is_judged_again() -> None:
     """An answer that was seen before is recognised without parsing, and only with the value that the key demands."""
-    first = Upgrade(URL, OFFERED, HEADERS)
+    last = LastAccepted()
+    first = Upgrade(URL, OFFERED, HEADERS, last=last)
     answer = answer_of(first)
     assert first.accepted(answer) == len(answer)
-    second = Upgrade(URL, OFFERED, HEADERS)
+    second = Upgrade(URL, OFFERED, HEADERS, last=last)
     again = answer_of(second)
     assert again != answer
     assert second.accepted(answer) == 0
@@ -65,9 +66,10 @@ def test_an_answer_like_the_last_one_is_judged_again() -> None:
 
 
 def test_an_answer_that_names_a_subprotocol_is_not_one_for_a_client_that_offered_another() -> None:
-    taught = Upgrade(URL, OFFERED, HEADERS)
+    last = LastAccepted()
+    taught = Upgrade(URL, OFFERED, HEADERS, last=last)
     assert taught.accepted(answer_of(taught))
-    other = Upgrade(URL, OFFERED[1:], HEADERS)
+    other = Upgrade(URL, OFFERED[1:], HEADERS, last=last)
     key = next(line for line in other.request.split(b"\r\n") if b"Key:" in line)
     asked = Upgrade(URL, OFFERED, HEADERS)
     # The answer that this key demands, with a subprotocol that only `asked` has offered.

@@ -1,5 +1,7 @@
 """`Signal`: one greenlet waits for what the hub reports."""
 
+import time
+
 import gevent
 import pytest
 
@@ -51,6 +53,18 @@ def test_a_wait_that_times_out_says_so_and_can_be_repeated() -> None:
     assert signal.wait(5)
     signal.clear()
     assert not signal.wait(0.001)
+
+
+def test_a_wait_that_begins_while_the_loop_is_behind_lasts_its_time() -> None:
+    """The loop's own clock stands still while Python is busy: by it the wait would end at once."""
+    signal = Signal()
+    gevent.sleep(0.001)
+    busy_until_s = time.monotonic() + 0.3
+    while time.monotonic() < busy_until_s:
+        pass
+    began_s = time.monotonic()
+    assert not signal.wait(0.2)
+    assert time.monotonic() - began_s >= 0.199
 
 
 def test_an_error_is_raised_by_the_wait() -> None:
