@@ -30,13 +30,20 @@ KEY = "da2-" + "s" * 26
 
 
 def recording(run: Path) -> set[str]:
-    """Return the spools, one a worker, that have deliveries of events of the measure phase."""
+    """Return the workers that have put a second of the measure phase on disk.
+
+    The row of health is written after the deliveries of its second, and is a worker's last sign of life.
+    """
     (begin_ns,) = (p["start_ns"] for p in read(run / "manifest.json")["phases"] if p["name"] == "measure")
-    return {
-        path.name
-        for path in run.rglob("deliveries-*.arrows")
-        if any(max(batch["intended_ns"].to_pylist(), default=0) >= begin_ns for batch in read_batches(path))
-    }
+    begun = [
+        {
+            path.stem.rpartition("-")[2]
+            for path in run.rglob(f"{table}-*.arrows")
+            if any(max(batch[time].to_pylist(), default=0) >= begin_ns for batch in read_batches(path))
+        }
+        for table, time in (("deliveries", "intended_ns"), ("health", "time_ns"))
+    ]
+    return begun[0] & begun[1]
 
 
 def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
