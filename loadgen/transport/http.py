@@ -27,6 +27,7 @@ from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.http_request import Requests
 from loadgen.transport.isolation import OnFailed, OurFailureError
+from loadgen.transport.waiting import after
 
 _RawSocket = get_original("socket", "socket")
 #: Makes a request when an open connection is ready to send it. Called with the current time (ns) and the remote
@@ -235,8 +236,7 @@ class GeventHttpClient:
             return
         self._busy.add(connection)
         if self._timer is None:
-            self._timer = gevent.get_hub().loop.timer(self.timeout_s)
-            self._timer.start(isolation.run, self, self._on_timer)
+            self._timer = after(self.timeout_s, isolation.run, self, self._on_timer)
         connection.send(request, on_response, time.monotonic() + self.timeout_s)
 
     def _open_more(self) -> None:
@@ -256,8 +256,7 @@ class GeventHttpClient:
                 connection.fail(TransportError(f"{self.name}: no answer to the {self._asked} in time"))
         if self._busy:
             earliest_s = min(connection.deadline_s for connection in self._busy)
-            self._timer = gevent.get_hub().loop.timer(max(0.001, earliest_s - now_s))
-            self._timer.start(isolation.run, self, self._on_timer)
+            self._timer = after(max(0.001, earliest_s - now_s), isolation.run, self, self._on_timer)
 
     def _open(self) -> None:
         try:

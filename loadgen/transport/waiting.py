@@ -4,10 +4,22 @@ gevent's `Event` and `AsyncResult` serve any number of greenlets, and each wait 
 connect waits three times, always in one greenlet.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 from gevent.hub import Waiter
+
+
+def after(seconds: float, call: Callable[..., object], *arguments: Any, again_s: float = 0.0) -> Any:
+    """Start a timer of the hub that calls ``call`` after some seconds, and then every ``again_s`` if that is not zero.
+
+    Return the timer, which the caller stops and closes. It counts from the current time: the loop's own clock stands
+    still while Python is busy, and by that clock the timer could end too early.
+    """
+    timer = gevent.get_hub().loop.timer(seconds, again_s)
+    timer.start(call, *arguments, update=True)
+    return timer
 
 
 class Signal:
@@ -53,11 +65,8 @@ class Signal:
             the error that `set_exception` was given.
         """
         if not self._set:
-            hub = gevent.get_hub()
-            waiter = self._waiter = Waiter(hub)
-            timer = hub.loop.timer(timeout_s)
-            # With the current time: by the loop's own, which stands still while Python is busy, it could end too early.
-            timer.start(self._wake, waiter, update=True)
+            waiter = self._waiter = Waiter(gevent.get_hub())
+            timer = after(timeout_s, self._wake, waiter)
             try:
                 waiter.get()
             finally:

@@ -24,6 +24,7 @@ from loadgen.transport.opening import OpeningHandshake
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.tls import Data
+from loadgen.transport.waiting import after
 
 _HEAD_END = b"\r\n\r\n"
 
@@ -232,8 +233,7 @@ class WebSocket(SocketStream):
             self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._fail, error)
 
     def _wait_no_longer_than(self, seconds: float, what: Any, *arguments: Any) -> None:
-        self._patience = gevent.get_hub().loop.timer(seconds)
-        self._patience.start(isolation.run, self, what, *arguments)
+        self._patience = after(seconds, isolation.run, self, what, *arguments)
 
     def _wait_no_longer(self) -> None:
         patience, self._patience = self._patience, None

@@ -1,10 +1,9 @@
 """The keepalive messages of one connection."""
 
-import gevent
-
 from loadgen.protocol.base import PING, Session
 from loadgen.transport import isolation
 from loadgen.transport.stream import SocketStream
+from loadgen.transport.waiting import after
 
 
 class KeepAlive:
@@ -14,8 +13,8 @@ class KeepAlive:
 
     def __init__(self, session: Session, socket: SocketStream, every_ns: int) -> None:
         self._session, self._socket = session, socket
-        self._timer = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
-        self._timer.start(isolation.run, socket, self._send)
+        every_s = every_ns / 1e9
+        self._timer = after(every_s, isolation.run, socket, self._send, again_s=every_s)
 
     def stop(self) -> None:
         """Send no more."""

@@ -5,7 +5,8 @@ import time
 import gevent
 import pytest
 
-from loadgen.transport.waiting import Signal
+from loadgen.transport.waiting import Signal, after
+from tests.paths import REPO
 
 
 def test_a_signal_that_is_set_before_does_not_block() -> None:
@@ -55,16 +56,51 @@ def test_a_wait_that_times_out_says_so_and_can_be_repeated() -> None:
     assert not signal.wait(0.001)
 
 
-def test_a_wait_that_begins_while_the_loop_is_behind_lasts_its_time() -> None:
-    """The loop's own clock stands still while Python is busy: by it the wait would end at once."""
-    signal = Signal()
+def fall_behind() -> None:
+    """Keep Python busy, so that the loop's own clock is behind by 300 ms."""
     gevent.sleep(0.001)
-    busy_until_s = time.monotonic() + 0.3
-    while time.monotonic() < busy_until_s:
+    until_s = time.monotonic() + 0.3
+    while time.monotonic() < until_s:
         pass
+
+
+def test_a_wait_that_begins_while_the_loop_is_behind_lasts_its_time() -> None:
+    signal = Signal()
+    fall_behind()
     began_s = time.monotonic()
     assert not signal.wait(0.2)
     assert time.monotonic() - began_s >= 0.199
+
+
+def test_a_timer_that_is_started_while_the_loop_is_behind_lasts_its_time() -> None:
+    called_s: list[float] = []
+    signal = Signal()
+
+    def call() -> None:
+        called_s.append(time.monotonic())
+        if len(called_s) == 2:
+            signal.set()
+
+    fall_behind()
+    began_s = time.monotonic()
+    timer = after(0.2, call, again_s=0.1)
+    try:
+        assert signal.wait(5)
+    finally:
+        timer.stop()
+        timer.close()
+    assert called_s[0] - began_s >= 0.199
+    assert called_s[1] - called_s[0] >= 0.05
+
+
+def test_all_timers_of_the_hub_are_started_by_the_current_time() -> None:
+    """One that is started by the loop's own clock ends too early after a busy stretch."""
+    others = [
+        path.relative_to(REPO).as_posix()
+        for path in sorted((REPO / "loadgen").glob("**/*.py"))
+        if ".timer(" in path.read_text(encoding="utf-8")
+    ]
+    assert others == ["loadgen/transport/waiting.py"]
 
 
 def test_an_error_is_raised_by_the_wait() -> None:
