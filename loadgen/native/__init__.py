@@ -30,19 +30,7 @@ from typing import TYPE_CHECKING, Literal
 Priority = Literal["normal", "real-time"]
 
 available = False
-if TYPE_CHECKING:
-    from loadgen.native._native import (
-        Block,
-        DeliveryFastPath,
-        FastPath,
-        Poller,
-        PublishRows,
-        Rows,
-        masked,
-        now_ns,
-        stamped,
-    )
-elif os.environ.get("LOADGEN_NATIVE") != "0":
+if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
     try:
         from loadgen.native._native import (
             Block,

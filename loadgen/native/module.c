@@ -1,6 +1,4 @@
 /* The extension module; see `_native.pyi` for its contents. */
-#include <time.h>
-
 #include "json_canonical.h"
 #include "poller.h"
 
@@ -8,9 +6,7 @@ PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t co
 PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return PyLong_FromLongLong(now.tv_sec * 1000000000LL + now.tv_nsec);
+    return PyLong_FromLongLong(clock_ns());
 }
 
 static PyObject *stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {

@@ -31,8 +31,8 @@ void add_to_round(Receiver *self, Slot *slot, Item *item) {
     append(&self->round, item, item);
 }
 
-int hand_over_round(Receiver *self, int at_once) {
-    if (self->round.first == NULL && !self->owes_signal && !__atomic_load_n(&self->look, __ATOMIC_ACQUIRE)) return 0;
+void hand_over_round(Receiver *self, int at_once) {
+    if (self->round.first == NULL && !self->owes_signal && !__atomic_load_n(&self->look, __ATOMIC_ACQUIRE)) return;
     pthread_mutex_lock(&self->queue_lock);
     if (self->round.first != NULL) append(&self->queue, self->round.first, self->round.last);
     int wanted = !self->signalled && (self->queue.first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE));
@@ -48,7 +48,6 @@ int hand_over_round(Receiver *self, int at_once) {
     }
     pthread_mutex_unlock(&self->queue_lock);
     self->round = (Items){NULL, NULL};
-    return self->owes_signal;
 }
 
 int take_queue(Receiver *self, Items *into) {

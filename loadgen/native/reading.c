@@ -158,7 +158,6 @@ void *receive(void *receiver) {
     struct epoll_event events[AT_ONCE];
     __atomic_store_n(&self->priority, own_priority(), __ATOMIC_RELEASE);
     int64_t begun_ns = clock_ns();
-    int owes_signal = 0;
     while (!__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
         if (is_full(self)) {
             hand_over_round(self, 1);
@@ -166,7 +165,7 @@ void *receive(void *receiver) {
             begun_ns = clock_ns();
             continue;
         }
-        int count = epoll_wait(self->epoll, events, AT_ONCE, owes_signal ? 1 : -1);
+        int count = epoll_wait(self->epoll, events, AT_ONCE, self->owes_signal ? 1 : -1);
         self->now_ns = clock_ns();
         if (count >= 0 && self->now_ns - begun_ns > AT_ONCE_NS) {
             begun_ns = self->now_ns;
@@ -181,7 +180,7 @@ void *receive(void *receiver) {
         int all = count >= 0 && read_round(self, events, count);
         /* All sockets that this poll reported have been read, and the array had room for more. */
         if (all && count < AT_ONCE) self->polled_ns = begun_ns;
-        owes_signal = hand_over_round(self, 0);
+        hand_over_round(self, 0);
         begun_ns = clock_ns();
     }
     return NULL;

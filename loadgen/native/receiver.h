@@ -76,7 +76,7 @@ typedef struct Receiver {
        the time of the next allowed TCP_INFO query; and the items of this round. */
     int64_t now_ns, polled_ns, ask_ns;
     Items round;
-    int owes_signal; /* see `hand_over_round` */
+    int owes_signal; /* 1 if Python is yet to be told of the queue, since it was told a moment ago */
     int64_t signalled_ns;
     int idle_rounds; /* in which no reported socket was one to read */
 
@@ -139,9 +139,9 @@ Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size);
 /* Adds an item to the round; needs `lock`. */
 void add_to_round(Receiver *self, Slot *slot, Item *item);
 
-/* Hands the round over to Python. Returns 1 if Python is yet to be told, since it was told a moment ago and need not be
-   told `at_once`: call this again within a millisecond. */
-int hand_over_round(Receiver *self, int at_once);
+/* Hands the round over to Python. If Python was told a moment ago and need not be told `at_once`, it sets `owes_signal`:
+   call this again within a millisecond. */
+void hand_over_round(Receiver *self, int at_once);
 
 /* Returns 1 if the items are as many as may be. */
 int is_full(const Receiver *self);
