@@ -15,12 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.percentiles import rank_of, ranks_of_curve
-from analysis.figures.samples import Room, Samples, at_ranks, ranks_of_figures
+from analysis.figures.samples import AtRanks, Room, Samples, at_ranks, ranks_of_figures
 from analysis.loading.run import Ints
 
-Numbers = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-_KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
 
 
 class Between(NamedTuple):
@@ -36,7 +34,7 @@ class End:
 
     def __init__(self, room: Room) -> None:
         self._away, self._to = Samples(room), Samples(room)
-        self._at: dict[int, int] = {}
+        self._known = AtRanks()
 
     def __len__(self) -> int:
         """Return the number of samples that differ from this end."""
@@ -49,6 +47,7 @@ class End:
             values, to = values[moved], to[moved]
         self._away.add(values)
         self._to.add(to)
+        self._known.clear()
 
     @property
     def shift(self) -> int:
@@ -57,13 +56,8 @@ class End:
 
     def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
         """Return this end's values at ranks from 1 on, given all samples. What was found is remembered."""
-        wanted = ranks.tolist()
-        missing = sorted({rank for rank in wanted if rank not in self._at})
-        if missing:
-            parts = [(samples, 1), (self._away, -1), (self._to, 1)]
-            found = at_ranks(parts, np.array(missing, dtype=np.int64))
-            self._at.update(zip(missing, found.tolist(), strict=True))
-        return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
+        parts = [(samples, 1), (self._away, -1), (self._to, 1)]
+        return self._known.get(ranks, lambda missing: at_ranks(parts, missing))
 
 
 class Collector:

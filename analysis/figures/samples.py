@@ -7,7 +7,7 @@ only the samples in those ranks' buckets are sorted (see `analysis.figures.selec
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -85,6 +85,26 @@ class Store:
         return map(self._room.get, self._kept)
 
 
+class AtRanks:
+    """Remembers the numbers that were found at ranks, since all samples are read to find some."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, int] = {}
+
+    def get(self, ranks: Ints, find: Callable[[Ints], Ints]) -> Ints:
+        """Return the numbers at ``ranks``; ``find`` is called with those that are not known yet, if any."""
+        wanted = ranks.tolist()
+        missing = sorted({rank for rank in wanted if rank not in self._at})
+        if missing:
+            found = find(np.array(missing, dtype=np.int64))
+            self._at.update(zip(missing, found.tolist(), strict=True))
+        return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
+
+    def clear(self) -> None:
+        """Forget all numbers, since there are further samples."""
+        self._at.clear()
+
+
 class Samples:
     """Integers, with their count, sum and extremes, and the integer at each rank."""
 
@@ -92,7 +112,7 @@ class Samples:
         self.store = Store(room)
         self.histogram = Histogram()
         self._total = self._negative = 0
-        self._at: dict[int, int] = {}
+        self._known = AtRanks()
 
     @classmethod
     def of(cls, values: Ints) -> Self:
@@ -108,7 +128,7 @@ class Samples:
         self.histogram.add(self.store.add(values))
         self._total += int(values.sum(dtype=np.int64))
         self._negative += int(np.count_nonzero(values < 0))
-        self._at.clear()
+        self._known.clear()
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -133,12 +153,7 @@ class Samples:
 
         All samples are read once: ask for several ranks at a time. What was found is remembered.
         """
-        wanted = ranks.tolist()
-        missing = sorted({rank for rank in wanted if rank not in self._at})
-        if missing:
-            found = at_ranks([(self, 1)], np.array(missing, dtype=np.int64))
-            self._at.update(zip(missing, found.tolist(), strict=True))
-        return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
+        return self._known.get(ranks, lambda missing: at_ranks([(self, 1)], missing))
 
     def percentiles(self) -> Percentiles:
         """Return the reported figures."""
