@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from connect.process import CHANNEL, KEY
+
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -23,6 +25,7 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.transport.upgrade import Upgrade
 from speed.peers import program
 from speed.section import Bar, Options, Section
+from speed.serving import serving
 
 REPO = Path(__file__).resolve().parents[2]
 HERE = REPO / "benchmarks" / "connect"
@@ -30,7 +33,6 @@ ROUNDS = 3
 FEW, MANY, AT_ONCE = 1_000, 4_000, 50
 #: Not all: the first connects begin before there is a session.
 RESUMED_LEAST = 0.9
-CHANNEL, KEY = "/default/bench", "da2-benchmark"
 PLAIN, TLS, RESUMED = "", "tls", "resume"
 NAMED = {PLAIN: "ws", TLS: "wss", RESUMED: "wss, resumed"}
 BARE, OURS, LIBRARY = "C, bare", "ours", "websockets"
@@ -63,7 +65,7 @@ def run(options: Options) -> Section:
     for _ in range(ROUNDS):
         for client, results in found.items():
             try:
-                results.append(_measured(client, binary, options.scratch))
+                results.append(measured(client, binary, options.scratch))
             except RuntimeError as error:
                 section.failures.append(str(error))
     each_us = {client: _each_us(results) for client, results in found.items() if results}
@@ -126,7 +128,7 @@ def _built(scratch: Path, section: Section) -> Path | None:
     return binary
 
 
-def _measured(client: Client, binary: Path | None, scratch: Path) -> dict[str, Any]:
+def measured(client: Client, binary: Path | None, scratch: Path) -> dict[str, Any]:
     """Run one client against a new server; return its figures.
 
     Raises:
@@ -138,36 +140,28 @@ def _measured(client: Client, binary: Path | None, scratch: Path) -> dict[str, A
         "PYTHONPATH": str(client.checkout),
         "SSL_CERT_FILE": str(folder / "authority.pem"),
     }
-    serve = [sys.executable, str(HERE / "server.py")]
-    server = subprocess.Popen(
-        serve if client.kind == PLAIN else [*serve, str(folder / "authority.pem")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        port = server.stdout.readline().strip()
+    authority = () if client.kind == PLAIN else (environment["SSL_CERT_FILE"],)
+    with serving(HERE / "server.py", *authority) as port:
         kind = [client.kind] if client.kind else []
-        counts = [port, str(FEW), str(MANY), str(AT_ONCE)]
+        counts = [str(port), str(FEW), str(MANY), str(AT_ONCE)]
         if client.name == BARE:
-            (folder / "messages").write_text(_said(int(port)))
+            (folder / "messages").write_text(_said(port))
             command = [str(binary), *counts, str(folder / "messages"), *kind]
         elif client.name == OURS:
             command = [sys.executable, str(HERE / "ours.py"), *counts, str(folder), *kind]
         else:
             command = [sys.executable, str(HERE / "websockets_client.py"), *counts, *kind]
-        done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{client.label}: did not end") from None
         if done.returncode != 0 or not done.stdout:
             raise RuntimeError(f"{client.label}: ended with {done.returncode}: {done.stderr[-800:]}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"{client.label}: did not end") from None
-    finally:
-        server.kill()
-        server.wait()
 
 
 def _said(port: int) -> str:

@@ -11,8 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,10 @@ from typing import Any
 from speed import publish_peers
 from speed.peers import program
 from speed.section import Bar, Options, Section
+from speed.serving import serving
 
 HERE = Path(__file__).resolve().parent
+SERVER = HERE / "publish_server.py"
 ROUNDS = 2
 FIND_S = 1.0
 FIND_PER_S = 30_000
@@ -156,24 +157,8 @@ def _measure(
 
 
 def _peer(ran: Callable[[int, str, float, Path], Result], kind: str, options: Options) -> Result:
-    with _server() as port:
+    with serving(SERVER) as port:
         return ran(port, kind, options.seconds, Path(tempfile.mkdtemp(dir=options.scratch)))
-
-
-@contextmanager
-def _server() -> Iterator[int]:
-    """Run a new server; yield its port."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    server = subprocess.Popen(
-        [sys.executable, str(HERE / "publish_server.py")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.wait()
 
 
 def run_publisher(publisher: Publisher, kind: str, rate: float, seconds: float, scratch: Path) -> Result:
@@ -184,7 +169,7 @@ def run_publisher(publisher: Publisher, kind: str, rate: float, seconds: float, 
     """
     folder = Path(tempfile.mkdtemp(dir=scratch))
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
-    with _server() as port:
+    with serving(SERVER) as port:
         arguments: Sequence[str] = (
             (str(port), publisher.word, f"{rate:.0f}", f"{seconds:g}", str(folder), kind)
             if publisher.scheduled

@@ -8,11 +8,15 @@ import asyncio
 import base64
 import hashlib
 import re
+import ssl
 import sys
 from typing import cast
 
 import uvloop
 
+HOST = "127.0.0.1"
+#: The answer to `connection_init`.
+ACK = b'{"type":"connection_ack","connectionTimeoutMs":300000}'
 _BODY = (
     b'{"failed":[],"successful":['
     + b",".join(b'{"identifier":"00000000-0000-4000-8000-%012d","index":%d}' % (k, k) for k in range(5))
@@ -84,34 +88,37 @@ class Connection(asyncio.Protocol):
             if data[place] & 0x0F == 8:
                 self._transport.close()
                 return size
-            answers.append(self._answer(data[begin : begin + 4], data[begin + 4 : end]))
+            answers.append(self.answer(data[begin : begin + 4], data[begin + 4 : end]))
             place = end
         self._transport.write(b"".join(answers))
         return place
 
-    def _answer(self, mask: bytes, payload: bytes) -> bytes:
-        found = _ID.search(_unmasked(mask, payload[:_SEEN_BYTES])) or _ID.search(_unmasked(mask, payload))
-        message = (
-            _SUCCESS + found[1] + b'"}'
-            if found
-            else b'{"type":"connection_ack","connectionTimeoutMs":300000}'
-        )
-        size = len(message)
-        return (b"\x81%c" % size if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")) + message
+    def answer(self, mask: bytes, payload: bytes) -> bytes:
+        """Return the frame that answers one frame, or nothing."""
+        found = _ID.search(unmasked(mask, payload[:_SEEN_BYTES])) or _ID.search(unmasked(mask, payload))
+        return framed(_SUCCESS + found[1] + b'"}' if found else ACK)
 
 
-def _unmasked(mask: bytes, payload: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
+    """Return the text frame of a message of less than 64 KB, as a server sends it."""
+    size = len(message)
+    return (b"\x81%c" % size if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")) + message
+
+
+def unmasked(mask: bytes, payload: bytes) -> bytes:
+    """Return the payload of a client's frame without its mask."""
     size = len(payload)
     repeated = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
 
 
-async def main() -> None:
+async def serve(connection: type[Connection], tls: ssl.SSLContext | None = None) -> None:
+    """Print the port and serve until the input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(connection, HOST, 0, ssl=tls, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(serve(Connection))

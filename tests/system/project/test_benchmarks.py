@@ -35,6 +35,16 @@ if __name__ == "__main__":
     (publisher,) = [one for one in PUBLISHERS if one.scheduled and one.word == sys.argv[1]]
     print(json.dumps(run_publisher(publisher, REAL, 100.0, 0.2, Path(sys.argv[2]))))
 """
+CONNECT = """
+import json, sys
+from pathlib import Path
+from speed import connect
+
+if __name__ == "__main__":
+    connect.FEW, connect.MANY, connect.AT_ONCE = 4, 12, 4
+    kind = {"ws": connect.PLAIN, "wss": connect.TLS, "resumed": connect.RESUMED}[sys.argv[1]]
+    print(json.dumps(connect.measured(connect.Client(connect.OURS, kind), None, Path(sys.argv[2]))))
+"""
 
 
 def figures_of(program: str, word: str, folder: Path) -> Any:
@@ -63,3 +73,10 @@ def test_our_receiver_records_all_that_its_sender_sends(word: str, tmp_path: Pat
 def test_our_publisher_is_answered_for_all_that_it_sends(word: str, tmp_path: Path) -> None:
     figures = figures_of(PUBLISH, word, tmp_path)
     assert figures["accepted"] == figures["events"] > 0
+
+
+@pytest.mark.parametrize("word", ["ws", "wss", "resumed"])
+def test_our_users_connect_and_resume_sessions_where_that_is_measured(word: str, tmp_path: Path) -> None:
+    figures = figures_of(CONNECT, word, tmp_path)
+    assert figures["cpu_s"] > 0
+    assert (figures["resumed"] > 0) == (word == "resumed")
