@@ -28,9 +28,6 @@ class StampedEvent(msgspec.Struct, gc=False):
 #: msgspec.ValidationError if it is JSON without a stamp.
 decode_event: Callable[[str | bytes], StampedEvent] = msgspec.json.Decoder(StampedEvent).decode
 
-_PADDING = "x" * 262_144
-_EMPTY_PAD = len(',"pad":""}')
-
 
 class PayloadError(ValueError):
     """The user's payload cannot go into an event; the message continues a sentence that begins with `payload()`."""
@@ -91,6 +88,33 @@ def _named(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
+#: The text around the numbers of an event's stamp: before them, after them, and None. With a number in place of None,
+#: the padding follows, as many characters as that number less those of the stamp's numbers, and a closing brace.
+Parts = tuple[str, str, int | None]
+
+
+def usual_parts(size_bytes: int, members: str = "") -> Parts:
+    """Return the parts of an event with its stamp in the usual place, padded to ``size_bytes`` in UTF-8.
+
+    ``members`` is JSON text without braces, such as the user's payload as :func:`encode_members` returns it.
+    """
+    head, tail = f'{{"{STAMP_KEY}":[', f"],{members}" if members else "]"
+    return head, tail, size_bytes - len(head) - len(tail.encode()) - len(padding(0)) - 1
+
+
+def joined(parts: Parts, numbers: str) -> str:
+    """Return an event from its parts; ``numbers`` are the numbers of its stamp as text, separated by commas."""
+    head, tail, room = parts
+    if room is None:
+        return f"{head}{numbers}{tail}"
+    return f"{head}{numbers}{tail}{padding(room - len(numbers))}}}"
+
+
+def padding(length: int) -> str:
+    """Return the JSON member with ``length`` bytes of padding, or an empty text if ``length`` is negative."""
+    return f',"{PADDING_KEY}":"{"x" * length}"' if length >= 0 else ""
+
+
 def encode_event(
     token: int,
     publisher: int,
@@ -100,17 +124,11 @@ def encode_event(
     size_bytes: int,
     members: str | None = None,
 ) -> str:
-    """Return the event's JSON text, padded to ``size_bytes``.
+    """Return the JSON text of an event with its stamp in the usual place, padded to ``size_bytes``.
 
-    ``members`` is the user's payload as :func:`encode_members` returns it. If stamp and members leave no room for
-    padding, the event is not padded and may be longer than ``size_bytes``.
+    ``members`` are as in :func:`usual_parts`. If stamp and members leave no room for padding, the event is not padded
+    and may be longer than ``size_bytes``.
     """
-    head = f'{{"{STAMP_KEY}":[{token},{publisher},{sequence},{intended_ns},{sent_ns}]'
-    if members:
-        head = f"{head},{members}"
-    # The size is in UTF-8 bytes. Without members the text is ASCII, so `len` gives its bytes without encoding it.
-    natural = len(head.encode()) if members else len(head)
-    room = size_bytes - natural - _EMPTY_PAD
-    if room < 0:
-        return head + "}"
-    return f'{head},"{PADDING_KEY}":"{_PADDING[:room]}"}}'
+    return joined(
+        usual_parts(size_bytes, members or ""), f"{token},{publisher},{sequence},{intended_ns},{sent_ns}"
+    )

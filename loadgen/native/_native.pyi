@@ -23,7 +23,7 @@ def stamped(
     bodies: Sequence[tuple[str, str, int | None]],
     /,
 ) -> tuple[list[str], list[int]]:
-    """Return the events of bodies (see `payloads.stamping.Parts`) and their bytes as UTF-8."""
+    """Return the events of bodies (see `measure.stamp.Parts`) and their bytes as UTF-8."""
 
 def masked(opcode: int, message: bytes, /) -> bytes:
     """Return the whole, masked WebSocket frame of a message (RFC 6455, 5.2)."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from loadgen import native
-from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY, Stamp
+from loadgen.measure.stamp import PADDING_KEY, Parts, Stamp, joined, padding, usual_parts
 from loadgen.payloads.integrity import canonical, canonical_bytes, checksum, decoded
 from loadgen.payloads.place import Place, index_of, split, stamp_in
 from loadgen.payloads.plans import PLAIN, Stamps
@@ -25,7 +25,6 @@ LONGEST_CHECKED_STAMP_BYTES: Final = LONGEST_STAMP_BYTES + 11
 _USUAL_STAMP_BYTES: Final = 62
 _USUAL_CHECKSUM_BYTES: Final = 11
 _NULL: Final = "null"
-_PLAIN_HEAD: Final = f'{{"{STAMP_KEY}":['
 _MARK: Final = NOW_MARK.encode()
 #: Matches member names without characters that JSON escapes; only these can be fields of a msgspec struct.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
@@ -71,11 +70,6 @@ class NativePlace(NamedTuple):
     checked: bool
 
 
-#: A body that is only joined: the text before the numbers of its stamp, the text after them, and None. With a number in
-#: place of None, the padding follows, as many characters as that number less those of the stamp, and a closing brace.
-Parts = tuple[str, str, int | None]
-
-
 class Body:
     """A body that waits for its stamp."""
 
@@ -88,10 +82,7 @@ class Body:
     def sealed(self, numbers: str, sent_ns: int) -> Event:
         """Return the stamped event; ``numbers`` are the five numbers of its stamp as text, separated by commas."""
         assert self.parts is not None
-        head, tail, room = self.parts
-        if room is None:
-            return f"{head}{numbers}{tail}"
-        return f"{head}{numbers}{tail}{padding(room - len(numbers))}}}"
+        return joined(self.parts, numbers)
 
 
 class _Whole(Body):
@@ -169,12 +160,8 @@ class _Beside(Body):
 
 
 def plain(size_bytes: int, members: str = "") -> Body:
-    """Return the body of an event in the usual form; see `measure.stamp.encode_event`.
-
-    ``members`` are JSON text without braces.
-    """
-    tail = f"],{members}" if members else "]"
-    return Body((_PLAIN_HEAD, tail, size_bytes - len(_PLAIN_HEAD) - len(tail.encode()) - len(padding(0)) - 1))
+    """Return the body of an event in the usual form; see `measure.stamp.usual_parts`."""
+    return Body(usual_parts(size_bytes, members))
 
 
 def stamped(
@@ -196,11 +183,6 @@ def stamped(
         for sequence, body in zip(sequences, bodies, strict=True)
     ]
     return events, [size_of(event) for event in events]
-
-
-def padding(length: int) -> str:
-    """Return the JSON member with ``length`` bytes of padding, or an empty text if ``length`` is negative."""
-    return f',"{PADDING_KEY}":"{"x" * length}"' if length >= 0 else ""
 
 
 class Stamping:
