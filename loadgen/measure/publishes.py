@@ -208,14 +208,6 @@ class Events:
         self._texts = texts
         self._count = int(self._counts.sum())
 
-    @classmethod
-    def of(cls, rows: Sequence[EventRow]) -> "Events":
-        """Return the events of rows."""
-        made = buffer()
-        for row in rows:
-            made.add(*row[:10], [row.bytes], *row[11:])
-        return cls(*made.take())
-
     def __len__(self) -> int:
         """Return the number of events."""
         return self._count

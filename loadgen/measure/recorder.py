@@ -24,7 +24,6 @@ from loadgen.measure.rows import (
     ClockRow,
     ConnectionRow,
     EchoRow,
-    EventRow,
     SubscriptionRow,
 )
 from loadgen.measure.running import IntervalStatistics, Report
@@ -112,10 +111,6 @@ class Recorder:
         #: Sums of the current interval, if buffers were written before its end.
         self._seen: _Seen | None = None
         self._failed: Exception | None = None
-
-    def event(self, row: EventRow) -> None:
-        """Record an event once it is answered or certain never to be answered."""
-        self.publish(*row[:10], [row.bytes], *row[11:])
 
     def subscription(self, row: SubscriptionRow) -> None:
         """Record a life of a subscription when it is ready, and again with all values when it ends."""

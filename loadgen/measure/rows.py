@@ -1,5 +1,7 @@
-"""Rows of the record that are reported one by one; columns.py holds deliveries, and publishes.py
-publishes, which are too many for that."""
+"""The rows of the run's record, one class for each table.
+
+Deliveries (columns.py) and publishes (publishes.py) are too many to be recorded as such rows one by one.
+"""
 
 from typing import NamedTuple
 
@@ -29,13 +31,6 @@ class EventRow(NamedTuple):
     cause_publisher: int | None = None
     cause_sequence: int | None = None
     cause_subscription: int | None = None
-
-    @property
-    def own_lateness_ns(self) -> int | None:
-        """The lateness of the event (ns) that the generator itself caused, or None if the event was not sent."""
-        if self.sent_ns is None or self.slot_ns is None:
-            return None
-        return self.sent_ns - (self.connection_wait_ns or 0) - self.slot_ns
 
 
 class SubscriptionRow(NamedTuple):

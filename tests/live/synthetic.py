@@ -12,13 +12,13 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.publishes import Events
 from loadgen.measure.rows import EventRow
 from loadgen.measure.running import Report, RunningStatistics
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import Scenario, overrides_of
 from loadgen.targets import APPSYNC_EVENTS
+from tests.measure.event_rows import events_of
 
 MS, SECOND = 1_000_000, 1_000_000_000
 #: The start of the measure phase.
@@ -54,7 +54,7 @@ def report_of(
     tags = (
         {"delivery": histograms.encoded(whole), "queue": histograms.encoded(queue)} if len(latency_ns) else {}
     )
-    published = Events.of(events)
+    published = events_of(events)
     return interval.report(published, published.answer_times_ns(), whole, tags)
 
 

@@ -19,6 +19,8 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.running import RunningStatistics
 from loadgen.measure.spool import SpoolWriter, read_batches
+from tests.measure.event_rows import events_of as of_rows
+from tests.measure.event_rows import own_lateness_ns, record
 
 BUFFERS = [pytest.param(PublishBuffer, id="python")]
 if native.available:
@@ -125,7 +127,7 @@ def test_runs_expand_to_the_rows_of_recording_event_by_event(kind: Any, several:
     assert len(events) == len(rows)
     written = events.batch(3).to_pylist()
     assert written == [{"worker": 3, **row._asdict()} for row in rows]
-    assert list(Events.of(rows)) == rows
+    assert list(of_rows(rows)) == rows
 
 
 @pytest.mark.parametrize("kind", BUFFERS)
@@ -137,11 +139,13 @@ def test_figures_of_runs_are_those_of_their_events(kind: Any, several: list[Requ
     assert events.sent == sum(row.sent_ns is not None for row in rows)
     late_ns, counts = events.own_lateness_ns()
     assert np.repeat(late_ns, counts).tolist() == [
-        row.own_lateness_ns for row in rows if row.own_lateness_ns is not None
+        own_lateness_ns(row) for row in rows if own_lateness_ns(row) is not None
     ]
     late_ns, counts = events.own_lateness_ns(since_ns)
     assert np.repeat(late_ns, counts).tolist() == [
-        row.own_lateness_ns for row in rows if row.own_lateness_ns is not None and row.intended_ns >= since_ns
+        own_lateness_ns(row)
+        for row in rows
+        if own_lateness_ns(row) is not None and row.intended_ns >= since_ns
     ]
     assert events.answer_times_ns().tolist() == [
         row.acked_ns - row.sent_ns for row in rows if row.acked_ns is not None and row.sent_ns is not None
@@ -157,7 +161,7 @@ def test_a_live_report_counts_events(several: list[Request], measure_ns: int, ev
         return None if channel == "" else len(channel)
 
     rows = [row for one in several for row in one.rows()]
-    report = RunningStatistics(expected, every).published(Events.of(rows), measure_ns)
+    report = RunningStatistics(expected, every).published(of_rows(rows), measure_ns)
     measured = [row for row in rows if row.intended_ns >= measure_ns]
     accepted = [row for row in rows if row.status == "accepted"]
     assert report["statuses"] == Counter(row.status for row in rows)
@@ -260,7 +264,7 @@ def test_each_flush_writes_the_publishes_since_the_last(
     )
     assert not recorder.flush().events
     row = REQUEST.rows()[0]
-    recorder.event(row)
+    record(recorder.publish, row)
     recorder.flush()
     assert recorder.events == 4
     written = [each for batch in read_batches(tmp_path / "events-0002.arrows") for each in batch.to_pylist()]

@@ -14,6 +14,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.record import RunFolder, _last_of_each_life
+from tests.measure.event_rows import record
 
 TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"}
 
@@ -22,7 +23,9 @@ def begun_run(results: Path) -> RunFolder:
     folder = RunFolder.create(results, {"name": "made-up"}, TARGET, 5, 1_795_490_000 * 10**9)
     recorder = Recorder(5, SpoolWriter(folder.spool, 0))
     recorder.deliver(0, 1_500, 1_600, (5, 1, 0, 1_000, 1_100))
-    recorder.event(EventRow(1, 0, 0, "/default/a", 1_000, 1_000, 1_100, 2_000, "accepted", None, 99))
+    record(
+        recorder.publish, EventRow(1, 0, 0, "/default/a", 1_000, 1_000, 1_100, 2_000, "accepted", None, 99)
+    )
     recorder.flush()
     recorder.deliver(0, 1_500, 1_600, (5, 1, 1, -2_000_000, 1_100))
     recorder.deliver(0, 900, 1_600, (5, 1, 2, 1_000, 1_100))

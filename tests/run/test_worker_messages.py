@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from loadgen.data.tables import Tables
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.publishes import Events
 from loadgen.measure.rows import EventRow
 from loadgen.measure.running import BOUNDS_NS, RunningStatistics
 from loadgen.measure.surroundings import Around
@@ -33,6 +32,7 @@ from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.scenario import overrides_of
+from tests.measure.event_rows import events_of
 
 SECOND = 1_000_000_000
 Payload = dict[str, Any]
@@ -343,7 +343,7 @@ def test_a_report_that_the_harness_makes_is_taken_as_it_is() -> None:
     histograms.record(histogram, latency_ns)
     event = EventRow(1, 2, 1, "/a", 2 * SECOND, 2, 3, 4, "accepted", None, 1)
     encoded = {"delivery": histograms.encoded(histogram)}
-    report = interval.report(Events.of([event]), np.array([5, 6], dtype=np.int64), histogram, encoded)
+    report = interval.report(events_of([event]), np.array([5, 6], dtype=np.int64), histogram, encoded)
     report |= {"start_ns": 1, "end_ns": 2, "groups": {"readers": 4}}
     report["health"] = HealthSampler(time.sleep).sample(1, None).to_dict()
     (taken,) = sent(messages.STATUS, {**STATUS, "live": [report]}).live

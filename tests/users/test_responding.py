@@ -18,6 +18,7 @@ from loadgen.users import responding
 from loadgen.users.numbering import Numbers
 from loadgen.users.responding import Responder
 from loadgen.users.worker import Progress, WorkerRun
+from tests.measure.event_rows import own_lateness_ns
 from tests.users.recorded import Recorded
 
 MS = 1_000_000
@@ -113,7 +114,7 @@ def test_replies_are_due_from_the_arrival_on_and_carry_their_cause(ahead_ns: int
     # The responder's own lateness is that of its slot, which is the intended time on its own clock.
     assert [row.slot_ns for row in case.rows] == [row.intended_ns + ahead_ns for row in case.rows]
     assert all(row.sent_ns is not None and row.slot_ns is not None for row in case.rows)
-    assert all((row.own_lateness_ns or 0) >= 0 for row in case.rows)
+    assert all((own_lateness_ns(row) or 0) >= 0 for row in case.rows)
     assert [row.status for row in case.rows] == ["accepted"] * 3
     assert [row.sequence for row in case.rows] == [row.batch for row in case.rows] == [0, 1, 2]
     assert {channel for channel, _ in case.sender.sent} == {"/default/9"}

@@ -9,7 +9,6 @@ import pytest
 
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSampler
-from loadgen.measure.publishes import Events
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import EchoRow, EventRow
 from loadgen.measure.running import RunningStatistics
@@ -20,6 +19,7 @@ from loadgen.run.worker.flush import Flushes
 from loadgen.run.worker.spool import OwnSpool
 from loadgen.run.worker.troubles import Troubles
 from loadgen.run.worker_messages import MOST_REPORTS, Piece
+from tests.measure.event_rows import events_of, record
 from tests.run.worker.made_up import SECOND, MadeUpClock, MadeUpLine, MadeUpStatistics
 
 TOKEN = 7
@@ -60,7 +60,7 @@ class Site:
             self.recorder.deliver(0, 1_000_001, 1_000_001, (TOKEN, 0, sequence, 1, 1))
 
     def publish(self) -> None:
-        self.recorder.event(EventRow(1, 2, 1, "/a", SECOND, 2, 3, 4, "accepted", None, 1))
+        record(self.recorder.publish, EventRow(1, 2, 1, "/a", SECOND, 2, 3, 4, "accepted", None, 1))
 
     def rows(self, table: str) -> int:
         return sum(batch.num_rows for batch in read_batches(self.folder / f"{table}-0000.arrows"))
@@ -93,9 +93,9 @@ def test_the_shortest_latencies_go_with_their_histogram_and_not_without(
 ) -> None:
     none = np.array([], dtype=np.int64)
     seconds = [
-        Interval(1, 3, 0, Events.of([]), none, None, None, "longest", "shortest"),
-        Interval(2, 0, 0, Events.of([]), none, None, None),
-        Interval(3, 2, 0, Events.of([]), none, None, None, "exact", None),
+        Interval(1, 3, 0, events_of([]), none, None, None, "longest", "shortest"),
+        Interval(2, 0, 0, events_of([]), none, None, None),
+        Interval(3, 2, 0, events_of([]), none, None, None, "exact", None),
     ]
     monkeypatch.setattr(site.recorder, "flush", lambda health: seconds.pop(0))
     told = []
