@@ -86,7 +86,7 @@ class Store:
 
 
 class AtRanks:
-    """Remembers the numbers that were found at ranks, since all samples are read to find some."""
+    """Remembers which number stands at which rank, since finding any means reading all samples again."""
 
     def __init__(self) -> None:
         self._at: dict[int, int] = {}

@@ -88,8 +88,8 @@ def _named(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-#: The text around the numbers of an event's stamp: before them, after them, and None. With a number in place of None,
-#: the padding follows, as many characters as that number less those of the stamp's numbers, and a closing brace.
+#: How an event is joined: (head, tail, room). The numbers of its stamp stand between head and tail. If there is a room,
+#: padding and a closing brace follow, and the numbers and the padding have that many characters together.
 Parts = tuple[str, str, int | None]
 
 
