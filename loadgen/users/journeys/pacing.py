@@ -57,8 +57,8 @@ def schedule_of(user_class: type) -> Schedule | None:
 def wait_of(user: Any, random: Random) -> Callable[[], Any]:
     """Return the function that gives a user's wait after a task, in seconds.
 
-    Locust's ``between`` draws from the generator of the whole process. Here its waits are drawn from ``random``, so that
-    each client has the same waits in every run with the same seed.
+    Locust's ``between`` draws from the generator of the whole process. Here its waits are drawn from ``random``, so
+    that each client has the same waits in every run with the same seed.
     """
     declared = inspect.getattr_static(user, "wait_time", None)
     bounds = _given(declared, "between.<locals>.<lambda>")

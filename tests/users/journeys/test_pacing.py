@@ -96,7 +96,7 @@ def test_a_schedule_is_kept_whatever_the_tasks_take(tasks_s: list[float]) -> Non
 def test_a_poisson_schedule_has_its_rate_and_its_seed() -> None:
     def dues(seed: str) -> list[int]:
         time = Time()
-        of = Moments(lambda: 0, schedule(10, poisson=True), seed, lambda _: None, time)
+        of = Moments(lambda: 0, schedule(10, poisson=True), Random(seed), lambda _: None, time)
         of.begin()
         found = []
         for _ in range(2_000):
@@ -133,8 +133,7 @@ def test_waits_between_two_bounds_are_drawn_by_the_clients_own_seed(
     seed: int, one_s: float, other_s: float
 ) -> None:
     least_s, most_s = sorted((one_s, other_s))
-    made = classed(between(least_s, most_s))
-    user = made.__new__(made)
+    user: Any = object.__new__(classed(between(least_s, most_s)))
     wait, again, foreign = (wait_of(user, Random(number)) for number in (seed, seed, seed + 1))
     waits_s = [wait() for _ in range(20)]
     assert waits_s == [again() for _ in range(20)]
@@ -151,5 +150,5 @@ def test_another_wait_time_is_the_users_own() -> None:
             self.waits += 1
             return self.waits
 
-    wait = wait_of(Growing.__new__(Growing), Random(1))
+    wait = wait_of(object.__new__(Growing), Random(1))
     assert [wait(), wait()] == [1, 2]
