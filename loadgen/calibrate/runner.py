@@ -24,6 +24,7 @@ from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth
 from loadgen.exits import ExitCode
 from loadgen.paths import bundle
+from loadgen.run import locust_options
 from loadgen.run.options import RunOptions
 from loadgen.server.journal_reader import Journal
 from loadgen.server.process import ServerProcess
@@ -137,7 +138,7 @@ def _command(case: Case, folder: Path, url: str) -> list[str]:
         *subprocesses.command(
             "locust", "-f", str(locustfile), "--headless", "--only-summary", "--loglevel", "WARNING"
         ),
-        *options.for_locust(),
+        *locust_options.arguments(options),
     ]
 
 

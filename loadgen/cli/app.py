@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from loadgen.cli.help import Application
 from loadgen.cli.parameters import parameter, takes_run_options
 from loadgen.console import say
 from loadgen.exits import ExitCode
@@ -31,13 +32,28 @@ AllowUsersOption = Annotated[bool, parameter("allow_users")]
 ProfileOption = Annotated[str | None, parameter("profile")]
 RegionOption = Annotated[str | None, parameter("region")]
 
-app = typer.Typer(
+app = Application(
     name="loadgen",
-    help="Load-test realtime publish/subscribe services such as AWS AppSync Events.",
+    epilog="`loadgen COMMAND -h` describes a command. A first run: `loadgen run comments`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"loadgen {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Load-test realtime publish/subscribe services such as AWS AppSync Events."""
 
 
 def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
@@ -145,7 +161,7 @@ def calibrate(
     raise typer.Exit(int(code))
 
 
-@app.command()
+@app.command(hidden=True)
 def version() -> None:
     """Print the version."""
     print(VERSION)

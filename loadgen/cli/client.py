@@ -61,6 +61,8 @@ def _service(
         protocol = protocol_of(target)
         needed = protocol is APPSYNC_EVENTS and by_default and not asked
         if needed and not os.environ.get(_KEY_VARIABLE):
+            # What is wrong with the URL comes before what is missing beside it.
+            Target(target).endpoints()
             fail(
                 f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
                 " prints it), or say with --auth how to log in"

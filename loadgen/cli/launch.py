@@ -23,7 +23,7 @@ from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.resolver import run_of
-from loadgen.run import ending, handover, locust_settings
+from loadgen.run import ending, handover, locust_options, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
@@ -326,7 +326,7 @@ def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
-        command += request.for_locust()
+        command += locust_options.arguments(request)
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
     command += users_files.for_locust(request)

@@ -25,7 +25,8 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
-from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
+from loadgen.run.locust_options import OF_LOCUST
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20

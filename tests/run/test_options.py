@@ -17,7 +17,9 @@ from loadgen.cli import launch
 from loadgen.cli.app import app
 from loadgen.paths import bundle
 from loadgen.run import start_locust
-from loadgen.run.options import ENTRIES, OF_LOCUST, Entry, Reader, RunOptions, add_options
+from loadgen.run.locust_options import OF_LOCUST, add_options
+from loadgen.run.option import Reader
+from loadgen.run.options import ENTRIES, Entry, RunOptions
 
 #: Those that the harness adds to Locust's command line.
 OURS = list(OF_LOCUST.values())
