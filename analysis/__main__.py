@@ -83,11 +83,10 @@ def _show(
 ) -> None:
     """Print the summary, and the path of the report or of the run folder."""
     with loading():
-        from rich.console import Console
-
+        from analysis.console import screen
         from analysis.report.terminal import print_summary
 
-    print_summary(summary, Console(highlight=False))
+    print_summary(summary, screen())
     if written and not unwritten:
         # Print without rich, which would wrap a long path, so that it could not be clicked or copied.
         print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)

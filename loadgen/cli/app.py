@@ -144,8 +144,7 @@ def calibrate(
 
     Exit codes: 0 every line agrees, 3 a line disagrees, 130 interrupted.
     """
-    from rich.console import Console
-
+    from analysis.console import screen
     from loadgen.calibrate import cases, runner
 
     known = cases.cases(deliveries, seconds)
@@ -153,11 +152,7 @@ def calibrate(
     if unknown := sorted(wanted - {case.name for case in known}):
         fail(f"there is no case {unknown[0]!a}: known are {', '.join(case.name for case in known)}")
     chosen = [case for case in known if not wanted or case.name in wanted]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Without a terminal rich assumes 80 columns, which would wrap the table.
-        console = Console(highlight=False, width=150)
-    code = runner.calibrate(chosen, results or runner.default_results(), console)
+    code = runner.calibrate(chosen, results or runner.default_results(), screen(log_columns=150))
     raise typer.Exit(int(code))
 
 

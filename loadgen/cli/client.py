@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.console import screen
 from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
 from loadgen.cli.parameters import parameter
 from loadgen.console import say
@@ -270,7 +271,7 @@ def probe(
 
 
 def _show(steps: list[Any], url: str) -> None:
-    console = Console(highlight=False)
+    console = screen()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for _ in range(2):
         table.add_column(no_wrap=True)
