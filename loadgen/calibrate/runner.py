@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 import analysis
+from analysis.record.folders import runs_in
 from loadgen import subprocesses
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
@@ -101,8 +102,8 @@ def run_case(case: Case, results: Path) -> Outcome:
         reason = said[-1] if said else "it said nothing"
         return Outcome(case, (), f"the run ended with exit code {finished.returncode}: {reason}")
     try:
-        (manifest,) = folder.glob("*/manifest.json")
-        run = analysis.load(manifest.parent)
+        (made,) = runs_in(folder)
+        run = analysis.load(made)
         truth = Truth.of(run, Journal.load(folder / "journal"))
         lines = tuple(line for check in case.checks for line in check(truth))
     except (OSError, ValueError, analysis.ReadError) as error:

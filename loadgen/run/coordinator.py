@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from traceback import format_exception
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
 from loadgen.run.offered import journeys, offered
+from loadgen.run.placement import Placement
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -57,7 +57,7 @@ class Coordinator:
         run: ResolvedRun,
         tables: Tables,
         target: Target,
-        results: Path,
+        place: Placement,
         workers: Sequence[WorkerInfo],
         prices: dict[str, Any],
         budget: Budget | None = None,
@@ -75,7 +75,7 @@ class Coordinator:
         token = secrets.randbits(31)
         told = target.describe()
         told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
-        self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
+        self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)

@@ -58,6 +58,15 @@ class RunOptions:
     results: Annotated[
         Path, Option(panel=Panel.OUTPUT, metavar="FOLDER", help="Folder to create the run folder in.")
     ] = Path("results")
+    output: Annotated[
+        Path | None,
+        Option(
+            panel=Panel.OUTPUT,
+            metavar="FOLDER",
+            help="The run folder itself, new or empty; default: one in --results, named by time and scenario, to which"
+            " the link `latest` there points.",
+        ),
+    ] = None
     faults: Annotated[
         Path | None,
         Option(panel=Panel.TARGET, help="Faults for the embedded server to inject (YAML).", metavar="FILE"),

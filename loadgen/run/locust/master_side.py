@@ -4,7 +4,6 @@ The coordinator takes a run through its phases (`loadgen.run.coordinator`).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import gevent
@@ -22,6 +21,7 @@ from loadgen.run.locust.preparation import Prepared
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Link, Message
+from loadgen.run.placement import Placement
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
@@ -131,7 +131,7 @@ class MasterSide:
                 run=prepared.given.run,
                 tables=prepared.tables,
                 target=prepared.target,
-                results=Path(self._options.results),
+                place=Placement.of(self._options),
                 workers=workers,
                 prices=prepared.given.prices,
                 budget=prepared.given.budget,

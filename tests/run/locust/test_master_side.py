@@ -52,7 +52,7 @@ class Site:
         environment: Any = self.environment
         master: Any = MasterSide(
             environment,
-            SimpleNamespace(results=str(folder), no_report=False),
+            SimpleNamespace(results=str(folder), output=None, no_report=False),
             self.workers,
             self.process,
             self.early,
