@@ -25,9 +25,8 @@ _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print the figures of a summary."""
-    kind, verdict = text.verdict(summary)
     console.print()
-    sentence(console, Text(verdict, style=_STYLES[kind]))
+    print_verdict(summary, console)
     sentence(console, Text(text.target(summary["target"]), style="dim"))
     if summary["ledger"] is not None:
         console.print()
@@ -59,6 +58,12 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for line in notes(summary):
         sentence(console, Text(line, style="yellow"))
     console.print()
+
+
+def print_verdict(summary: dict[str, Any], console: Console) -> None:
+    """Print the verdict in one sentence."""
+    kind, verdict = text.verdict(summary)
+    sentence(console, Text(verdict, style=_STYLES[kind]))
 
 
 def notes(summary: dict[str, Any]) -> list[str]:

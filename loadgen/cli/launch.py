@@ -111,7 +111,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
         return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
-        return _rescue(told.folder, child, returncode, report=request.report)
+        return _rescue(told.folder, child, returncode, request)
     if child.interrupts:
         say("interrupted before anything was measured")
         return ExitCode.INTERRUPTED
@@ -119,7 +119,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
     return ExitCode.INCONCLUSIVE
 
 
-def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, report: bool) -> ExitCode:
+def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, request: RunOptions) -> ExitCode:
     """Complete the record of a run whose master died, and report the run as failed."""
     from loadgen.run.record import RunFolder
 
@@ -140,7 +140,11 @@ def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, re
         return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, ending.Analysis(), False, str(error)))
     interrupts = child.interrupts
     analysis = ending.analyse(
-        folder, report=report, cancelled=lambda: child.interrupts > interrupts, sleep=time.sleep
+        folder,
+        report=request.report,
+        shown=ending.shown(request),
+        cancelled=lambda: child.interrupts > interrupts,
+        sleep=time.sleep,
     )
     return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, analysis, bool(child.interrupts), None))
 

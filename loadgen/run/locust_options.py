@@ -1,6 +1,7 @@
 """The options of a run on Locust's command line."""
 
 from argparse import ArgumentParser
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ def add_options(parser: ArgumentParser) -> None:
                 settings["action"] = "append"
             if entry.type in (int, float):
                 settings["type"] = entry.type
+            if issubclass(entry.type, StrEnum):
+                settings["choices"] = [each.value for each in entry.type]
         group.add_argument(entry.locust_flag, **settings)
     # Locust listens on all interfaces by default; the harness does so only if an option asks for it.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
@@ -49,7 +52,7 @@ def _locust_default(entry: Entry) -> Any:
     if entry.repeatable:
         return []
     default = entry.option.locust_default if entry.default is None else entry.default
-    return str(default) if isinstance(default, Path) else default
+    return str(default) if isinstance(default, Path | StrEnum) else default
 
 
 def _written(entry: Entry, value: Any) -> list[str]:

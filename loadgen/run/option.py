@@ -1,7 +1,7 @@
 """What the table of a run's options says about each (`loadgen.run.options`)."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 
@@ -16,6 +16,14 @@ class Panel(Enum):
     WORKERS = "Workers"
     LIVE = "Live displays"
     COST = "Cost"
+
+
+class Progress(StrEnum):
+    """How a run shows its progress."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    NONE = "none"
 
 
 class Reader(Enum):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run.option import Option, Panel, Reader
+from loadgen.run.option import Option, Panel, Progress, Reader
 
 #: Environment variable that sets `--weight`, for container platforms.
 WEIGHT: Final = "LOADGEN_WEIGHT"
@@ -252,6 +252,34 @@ class RunOptions:
             panel=Panel.COST, help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"
         ),
     ] = None
+    summary_json: Annotated[
+        bool,
+        Option(
+            panel=Panel.OUTPUT,
+            flag="--json",
+            help="Print the summary as JSON, and nothing else to standard output.",
+            # Locust uses this name for an option of its own.
+            locust_flag="--summary-json",
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        Option(
+            panel=Panel.OUTPUT,
+            help="Show no progress, and of the results only the verdict and where they are.",
+        ),
+    ] = False
+    progress: Annotated[
+        Progress,
+        Option(
+            panel=Panel.OUTPUT,
+            help="auto: one line that is redrawn on a terminal, or else a line now and then; plain: always the latter.",
+        ),
+    ] = Progress.AUTO
+    progress_interval: Annotated[
+        float,
+        Option(panel=Panel.OUTPUT, help="Time between plain lines.", metavar="SECONDS", minimum=0.1),
+    ] = 5.0
     report: Annotated[
         bool,
         Option(
@@ -402,7 +430,7 @@ class Entry:
     name: str
     """The field of `RunOptions`."""
     type: type
-    """Type of a value: str, int, float, bool or Path."""
+    """Type of a value: str, int, float, bool, Path or a StrEnum."""
     repeatable: bool
     default: Any
     """The default, or None for a repeatable option."""

@@ -1,5 +1,6 @@
 """Find scenarios, read them, and override their values."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from loadgen.scenario.scenario import Scenario, validated
 
 _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000
+_NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Written(NamedTuple):
@@ -43,7 +45,7 @@ def read(
     if data is None:
         raise ScenarioError([f"{source}: the file is empty; a scenario begins with 'version: 1'"])
     if isinstance(data, dict):
-        data.setdefault("name", path.stem)
+        data.setdefault("name", _name_of(path))
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
     return written(data, places, path.parent, overrides, check)
 
@@ -88,6 +90,11 @@ def find(name_or_path: str) -> Path:
     except (OSError, ValueError):  # the text cannot be a file name, such as one with a null character
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
+
+
+def _name_of(path: Path) -> str:
+    """Return a file's name as that of a scenario, which may be part of a folder's name: `my test.yaml` is my-test."""
+    return _NOT_OF_NAMES.sub("-", path.stem).strip("-._")[:64] or path.stem
 
 
 def _names() -> list[str]:

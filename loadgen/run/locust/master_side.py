@@ -15,7 +15,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending
 from loadgen.run.account import Account
 from loadgen.run.coordinator import FINISHING, Coordinator
-from loadgen.run.display import ProgressDisplay
+from loadgen.run.display import display_of
 from loadgen.run.locust.master_run import Display, MasterRun
 from loadgen.run.locust.preparation import Prepared
 from loadgen.run.locust.this_process import ThisProcess
@@ -73,7 +73,7 @@ class MasterSide:
         *,
         takes_early: bool,
         coordinator_of: Callable[..., Coordinator] = Coordinator,
-        display_of: Callable[[Coordinator], Display] = ProgressDisplay,
+        display_of: Callable[[Coordinator, Any], Display] = display_of,
         run_of: Callable[..., MasterRun] = MasterRun,
         spawn: Callable[..., Any] = gevent.spawn,
         sleep: Callable[[float], Any] = gevent.sleep,
@@ -140,9 +140,14 @@ class MasterSide:
             )
         except RunError as error:
             self._this_process.stop(str(error), error.code)
-        display = self._display_of(coordinator)
+        display = self._display_of(coordinator, self._options)
         run = self.run = self._run_of(
-            coordinator, display, prepared.live, self._on_end, report=not self._options.no_report
+            coordinator,
+            display,
+            prepared.live,
+            self._on_end,
+            report=not self._options.no_report,
+            shown=ending.shown(self._options),
         )
         ending.tell(folder=str(coordinator.folder.path))
         if self._takes_early:
