@@ -10,8 +10,8 @@ from typing import Any, Final
 #: The commands in the groups and the order in which `loadgen --help` lists them.
 GROUPS: Final = {
     "Run": ("run", "ab", "capacity", "join", "keys"),
-    "Understand": ("report", "compare", "baseline", "history", "notebook", "verify", "calibrate"),
-    "Plan": ("scenarios", "plan", "schema"),
+    "Understand": ("report", "open", "compare", "baseline", "history", "notebook", "verify", "calibrate"),
+    "Plan": ("new", "scenarios", "plan", "doctor", "schema"),
     "Serve and try": ("serve", "probe", "publish", "subscribe"),
     "AWS": ("aws",),
 }
@@ -21,9 +21,12 @@ COMMANDS: Final = {
     "capacity": ("capacity",),
     "client": ("publish", "subscribe", "probe"),
     "compare": ("compare", "baseline", "history", "ab"),
+    "doctor": ("doctor",),
     "join": ("join",),
     "keys": ("keys",),
+    "new": ("new",),
     "notebook": ("notebook",),
+    "open": ("open",),
     "plan": ("plan",),
     "scenarios": ("scenarios",),
     "serve": ("serve",),
