@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadgen import subprocesses
 from loadgen.cli import users_files
+from loadgen.config.text import shown
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -29,7 +30,7 @@ from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
-from loadgen.scenario import ScenarioError
+from loadgen.scenario import ScenarioError, repeating
 
 #: Exit codes that a worker sets itself. 1 is not one of them: Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
@@ -250,11 +251,22 @@ def _resolved(request: RunOptions) -> Handover:
         RunError: the run is refused for its target or cost, or was not confirmed.
     """
     assert request.scenario is not None
+    if request.target is None and (elsewhere := _recorded_target(request.scenario)) is not None:
+        raise RunError(
+            f"the run in {request.scenario} was against {shown(elsewhere)}: give --target, with a login, to repeat it",
+            ExitCode.USAGE,
+        )
     run, tables = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
     if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)
     return Handover.of(run, tables, prices, request.max_cost)
+
+
+def _recorded_target(scenario: str) -> str | None:
+    """Return the target of the run that is to be repeated, or None if that is the embedded server, or no run."""
+    path = Path(scenario)
+    return repeating.target_of(path) if repeating.is_run(path) else None
 
 
 def _join_problem(request: RunOptions) -> str | None:

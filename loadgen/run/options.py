@@ -34,8 +34,8 @@ class RunOptions:
         str | None,
         Option(
             panel=Panel.SCENARIO,
-            help="Catalogue name (see `loadgen scenarios`), YAML file, or locustfile with EventsUser classes; with"
-            " --worker only a locustfile is needed.",
+            help="Catalogue name (see `loadgen scenarios`), YAML file, folder of a run to repeat, or locustfile with"
+            " EventsUser classes; with --worker only a locustfile is needed.",
             argument=True,
             metavar="SCENARIO",
             locust_default=_DEFAULT_SCENARIO,

@@ -11,6 +11,7 @@ from loadgen.config.text import nearest, redacted, shown
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
 from loadgen.scenario.recordings import read_recordings
+from loadgen.scenario.repeating import MANIFEST, is_run, scenario_of
 from loadgen.scenario.scenario import Scenario, validated
 
 _SUFFIXES = (".yaml", ".yml")
@@ -29,7 +30,7 @@ class Written(NamedTuple):
 def read(
     name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
 ) -> Written:
-    """Return the scenario with a name in the catalogue or at a path.
+    """Return the scenario with a name in the catalogue or at a path, or that of a recorded run by its folder.
 
     `loadgen.resolve.loading.load` calls this with the target's checks; other modules should use it instead.
 
@@ -40,6 +41,9 @@ def read(
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.
     """
     path = find(name_or_path)
+    if is_run(path):
+        source = _source(path / MANIFEST)
+        return written(scenario_of(path), Places(source), path, overrides, check)
     source = _source(path)
     data, places = document.parse(_text(path, source), source)
     if data is None:
@@ -85,7 +89,7 @@ def find(name_or_path: str) -> Path:
     if name_or_path in names:
         return bundle("scenarios") / f"{name_or_path}.yaml"
     try:
-        if path.is_file():
+        if path.is_file() or is_run(path):
             return path
     except (OSError, ValueError):  # the text cannot be a file name, such as one with a null character
         pass
