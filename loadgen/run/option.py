@@ -26,6 +26,13 @@ class Progress(StrEnum):
     NONE = "none"
 
 
+class AbortOn(StrEnum):
+    """A reason to end a run early, beside its gates."""
+
+    INVALID = "invalid"
+    RATE = "rate"
+
+
 class Reader(Enum):
     """The process that reads an option."""
 

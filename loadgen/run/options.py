@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run.option import Option, Panel, Progress, Reader
+from loadgen.run.option import AbortOn, Option, Panel, Progress, Reader
 
 #: Environment variable that sets `--weight`, for container platforms.
 WEIGHT: Final = "LOADGEN_WEIGHT"
@@ -143,6 +143,15 @@ class RunOptions:
             permission=True,
         ),
     ] = False
+    abort_on: Annotated[
+        list[AbortOn],
+        Option(
+            panel=Panel.SCENARIO,
+            help="End the run early (exit code 3): invalid: once a worker is lost or your code fails; rate: once 5 % of"
+            " the events that were due are not sent.",
+            metavar="invalid|rate",
+        ),
+    ] = field(default_factory=list)
     processes: Annotated[
         int,
         Option(

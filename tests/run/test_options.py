@@ -18,7 +18,7 @@ from loadgen.cli.app import app
 from loadgen.paths import bundle
 from loadgen.run import start_locust
 from loadgen.run.locust_options import OF_LOCUST, add_options
-from loadgen.run.option import Progress, Reader
+from loadgen.run.option import AbortOn, Progress, Reader
 from loadgen.run.options import ENTRIES, Entry, RunOptions
 
 #: Those that the harness adds to Locust's command line.
@@ -35,6 +35,7 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
     float: st.floats(1, 1e9),
     int: st.integers(1, 256),
     Progress: st.sampled_from(Progress),
+    AbortOn: st.sampled_from(AbortOn),
 }
 
 
@@ -133,6 +134,7 @@ def test_an_option_changes_nothing_else(entry: Entry) -> None:
         int: 2,
         bool: not entry.default,
         Progress: Progress.PLAIN,
+        AbortOn: AbortOn.RATE,
     }
     # Locust itself reads these.
     of_locust_itself = {"run_time": "7s", "tags": "one", "exclude_tags": "one"}

@@ -21,6 +21,7 @@ from loadgen.run.locust.preparation import Prepared
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Link, Message
+from loadgen.run.option import AbortOn
 from loadgen.run.placement import Placement
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
@@ -135,6 +136,7 @@ class MasterSide:
                 workers=workers,
                 prices=prepared.given.prices,
                 budget=prepared.given.budget,
+                abort_on=[AbortOn(each) for each in self._options.abort_on or ()],
                 live=prepared.live.wanted,
                 refused=self._workers.refused,
             )

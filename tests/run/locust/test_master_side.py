@@ -53,7 +53,12 @@ class Site:
         master: Any = MasterSide(
             environment,
             SimpleNamespace(
-                results=str(folder), output=None, no_report=False, summary_json=False, quiet=False
+                results=str(folder),
+                output=None,
+                abort_on=[],
+                no_report=False,
+                summary_json=False,
+                quiet=False,
             ),
             self.workers,
             self.process,
