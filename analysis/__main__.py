@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("finish", "report", "summary"))
     parser.add_argument("run", type=Path)
     parser.add_argument("--no-report", action="store_true", help="with finish: draw no report.html")
+    parser.add_argument(
+        "--show", choices=("all", "verdict", "json"), default="all", help="what to print of the summary"
+    )
     options = parser.parse_args(arguments)
     try:
         return _run(options)
@@ -72,25 +75,27 @@ def _run(options: argparse.Namespace) -> int:
     if options.command != "summary":
         unwritten = write(run, summary, report=not options.no_report)
     if options.command != "report":
-        _show(run, summary, unwritten, written=options.command == "finish", report=not options.no_report)
+        _show(run, summary, options.show)
+        if options.command == "finish" and not unwritten:
+            where = run.path if options.no_report else run.path / "report.html"
+            # Without rich, which would wrap a long path, so that it could not be clicked or copied.
+            said = f"{'results' if options.no_report else 'report'}: {where}"
+            print(said, file=sys.stderr if options.show == "json" else sys.stdout, flush=True)
     for sentence in unwritten:
         _say(sentence)
     return _INCONCLUSIVE if unwritten else 0
 
 
-def _show(
-    run: "Run", summary: dict[str, Any], unwritten: Sequence[str], *, written: bool, report: bool
-) -> None:
-    """Print the summary, and the path of the report or of the run folder."""
+def _show(run: "Run", summary: dict[str, Any], what: str) -> None:
+    """Print the figures, the verdict alone, or the summary as JSON."""
+    if what == "json":
+        print(json.dumps(summary, indent=1), flush=True)
+        return
     with loading():
-        from rich.console import Console
+        from analysis.console import screen
+        from analysis.report.terminal import print_summary, print_verdict
 
-        from analysis.report.terminal import print_summary
-
-    print_summary(summary, Console(highlight=False))
-    if written and not unwritten:
-        # Print without rich, which would wrap a long path, so that it could not be clicked or copied.
-        print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)
+    (print_summary if what == "all" else print_verdict)(summary, screen())
 
 
 def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[str]:

@@ -10,7 +10,14 @@ import io
 import os
 import re
 import sys
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+#: Width of tables in a log, where no terminal sets one: that of most log views.
+_LOG_COLUMNS: Final = 120
 
 
 class _Forgiving(io.RawIOBase):
@@ -77,6 +84,26 @@ def drawing(stream: TextIO) -> TextIO:
     return io.TextIOWrapper(
         cast(Any, _Forgiving(raw.fileno())), encoding=stream.encoding, errors="replace", line_buffering=True
     )
+
+
+def screen(*, log_columns: int = _LOG_COLUMNS) -> "Console":
+    """Return a rich console on standard output; print sentences with :func:`sentence`.
+
+    It is as wide as the terminal. In a log or a pipe, tables are at most ``log_columns`` wide unless the environment
+    sets COLUMNS.
+    """
+    # Imported late: many commands print without it.
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    width = None if os.environ.get("COLUMNS") else log_columns
+    return Console(highlight=False, width=width)
+
+
+def sentence(console: "Console", said: "Text | str" = "") -> None:
+    """Print text that only a terminal wraps: in a log or a pipe a line is to be searched and copied."""
+    console.print(said, soft_wrap=not console.file.isatty())
 
 
 def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:

@@ -175,6 +175,9 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
         return "bad", f"Failed: {clean(summary['reason'])}; {found}"
     passed = f"{len(gates)} of {len(gates)} gates passed; " if gates else ""
     if judged["kind"] == "degraded":
-        return "warning", f"Degraded: {worst}; {passed}{found}"
+        return (
+            "warning",
+            f"{'Passed, but degraded' if gates else 'Degraded'}: {passed}{found}; in doubt: {worst}",
+        )
     whole = not (ledger["lost"] or ledger["late"] or ledger["duplicates"])
     return ("good" if whole or gates else "warning"), f"Valid: {passed}{found}"

@@ -34,6 +34,7 @@ from server_fanout import subscribe  # noqa: E402
 from streams.process import Receiver, Shape, StreamError, cpu_s, receiving, sending  # noqa: E402
 from streams.sender import TOKEN, Order  # noqa: E402
 
+from analysis.record.folders import runs_in  # noqa: E402
 from loadgen.payloads.stamping import plain, stamped  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
@@ -346,10 +347,10 @@ def _whole_run(scenario: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "loadgen", "run", str(scenario), "--results", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=180)
-    found = list(folder.glob("*/summary.json"))
+    found = runs_in(folder, "summary.json")
     if not found:
         raise StreamError(f"a run left no summary: {done.stderr[-500:]}")
-    return found[0].parent
+    return found[0]
 
 
 def _ready_s(record: Path) -> float:

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from analysis.record.folders import runs_in
+
 REPO = Path(__file__).resolve().parents[1]
 #: The most seconds that a run without a report may take in addition to its timed phases.
 BAR_S = 3.0
@@ -106,8 +108,8 @@ def run(repo: Path, extra: Sequence[str]) -> Run:
         cpu_s, seen_s = _watch(process)
         ended_s = time.time()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        (manifest,) = Path(results).glob("*/manifest.json")
-        phases = {each["name"]: each for each in json.loads(manifest.read_text())["phases"]}
+        (made,) = runs_in(Path(results))
+        phases = {each["name"]: each for each in json.loads((made / "manifest.json").read_text())["phases"]}
     total_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     # The total includes all descendants, which have ended; the rest is that of the first process.
     cpu_s["loadgen"] = total_s - sum(spent for role, spent in cpu_s.items() if role != "loadgen")

@@ -11,6 +11,7 @@ from analysis.compare import services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.history import RUNS_MIN, Change
 from analysis.compare.profile import METRICS, Profile
+from analysis.console import sentence
 
 _LOOKS = {BETTER: "green", SAME: "green", WORSE: "red", UNKNOWN: "yellow"}
 
@@ -98,16 +99,16 @@ def show(
             ),
         )
     if sides:
-        console.print(Text(f"{first} against {second}", "bold"))
-    console.print(f"{len(base)} runs against {len(new)}\n")
+        sentence(console, Text(f"{first} against {second}", "bold"))
+    sentence(console, f"{len(base)} runs against {len(new)}\n")
     console.print(table)
     console.print()
     if sides:
         _show_setup(console, sides, services.setup(base, new))
         for line in services.caveats(base, new):
-            console.print(Text(line, "dim"))
+            sentence(console, Text(line, "dim"))
     for line in doubts(base, new):
-        console.print(Text(line, "yellow"))
+        sentence(console, Text(line, "yellow"))
     for difference in differences:
         if difference.verdict == UNKNOWN:
             more = (
@@ -116,14 +117,14 @@ def show(
                 else "; run each side at least twice, in turns"
             )
             reason = services.why(difference, sides) if sides else difference.reason
-            console.print(Text(f"{difference.metric}: {reason}{more}", "yellow"))
+            sentence(console, Text(f"{difference.metric}: {reason}{more}", "yellow"))
     verdict = overall(differences)
     if sides is None:
-        console.print(Text(f"\n{verdict}", _LOOKS[verdict]))
+        sentence(console, Text(f"\n{verdict}", _LOOKS[verdict]))
         return
     console.print()
     for line in services.decision(sides, differences):
-        console.print(Text(line, "bold"))
+        sentence(console, Text(line, "bold"))
 
 
 def _show_setup(console: Console, sides: tuple[str, str], rows: Sequence[tuple[str, str, str]]) -> None:
@@ -149,10 +150,10 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
     """Print the changes of level, each with the first run of the new level."""
     if len(profiles) < 2 * RUNS_MIN:
-        console.print(f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
+        sentence(console, f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
         return
     if not changes:
-        console.print(f"no change of level in {len(profiles)} runs")
+        sentence(console, f"no change of level in {len(profiles)} runs")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("from run", "metric", "before", "after", "change", ""):

@@ -20,6 +20,7 @@ from analysis.loading import requests
 from analysis.loading.run import Ints, ReadError, Run, Window, ints, load
 from analysis.loading.target import target_of
 from analysis.record import files
+from analysis.record.folders import runs_in
 
 FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
@@ -125,11 +126,7 @@ def read(path: Path) -> list[Profile]:
 
     if path.is_file():
         return _read_file(path)
-    folders = (
-        [path]
-        if (path / "manifest.json").exists()
-        else sorted(manifest.parent for manifest in path.glob("*/manifest.json"))
-    )
+    folders = [path] if (path / "manifest.json").exists() else runs_in(path)
     if not folders:
         raise ReadError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
     profiles = []

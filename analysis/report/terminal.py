@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
+from analysis.console import sentence
 from analysis.figures import addresses, echo
 from analysis.report import outputs, reactions
 from analysis.verdict import checks, clockbound, loops, throttling
@@ -24,10 +25,9 @@ _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print the figures of a summary."""
-    kind, sentence = text.verdict(summary)
     console.print()
-    console.print(Text(sentence, style=_STYLES[kind]))
-    console.print(Text(text.target(summary["target"]), style="dim"))
+    print_verdict(summary, console)
+    sentence(console, Text(text.target(summary["target"]), style="dim"))
     if summary["ledger"] is not None:
         console.print()
         console.print(_figures(summary))
@@ -51,13 +51,19 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for said in (reactions.sentence(summary), checks.sentence(summary)):
         if said is not None:
             console.print()
-            console.print(Text(said))
+            sentence(console, Text(said))
     if (cost := text.cost(summary)) is not None:
         console.print()
-        console.print(Text(cost))
+        sentence(console, Text(cost))
     for line in notes(summary):
-        console.print(Text(line, style="yellow"))
+        sentence(console, Text(line, style="yellow"))
     console.print()
+
+
+def print_verdict(summary: dict[str, Any], console: Console) -> None:
+    """Print the verdict in one sentence."""
+    kind, verdict = text.verdict(summary)
+    sentence(console, Text(verdict, style=_STYLES[kind]))
 
 
 def notes(summary: dict[str, Any]) -> list[str]:

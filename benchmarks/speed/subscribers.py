@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow.parquet as pq
 import trustme
 
+from analysis.record.folders import runs_in
 from loadgen.server.process import ServerProcess
 from speed.section import Bar, Options, Section
 
@@ -112,10 +113,10 @@ def _measure(scratch: Path, count: int, *, tls: bool) -> Seen:
             ],
             env=environment, cwd=folder, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    found = list((folder / "results").glob("*/summary.json"))
+    found = runs_in(folder / "results", "summary.json")
     if not found:
         raise RuntimeError(f"{count} subscribers: exit {done.returncode}: {done.stderr.strip()[-500:]}")
-    return _seen(found[0].parent, count)
+    return _seen(found[0], count)
 
 
 def _seen(record: Path, count: int) -> Seen:

@@ -43,6 +43,7 @@ _MEANINGS = {
     "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of `--otel`, default 5000.",
     "OTEL_SERVICE_NAME": "`service.name` of what `--otel` sends, default `loadgen`.",
     "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
+    "COLUMNS": "Width of tables and help where the output is no terminal; default 120, and 80 for help.",
     "FORCE_COLOR": "Set and not empty: the progress line is drawn even if the output is no terminal. Empty: it"
     " never is.",
     "TTY_COMPATIBLE": "`1`: the same, and goes before it; `0`: nothing is drawn, not even on a terminal.",

@@ -18,12 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 import analysis
+from analysis.record.folders import runs_in
 from loadgen import subprocesses
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth
 from loadgen.exits import ExitCode
 from loadgen.paths import bundle
+from loadgen.run import locust_options
 from loadgen.run.options import RunOptions
 from loadgen.server.journal_reader import Journal
 from loadgen.server.process import ServerProcess
@@ -100,8 +102,8 @@ def run_case(case: Case, results: Path) -> Outcome:
         reason = said[-1] if said else "it said nothing"
         return Outcome(case, (), f"the run ended with exit code {finished.returncode}: {reason}")
     try:
-        (manifest,) = folder.glob("*/manifest.json")
-        run = analysis.load(manifest.parent)
+        (made,) = runs_in(folder)
+        run = analysis.load(made)
         truth = Truth.of(run, Journal.load(folder / "journal"))
         lines = tuple(line for check in case.checks for line in check(truth))
     except (OSError, ValueError, analysis.ReadError) as error:
@@ -137,7 +139,7 @@ def _command(case: Case, folder: Path, url: str) -> list[str]:
         *subprocesses.command(
             "locust", "-f", str(locustfile), "--headless", "--only-summary", "--loglevel", "WARNING"
         ),
-        *options.for_locust(),
+        *locust_options.arguments(options),
     ]
 
 

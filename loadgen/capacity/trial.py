@@ -11,6 +11,7 @@ from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.loading.run import ReadError, ints, load
 from analysis.record import files
+from analysis.record.folders import runs_in
 from loadgen import subprocesses
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote
@@ -95,19 +96,19 @@ def read(
     findings put the results of its gates in doubt (see `_doubt`). ``summary_of`` returns the summary of a run folder.
     """
     figures: dict[str, Any] = {"run": None, "verdict": None, "offered_deliveries_per_s": None}
-    found = sorted(folder.glob("*/summary.json"))
+    found = runs_in(folder, "summary.json")
     if not found:
         if code == ExitCode.TARGET:
             return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
         return Trial(load_, full, (), f"the run ended with exit code {code}: {last_words(folder)}"), figures
-    summary = summary_of(found[-1].parent)
+    summary = summary_of(found[-1])
     ledger, seconds = summary["ledger"], summary["measured_seconds"]
-    figures |= {"run": str(found[-1].parent.relative_to(folder.parent.parent)), "verdict": summary["verdict"]}
+    figures |= {"run": str(found[-1].relative_to(folder.parent.parent)), "verdict": summary["verdict"]}
     findings = summary["verdict"]["findings"]
     goodput = None
     if ledger is not None and seconds:
         headline = summary["delivery"]["headline_ns"]
-        goodput = _arrived(found[-1].parent) / seconds
+        goodput = _arrived(found[-1]) / seconds
         figures |= {
             "offered_deliveries_per_s": ledger["expected"] / seconds,
             "goodput_per_s": goodput,

@@ -17,6 +17,7 @@ from analysis import text
 from analysis.gates.grammar import GateError
 from analysis.loading.run import ReadError, Run
 from analysis.loading.run import load as load_run
+from analysis.record.folders import runs_in
 from analysis.record.revisions import CAPACITY, Maker
 from analysis.report import capacity as report
 from analysis.verify import check, compared
@@ -198,7 +199,7 @@ class _Check:
         folder = self._folder / row.folder
         if Path(row.folder).is_absolute() or ".." in Path(row.folder).parts:
             raise RecordError(f"{self._folder / NAME} is damaged: trial {number + 1} is not in its folder")
-        if not folder.exists() or (there.get("run") and not any(folder.glob("*/manifest.json"))):
+        if not folder.exists() or (there.get("run") and not runs_in(folder)):
             self._missing.append(row.folder)
             return None
         summaries: dict[Path, dict[str, Any]] = {}

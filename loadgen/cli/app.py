@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from loadgen.cli.help import Application
 from loadgen.cli.parameters import parameter, takes_run_options
 from loadgen.console import say
 from loadgen.exits import ExitCode
@@ -31,13 +32,28 @@ AllowUsersOption = Annotated[bool, parameter("allow_users")]
 ProfileOption = Annotated[str | None, parameter("profile")]
 RegionOption = Annotated[str | None, parameter("region")]
 
-app = typer.Typer(
+app = Application(
     name="loadgen",
-    help="Load-test realtime publish/subscribe services such as AWS AppSync Events.",
+    epilog="`loadgen COMMAND -h` describes a command. A first run: `loadgen run comments`.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"loadgen {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Load-test realtime publish/subscribe services such as AWS AppSync Events."""
 
 
 def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
@@ -128,8 +144,7 @@ def calibrate(
 
     Exit codes: 0 every line agrees, 3 a line disagrees, 130 interrupted.
     """
-    from rich.console import Console
-
+    from analysis.console import screen
     from loadgen.calibrate import cases, runner
 
     known = cases.cases(deliveries, seconds)
@@ -137,15 +152,11 @@ def calibrate(
     if unknown := sorted(wanted - {case.name for case in known}):
         fail(f"there is no case {unknown[0]!a}: known are {', '.join(case.name for case in known)}")
     chosen = [case for case in known if not wanted or case.name in wanted]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Without a terminal rich assumes 80 columns, which would wrap the table.
-        console = Console(highlight=False, width=150)
-    code = runner.calibrate(chosen, results or runner.default_results(), console)
+    code = runner.calibrate(chosen, results or runner.default_results(), screen(log_columns=150))
     raise typer.Exit(int(code))
 
 
-@app.command()
+@app.command(hidden=True)
 def version() -> None:
     """Print the version."""
     print(VERSION)

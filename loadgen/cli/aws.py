@@ -14,12 +14,13 @@ import typer
 from loadgen.aws.access import Access, AwsError
 from loadgen.cli.app import app, fail
 from loadgen.cli.cloudwatch import fetch_metrics
+from loadgen.cli.help import Application
 from loadgen.exits import ExitCode, RunError
 
 if TYPE_CHECKING:
     from loadgen.aws.stack import Event, Stack
 
-commands = typer.Typer(
+commands = Application(
     help="Manage your own Event API on AWS (needs boto3).",
     no_args_is_help=True,
 )

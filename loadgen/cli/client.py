@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analysis.console import screen
 from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
 from loadgen.cli.parameters import parameter
 from loadgen.console import say
@@ -61,6 +62,8 @@ def _service(
         protocol = protocol_of(target)
         needed = protocol is APPSYNC_EVENTS and by_default and not asked
         if needed and not os.environ.get(_KEY_VARIABLE):
+            # What is wrong with the URL comes before what is missing beside it.
+            Target(target).endpoints()
             fail(
                 f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
                 " prints it), or say with --auth how to log in"
@@ -268,7 +271,7 @@ def probe(
 
 
 def _show(steps: list[Any], url: str) -> None:
-    console = Console(highlight=False)
+    console = screen()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for _ in range(2):
         table.add_column(no_wrap=True)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from analysis.console import screen, sentence
 from loadgen.aws.access import Access
 from loadgen.exits import ExitCode, RunError
 
@@ -46,14 +46,12 @@ def _compare(summary: dict[str, object]) -> None:
     from analysis.figures import cloudwatch
 
     found: Any = summary["cloudwatch"]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+    console = screen()
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", overflow="fold")
     for name in ("ours", "theirs", "theirs − ours", "of ours"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found["rows"]:
         table.add_row(row["name"], *cloudwatch.cells(row))
-    console.print(Text(f"CloudWatch, {cloudwatch.when(found)}", "bold"))
+    sentence(console, Text(f"CloudWatch, {cloudwatch.when(found)}", "bold"))
     console.print(table)

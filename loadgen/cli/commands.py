@@ -7,15 +7,26 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
-#: Commands by the module that registers them, without those of `loadgen.cli.app`; the help lists them in this order.
+#: The commands in the groups and the order in which `loadgen --help` lists them.
+GROUPS: Final = {
+    "Run": ("run", "ab", "capacity", "join", "keys"),
+    "Understand": ("report", "open", "compare", "baseline", "history", "notebook", "verify", "calibrate"),
+    "Plan": ("new", "scenarios", "plan", "doctor", "schema"),
+    "Serve and try": ("serve", "probe", "publish", "subscribe"),
+    "AWS": ("aws",),
+}
+#: Commands by the module that registers them, without those of `loadgen.cli.app`.
 COMMANDS: Final = {
     "aws": ("aws",),
     "capacity": ("capacity",),
     "client": ("publish", "subscribe", "probe"),
     "compare": ("compare", "baseline", "history", "ab"),
+    "doctor": ("doctor",),
     "join": ("join",),
     "keys": ("keys",),
+    "new": ("new",),
     "notebook": ("notebook",),
+    "open": ("open",),
     "plan": ("plan",),
     "scenarios": ("scenarios",),
     "serve": ("serve",),
@@ -23,13 +34,14 @@ COMMANDS: Final = {
 }
 #: Commands of `loadgen.cli.app`.
 ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
+_NONE: Final = ("--version", "-V")
 
 
 def load(arguments: Sequence[str]) -> Any:
     """Return the application with the command that the first argument names, or with all if it names none."""
     first = arguments[0] if arguments else ""
     of_first = [module for module, names in COMMANDS.items() if first in names]
-    if first not in ALWAYS:
+    if first not in (*ALWAYS, *_NONE):
         for module in of_first or COMMANDS:
             import_module(f"loadgen.cli.{module}")
     return import_module("loadgen.cli.app").app

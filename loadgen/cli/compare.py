@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from analysis.console import screen
 from loadgen import subprocesses
 from loadgen.cli.app import app, fail
 from loadgen.cli.parameters import arguments
@@ -57,11 +57,7 @@ def compare(
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            # Without a terminal rich assumes 80 columns, which would wrap the tables.
-            console = Console(highlight=False, width=100)
-        outputs.show(console, before, after, differences)
+        outputs.show(screen(log_columns=100), before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
     raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
 
@@ -115,7 +111,7 @@ def history(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show_history(Console(highlight=False), profiles, found)
+        outputs.show_history(screen(log_columns=100), profiles, found)
     raise typer.Exit(int(ExitCode.GATE_FAILED if any(change.worse for change in found) else ExitCode.PASSED))
 
 

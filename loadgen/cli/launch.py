@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadgen import subprocesses
 from loadgen.cli import users_files
+from loadgen.config.text import shown
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -23,13 +24,13 @@ from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.resolver import run_of
-from loadgen.run import ending, handover, locust_settings
+from loadgen.run import ending, handover, locust_options, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
-from loadgen.scenario import ScenarioError
+from loadgen.scenario import ScenarioError, repeating
 
 #: Exit codes that a worker sets itself. 1 is not one of them: Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
@@ -111,7 +112,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
         return ExitCode.USAGE
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
-        return _rescue(told.folder, child, returncode, report=request.report)
+        return _rescue(told.folder, child, returncode, request)
     if child.interrupts:
         say("interrupted before anything was measured")
         return ExitCode.INTERRUPTED
@@ -119,7 +120,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
     return ExitCode.INCONCLUSIVE
 
 
-def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, report: bool) -> ExitCode:
+def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, request: RunOptions) -> ExitCode:
     """Complete the record of a run whose master died, and report the run as failed."""
     from loadgen.run.record import RunFolder
 
@@ -140,7 +141,11 @@ def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, re
         return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, ending.Analysis(), False, str(error)))
     interrupts = child.interrupts
     analysis = ending.analyse(
-        folder, report=report, cancelled=lambda: child.interrupts > interrupts, sleep=time.sleep
+        folder,
+        report=request.report,
+        shown=ending.shown(request),
+        cancelled=lambda: child.interrupts > interrupts,
+        sleep=time.sleep,
     )
     return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, analysis, bool(child.interrupts), None))
 
@@ -246,11 +251,22 @@ def _resolved(request: RunOptions) -> Handover:
         RunError: the run is refused for its target or cost, or was not confirmed.
     """
     assert request.scenario is not None
+    if request.target is None and (elsewhere := _recorded_target(request.scenario)) is not None:
+        raise RunError(
+            f"the run in {request.scenario} was against {shown(elsewhere)}: give --target, with a login, to repeat it",
+            ExitCode.USAGE,
+        )
     run, tables = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
     if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)
     return Handover.of(run, tables, prices, request.max_cost)
+
+
+def _recorded_target(scenario: str) -> str | None:
+    """Return the target of the run that is to be repeated, or None if that is the embedded server, or no run."""
+    path = Path(scenario)
+    return repeating.target_of(path) if repeating.is_run(path) else None
 
 
 def _join_problem(request: RunOptions) -> str | None:
@@ -326,7 +342,7 @@ def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
-        command += request.for_locust()
+        command += locust_options.arguments(request)
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
     command += users_files.for_locust(request)

@@ -3,11 +3,14 @@
 import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
 from loadgen.run.options import ENTRIES, Entry, RunOptions
+
+_METAVARS: Final = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 def parameter(name: str, **other: Any) -> Any:
@@ -17,10 +20,12 @@ def parameter(name: str, **other: Any) -> Any:
     """
     entry = ENTRIES[name]
     option = entry.option
-    settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
+    settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar or _METAVARS.get(entry.type)}
     if option.argument:
         return typer.Argument(**settings | other)
-    settings |= {"min": option.minimum, "max": option.maximum}
+    settings["rich_help_panel"] = option.panel.value
+    # That a switch is off by default need not be said.
+    settings |= {"min": option.minimum, "max": option.maximum, "show_default": entry.default is not False}
     return typer.Option(_flags(entry), **settings | other)
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from analysis.console import screen
 from loadgen.cli.app import OverridesOption, app, fail
 from loadgen.exits import ExitCode
 from loadgen.planning.operations import Handler
@@ -111,11 +112,7 @@ def plan(
         case PlanFormat.MD:
             print(markdown(estimated), end="")
         case PlanFormat.TABLE:
-            console = Console(highlight=False)
-            if not console.is_terminal:
-                # Without a terminal rich assumes 80 columns, which would wrap the tables.
-                console = Console(highlight=False, width=100)
-            print_estimate(estimated, console)
+            print_estimate(estimated, screen(log_columns=100))
 
 
 def _calibrate() -> None:

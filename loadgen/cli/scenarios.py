@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from analysis.console import screen
 from loadgen.cli.app import app, fail
 
 if TYPE_CHECKING:
@@ -74,10 +75,7 @@ def scenarios(
         shown: Any = [each.to_dict() for each in found]
         print(json.dumps(shown if name is None else shown[0], indent=1, ensure_ascii=False))
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Without a terminal rich assumes 80 columns, which would wrap the list.
-        console = Console(highlight=False, width=_WIDTH)
+    console = screen(log_columns=_WIDTH)
     if name is None:
         _list(found, console)
     else:

@@ -8,6 +8,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.paths import bundle
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.loading import load
+from loadgen.run import locust_options
 from loadgen.run.options import RunOptions
 from loadgen.scenario.loading import find
 
@@ -86,7 +87,7 @@ def _file(folder: Path, name: str) -> Path:
 def for_locust(request: RunOptions) -> list[str]:
     """Return the arguments for the Locust subprocess, including Locust's own options such as `--users`."""
     alone = is_locustfile(request.scenario)
-    words = (replace(request, scenario=None) if alone else request).for_locust()
+    words = locust_options.arguments(replace(request, scenario=None) if alone else request)
     if request.users is not None:
         words.append(f"--users={request.users}")
     if request.spawn_rate is not None:

@@ -86,6 +86,11 @@ class Failures:
                 known.count += failure.count
         other._by_place = {}
 
+    @property
+    def total(self) -> int:
+        """Number of all failures."""
+        return sum(each.count for each in self._by_place.values())
+
     def to_list(self) -> list[dict[str, Any]]:
         """Return the failures in the order of their first occurrence, in the form used in the manifest."""
         return [failure.to_dict() for failure in self._by_place.values()]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import files
+from analysis.record.folders import runs_in
 from loadgen import native, subprocesses
 from loadgen.measure.surroundings import allowed_here
 from loadgen.version import VERSION
@@ -232,13 +233,13 @@ def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
         )
     except subprocess.TimeoutExpired:
         raise CalibrationError(f"a run of {scenario['name']} did not end in {_RUN_TIMEOUT_S} s") from None
-    found = list((folder / "results").glob("*/summary.json"))
+    found = runs_in(folder / "results", "summary.json")
     if not found:
         said = done.stderr.strip().splitlines()
         raise CalibrationError(
             f"a run of it ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
         )
-    return seen_in(found[0].parent)
+    return seen_in(found[0])
 
 
 def seen_in(record: Path) -> Seen:

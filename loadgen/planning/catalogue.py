@@ -125,7 +125,8 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         scenario=scenario,
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
-        comments=tuple(_comments(path.read_text(encoding="utf-8-sig"))),
+        # The folder of a run has no file with comments.
+        comments=() if path.is_dir() else tuple(_comments(path.read_text(encoding="utf-8-sig"))),
         run=run,
         loads=loads,
         events=Rate(events / seconds, peak(rates.inbound())),

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
+from analysis.console import sentence
 from loadgen.planning import wording
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 
@@ -20,13 +21,13 @@ _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 
 def print_estimate(estimate: Estimate, console: Console) -> None:
     """Print an estimate as tables."""
-    console.print(Text(text.clean(estimate.run.name), "bold"))
+    sentence(console, Text(text.clean(estimate.run.name), "bold"))
     console.print(_indented(wording.heading(estimate)))
     for line in wording.groups(estimate):
         console.print(_indented(line))
     console.print()
     if estimate.unpriced is not None:
-        console.print(Text(wording.unpriced(estimate), "yellow"))
+        sentence(console, Text(wording.unpriced(estimate), "yellow"))
         console.print()
         _print_machine(estimate, console)
         return
@@ -44,23 +45,23 @@ def print_estimate(estimate: Estimate, console: Console) -> None:
         table.add_row(*(Text(cell, style) for cell in row))
     console.print(table)
     for line in wording.binding(estimate):
-        console.print(Text(line, "bold"))
+        sentence(console, Text(line, "bold"))
     console.print()
     _print_machine(estimate, console)
     console.print()
     if wording.takes_several(estimate):
-        console.print(Text("what it takes on several machines", "bold"))
+        sentence(console, Text("what it takes on several machines", "bold"))
         table = Table(box=None, pad_edge=False, show_header=False)
         for figure in estimate.fleet.lines:
             table.add_row(f"  {figure.name}", Text(figure.shown, "bold"), Text(figure.basis, "dim"))
         console.print(table)
         console.print()
     for line in wording.remarks(estimate):
-        console.print(Text(line, "dim"))
+        sentence(console, Text(line, "dim"))
 
 
 def _print_machine(estimate: Estimate, console: Console) -> None:
-    console.print(Text("this machine", "bold"))
+    sentence(console, Text("this machine", "bold"))
     for line in wording.machine(estimate):
         console.print(_indented(line))
 

@@ -117,7 +117,16 @@ class Agent:
         background = Background()
         flushes = Flushes(clock, recorder, background.health, self._spool, echoes, statistics, troubles)
         status = StatusReports(
-            link, clock, self._barriers, self.progress, recorder, flushes, readiness, echoes, troubles
+            link,
+            clock,
+            self._barriers,
+            self.progress,
+            recorder,
+            flushes,
+            readiness,
+            echoes,
+            troubles,
+            self.failures,
         )
         self._ending = Ending(
             link=link,

@@ -1,9 +1,8 @@
 """The coordinator: takes a run on the master through its phases and always ends it with a record."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from pathlib import Path
 from traceback import format_exception
 from typing import Any, Final
 
@@ -24,14 +23,17 @@ from loadgen.run.account import Account
 from loadgen.run.early_gates import EarlyGates
 from loadgen.run.group_logins import described
 from loadgen.run.kills import KillWatch, killed_here
+from loadgen.run.master.doubts import Doubts
 from loadgen.run.master.inbox import Inbox
-from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
+from loadgen.run.master.phases import Clock, GateFailedError, Interrupted, Phases, StoppedError
 from loadgen.run.master.progress import ProgressView, Snapshot
 from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
 from loadgen.run.offered import journeys, offered
+from loadgen.run.option import AbortOn
+from loadgen.run.placement import Placement
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -57,10 +59,11 @@ class Coordinator:
         run: ResolvedRun,
         tables: Tables,
         target: Target,
-        results: Path,
+        place: Placement,
         workers: Sequence[WorkerInfo],
         prices: dict[str, Any],
         budget: Budget | None = None,
+        abort_on: Collection[AbortOn] = (),
         live: bool = False,
         refused: Callable[[], dict[str, Any] | None] = lambda: None,
         clock: Clock | None = None,
@@ -75,7 +78,10 @@ class Coordinator:
         token = secrets.randbits(31)
         told = target.describe()
         told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
-        self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
+        self.workers = Workers(run, workers)
+        # Before there is a folder, since it may refuse the run.
+        doubts = Doubts(run, self.workers, abort_on)
+        self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
@@ -83,7 +89,6 @@ class Coordinator:
             self.manifest.prices = prices
         #: Failures and checks of the master's process, which no worker's record holds.
         self.account = Account()
-        self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
         self._early_gates = EarlyGates.of(run)
         self._pauses = MasterPauses()
@@ -96,6 +101,7 @@ class Coordinator:
             self._early_gates,
             self._pauses,
             budget,
+            doubts,
             self._clock,
             self._on_phase,
             self.manifest.end_phase,
@@ -207,7 +213,7 @@ class Coordinator:
             self._ended("interrupted", ExitCode.INTERRUPTED, f"interrupted in phase {self.phase}")
         except GateFailedError as error:
             self._ended("aborted", ExitCode.GATE_FAILED, str(error))
-        except BudgetError as error:
+        except StoppedError as error:
             self._ended("stopped", ExitCode.INCONCLUSIVE, str(error))
         except RunError as error:
             self._ended("failed", error.code, str(error))

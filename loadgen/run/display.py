@@ -3,23 +3,43 @@
 import os
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 import gevent
 
 from analysis.console import drawing
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.master.progress import Snapshot
+from loadgen.run.option import Progress
 
 _LIVE_INTERVAL_S = 0.25
-_PLAIN_INTERVAL_S = 5.0
+
+
+def display_of(coordinator: Coordinator, options: Any) -> "ProgressDisplay | NoDisplay":
+    """Return the display that the options of a run ask for."""
+    how = Progress.NONE if options.quiet else Progress(options.progress)
+    if how is Progress.NONE:
+        return NoDisplay()
+    return ProgressDisplay(coordinator, options.progress_interval, plain=how is Progress.PLAIN)
+
+
+class NoDisplay:
+    """Show nothing."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
 
 
 class ProgressDisplay:
-    """Redraw one line on a terminal, or print a line every few seconds to a file or a CI log."""
+    """Redraw one line on a terminal, or print a line now and then to a file or a CI log, or if ``plain``."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, interval_s: float, *, plain: bool) -> None:
+        """``interval_s`` is the time between two lines of a log; the line of a terminal is redrawn more often."""
         self._coordinator = coordinator
+        self._interval_s, self._plain = interval_s, plain
         self._file = drawing(sys.stderr)
         self._previous: tuple[float, int, int] | None = None
         self._rates = (0.0, 0.0)
@@ -29,7 +49,9 @@ class ProgressDisplay:
     def start(self) -> None:
         """Begin to show the run's state."""
         self._running = True
-        self._greenlet = gevent.spawn(self._show_live if draws(self._file) else self._show_plain)
+        self._greenlet = gevent.spawn(
+            self._show_live if draws(self._file) and not self._plain else self._show_plain
+        )
 
     def stop(self) -> None:
         """Stop showing, and wait up to two seconds for the display's greenlet."""
@@ -54,10 +76,10 @@ class ProgressDisplay:
         shown_phase, shown_s = "", 0.0
         while self._running:
             snapshot = self._coordinator.snapshot()
-            if snapshot.phase != shown_phase or time.monotonic() - shown_s >= _PLAIN_INTERVAL_S:
+            if snapshot.phase != shown_phase or time.monotonic() - shown_s >= self._interval_s:
                 shown_phase, shown_s = snapshot.phase, time.monotonic()
                 print("".join(text for text, _ in self._line()), file=self._file, flush=True)
-            gevent.sleep(_LIVE_INTERVAL_S)
+            gevent.sleep(min(_LIVE_INTERVAL_S, self._interval_s))
 
     def _line(self) -> list[tuple[str, str]]:
         snapshot = self._coordinator.snapshot()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,24 @@ SUMMARY: Final = "summary.json"
 _POLL_S: Final = 0.01
 #: Counts out-of-memory kills since this process began.
 KILLS: Final = KillWatch()
+
+
+class Shown(StrEnum):
+    """What the making of a report prints to standard output."""
+
+    ALL = "all"
+    """The figures."""
+    VERDICT = "verdict"
+    """The verdict and where the results are."""
+    JSON = "json"
+    """The summary as JSON."""
+
+
+def shown(options: Any) -> Shown:
+    """Return what the options of a run ask for."""
+    if options.summary_json:
+        return Shown.JSON
+    return Shown.VERDICT if options.quiet else Shown.ALL
 
 
 @dataclass(frozen=True)
@@ -111,15 +130,17 @@ def analyse(
     folder: Path,
     *,
     report: bool = True,
+    shown: Shown = Shown.ALL,
     cancelled: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], Any],
 ) -> Analysis:
     """Compute a run's figures in a subprocess, which frees its memory when it ends, and return its result.
 
-    Without ``report`` the HTML report is left out, which saves most of the work. While the subprocess runs, ``sleep``
-    is called repeatedly with a time in seconds; once ``cancelled`` returns True, the subprocess is killed.
+    Without ``report`` the HTML report is left out, which saves most of the work. ``shown`` is what is printed. While
+    the subprocess runs, ``sleep`` is called repeatedly with a time in seconds; once ``cancelled`` returns True, the
+    subprocess is killed.
     """
-    options = [] if report else ["--no-report"]
+    options = [f"--show={shown}", *([] if report else ["--no-report"])]
     before = _signature(folder / SUMMARY)
     with subprocesses.held_signals():
         process = subprocess.Popen(  # noqa: S603  ours

@@ -7,14 +7,11 @@ No option takes a secret, since command lines are public: options name the varia
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-
-if TYPE_CHECKING:
-    from argparse import ArgumentParser
+from loadgen.run.option import AbortOn, Option, Panel, Progress, Reader
 
 #: Environment variable that sets `--weight`, for container platforms.
 WEIGHT: Final = "LOADGEN_WEIGHT"
@@ -24,48 +21,6 @@ JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
 _DEFAULT_SCENARIO: Final = "comments"
-
-
-class Reader(Enum):
-    """The process that reads an option."""
-
-    PARENT = "parent"
-    """`loadgen run`, which translates it to Locust's own options where Locust needs it (`loadgen.cli.launch`)."""
-    MASTER = "master"
-    """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
-    WORKER = "worker"
-    """A worker on another machine, also as an option that the harness adds to Locust's."""
-    BOTH = "both"
-    """Master and worker. A worker's permissions must come from its own user, never from the master."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """Everything about an option except its name, type and default, which are those of the field of `RunOptions`."""
-
-    help: str
-    reader: Reader = Reader.MASTER
-    metavar: str | None = None
-    flag: str | None = None
-    """Its name on the command line, if it is not made from the field's name."""
-    argument: bool = False
-    """True if `loadgen run` takes it as an argument, without a flag; on Locust's command line it has a flag."""
-    negatable: bool = False
-    """True if `loadgen run` also has the opposite, `--no-…`."""
-    minimum: float | None = None
-    maximum: float | None = None
-    variables: tuple[str, ...] = ()
-    """Environment variables that are read if the option is not given."""
-    permission: bool = False
-    """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
-    locust_flag: str | None = None
-    """Its name on Locust's command line, if it differs."""
-    locust_opposite: bool = False
-    """True if the option on Locust's command line means the opposite."""
-    locust_help: str | None = None
-    """Its help on Locust's command line, if it differs."""
-    locust_default: Any = None
-    """Its default on Locust's command line, if the field's is None."""
 
 
 @dataclass
@@ -78,83 +33,148 @@ class RunOptions:
     scenario: Annotated[
         str | None,
         Option(
-            help="Catalogue name (see `loadgen scenarios`), YAML file, or locustfile with EventsUser classes; with"
-            " --worker only a locustfile is needed.",
+            panel=Panel.SCENARIO,
+            help="Catalogue name (see `loadgen scenarios`), YAML file, folder of a run to repeat, or locustfile with"
+            " EventsUser classes; with --worker only a locustfile is needed.",
             argument=True,
+            metavar="SCENARIO",
             locust_default=_DEFAULT_SCENARIO,
         ),
     ] = None
     target: Annotated[
         str | None,
         Option(
+            panel=Panel.TARGET,
             help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, mqtt://HOST for a broker, or a URL of"
             " a protocol file such as nats+ws://HOST:PORT; default: the embedded server.",
             metavar="URL",
         ),
     ] = None
     api_key_env: Annotated[
-        str | None, Option(help="Environment variable with the target's API key.", metavar="NAME")
+        str | None,
+        Option(panel=Panel.LOGIN, help="Environment variable with the target's API key.", metavar="NAME"),
     ] = None
-    auth: Annotated[str | None, Option(help=LOGIN_HELP, metavar="HOW")] = None
-    results: Annotated[Path, Option(help="Folder to create the run folder in.")] = Path("results")
+    auth: Annotated[str | None, Option(panel=Panel.LOGIN, help=LOGIN_HELP, metavar="HOW")] = None
+    results: Annotated[
+        Path, Option(panel=Panel.OUTPUT, metavar="FOLDER", help="Folder to create the run folder in.")
+    ] = Path("results")
+    output: Annotated[
+        Path | None,
+        Option(
+            panel=Panel.OUTPUT,
+            metavar="FOLDER",
+            help="The run folder itself, new or empty; default: one in --results, named by time and scenario, to which"
+            " the link `latest` there points.",
+        ),
+    ] = None
     faults: Annotated[
-        Path | None, Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE")
+        Path | None,
+        Option(panel=Panel.TARGET, help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
     ] = None
     journal: Annotated[
-        Path | None, Option(help="Folder for the embedded server's journal.", metavar="FOLDER")
+        Path | None,
+        Option(panel=Panel.TARGET, help="Folder for the embedded server's journal.", metavar="FOLDER"),
     ] = None
     overrides: Annotated[
         list[str],
         Option(
-            flag="--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
+            panel=Panel.SCENARIO,
+            flag="--set",
+            help="Override a value, such as clients.readers.count=100.",
+            metavar="KEY=VALUE",
         ),
     ] = field(default_factory=list)
     data: Annotated[
         list[str],
         Option(
+            panel=Panel.SCENARIO,
             help="With a locustfile: rows for self.data.NAME, from a .csv, .jsonl or .parquet in its folder.",
             metavar="NAME=FILE",
         ),
     ] = field(default_factory=list)
     users: Annotated[
         int | None,
-        Option(reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1),
+        Option(
+            panel=Panel.SCENARIO, reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1
+        ),
     ] = None
     spawn_rate: Annotated[
         float | None,
-        Option(reader=Reader.PARENT, help="With a locustfile: users that begin per second.", minimum=0.001),
+        Option(
+            panel=Panel.SCENARIO,
+            reader=Reader.PARENT,
+            help="With a locustfile: users that begin per second.",
+            minimum=0.001,
+        ),
     ] = None
     run_time: Annotated[
         str | None,
-        Option(reader=Reader.PARENT, help="With a locustfile: length of the measurement.", metavar="30s"),
+        Option(
+            panel=Panel.SCENARIO,
+            reader=Reader.PARENT,
+            help="With a locustfile: length of the measurement.",
+            metavar="30s",
+        ),
     ] = None
     tags: Annotated[
         list[str],
-        Option(reader=Reader.PARENT, help="Run only the tasks of users that have this tag.", metavar="TAG"),
+        Option(
+            panel=Panel.SCENARIO,
+            reader=Reader.PARENT,
+            help="Run only the tasks of users that have this tag.",
+            metavar="TAG",
+        ),
     ] = field(default_factory=list)
     exclude_tags: Annotated[
         list[str],
-        Option(reader=Reader.PARENT, help="Leave out the tasks of users that have this tag.", metavar="TAG"),
+        Option(
+            panel=Panel.SCENARIO,
+            reader=Reader.PARENT,
+            help="Leave out the tasks of users that have this tag.",
+            metavar="TAG",
+        ),
     ] = field(default_factory=list)
     allow_users: Annotated[
         bool,
         Option(
+            panel=Panel.PERMISSIONS,
             reader=Reader.PARENT,
             help="Allow a scenario to run the Python files that its `users` name.",
             permission=True,
         ),
     ] = False
+    abort_on: Annotated[
+        list[AbortOn],
+        Option(
+            panel=Panel.SCENARIO,
+            help="End the run early (exit code 3): invalid: once a worker is lost or your code fails; rate: once 5 % of"
+            " the events that were due are not sent.",
+            metavar="invalid|rate",
+        ),
+    ] = field(default_factory=list)
     processes: Annotated[
         int,
-        Option(reader=Reader.PARENT, help="Worker processes on this machine.", minimum=1, maximum=256),
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            help="Worker processes on this machine.",
+            minimum=1,
+            maximum=256,
+        ),
     ] = 1
     master: Annotated[
         bool,
-        Option(reader=Reader.PARENT, help="Run as master of workers on other machines.", negatable=True),
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            help="Run as master of workers on other machines.",
+            negatable=True,
+        ),
     ] = False
     expect_workers: Annotated[
         int,
         Option(
+            panel=Panel.WORKERS,
             reader=Reader.PARENT,
             help="With --master: start once this many workers have joined.",
             minimum=1,
@@ -162,17 +182,37 @@ class RunOptions:
     ] = 1
     worker: Annotated[
         bool,
-        Option(reader=Reader.PARENT, help="Run as worker of the master at --master-host.", negatable=True),
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            help="Run as worker of the master at --master-host.",
+            negatable=True,
+        ),
     ] = False
-    master_host: Annotated[str, Option(reader=Reader.PARENT, help="With --worker: host of the master.")] = (
-        "127.0.0.1"
-    )
+    master_host: Annotated[
+        str,
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            metavar="HOST",
+            help="With --worker: host of the master.",
+        ),
+    ] = "127.0.0.1"
     master_port: Annotated[
-        int, Option(reader=Reader.PARENT, help="Port of the master.", minimum=1, maximum=65535)
+        int,
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            metavar="PORT",
+            help="Port of the master.",
+            minimum=1,
+            maximum=65535,
+        ),
     ] = 5557
     weight: Annotated[
         str | None,
         Option(
+            panel=Panel.WORKERS,
             reader=Reader.WORKER,
             help="With --worker: relative share of the clients; 2 gets twice as many as 1 (default:"
             f" {WEIGHT} or 1).",
@@ -181,14 +221,24 @@ class RunOptions:
         ),
     ] = None
     workers_timeout: Annotated[
-        float, Option(help="With --master: time to wait for workers.", metavar="SECONDS", minimum=1)
+        float,
+        Option(
+            panel=Panel.WORKERS, help="With --master: time to wait for workers.", metavar="SECONDS", minimum=1
+        ),
     ] = 600.0
     master_bind_host: Annotated[
-        str, Option(reader=Reader.PARENT, help="With --master: address to listen on for workers.")
+        str,
+        Option(
+            panel=Panel.WORKERS,
+            reader=Reader.PARENT,
+            metavar="ADDRESS",
+            help="With --master: address to listen on for workers.",
+        ),
     ] = "127.0.0.1"
     join: Annotated[
         Path | None,
         Option(
+            panel=Panel.WORKERS,
             reader=Reader.BOTH,
             help="With --master or --worker: file with the keys for workers to join; a master creates it if it is"
             f" missing (default: {JOIN_MASTER}, {JOIN_WORKER}).",
@@ -199,17 +249,50 @@ class RunOptions:
     max_cost: Annotated[
         float | None,
         Option(
+            panel=Panel.COST,
             help="Refuse a run estimated to cost more on AWS, and stop one that has cost more.",
             metavar="USD",
             minimum=0,
         ),
     ] = None
     prices: Annotated[
-        Path | None, Option(help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE")
+        Path | None,
+        Option(
+            panel=Panel.COST, help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"
+        ),
     ] = None
+    summary_json: Annotated[
+        bool,
+        Option(
+            panel=Panel.OUTPUT,
+            flag="--json",
+            help="Print the summary as JSON, and nothing else to standard output.",
+            # Locust uses this name for an option of its own.
+            locust_flag="--summary-json",
+        ),
+    ] = False
+    quiet: Annotated[
+        bool,
+        Option(
+            panel=Panel.OUTPUT,
+            help="Show no progress, and of the results only the verdict and where they are.",
+        ),
+    ] = False
+    progress: Annotated[
+        Progress,
+        Option(
+            panel=Panel.OUTPUT,
+            help="auto: one line that is redrawn on a terminal, or else a line now and then; plain: always the latter.",
+        ),
+    ] = Progress.AUTO
+    progress_interval: Annotated[
+        float,
+        Option(panel=Panel.OUTPUT, help="Time between plain lines.", metavar="SECONDS", minimum=0.1),
+    ] = 5.0
     report: Annotated[
         bool,
         Option(
+            panel=Panel.OUTPUT,
             help="Write report.html; `loadgen report FOLDER` can write it later.",
             negatable=True,
             locust_flag="--no-report",
@@ -220,6 +303,7 @@ class RunOptions:
     yes: Annotated[
         bool,
         Option(
+            panel=Panel.COST,
             help="Do not ask before a run that costs money.",
             # Plain Locust never asks: without this option it refuses a run that costs money.
             locust_help="Allow a run that costs money.",
@@ -228,6 +312,7 @@ class RunOptions:
     allow_remote: Annotated[
         bool,
         Option(
+            panel=Panel.PERMISSIONS,
             reader=Reader.BOTH,
             help="Allow a target on another machine (not a loopback address).",
             permission=True,
@@ -235,11 +320,16 @@ class RunOptions:
     ] = False
     no_proxy: Annotated[
         bool,
-        Option(reader=Reader.BOTH, help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."),
+        Option(
+            panel=Panel.TARGET,
+            reader=Reader.BOTH,
+            help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+        ),
     ] = False
     allow_env: Annotated[
         list[str],
         Option(
+            panel=Panel.PERMISSIONS,
             reader=Reader.BOTH,
             help="Allow a scenario, protocol file or master to use this environment variable.",
             metavar="NAME",
@@ -249,6 +339,7 @@ class RunOptions:
     allow_file: Annotated[
         list[Path],
         Option(
+            panel=Panel.PERMISSIONS,
             reader=Reader.BOTH,
             help="Allow a scenario or master to log in with this file, or with files in this folder.",
             metavar="PATH",
@@ -258,6 +349,7 @@ class RunOptions:
     allow_commands: Annotated[
         bool,
         Option(
+            panel=Panel.PERMISSIONS,
             reader=Reader.BOTH,
             help="Allow a scenario or master to run a command that prints a token.",
             permission=True,
@@ -266,15 +358,26 @@ class RunOptions:
     profile: Annotated[
         str | None,
         # Locust uses this name for an option of its own.
-        Option(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
+        Option(
+            panel=Panel.TARGET,
+            help="With aws:STACK: AWS profile.",
+            metavar="NAME",
+            locust_flag="--aws-profile",
+        ),
     ] = None
     region: Annotated[
         str | None,
-        Option(help="With aws:STACK: AWS region of the stack.", metavar="REGION", locust_flag="--aws-region"),
+        Option(
+            panel=Panel.TARGET,
+            help="With aws:STACK: AWS region of the stack.",
+            metavar="REGION",
+            locust_flag="--aws-region",
+        ),
     ] = None
     cloudwatch: Annotated[
         bool,
         Option(
+            panel=Panel.OUTPUT,
             reader=Reader.PARENT,
             help="Compare the results with CloudWatch's metrics, which takes some minutes after the run.",
         ),
@@ -282,17 +385,27 @@ class RunOptions:
     web: Annotated[
         bool,
         Option(
+            panel=Panel.LIVE,
             reader=Reader.PARENT,
             help="Show Locust's web UI and wait for its start button.",
             negatable=True,
         ),
     ] = False
     web_port: Annotated[
-        int, Option(reader=Reader.PARENT, help="Port of the web UI.", minimum=1, maximum=65535)
+        int,
+        Option(
+            panel=Panel.LIVE,
+            reader=Reader.PARENT,
+            metavar="PORT",
+            help="Port of the web UI.",
+            minimum=1,
+            maximum=65535,
+        ),
     ] = 8089
     prometheus: Annotated[
         str | None,
         Option(
+            panel=Panel.LIVE,
             help="Serve metrics for Prometheus at /metrics; without HOST on the loopback interface only.",
             metavar="[HOST:]PORT",
         ),
@@ -300,6 +413,7 @@ class RunOptions:
     allowed_hosts: Annotated[
         list[str],
         Option(
+            panel=Panel.LIVE,
             flag="--allowed-host",
             help="Accept this host name too, for the web UI and the Prometheus port.",
             metavar="NAME",
@@ -308,6 +422,7 @@ class RunOptions:
     otel: Annotated[
         bool,
         Option(
+            panel=Panel.LIVE,
             help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
             # Locust uses this name for an option of its own.
             locust_flag="--live-otel",
@@ -315,16 +430,6 @@ class RunOptions:
             " Locust's own --otel does so too.",
         ),
     ] = False
-
-    def for_locust(self) -> list[str]:
-        """Return the arguments for the Locust subprocess: each option with a value, repeated for items of a list."""
-        role = Reader.WORKER if self.worker else Reader.MASTER
-        return [
-            argument
-            for entry in ENTRIES.values()
-            if entry.option.reader in (role, Reader.BOTH)
-            for argument in _written(entry, getattr(self, entry.name))
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +439,7 @@ class Entry:
     name: str
     """The field of `RunOptions`."""
     type: type
-    """Type of a value: str, int, float, bool or Path."""
+    """Type of a value: str, int, float, bool, Path or a StrEnum."""
     repeatable: bool
     default: Any
     """The default, or None for a repeatable option."""
@@ -375,43 +480,3 @@ def _entry(found: "Field[Any]") -> Entry:
 
 #: The table: every option of a run by its field's name.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
-#: The options that the harness adds to Locust's, by `Entry.locust_name`. A worker keeps its own values for these.
-OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
-
-
-def add_options(parser: "ArgumentParser") -> None:
-    """Add the harness's options to Locust's parser, in a group: Locust's web form omits options in groups."""
-    group = parser.add_argument_group("Event API load (loadgen)")
-    for name, entry in OF_LOCUST.items():
-        option = entry.option
-        settings: dict[str, Any] = {"dest": name}
-        # Escape `%`, since argparse formats help texts with it.
-        settings["help"] = (option.locust_help or option.help).replace("%", "%%")
-        if entry.type is bool:
-            settings["action"] = "store_true"
-        else:
-            settings["metavar"] = option.metavar
-            settings["default"] = _locust_default(entry)
-            if entry.repeatable:
-                settings["action"] = "append"
-            if entry.type in (int, float):
-                settings["type"] = entry.type
-        group.add_argument(entry.locust_flag, **settings)
-    # Locust listens on all interfaces by default; the harness does so only if an option asks for it.
-    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
-
-
-def _locust_default(entry: Entry) -> Any:
-    """Return the default on Locust's command line, where a path is a text."""
-    if entry.repeatable:
-        return []
-    default = entry.option.locust_default if entry.default is None else entry.default
-    return str(default) if isinstance(default, Path) else default
-
-
-def _written(entry: Entry, value: Any) -> list[str]:
-    if entry.type is bool:
-        return [entry.locust_flag] if value is not entry.option.locust_opposite else []
-    values = value if entry.repeatable else [] if value is None else [value]
-    # Join option and value by an equals sign, because a value may begin with a dash.
-    return [f"{entry.locust_flag}={each}" for each in values]

@@ -3,14 +3,12 @@
 The spool holds the workers' rows on disk during the run (`loadgen.measure.spool`).
 """
 
-import errno
 import json
 import os
 import platform
 import shutil
 import socket
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, read_batches, spool_name
+from loadgen.run.placement import Placement
 from loadgen.version import VERSION
 
 FORMAT = 3
@@ -107,39 +106,29 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, results: Path, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
+        cls, place: Placement, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
     ) -> "RunFolder":
         """Create the folder with its manifest and an empty spool.
 
         Raises:
             RunError: the folder cannot be written; exit code 2.
         """
-        check_writable(results)
         # In UTC, marked with Z, like all times that a run writes.
         stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
         base = f"{stamp}-{scenario['name']}"
         manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())
+        folder = cls(place.make(), manifest)
         try:
-            # Use a temporary name until the folder is complete: a killed process then leaves no partial run.
-            folder = cls(Path(tempfile.mkdtemp(prefix=".new-", dir=results)), manifest)
-            folder.path.chmod(0o777 & ~_umask())
             folder.spool.mkdir()
             (folder.spool / MARKER).write_text(str(token))
-            for number in range(1, 1000):
-                manifest.run = base if number == 1 else f"{base}-{number}"
-                if (results / manifest.run).exists():
-                    continue
-                folder.save()
-                try:
-                    folder.path = folder.path.rename(results / manifest.run).resolve()
-                    break
-                except OSError as error:
-                    # Another run that began in the same second may have taken the name.
-                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                        raise
+            folder.path = place.settle(folder.path, base, folder._rename)
         except OSError as error:
-            raise _unwritable(results, error) from None
+            raise place.unwritable(error) from None
         return folder
+
+    def _rename(self, name: str) -> None:
+        self.manifest.run = name
+        self.save()
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -268,34 +257,6 @@ def _is_ours(pid: int) -> bool:
     except psutil.Error:
         return False
     return any("locust" in argument or "loadgen" in argument for argument in arguments)
-
-
-def _umask() -> int:
-    """Return the process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def check_writable(results: Path) -> None:
-    """Create the results folder if necessary and try to write to it.
-
-    Raises:
-        RunError: the folder cannot be written; exit code 2.
-    """
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results):
-            pass
-    except OSError as error:
-        raise _unwritable(results, error) from None
-
-
-def _unwritable(results: Path, error: OSError) -> RunError:
-    return RunError(
-        f"the results folder {results} cannot be written ({why(error)}): choose another with --results DIR",
-        ExitCode.USAGE,
-    )
 
 
 def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:

@@ -25,6 +25,8 @@ from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
 from loadgen.version import VERSION
 
+#: What a master listens on that listens everywhere; a worker needs one of the machine's own addresses.
+_ALL_ADDRESSES = ("*", "0.0.0.0", "::")  # noqa: S104
 #: Time limit for a worker to introduce itself; workers of early versions never do.
 _HELLO_TIMEOUT_S = 10.0
 
@@ -174,6 +176,19 @@ class Registry:
                     ExitCode.USAGE,
                 )
         return sorted(taking, key=lambda info: info.worker)
+
+    def awaited(self) -> str:
+        """Return a sentence that says which workers this master waits for, and how to start them."""
+        options = self._options
+        count = f"{options.expect_workers} " if options.headless else ""
+        noun = "worker" if count == "1 " else "workers"
+        host = options.master_bind_host
+        known = f" --master-host {'ADDRESS' if host in _ALL_ADDRESSES else host}"
+        port = "" if options.master_bind_port == 5557 else f" --master-port {options.master_bind_port}"
+        return (
+            f"waiting for {count}{noun} at {host}:{options.master_bind_port}: start"
+            f" {'it' if noun == 'worker' else 'each'} with `loadgen run --worker{known}{port}`"
+        )
 
     def too_few(self) -> str:
         """Return the error for expected workers that did not come in time."""

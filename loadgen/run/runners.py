@@ -22,10 +22,12 @@ from locust.runners import STATE_STOPPED, MasterRunner, WorkerRunner
 from analysis.text import clean
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
-from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
+from loadgen.run import join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
-from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
+from loadgen.run.locust_options import OF_LOCUST
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
+from loadgen.run.reaching import exit_process, reaching
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
@@ -84,7 +86,7 @@ class GuardedMaster(MasterRunner):
         self._connections = Connections()
         key = _or_exit(lambda: master_key(options))
         if key is None and beyond_loopback(master_bind_host):
-            _exit(needs_key(master_bind_host))
+            exit_process(needs_key(master_bind_host), ExitCode.USAGE)
         _sockets(
             Server=lambda host, port: wire.MasterSocket(
                 host, port, key, self._from_worker, self.faults.add, self._connections
@@ -93,9 +95,10 @@ class GuardedMaster(MasterRunner):
         try:
             super().__init__(environment, master_bind_host, master_bind_port)
         except RPCError as error:
-            _exit(
+            exit_process(
                 f"the master cannot listen at {master_bind_host}:{master_bind_port} ({error}): stop what uses the port,"
-                " or choose another with --master-bind-port"
+                " or choose another with --master-bind-port",
+                ExitCode.USAGE,
             )
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
 
@@ -218,7 +221,7 @@ class GuardedWorker(WorkerRunner):
         self.faults = Faults()
         key = _or_exit(lambda: worker_key(options))
         if key is None and beyond_loopback(master_host):
-            _exit(worker_needs_key(master_host))
+            exit_process(worker_needs_key(master_host), ExitCode.USAGE)
         gate = wire.Gate()
         _sockets(
             Client=lambda host, port, identity: wire.WorkerSocket(
@@ -241,6 +244,15 @@ class GuardedWorker(WorkerRunner):
                 name: value for name, value in data["parsed_options"].items() if name not in OF_LOCUST
             }
         return data
+
+    def connect_to_master(self) -> None:
+        """Wait for the master, up to Locust's five minutes; an ending signal, or a master that never comes, ends it."""
+        if self.retry:
+            # Locust calls this again for each attempt.
+            super().connect_to_master()  # type: ignore[no-untyped-call]
+            return
+        with reaching(f"{self.master_host}:{self.master_port}", forked=_is_forked(self.environment)):
+            super().connect_to_master()  # type: ignore[no-untyped-call]
 
     def handle_message(self, msg: Message) -> None:
         """Pass Locust a message; count any error in handling it as a fault.
@@ -278,6 +290,10 @@ def worker_key(options: Any) -> join.WorkerKey | None:
     return join.for_worker(_file(options))
 
 
+def _is_forked(environment: Any) -> bool:
+    return bool(getattr(environment.parsed_options, "processes", None)) and "--worker" not in sys.argv
+
+
 def _file(options: Any) -> Path | None:
     given = getattr(options, "join", None)
     return None if given is None else Path(given)
@@ -292,7 +308,7 @@ def _watch_gate(gate: wire.Gate, keyed: bool, where: str) -> None:
     """Print why and end a worker's process once it is certain that the master will never let it in."""
     while not gate.open:
         if gate.shut:
-            _exit(_shut(gate, keyed, where))
+            exit_process(_shut(gate, keyed, where), ExitCode.USAGE)
         gevent.sleep(_LOOK_S)
 
 
@@ -317,16 +333,8 @@ def _or_exit(made: Callable[[], Any]) -> Any:
     try:
         return made()
     except RunError as error:
-        _exit(str(error), error.code)
+        exit_process(str(error), error.code)
     finally:
         # Hide the keys from child processes, none of which needs them.
         for name in (JOIN_MASTER, JOIN_WORKER):
             os.environ.pop(name, None)
-
-
-def _exit(reason: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
-    """Print the reason and exit the process at once; call it only when no run has begun."""
-    say(reason)
-    ending.tell(code=int(code))
-    sys.stdout.flush()
-    os._exit(code)

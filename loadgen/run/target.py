@@ -107,12 +107,6 @@ class Target:
             login = login or _login(
                 {"mode": "api-key", "api_id": stack.api_id, "profile": access.profile, "region": stack.region}
             )
-        if login is None and not protocol_of(url).anonymous:
-            raise RunError(
-                f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME,"
-                " or another way to log in with --auth",
-                ExitCode.USAGE,
-            )
         target = cls(
             url,
             login,
@@ -123,6 +117,14 @@ class Target:
             # Read once: the workers use the text that was checked here, even if the file changes.
             protocol_file=protocol_file_of(url),
         )
+        # What is wrong with the URL comes before what is missing beside it.
+        target.endpoints()
+        if login is None and not target.protocol.anonymous:
+            raise RunError(
+                f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME,"
+                " or another way to log in with --auth",
+                ExitCode.USAGE,
+            )
         # Proxies first: a login may be fetched over the network.
         target.proxies()
         target.service()

@@ -1,5 +1,6 @@
 """Find scenarios, read them, and override their values."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,10 +11,12 @@ from loadgen.config.text import nearest, redacted, shown
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
 from loadgen.scenario.recordings import read_recordings
+from loadgen.scenario.repeating import MANIFEST, is_run, scenario_of
 from loadgen.scenario.scenario import Scenario, validated
 
 _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000
+_NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Written(NamedTuple):
@@ -27,7 +30,7 @@ class Written(NamedTuple):
 def read(
     name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
 ) -> Written:
-    """Return the scenario with a name in the catalogue or at a path.
+    """Return the scenario with a name in the catalogue or at a path, or that of a recorded run by its folder.
 
     `loadgen.resolve.loading.load` calls this with the target's checks; other modules should use it instead.
 
@@ -38,12 +41,15 @@ def read(
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.
     """
     path = find(name_or_path)
+    if is_run(path):
+        source = _source(path / MANIFEST)
+        return written(scenario_of(path), Places(source), path, overrides, check)
     source = _source(path)
     data, places = document.parse(_text(path, source), source)
     if data is None:
         raise ScenarioError([f"{source}: the file is empty; a scenario begins with 'version: 1'"])
     if isinstance(data, dict):
-        data.setdefault("name", path.stem)
+        data.setdefault("name", _name_of(path))
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
     return written(data, places, path.parent, overrides, check)
 
@@ -83,11 +89,16 @@ def find(name_or_path: str) -> Path:
     if name_or_path in names:
         return bundle("scenarios") / f"{name_or_path}.yaml"
     try:
-        if path.is_file():
+        if path.is_file() or is_run(path):
             return path
     except (OSError, ValueError):  # the text cannot be a file name, such as one with a null character
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
+
+
+def _name_of(path: Path) -> str:
+    """Return a file's name as that of a scenario, which may be part of a folder's name: `my test.yaml` is my-test."""
+    return _NOT_OF_NAMES.sub("-", path.stem).strip("-._")[:64] or path.stem
 
 
 def _names() -> list[str]:

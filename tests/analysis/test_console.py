@@ -1,5 +1,6 @@
 """Test that writing to a terminal, a pipe or a file never fails, even if it cannot show or take the text."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.table import Table
 
-from analysis.console import _Display, _Forgiving
+from analysis.console import _Display, _Forgiving, screen, sentence
 from tests.paths import REPO
 
 TEXT = "✓ passed – p99 4 µs ± 1 · π ≤ 4 \x1b]0;title\x07 \ud800"
@@ -100,3 +103,37 @@ def test_a_process_says_all_it_can(environment: dict[str, str]) -> None:
         b"a ? " + micro + b" z\n",
         b"a ? " + micro + b" z\n",
     )
+
+
+_LONG = " ".join(["word"] * 60)
+
+
+@pytest.mark.parametrize("columns", [None, "70"])
+def test_a_log_gets_whole_sentences_and_tables_of_a_bounded_width(
+    columns: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", written)
+    console = screen(log_columns=90)
+    sentence(console, _LONG)
+    table = Table(box=None)
+    table.add_column(overflow="fold")
+    table.add_row(_LONG)
+    console.print(table)
+    first, *others = written.getvalue().splitlines()
+    assert first == _LONG
+    assert max(map(len, others)) == (90 if columns is None else 70)
+    assert " ".join(" ".join(others).split()) == _LONG
+
+
+def test_a_terminal_wraps_sentences_at_its_width() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    written = Terminal()
+    sentence(Console(file=written, width=40, force_terminal=False), _LONG)
+    assert max(map(len, written.getvalue().splitlines())) <= 40

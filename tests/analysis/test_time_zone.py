@@ -12,6 +12,7 @@ from analysis import load, text
 from analysis.report.outputs import junit
 from analysis.report.page import render
 from analysis.summary import summarise
+from loadgen.run.placement import Placement
 from loadgen.run.record import RunFolder
 from tests.analysis.synthetic import simple_run
 
@@ -29,7 +30,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_the_folders_name_is_in_utc_and_says_so(zone: str, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, {"name": "comments"}, {}, 1, AT_NS)
+    folder = RunFolder.create(Placement(tmp_path), {"name": "comments"}, {}, 1, AT_NS)
     assert folder.path.name == "20260307-235900Z-comments"
     if zone != "UTC":
         assert time.strftime("%H:%M", time.localtime(AT_NS // 10**9)) != "23:59"

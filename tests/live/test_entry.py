@@ -20,7 +20,7 @@ from loadgen.exits import RunError
 from loadgen.live import prometheus, web
 from loadgen.live.entry import TOKEN_VARIABLE, Entry, Hosts, token_of_environment
 from loadgen.live.prometheus import Endpoint
-from loadgen.run.options import add_options
+from loadgen.run.locust_options import add_options
 
 TOKEN = "t0ken-of-this-very-test"
 HERE = "127.0.0.1:8089"

@@ -16,6 +16,7 @@ from loadgen.run import master_messages, messages
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Message
+from loadgen.run.placement import Placement
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
 
@@ -36,7 +37,9 @@ def begins(tmp_path: Path) -> list[dict[str, Any]]:
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
-    made = Coordinator(Line(), run, Tables(), Target(url), tmp_path, members, load_prices(None).snapshot())
+    made = Coordinator(
+        Line(), run, Tables(), Target(url), Placement(tmp_path), members, load_prices(None).snapshot()
+    )
     return [messages.plain(made.begin(member.worker_id)) for member in members]
 
 

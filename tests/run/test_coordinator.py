@@ -18,6 +18,7 @@ from loadgen.resolve.resolver import resolve
 from loadgen.run.coordinator import DEFECT, FINISHING, Coordinator
 from loadgen.run.master_messages import Finish, Go, Pong, SpoolWritten
 from loadgen.run.messages import Message
+from loadgen.run.placement import Placement
 from loadgen.run.target import Target
 from loadgen.run.worker.status import failed_status
 from loadgen.run.worker_info import WorkerInfo
@@ -74,7 +75,7 @@ class Site:
             self.run,
             Tables(),
             TARGET,
-            folder,
+            Placement(folder),
             infos,
             load_prices(None).snapshot(),
             Budget.of(self.run, load_prices(None), max_usd),

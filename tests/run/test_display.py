@@ -2,11 +2,13 @@
 
 import io
 from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from loadgen.run.display import draws, render
+from loadgen.run.display import NoDisplay, ProgressDisplay, display_of, draws, render
 from loadgen.run.master.progress import Snapshot
 
 
@@ -69,3 +71,19 @@ def test_under_load_it_shows_rates_and_who_is_missing() -> None:
 
 def test_control_characters_of_a_complaint_are_not_shown() -> None:
     assert _text(_snapshot("measure", 43, "refused\x1b[2J\n!")).endswith("  refused?[2J?!")
+
+
+@pytest.mark.parametrize(
+    ("quiet", "progress", "kind"),
+    [
+        (False, "auto", ProgressDisplay),
+        (False, "plain", ProgressDisplay),
+        (False, "none", NoDisplay),
+        (True, "auto", NoDisplay),
+        (True, "plain", NoDisplay),
+    ],
+)
+def test_the_options_choose_the_display(quiet: bool, progress: str, kind: type) -> None:
+    coordinator: Any = object()
+    options = SimpleNamespace(quiet=quiet, progress=progress, progress_interval=1.0)
+    assert type(display_of(coordinator, options)) is kind

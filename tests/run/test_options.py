@@ -17,7 +17,9 @@ from loadgen.cli import launch
 from loadgen.cli.app import app
 from loadgen.paths import bundle
 from loadgen.run import start_locust
-from loadgen.run.options import ENTRIES, OF_LOCUST, Entry, Reader, RunOptions, add_options
+from loadgen.run.locust_options import OF_LOCUST, add_options
+from loadgen.run.option import AbortOn, Progress, Reader
+from loadgen.run.options import ENTRIES, Entry, RunOptions
 
 #: Those that the harness adds to Locust's command line.
 OURS = list(OF_LOCUST.values())
@@ -32,6 +34,8 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     float: st.floats(1, 1e9),
     int: st.integers(1, 256),
+    Progress: st.sampled_from(Progress),
+    AbortOn: st.sampled_from(AbortOn),
 }
 
 
@@ -129,6 +133,8 @@ def test_an_option_changes_nothing_else(entry: Entry) -> None:
         float: 7.5,
         int: 2,
         bool: not entry.default,
+        Progress: Progress.PLAIN,
+        AbortOn: AbortOn.RATE,
     }
     # Locust itself reads these.
     of_locust_itself = {"run_time": "7s", "tags": "one", "exclude_tags": "one"}

@@ -13,6 +13,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
+from loadgen.run.placement import Placement
 from loadgen.run.record import RunFolder, _last_of_each_life
 from tests.measure.event_rows import record
 
@@ -20,7 +21,7 @@ TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "
 
 
 def begun_run(results: Path) -> RunFolder:
-    folder = RunFolder.create(results, {"name": "made-up"}, TARGET, 5, 1_795_490_000 * 10**9)
+    folder = RunFolder.create(Placement(results), {"name": "made-up"}, TARGET, 5, 1_795_490_000 * 10**9)
     recorder = Recorder(5, SpoolWriter(folder.spool, 0))
     recorder.deliver(0, 1_500, 1_600, (5, 1, 0, 1_000, 1_100))
     record(

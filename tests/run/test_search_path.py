@@ -17,7 +17,7 @@ from loadgen import search_path, subprocesses
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import locust_settings
 from loadgen.run.locust import install
-from loadgen.run.options import OF_LOCUST, add_options
+from loadgen.run.locust_options import OF_LOCUST, add_options
 
 if TYPE_CHECKING:
     from loadgen.run.locust.base import LocustProcess

@@ -28,6 +28,7 @@ from loadgen.run import locust_messages, master_messages, messages, worker_messa
 from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.messages import Message
+from loadgen.run.placement import Placement
 from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
@@ -268,7 +269,7 @@ def coordinator(tmp_path: Path) -> Coordinator:
     target = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
     return Coordinator(
-        Line(), run, Tables(), target, tmp_path, members, load_prices(None).snapshot(), live=True
+        Line(), run, Tables(), target, Placement(tmp_path), members, load_prices(None).snapshot(), live=True
     )
 
 

@@ -166,12 +166,25 @@ def test_a_scenario_that_is_not_there(folder: Path, name: str, sentence: str) ->
 
 
 def test_a_file_whose_name_cannot_name_a_run_must_say_another(folder: Path) -> None:
-    (folder / "my test.yaml").write_text(GOOD)
-    with pytest.raises(
-        ScenarioError, match=r"my test.yaml \(its file's name; write 'name: …'\): name must be"
-    ):
-        load("my test.yaml")
-    assert load("my test.yaml", {"name": "my-test"}).name == "my-test"
+    (folder / "試験.yaml").write_text(GOOD)
+    with pytest.raises(ScenarioError, match=r"\(its file's name; write 'name: …'\): name must be"):
+        load("試験.yaml")
+    assert load("試験.yaml", {"name": "my-test"}).name == "my-test"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my test.yaml", "my-test"),
+        ("Ärger (2).yaml", "rger-2"),
+        (".hidden.yaml", "hidden"),
+        ("a.b_c-d.yml", "a.b_c-d"),
+        (f"{'long ' * 20}.yaml", ("long-" * 20)[:64]),
+    ],
+)
+def test_a_files_name_is_made_one_of_a_run(folder: Path, file: str, name: str) -> None:
+    (folder / file).write_text(GOOD)
+    assert load(file).name == name
 
 
 def test_an_error_survives_the_way_between_processes() -> None:

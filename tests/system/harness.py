@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import psutil
 
+from analysis.record.folders import runs_in
 from tests.paths import REPO
 
 #: How long a test waits before it calls a run stuck. A run takes seconds, and on a machine with ten others minutes.
@@ -85,7 +86,7 @@ def loadgen(*arguments: str, timeout_s: float = STUCK_S, **kwargs: Any) -> Finis
 
 
 def only_run(results: Path) -> Path:
-    runs = [path.parent for path in results.glob("*/manifest.json")]
+    runs = runs_in(results)
     assert len(runs) == 1, f"{len(runs)} runs in {results}"
     return runs[0]
 
@@ -105,9 +106,9 @@ def wait_for_phase(
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         ended = process is not None and process.poll() is not None
-        for manifest in results.glob("*/manifest.json"):
-            if any(entry["name"] == phase for entry in read(manifest)["phases"]):
-                return manifest.parent
+        for run in runs_in(results):
+            if any(entry["name"] == phase for entry in read(run / "manifest.json")["phases"]):
+                return run
         if process is not None and ended:
             raise AssertionError(f"the run ended before phase {phase}: {Finished(process).said}")
         time.sleep(0.05)

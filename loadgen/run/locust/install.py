@@ -27,7 +27,7 @@ from loadgen.run.locust.own_code import OwnCode
 from loadgen.run.locust.shape import Runs, ScenarioShape
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker import WorkerProcess
-from loadgen.run.options import OF_LOCUST, add_options
+from loadgen.run.locust_options import OF_LOCUST, add_options
 from loadgen.run.runners import GuardedMaster, GuardedWorker
 from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS

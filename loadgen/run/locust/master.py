@@ -9,6 +9,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import STATE_MISSING
 
+from loadgen.console import say
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode
 from loadgen.run import messages, registration, rows_transfer, worker_messages
@@ -104,6 +105,8 @@ class MasterProcess(ProcessWithRuns):
     def watch(self) -> None:
         """Watch the workers; without a web UI, wait for them no longer than --workers-timeout."""
         gevent.spawn(self._master.watch_workers)
+        if not getattr(self.settings.options, "processes", None):
+            say(self._registry.awaited())
         if self.settings.options.headless:
             gevent.spawn(self._watch_for_workers)
 

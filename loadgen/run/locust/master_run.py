@@ -14,7 +14,7 @@ from loadgen.exits import ExitCode
 from loadgen.live.service import LiveService
 from loadgen.run import ending
 from loadgen.run.coordinator import FINISHING, Coordinator
-from loadgen.run.ending import Analysis, Ending
+from loadgen.run.ending import Analysis, Ending, Shown
 
 
 class Display(Protocol):
@@ -30,7 +30,8 @@ class Display(Protocol):
 class MasterRun:
     """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False to leave out the HTML report. ``analyse`` is `ending.analyse`; tests replace it.
+    ``report`` is False to leave out the HTML report; ``shown`` is what is printed. ``analyse`` is `ending.analyse`;
+    tests replace it.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class MasterRun:
         on_end: Callable[[ExitCode], None],
         *,
         report: bool,
+        shown: Shown = Shown.ALL,
         analyse: Callable[..., Analysis] = ending.analyse,
         sleep: Callable[[float], Any] = gevent.sleep,
     ) -> None:
@@ -50,7 +52,7 @@ class MasterRun:
         self._display = display
         self._live = live
         self._on_end = on_end
-        self._report = report
+        self._report, self._shown = report, shown
         self._analyse = analyse
         self._sleep = sleep
         self._interrupts = 0
@@ -96,6 +98,7 @@ class MasterRun:
             analysis = self._analyse(
                 folder,
                 report=self._report,
+                shown=self._shown,
                 cancelled=lambda: self._interrupts > 1,
                 sleep=self._sleep,
             )

@@ -4,7 +4,6 @@ The coordinator takes a run through its phases (`loadgen.run.coordinator`).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import gevent
@@ -16,12 +15,14 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending
 from loadgen.run.account import Account
 from loadgen.run.coordinator import FINISHING, Coordinator
-from loadgen.run.display import ProgressDisplay
+from loadgen.run.display import display_of
 from loadgen.run.locust.master_run import Display, MasterRun
 from loadgen.run.locust.preparation import Prepared
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Link, Message
+from loadgen.run.option import AbortOn
+from loadgen.run.placement import Placement
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
@@ -73,7 +74,7 @@ class MasterSide:
         *,
         takes_early: bool,
         coordinator_of: Callable[..., Coordinator] = Coordinator,
-        display_of: Callable[[Coordinator], Display] = ProgressDisplay,
+        display_of: Callable[[Coordinator, Any], Display] = display_of,
         run_of: Callable[..., MasterRun] = MasterRun,
         spawn: Callable[..., Any] = gevent.spawn,
         sleep: Callable[[float], Any] = gevent.sleep,
@@ -131,18 +132,24 @@ class MasterSide:
                 run=prepared.given.run,
                 tables=prepared.tables,
                 target=prepared.target,
-                results=Path(self._options.results),
+                place=Placement.of(self._options),
                 workers=workers,
                 prices=prepared.given.prices,
                 budget=prepared.given.budget,
+                abort_on=[AbortOn(each) for each in self._options.abort_on or ()],
                 live=prepared.live.wanted,
                 refused=self._workers.refused,
             )
         except RunError as error:
             self._this_process.stop(str(error), error.code)
-        display = self._display_of(coordinator)
+        display = self._display_of(coordinator, self._options)
         run = self.run = self._run_of(
-            coordinator, display, prepared.live, self._on_end, report=not self._options.no_report
+            coordinator,
+            display,
+            prepared.live,
+            self._on_end,
+            report=not self._options.no_report,
+            shown=ending.shown(self._options),
         )
         ending.tell(folder=str(coordinator.folder.path))
         if self._takes_early:

@@ -24,7 +24,7 @@ from loadgen.run import handover, target, target_check
 from loadgen.run.handover import Handover
 from loadgen.run.locust import user_classes
 from loadgen.run.options import RunOptions
-from loadgen.run.record import check_writable
+from loadgen.run.placement import Placement
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
 
@@ -97,7 +97,7 @@ class Preparation:
         processes = max(1, self._processes or 1)
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
-        check_writable(Path(options.results))
+        Placement.of(options).check()
         # Start the live displays before the embedded server and before anything is sent: their port may be taken.
         live = LiveService(
             options.prometheus,

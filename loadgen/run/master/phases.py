@@ -13,6 +13,7 @@ from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.rows import ClientRows
 from loadgen.run.early_gates import EarlyGates
+from loadgen.run.master.doubts import Doubts
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Go, Grant, Ramp
@@ -36,8 +37,8 @@ class GateFailedError(Exception):
     """A gate that ends the run early has failed; the message names it."""
 
 
-class BudgetError(Exception):
-    """The run has cost more than its budget; the message says how much."""
+class StoppedError(Exception):
+    """The run has cost more than its budget, or can no longer show what it was started for; the message says how."""
 
 
 class Clock:
@@ -76,6 +77,7 @@ class Phases:
         early_gates: EarlyGates,
         pauses: Pauses,
         budget: Budget | None,
+        doubts: Doubts,
         clock: Clock,
         on_enter: Callable[[str, int], None],
         on_over: Callable[[int], None],
@@ -88,6 +90,7 @@ class Phases:
         self._early_gates = early_gates
         self._pauses = pauses
         self._budget = budget
+        self._doubts = doubts
         self._clock = clock
         self._on_enter = on_enter
         self._on_over = on_over
@@ -144,7 +147,7 @@ class Phases:
         Raises:
             Interrupted: the run was interrupted.
             GateFailedError: a gate failed that ends the run.
-            BudgetError: the run has cost more than its budget.
+            StoppedError: the run has cost more than its budget, or one of the reasons to end it has come.
             RunError: the target or a worker has failed.
         """
         self._ramp()
@@ -209,6 +212,7 @@ class Phases:
             self._enter(name, begin_ns, end_ns)
             if name == "measure":
                 self._early_gates.begin(begin_ns)
+                self._doubts.begin(begin_ns)
             self._sleep_until(end_ns)
             self._on_over(end_ns)
 
@@ -240,6 +244,8 @@ class Phases:
             if (failure := self._early_gates.failure(self._clock.now_ns())) is not None:
                 raise GateFailedError(f"ended early: {failure}")
             self._check_budget()
+            if (sentence := self._doubts.sentence(self._clock.now_ns())) is not None:
+                raise StoppedError(sentence)
 
     def _check_start(self) -> None:
         self._check_interrupt()
@@ -261,7 +267,7 @@ class Phases:
         self._counted_ns = at_ns
         sentence = self._budget.exceeded(total, self._workers.deliveries, self._connected_s)
         if sentence is not None:
-            raise BudgetError(sentence)
+            raise StoppedError(sentence)
 
     def _explain(self, failure: str, timeout_s: float) -> str:
         total, expected, complaints = (

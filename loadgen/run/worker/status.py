@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Protocol
 
 from loadgen.exits import ExitCode
+from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.run.messages import Link
 from loadgen.run.periodic import wait_for_status
@@ -38,6 +39,7 @@ class StatusReports:
         readiness: Probes,
         echoes: Echoes,
         troubles: Troubles,
+        failures: Failures,
     ) -> None:
         self._link = link
         self._clock = clock
@@ -48,6 +50,7 @@ class StatusReports:
         self._readiness = readiness
         self._echoes = echoes
         self._troubles = troubles
+        self._failures = failures
 
     def watch(self) -> None:
         """Report now and a few times a second until the run is finishing."""
@@ -71,6 +74,7 @@ class StatusReports:
                     "probe_deliveries": self._recorder.probe_deliveries,
                     "echoes": self._echoes.sent,
                     "echo_deliveries": self._echoes.returned,
+                    "failures": self._failures.total,
                 },
                 deliveries=self._recorder.deliveries,
                 complaints=clipped_counts(troubles.complaints),

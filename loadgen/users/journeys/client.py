@@ -6,6 +6,7 @@ A feed is a subscription of the journey (`feeds`).
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from random import Random
 from typing import Any, Final, Literal
 
 import gevent
@@ -45,7 +46,7 @@ class JourneyClient:
     def __init__(self, run: WorkerRun, plan: ClientPlan) -> None:
         assert plan.journey is not None
         self._run, self._plan = run, plan
-        self._moments = Moments(lambda: 0.0, None, "", lambda _: None)
+        self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
         #: For publishes in callbacks, which are due when they are requested; `_moments` has the due times of the tasks.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)

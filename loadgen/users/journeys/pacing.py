@@ -1,7 +1,7 @@
 """Compute when a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from types import FunctionType
 from typing import Any, Final
@@ -47,15 +47,36 @@ def schedule_of(user_class: type) -> Schedule | None:
     declared = inspect.getattr_static(user_class, "wait_time", None)
     if isinstance(declared, Schedule):
         return declared
-    if (
-        isinstance(declared, FunctionType)
-        and declared.__qualname__ == "constant_pacing.<locals>.wait_time_func"
-    ):
-        # Locust implements constant_throughput(rate) as constant_pacing(1 / rate), so this covers both.
-        period_s = inspect.getclosurevars(declared).nonlocals.get("wait_time")
-        if isinstance(period_s, int | float) and period_s > 0:
-            return Schedule(1 / period_s, poisson=False)
+    # Locust implements constant_throughput(rate) as constant_pacing(1 / rate), so this covers both.
+    period_s = _given(declared, "constant_pacing.<locals>.wait_time_func").get("wait_time")
+    if isinstance(period_s, int | float) and period_s > 0:
+        return Schedule(1 / period_s, poisson=False)
     return None
+
+
+def wait_of(user: Any, random: Random) -> Callable[[], Any]:
+    """Return the function that gives a user's wait after a task, in seconds.
+
+    Locust's ``between`` draws from the generator of the whole process. Here its waits are drawn from ``random``, so
+    that each client has the same waits in every run with the same seed.
+    """
+    declared = inspect.getattr_static(user, "wait_time", None)
+    bounds = _given(declared, "between.<locals>.<lambda>")
+    least_s, most_s = bounds.get("min_wait"), bounds.get("max_wait")
+    if isinstance(least_s, int | float) and isinstance(most_s, int | float):
+        return lambda: random.uniform(least_s, most_s)
+    wait: Callable[[], Any] = user.wait_time
+    return wait
+
+
+def _given(declared: Any, name: str) -> Mapping[str, Any]:
+    """Return the arguments with which a function of Locust made ``declared``, if it is the one called ``name``."""
+    if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
+        "locust.user.wait_time",
+        name,
+    ):
+        return inspect.getclosurevars(declared).nonlocals
+    return {}
 
 
 class Moments:
@@ -71,13 +92,13 @@ class Moments:
         self,
         wait: Callable[[], Any],
         kept: Schedule | None,
-        seed: str,
+        random: Random,
         on_failed: Callable[[BaseException], None],
         clock: Clock = now_ns,
     ) -> None:
         """``wait`` is the user's own `wait_time`, used unless a schedule is ``kept``."""
         self._wait, self._schedule, self._failed, self._clock = wait, kept, on_failed, clock
-        self._random = Random(seed)
+        self._random = random
         self._due_ns: int | None = None
         self._free_ns = self._next_ns = 0
 

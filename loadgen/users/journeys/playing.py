@@ -20,7 +20,7 @@ from loadgen.measure.failures import HARNESS, USER_CODE
 from loadgen.resolve import ClientPlan
 from loadgen.users.journeys import calls
 from loadgen.users.journeys.client import JourneyClient
-from loadgen.users.journeys.pacing import Moments, schedule_of
+from loadgen.users.journeys.pacing import Moments, schedule_of, wait_of
 from loadgen.users.journeys.rows import OwnRows
 from loadgen.users.worker import Timeline, WorkerRun
 
@@ -123,7 +123,8 @@ class _Stay:
         assert plan.journey is not None
         self._run, self._user = run, user
         seed = f"{plan.journey.seed}/{number}"
-        moments = Moments(user.wait_time, schedule_of(type(user)), seed, self._wait_failed)
+        random = Random(seed)
+        moments = Moments(wait_of(user, random), schedule_of(type(user)), random, self._wait_failed)
         self._moments = moments
         client.paced_by(moments)
         user.client_plan, user.data, user.client = plan, OwnRows(plan.values), client

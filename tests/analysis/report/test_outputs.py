@@ -190,7 +190,9 @@ def test_markdown_has_the_verdict_the_gates_and_the_figures() -> None:
         verdict={"kind": "degraded", "findings": [{"severity": "degraded", "reason": "slow"}]},
     )
     lines = markdown(made).splitlines()
-    assert lines[0].startswith("### ⚠️ chat: Degraded: slow; 1 of 1 gates passed; 1,990 of 2,000 expected")
+    assert lines[0].startswith(
+        "### ⚠️ chat: Passed, but degraded: 1 of 1 gates passed; 1,990 of 2,000 expected"
+    )
     assert lines[1:5] == [
         "",
         "| gate | result | measured | margin | |",

@@ -52,14 +52,21 @@ class Site:
         environment: Any = self.environment
         master: Any = MasterSide(
             environment,
-            SimpleNamespace(results=str(folder), no_report=False),
+            SimpleNamespace(
+                results=str(folder),
+                output=None,
+                abort_on=[],
+                no_report=False,
+                summary_json=False,
+                quiet=False,
+            ),
             self.workers,
             self.process,
             self.early,
             self.prepared,
             takes_early=takes_early,
             coordinator_of=self.coordinator_of,
-            display_of=lambda _: self.display,
+            display_of=lambda *_: self.display,
             run_of=lambda *parts, **more: MasterRun(*parts, **more, analyse=analysed()),
             spawn=lambda function, *arguments: self.spawned.append((function, arguments)),
             sleep=self.time.sleep,

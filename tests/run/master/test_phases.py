@@ -17,11 +17,13 @@ from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.resolve.rows import ClientRows
 from loadgen.run.early_gates import EarlyGates
-from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
+from loadgen.run.master.doubts import Doubts
+from loadgen.run.master.phases import Clock, GateFailedError, Interrupted, Phases, StoppedError
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Go, Grant, Ramp
 from loadgen.run.messages import Message
+from loadgen.run.option import AbortOn
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Claim
 from loadgen.scenario import overrides_of
@@ -85,7 +87,13 @@ class Pauses:
 class Conducted:
     """One run and its workers, who do what they should unless the test says otherwise."""
 
-    def __init__(self, *more: str, workers: tuple[str, ...] = (LOCAL,), max_usd: float | None = None) -> None:
+    def __init__(
+        self,
+        *more: str,
+        workers: tuple[str, ...] = (LOCAL,),
+        max_usd: float | None = None,
+        abort_on: tuple[AbortOn, ...] = (),
+    ) -> None:
         self.run: ResolvedRun = resolve(load("comments", overrides_of([*RUN, *more])))
         self.clock, self.line = MadeUpClock(), Line()
         infos = [WorkerInfo(worker_id, number, pid=number) for number, worker_id in enumerate(workers)]
@@ -103,6 +111,7 @@ class Conducted:
             self.gates,
             Pauses(),
             Budget.of(self.run, load_prices(None), max_usd),
+            Doubts(self.run, self.workers, abort_on),
             self.clock,
             lambda phase, at_ns: self.entered.append((phase, at_ns)),
             self.over.append,
@@ -321,7 +330,7 @@ def test_a_budget_ends_it_soon_after_it_is_spent_in_any_phase() -> None:
     run = Conducted(max_usd=0.001)
     run.goes_well()
     run.clock.after(5, run.count(sent=10_000_000))
-    assert "more than --max-cost" in str(run.fails(BudgetError))
+    assert "more than --max-cost" in str(run.fails(StoppedError))
     assert 5 <= run.seconds <= 5.3
 
 

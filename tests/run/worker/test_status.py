@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from loadgen.measure import histograms
+from loadgen.measure.failures import HARNESS, Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run import messages
@@ -34,6 +35,7 @@ class Echoes(NoEchoes):
 class Site:
     def __init__(self, folder: Path) -> None:
         self.clock, self.line, self.troubles = MadeUpClock(), MadeUpLine(), Troubles(0)
+        self.failures = Failures()
         recorder = Recorder(1, SpoolWriter(folder, 0))
         recorder.deliveries, recorder.probe_deliveries = 30, 3
         time = MasterTime(self.line, self.clock, WorkerClock(True, True), recorder)
@@ -53,6 +55,7 @@ class Site:
             SimpleNamespace(probes=9),
             Echoes(),
             self.troubles,
+            self.failures,
         )
 
 
@@ -63,6 +66,7 @@ def site(tmp_path: Path) -> Site:
 
 def test_a_report_holds_the_counts_and_each_second_once(site: Site) -> None:
     site.troubles.report_error("x" * 5_000, fatal=True)
+    site.failures.add(HARNESS, "a test", ValueError())
     site.status.send()
     site.status.send()
     first, second = site.line.all(Status)
@@ -72,6 +76,7 @@ def test_a_report_holds_the_counts_and_each_second_once(site: Site) -> None:
         "probe_deliveries": 3,
         "echoes": 5,
         "echo_deliveries": 4,
+        "failures": 1,
     }
     assert first.deliveries == 30
     assert (first.histogram, second.histogram) == (HISTOGRAM, None)

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import analysis
+from analysis.record.folders import runs_in
 from loadgen.calibrate import cases, runner
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import DELAY_BAR_NS
@@ -58,8 +59,8 @@ def test_the_harness_finds_what_the_server_did(case: Case, tmp_path: Path) -> No
 
 def truth_of(results: Path) -> Truth:
     """Read the record and the journal of the one case that was run."""
-    (manifest,) = results.glob("*/*/*/manifest.json")
-    return Truth.of(analysis.load(manifest.parent), Journal.load(manifest.parent.parent / "journal"))
+    ((made,),) = filter(None, map(runs_in, results.glob("*/*")))
+    return Truth.of(analysis.load(made), Journal.load(made.parent / "journal"))
 
 
 def test_a_delay_is_found(tmp_path: Path) -> None:

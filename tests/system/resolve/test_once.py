@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import pytest
 
+from analysis.record.folders import runs_in
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, overrides, read
 
@@ -73,7 +74,7 @@ def watched(tmp_path: Path, *arguments: str) -> tuple[list[dict[str, object]], P
         timeout=STUCK_S,
         check=False,
     )
-    folders = [path.parent for path in (tmp_path / "results").glob("*/manifest.json")]
+    folders = runs_in(tmp_path / "results")
     assert len(folders) == 1, done.stderr
     return [json.loads(line) for line in notes.read_text().splitlines()], folders[0]
 

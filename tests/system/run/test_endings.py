@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main as analysis_main
+from analysis.record.folders import runs_in
 from tests.paths import REPO
 from tests.system.harness import (
     STUCK_S,
@@ -78,8 +79,8 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
         return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
     if phase == "finishing" and "analysis" in parts(parent):
         return True
-    for manifest in results.glob("*/manifest.json"):
-        return phase in {entry["name"] for entry in read(manifest)["phases"]}
+    for run in runs_in(results):
+        return phase in {entry["name"] for entry in read(run / "manifest.json")["phases"]}
     return False
 
 
@@ -179,14 +180,14 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
         _, alive = psutil.wait_procs(everybody, timeout=60)
         assert not alive, (said, alive)
         summaries = []
-        for manifest in results.glob("*/manifest.json"):
-            written = manifest.with_name("summary.json")
+        for run in runs_in(results):
+            written = run / "summary.json"
             if written.exists():
                 summaries.append(read(written))
             # The record can be read, and the report be drawn.
             undrawn = [] if number == signal.SIGKILL else ["--no-report"]
-            assert analysis_main(["report", str(manifest.parent), *undrawn]) == 0
-            assert page(manifest.parent)
+            assert analysis_main(["report", str(run), *undrawn]) == 0
+            assert page(run)
             assert read(written)["exit_code"] != 0
         # In its last moments a run may have ended before it heard: as its verdict demands, then.
         through = [demanded(summary) for summary in summaries if summary["status"] == "complete"]

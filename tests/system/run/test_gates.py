@@ -34,11 +34,9 @@ def test_gates_that_hold_pass(tmp_path: Path, service: Service) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
     if summary["verdict"]["kind"] != "invalid":
         assert suite.get("errors") == "0"
-        # On a loaded machine the run is degraded, and the longer sentence goes over two lines.
-        assert "2 of 2 gates passed" in " ".join(done.out.split())
-    assert all(len(line) <= 80 for line in done.out.splitlines() if not line.startswith("results: ")), (
-        done.out
-    )
+        # Nothing is wrapped where no terminal is: a log is searched by lines.
+        (verdict,) = [line for line in done.out.splitlines() if "2 of 2 gates passed" in line]
+        assert "expected deliveries arrived" in verdict
 
 
 def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path, service: Service) -> None:

@@ -16,6 +16,7 @@ import msgpack
 import psutil
 import zmq
 
+from analysis.record.folders import runs_in
 from loadgen.run import join, messages
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.registration import introduction
@@ -240,7 +241,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
 
     def workers() -> set[str]:
         evil.beat()
-        manifests = [read(path) for path in results.glob("*/manifest.json")]
+        manifests = [read(path / "manifest.json") for path in runs_in(results)]
         return {worker["id"] for manifest in manifests for worker in manifest["workers"]}
 
     until(lambda: len(workers()) == 2, "both workers are on record")

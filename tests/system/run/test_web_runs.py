@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from analysis.record.folders import runs_in
 from tests.system.harness import SMALL, Finished, free_port, overrides, read, start
 from tests.system.run.waiting import until
 
@@ -47,7 +48,7 @@ class Site:
         return None
 
     def folders(self) -> list[Path]:
-        return sorted(path.parent for path in self.results.glob("*/manifest.json"))
+        return runs_in(self.results)
 
     def begin(self, number: int) -> Path:
         """Press Start, and return the folder of the run that begins."""

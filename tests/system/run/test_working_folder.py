@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.record.folders import runs_in
 from tests.paths import REPO
 from tests.system.harness import only_run, overrides
 from tests.system.users.player import Player
@@ -203,8 +204,8 @@ class Folder:
 
     def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
         """Run a command in the folder; a server is told to end as soon as it is ready."""
-        made = next(self.results.glob("*/manifest.json"), None)
-        given = {"results": self.results, "sample": self.sample if made is None else made.parent}
+        made = next(iter(runs_in(self.results)), self.sample)
+        given = {"results": self.results, "sample": made}
         process = subprocess.Popen(
             [part.format(**given) if part in ("{results}", "{sample}") else part for part in command],
             cwd=self.path,

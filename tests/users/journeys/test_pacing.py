@@ -1,5 +1,6 @@
 """Test when a journey's publishes are due, by computed times."""
 
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from locust import User, between, constant, constant_pacing, constant_throughput
 
-from loadgen.users.journeys.pacing import Moments, schedule, schedule_of
+from loadgen.users.journeys.pacing import Moments, schedule, schedule_of, wait_of
 
 SECOND = 1_000_000_000
 
@@ -25,7 +26,7 @@ class Time:
 
 
 def moments(time: Time, wait: Any, kept: Any = None, failed: list[BaseException] | None = None) -> Moments:
-    return Moments(wait, kept, "1/journey/0/0", ([] if failed is None else failed).append, time)
+    return Moments(wait, kept, Random("1/journey/0/0"), ([] if failed is None else failed).append, time)
 
 
 def classed(wait_time: Any) -> type:
@@ -95,7 +96,7 @@ def test_a_schedule_is_kept_whatever_the_tasks_take(tasks_s: list[float]) -> Non
 def test_a_poisson_schedule_has_its_rate_and_its_seed() -> None:
     def dues(seed: str) -> list[int]:
         time = Time()
-        of = Moments(lambda: 0, schedule(10, poisson=True), seed, lambda _: None, time)
+        of = Moments(lambda: 0, schedule(10, poisson=True), Random(seed), lambda _: None, time)
         of.begin()
         found = []
         for _ in range(2_000):
@@ -125,3 +126,29 @@ def test_a_schedule_needs_a_rate(rate: float) -> None:
 def test_a_schedule_can_stand_where_locust_expects_a_wait() -> None:
     assert schedule(4)(SimpleNamespace()) == 0.25
     assert str(schedule(4, poisson=True)) == "poisson schedule, 4/s a user"
+
+
+@given(st.integers(), st.floats(0, 5), st.floats(0, 5))
+def test_waits_between_two_bounds_are_drawn_by_the_clients_own_seed(
+    seed: int, one_s: float, other_s: float
+) -> None:
+    least_s, most_s = sorted((one_s, other_s))
+    user: Any = object.__new__(classed(between(least_s, most_s)))
+    wait, again, foreign = (wait_of(user, Random(number)) for number in (seed, seed, seed + 1))
+    waits_s = [wait() for _ in range(20)]
+    assert waits_s == [again() for _ in range(20)]
+    assert all(least_s <= wait_s <= most_s for wait_s in waits_s)
+    if most_s - least_s > 0.001:
+        assert waits_s != [foreign() for _ in range(20)]
+
+
+def test_another_wait_time_is_the_users_own() -> None:
+    class Growing(User):
+        waits = 0
+
+        def wait_time(self) -> float:
+            self.waits += 1
+            return self.waits
+
+    wait = wait_of(object.__new__(Growing), Random(1))
+    assert [wait(), wait()] == [1, 2]

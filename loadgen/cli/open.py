@@ -1,0 +1,35 @@
+"""`loadgen open`: open a run's report."""
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.cli.app import app, fail
+from loadgen.run.placement import LATEST
+
+
+@app.command(name="open")
+def open_(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder; default: the newest one, results/latest.", metavar="RUN"),
+    ] = None,
+    results: Annotated[
+        Path, typer.Option(help="Folder of runs, of which the newest is opened.", metavar="FOLDER")
+    ] = Path("results"),
+) -> None:
+    """Open a run's report in the browser.
+
+    Exit codes: 0 opened, or its path printed where there is no browser; 2 there is no report.
+    """
+    folder = run or results / LATEST
+    page = folder if folder.suffix == ".html" else folder / "report.html"
+    if not page.is_file():
+        if not folder.exists():
+            fail(f"there is no run {folder}: make one with `loadgen run comments`, or name its folder")
+        fail(f"{folder} has no report.html: `loadgen report {folder}` writes it")
+    page = page.resolve()
+    print(f"report: {page}")
+    webbrowser.open(page.as_uri())

@@ -1,0 +1,76 @@
+"""What the table of a run's options says about each (`loadgen.run.options`)."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class Panel(Enum):
+    """The group of options that one is listed in by `loadgen run --help`, in this order."""
+
+    SCENARIO = "Scenario"
+    TARGET = "Target"
+    LOGIN = "Login"
+    PERMISSIONS = "Permissions (only from the command line)"
+    OUTPUT = "Output"
+    WORKERS = "Workers"
+    LIVE = "Live displays"
+    COST = "Cost"
+
+
+class Progress(StrEnum):
+    """How a run shows its progress."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    NONE = "none"
+
+
+class AbortOn(StrEnum):
+    """A reason to end a run early, beside its gates."""
+
+    INVALID = "invalid"
+    RATE = "rate"
+
+
+class Reader(Enum):
+    """The process that reads an option."""
+
+    PARENT = "parent"
+    """`loadgen run`, which translates it to Locust's own options where Locust needs it (`loadgen.cli.launch`)."""
+    MASTER = "master"
+    """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
+    WORKER = "worker"
+    """A worker on another machine, also as an option that the harness adds to Locust's."""
+    BOTH = "both"
+    """Master and worker. A worker's permissions must come from its own user, never from the master."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """Everything about an option except its name, type and default, which are those of the field of `RunOptions`."""
+
+    help: str
+    panel: Panel
+    reader: Reader = Reader.MASTER
+    metavar: str | None = None
+    flag: str | None = None
+    """Its name on the command line, if it is not made from the field's name."""
+    argument: bool = False
+    """True if `loadgen run` takes it as an argument, without a flag; on Locust's command line it has a flag."""
+    negatable: bool = False
+    """True if `loadgen run` also has the opposite, `--no-…`."""
+    minimum: float | None = None
+    maximum: float | None = None
+    variables: tuple[str, ...] = ()
+    """Environment variables that are read if the option is not given."""
+    permission: bool = False
+    """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
+    locust_flag: str | None = None
+    """Its name on Locust's command line, if it differs."""
+    locust_opposite: bool = False
+    """True if the option on Locust's command line means the opposite."""
+    locust_help: str | None = None
+    """Its help on Locust's command line, if it differs."""
+    locust_default: Any = None
+    """Its default on Locust's command line, if the field's is None."""

@@ -1,0 +1,143 @@
+"""Where a run's folder goes: among other runs, named by time and scenario, or to exactly one place."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen.exits import ExitCode, RunError, why
+
+#: The link to the newest run beside it.
+LATEST: Final = "latest"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The place of one run's folder; the errors of all methods have exit code 2."""
+
+    results: Path
+    """The folder that the run's folder is made in, unless `output` is given."""
+    output: Path | None = None
+    """The run's folder itself, which must not exist or be empty."""
+
+    @classmethod
+    def of(cls, options: Any) -> "Placement":
+        """Return the place that the options of a run name."""
+        return cls(Path(options.results), None if options.output is None else Path(options.output))
+
+    @property
+    def parent(self) -> Path:
+        """The folder that the run's folder is made in."""
+        return self.results if self.output is None else self.output.absolute().parent
+
+    def check(self) -> None:
+        """Create the folder around the run's if necessary, and try to write to it.
+
+        Raises:
+            RunError: it cannot be written, or the place of the run's folder is taken.
+        """
+        try:
+            self.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.parent):
+                pass
+            if self.output is not None and self._taken(self.output):
+                raise self._refusal()
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    def make(self) -> Path:
+        """Return a new empty folder, whose name is temporary until `settle`: a killed process leaves no partial run.
+
+        Raises:
+            RunError: as `check` does.
+        """
+        self.check()
+        try:
+            made = Path(tempfile.mkdtemp(prefix=".new-", dir=self.parent))
+            made.chmod(0o777 & ~_umask())
+        except OSError as error:
+            raise self.unwritable(error) from None
+        return made
+
+    def settle(self, made: Path, base: str, on_name: Callable[[str], None]) -> Path:
+        """Give a folder from `make` its name and return its path.
+
+        ``base`` is the run's name; ``on_name`` gets the one that it has in the end, before the folder has it.
+
+        Raises:
+            RunError: the folder cannot be renamed, or the place was taken meanwhile.
+        """
+        try:
+            if self.output is not None:
+                on_name(base)
+                if (found := self._settled(made, self.output)) is not None:
+                    return found
+                shutil.rmtree(made, ignore_errors=True)
+                raise self._refusal()
+            for number in range(1, 1000):
+                name = base if number == 1 else f"{base}-{number}"
+                if (self.results / name).exists():
+                    continue
+                on_name(name)
+                # Another run that began in the same second may have taken the name.
+                if (found := self._settled(made, self.results / name)) is not None:
+                    self._point_to(found)
+                    return found
+        except OSError as error:
+            raise self.unwritable(error) from None
+        raise RunError(f"{self.results} has a thousand runs named {base}: remove some", ExitCode.USAGE)
+
+    def unwritable(self, error: OSError) -> RunError:
+        """Return the error to raise if a file of the run's folder cannot be written."""
+        if self.output is not None:
+            return RunError(
+                f"the folder {self.output} cannot be made ({why(error)}): choose another with --output",
+                ExitCode.USAGE,
+            )
+        return RunError(
+            f"the results folder {self.results} cannot be written ({why(error)}): choose another with --results DIR",
+            ExitCode.USAGE,
+        )
+
+    def _settled(self, made: Path, place: Path) -> Path | None:
+        """Rename a folder and return its path, or None if the place holds something."""
+        try:
+            return made.rename(place).resolve()
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                return None
+            raise
+
+    def _refusal(self) -> RunError:
+        return RunError(
+            f"--output: {self.output} exists and is not an empty folder; name a new one, or use --results for a folder"
+            " of many runs",
+            ExitCode.USAGE,
+        )
+
+    @staticmethod
+    def _taken(path: Path) -> bool:
+        return path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
+
+    def _point_to(self, folder: Path) -> None:
+        """Make `latest` a link to this run; where the file system has no links there is none."""
+        link, made = self.results / LATEST, self.results / f".{LATEST}-{os.getpid()}"
+        if link.exists() and not link.is_symlink():
+            # It is somebody's own.
+            return
+        with suppress(OSError):
+            made.unlink(missing_ok=True)
+            made.symlink_to(folder.name, target_is_directory=True)
+            made.replace(link)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,79 @@
+"""Take a scenario from the record of a run, so that the run can be repeated."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.record import files
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import redacted, shown
+
+MANIFEST: Final = "manifest.json"
+_MAX_BYTES: Final = 16_000_000
+
+
+def is_run(path: Path) -> bool:
+    """Return True if a path is the folder of a run."""
+    try:
+        return (path / MANIFEST).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def scenario_of(run: Path) -> dict[str, Any]:
+    """Return the scenario of a recorded run as plain data, with the overrides that it had.
+
+    Raises:
+        ScenarioError: the record cannot be read, or the scenario needs files that are not part of the record.
+    """
+    data = _manifest(run).get("scenario")
+    if not isinstance(data, dict):
+        raise ScenarioError([f"{_source(run)}: it has no scenario"])
+    groups = data.get("clients")
+    if any(isinstance(group, dict) and "users" in group for group in (groups or {}).values()):
+        raise ScenarioError(
+            [
+                f"{_source(run)}: its users are Python code, which a record does not hold; run the scenario's own file"
+            ]
+        )
+    if data.get("data"):
+        raise ScenarioError(
+            [f"{_source(run)}: its data are files, which a record does not hold; run the scenario's own file"]
+        )
+    return data
+
+
+def target_of(run: Path) -> str | None:
+    """Return the URL of the target of a recorded run, or None if that was the embedded server.
+
+    Raises:
+        ScenarioError: the record cannot be read.
+    """
+    target = _manifest(run).get("target")
+    if not isinstance(target, dict) or target.get("embedded") is True:
+        return None
+    url = target.get("url")
+    return url if isinstance(url, str) else None
+
+
+def _manifest(run: Path) -> Mapping[str, Any]:
+    path = run / MANIFEST
+    if (trouble := files.trouble(path)) is not None:
+        raise ScenarioError([f"{_source(run)} {trouble}"])
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ScenarioError(
+                [f"{_source(run)}: the file is larger than 16 MB, too large for a record of ours"]
+            )
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise ScenarioError([f"{_source(run)}: it cannot be read as JSON"]) from None
+    if not isinstance(found, dict):
+        raise ScenarioError([f"{_source(run)}: it is no record of a run"])
+    return found
+
+
+def _source(run: Path) -> str:
+    text = str(run / MANIFEST)
+    return redacted(text) if text.isprintable() else shown(text)

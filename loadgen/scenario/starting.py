@@ -1,0 +1,60 @@
+"""Files to begin with: a scenario or a locustfile, commented, for a kind of load and a size."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from loadgen.config.problems import ScenarioError
+
+_STARTERS = Path(__file__).parent / "starters"
+#: People in a room of the starter.
+_IN_A_ROOM = 20
+
+
+class Kind(StrEnum):
+    """What the clients of a starter do."""
+
+    BROADCAST = "broadcast"
+    """One backend publishes, and all clients read."""
+    ROOMS = "rooms"
+    """People in rooms of 20 read and write."""
+    FEEDS = "feeds"
+    """Each client reads a channel of its own."""
+
+
+def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
+    """Return the text of a file: a scenario, or a locustfile if the name ends in `.py`.
+
+    ``rate`` is in events per second, of all clients together.
+    """
+    # Imported late: only this function needs it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # What is filled in are numbers and a file's name, which the caller has checked; nothing is HTML.
+    templates = Environment(  # noqa: S701
+        loader=FileSystemLoader(_STARTERS), undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    name = "users.py.jinja" if file.suffix == ".py" else f"{kind}.yaml.jinja"
+    return templates.get_template(name).render(
+        name=file.stem,
+        file=file.name,
+        clients=clients,
+        rate=rate,
+        # All are connected after about five seconds.
+        ramp=max(1, clients // 5),
+        rooms=max(1, clients // _IN_A_ROOM),
+    )
+
+
+def write(file: Path, content: str) -> None:
+    """Write a new file.
+
+    Raises:
+        ScenarioError: it exists, or cannot be written.
+    """
+    try:
+        with file.open("x", encoding="utf-8") as made:
+            made.write(content)
+    except FileExistsError:
+        raise ScenarioError([f"{file}: this file exists; choose another name"]) from None
+    except OSError as error:
+        raise ScenarioError([f"{file} cannot be written: {error.strerror or error}"]) from None
