@@ -14,7 +14,7 @@ import pyarrow as pa
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        np.ones(5_000_000, dtype=np.int8)
+        np.ones(40_000_000, dtype=np.int8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
 print(faults(), pa.default_memory_pool().backend_name)
