@@ -45,7 +45,7 @@ class Room:
         if self._file is None:
             # Closed, and so deleted, with the last user of the room.
             self._file = tempfile.TemporaryFile(prefix="loadgen-", buffering=0)  # noqa: SIM115
-        begin, rest = self._end, memoryview(np.ascontiguousarray(values)).cast("B")
+        begin, rest = self._end, np.ascontiguousarray(values).data.cast("B")
         while rest:
             written = os.pwrite(self._file.fileno(), rest, self._end)
             self._end += written
@@ -59,7 +59,7 @@ class Room:
         begin, count, kind = kept
         assert self._file is not None
         values = np.empty(count, dtype=kind)
-        rest = memoryview(values).cast("B")
+        rest = values.data.cast("B")
         while rest:
             read = os.preadv(self._file.fileno(), [rest], begin)
             if not read:
