@@ -50,7 +50,9 @@ class Events:
     @classmethod
     def joined(cls, parts: "Sequence[Events]") -> "Events":
         """Return the events of several stretches that number the channels alike; they are not sorted."""
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
         return replace(parts[0], **arrays, answered=all(part.answered for part in parts))
 
 

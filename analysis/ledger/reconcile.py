@@ -339,8 +339,8 @@ class _Book:
         self._person[name] = self._person.get(name, np.zeros(len(self._numbers), dtype=np.int64)) + count
 
     def _ledger(self, answered: bool, checked: bool) -> Ledger:
-        total = {name: self._total[name] for name in _SUMMED}
-        lost = {name: int(self._person[name].sum()) for name in LOST_COUNTS | MISSED_COUNTS}
+        total: dict[str, Any] = {name: self._total[name] for name in _SUMMED}
+        lost: dict[str, Any] = {name: int(self._person[name].sum()) for name in LOST_COUNTS | MISSED_COUNTS}
         return Ledger(
             **total,
             **lost,

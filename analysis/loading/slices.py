@@ -97,7 +97,7 @@ def _rough(groups: Sequence[RowGroup], parts: int) -> Ints:
     order = np.argsort(spread)
     total = np.cumsum(weight[order])
     places = np.searchsorted(total, total[-1] * np.arange(1, parts) / parts)
-    return spread[order][places].astype(np.int64)
+    return np.asarray(spread[order][places], dtype=np.int64)
 
 
 def _between(window: Window, inside: Ints) -> list[Window]:
