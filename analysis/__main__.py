@@ -9,6 +9,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
+from analysis import heap
 from analysis.console import protect_output
 from analysis.garbage import loading
 
@@ -144,4 +145,5 @@ def _say(sentence: str) -> None:
 
 if __name__ == "__main__":
     protect_output()
+    heap.keep_freed()
     sys.exit(main())

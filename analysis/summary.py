@@ -15,11 +15,14 @@ from analysis.figures.cost import cost
 from analysis.figures.latencies import latencies
 from analysis.figures.outages import find_outages, find_silences
 from analysis.figures.percentiles import Percentiles
+from analysis.figures.samples import Samples
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import requests
+from analysis.loading.room import Room
 from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.slices import stretches
 from analysis.loading.target import target_of
 from analysis.record import revisions
 from analysis.verdict import checks, clockbound, disturbances, loops, surroundings, throttling, workers
@@ -174,40 +177,41 @@ def _delivery(run: Run) -> dict[str, Any]:
 
 
 def _publish(run: Run, window: Window) -> dict[str, Any]:
-    table = run.table(
-        "events",
-        (
-            *requests.COLUMNS,
-            "worker",
-            "intended_ns",
-            "slot_ns",
-            "sent_ns",
-            "acked_ns",
-            "error",
-            "connection_wait_ns",
-        ),
-        window,
-    )
-    sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
-    sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
-    request = np.zeros(len(sent_ns), dtype=bool)
-    request[requests.request_rows(table)] = True
+    room = Room()
+    names = ("answer_ns", "lateness_ns", "slot_wait_ns", "own_lateness_ns", "connection_wait_ns")
+    found = {name: Samples(room) for name in names}
+    times = ("intended_ns", "slot_ns", "sent_ns", "acked_ns", "connection_wait_ns")
+    number, statuses, errors = 0, Counter[str](), Counter[str]()
+    error_ns: int | None = 0
+    for stretch in stretches(run, window):
+        table = run.table("events", (*requests.COLUMNS, "worker", *times, "error"), stretch)
+        statuses.update(_counts(table, "status"))
+        errors.update(_counts(table, "error"))
+        rows = requests.request_rows(table)
+        number += len(rows)
+        due_ns, slot_ns, sent_ns, acked_ns, connecting_ns = (ints(table, name)[rows] for name in times)
+        # Includes the waits of events that were never sent; empty for older records.
+        found["connection_wait_ns"].add(connecting_ns[connecting_ns >= 0])
+        sent = sent_ns >= 0
+        found["answer_ns"].add((acked_ns - sent_ns)[sent & (acked_ns >= 0)])
+        found["lateness_ns"].add((sent_ns - due_ns)[sent])
+        found["slot_wait_ns"].add((slot_ns - due_ns)[sent])
+        found["own_lateness_ns"].add((sent_ns - np.maximum(connecting_ns, 0) - slot_ns)[sent])
+        all_sent_ns = ints(table, "sent_ns")
+        known = all_sent_ns >= 0
+        worst_ns = _greatest_error_ns(run, ints(table, "worker")[known], all_sent_ns[known])
+        error_ns = None if error_ns is None or worst_ns is None else max(error_ns, worst_ns)
     # Lateness, and the wait for a free request slot, compare the master's clock (the schedule) with a worker's; the
     # rest is on one worker's clock.
-    error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
-    late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
-    connecting_ns = ints(table, "connection_wait_ns")
-    ready_ns = sent_ns - np.maximum(connecting_ns, 0)
+    compared = ("lateness_ns", "slot_wait_ns")
     return {
-        "answer_ns": Percentiles.of((acked_ns - sent_ns)[answered & request]).to_dict(),
-        "lateness_ns": Percentiles.of(late_ns[sent & request]).to_dict() | error_ns,
-        "slot_wait_ns": Percentiles.of(wait_ns[sent & request]).to_dict() | error_ns,
-        "own_lateness_ns": Percentiles.of((ready_ns - slot_ns)[sent & request]).to_dict(),
-        # Includes the waits of events that were never sent; empty for older records.
-        "connection_wait_ns": Percentiles.of(connecting_ns[(connecting_ns >= 0) & request]).to_dict(),
-        "requests": int(request.sum()),
-        "events_by_status": _counts(table, "status"),
-        "errors": _counts(table, "error"),
+        **{
+            name: samples.percentiles().to_dict() | ({"error_ns": error_ns} if name in compared else {})
+            for name, samples in found.items()
+        },
+        "requests": number,
+        "events_by_status": dict(statuses.most_common()),
+        "errors": dict(errors.most_common()),
     }
 
 

@@ -9,7 +9,6 @@ is made by the real code.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -198,23 +197,18 @@ def _deliveries(  # type: ignore[no-untyped-def]
 
 def report(folder: Path) -> tuple[float, float, int, dict[str, object]]:
     """Make the report in a separate process; return (wall seconds, CPU seconds, peak bytes, summary)."""
-    code = (
-        "import sys, resource; from analysis.__main__ import main; code = main(['finish', sys.argv[1]]);"
-        "used = resource.getrusage(resource.RUSAGE_SELF); print('peak', used.ru_maxrss * 1024, file=sys.stderr);"
-        "sys.exit(code)"
-    )
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=REPO, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    begin = time.perf_counter()
+    with (folder / "report.log").open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "analysis", "finish", str(folder)],
+            cwd=REPO, env={**os.environ, "PYTHONPATH": str(REPO)}, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        _, status, used = os.wait4(child.pid, 0)
     wall_s = time.perf_counter() - begin
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak = int(done.stderr.strip().splitlines()[-1].split()[1])
-    return wall_s, cpu_s, peak, json.loads((folder / "summary.json").read_text())
+    if status:
+        sys.exit((folder / "report.log").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
+    return wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, summary
 
 
 def verdict(deliveries: int, wall_s: float, peak: int) -> str:

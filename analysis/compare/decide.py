@@ -234,14 +234,15 @@ def _block_variance(
     if len(histograms) < 2:
         return 0.0
     numbers, upto = cumulated(histograms)
-    weights = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
-    wanted = np.ceil((weights @ upto[:, -1]) * (percent / 100))
+    drawn = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
+    weights = drawn.astype(np.float64)
+    wanted = np.ceil((weights @ upto[-1]) * (percent / 100))
     at = np.zeros(resamples, dtype=np.int64)
     beyond = np.full(resamples, len(numbers) - 1)
     # Find the bin of each draw's percentile by binary search, which looks at a dozen of the hundreds of bins.
     while (at < beyond).any():
         middle = (at + beyond) // 2
-        less = (weights * upto.T[middle]).sum(axis=1) < wanted
+        less = np.einsum("ij,ij->i", weights, upto[middle]) < wanted
         at, beyond = np.where(less, middle + 1, at), np.where(less, beyond, middle)
     # The percentiles of all draws lie in a few bins, so convert each of these bins to a value only once.
     ends, which = np.unique(at, return_inverse=True)
@@ -256,7 +257,7 @@ class _Cumulated:
         self._made: dict[int, tuple[Ints, Floats]] = {}
 
     def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-        """Return the numbers of all bins, ascending, and a row of cumulative counts for each histogram."""
+        """Return the numbers of all bins, ascending, and for each a row with each histogram's count up to it."""
         found = self._made.get(id(histograms))
         if found is None:
             found = self._made[id(histograms)] = _cumulated(histograms)
@@ -269,7 +270,8 @@ def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
     numbers, place = np.unique(bins, return_inverse=True)
     matrix = np.zeros((len(histograms), len(numbers)))
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
-    return numbers, np.cumsum(matrix, axis=1)
+    # Whole numbers below 2**53, so that sums of them are exact. A row is read at once.
+    return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
 def _repeats(spread: float, min_effect: float, level: float) -> int | None:

@@ -5,6 +5,7 @@ ratio (0.5 %), so that blocks can be resampled and pooled. The run's own figures
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any, Final, Self
 import numpy as np
 
 from analysis.figures import fanout, latencies
-from analysis.figures.bounds import Bounded
-from analysis.figures.percentiles import nearest_rank
+from analysis.figures.bounds import Bounded, Collector
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import requests
+from analysis.loading.pieces import in_windows
 from analysis.loading.run import Ints, ReadError, Run, Window, ints, load
+from analysis.loading.slices import cut_by_second, stretches
 from analysis.loading.target import target_of
 from analysis.record import files
 from analysis.record.folders import runs_in
@@ -70,24 +72,19 @@ class Profile:
         window = run.measure
         if window is None or summary["ledger"] is None:
             raise ReadError(f"{run.path} measured nothing: there is nothing to compare")
-        samples = _samples(run, window)
-        bounded = {
-            "delivery.latency": latencies.samples(run, window, "delivery.latency"),
-            "fanout.last": fanout.ranks(reconcile(run, window), "last_ns"),
-        }
         edges = _edges(window)
-        blocks = {name: _histograms(at_ns, values, edges) for name, (at_ns, values) in samples.items()}
-        at_ns, _ = samples["delivery.latency"]
-        counts, _ = np.histogram(at_ns, bins=edges)
+        found = _distributions(run, window, edges)
+        blocks = {name: each.histograms for name, each in found.items()}
+        counts = np.array([sum(each.values()) for each in blocks["delivery.latency"]])
         seconds = np.diff(edges) / 1e9
         figures = {
-            metric: _percentile(samples[name][1], percent)
+            metric: found[name].percentile(percent)
             for metric, (name, percent, _) in METRICS.items()
             if percent is not None
         }
         figures["delivery.rate"] = summary["throughput"]["delivered_per_s"]
         ends = {
-            metric: _ends(bounded.get(name), percent, figures[metric], run)
+            metric: _ends(found[name].bounded if name in found else None, percent, figures[metric], run)
             for metric, (name, percent, _) in METRICS.items()
         }
         ratio = summary["ledger"]["delivery_ratio"]
@@ -168,24 +165,73 @@ def _read_file(path: Path) -> list[Profile]:
         raise ReadError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
 
-def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
-    """Return the (intended times, values) of the samples, by distribution."""
-    table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
-    intended_ns = ints(table, "intended_ns")
-    frame = fanout.by_event(reconcile(run, window))[["intended_ns", "last_ns"]].dropna()
-    times = ("intended_ns", "sent_ns", "acked_ns")
-    events = run.table("events", (*requests.COLUMNS, *times), window)
-    due_ns, sent_ns, acked_ns = (ints(events, name) for name in times)
-    rows = requests.request_rows(events)
-    answered = rows[(sent_ns[rows] >= 0) & (acked_ns[rows] >= 0)]
+@dataclass(frozen=True)
+class _Distribution:
+    """Samples with a histogram for each block of time; `bounded` is None if their intervals are not known."""
+
+    samples: Bounded
+    bounded: Bounded | None
+    histograms: list[Histogram]
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile of all samples, or None if there are none."""
+        return self.samples.percentile(percent).value if len(self.samples) else None
+
+
+def _distributions(run: Run, window: Window, edges: Ints) -> dict[str, _Distribution]:
+    """Return the distributions by name, reading the run in stretches of time."""
+    delivery, last, publish = (_Blocks(edges) for _ in range(3))
+
+    def read(_: Window, __: Ints, at: Mapping[str, Ints]) -> tuple[Ints, Ints]:
+        return at["intended_ns"], at["arrival_ns"] - at["intended_ns"]
+
+    cuts = cut_by_second(run, window.start_ns, (window.start_ns, window.end_ns), latencies.SECOND_NS)
+    inside = [cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns]
+    for at_ns, values in in_windows(run, ("intended_ns", "arrival_ns"), inside, read):
+        delivery.add(at_ns, values)
+    settled = reconcile(run, window)
+    for part in settled.parts:
+        its = (part.expected > 0) & (part.arrived > 0)
+        last.add(part.events.intended_ns[its], part.ranks_ns["last_ns"][its])
+    answers, times = Collector(), ("intended_ns", "sent_ns", "acked_ns")
+    for stretch in stretches(run, window):
+        table = run.table("events", (*requests.COLUMNS, *times), stretch)
+        rows = requests.request_rows(table)
+        due_ns, sent_ns, acked_ns = (ints(table, name)[rows] for name in times)
+        answered = (sent_ns >= 0) & (acked_ns >= 0)
+        publish.add(due_ns[answered], (acked_ns - sent_ns)[answered])
+        answers.add((acked_ns - sent_ns)[answered])
+    latency = latencies.samples(run, window, "delivery.latency")
+    ranks = fanout.ranks(settled, "last_ns")
     return {
-        "delivery.latency": (intended_ns, ints(table, "arrival_ns") - intended_ns),
-        "fanout.last": (
-            frame["intended_ns"].to_numpy(dtype=np.int64),
-            frame["last_ns"].to_numpy(dtype=np.int64),
-        ),
-        "publish.latency": (due_ns[answered], (acked_ns - sent_ns)[answered]),
+        "delivery.latency": _Distribution(latency, latency, delivery.histograms()),
+        "fanout.last": _Distribution(ranks, ranks, last.histograms()),
+        "publish.latency": _Distribution(answers.done(), None, publish.histograms()),
     }
+
+
+class _Blocks:
+    """Counts values by block of time and bin."""
+
+    def __init__(self, edges: Ints) -> None:
+        self._edges = edges
+        self._counts: list[Counter[int]] = [Counter() for _ in edges[1:]]
+
+    def add(self, at_ns: Ints, values: Ints) -> None:
+        """Count values, each with the time at which its event was due."""
+        if not len(values):
+            return
+        block = np.clip(np.searchsorted(self._edges, at_ns, side="right") - 1, 0, len(self._counts) - 1)
+        # The lowest bin is -1, for all values of zero or less.
+        numbers = bins(values) + 1
+        width = int(numbers.max()) + 1
+        found = np.bincount(block * width + numbers)
+        for cell in np.flatnonzero(found).tolist():
+            self._counts[cell // width][cell % width - 1] += int(found[cell])
+
+    def histograms(self) -> list[Histogram]:
+        """Return a histogram for each block, its bins in ascending order."""
+        return [{str(number): counts[number] for number in sorted(counts)} for counts in self._counts]
 
 
 def _edges(window: Window) -> Ints:
@@ -203,16 +249,6 @@ def value_of(bin_number: int) -> float:
     return 0.0 if bin_number < 0 else float(np.exp(bin_number / BINS_PER_E))
 
 
-def _histograms(at_ns: Ints, values: Ints, edges: Ints) -> list[Histogram]:
-    block = np.clip(np.searchsorted(edges, at_ns, side="right") - 1, 0, len(edges) - 2)
-    numbers = bins(values)
-    found = []
-    for each in range(len(edges) - 1):
-        present, counts = np.unique(numbers[block == each], return_counts=True)
-        found.append({str(number): int(count) for number, count in zip(present, counts, strict=True)})
-    return found
-
-
 def _ends(
     samples: Bounded | None, percent: float | None, figure: float | None, run: Run
 ) -> tuple[float, float] | None:
@@ -223,7 +259,3 @@ def _ends(
     if found.low is None or found.high is None or run.uncertain_arrivals is None:
         return None
     return found.low, found.high
-
-
-def _percentile(values: Ints, percent: float) -> float | None:
-    return float(nearest_rank(np.sort(values), percent)) if len(values) else None

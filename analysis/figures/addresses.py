@@ -8,11 +8,12 @@ import numpy as np
 from analysis import text
 from analysis.figures.latencies import SECOND_NS
 from analysis.figures.percentiles import Percentiles
-from analysis.figures.samples import Room, Samples
+from analysis.figures.samples import Samples
 from analysis.loading import requests
 from analysis.loading.pieces import in_windows
+from analysis.loading.room import Kept, Room
 from analysis.loading.run import Ints, Run, Window, codes, ints
-from analysis.loading.slices import cut_by_second
+from analysis.loading.slices import cut_by_second, stretches
 
 #: Maximum number of addresses reported: those with the most connections and publish requests in total.
 MOST: Final = 50
@@ -126,28 +127,50 @@ class _Publishes:
     """The publish requests of the measure phase by remote address."""
 
     def __init__(self, run: Run, window: Window | None) -> None:
-        names = (*requests.COLUMNS, "sent_ns", "acked_ns", "remote_address")
-        table = run.table("events", names, window if window is not None else Window(0, 0))
-        rows = requests.request_rows(table)
-        self._took_ns = (ints(table, "acked_ns") - ints(table, "sent_ns"))[rows]
-        self._answered = ((ints(table, "acked_ns") >= 0) & (ints(table, "sent_ns") >= 0))[rows]
-        code, self._names = codes(table, "remote_address")
-        self._code = code[rows]
-        status, statuses = codes(table, "status")
-        wrong = np.array([name in ("error", "rejected", "unanswered") for name in statuses], dtype=bool)
-        self._failed = wrong[status][rows]
-        self.counts = _counts(self._code, self._names)
+        self._room = Room()
+        #: Address code, response time, answered and failed of each request, in pieces.
+        self._kept: list[dict[str, Kept]] = []
+        self._names: list[str | None] = []
+        self.counts: dict[str, int] = {}
+        if window is None or run.lacks("remote_address"):
+            return
+        number: dict[str | None, int] = {}
+        columns = (*requests.COLUMNS, "sent_ns", "acked_ns", "remote_address")
+        for stretch in stretches(run, window):
+            table = run.table("events", columns, stretch)
+            rows = requests.request_rows(table)
+            sent_ns, acked_ns = ints(table, "sent_ns")[rows], ints(table, "acked_ns")[rows]
+            code, names = codes(table, "remote_address")
+            known = np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
+            code = known[code[rows]] if len(names) else code[rows]
+            status, statuses = codes(table, "status")
+            wrong = np.array([name in ("error", "rejected", "unanswered") for name in statuses], dtype=bool)
+            self._kept.append(
+                self._room.put_all(
+                    {
+                        "code": code,
+                        "took_ns": acked_ns - sent_ns,
+                        "answered": ((acked_ns >= 0) & (sent_ns >= 0)).astype(np.int64),
+                        "failed": wrong[status][rows].astype(np.int64),
+                    }
+                )
+            )
+            for name, count in _counts(code, list(number)).items():
+                self.counts[name] = self.counts.get(name, 0) + count
+        self._names = list(number)
 
     def figures(self, name: str) -> dict[str, Any]:
         """Return the figures of the publish requests to an address."""
-        its = (
-            self._code == self._names.index(name) if name in self._names else np.zeros(len(self._code), bool)
-        )
-        return {
-            "requests": int(np.count_nonzero(its)),
-            "request_errors": int(np.count_nonzero(its & self._failed)),
-            "answer_ns": Percentiles.of(self._took_ns[its & self._answered]).to_dict(),
-        }
+        code = self._names.index(name) if name in self._names else -1
+        count = failed = 0
+        took_ns = Samples()
+        for kept in self._kept:
+            at = self._room.get_all(kept)
+            its = at["code"] == code
+            count += int(np.count_nonzero(its))
+            failed += int(np.count_nonzero(its & (at["failed"] > 0)))
+            took_ns.add(at["took_ns"][its & (at["answered"] > 0)])
+        return {"requests": count, "request_errors": failed, "answer_ns": took_ns.percentiles().to_dict()}
 
 
 def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.percentiles import rank_of, ranks_of_curve
-from analysis.figures.samples import AtRanks, Room, Samples, at_ranks, ranks_of_figures
+from analysis.figures.samples import AtRanks, Samples, at_ranks, ranks_of_figures
+from analysis.loading.room import Room
 from analysis.loading.run import Ints
 
 Floats = npt.NDArray[np.float64]

@@ -19,6 +19,7 @@ from analysis.figures import echo
 from analysis.figures.cost import counted_events
 from analysis.loading import requests
 from analysis.loading.run import ReadError, Run, codes, ints
+from analysis.loading.slices import all_stretches
 
 NAME = "cloudwatch.json"
 FORMAT = 1
@@ -261,14 +262,17 @@ def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str])
 
 def _requests(run: Run) -> tuple[int, int]:
     """Return the number of publish requests sent, and of those with at least one accepted event."""
-    table = run.table("events", (*requests.COLUMNS, "sent_ns"))
-    code, names = codes(table, "status")
-    sent = ints(table, "sent_ns") >= 0
-    taken = (
-        sent & (code == names.index("accepted")) if "accepted" in names else np.zeros(len(sent), dtype=bool)
-    )
-    counts = [len(requests.request_rows(table.filter(pa.array(rows)))) for rows in (sent, taken)]
-    return counts[0], counts[1]
+    found = [0, 0]
+    for stretch in all_stretches(run):
+        table = run.table("events", (*requests.COLUMNS, "sent_ns"), stretch)
+        code, names = codes(table, "status")
+        sent = ints(table, "sent_ns") >= 0
+        taken = np.zeros(len(sent), dtype=bool)
+        if "accepted" in names:
+            taken = sent & (code == names.index("accepted"))
+        for place, rows in enumerate((sent, taken)):
+            found[place] += len(requests.request_rows(table.filter(pa.array(rows))))
+    return found[0], found[1]
 
 
 def _plus(*numbers: int | None) -> int | None:

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 from analysis import pricing
 from analysis.figures import echo
 from analysis.loading.run import Ints, Run, ints
+from analysis.loading.slices import all_stretches
 
 _NS_PER_MINUTE = 60_000_000_000
 _BATCH_ROWS = 1_000_000
+_NONE = np.empty(0, dtype=np.int64)
 
 
 def cost(run: Run) -> dict[str, Any] | None:
@@ -89,18 +91,24 @@ def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
     A delivery has the size recorded for its event. If the event is not on record because its publisher's record broke
     off, the delivery counts as one message and the bytes are not known.
     """
-    table = run.table("events", ("publisher", "sequence", "sent_ns", "bytes"))
-    size = ints(table, "bytes")
-    units = np.maximum(1, -(-size // unit_bytes))
-    published = int(units[ints(table, "sent_ns") >= 0].sum())
+    published, sizes = 0, _NONE
+    for stretch in all_stretches(run):
+        table = run.table("events", ("sent_ns", "bytes"), stretch)
+        size = ints(table, "bytes")
+        published += int(_units(size, unit_bytes)[ints(table, "sent_ns") >= 0].sum())
+        if len(sizes) < 2:
+            sizes = np.unique(np.concatenate((sizes, size)))
     path = run.path / "deliveries.parquet"
     rows = pq.read_metadata(path).num_rows if path.exists() else 0
     if not rows:
         return published, 0, 0
     whole = not run.broken_off_ns
-    if whole and len(size) and size.min() == size.max():
+    if whole and len(sizes) == 1:
         # The usual case: all events are padded to one size, so no delivery has to be read.
-        return published, rows * int(units[0]), rows * int(size[0])
+        return published, rows * int(_units(sizes, unit_bytes)[0]), rows * int(sizes[0])
+    table = run.table("events", ("publisher", "sequence", "bytes"))
+    size = ints(table, "bytes")
+    units = _units(size, unit_bytes)
     keys = (ints(table, "publisher") << 40) | ints(table, "sequence")
     order = np.argsort(keys)
     keys, units, size = keys[order], units[order], size[order]
@@ -114,3 +122,7 @@ def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
         delivered += int(units[place[known]].sum()) + int(np.count_nonzero(~known))
         bytes_out += int(size[place[known]].sum())
     return published, delivered, bytes_out if whole else None
+
+
+def _units(size: Ints, unit_bytes: int) -> Ints:
+    return np.maximum(1, -(-size // unit_bytes))

@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import json
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,13 +35,23 @@ REPLIES: Final = pa.schema(
 
 def tables(run: Run) -> dict[str, pa.Table]:
     """Return the tables by name; empty if the run measured nothing. `replies` is missing if no client replies."""
+    return {name: pa.concat_tables(parts()) for name, parts in _parts(run).items()}
+
+
+def _parts(run: Run) -> dict[str, Callable[[], Iterator[pa.Table]]]:
+    """Return for each table a function that makes it in parts, of which only one needs to be in memory."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}
     settled = reconcile(run, window)
-    made = {"fanout": of_fanout(fanout.Fanout.of(settled)), "ledger": of_ledger(settled.breakdown)}
+    made: dict[str, Callable[[], Iterator[pa.Table]]] = {
+        "fanout": lambda: (of_fanout(fanout.Fanout.of(part)) for part in settled.parts),
+        "ledger": lambda: iter([of_ledger(settled.breakdown)]),
+    }
     found = reactions.reactions(run)
-    return made if found is None else {**made, "replies": of_replies(found)}
+    if found is not None:
+        made["replies"] = lambda: iter([of_replies(found)])
+    return made
 
 
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
@@ -113,12 +125,14 @@ def write(run: Run) -> None:
 
     Leaves a file alone if it holds the same rows: another version of pyarrow writes the same table as different bytes.
     """
-    for name, table in tables(run).items():
+    for name, parts in _parts(run).items():
         path = run.path / f"{name}.parquet"
-        if same(path, table):
+        first, *more = islice(parts(), 2)
+        if not more and same(path, first):
             continue
-        with files.replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        with files.replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema) as writer:
+            for table in parts() if more else (first,):
+                writer.write_table(table)
 
 
 def same(path: Path, table: pa.Table) -> bool:

@@ -6,21 +6,20 @@ Each of these four is called a rank.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.figures.bounds import Bounded
+from analysis.figures.bounds import Bounded, Collector
+from analysis.ledger.parts import HIGH, LOW, Part
 from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import Reconciled
+from analysis.loading.room import Room
 from analysis.loading.run import Ints, Window
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LOW: Final = "_low"
-HIGH: Final = "_high"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,23 +43,22 @@ class Fanout:
     ranks_ns: Mapping[str, Ints]
 
     @classmethod
-    @lru_cache(maxsize=1)
-    def of(cls, settled: Reconciled) -> "Fanout":
-        """Build the rows from a ledger; the last result is cached."""
-        events = settled.events
-        wanted = np.flatnonzero(settled.expected > 0)
+    def of(cls, part: Part) -> "Fanout":
+        """Build the rows from the events of a part."""
+        events = part.events
+        wanted = np.flatnonzero(part.expected > 0)
         wanted = wanted[np.argsort(events.intended_ns[wanted], kind="stable")]
-        ends = [("", settled.ranks_ns)]
-        if _inexact(settled):
-            ends += [(LOW, settled.ranks_low_ns), (HIGH, settled.ranks_high_ns)]
+        ends = [("", part.ranks_ns)]
+        if part.ranks_low_ns is not part.ranks_ns:
+            ends += [(LOW, part.ranks_low_ns), (HIGH, part.ranks_high_ns)]
         return cls(
             events.publisher[wanted].astype(np.int32),
             events.key[wanted] & 0xFFFFFFFF,
             events.channel[wanted],
             [str(name) for name in events.channels],
             events.intended_ns[wanted],
-            settled.expected[wanted].astype(np.int32),
-            settled.arrived[wanted].astype(np.int32),
+            part.expected[wanted].astype(np.int32),
+            part.arrived[wanted].astype(np.int32),
             {name + end: ranks_ns[name][wanted] for end, ranks_ns in ends for name in RANKS},
         )
 
@@ -89,44 +87,53 @@ class Fanout:
         return frame
 
 
+@lru_cache(maxsize=1)
 def by_event(settled: Reconciled) -> "pd.DataFrame":
-    """Return one row for each event with an expected delivery, by intended time.
+    """Return one row for each event with an expected delivery, by intended time; takes memory for all events.
 
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns; see
-    `Fanout`. Do not modify the DataFrame, which is shared.
+    `Fanout`. Do not modify the DataFrame, which is shared: the last result is cached.
     """
-    return Fanout.of(settled).frame
+    return Fanout.of(settled.whole).frame
 
 
 def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bounded:
     """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a window."""
-    rows = Fanout.of(settled)
-    inside = rows.reached
-    if window is not None:
-        inside = inside & (rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)
-    values, low, high = (
-        rows.ranks_ns[name + end][inside] if name + end in rows.ranks_ns else None for end in ("", LOW, HIGH)
-    )
-    assert values is not None
-    return Bounded.of(
-        values,
-        None if low is None else values - low,
-        None if high is None else high - values,
-        settled.ends_known,
-    )
+    return _collected(settled, (name,), window)[name]
+
+
+def _collected(settled: Reconciled, names: Sequence[str], window: Window | None = None) -> dict[str, Bounded]:
+    """Return `ranks` of several names, found in one pass over the events."""
+    room = Room()
+    found = {name: Collector(settled.ends_known, room) for name in names}
+    for part in settled.parts:
+        inside = (part.expected > 0) & (part.arrived > 0)
+        if window is not None:
+            intended_ns = part.events.intended_ns
+            inside &= (intended_ns >= window.start_ns) & (intended_ns < window.end_ns)
+        exact = part.ranks_low_ns is part.ranks_ns
+        for name, collector in found.items():
+            values = part.ranks_ns[name][inside]
+            if exact:
+                collector.add(values)
+            else:
+                low, high = (ends[name][inside] for ends in (part.ranks_low_ns, part.ranks_high_ns))
+                collector.add(values, values - low, high - values)
+    return {name: collector.done() for name, collector in found.items()}
 
 
 def summarise(settled: Reconciled) -> dict[str, Any]:
     """Return percentiles of each rank over all events, and the number of events that reached all subscribers."""
-    rows = Fanout.of(settled)
-    count = len(rows.expected)
+    count = complete = people = 0
+    for part in settled.parts:
+        owed = part.expected > 0
+        count += int(np.count_nonzero(owed))
+        complete += int(np.count_nonzero(part.arrived[owed] >= part.expected[owed]))
+        people += int(part.expected[owed].sum())
+    found = _collected(settled, tuple(RANKS))
     return {
         "events": count,
-        "complete": int(np.count_nonzero(rows.arrived >= rows.expected)),
-        "subscribers_per_event": float(rows.expected.mean()) if count else None,
-        **{name: ranks(settled, name).percentiles() for name in RANKS},
+        "complete": complete,
+        "subscribers_per_event": people / count if count else None,
+        **{name: found[name].percentiles() for name in RANKS},
     }
-
-
-def _inexact(settled: Reconciled) -> bool:
-    return settled.ranks_low_ns is not settled.ranks_ns

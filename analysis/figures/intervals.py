@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.latencies import BANDS, SECOND_NS, latencies
-from analysis.loading.columns import taken
-from analysis.loading.run import Ints, Run, ints
+from analysis.figures.offered import events_by_second
+from analysis.loading.run import Ints, Run
 
 
 def by_second(run: Run) -> pd.DataFrame:
@@ -16,20 +16,16 @@ def by_second(run: Run) -> pd.DataFrame:
     p90_ns, p99_ns and max_ns (headline latency of the events due in the second, null if there are none).
     """
     start_ns, found = run.first_publish_ns, latencies(run)
-    events = run.table("events", ("intended_ns", "status"))
-    second = (ints(events, "intended_ns") - start_ns) // SECOND_NS
-    accepted = taken(events)
-    offered = np.bincount(second[second >= 0])
-    accepted_by_second = np.bincount(second[(second >= 0) & accepted])
+    events = events_by_second(run, start_ns)
     arrived = found.arrivals if found else np.zeros(0, dtype=np.int64)
-    count = max(len(offered), len(arrived))
+    count = max(len(events.due), len(arrived))
     starts_ns = start_ns + np.arange(count, dtype=np.int64) * SECOND_NS
     frame = pd.DataFrame(
         {
             "start_ns": starts_ns,
             "phase": _phases(run, starts_ns),
-            "offered": _padded(offered, count),
-            "accepted": _padded(accepted_by_second, count),
+            "offered": _padded(events.due, count),
+            "accepted": _padded(events.accepted, count),
             "arrived": _padded(arrived, count),
         }
     )

@@ -1,4 +1,4 @@
-"""The intended load of a run: the scenario's load curves from the manifest, and the steps that they form."""
+"""The load of a run: the scenario's curves from the manifest, the steps that they form, and the events on record."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.loading.run import Ints, Run, Window
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Ints, Run, Window, ints
+from analysis.loading.slices import all_stretches
 
 #: Maximum number of steps that get figures of their own; a curve with more is taken for a recorded load.
 MAX_STEPS = 100
+SECOND_NS = 1_000_000_000
 Floats = npt.NDArray[np.float64]
 
 
@@ -108,3 +111,39 @@ def steps(run: Run) -> list[Step]:
         Step(Window(window.start_ns + begin, window.start_ns + end), rate)
         for begin, end, rate in zip(edges[:-1].tolist(), edges[1:].tolist(), rates.tolist(), strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class BySecond:
+    """The events of a run by the second in which they were due, counted from some start; earlier ones are left out."""
+
+    due: Ints
+    #: Of these, the events that should arrive; see `analysis.loading.columns.taken`.
+    accepted: Ints
+    #: Time (ns) at which the last event was due, or None if there are no events.
+    last_ns: int | None
+    #: True if the service acknowledges publishes.
+    answered: bool
+
+
+def events_by_second(run: Run, start_ns: int) -> BySecond:
+    """Count the events due in each second from ``start_ns`` on."""
+    due = accepted = np.zeros(0, dtype=np.int64)
+    last_ns, answered = None, True
+    for stretch in all_stretches(run):
+        events = run.table("events", ("intended_ns", "status"), stretch)
+        intended_ns = ints(events, "intended_ns")
+        second = (intended_ns - start_ns) // SECOND_NS
+        inside = second >= 0
+        due = _sum(due, np.bincount(second[inside]))
+        accepted = _sum(accepted, np.bincount(second[inside & taken(events)]))
+        answered &= not unanswering(events)
+        if len(intended_ns):
+            latest_ns = int(intended_ns.max())
+            last_ns = latest_ns if last_ns is None else max(last_ns, latest_ns)
+    return BySecond(due, accepted, last_ns, answered)
+
+
+def _sum(one: Ints, other: Ints) -> Ints:
+    length = max(len(one), len(other))
+    return np.pad(one, (0, length - len(one))) + np.pad(other, (0, length - len(other)))

@@ -20,11 +20,13 @@ from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import Percentiles
 from analysis.ledger.events import Events
 from analysis.ledger.losses import LOST
+from analysis.ledger.marks import Marks
 from analysis.ledger.reconcile import Reconciled, pairs_of
 from analysis.loading.columns import taken, unanswering
 from analysis.loading.doubts import Doubts
 from analysis.loading.lookup import EventPlaces
 from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.slices import all_stretches
 
 Flags = npt.NDArray[np.bool_]
 _CAUSE: Final = ("cause_publisher", "cause_sequence", "cause_subscription")
@@ -98,10 +100,18 @@ def reactions(run: Run) -> Reactions | None:
     replies_of = ints(table, "replies")
     responding, first = np.unique(ints(table, "subscription")[replies_of >= 0], return_index=True)
     wanted = replies_of[replies_of >= 0][first]
-    cause = run.table("events", ("cause_publisher",)).column("cause_publisher")
-    if not len(responding) and cause.null_count == len(cause):
+    if not len(responding) and (run.lacks("cause_publisher") or _uncaused(run)):
         return None
     return _Chain(run, window, responding, wanted).result()
+
+
+def _uncaused(run: Run) -> bool:
+    """Return True if no event is on record as a reply; reads the events, unlike `Run.lacks`."""
+    for stretch in all_stretches(run):
+        cause = run.table("events", ("cause_publisher",), stretch).column("cause_publisher")
+        if cause.null_count < len(cause):
+            return False
+    return True
 
 
 def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
@@ -270,24 +280,23 @@ class _Chain:
         inside = (asked_ns >= self._window.start_ns) & (asked_ns < self._window.end_ns)
         return np.where(inside, asked_ns, -1)
 
-    def _deliveries(self, events: Events) -> tuple[Ints, Ints, Ints, Flags]:
+    def _deliveries(self, events: Events) -> tuple[Ints, Ints, Ints, Marks]:
         """Return the deliveries of each reply (expected, arrived, lost), and a mask of the rows that arrived."""
         run, count = self._run, len(events.key)
-        total = sum(group.rows for group in run.row_groups)
         if not count:
-            return _NONE, _NONE, _NONE, np.zeros(total, dtype=bool)
+            return _NONE, _NONE, _NONE, Marks(run.row_groups)
         whole = Window(int(events.intended_ns.min()), int(events.intended_ns.max()) + 1)
         _, expected, _, found, losses = pairs_of(run, whole, events)
         return expected, found.arrived, losses.by_event[list(LOST)].sum(axis=0), found.expected_rows
 
     def _times(
-        self, events: Events, rows: Flags, asked_ns: Ints, reaction: Ints, number: Ints
+        self, events: Events, rows: Marks, asked_ns: Ints, reaction: Ints, number: Ints
     ) -> tuple[Arrivals, Bounded, Bounded, Bounded]:
         doubts, places = Doubts(self._run), EventPlaces(events.key)
         names = tuple(dict.fromkeys(("publisher", "sequence", "subscription", "arrival_ns", *doubts.columns)))
         parts: dict[str, list[Ints]] = {name: [_NONE] for name in (*names, "row")}
         for group in self._run.row_groups:
-            its = rows[group.first_row : group.first_row + group.rows]
+            its = rows.of(group)
             if not its.any():
                 continue
             position, table = self._run.deliveries_in(names, group=group)

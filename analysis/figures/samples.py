@@ -1,69 +1,23 @@
 """Keep any number of samples in bounded memory, and find the exact sample at any rank.
 
-Samples are appended to a store: in memory at first, and in a temporary file (in the folder that TMPDIR names) once they
-take more than `KEPT_BYTES`. Sorting them would take most of the time of a large report, and all of them in memory. So
-they are counted in narrow buckets when they are added. To find the samples at some ranks, the store is read again and
-only the samples in those ranks' buckets are sorted (see `analysis.figures.selection`).
+Samples are appended to a store: in memory at first, and then in a temporary file (see `analysis.loading.room`). Sorting
+them would take most of the time of a large report, and all of them in memory. So they are counted in narrow buckets
+when they are added. To find the samples at some ranks, the store is read again and only the samples in those ranks'
+buckets are sorted (see `analysis.figures.selection`).
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.percentiles import POINTS, Percentiles, rank_of
 from analysis.figures.selection import Histogram, Selection
+from analysis.loading.room import Kept, Room, narrow
 from analysis.loading.run import Ints
 
 Numbers = npt.NDArray[Any]
-_KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
-#: Most bytes of samples that are kept in memory, by all stores of one room together.
-KEPT_BYTES = 1_200_000_000
-
-
-def narrow(values: Ints) -> Numbers:
-    """Return integers in the smallest type that holds all of them."""
-    if not len(values):
-        return values.astype(np.int8)
-    low, high = int(values.min()), int(values.max())
-    kind = next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-    return values.astype(kind)
-
-
-class Room:
-    """Memory that several stores share, and the temporary file for what does not fit into it."""
-
-    def __init__(self) -> None:
-        self._left = KEPT_BYTES
-        self._file: BinaryIO | None = None
-        self._end = 0
-
-    def put(self, values: Numbers) -> "Numbers | tuple[int, int, np.dtype[Any]]":
-        """Keep an array: return itself, or its place in the file; raises OSError if the file cannot be written."""
-        if values.nbytes <= self._left:
-            self._left -= values.nbytes
-            return values
-        if self._file is None:
-            # Closed, and so deleted, with the last store that uses it.
-            self._file = tempfile.TemporaryFile(prefix="loadgen-")  # noqa: SIM115
-        begin = self._end
-        self._file.seek(begin)
-        self._file.write(values.data)
-        self._end += values.nbytes
-        return begin, len(values), values.dtype
-
-    def get(self, kept: "Numbers | tuple[int, int, np.dtype[Any]]") -> Numbers:
-        """Return an array that was kept."""
-        if isinstance(kept, np.ndarray):
-            return kept
-        begin, count, kind = kept
-        assert self._file is not None
-        self._file.seek(begin)
-        values = np.empty(count, dtype=kind)
-        self._file.readinto(values.data)  # type: ignore[attr-defined]
-        return values
 
 
 class Store:
@@ -71,7 +25,7 @@ class Store:
 
     def __init__(self, room: Room | None = None) -> None:
         self._room = Room() if room is None else room
-        self._kept: list[Any] = []
+        self._kept: list[Kept] = []
 
     def add(self, values: Ints) -> Numbers:
         """Append integers, and return them in the type in which they are kept."""

@@ -10,8 +10,7 @@ import numpy as np
 from analysis.figures import offered
 from analysis.figures.latencies import samples
 from analysis.ledger.reconcile import Reconciled
-from analysis.loading.columns import taken, unanswering
-from analysis.loading.run import Run, ints
+from analysis.loading.run import Run
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
@@ -20,28 +19,26 @@ def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     if not found or window is None:
         return []
     edges = np.array([step.window.start_ns for step in found] + [window.end_ns], dtype=np.int64)
-    table = run.table("events", ("intended_ns", "status"), window)
-    due_ns = ints(table, "intended_ns")
-    accepted, unknown = taken(table), unanswering(table)
-    place = np.searchsorted(edges, settled.events.intended_ns, side="right") - 1
-    expected, delivered = (
-        np.bincount(place, weights=counts, minlength=len(found)).astype(np.int64)
-        for counts in (settled.expected, settled.arrived - settled.late)
-    )
+    due, accepted, expected, delivered = (np.zeros(len(found), dtype=np.int64) for _ in range(4))
+    for part in settled.parts:
+        place = np.searchsorted(edges, part.events.intended_ns, side="right") - 1
+        for total, counts in (
+            (due, None),
+            (accepted, part.events.accepted),
+            (expected, part.expected),
+            (delivered, part.arrived - part.late),
+        ):
+            total += np.bincount(place, weights=counts, minlength=len(found)).astype(np.int64)
     return [
         {
             "start_ns": step.window.start_ns,
             "end_ns": step.window.end_ns,
             "intended_per_s": step.events_per_s,
-            "events_due": _between(due_ns, edges, number),
-            "events_accepted": None if unknown else _between(due_ns[accepted], edges, number),
+            "events_due": int(due[number]),
+            "events_accepted": int(accepted[number]) if settled.answered else None,
             "expected": int(expected[number]),
             "delivered": int(delivered[number]),
             "headline_ns": samples(run, step.window, "delivery.latency").percentiles(),
         }
         for number, step in enumerate(found)
     ]
-
-
-def _between(values: Any, edges: Any, number: int) -> int:
-    return int(np.count_nonzero((values >= edges[number]) & (values < edges[number + 1])))

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from analysis.ledger.windows import Flags
-from analysis.loading.lookup import EventPlaces
-from analysis.loading.run import Ints, RowGroup, Run, ints
+from analysis.ledger.marks import Marks
+from analysis.ledger.order import Deliveries
+from analysis.loading.run import RowGroup, Run, ints
 from analysis.loading.slices import in_turn
 
 _NAMES = ("publisher", "sequence", "subscription", "arrival_ns")
 _NONE = np.empty(0, dtype=np.int64)
 
 
-def find_altered(run: Run, expected_rows: Flags, places: EventPlaces) -> tuple[Ints, Ints] | None:
-    """Return (event, subscription) of altered expected deliveries, or None if the run did not check their content.
+def find_altered(run: Run, expected_rows: Marks) -> Deliveries | None:
+    """Return the altered expected deliveries, or None if the run did not check their content.
 
     ``expected_rows`` marks the first delivery of each expected pair; later copies do not count. The record names an
     altered delivery by its arrival time. Copies from one read have the same arrival time, so a pair counts as altered
@@ -23,23 +23,23 @@ def find_altered(run: Run, expected_rows: Flags, places: EventPlaces) -> tuple[I
     table = run.table("altered", _NAMES)
     keys = set(zip(*(ints(table, name).tolist() for name in _NAMES), strict=True))
     if not keys:
-        return _NONE, _NONE
+        return Deliveries(_NONE, _NONE, _NONE)
     events = np.unique(
         np.array([(publisher << 32) | sequence for publisher, sequence, *_ in keys], dtype=np.int64)
     )
 
     def read(group: RowGroup) -> list[tuple[int, ...]]:
         _, rows = run.deliveries_in(_NAMES, group=group)
-        wanted = expected_rows[group.first_row : group.first_row + group.rows]
+        wanted = expected_rows.of(group)
         columns = [ints(rows, name) for name in _NAMES]
         wanted = wanted & np.isin((columns[0] << 32) | columns[1], events)
         return [key for key in zip(*(each[wanted].tolist() for each in columns), strict=True) if key in keys]
 
-    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
+    groups = [group for group in run.row_groups if expected_rows.some(group)]
     found = sorted({key for part in in_turn(read, groups) for key in part})
     if not found:
-        return _NONE, _NONE
+        return Deliveries(_NONE, _NONE, _NONE)
     publisher, sequence, subscription, _ = (
         np.array(column, dtype=np.int64) for column in zip(*found, strict=True)
     )
-    return places.of(publisher, sequence), subscription
+    return Deliveries(publisher, sequence, subscription)

@@ -4,10 +4,10 @@ A segment is a stretch of time in which one subscription was in one state, such 
 `analysis.ledger.windows`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from analysis.ledger.losses import (
     MISSED_IN_GAP,
     OTHERWISE,
     UNOBSERVED,
-    Losses,
 )
-from analysis.ledger.windows import Segments
 from analysis.loading.run import Ints
 
 if TYPE_CHECKING:
@@ -29,17 +27,15 @@ if TYPE_CHECKING:
 
 
 DIMENSIONS = ("publisher", "channel", "subscription")
-_LOST = {
+LOST_COUNTS = {
     "lost_before_ready": BEFORE_READY,
     "lost_in_reconnect": IN_RECONNECT,
     "lost_otherwise": OTHERWISE,
 }
-_MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
-COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
+MISSED_COUNTS = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
+COUNTS = ("expected", "delivered", "late", *LOST_COUNTS, *MISSED_COUNTS, "duplicates", "reordered")
 #: Counted only if the run checked the content of deliveries.
 ALTERED = "altered"
-Pairs = tuple[Ints, Ints]
-Counts = tuple[Ints, Ints]
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Rows:
     @property
     def lost(self) -> Ints:
         """Number of losses in each row, over all classes of loss."""
-        first, *others = (self.counts[name] for name in _LOST)
+        first, *others = (self.counts[name] for name in LOST_COUNTS)
         return sum(others, start=first)
 
 
@@ -69,65 +65,6 @@ class Breakdown:
     duplicates_unrecorded: int
     #: Duplicates to subscriptions that were never acknowledged or ready; no row of a subscription counts them.
     duplicates_elsewhere: int
-
-    @classmethod
-    def of(
-        cls,
-        events: Events,
-        present: Segments,
-        expected: Ints,
-        expected_by_segment: Ints,
-        missed_by_subscription: Ints,
-        *,
-        delivered: Counts,
-        late: Counts,
-        duplicates: Pairs,
-        reordered: Pairs,
-        altered: Pairs | None = None,
-        losses: Losses,
-    ) -> Self:
-        """Count the outcomes for each publisher, channel and subscription.
-
-        Frequent outcomes (``delivered``, ``late``) are given as counts by event and by subscription (in the order of
-        `losses.numbers`), rare ones (``duplicates``, ``reordered``) as (event, subscription) pairs, with event -1 if it
-        is not on record. Deliveries missed on purpose are already subtracted from ``expected`` but not from
-        ``expected_by_segment``.
-        """
-        count = len(events.key)
-        pairs = {"duplicates": duplicates, "reordered": reordered}
-        if altered is not None:
-            pairs[ALTERED] = altered
-        by_event: dict[str, Ints] = {"expected": expected}
-        by_subscription: dict[str, Ints] = {
-            "expected": np.bincount(
-                np.searchsorted(losses.numbers, present.subscription),
-                weights=expected_by_segment,
-                minlength=len(losses.numbers),
-            ).astype(np.int64)
-            - missed_by_subscription
-        }
-        for name, (of_events, of_subscriptions) in (("delivered", delivered), ("late", late)):
-            by_event[name], by_subscription[name] = of_events, of_subscriptions
-        for name, (event, subscription) in pairs.items():
-            by_event[name] = np.bincount(event[event >= 0], minlength=count)
-            place = np.searchsorted(losses.numbers, subscription)
-            found = np.isin(subscription, losses.numbers)
-            by_subscription[name] = np.bincount(place[found], minlength=len(losses.numbers))
-        for name, loss in (_LOST | _MISSED).items():
-            by_event[name] = losses.by_event[loss]
-            by_subscription[name] = losses.by_subscription[loss]
-        names = [str(name) for name in events.channels]
-        rows = {
-            "publisher": _by_number(events.publisher, by_event),
-            "channel": _by_name(events.channel, names, by_event),
-            "subscription": _by_number(losses.numbers, by_subscription),
-        }
-        twice_event, twice_subscription = duplicates
-        return cls(
-            rows,
-            int(np.count_nonzero(twice_event < 0)),
-            int(np.count_nonzero(~np.isin(twice_subscription, losses.numbers))),
-        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,7 +128,42 @@ class Breakdown:
         ]
 
 
-def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
+class Sums:
+    """Adds up the counts of the events of successive stretches of time by publisher and by channel."""
+
+    def __init__(self) -> None:
+        self._publishers: list[Rows] = []
+        self._channels: list[Rows] = []
+
+    def add(self, events: Events, counts: Mapping[str, Ints]) -> None:
+        """Add the counts by event, which have the same names in each stretch."""
+        names = [str(name) for name in events.channels]
+        self._publishers.append(by_number(events.publisher, counts))
+        self._channels.append(_by_name(events.channel, names, counts))
+
+    def publishers(self) -> Rows:
+        """Return the sums by publisher, in ascending order of its number."""
+        return _joined(self._publishers, int)
+
+    def channels(self) -> Rows:
+        """Return the sums by channel, in ascending order of its name."""
+        return _joined(self._channels, str)
+
+
+def _joined(parts: Sequence[Rows], order: Callable[[str], Any]) -> Rows:
+    if len(parts) == 1:
+        return parts[0]
+    keys = sorted({key for part in parts for key in part.keys}, key=order)
+    place_of = {key: place for place, key in enumerate(keys)}
+    places = np.array([place_of[key] for part in parts for key in part.keys], dtype=np.int64)
+    counts = {
+        name: np.concatenate([part.counts[name] for part in parts])
+        for name in (parts[0].counts if parts else ())
+    }
+    return Rows(keys, _sums(places, len(keys), counts))
+
+
+def by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
     """Sum the counts of each publisher or subscription, in ascending order of its number."""
     keys, place = np.unique(numbers, return_inverse=True)
     return Rows([str(key) for key in keys.tolist()], _sums(place, len(keys), counts))

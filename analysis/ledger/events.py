@@ -4,17 +4,20 @@ A segment is a stretch of time in which one subscription was in one state, such 
 `analysis.ledger.windows`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from analysis.ledger.windows import Flags, Segments, matching_patterns
+from analysis.ledger.windows import Flags, Patterns, Segments
 from analysis.loading.columns import taken, unanswering
 from analysis.loading.run import Ints, Run, Window, codes, ints
 
 _COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "acked_ns", "status")
 
+_ARRAYS = ("key", "channel", "sent_ns", "acked_ns", "intended_ns", "accepted")
 #: Channel code → (rows of its accepted events by sending time, segments whose pattern matches the channel).
 Reach = dict[int, tuple[Ints, Ints]]
 
@@ -40,14 +43,27 @@ class Events:
         """Publisher of each event."""
         return self.key >> 32
 
+    def taken(self, chosen: Any) -> "Events":
+        """Return the chosen events, which must remain sorted."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Events]") -> "Events":
+        """Return the events of several stretches that number the channels alike; they are not sorted."""
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        return replace(parts[0], **arrays, answered=all(part.answered for part in parts))
+
 
 def reach_of(events: Events, present: Segments) -> Reach:
     """Return by channel its accepted events, and the segments of the subscriptions to it; see `Reach`."""
-    by_pattern = dict(_by_code(present.pattern, len(present.patterns)))
+    by_pattern = dict(by_code(present.pattern, len(present.patterns)))
     reach: Reach = {}
-    for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
+    patterns = Patterns(present.patterns)
+    for channel, rows in by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
         name = events.channels[channel]
-        codes_of = [] if name is None else matching_patterns(present.patterns, name)
+        codes_of = [] if name is None else patterns.matching(name)
         found = [by_pattern[code] for code in codes_of if code in by_pattern]
         members = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
         reach[channel] = (rows[np.argsort(events.sent_ns[rows], kind="stable")], members)
@@ -68,16 +84,16 @@ def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, 
     return by_event, by_segment
 
 
-def events_in(run: Run, window: Window) -> Events:
-    """Return the events that were due in a window."""
+def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = None) -> Events:
+    """Return the events that were due in a window; ``channels`` gives the text of each channel's code, if known."""
     table = run.table("events", _COLUMNS, window)
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
     order = np.argsort(key, kind="stable")
-    channel, channels = codes(table, "channel")
+    channel, names = numbered(table, channels)
     return Events(
         key[order],
         channel[order],
-        channels,
+        names,
         ints(table, "sent_ns")[order],
         ints(table, "acked_ns")[order],
         ints(table, "intended_ns")[order],
@@ -86,12 +102,36 @@ def events_in(run: Run, window: Window) -> Events:
     )
 
 
+def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[Ints, list[str | None]]:
+    """Return the code of each event's channel, and the text of each code: ``channels``, if known."""
+    channel, names = codes(table, "channel")
+    if channels is None:
+        return channel, names
+    number = {name: code for code, name in enumerate(channels)}
+    known = np.array([number[name] for name in names], dtype=np.int64)
+    return known[channel] if len(names) else channel, list(channels)
+
+
+def channels_of(run: Run, window: Window, cut: Sequence[Window]) -> list[str | None] | None:
+    """Return the channels of the events due in a window, in the order of the file; None if it is a single stretch.
+
+    Only the events of a single stretch can be numbered while they are read, as `codes` does.
+    """
+    if len(cut) == 1:
+        return None
+    found: dict[str | None, None] = {}
+    for group in run.event_groups:
+        if group.overlaps(window):
+            found |= dict.fromkeys(codes(run.events_of(("channel",), group, window), "channel")[1])
+    return list(found)
+
+
 def _key(publisher: Ints, sequence: Ints) -> Ints:
     """Pack an event into one number: publishers have at most 31 bits, and sequences stay below 2**32."""
     return (publisher << 32) | sequence
 
 
-def _by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:
+def by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:
     """Yield (code, rows with that code) for each code from 0 to count-1 that occurs."""
     order = np.argsort(values, kind="stable")
     edges = np.searchsorted(values[order], np.arange(count + 1))

@@ -9,13 +9,14 @@ in which one subscription was in one state, such as ready or in reconnect (see `
 place in the order in which the subscribers received an event: the first, median, 99th percentile or last.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from analysis.ledger.events import Events, Reach
+from analysis.ledger.marks import Marks
 from analysis.ledger.ranks import RANKS, distinct, ranks
 from analysis.ledger.windows import Flags, Segments
 from analysis.loading.doubts import Doubts, Off
@@ -54,6 +55,11 @@ class Through:
         last = np.r_[pair[1:] != pair[:-1], True] if len(pair) else np.zeros(0, dtype=bool)
         return cls(pair[last], sent[last])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Through"]) -> Self:
+        """Keep the latest sending time of each publisher in each segment over several stretches of time."""
+        return cls.of([part.pair for part in parts], [part.sent_ns for part in parts])
+
     def last_ns(self, segment: int, publisher: Ints) -> Ints:
         """Return for each publisher the sending time of its last event that arrived in a segment of presence.
 
@@ -90,12 +96,14 @@ class Found:
     #: `arrived` and `late` by subscription: one entry for each that was ever present, in ascending order.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
-    #: For each row of the file: True if the row is the first delivery of an expected event at a subscription.
-    expected_rows: Flags
+    #: The rows of the file that are the first delivery of an expected event at a subscription.
+    expected_rows: Marks
     #: (event, subscription) of second and later deliveries of an event at a subscription; event -1 is not on record.
     duplicates: _Pairs = (_NONE, _NONE)
     #: For events that did not reach every subscription: (event, subscription) of the deliveries that did arrive.
     incomplete: _Pairs = (_NONE, _NONE)
+    #: True if all arrivals are exact.
+    exact: bool = True
     through: Through = field(default_factory=lambda: Through.of([], []))
     rows: int = 0
     not_acknowledged: int = 0
@@ -127,11 +135,18 @@ class _Slice:
     ranks_high_ns: dict[str, Ints] | None
 
 
-def match(run: Run, window: Window, events: Events, present: Segments, reach: Reach, expected: Ints) -> Found:
-    """Match every delivery of a window to the expected pairs."""
+def match(
+    run: Run,
+    window: Window,
+    events: Events,
+    present: Segments,
+    reach: Reach,
+    expected: Ints,
+    marks: Marks | None = None,
+) -> Found:
+    """Match every delivery of a window to the expected pairs; ``marks`` holds the expected rows of earlier windows."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
-    total_rows = sum(group.rows for group in run.row_groups)
     late = np.zeros(count, dtype=np.int64)
     ranks_ns = {name: np.zeros(count, dtype=np.int64) for name in RANKS}
     exact = not matcher.doubts.columns
@@ -146,7 +161,8 @@ def match(run: Run, window: Window, events: Events, present: Segments, reach: Re
         ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
         np.zeros(len(people), dtype=np.int64),
         np.zeros(len(people), dtype=np.int64),
-        np.zeros(total_rows, dtype=bool),
+        Marks(run.row_groups) if marks is None else marks,
+        exact=exact,
     )
     duplicates, incomplete = [found.duplicates], [found.incomplete]
     through: list[Through] = []
@@ -157,7 +173,7 @@ def match(run: Run, window: Window, events: Events, present: Segments, reach: Re
         found.outside_live_window += part.outside_live_window
         found.unrecorded += part.unrecorded
         duplicates.append(part.duplicates)
-        found.expected_rows[part.row] = True
+        found.expected_rows.add(part.row)
         found.arrived[part.events] += part.counts
         for name, values in part.ranks_ns.items():
             found.ranks_ns[name][part.events] = values
@@ -191,7 +207,7 @@ def match(run: Run, window: Window, events: Events, present: Segments, reach: Re
         if missing.any():
             those = missing[part.event]
             incomplete.append((part.event[those], part.subscription[those]))
-    found.through = Through.of([part.pair for part in through], [part.sent_ns for part in through])
+    found.through = Through.joined(through)
     found.duplicates, found.incomplete = (
         (np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
         for pairs in (duplicates, incomplete)

@@ -1,18 +1,27 @@
 """Find the expected deliveries that arrived after a later event of the same publisher."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from analysis.ledger.marks import Marks
 from analysis.ledger.windows import Flags
-from analysis.loading.lookup import EventPlaces, Places, grouping
+from analysis.loading.lookup import Places, grouping
 from analysis.loading.run import Ints, RowGroup, Run, ints
 from analysis.loading.slices import in_turn
 
 #: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
 _STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
-_Pairs = tuple[Ints, Ints]
+
+
+class Deliveries(NamedTuple):
+    """Some deliveries, each named by its event's publisher and sequence and by its subscription."""
+
+    publisher: Ints
+    sequence: Ints
+    subscription: Ints
 
 
 @dataclass(frozen=True)
@@ -35,33 +44,31 @@ class _Rows:
         )
 
 
-def find_reordered(
-    run: Run, expected_rows: Flags, places: EventPlaces, subscriptions: Ints
-) -> tuple[Ints, Ints]:
-    """Return (event, subscription) of expected deliveries that came after a later event of their publisher.
+def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptions: Ints) -> Deliveries:
+    """Return the expected deliveries that came after a later event of their publisher.
 
-    Order is that of the rows, not of the stamps: frames of one read share a stamp.
-    ``subscriptions`` are those that were ever present, ascending.
+    Order is that of the rows, not of the stamps: frames of one read share a stamp. ``publishers`` are those that have
+    events, and ``subscriptions`` those that were ever present, both ascending.
     """
-    people = Places(subscriptions)
-    found: list[_Pairs] = [(_NONE, _NONE)]
+    people, senders = Places(subscriptions), Places(publishers)
+    found: list[Deliveries] = [Deliveries(_NONE, _NONE, _NONE)]
 
     def read(group: RowGroup) -> _Rows:
         names = ("publisher", "sequence", "subscription")
         _, table = run.deliveries_in(names, group=group)
         publisher, sequence, subscription = (ints(table, name) for name in names)
-        wanted = expected_rows[group.first_row : group.first_row + group.rows]
+        wanted = expected_rows.of(group)
         if not wanted.all():
             publisher, sequence, subscription = publisher[wanted], sequence[wanted], subscription[wanted]
-        of_publisher, of_subscription = places.publisher_of(publisher), people.of(subscription)
-        stream = of_subscription * places.publishers + of_publisher
+        of_publisher, of_subscription = senders.of(publisher), people.of(subscription)
+        stream = of_subscription * len(senders) + of_publisher
         rows = _Rows(stream, publisher, sequence, subscription, grouped=False)
         if _rising(of_publisher, sequence):
             return rows
         return rows.taken(grouping(of_subscription, of_publisher), grouped=True)
 
-    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
-    streams = len(people) * places.publishers
+    groups = [group for group in run.row_groups if expected_rows.some(group)]
+    streams = len(people) * len(senders)
     known = None
     if streams > _STREAMS_MAX:
         # Too many possible streams for an array: number only those that occur.
@@ -81,8 +88,8 @@ def find_reordered(
             rows, stream = rows.taken(order), stream[order]
         late = _late(stream, rows.sequence, highest)
         if late.any():
-            found.append((places.of(rows.publisher[late], rows.sequence[late]), rows.subscription[late]))
-    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
+            found.append(Deliveries(rows.publisher[late], rows.sequence[late], rows.subscription[late]))
+    return Deliveries(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
 
 def _rising(publisher: Ints, sequence: Ints) -> bool:

@@ -11,31 +11,43 @@ well and subtracted from expected: they are reported beside the losses, not amon
 unobserved because a failure of the harness ended the connection.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.ledger import windows
 from analysis.ledger.altered import find_altered
-from analysis.ledger.breakdown import Breakdown
-from analysis.ledger.events import Events, events_in, expected_of, reach_of
-from analysis.ledger.losses import (
-    BEFORE_READY,
-    IN_RECONNECT,
-    MISSED_AWAY,
-    MISSED_IN_GAP,
-    OTHERWISE,
-    UNOBSERVED,
-    Losses,
-    find_losses,
+from analysis.ledger.breakdown import (
+    ALTERED,
+    COUNTS,
+    LOST_COUNTS,
+    MISSED_COUNTS,
+    Breakdown,
+    Sums,
+    by_number,
 )
-from analysis.ledger.matching import Found, match
-from analysis.ledger.order import find_reordered
+from analysis.ledger.events import Events, channels_of, events_in, expected_of, reach_of
+from analysis.ledger.losses import Losses, find_losses
+from analysis.ledger.marks import Marks
+from analysis.ledger.matching import Found, Through, match
+from analysis.ledger.order import Deliveries, find_reordered
+from analysis.ledger.parts import HIGH, LOW, Part, Parts
 from analysis.ledger.windows import pattern_matches
 from analysis.loading.doubts import Doubts
+from analysis.loading.lookup import EventPlaces
 from analysis.loading.run import Ints, Run, Window
+from analysis.loading.slices import stretches
+
+_NONE = np.empty(0, dtype=np.int64)
+#: Figures of the ledger that are sums over its stretches.
+_SUMMED = (
+    "events_due", "expected", "delivered", "late", "late_least", "late_most", "duplicates", "not_acknowledged",
+    "outside_live_window", "unrecorded", "rows", "reordered", "events_with_loss",
+)  # fmt: skip
 
 __all__ = ["Events", "Ledger", "Reconciled", "pattern_matches", "reconcile"]
 
@@ -122,28 +134,23 @@ class Ledger:
 
 @dataclass(frozen=True, eq=False)
 class Reconciled:
-    """A ledger with the data behind it; the arrays have one entry for each event."""
+    """A ledger with the data behind it."""
 
     ledger: Ledger
-    events: Events
-    #: Number of subscriptions that each event should have reached, did reach, and reached late.
-    expected: Ints
-    arrived: Ints
-    late: Ints
-    #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
-    late_least: Ints
-    late_most: Ints
-    #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
-    #: (see `ranks.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
-    #: delivery.
-    ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `ranks_ns`, as some arrivals are known only as intervals; the same objects as
-    #: `ranks_ns` if all arrivals are exact.
-    ranks_low_ns: dict[str, Ints]
-    ranks_high_ns: dict[str, Ints]
+    #: The events and what became of each. A long run's do not fit into memory: iterate over them.
+    parts: Parts
+    #: Text of each channel's code.
+    channels: list[str | None]
+    #: True if the service acknowledges publishes, so that it is known which events it accepted.
+    answered: bool
     #: True if the intervals are known, which requires the error of every clock to be known.
     ends_known: bool
     breakdown: Breakdown
+
+    @cached_property
+    def whole(self) -> Part:
+        """All parts as one, for runs of which the events fit into memory."""
+        return Part.joined(self.parts)
 
 
 class Pairs(NamedTuple):
@@ -181,62 +188,167 @@ def pairs_of(run: Run, window: Window, events: Events) -> Pairs:
 @lru_cache(maxsize=1)
 def reconcile(run: Run, window: Window) -> Reconciled:
     """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
-    events = events_in(run, window)
-    present, expected, expected_by_segment, found, losses = pairs_of(run, window, events)
-    _, missed_by_subscription = losses.missed
-    reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
-    altered = find_altered(run, found.expected_rows, found.places)
-    breakdown = Breakdown.of(
-        events,
-        present,
-        expected,
-        expected_by_segment,
-        missed_by_subscription,
-        delivered=(found.arrived - found.late, found.arrived_by_subscription - found.late_by_subscription),
-        late=(found.late, found.late_by_subscription),
-        duplicates=found.duplicates,
-        reordered=reordered,
-        altered=altered,
-        losses=losses,
-    )
-    arrived, late = int(found.arrived.sum()), int(found.late.sum())
-    ledger = Ledger(
-        events_due=len(events.key),
-        events_accepted=int(np.count_nonzero(events.accepted)) if events.answered else None,
-        expected=int(expected.sum()),
-        delivered=arrived - late,
-        late=late,
-        late_least=int(found.late_least.sum()),
-        late_most=int(found.late_most.sum()),
-        lost_before_ready=losses.total(BEFORE_READY),
-        lost_in_reconnect=losses.total(IN_RECONNECT),
-        lost_otherwise=losses.total(OTHERWISE),
-        missed_in_gap=losses.total(MISSED_IN_GAP),
-        missed_away=losses.total(MISSED_AWAY),
-        unobserved=losses.total(UNOBSERVED),
-        duplicates=len(found.duplicates[0]),
-        not_acknowledged=found.not_acknowledged,
-        outside_live_window=found.outside_live_window,
-        unrecorded=found.unrecorded,
-        rows=found.rows,
-        reordered=len(reordered[0]),
-        altered=None if altered is None else len(altered[0]),
-        events_with_loss=int(np.count_nonzero(found.arrived < expected)),
-        subscriptions_with_loss=losses.subscriptions,
-    )
-    if not breakdown.agrees_with(asdict(ledger)):
-        ledger = replace(ledger, breakdown_agrees=False)
-    return Reconciled(
-        ledger,
-        events,
-        expected,
-        found.arrived,
-        found.late,
-        found.late_least,
-        found.late_most,
-        found.ranks_ns,
-        found.ranks_low_ns,
-        found.ranks_high_ns,
-        Doubts(run).known,
-        breakdown,
-    )
+    return _Book(run, window).settled()
+
+
+class _Book:
+    """Settles the events of a window, one stretch of time after the other.
+
+    Some is known only after all stretches were matched: which rows came out of order, and what the connections that
+    broke had delivered before. So the losses are classified in a second pass over the events.
+    """
+
+    def __init__(self, run: Run, window: Window) -> None:
+        self._run, self._window = run, window
+        self._present = windows.segments(run)
+        self._numbers = np.unique(self._present.subscription)
+        self._marks = Marks(run.row_groups)
+        self._cut = stretches(run, window)
+        self._parts = Parts(len(self._cut) > 1)
+        self._through: list[Through] = []
+        #: Totals of the ledger by name, and counts by subscription by name, in the order of the subscriptions.
+        self._total: Counter[str] = Counter()
+        self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
+
+    def settled(self) -> Reconciled:
+        """Settle all stretches."""
+        run = self._run
+        channels = channels_of(run, self._window, self._cut)
+        senders, answered = [_NONE], True
+        for stretch in self._cut:
+            events = events_in(run, stretch, channels)
+            answered &= events.answered
+            senders.append(np.unique(events.publisher))
+            self._match(stretch, events)
+            if len(self._cut) == 1:
+                channels = events.channels
+        through = Through.joined(self._through)
+        publishers = np.unique(np.concatenate(senders))
+        odd = {"reordered": find_reordered(run, self._marks, publishers, self._numbers)}
+        altered = find_altered(run, self._marks)
+        if altered is not None:
+            odd[ALTERED] = altered
+        for name, found in odd.items():
+            self._total[name] = len(found.publisher)
+            self._add_person(name, found.subscription)
+        sums = Sums()
+        for place in range(len(self._parts)):
+            self._classify(place, through, odd, sums)
+        breakdown = Breakdown(
+            {
+                "publisher": sums.publishers(),
+                "channel": sums.channels(),
+                "subscription": by_number(self._numbers, self._person),
+            },
+            self._total["duplicates_unrecorded"],
+            self._total["duplicates_elsewhere"],
+        )
+        ledger = self._ledger(answered, altered is not None)
+        if not breakdown.agrees_with(asdict(ledger)):
+            ledger = replace(ledger, breakdown_agrees=False)
+        return Reconciled(ledger, self._parts, channels or [], answered, Doubts(run).known, breakdown)
+
+    def _match(self, stretch: Window, events: Events) -> None:
+        """Match the deliveries of a stretch's events."""
+        run, present = self._run, self._present
+        reach = reach_of(events, present)
+        expected, by_segment = expected_of(events, present, reach)
+        found = match(run, stretch, events, present, reach, expected, self._marks)
+        self._through.append(found.through)
+        place = np.searchsorted(self._numbers, present.subscription)
+        count = len(self._numbers)
+        self._person["expected"] = self._person["expected"] + np.bincount(
+            place, weights=by_segment, minlength=count
+        ).astype(np.int64)
+        self._person["delivered"] = self._person["delivered"] + (
+            found.arrived_by_subscription - found.late_by_subscription
+        )
+        self._person["late"] = self._person["late"] + found.late_by_subscription
+        self._add_person("duplicates", found.duplicates[1])
+        self._total.update(
+            rows=found.rows,
+            not_acknowledged=found.not_acknowledged,
+            outside_live_window=found.outside_live_window,
+            unrecorded=found.unrecorded,
+            duplicates=len(found.duplicates[0]),
+            duplicates_unrecorded=int(np.count_nonzero(found.duplicates[0] < 0)),
+            duplicates_elsewhere=int(np.count_nonzero(~np.isin(found.duplicates[1], self._numbers))),
+        )
+        again = found.duplicates[0]
+        arrays = {
+            "expected": expected,
+            "arrived": found.arrived,
+            "late": found.late,
+            "duplicates": np.bincount(again[again >= 0], minlength=len(expected)),
+            "incomplete_event": found.incomplete[0],
+            "incomplete_subscription": found.incomplete[1],
+            **found.ranks_ns,
+        }
+        if not found.exact:
+            arrays |= {"late_least": found.late_least, "late_most": found.late_most}
+            arrays |= {name + LOW: values for name, values in found.ranks_low_ns.items()}
+            arrays |= {name + HIGH: values for name, values in found.ranks_high_ns.items()}
+        self._parts.add(events, arrays)
+
+    def _classify(self, place: int, through: Through, odd: Mapping[str, Deliveries], sums: Sums) -> None:
+        """Classify the losses of a part's events, and add up its counts."""
+        events, arrays = self._parts[place]
+        expected, arrived, late = (arrays[name] for name in ("expected", "arrived", "late"))
+        losses = find_losses(
+            events,
+            self._present,
+            reach_of(events, self._present) if (arrived < expected).any() else {},
+            arrived,
+            (arrays["incomplete_event"], arrays["incomplete_subscription"]),
+            expected,
+            through,
+            self._run.late_after_ns,
+        )
+        missed_by_event, missed_by_subscription = losses.missed
+        if missed_by_event.any():
+            expected = expected - missed_by_event
+            self._parts.put(place, "expected", expected)
+            self._person["expected"] = self._person["expected"] - missed_by_subscription
+        counts = {"expected": expected, "delivered": arrived - late, "late": late}
+        places = EventPlaces(events.key)
+        for name, found in odd.items():
+            event = places.of(found.publisher, found.sequence)
+            counts[name] = np.bincount(event[event >= 0], minlength=len(events.key))
+        counts["duplicates"] = arrays["duplicates"]
+        for name, loss in (LOST_COUNTS | MISSED_COUNTS).items():
+            counts[name] = losses.by_event[loss]
+            self._person[name] = self._person[name] + losses.by_subscription[loss]
+        sums.add(events, counts)
+        least, most = (arrays.get(name, late) for name in ("late_least", "late_most"))
+        self._total.update(
+            events_due=len(events.key),
+            events_accepted=int(np.count_nonzero(events.accepted)),
+            expected=int(expected.sum()),
+            delivered=int(arrived.sum()) - int(late.sum()),
+            late=int(late.sum()),
+            late_least=int(least.sum()),
+            late_most=int(most.sum()),
+            events_with_loss=int(np.count_nonzero(arrived < expected)),
+        )
+
+    def _add_person(self, name: str, subscription: Ints) -> None:
+        """Add the subscriptions of some deliveries to the counts of a name."""
+        place = np.searchsorted(self._numbers, subscription)
+        known = np.isin(subscription, self._numbers)
+        count = np.bincount(place[known], minlength=len(self._numbers))
+        self._person[name] = self._person.get(name, np.zeros(len(self._numbers), dtype=np.int64)) + count
+
+    def _ledger(self, answered: bool, checked: bool) -> Ledger:
+        total: dict[str, Any] = {name: self._total[name] for name in _SUMMED}
+        lost: dict[str, Any] = {name: int(self._person[name].sum()) for name in LOST_COUNTS | MISSED_COUNTS}
+        return Ledger(
+            **total,
+            **lost,
+            events_accepted=self._total["events_accepted"] if answered else None,
+            altered=self._total[ALTERED] if checked else None,
+            subscriptions_with_loss=int(
+                np.count_nonzero(
+                    sum((self._person[name] for name in LOST_COUNTS), np.zeros(len(self._numbers)))
+                )
+            ),
+        )

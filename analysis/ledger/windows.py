@@ -15,6 +15,7 @@ other gaps. A delivery of an event sent in this gap that is not on record is uno
 A subscription has one life for each connection over which its client requests it: a reconnect begins a new life.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,11 +190,19 @@ def pattern_matches(pattern: str, channel: str) -> bool:
     return pattern == channel
 
 
-def matching_patterns(patterns: list[str | None], channel: str) -> list[int]:
-    """Return the codes of the patterns that receive ``channel``, looked up by its prefixes."""
-    code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
-    parts = channel.split("/")
-    candidates = [channel, *("/".join(parts[:depth]) + "/*" for depth in range(1, len(parts)))]
-    return [
-        code[name] for name in dict.fromkeys(candidates) if name in code and pattern_matches(name, channel)
-    ]
+class Patterns:
+    """Finds the patterns that receive a channel."""
+
+    def __init__(self, patterns: Sequence[str | None]) -> None:
+        """Begin with the pattern of each code."""
+        self._code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
+
+    def matching(self, channel: str) -> list[int]:
+        """Return the codes of the patterns that receive ``channel``, looked up by its prefixes."""
+        parts = channel.split("/")
+        candidates = [channel, *("/".join(parts[:depth]) + "/*" for depth in range(1, len(parts)))]
+        return [
+            self._code[name]
+            for name in dict.fromkeys(candidates)
+            if name in self._code and pattern_matches(name, channel)
+        ]

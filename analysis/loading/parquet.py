@@ -79,7 +79,7 @@ class Tables:
                 if column not in names:
                     raise pa.ArrowInvalid(f"it has no column {column}")
             if kept is not None:
-                table = (kept if window is None else _inside(kept, window)).select(there)
+                table = (kept if window is None else inside(kept, window)).select(there)
             else:
                 table = whole(file, there) if window is None else _within(file, there, window)
         except (pa.ArrowInvalid, OSError) as error:
@@ -87,6 +87,50 @@ class Tables:
         for column in sorted(missing):
             table = table.append_column(column, pa.nulls(len(table), later[column]))
         return table.select(list(columns))
+
+    def row_groups(self, name: str) -> list[RowGroup]:
+        """Return the row groups of a table that has a column ``intended_ns``; see `row_groups`.
+
+        Raises:
+            ReadError: the file is damaged.
+        """
+        path = self._path / f"{name}.parquet"
+        try:
+            return row_groups(pq.read_metadata(path)) if path.exists() else []
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            raise unreadable(path, error) from None
+
+    def read_group(self, name: str, columns: Sequence[str], group: RowGroup) -> pa.Table:
+        """Read columns that every format has of one row group; raises ReadError like `read`."""
+        if name in self._kept:
+            return self._kept[name].select(list(columns)).slice(group.first_row, group.rows)
+        path = self._path / f"{name}.parquet"
+        try:
+            file = opened(path, name)
+            if missing := set(columns) - set(file.schema.names):
+                raise pa.ArrowInvalid(f"it has no column {min(missing)}")
+            return file.read_row_group(group.number, columns=list(columns))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise unreadable(path, error) from None
+
+    def all_null(self, name: str, column: str) -> bool:
+        """Return True if a column is missing, or null in every row as far as the file's statistics say."""
+        path = self._path / f"{name}.parquet"
+        if not path.exists():
+            return True
+        try:
+            metadata = pq.read_metadata(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise unreadable(path, error) from None
+        names = metadata.schema.names
+        if column not in names:
+            return True
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            known = group.column(names.index(column)).statistics
+            if group.num_rows and (known is None or known.null_count != group.num_rows):
+                return False
+        return True
 
 
 def opened(path: Path, name: str) -> pq.ParquetFile:
@@ -108,7 +152,7 @@ def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Tabl
         columns=[*dict.fromkeys((*columns, "intended_ns"))],
         use_threads=file.metadata.num_rows > _MANY_ROWS,
     )
-    return _inside(table, window).select(columns)
+    return inside(table, window).select(columns)
 
 
 def row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
@@ -126,11 +170,11 @@ def row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
     return groups
 
 
-def _inside(table: pa.Table, window: Window) -> pa.Table:
+def inside(table: pa.Table, window: Window) -> pa.Table:
     """Return the rows whose ``intended_ns`` is known and lies in a window."""
     intended_ns = table.column("intended_ns")
-    inside = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
-    return table.filter(inside)
+    chosen = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
+    return table.filter(chosen)
 
 
 def unreadable(path: Path, error: Exception) -> ReadError:

@@ -19,6 +19,7 @@ from analysis.loading.parquet import (
     RowGroup,
     Tables,
     Window,
+    inside,
     opened,
     row_groups,
     unreadable,
@@ -177,9 +178,15 @@ class Run:
     @cached_property
     def _worker_of_publisher(self) -> tuple[Ints, Ints]:
         """Publishers in ascending order, and the worker of each."""
-        table = self._tables.read("events", ("publisher", "worker"))
-        publishers, first = np.unique(ints(table, "publisher"), return_index=True)
-        return publishers, ints(table, "worker")[first]
+        publishers, workers = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        for group in self.event_groups:
+            table = self._tables.read_group("events", ("publisher", "worker"), group)
+            # Of several rows of a publisher the first in the file counts.
+            joined = np.concatenate((publishers, ints(table, "publisher")))
+            worker = np.concatenate((workers, ints(table, "worker")))
+            publishers, first = np.unique(joined, return_index=True)
+            workers = worker[first]
+        return publishers, workers
 
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
         """Read columns of a table, restricted to rows whose ``intended_ns`` lies in ``window`` if it is given.
@@ -213,6 +220,19 @@ class Run:
         if not (self.path / "deliveries.parquet").exists():
             return []
         return row_groups(self._deliveries_metadata)
+
+    @cached_property
+    def event_groups(self) -> list[RowGroup]:
+        """Row groups of the events that have rows, in the file's order."""
+        return self._tables.row_groups("events")
+
+    def events_of(self, columns: Sequence[str], group: RowGroup, window: Window) -> pa.Table:
+        """Read columns (none with times, all of every format) of a row group's events that are due in a window."""
+        return inside(self._tables.read_group("events", (*columns, "intended_ns"), group), window)
+
+    def lacks(self, column: str) -> bool:
+        """Return True if no event has a value in a column, as far as the file's statistics say."""
+        return self._tables.all_null("events", column)
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:

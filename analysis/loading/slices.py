@@ -1,17 +1,20 @@
 """Read deliveries that exceed memory in pieces: slices of time, or row groups in the file's order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice, pairwise
 from typing import TypeVar
 
 import numpy as np
 
-from analysis.loading.run import Ints, Run, Window
+from analysis.loading.run import Ints, RowGroup, Run, Window
 
 #: Deliveries in one slice, each of which takes some 100 bytes of memory while the slice is processed.
 SLICE_ROWS = 1_500_000
+#: Events in one stretch, each of which takes some 200 bytes of memory while the stretch is processed.
+STRETCH_EVENTS = 3_000_000
+_SECOND_NS = 1_000_000_000
 _THREADS = 2
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -58,16 +61,43 @@ def cut_by_second(run: Run, origin_ns: int, edges_ns: Iterable[int], second_ns: 
     if not groups:
         return []
     start_ns, end_ns = min(group.start_ns for group in groups), max(group.end_ns for group in groups)
-    whole = Window(start_ns, end_ns)
-    wanted = sum(group.rows for group in groups) // SLICE_ROWS + 1
+    rough_ns = _rough(groups, sum(group.rows for group in groups) // SLICE_ROWS + 1)
+    seconds_ns = (rough_ns - origin_ns) // second_ns * second_ns + origin_ns
+    edges = np.concatenate((seconds_ns, np.array(list(edges_ns), dtype=np.int64)))
+    return _between(Window(start_ns, end_ns), edges)
+
+
+def stretches(run: Run, window: Window) -> list[Window]:
+    """Cut a window into stretches of about `STRETCH_EVENTS` events, in ascending order.
+
+    They are cut at whole seconds from the first publish, so that no publish request is divided: its events are due at
+    the same time.
+    """
+    groups = run.event_groups
+    wanted = sum(group.rows for group in groups) // STRETCH_EVENTS + 1
+    if wanted == 1:
+        return [window]
+    origin_ns = run.first_publish_ns
+    return _between(window, (_rough(groups, wanted) - origin_ns) // _SECOND_NS * _SECOND_NS + origin_ns)
+
+
+def all_stretches(run: Run) -> list[Window | None]:
+    """Return stretches that cover all events, of which few are a single stretch: None."""
+    groups = run.event_groups
+    if sum(group.rows for group in groups) <= STRETCH_EVENTS:
+        return [None]
+    whole = Window(min(group.start_ns for group in groups), max(group.end_ns for group in groups))
+    return [*stretches(run, whole)]
+
+
+def _rough(groups: Sequence[RowGroup], parts: int) -> Ints:
+    """Return the times (ns) that divide the rows of row groups into parts of about the same size."""
     spread = np.concatenate([np.linspace(group.start_ns, group.end_ns - 1, 101)[1:] for group in groups])
     weight = np.repeat([group.rows / 100 for group in groups], 100)
     order = np.argsort(spread)
     total = np.cumsum(weight[order])
-    places = np.searchsorted(total, total[-1] * np.arange(1, wanted) / wanted)
-    rough_ns = spread[order][places].astype(np.int64)
-    seconds_ns = (rough_ns - origin_ns) // second_ns * second_ns + origin_ns
-    return _between(whole, np.concatenate((seconds_ns, np.array(list(edges_ns), dtype=np.int64))))
+    places = np.searchsorted(total, total[-1] * np.arange(1, parts) / parts)
+    return np.asarray(spread[order][places], dtype=np.int64)
 
 
 def _between(window: Window, inside: Ints) -> list[Window]:

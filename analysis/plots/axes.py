@@ -19,12 +19,6 @@ def origin_of(run: Run) -> int:
     return created
 
 
-def counts_by_second(values: Ints, start_ns: int) -> Ints:
-    """Return how many values lie in each second from the start on, leaving out earlier values."""
-    second = (values - start_ns) // SECOND_NS
-    return np.bincount(second[second >= 0])
-
-
 def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
     """Return (start of each second in s since the origin, count in it), without the last second if it is unfinished.
 

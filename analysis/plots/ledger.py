@@ -22,11 +22,15 @@ def ledger(run: Run) -> Figure | None:
     if not settled.ledger.expected or not (settled.ledger.lost or settled.ledger.late):
         return None
     seconds = int(np.ceil(window.seconds))
-    second = np.minimum((settled.events.intended_ns - window.start_ns) // SECOND_NS, seconds - 1)
-    expected, lost, overdue = (
-        np.bincount(second, weights=values, minlength=seconds)
-        for values in (settled.expected, settled.expected - settled.arrived, settled.late)
-    )
+    expected, lost, overdue = np.zeros((3, seconds))
+    for part in settled.parts:
+        second = np.minimum((part.events.intended_ns - window.start_ns) // SECOND_NS, seconds - 1)
+        for total, counts in (
+            (expected, part.expected),
+            (lost, part.expected - part.arrived),
+            (overdue, part.late),
+        ):
+            total += np.bincount(second, weights=counts, minlength=seconds)
     at_s = (window.start_ns - origin_of(run)) / 1e9 + np.arange(seconds)
     figure, (top, bottom) = style.new_figure(2, 4.0, sharex=True)
     intime = expected - lost - overdue

@@ -9,12 +9,10 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figures import offered
 from analysis.figures.latencies import Latencies, latencies
-from analysis.loading.columns import taken, unanswering
 from analysis.loading.run import Run, ints
 from analysis.plots import style
 from analysis.plots.axes import (
     SECOND_NS,
-    counts_by_second,
     label_milliseconds,
     label_time,
     milliseconds_tick,
@@ -30,26 +28,22 @@ _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style
 
 def throughput(run: Run) -> Figure | None:
     """Events offered and accepted, and deliveries, each second."""
-    events = run.table("events", ("intended_ns", "sent_ns", "status"))
+    start_ns = run.first_publish_ns
+    events = offered.events_by_second(run, start_ns)
     found = latencies(run)
-    if not events.num_rows:
+    if events.last_ns is None:
         return None
     origin_ns = origin_of(run)
-    intended_ns = ints(events, "intended_ns")
-    accepted = taken(events)
-    taken_label = (
-        "sent (the service answers no publish)" if unanswering(events) else "accepted by the service"
-    )
+    taken_label = "accepted by the service" if events.answered else "sent (the service answers no publish)"
     # A varying load is shown above its effect, on the same time axis.
     varying = offered.varies(run) and found is not None and len(found.seconds) > 0
     figure, rows = style.new_figure(3 if varying else 2, 6.4 if varying else 4.4, sharex=True)
     top, bottom = rows[:2]
-    start_ns = run.first_publish_ns
-    end_ns = int(max(intended_ns.max(), found.last_arrival_ns if found else 0))
+    end_ns = max(events.last_ns, found.last_arrival_ns if found else 0)
     arrivals = found.arrivals if found else np.zeros(0, dtype=np.int64)
     for axes, of_seconds, label, colour, width in (
-        (top, counts_by_second(intended_ns, start_ns), "offered (due by the schedule)", style.ORANGE, 3.2),
-        (top, counts_by_second(intended_ns[accepted], start_ns), taken_label, style.BLUE, 1.4),
+        (top, events.due, "offered (due by the schedule)", style.ORANGE, 3.2),
+        (top, events.accepted, taken_label, style.BLUE, 1.4),
         (bottom, arrivals, "delivered to subscribers", style.GREEN, 1.6),
     ):
         seconds, counts = steps_by_second(of_seconds, start_ns, end_ns, origin_ns)

@@ -56,24 +56,32 @@ def fan_out(run: Run) -> Figure | None:
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
-    frame = fanout.by_event(reconcile(run, window))
-    frame = frame[frame["arrived"] > 0]
-    if not len(frame):
+    settled = reconcile(run, window)
+    reached = [int(np.count_nonzero((part.expected > 0) & (part.arrived > 0))) for part in settled.parts]
+    count = sum(reached)
+    if not count:
         return None
-    first, middle, last = (
-        frame[name].to_numpy(dtype=np.int64) / 1e6 for name in ("first_ns", "median_ns", "last_ns")
-    )
-    at_s = (frame["intended_ns"].to_numpy(dtype=np.int64) - origin_of(run)) / 1e9
+    shown = np.linspace(0, count - 1, min(count, 4000)).astype(np.int64)
+    names = ("first_ns", "median_ns", "last_ns")
+    at_s, drawn, lowest, highest = [], [], [], []
+    for part, begin in zip(settled.parts, np.cumsum([0, *reached]).tolist(), strict=False):
+        rows = fanout.Fanout.of(part)
+        its = np.flatnonzero(rows.reached)
+        chosen = its[shown[(shown >= begin) & (shown < begin + len(its))] - begin]
+        at_s.append((rows.intended_ns[chosen] - origin_of(run)) / 1e9)
+        drawn.append([rows.ranks_ns[name][chosen] / 1e6 for name in names])
+        lowest.append(rows.ranks_ns["first_ns"][its].min(initial=np.iinfo(np.int64).max))
+        highest.append(rows.ranks_ns["last_ns"][its].max(initial=np.iinfo(np.int64).min))
+    first, middle, last = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     figure, (axes,) = style.new_figure(1, 3.0)
-    shown = np.linspace(0, len(frame) - 1, min(len(frame), 4000)).astype(np.int64)
     for values, label, colour in (
         (last, "last subscriber", style.VERMILION),
         (middle, "median subscriber", style.BLUE),
         (first, "first subscriber", style.GREEN),
     ):
         axes.plot(
-            at_s[shown],
-            values[shown],
+            np.concatenate(at_s),
+            values,
             linestyle="none",
             marker=".",
             markersize=3,
@@ -81,8 +89,8 @@ def fan_out(run: Run) -> Figure | None:
             label=label,
             rasterized=True,  # as vector shapes the points would make up most of the page
         )
-    label_milliseconds(axes, first, last)
-    sample = "" if len(shown) == len(frame) else f" ({len(shown):,} of {len(frame):,} events shown)"
+    label_milliseconds(axes, np.array(lowest) / 1e6, np.array(highest) / 1e6)
+    sample = "" if len(shown) == count else f" ({len(shown):,} of {count:,} events shown)"
     axes.set_title(f"Fan-out of each event: first, median and last subscriber{sample}")
     axes.legend(loc="upper right", ncols=3, markerscale=3)
     label_time(axes)

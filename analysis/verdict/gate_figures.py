@@ -5,23 +5,25 @@ their stamps extend it downwards.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from analysis.figures import fanout, reactions, recovery
-from analysis.figures.bounds import Between, Bounded
+from analysis.figures.bounds import Between, Bounded, Collector
 from analysis.figures.latencies import KINDS, samples
 from analysis.figures.percentiles import nearest_rank
 from analysis.gates.grammar import Gate
 from analysis.gates.metrics import Kind, Metric
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import requests
-from analysis.loading.run import Ints, Run, Window, ints
+from analysis.loading.run import Run, Window, ints
+from analysis.loading.slices import stretches
 
+_SUMMED = ("expected", "arrived", "late", "late_least", "late_most")
 _UNKNOWN_CLOCKS = "the offset between the clocks is not known"
 Value = tuple[float | None, float | None, float | None, str]
 """Value, lowest, highest, and the doubt: why the value is missing or may not be exact, or an empty text."""
@@ -34,7 +36,8 @@ class GateFigures:
         self._run = run
         self._whole = whole
         self._summary = summary
-        self._samples: dict[str, tuple[Ints | None, Ints]] = {}
+        self._samples: dict[str, Bounded] = {}
+        self._known_totals: dict[Window, dict[str, int]] = {}
 
     def value(self, gate: Gate, window: Window) -> Value:
         """Return (value, lowest, highest, doubt). If there is no value, the doubt says why."""
@@ -118,12 +121,11 @@ class GateFigures:
             return reactions.of_gate(self._run, distribution)
         if distribution.startswith("fanout."):
             return fanout.ranks(self._settled, distribution.partition(".")[2] + "_ns", window)
+        if distribution.startswith("publish."):
+            return self._publishes(distribution, window)
         if distribution not in self._samples:
             self._samples[distribution] = self._read(distribution)
-        at_ns, values = self._samples[distribution]
-        if at_ns is not None:
-            values = values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
-        return Bounded.of(values)
+        return self._samples[distribution]
 
     def _widened(self, distribution: str, found: Between) -> Between:
         """Return the figure, widened by uncertainty that is not in its samples.
@@ -145,31 +147,35 @@ class GateFigures:
         lag_ns = (self._summary["health"] or {}).get("lag_worst_ns") or 0
         return found._replace(low=None if found.low is None else found.low - lag_ns)
 
-    def _read(self, distribution: str) -> tuple[Ints | None, Ints]:
-        """Return (times, values) of the samples; times is None for a distribution of the whole run."""
-        run = self._run
-        if distribution.startswith("publish."):
-            return self._publishes(distribution)
+    def _read(self, distribution: str) -> Bounded:
+        """Return the samples of a distribution of the whole run."""
         table_name, begin, end = {
             "connect.time": ("connections", "started_ns", "acknowledged_ns"),
             "subscribe.time": ("subscriptions", "requested_ns", "acknowledged_ns"),
             "ready.gap": ("subscriptions", "probed_ns", "ready_ns"),
         }[distribution]
-        table = run.table(table_name, (begin, end))
+        table = self._run.table(table_name, (begin, end))
         begin_ns, end_ns = ints(table, begin), ints(table, end)
         known = (begin_ns >= 0) & (end_ns >= 0)
-        return None, (end_ns - begin_ns)[known]
+        return Bounded.of((end_ns - begin_ns)[known])
 
-    def _publishes(self, distribution: str) -> tuple[Ints, Ints]:
+    def _publishes(self, distribution: str, window: Window) -> Bounded:
+        """Return the samples of a publish distribution for the requests that were due in a window."""
         times = ("intended_ns", "sent_ns", "acked_ns")
-        table = self._run.table("events", (*requests.COLUMNS, *times), self._whole)
-        rows = requests.request_rows(table)
-        intended_ns, sent_ns, acked_ns = (ints(table, name)[rows] for name in times)
-        if distribution == "publish.latency":
-            known = (sent_ns >= 0) & (acked_ns >= 0)
-            return intended_ns[known], (acked_ns - sent_ns)[known]
-        known = sent_ns >= 0
-        return intended_ns[known], (sent_ns - intended_ns)[known]
+        found = Collector()
+        for stretch in stretches(self._run, self._whole):
+            if stretch.start_ns >= window.end_ns or stretch.end_ns <= window.start_ns:
+                continue
+            table = self._run.table("events", (*requests.COLUMNS, *times), stretch)
+            rows = requests.request_rows(table)
+            intended_ns, sent_ns, acked_ns = (ints(table, name)[rows] for name in times)
+            chosen = (sent_ns >= 0) & (intended_ns >= window.start_ns) & (intended_ns < window.end_ns)
+            if distribution == "publish.latency":
+                chosen &= acked_ns >= 0
+                found.add((acked_ns - sent_ns)[chosen])
+            else:
+                found.add((sent_ns - intended_ns)[chosen])
+        return found.done()
 
     @cached_property
     def _settled(self) -> Reconciled:
@@ -193,27 +199,24 @@ class GateFigures:
             table = self._run.table("connections", ("connection", "acknowledged_ns"))
             tried = ints(table, "acknowledged_ns")
             return _exact(float(np.mean(tried < 0))) if len(tried) else None
-        events, expected, arrived = self._settled.events, self._settled.expected, self._settled.arrived
-        inside = (events.intended_ns >= window.start_ns) & (events.intended_ns < window.end_ns)
-        wanted, due = int(expected[inside].sum()), int(np.count_nonzero(inside))
-        reached = int(arrived[inside].sum())
-        late = self._late(inside)
+        total = self._totals(window)
+        wanted, due, reached = total["expected"], total["due"], total["arrived"]
+        late = Between(*(float(total[each]) for each in ("late_least", "late", "late_most")))
+        if not self._settled.ends_known:
+            late = Between(None, late.value, None)
         timely = Between(
             None if late.high is None else reached - late.high,
             reached - late.value,
             None if late.low is None else reached - late.low,
         )
-        accepted = int(np.count_nonzero(events.accepted[inside])) if events.answered else None
-        owed = inside & (expected > 0)
+        accepted = total["accepted"] if self._settled.answered else None
         numbers: dict[str, Between | None] = {
             "delivery.loss": _exact((wanted - reached) / wanted if wanted else None),
             "delivery.lost": _exact(wanted - reached),
             "delivery.late": late,
             "delivery.ratio": _over(timely, wanted) if wanted else None,
             "delivery.rate": _over(timely, window.seconds),
-            "fanout.complete": _exact(
-                float(np.mean(arrived[owed] >= expected[owed])) if owed.any() else None
-            ),
+            "fanout.complete": _exact(total["complete"] / total["owed"] if total["owed"] else None),
             "publish.errors": _exact((due - accepted) / due if due and accepted is not None else None),
             "publish.rate": _exact(None if accepted is None else accepted / window.seconds),
             "publish.offered": _exact(due / window.seconds),
@@ -227,13 +230,11 @@ class GateFigures:
         passed, failed = found["passed"], found["failed"]
         return float(failed) if name == "checks.failed" else passed / (passed + failed)
 
-    def _late(self, inside: npt.NDArray[np.bool_]) -> Between:
-        """Return the number of late deliveries of the chosen events, with its bounds."""
-        settled = self._settled
-        least, value, most = (
-            float(late[inside].sum()) for late in (settled.late_least, settled.late, settled.late_most)
-        )
-        return Between(least, value, most) if settled.ends_known else Between(None, value, None)
+    def _totals(self, window: Window) -> dict[str, int]:
+        """Return the sums over the events that were due in a window."""
+        if window not in self._known_totals:
+            self._known_totals[window] = _totals(self._settled, window)
+        return self._known_totals[window]
 
     def _of_recovery(self, name: str) -> float | None:
         found = self._summary["recovery"]
@@ -245,6 +246,22 @@ class GateFigures:
         if name == "recovery.failed":
             return again["failed"] / again["attempts"] if again["attempts"] else None
         return None if again["peak_per_s"] is None else float(again["peak_per_s"])
+
+
+def _totals(settled: Reconciled, window: Window) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in settled.parts:
+        intended_ns = part.events.intended_ns
+        inside = (intended_ns >= window.start_ns) & (intended_ns < window.end_ns)
+        owed = inside & (part.expected > 0)
+        total.update(
+            due=int(np.count_nonzero(inside)),
+            accepted=int(np.count_nonzero(part.events.accepted[inside])),
+            owed=int(np.count_nonzero(owed)),
+            complete=int(np.count_nonzero(part.arrived[owed] >= part.expected[owed])),
+            **{name: int(getattr(part, name)[inside].sum()) for name in _SUMMED},
+        )
+    return total
 
 
 def _enough(count: int, percentile: float) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.ledger.events import Events, by_code
 from analysis.ledger.reconcile import Reconciled
-from analysis.ledger.windows import FOREVER, matching_patterns
+from analysis.ledger.windows import FOREVER, Patterns
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.verdict.surroundings import cpu_share
 
@@ -103,33 +104,34 @@ def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     order = order[last]
     worker, pattern = ints(table, "worker")[order], pattern[order]
     ended_ns = ints(table, "ended_ns", missing=FOREVER)[order]
-    sent_ns = _sent_by_pattern(settled, patterns)
+    since_ns = np.minimum(ended_ns, [run.broken_off_ns.get(number, FOREVER) for number in worker.tolist()])
+    unobserved: Counter[int] = Counter()
+    for part in settled.parts:
+        for code, sent_ns in _sent_by_pattern(part.events, patterns).items():
+            for number in run.broken_off_ns:
+                its = since_ns[(worker == number) & (pattern == code)]
+                unobserved[number] += int((len(sent_ns) - np.searchsorted(sent_ns, its, side="left")).sum())
     rows = []
     for number, end_ns in run.broken_off_ns.items():
         its = worker == number
-        unobserved = 0
-        for code in np.unique(pattern[its]).tolist():
-            since_ns = np.minimum(ended_ns[its & (pattern == code)], end_ns)
-            sent = sent_ns.get(code, np.empty(0, dtype=np.int64))
-            unobserved += int((len(sent) - np.searchsorted(sent, since_ns, side="left")).sum())
         rows.append(
             {
                 "worker": number,
                 "last_sign_ns": end_ns,
                 "subscriptions": int(np.count_nonzero(its)),
-                "unobserved_deliveries": unobserved,
+                "unobserved_deliveries": unobserved[number],
             }
         )
     return rows
 
 
-def _sent_by_pattern(settled: Reconciled, patterns: list[str | None]) -> dict[int, Ints]:
+def _sent_by_pattern(events: Events, patterns: list[str | None]) -> dict[int, Ints]:
     """Return for each pattern the sending times of the accepted events that it receives, ascending."""
-    events = settled.events
     found: dict[int, list[Ints]] = {}
-    for code, name in enumerate(events.channels):
-        sent = events.sent_ns[events.accepted & (events.channel == code)]
-        if name is not None and len(sent):
-            for pattern in matching_patterns(patterns, name):
-                found.setdefault(pattern, []).append(sent)
+    known = Patterns(patterns)
+    for code, rows in by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
+        name = events.channels[code]
+        if name is not None:
+            for pattern in known.matching(name):
+                found.setdefault(pattern, []).append(events.sent_ns[rows])
     return {pattern: np.sort(np.concatenate(parts)) for pattern, parts in found.items()}

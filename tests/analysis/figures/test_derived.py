@@ -89,7 +89,7 @@ def test_whatever_was_lost_the_tables_are_those_that_pandas_would_write(situatio
 )
 def test_channels_are_numbered_as_pandas_numbers_its_categories(channels: int, codes: pa.DataType) -> None:
     # With few rows: only how many channels there are is of interest.
-    rows = Fanout.of(settled_of(SAMPLE))
+    rows = Fanout.of(settled_of(SAMPLE).whole)
     few = {name: getattr(rows, name)[:0] for name in ("publisher", "sequence", "channel", "intended_ns")}
     few |= {name: getattr(rows, name)[:0] for name in ("expected", "arrived")}
     ranks = {name: values[:0] for name, values in rows.ranks_ns.items()}

@@ -68,7 +68,7 @@ def test_what_arrives_of_the_gap_counts_as_any_other(tmp_path: Path) -> None:
     )
     ledger = settled.ledger
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap, ledger.lost) == (4, 4, 1, 0)
-    assert settled.expected.tolist() == [1, 1, 0, 1, 1]
+    assert settled.whole.expected.tolist() == [1, 1, 0, 1, 1]
     row = settled.breakdown.by("subscription").to_dict("index")["1"]
     assert (row["expected"], row["missed_in_gap"]) == (4, 1)
     assert ledger.balances

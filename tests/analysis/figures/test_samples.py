@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.figures import samples, selection
+from analysis.figures import selection
 from analysis.figures.bounds import Collector
 from analysis.figures.groups import GROUPS_MAX, SHARES, Groups
 from analysis.figures.percentiles import Percentiles
-from analysis.figures.samples import Room, Samples, Store, at_ranks
+from analysis.figures.samples import Samples, Store, at_ranks
+from analysis.loading import room
+from analysis.loading.room import Room
 
 WIDE = st.one_of(
     st.integers(-3, 3),
@@ -31,7 +33,7 @@ SIZES = st.tuples(
 
 def sized(patch: pytest.MonkeyPatch, sizes: tuple[int, int, int]) -> None:
     for (place, name), size in zip(
-        ((samples, "KEPT_BYTES"), (selection, "COLLECTED_MAX"), (selection, "CELLS")), sizes, strict=True
+        ((room, "KEPT_BYTES"), (selection, "COLLECTED_MAX"), (selection, "CELLS")), sizes, strict=True
     ):
         patch.setattr(place, name, size)
 
@@ -110,11 +112,11 @@ def test_samples_take_as_many_bytes_as_they_need() -> None:
 
 
 def test_beyond_its_room_nothing_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "KEPT_BYTES", 1000)
-    room = Room()
-    kept = [room.put(np.arange(250, dtype=np.int32) + number) for number in range(4)]
+    monkeypatch.setattr(room, "KEPT_BYTES", 1000)
+    kept_in = Room()
+    kept = [kept_in.put(np.arange(250, dtype=np.int32) + number) for number in range(4)]
     assert [isinstance(each, np.ndarray) for each in kept] == [True, False, False, False]
-    assert [room.get(each).tolist() for each in kept] == [list(range(n, n + 250)) for n in range(4)]
+    assert [kept_in.get(each).tolist() for each in kept] == [list(range(n, n + 250)) for n in range(4)]
 
 
 def test_a_million_samples_in_one_bucket_are_divided_until_few_are_left(

@@ -389,7 +389,7 @@ def test_it_is_settled_once_for_several_figures_and_cannot_be_altered(tmp_path: 
     run = analysis.load(tmp_path)
     assert run.measure is not None
     assert reconcile(run, run.measure) is reconcile(run, run.measure)
-    for record in (settled, settled.ledger, settled.events):
+    for record in (settled, settled.ledger, settled.whole.events):
         with pytest.raises(FrozenInstanceError):
             setattr(record, fields(record)[0].name, None)
     # Arrays have no truth value: what holds them is compared by identity.
@@ -413,16 +413,16 @@ def test_an_event_is_expected_by_its_own_channel_and_only_if_it_was_accepted(tmp
     ]
     settled = settled_of(tmp_path, events, subscriptions, [])
     # Sorted by publisher and number.
-    assert settled.events.publisher.tolist() == [1] * 4 + [3] * 4
-    assert (settled.events.key & 0xFFFFFFFF).tolist() == [0, 1, 2, 3] * 2
-    assert [settled.events.channels[code] for code in settled.events.channel] == channels * 2
-    assert settled.events.accepted.tolist() == [True, False, True, True, True, True, True, False]
-    assert settled.events.sent_ns.tolist() == (settled.events.intended_ns + 1_000).tolist()
+    assert settled.whole.events.publisher.tolist() == [1] * 4 + [3] * 4
+    assert (settled.whole.events.key & 0xFFFFFFFF).tolist() == [0, 1, 2, 3] * 2
+    assert [settled.whole.events.channels[code] for code in settled.whole.events.channel] == channels * 2
+    assert settled.whole.events.accepted.tolist() == [True, False, True, True, True, True, True, False]
+    assert settled.whole.events.sent_ns.tolist() == (settled.whole.events.intended_ns + 1_000).tolist()
     # Of publisher 1 event 1 was refused, of publisher 3 event 3; to 7 it goes from 2 ms on and before 4 ms.
-    assert settled.expected.tolist() == [1, 0, 1, 2, 1, 2, 1, 0]
+    assert settled.whole.expected.tolist() == [1, 0, 1, 2, 1, 2, 1, 0]
     assert settled.ledger.events_accepted == 6
-    assert settled.events.answered
-    assert settled.arrived.tolist() == [0] * 8
+    assert settled.answered
+    assert settled.whole.arrived.tolist() == [0] * 8
     breakdown = settled.breakdown.by("subscription")["expected"]
     assert {str(key): int(count) for key, count in breakdown.items()} == {"5": 1, "6": 6, "7": 1}
 
@@ -430,14 +430,14 @@ def test_an_event_is_expected_by_its_own_channel_and_only_if_it_was_accepted(tmp
 def test_an_event_to_a_channel_without_a_subscription_is_expected_nowhere(tmp_path: Path) -> None:
     events = [event(1, n, f"/default/{'ab'[n % 2]}", n * MS) for n in range(6)]
     settled = settled_of(tmp_path, events, [subscription(0, "/default/b")], [])
-    assert settled.expected.tolist() == [0, 1] * 3
+    assert settled.whole.expected.tolist() == [0, 1] * 3
 
 
 def test_where_a_service_answers_no_publish_nobody_knows_what_it_accepted(tmp_path: Path) -> None:
     events = [event(1, n, "/default/a", n * MS, "sent") for n in range(3)]
     settled = settled_of(tmp_path, events, [subscription(7, "/default/a")], [delivery(events[0], 7)])
     assert settled.ledger.events_accepted is None
-    assert not settled.events.answered
+    assert not settled.answered
     assert (settled.ledger.events_due, settled.ledger.expected, settled.ledger.delivered) == (3, 3, 1)
 
 

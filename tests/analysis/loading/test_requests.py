@@ -72,6 +72,21 @@ def test_a_request_with_an_event_that_was_not_made_keeps_its_answer_time(folder:
     run, window = load(folder), Window(T0 + SECOND, T0 + 2 * SECOND)
     found = _publish(run, window)
     assert (found["requests"], found["answer_ns"]["count"], found["lateness_ns"]["count"]) == (2, 2, 2)
-    _, values = profile._samples(run, window)["publish.latency"]
-    assert values.tolist() == [999_000, 999_000]
-    assert _Publishes(run, window)._took_ns.tolist() == [999_000, 999_000]
+    publishes = profile._distributions(run, window, profile._edges(window))["publish.latency"]
+    assert (len(publishes.samples), publishes.percentile(0), publishes.percentile(100)) == (
+        2,
+        999_000,
+        999_000,
+    )
+
+
+def test_a_request_to_an_address_keeps_its_answer_time(tmp_path: Path) -> None:
+    events = [unmade(9, 0, 0), made(9, 1, 0), made(9, 2, 1), made(9, 3, 1)]
+    for row in events:
+        row["remote_address"] = None if row["status"] == "unmade" else "10.0.0.1"
+    run = load(write_run(tmp_path / "run", {"events": events}))
+    found = _Publishes(run, Window(T0 + SECOND, T0 + 2 * SECOND))
+    assert found.counts == {"10.0.0.1": 2}
+    figures = found.figures("10.0.0.1")
+    assert (figures["requests"], figures["request_errors"]) == (2, 0)
+    assert (figures["answer_ns"]["min"], figures["answer_ns"]["max"]) == (999_000, 999_000)

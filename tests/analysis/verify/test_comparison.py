@@ -256,8 +256,10 @@ def test_a_mistake_in_the_statistics_would_be_found(
     assert any("the interval is" in line for line in wrong(low=lambda d: d.low + abs(d.low) * 0.01 + 1e-6))
     assert any("the verdict is same" in line for line in wrong(verdict=lambda d: SAME))
     assert any("the verdict is better" in line for line in wrong(verdict=lambda d: "better"))
-    percentile = profile._percentile
-    monkeypatch.setattr(profile, "_percentile", lambda values, percent: percentile(values, percent - 30))
+    percentile = profile._Distribution.percentile
+    monkeypatch.setattr(
+        profile._Distribution, "percentile", lambda samples, percent: percentile(samples, percent - 30)
+    )
     mistaken = Runs()
     said, _ = written(tmp_path, mistaken, base, new, name="wrong")
     assert any(

@@ -1,0 +1,77 @@
+"""Keep arrays in memory up to a limit, and in a temporary file beyond it."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[Any]
+#: An array, or its place in the file: offset, length and type.
+Kept = Numbers | tuple[int, int, np.dtype[Any]]
+_KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
+#: Most bytes that one room keeps in memory.
+KEPT_BYTES = 1_200_000_000
+
+
+def narrow(values: Numbers) -> Numbers:
+    """Return integers in the smallest type that holds all of them."""
+    if not len(values):
+        return values.astype(np.int8)
+    low, high = int(values.min()), int(values.max())
+    kind = next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return values.astype(kind)
+
+
+class Room:
+    """Memory that several users share, and the temporary file for what does not fit into it.
+
+    The file is in the folder that TMPDIR names. `get` is safe to use from several threads.
+    """
+
+    def __init__(self, kept_bytes: int | None = None) -> None:
+        """Begin empty, with ``kept_bytes`` of memory, by default `KEPT_BYTES`."""
+        self._left = KEPT_BYTES if kept_bytes is None else kept_bytes
+        self._file: BinaryIO | None = None
+        self._end = 0
+
+    def put(self, values: Numbers) -> Kept:
+        """Keep an array: return itself, or its place in the file; raises OSError if the file cannot be written."""
+        if values.nbytes <= self._left:
+            self._left -= values.nbytes
+            return values
+        if self._file is None:
+            # Closed, and so deleted, with the last user of the room.
+            self._file = tempfile.TemporaryFile(prefix="loadgen-", buffering=0)  # noqa: SIM115
+        begin, rest = self._end, np.ascontiguousarray(values).data.cast("B")
+        while rest:
+            written = os.pwrite(self._file.fileno(), rest, self._end)
+            self._end += written
+            rest = rest[written:]
+        return begin, len(values), values.dtype
+
+    def get(self, kept: Kept) -> Numbers:
+        """Return an array that was kept."""
+        if isinstance(kept, np.ndarray):
+            return kept
+        begin, count, kind = kept
+        assert self._file is not None
+        values = np.empty(count, dtype=kind)
+        rest = values.data.cast("B")
+        while rest:
+            read = os.preadv(self._file.fileno(), [rest], begin)
+            if not read:
+                raise OSError("a temporary file of the analysis was cut short")
+            begin += read
+            rest = rest[read:]
+        return values
+
+    def put_all(self, arrays: Mapping[str, Numbers]) -> dict[str, Kept]:
+        """Keep integers by name, each array in the smallest type that holds it."""
+        return {name: self.put(narrow(values)) for name, values in arrays.items()}
+
+    def get_all(self, kept: Mapping[str, Kept]) -> dict[str, npt.NDArray[np.int64]]:
+        """Return what `put_all` kept, as int64."""
+        return {name: self.get(each).astype(np.int64) for name, each in kept.items()}
