@@ -26,6 +26,7 @@ from analysis.loading.slices import stretches
 from analysis.loading.target import target_of
 from analysis.record import revisions
 from analysis.verdict import checks, clockbound, disturbances, loops, surroundings, throttling, workers
+from analysis.verdict.cpu import CPU, cpu_share, receive_share
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.verdict.judgement import judge
 
@@ -267,9 +268,7 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
     """Return the worst value of each figure over all workers and seconds, including seconds partly in the window."""
     columns = (
         "time_ns",
-        "interval_ns",
-        "cpu_ns",
-        "allowed_ns",
+        *CPU,
         "lag_max_ns",
         "late_max_ns",
         "queue_max_ns",
@@ -287,12 +286,15 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
         values = values[values >= 0]
         return of(values) if values.size else None
 
-    interval_ns = ints(table, "interval_ns")
-    busy = surroundings.cpu_share(ints(table, "cpu_ns"), interval_ns, ints(table, "allowed_ns"))[inside]
+    cpu = {name: ints(table, name)[inside] for name in CPU}
+    busy, received = cpu_share(cpu), receive_share(cpu)
+    received = received[~np.isnan(received)]
     return {
         "seconds": int(np.count_nonzero(inside)),
         "cpu_worst": float(busy.max()) if busy.size else None,
         "cpu_mean": float(busy.mean()) if busy.size else None,
+        "receive_cpu_worst": float(received.max()) if received.size else None,
+        "receive_cpu_mean": float(received.mean()) if received.size else None,
         "lag_worst_ns": worst("lag_max_ns"),
         "lateness_worst_ns": worst("late_max_ns"),
         "receive_queue_worst_ns": worst("queue_max_ns"),

@@ -21,7 +21,7 @@ from analysis.plots.axes import (
     steps_by_second,
     worst_by_second,
 )
-from analysis.verdict.surroundings import cpu_share
+from analysis.verdict.cpu import CPU, cpu_share, receive_share
 
 _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY)
 
@@ -137,7 +137,7 @@ def connection_ramp(run: Run) -> Figure | None:
 def generator_health(run: Run) -> Figure | None:
     """CPU, hub lag, schedule lateness and receive-queue delay of each worker."""
     columns = (
-        *("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns"),
+        *("worker", "time_ns", *CPU),
         *("lag_max_ns", "late_max_ns", "queue_max_ns"),
     )
     table = run.table("health", columns)
@@ -146,12 +146,17 @@ def generator_health(run: Run) -> Figure | None:
     origin_ns = origin_of(run)
     worker, at_s = ints(table, "worker"), (ints(table, "time_ns") - origin_ns) / 1e9
     figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
-    cpu = cpu_share(ints(table, "cpu_ns"), ints(table, "interval_ns"), ints(table, "allowed_ns")) * 100
+    times = {name: ints(table, name) for name in CPU}
+    cpu, receiving = cpu_share(times) * 100, receive_share(times) * 100
     for number in np.unique(worker).tolist():
         mine = np.flatnonzero(worker == number)
         mine = mine[np.argsort(at_s[mine])]
         name = f"worker {number}" if number < 6 else None
-        top.plot(at_s[mine], cpu[mine], label=name, color=_WORKER_COLOURS[number % len(_WORKER_COLOURS)])
+        colour = _WORKER_COLOURS[number % len(_WORKER_COLOURS)]
+        top.plot(at_s[mine], cpu[mine], label=name, color=colour)
+        if not np.isnan(receiving[mine]).all():
+            label = "its receive thread" if number == 0 else None
+            top.plot(at_s[mine], receiving[mine], label=label, color=colour, linestyle=":")
     drawn = False
     for column, label, colour in (
         ("lag_max_ns", "event loop lag", style.INK),

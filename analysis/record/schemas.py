@@ -133,6 +133,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("paused_ns", pa.int64()),
             ("paused_until_ns", pa.int64()),
             ("suspended_ns", pa.int64()),
+            ("receive_cpu_ns", pa.int64()),
             *((name, pa.int64()) for name in AROUND),
         ]
     ),
@@ -187,7 +188,7 @@ LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "subscriptions": ("turn", "intent", "refusal", "replies"),
     "connections": ("intent", "slow", "remote_address", "silent_since_ns", "refusal"),
     "clock": ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"),
-    "health": ("paused_ns", "paused_until_ns", "suspended_ns", *AROUND),
+    "health": ("paused_ns", "paused_until_ns", "suspended_ns", "receive_cpu_ns", *AROUND),
 }
 
 #: Columns stamped by a worker's own clock. The schedule (`intended_ns`) is on the master's clock.

@@ -15,7 +15,7 @@ from analysis import text
 from analysis.figures import echo, reactions
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
-from analysis.verdict import clockbound, network, surroundings
+from analysis.verdict import clockbound, cpu, network, surroundings
 from analysis.verdict.causes import disturbed, in_causal_order, into
 from analysis.verdict.findings import Finding
 
@@ -297,7 +297,7 @@ class _Health:
     @classmethod
     def of(cls, run: Run, window: Window) -> "_Health":
         names = (
-            "worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "gc_ns",
+            "worker", "time_ns", *cpu.CPU, "lag_max_ns", "gc_ns",
             "open_files", "open_files_limit", "ports", "ports_limit",
         )  # fmt: skip
         table = run.table("health", names)
@@ -315,15 +315,7 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
     if not len(at["time_ns"]):
         return
     more = "add workers (--processes) or a machine, or lower the load"
-    busy = surroundings.cpu_share(at["cpu_ns"], at["interval_ns"], at["allowed_ns"]) > LIMITS.busy_cpu
-    if busy.mean() > LIMITS.busy_seconds:
-        yield Finding(
-            "degraded",
-            "cpu",
-            f"worker {worker} used more than {LIMITS.busy_cpu:.0%} of {_allowed(at)} in {int(busy.sum())} of"
-            f" {len(busy)} s",
-            more,
-        )
+    yield from cpu.findings(at, worker, more)
     stalls = at["lag_max_ns"] > LIMITS.stall_ns
     if stalls.any():
         worst = int(np.argmax(at["lag_max_ns"]))
@@ -363,13 +355,6 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
                 f" {int(at[column].max()):,} in use",
                 advice,
             )
-
-
-def _allowed(at: dict[str, Ints]) -> str:
-    """Return the CPU that a worker may use, in words; a process cannot use more than one core."""
-    known = at["allowed_ns"] > 0
-    least = float((at["allowed_ns"][known] / at["interval_ns"][known]).min()) if known.any() else 1.0
-    return "a core" if least >= 1 else f"the {text.cores(least)} that it is allowed"
 
 
 def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Iterator[Finding]:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from analysis import text
 from analysis.limits import LIMITS, reads_too_slowly
 from analysis.loading.run import Ints, Run, Window, ints
-from analysis.verdict import surroundings
 from analysis.verdict.causes import into
+from analysis.verdict.cpu import CPU, cpu_share
 from analysis.verdict.findings import Finding
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
@@ -42,7 +42,7 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
 
     The generator counts as reading too slowly only if its event loop or CPU shows it (see `limits.reads_too_slowly`).
     """
-    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "queue_max_ns")
+    names = ("worker", "time_ns", "lag_max_ns", "queue_max_ns", *CPU)
     table = run.table("health", names)
     columns = {name: ints(table, name) for name in names}
     time_ns, end_ns = columns["time_ns"], window.end_ns + (run.late_after_ns or 0)
@@ -53,7 +53,7 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     waited = inside & (columns["queue_max_ns"] > LIMITS.queue_doubtful_ns)
     if not waited.any():
         return None
-    cpu = surroundings.cpu_share(columns["cpu_ns"], columns["interval_ns"], columns["allowed_ns"])
+    cpu = cpu_share(columns)
     lag_ns = columns["lag_max_ns"]
     same = np.zeros(len(worker), dtype=bool)
     same[1:] = worker[1:] == worker[:-1]

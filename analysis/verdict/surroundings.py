@@ -21,7 +21,6 @@ _ALLOWANCES = ("bw_in", "bw_out", "pps", "conntrack", "linklocal")
 _SECOND_NS = 1_000_000_000
 #: A sentence names up to this many workers; if there are more, it only says how many.
 _MOST_NAMED = 4
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,6 @@ class Surroundings:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields."""
         return asdict(self)
-
-
-def cpu_share(cpu_ns: Ints, interval_ns: Ints, allowed_ns: Ints) -> Floats:
-    """Return CPU time as a share of the time allowed: one core, or less by quota, cpuset and affinity.
-
-    If the allowance is unknown (negative), one core is assumed, as in earlier versions.
-    """
-    interval_ns = np.maximum(interval_ns, 1)
-    allowed_ns = np.where(allowed_ns > 0, np.minimum(allowed_ns, interval_ns), interval_ns)
-    return np.asarray(cpu_ns / allowed_ns, dtype=np.float64)
 
 
 def summarise(run: Run, window: Window) -> list[Surroundings]:

@@ -15,7 +15,7 @@ from analysis.ledger.events import Events, by_code
 from analysis.ledger.reconcile import Reconciled
 from analysis.ledger.windows import FOREVER, Patterns
 from analysis.loading.run import Ints, Run, Window, codes, ints
-from analysis.verdict.surroundings import cpu_share
+from analysis.verdict.cpu import CPU, cpu_share, receive_share
 
 _ODD = ("foreign", "undecodable", "unknown_subscription")
 #: Keys copied from each worker's entry in the manifest; records of earlier versions lack some, such as `weight`.
@@ -58,10 +58,11 @@ def _undecodable(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
-    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "deliveries")
+    names = ("worker", "time_ns", "deliveries", *CPU)
     table = run.table("health", names)
-    worker, time_ns, interval_ns, cpu_ns, allowed_ns, deliveries = (ints(table, name) for name in names)
-    busy = cpu_share(cpu_ns, interval_ns, allowed_ns)
+    columns = {name: ints(table, name) for name in names}
+    worker, time_ns, deliveries = columns["worker"], columns["time_ns"], columns["deliveries"]
+    busy, receiving = cpu_share(columns), receive_share(columns)
     inside = np.zeros(len(worker), dtype=bool)
     if window is not None:
         inside = (time_ns > window.start_ns) & (time_ns <= window.end_ns + 1_000_000_000)
@@ -69,6 +70,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
     for entry in run.manifest["workers"]:
         its = worker == entry["worker"]
         cpu, fit = busy[its & inside], run.clocks[entry["worker"]]
+        received = receiving[its & inside & ~np.isnan(receiving)]
         said: Mapping[str, Any] = {name: entry.get(name) for name in _SAID}
         rows.append(
             {
@@ -83,6 +85,8 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
                 else said["deliveries"],
                 "cpu_mean": float(cpu.mean()) if cpu.size else None,
                 "cpu_worst": float(cpu.max()) if cpu.size else None,
+                "receive_cpu_mean": float(received.mean()) if received.size else None,
+                "receive_cpu_worst": float(received.max()) if received.size else None,
                 "clock_shared": fit.shared,
                 "clock_offset_ns": fit.offset_ns,
                 "clock_error_ns": fit.error_ns,

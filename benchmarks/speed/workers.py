@@ -1,11 +1,11 @@
 """Do two worker processes with a core each receive twice as much as one? Each receives as fast as it can.
 
-Each receiver has its own sender, which fills writes of 64 KB with as many frames as fit. Compared with the Python
-receive path, a sender takes little CPU; compared with the native path, a third of what the receiver takes. Two native
-receivers and their senders therefore need more than two cores, so that path is compared by the CPU time that the
-processes got. The table shows how much each took. A process with two cores uses slightly more than one, as a separate
-thread writes the record. With two processes there are no cores for that, so the single process is also restricted to
-one core; a further row shows it without that restriction.
+Each receiver has its own sender in C, which fills writes of 64 KB with as many frames as fit; nearly all of its CPU
+time is the kernel's. Two native receivers and their senders need more than two cores. So on fewer than four, that
+path is compared by the CPU time that the processes got; on four or more also by the wall clock, with more workers as
+far as there are two cores for each. The table shows how much each took. A process with two cores uses slightly more
+than one, as a separate thread writes the record. With two processes there are no cores for that, so the single
+process is also restricted to one core; a further row shows it without that restriction.
 """
 
 import os
@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from receive import saturating
 from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
 from receive.receivers import OURS, Receiver
 from receive.sender import FRAME_BYTES, Order, Sent
@@ -26,6 +27,8 @@ ROUNDS = 5
 #: Connections of each process: few, since a process ends only after it has received all that waits in their buffers.
 CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
+#: Cores for each process and its sender.
+CORES_EACH = 2
 #: Time until the buffers are full.
 LEAD_S = 1.0
 #: The most cores that other processes may use; above this a figure by the wall clock is wrong.
@@ -59,11 +62,27 @@ def run(options: Options) -> Section:
         natively = _compare(options, section, NATIVE, OURS)
     else:
         section.missing.append("the native receive path")
+    if not saturating.available():
+        section.missing.append("a C compiler for the senders, which are slower in Python")
     section.bars = [
         Bar("workers: two processes ÷ one, in Python", _ratio(in_python, _per_s), 1.8),
         Bar("workers: two processes, per CPU-second of one, native", _ratio(natively, _per_cpu_s), 0.9),
     ]
+    if len(os.sched_getaffinity(0)) >= 2 * CORES_EACH:
+        section.bars.append(Bar("workers: two processes ÷ one, native", _ratio(natively, _per_s), 1.8))
     return section
+
+
+def _counts(cores: int) -> list[int]:
+    """Return the numbers of processes to compare: one, two, and more as far as each has two cores with its sender."""
+    return [
+        1,
+        *(count for count in (2, 4, 8, 16) if count <= cores and (count == 2 or CORES_EACH * count <= cores)),
+    ]
+
+
+def _named(count: int) -> str:
+    return {1: ONE, 2: TWO}.get(count, f"{count}, a core each")
 
 
 _Figures = dict[str, list["_Figure"]]
@@ -71,24 +90,23 @@ _Figures = dict[str, list["_Figure"]]
 
 def _compare(options: Options, section: Section, path: str, receiver: Receiver) -> _Figures:
     """Measure one process and two of a receiver, and add their rows."""
-    figures: _Figures = {ONE: [], TWO: [], FREE: []}
-    cores = sorted(os.sched_getaffinity(0))[:2]
+    cores = sorted(os.sched_getaffinity(0))
+    counts = _counts(len(cores))
+    figures: _Figures = {**{_named(count): [] for count in counts}, FREE: []}
     if len(cores) < 2:
         section.missing.append("a second core")
     try:
         with ExitStack() as stack:
-            first, *others = (
+            *pinned, free = (
                 stack.enter_context(running(one, CONNECTIONS, options.scratch))
-                for one in (*(replace(receiver, core=core) for core in cores), receiver)
+                for one in (*(replace(receiver, core=core) for core in cores[: counts[-1]]), receiver)
             )
-            second, free = others if len(cores) == 2 else (None, others[0])
             # All run all the time and receive in short turns, since the machine's speed varies from minute to minute.
             for _ in range(ROUNDS):
-                figures[ONE].append(_measure([first], options))
-                if second:
-                    figures[TWO].append(_measure([first, second], options))
+                for count in counts:
+                    figures[_named(count)].append(_measure(pinned[:count], options))
                 figures[FREE].append(_measure([free], options))
-            for worker in filter(None, (first, second, free)):
+            for worker in (*pinned, free):
                 worker.stop()
                 if lost := not_received(worker):
                     section.failures.append(f"workers: {lost}")

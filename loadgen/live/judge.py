@@ -262,9 +262,14 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
 
 
 def share_of_allowed(row: Mapping[str, Any]) -> float:
-    """Return a worker's CPU time in a second as a share of what it is allowed: one core, or less under a quota."""
+    """Return how near a worker was to the limit of its CPU in a second: see `cpu_share` of `analysis`' verdict."""
     interval_ns, allowed_ns = max(1, row["interval_ns"]), row.get("allowed_ns")
-    return float(row["cpu_ns"] / (min(interval_ns, allowed_ns) if allowed_ns else interval_ns))
+    core_ns = min(interval_ns, allowed_ns) if allowed_ns else interval_ns
+    cpu_ns, receive_ns = row["cpu_ns"], row.get("receive_cpu_ns")
+    if receive_ns is None:
+        return float(cpu_ns / core_ns)
+    busiest = max(receive_ns, cpu_ns - receive_ns) / core_ns
+    return float(max(busiest, cpu_ns / allowed_ns if allowed_ns else 0.0))
 
 
 def _p99(histogram: HdrHistogram) -> int:

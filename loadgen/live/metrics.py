@@ -254,7 +254,7 @@ def _workers(state: LiveState, view: View, at_ns: int) -> Iterator[Metric]:
         ("loadgen_event_loop_lag_max_seconds", "loadgen.worker.event_loop_lag.max", "s",
          "Longest time in which the worker's event loop stood still, of the last second.", _lag),
         ("loadgen_worker_cpu_ratio", "loadgen.worker.cpu.utilization", "1",
-         "Share of the CPU it is allowed (a core at most) that the worker used in the last second.", _cpu),
+         "Share of its CPU that the receive thread, or all other threads, used in the last second: the greater.", _cpu),
         ("loadgen_worker_gc_seconds", "loadgen.worker.gc", "s",
          "Time in garbage collection in the last second.", _gc),
         ("loadgen_worker_resident_memory_bytes", "loadgen.worker.memory.usage", "By",

@@ -37,6 +37,7 @@ class HealthSample(NamedTuple):
     paused_ns: int | None = None
     paused_until_ns: int | None = None
     suspended_ns: int | None = None
+    receive_cpu_ns: int | None = None
     around: Around = Around()
 
     def row(self) -> tuple[int | None, ...]:
@@ -55,10 +56,16 @@ class HealthSampler:
     """Measures event-loop lag, CPU time and garbage collection between two calls of :meth:`sample`.
 
     ``sleep`` is the cooperative sleep of the loop whose lag is measured. The caller runs ``pauses.watch`` in a thread;
-    without ``pauses``, pauses are unknown.
+    without ``pauses``, pauses are unknown. ``receive_cpu_ns`` returns the CPU time of the receive thread, or None if
+    there is no such thread now.
     """
 
-    def __init__(self, sleep: Callable[[float], Any], pauses: PauseWatch | None = None) -> None:
+    def __init__(
+        self,
+        sleep: Callable[[float], Any],
+        pauses: PauseWatch | None = None,
+        receive_cpu_ns: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._sleep = sleep
         self._pauses = pauses
         self._process = psutil.Process()
@@ -68,6 +75,9 @@ class HealthSampler:
         self._gc_started_ns = 0
         self._gc_ns = 0
         self._cpu_ns = time.process_time_ns()
+        self._receive_cpu_ns = receive_cpu_ns
+        #: CPU time of the receive thread at the last sample; 0 before the thread begins.
+        self._received_ns = receive_cpu_ns() or 0
         self._since_ns = time.monotonic_ns()
         # Descriptors opened after this point are taken for sockets, each with its own local port.
         self._files_at_start = _open_files()
@@ -100,6 +110,7 @@ class HealthSampler:
     def sample(self, published: int, late_max_ns: int | None) -> HealthSample:
         """Return a sample of the time since the last call; the caller fills in `deliveries` and `queue_max_ns`."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
+        received_ns = self._receive_cpu_ns()
         interval_ns = monotonic_ns - self._since_ns
         open_files = _open_files()
         paused = Pauses() if self._pauses is None else self._pauses.take()
@@ -122,8 +133,10 @@ class HealthSampler:
             paused_ns=None if self._pauses is None else paused.paused_ns,
             paused_until_ns=paused.until_ns,
             suspended_ns=paused.suspended_ns,
+            receive_cpu_ns=None if received_ns is None else received_ns - self._received_ns,
             around=self.surroundings.take(interval_ns),
         )
+        self._received_ns = received_ns or 0
         self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
         return sample
 

@@ -195,9 +195,21 @@ class Sliding:
         return self._sum
 
 
+def add(total: HdrHistogram, histogram: HdrHistogram) -> None:
+    """Add a histogram of the same range and precision to ``total``.
+
+    `HdrHistogram.add` gives the same sum and takes seven times as long.
+    """
+    counts = np.ctypeslib.as_array(total.counts)
+    counts += np.ctypeslib.as_array(histogram.counts)
+    total.total_count += histogram.total_count
+    total.min_value = min(total.min_value, histogram.min_value)
+    total.max_value = max(total.max_value, histogram.max_value)
+
+
 def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
     """Return the exact sum of histograms."""
     total = new_histogram()
     for histogram in histograms:
-        total.add(histogram)
+        add(total, histogram)
     return total

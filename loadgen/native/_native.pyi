@@ -164,6 +164,9 @@ class Poller:
     def priority(self) -> Priority | None:
         """Return how the system schedules the thread, or None if it has not begun."""
 
+    def cpu_ns(self) -> int | None:
+        """Return the CPU time of the thread (ns), or None if it has not begun or has ended."""
+
     def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
         """Read a socket from now on; data already in it must have arrived after ``since_ns``.
 

@@ -121,6 +121,12 @@ static PyObject *poller_priority(PyObject *object, PyObject *Py_UNUSED(ignored))
     }
 }
 
+static PyObject *poller_cpu_ns(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    int64_t used_ns = receiver_cpu_ns(&((Poller *)object)->receiver);
+    if (used_ns < 0) Py_RETURN_NONE;
+    return PyLong_FromLongLong(used_ns);
+}
+
 /* Makes room for a descriptor in both tables; needs the lock. Returns -1 if out of memory. */
 static int reserve(Poller *self, int descriptor) {
     int before = self->receiver.count;
@@ -257,6 +263,7 @@ static PyObject *poller_waiting(PyObject *object, PyObject *number) {
 static PyMethodDef poller_methods[] = {
     {"fileno", poller_fileno, METH_NOARGS, NULL},
     {"priority", poller_priority, METH_NOARGS, NULL},
+    {"cpu_ns", poller_cpu_ns, METH_NOARGS, NULL},
     {"add", poller_add, METH_VARARGS, NULL},
     {"route", poller_route, METH_VARARGS, NULL},
     {"remove", poller_remove, METH_O, NULL},

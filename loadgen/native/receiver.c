@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STACK_BYTES (256 * 1024)
@@ -123,6 +124,14 @@ void receiver_stop(Receiver *self) {
     pthread_mutex_unlock(&self->queue_lock);
     (void)!write(self->wake, &one, sizeof one);
     pthread_join(self->thread, NULL);
+}
+
+int64_t receiver_cpu_ns(const Receiver *self) {
+    clockid_t clock;
+    struct timespec used;
+    if (!self->running || self->forked) return -1;
+    if (pthread_getcpuclockid(self->thread, &clock) || clock_gettime(clock, &used)) return -1;
+    return used.tv_sec * SECOND_NS + used.tv_nsec;
 }
 
 void receivers_stop(void) {

@@ -115,6 +115,9 @@ int receiver_start(Receiver *self);
 /* Ends the thread, if there is one, and waits for it, which takes no longer than a read of each socket. */
 void receiver_stop(Receiver *self);
 
+/* Returns the CPU time of the thread, or -1 if there is none; needs the GIL. */
+int64_t receiver_cpu_ns(const Receiver *self);
+
 /* Frees all but the slots' fast paths. */
 void receiver_close(Receiver *self);
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 #: Version of the messages, to be increased with each change: workers of another format are refused.
-FORMAT: Final = 8
+FORMAT: Final = 9
 #: Key under which an encoded message holds its version.
 WIRE: Final = "wire"
 

@@ -120,11 +120,8 @@ class SpoolReceiver:
         fresh = b"" if again else piece[have - at :]
         if fresh:
             path = self._folder / name
-            with (path if have else files.fresh(path)).open("r+b") as file:
-                # Seek, since an earlier write that failed half-way may have left bytes beyond this offset.
-                file.seek(have)
-                file.write(fresh)
-                file.flush()
+            # At its offset, since an earlier write that failed half-way may have left bytes beyond it.
+            _write_at(path if have else files.fresh(path), fresh, have)
             have += len(fresh)
             self._have[name] = have
         return SpoolWritten(name=name, have=have, again=again)
@@ -135,6 +132,18 @@ class SpoolReceiver:
         if foreign:
             raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is not a file of its spool")
         return sum(max(0, total - self._have.get(name, 0)) for name, total in totals.items())
+
+
+def _write_at(path: Path, content: bytes, at: int) -> None:
+    """Write to a file that exists, at an offset; without a buffer, which would copy each piece once more."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        left = memoryview(content)
+        while left:
+            written = os.pwrite(descriptor, left, at)
+            left, at = left[written:], at + written
+    finally:
+        os.close(descriptor)
 
 
 def remove(files: list[Path]) -> None:

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import gevent
@@ -354,9 +355,17 @@ def _descriptor(frame: Any) -> int:
 def _address(frame: Any) -> str | None:
     """Return the peer's IP address of the connection that brought a frame, or None if ZeroMQ does not know it."""
     try:
-        text = frame.get("Peer-Address")
+        return _parsed(frame.get("Peer-Address"))
+    except ZMQError:
+        return None
+
+
+@lru_cache(maxsize=1_024)
+def _parsed(text: str) -> str | None:
+    """Return an IP address without its IPv6 form of an IPv4 address; cached, as each message of a connection has it."""
+    try:
         address = ipaddress.ip_address(text)
-    except (ZMQError, ValueError):
+    except ValueError:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)

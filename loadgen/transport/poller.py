@@ -159,6 +159,10 @@ class NativePoller:
         """Return how the system schedules the receive thread, or None if it has not begun."""
         return self._poller.priority()
 
+    def cpu_ns(self) -> int | None:
+        """Return the CPU time of the receive thread (ns), or None if it has not begun or has ended."""
+        return self._poller.cpu_ns()
+
 
 class Poller:
     """Reads the sockets of one hub in Python."""
@@ -361,8 +365,20 @@ def poller() -> Poller | NativePoller:
 
 def thread_priority() -> native.Priority | None:
     """Return how the system schedules the receive thread of the calling thread's hub, or None if there is none."""
+    found = _native_here()
+    return None if found is None else found.priority()
+
+
+def thread_cpu_ns() -> int | None:
+    """Return the CPU time (ns) of the receive thread of the calling thread's hub, or None if there is none."""
+    found = _native_here()
+    return None if found is None else found.cpu_ns()
+
+
+def _native_here() -> NativePoller | None:
+    """Return the native poller of the calling thread's hub, if there is one already."""
     found = _pollers.get(gevent.get_hub()) if is_native() else None
-    return None if found is None or found.process != os.getpid() else found.priority()
+    return None if found is None or found.process != os.getpid() else found
 
 
 def python_poller() -> Poller:

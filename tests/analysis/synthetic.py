@@ -109,6 +109,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "paused_ns": _INT64,
         "paused_until_ns": _INT64,
         "suspended_ns": _INT64,
+        "receive_cpu_ns": _INT64,
         **dict.fromkeys(schemas.AROUND, _INT64),
     },
 }

@@ -148,6 +148,28 @@ def test_the_hub_learns_of_a_read_without_polling() -> None:
         poller.remove(ours.fileno())
 
 
+def test_the_threads_cpu_time_is_its_own_and_grows_as_it_reads() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    assert poller.cpu_ns() is None
+    taking = Taking()
+    with connected() as (ours, peer):
+        add(poller, ours, taking)
+        # Python's own CPU time is not the thread's.
+        busy_until_ns = time.thread_time_ns() + 100_000_000
+        while time.thread_time_ns() < busy_until_ns:
+            pass
+        before_ns = poller.cpu_ns()
+        assert before_ns is not None
+        assert before_ns < 50_000_000
+        deadline = time.monotonic() + PATIENCE_S
+        while (used_ns := poller.cpu_ns()) is not None and used_ns < before_ns + 2_000_000:
+            assert time.monotonic() < deadline
+            peer.sendall(b"x" * 1000)
+            poller.process(100)
+        assert used_ns is not None
+        poller.remove(ours.fileno())
+
+
 def _with_times(taking: Taking) -> Taking:
     taking.since_ns = taking.stamp_ns = now_ns()  # type: ignore[attr-defined]
     return taking

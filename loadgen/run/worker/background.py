@@ -8,6 +8,7 @@ import gevent
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.pauses import PauseWatch
 from loadgen.run.threads import native_sleep, start_native_thread
+from loadgen.transport.poller import thread_cpu_ns
 
 
 class Background:
@@ -16,7 +17,7 @@ class Background:
     def __init__(self) -> None:
         self._pauses = PauseWatch(native_sleep)
         #: Samples this process's health at each flush.
-        self.health = HealthSampler(gevent.sleep, self._pauses)
+        self.health = HealthSampler(gevent.sleep, self._pauses, thread_cpu_ns)
         self._loops: list[gevent.Greenlet] = []
 
     def start(self, *loops: Callable[[], object]) -> None:

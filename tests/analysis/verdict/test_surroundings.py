@@ -12,6 +12,7 @@ import analysis
 from analysis.record import schemas
 from analysis.report.page import render
 from analysis.verdict import causes, surroundings
+from analysis.verdict.cpu import cpu_share
 from analysis.verdict.findings import Finding
 from loadgen.measure.surroundings import Around
 from tests.analysis.synthetic import MS, SECOND, Row, event
@@ -313,10 +314,12 @@ def test_a_share_of_what_is_allowed_is_never_less_than_that_of_a_core(
     rows: list[tuple[int, int, int]],
 ) -> None:
     cpu, interval, allowed = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
-    share = surroundings.cpu_share(cpu, interval, allowed)
+    unknown = np.full_like(allowed, -1)
+    rows_known = {"cpu_ns": cpu, "interval_ns": interval, "allowed_ns": allowed, "receive_cpu_ns": unknown}
+    share = cpu_share(rows_known)
     assert (share >= cpu / np.maximum(interval, 1) - 1e-9).all()
-    unknown = surroundings.cpu_share(cpu, interval, np.full_like(allowed, -1))
-    assert np.allclose(unknown, cpu / np.maximum(interval, 1))
+    unlimited = cpu_share({**rows_known, "allowed_ns": unknown})
+    assert np.allclose(unlimited, cpu / np.maximum(interval, 1))
 
 
 def test_findings_that_nothing_explains_stand_between_causes_and_what_they_explain() -> None:

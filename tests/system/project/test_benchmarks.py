@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,43 @@ from speed.publish import PUBLISHERS, REAL, run_publisher
 if __name__ == "__main__":
     (publisher,) = [one for one in PUBLISHERS if one.scheduled and one.word == sys.argv[1]]
     print(json.dumps(run_publisher(publisher, REAL, 100.0, 0.2, Path(sys.argv[2]))))
+"""
+SATURATE = """
+import json, socket, sys, threading
+from receive import saturating, sender
+
+if __name__ == "__main__":
+    ours, theirs = socket.socketpair()
+    person = sender.Subscriber(ours, None)
+    person._prepare("0" * 36)
+    came = bytearray()
+
+    def read():
+        while data := theirs.recv(65536):
+            came.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    sent = sender._saturate([person], 5, sender.Order(None, 7, 0.05))
+    ours.close()
+    reader.join()
+    size = sender.FRAME_BYTES
+    events = [json.loads(json.loads(bytes(came[at + 4 : at + size]))["event"]) for at in range(0, len(came), size)]
+    stamps = [stamp[2:] for event in events for stamp in event.values() if isinstance(stamp, list)]
+    print(json.dumps({"sent": sent.frames, "stamps": stamps, "began_ns": sent.began_ns, "ended_ns": sent.ended_ns}))
+"""
+SCALE = """
+import json, sys
+from argparse import Namespace
+from pathlib import Path
+from scale.__main__ import measure
+
+if __name__ == "__main__":
+    command = [sys.executable, "-m", "loadgen"]
+    options = Namespace(rates=[20_000.0], seconds=2.5, clients=3, complete=True, command=command)
+    steps = measure(options, 3, Path(sys.argv[2]))
+    (manifest,) = Path(sys.argv[2]).glob("results/*/manifest.json")
+    print(json.dumps({"steps": len(steps), "manifest": json.loads(manifest.read_text())}))
 """
 CONNECT = """
 import json, sys
@@ -80,3 +118,29 @@ def test_our_users_connect_and_resume_sessions_where_that_is_measured(word: str,
     figures = figures_of(CONNECT, word, tmp_path)
     assert figures["cpu_s"] > 0
     assert (figures["resumed"] > 0) == (word == "resumed")
+
+
+def test_the_saturating_sender_in_c_sends_frames_like_the_other_each_with_its_own_stamp(
+    tmp_path: Path,
+) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    found = figures_of(SATURATE, "-", tmp_path)
+    assert found["sent"] == len(found["stamps"]) > 0
+    assert [sequence for sequence, _, _ in found["stamps"]] == list(
+        range(1_000_000_005, 1_000_000_005 + found["sent"])
+    )
+    for _, intended_ns, sent_ns in found["stamps"]:
+        assert found["began_ns"] <= intended_ns == sent_ns <= found["ended_ns"]
+
+
+def test_a_real_master_takes_the_whole_record_of_simulated_workers(tmp_path: Path) -> None:
+    found = figures_of(SCALE, "-", tmp_path)
+    workers = found["manifest"]["workers"]
+    assert len(workers) == 3
+    for worker in workers:
+        assert worker["finished"] is True
+        assert worker["gathered_by"] == "messages"
+        assert worker["rows"]["deliveries"] == worker["deliveries"] > 0
+        assert worker["clients"] in (3, 4)
+    assert found["manifest"]["refused"] is None

@@ -1,0 +1,83 @@
+"""How near the workers are to the limit of their CPU.
+
+A worker has two kinds of threads that can each use up a core: the native receive thread, and those that run Python
+code, of which only one runs at a time. So each is judged against a core of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import text
+from analysis.limits import LIMITS
+from analysis.loading.run import Ints
+from analysis.verdict.findings import Finding
+
+#: Columns of the health table that the functions of this module take.
+CPU: Final = ("interval_ns", "cpu_ns", "allowed_ns", "receive_cpu_ns")
+Floats = npt.NDArray[np.float64]
+
+
+def cpu_share(rows: Mapping[str, Ints]) -> Floats:
+    """Return how near each health row's worker is to the limit of its CPU: the greatest of up to three shares.
+
+    The receive thread, and all other threads, can each use one core, or less by quota, cpuset and affinity. Together
+    they can use what these allow. ``rows`` has the columns `CPU`. Where the CPU time of the receive thread is unknown
+    (negative), as in older records or without that thread, all CPU time counts as that of one thread. If the allowance
+    is unknown (negative), one core is assumed for each thread.
+    """
+    return np.asarray(np.maximum.reduce(_shares(rows)), dtype=np.float64)
+
+
+def receive_share(rows: Mapping[str, Ints]) -> Floats:
+    """Return the receive thread's share of the CPU time that one thread is allowed; NaN where it is unknown."""
+    receiving, _, _ = _shares(rows)
+    return np.where(rows["receive_cpu_ns"] >= 0, receiving, np.nan)
+
+
+def findings(rows: Mapping[str, Ints], worker: int, advice: str) -> Iterator[Finding]:
+    """Yield a finding if a worker was near the limit of its CPU for too long; ``rows`` are its health rows."""
+    busy = cpu_share(rows) > LIMITS.busy_cpu
+    if busy.mean() <= LIMITS.busy_seconds:
+        return
+    receiving, others, together = (int((share > LIMITS.busy_cpu).sum()) for share in _shares(rows))
+    who, of = f"worker {worker}", _of_thread(rows)
+    if receiving > max(others, together):
+        who = f"the receive thread of worker {worker}"
+    elif together > others:
+        of = f"the {text.cores(_cores(rows))} that it is allowed"
+    elif (rows["receive_cpu_ns"] >= 0).any():
+        who = f"worker {worker} apart from its receive thread"
+    yield Finding(
+        "degraded",
+        "cpu",
+        f"{who} used more than {LIMITS.busy_cpu:.0%} of {of} in {int(busy.sum())} of {len(busy)} s",
+        advice,
+    )
+
+
+def _shares(rows: Mapping[str, Ints]) -> tuple[Floats, Floats, Floats]:
+    """Return the shares of the receive thread, of all other threads, and of both; 0 where they do not apply."""
+    cpu_ns, receive_ns, allowed_ns = rows["cpu_ns"], rows["receive_cpu_ns"], rows["allowed_ns"]
+    interval_ns = np.maximum(rows["interval_ns"], 1)
+    core_ns = np.where(allowed_ns > 0, np.minimum(allowed_ns, interval_ns), interval_ns)
+    apart, known = receive_ns >= 0, allowed_ns > 0
+    return (
+        np.where(apart, receive_ns / core_ns, 0.0),
+        np.where(apart, cpu_ns - receive_ns, cpu_ns) / core_ns,
+        np.where(apart & known, cpu_ns / np.where(known, allowed_ns, 1), 0.0),
+    )
+
+
+def _of_thread(rows: Mapping[str, Ints]) -> str:
+    """Return the CPU that one thread may use, in words."""
+    least = _cores(rows)
+    return "a core" if least >= 1 else f"the {text.cores(least)} that it is allowed"
+
+
+def _cores(rows: Mapping[str, Ints]) -> float:
+    """Return the fewest cores that the worker was allowed, or 1 if it is unknown."""
+    known = rows["allowed_ns"] > 0
+    return float((rows["allowed_ns"][known] / rows["interval_ns"][known]).min()) if known.any() else 1.0

@@ -1,0 +1,26 @@
+"""Test the health samples of a worker."""
+
+import time
+from collections.abc import Iterator
+
+from loadgen.measure.health import HealthSampler
+
+
+def sampler(*used_ns: int | None) -> HealthSampler:
+    """Return a sampler whose receive thread has used these CPU times, one for each reading."""
+    readings: Iterator[int | None] = iter(used_ns)
+    return HealthSampler(time.sleep, None, lambda: next(readings))
+
+
+def test_the_receive_threads_cpu_time_is_that_since_the_last_sample() -> None:
+    health = sampler(100, 250, 250, 900)
+    assert [health.sample(0, None).receive_cpu_ns for _ in range(3)] == [150, 0, 650]
+
+
+def test_without_a_receive_thread_its_cpu_time_is_unknown() -> None:
+    assert HealthSampler(time.sleep).sample(0, None).receive_cpu_ns is None
+
+
+def test_a_receive_thread_that_begins_later_counts_from_its_beginning() -> None:
+    health = sampler(None, None, 40, 100, None)
+    assert [health.sample(0, None).receive_cpu_ns for _ in range(4)] == [None, 40, 60, None]
