@@ -25,10 +25,9 @@ HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
 sys.path[:0] = [str(REPO), str(HERE)]
 
-import yaml  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
-
+from ruamel.yaml import YAML  # noqa: E402
 from speed.surroundings import surroundings  # noqa: E402
 
 SCENARIOS = REPO / "scenarios"
@@ -46,6 +45,10 @@ def names() -> list[str]:
     return sorted(path.stem for path in SCENARIOS.glob("*.yaml"))
 
 
+def _scenario(name: str) -> Any:
+    return YAML(typ="safe").load((SCENARIOS / f"{name}.yaml").read_text())
+
+
 def seconds(text: str) -> float:
     """Return the seconds of a duration such as ``20s`` or ``30m``."""
     unit = text.lstrip("0123456789.")
@@ -53,12 +56,12 @@ def seconds(text: str) -> float:
 
 
 @contextmanager
-def prepared(name: str, folder: Path) -> Iterator[tuple[list[str], Mapping[str, str], Path]]:
+def prepared(name: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str], Path]]:
     """Yield the arguments of `loadgen run` for a scenario, its environment variables and its working directory.
 
     The private feeds run against a server with their API and a key made for this run, as their header says.
     """
-    scenario = yaml.safe_load((SCENARIOS / f"{name}.yaml").read_text())
+    scenario = _scenario(name)
     if name != FEEDS:
         users = any("users" in group for group in scenario["clients"].values())
         yield [name, *(["--allow-users"] if users else [])], {}, folder
@@ -99,7 +102,7 @@ def _loadgen(folder: Path, *arguments: str) -> None:
 
 def run(name: str, longest_s: float, results: Path) -> Result:
     """Run one scenario; return its figures, or the reason under ``failed``."""
-    measured = seconds(yaml.safe_load((SCENARIOS / f"{name}.yaml").read_text())["phases"]["measure"])
+    measured = seconds(_scenario(name)["phases"]["measure"])
     shortened = measured > longest_s
     extra = ["--set", f"phases.measure={longest_s:g}s"] if shortened else []
     began = time.monotonic()
@@ -202,7 +205,10 @@ def main() -> int:
     )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="default: all of the catalogue")
     parser.add_argument(
-        "--longest", default="2m", metavar="DURATION", help="shorten longer measurements (default %(default)s)"
+        "--longest",
+        default="2m",
+        metavar="DURATION",
+        help="shorten longer measurements (default %(default)s)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument("--results", type=Path, metavar="FOLDER", help="keep the runs in this folder")
@@ -223,7 +229,9 @@ def main() -> int:
             results[name] = result
             console.print(f"{name}: {result.get('verdict', 'failed')}, exit {result.get('exit', '–')}")
             for finding in result.get("findings", []):
-                console.print(f"  {finding['severity']}, {finding['subject']}: {finding['reason']}", markup=False)
+                console.print(
+                    f"  {finding['severity']}, {finding['subject']}: {finding['reason']}", markup=False
+                )
             if options.json:
                 kept = {**surroundings(), "scenarios": list(results.values())}
                 options.json.write_text(json.dumps(kept, indent=1) + "\n")

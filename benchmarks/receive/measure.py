@@ -27,6 +27,8 @@ from receive.sender import Order, Sent
 
 READY_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
+#: Time that a receiver may lag behind its sender.
+SEND_TIMEOUT_S = 45
 #: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
 #: in bursts.
 BUSY = 0.5
@@ -109,10 +111,12 @@ class Running:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         authority = self.folder / "authority.pem" if receiver.tls else None
-        self._sender = context.Process(target=sender.serve, args=(there, subscribers, authority), daemon=True)
+        self._sender = context.Process(
+            target=sender.serve, args=(there, subscribers, authority, receiver.service), daemon=True
+        )
         self._sender.start()
         there.close()
-        port = self._pipe.recv()
+        port = self._from_sender(READY_TIMEOUT_S)
         self._environment = {
             **os.environ,
             **receiver.environment,
@@ -131,9 +135,7 @@ class Running:
                 preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
         try:
-            if not self._pipe.poll(READY_TIMEOUT_S):
-                raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
-            self._handshake_bytes: int = self._pipe.recv()
+            self._handshake_bytes: int = self._subscribed()
             self.settled()
         except BaseException:
             self.kill()
@@ -152,12 +154,31 @@ class Running:
         self._pipe.send(order)
 
         def end() -> Sent:
-            sent: Sent = self._pipe.recv()
+            sent: Sent = self._from_sender(order.seconds + SEND_TIMEOUT_S)
             self.sent += sent.frames
             self.sent_bytes += sent.bytes
             return sent
 
         return end
+
+    def _subscribed(self) -> Any:
+        """Return what the sender says when all have subscribed; a receiver that has ended is not waited for."""
+        until_s = time.monotonic() + READY_TIMEOUT_S
+        while not self._pipe.poll(0.2):
+            if (code := self._process.poll()) is not None:
+                raise self._failed(f"it ended with {code} before it had subscribed")
+            if time.monotonic() > until_s:
+                raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
+        return self._from_sender(READY_TIMEOUT_S)
+
+    def _from_sender(self, timeout_s: float) -> Any:
+        """Return the sender's next message, within a time."""
+        try:
+            if self._pipe.poll(timeout_s):
+                return self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._failed("its connections broke while events were sent") from None
+        raise self._failed(f"it did not take what was sent within {timeout_s:.0f} s")
 
     def stop(self) -> None:
         """Disconnect, and read how many frames the receiver reports."""
@@ -211,7 +232,10 @@ class Running:
         self._sender.join()
 
     def _failed(self, what: str) -> ReceiverError:
-        said = (self.folder / "stderr").read_text() or (self.folder / "stdout").read_text()
+        files = (self.folder / name for name in ("stderr", "stdout"))
+        said = next(
+            (text for file in files if file.exists() and (text := file.read_text(errors="replace"))), ""
+        )
         return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
 
     def settled(self) -> float:
