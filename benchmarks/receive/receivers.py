@@ -7,7 +7,7 @@ its latency, but record nothing more; ours records everything.
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speed.peers import package, program, why_missing
@@ -49,6 +49,10 @@ class Receiver:
     #: The only core that it may use, or None for all cores.
     core: int | None = None
     missing: str | None = None
+    #: True for another tool.
+    peer: bool = True
+    #: Frames per second at which the search for the rate begins; a lower one than it manages takes longer to find.
+    first_rate: float = 5_000.0
     #: The protocol that its sender speaks.
     service: type[Subscriber] = Subscriber
 
@@ -62,19 +66,19 @@ def _ours_command(port: int, subscribers: int, folder: Path) -> list[str]:
     return [sys.executable, str(HERE / "receive_ours.py"), str(port), str(subscribers), str(folder)]
 
 
-OURS = Receiver("ours, ws", _ours_command)
-OURS_TLS = Receiver("ours, wss", _ours_command, {"BENCH_TLS": "1"}, tls=True)
-OURS_LIVE = Receiver("ours, with live displays", _ours_command, {"BENCH_LIVE": "1"})
-OURS_BURNING = Receiver("ours, with busy Python code", _ours_command, {"BENCH_BURN": "1"})
-OURS_UNRECORDED = Receiver("ours, record thrown away", _ours_command, {"BENCH_RECORD": "0"})
-OURS_MQTT = Receiver(
-    "ours, MQTT", _ours_command, {"BENCH_TARGET": "mqtt://127.0.0.1:{port}"}, service=MqttSubscriber
-)
-OURS_NATS = Receiver(
-    "ours, NATS",
-    _ours_command,
-    {"BENCH_TARGET": "nats+ws://127.0.0.1:{port}"},
-    service=NatsWebSocketSubscriber,
+def _ours(name: str, **environment: str) -> Receiver:
+    return Receiver(name, _ours_command, environment, peer=False, first_rate=_FAST)
+
+
+_FAST = 30_000.0
+OURS = _ours("ours, ws")
+OURS_TLS = replace(_ours("ours, wss", BENCH_TLS="1"), tls=True)
+OURS_LIVE = _ours("ours, with live displays", BENCH_LIVE="1")
+OURS_BURNING = _ours("ours, with busy Python code", BENCH_BURN="1")
+OURS_UNRECORDED = _ours("ours, record thrown away", BENCH_RECORD="0")
+OURS_MQTT = replace(_ours("ours, MQTT", BENCH_TARGET="mqtt://127.0.0.1:{port}"), service=MqttSubscriber)
+OURS_NATS = replace(
+    _ours("ours, NATS", BENCH_TARGET="nats+ws://127.0.0.1:{port}"), service=NatsWebSocketSubscriber
 )
 
 
@@ -128,6 +132,8 @@ def _limit(scratch: Path, word: str, service: type[Subscriber]) -> Receiver:
     return Receiver(
         LIMIT,
         lambda port, count, _: [sys.executable, script, str(binary), str(port), str(count), word],
+        peer=False,
+        first_rate=_FAST,
         missing=why_missing("cc"),
         service=service,
     )

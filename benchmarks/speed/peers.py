@@ -19,6 +19,8 @@ from pathlib import Path
 
 COMMAND = "python benchmarks/speed/peers.py"
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "peers"
+#: Why tools could not be installed the last time.
+_FAILED = FOLDER / "missing.json"
 PYTHON, NPM, DEBIAN = "python", "npm", "debian"
 #: Time that a package manager may take.
 INSTALL_TIMEOUT_S = 600
@@ -119,7 +121,17 @@ def why_missing(name: str) -> str | None:
         return f"{name}: apt-get install {' '.join(peer.packages)}"
     if peer.kind == NPM and shutil.which("npm") is None:
         return f"{name}: needs npm (apt-get install npm), then {COMMAND}"
-    return f"{name}: {COMMAND}"
+    failed = _failed_installs().get(name)
+    return f"{name}: {COMMAND}" + (f" (which last said: {failed})" if failed else "")
+
+
+def _failed_installs() -> dict[str, str]:
+    """Return why tools could not be installed the last time, by name."""
+    try:
+        found: dict[str, str] = json.loads(_FAILED.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def versions() -> dict[str, str | None]:
@@ -129,14 +141,16 @@ def versions() -> dict[str, str | None]:
 
 def main() -> int:
     """Install the missing tools, and print those that are still missing."""
-    missing = []
+    missing: dict[str, str] = {}
     for peer in PEERS:
         if version(peer.name) is None and (failed := _installed(peer)):
-            missing.append(f"{peer.name}: {failed}")
+            missing[peer.name] = failed
         else:
             print(f"{peer.name}: {version(peer.name)}", flush=True)
-    for one in missing:
-        print(f"missing: {one}")
+    for name, failed in missing.items():
+        print(f"missing: {name}: {failed}")
+    _FAILED.parent.mkdir(parents=True, exist_ok=True)
+    _FAILED.write_text(json.dumps(missing, indent=1) + "\n")
     return 1 if missing else 0
 
 
