@@ -26,6 +26,8 @@ from receive.receivers import HERE, Receiver
 from receive.sender import Order, Sent
 
 READY_TIMEOUT_S = 60
+#: Time that the sender may take to start.
+START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
@@ -116,7 +118,7 @@ class Running:
         )
         self._sender.start()
         there.close()
-        port = self._from_sender(READY_TIMEOUT_S)
+        port = self._from_sender(START_TIMEOUT_S)
         self._environment = {
             **os.environ,
             **receiver.environment,
