@@ -31,6 +31,7 @@ from loadgen.run import worker_process
 from loadgen.run.periodic import FLUSH_INTERVAL_S, every
 from loadgen.run.readiness import SettledReadiness
 from loadgen.run.threads import native_lock, run_in_thread
+from loadgen.targets import protocol_of
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.users.connection import ClientConnection
@@ -49,8 +50,13 @@ class OurWorker:
     ) -> None:
         """Make a worker whose record is in ``folder``; the API key comes from BENCH_API_KEY."""
         key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
-        self.service: Service = AppSyncEvents(Endpoints.from_url(url), ApiKey(key))
-        self.rules: ProtocolRules = RULES
+        self.service: Service
+        self.rules: ProtocolRules
+        if url.startswith("http"):
+            self.service, self.rules = AppSyncEvents(Endpoints.from_url(url), ApiKey(key)), RULES
+        else:
+            protocol = protocol_of(url)
+            self.service, self.rules = protocol.service(protocol.endpoints(url), None), protocol.rules
         self.stamping = Stamping()
         self.dialer = Dialer()
         self.address = Address(self.service.connect_url, self.service.tls, self.dialer)

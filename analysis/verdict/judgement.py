@@ -244,10 +244,15 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
                 "they came at once while the generator was awake, held back by the network (loss, an outage) or the"
                 " target: look there"
             )
+        whose = f"of {text.ratio(shared)} of deliveries"
+        if not shared:
+            # Slow clients do not count in that share, so only their deliveries can be uncertain.
+            whose = "of deliveries to clients that read slowly by `slow`"
+            advice = "lower the share of slow clients, or use a percentile that does not depend on their deliveries"
         yield Finding(
             "degraded",
             "arrival",
-            f"of {text.ratio(shared)} of deliveries the arrival is known as an interval only: the headline p99 lies"
+            f"{whose} the arrival is known as an interval only: the headline p99 lies"
             f" between {text.duration(headline['low']['p99'])} and {text.duration(headline['high']['p99'])}",
             advice if stamped == 1 else "measure on Linux, where the kernel stamps what arrives",
             doubt_ns,

@@ -26,13 +26,17 @@ from receive.receivers import HERE, Receiver
 from receive.sender import Order, Sent
 
 READY_TIMEOUT_S = 60
+#: Time that the sender may take to start.
+START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
+#: Time that a receiver may lag behind its sender.
+SEND_TIMEOUT_S = 45
 #: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
 #: in bursts.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
-TRIAL_S, TRIALS = 1.5, 4
+TRIAL_S, TRIALS = 1.0, 4
 #: The search for the rate ends when the load is this close to `BUSY`.
 NEAR = 0.1
 FEWEST_EVENTS = 4
@@ -109,10 +113,12 @@ class Running:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         authority = self.folder / "authority.pem" if receiver.tls else None
-        self._sender = context.Process(target=sender.serve, args=(there, subscribers, authority), daemon=True)
+        self._sender = context.Process(
+            target=sender.serve, args=(there, subscribers, authority, receiver.service), daemon=True
+        )
         self._sender.start()
         there.close()
-        port = self._pipe.recv()
+        port = self._from_sender(START_TIMEOUT_S)
         self._environment = {
             **os.environ,
             **receiver.environment,
@@ -131,19 +137,17 @@ class Running:
                 preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
         try:
-            if not self._pipe.poll(READY_TIMEOUT_S):
-                raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
-            self._handshake_bytes: int = self._pipe.recv()
+            self._handshake_bytes: int = self._subscribed()
             self.settled()
         except BaseException:
             self.kill()
             raise
 
-    def send(self, order: Order) -> Phase:
-        """Send, and wait until the receiver has processed everything."""
+    def send(self, order: Order, settle_s: float = SETTLE_S) -> Phase:
+        """Send, and wait until the receiver has processed everything, at least ``settle_s``."""
         began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
-        cpu_s = self.settled() - before_s
+        cpu_s = self.settled(settle_s) - before_s
         others_s = machine_cpu_s() - machine_s - cpu_s - sent.cpu_s
         return Phase(sent, cpu_s, self.rss_bytes(), max(0.0, others_s / (time.monotonic() - began_s)))
 
@@ -152,12 +156,31 @@ class Running:
         self._pipe.send(order)
 
         def end() -> Sent:
-            sent: Sent = self._pipe.recv()
+            sent: Sent = self._from_sender(order.seconds + SEND_TIMEOUT_S)
             self.sent += sent.frames
             self.sent_bytes += sent.bytes
             return sent
 
         return end
+
+    def _subscribed(self) -> Any:
+        """Return what the sender says when all have subscribed; a receiver that has ended is not waited for."""
+        until_s = time.monotonic() + READY_TIMEOUT_S
+        while not self._pipe.poll(0.2):
+            if (code := self._process.poll()) is not None:
+                raise self._failed(f"it ended with {code} before it had subscribed")
+            if time.monotonic() > until_s:
+                raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
+        return self._from_sender(READY_TIMEOUT_S)
+
+    def _from_sender(self, timeout_s: float) -> Any:
+        """Return the sender's next message, within a time."""
+        try:
+            if self._pipe.poll(timeout_s):
+                return self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._failed("its connections broke while events were sent") from None
+        raise self._failed(f"it did not take what was sent within {timeout_s:.0f} s")
 
     def stop(self) -> None:
         """Disconnect, and read how many frames the receiver reports."""
@@ -211,12 +234,15 @@ class Running:
         self._sender.join()
 
     def _failed(self, what: str) -> ReceiverError:
-        said = (self.folder / "stderr").read_text() or (self.folder / "stdout").read_text()
+        files = (self.folder / name for name in ("stderr", "stdout"))
+        said = next(
+            (text for file in files if file.exists() and (text := file.read_text(errors="replace"))), ""
+        )
         return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
 
-    def settled(self) -> float:
+    def settled(self, at_least_s: float = SETTLE_S) -> float:
         """Wait until the receiver has little to do; return its CPU seconds."""
-        time.sleep(SETTLE_S)
+        time.sleep(at_least_s)
         last = self.cpu_s()
         for _ in range(60):
             time.sleep(0.3)
@@ -269,16 +295,21 @@ def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Run
         one.kill()
 
 
+def frames(one: Running, pattern: Pattern) -> int:
+    """Return the frames of one event to all subscribers."""
+    return pattern.frames_per_write * one.subscribers
+
+
 def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -> float:
     """Return the events per second at which the receiver is about half busy, found by trials from ``first``."""
-    frames = pattern.frames_per_write * one.subscribers
-    rate = first or FIRST_RATE / frames
+    rate = first or FIRST_RATE / frames(one, pattern)
     for _ in range(TRIALS):
-        phase = one.send(paced(rate, pattern, TRIAL_S))
+        phase = one.send(paced(rate, pattern, TRIAL_S), settle_s=0)
         if abs(phase.busy - BUSY) < NEAR:
             break
         # At least one tick of the CPU clock.
         rate *= BUSY / max(phase.busy, 0.01 / phase.seconds)
+    one.settled()
     return rate
 
 
@@ -348,6 +379,16 @@ class Row:
         return f"{fmean(self.frames_per_read):.2f}" if self.frames_per_read else "–"
 
 
+@dataclass
+class Compared:
+    """The rows of receivers by (name, pattern), and the errors in them."""
+
+    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    #: True if Ctrl-C ended the measurement.
+    interrupted: bool = False
+
+
 def compare(
     receivers: Sequence[Receiver],
     patterns: Sequence[Pattern],
@@ -355,33 +396,56 @@ def compare(
     subscribers: int,
     seconds: float,
     scratch: Path,
-) -> tuple[dict[tuple[str, str], Row], list[str]]:
+) -> Compared:
     """Measure each receiver once per round, alone, at the rate at which it is half busy.
 
-    Returns the rows by (name, pattern), and the errors in them; a receiver that failed is not tried again.
+    Other tools are measured in the first round only, in the first patterns of each payload. A receiver that failed is
+    named and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
     """
-    rows: dict[tuple[str, str], Row] = {}
-    wrong: list[str] = []
+    compared = Compared()
+    try:
+        _compare(compared, receivers, patterns, rounds, subscribers, seconds, scratch)
+    except KeyboardInterrupt:
+        compared.interrupted = True
+    return compared
+
+
+def _compare(
+    compared: Compared,
+    receivers: Sequence[Receiver],
+    patterns: Sequence[Pattern],
+    rounds: int,
+    subscribers: int,
+    seconds: float,
+    scratch: Path,
+) -> None:
+    rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
     #: By receiver and frames per write: the rate of the pattern before, from which the search begins.
     similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):
         for receiver in receivers:
-            if receiver.name in failed:
+            if receiver.name in failed or (receiver.peer and number > 1):
                 continue
             phases: list[tuple[Pattern, Phase]] = []
             try:
                 with running(receiver, subscribers, scratch) as one:
-                    for pattern in patterns:
+                    for pattern in patterns if not receiver.peer else filter(_for_peers, patterns):
                         key = (receiver.name, pattern.name)
                         if key not in rates:
                             like = (receiver.name, pattern.frames_per_write)
-                            rates[key] = similar[like] = half_busy_rate(one, pattern, similar.get(like))
+                            rates[key] = similar[like] = half_busy_rate(
+                                one, pattern, similar.get(like, receiver.first_rate / frames(one, pattern))
+                            )
                         phases.append((pattern, one.send(paced(rates[key], pattern, seconds))))
                     one.stop()
             except ReceiverError as error:
                 wrong.append(str(error))
+                failed.add(receiver.name)
+                continue
+            except Exception as error:  # whatever a tool does, the others are measured
+                wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
                 failed.add(receiver.name)
                 continue
             if lost := not_received(one):
@@ -390,7 +454,11 @@ def compare(
                 row = rows.setdefault((receiver.name, pattern.name), Row(receiver.name, pattern))
                 if late := row.add(one, phase):
                     wrong.append(f"{late} (round {number})")
-    return rows, wrong
+
+
+def _for_peers(pattern: Pattern) -> bool:
+    """Return True for the patterns in which other tools are measured: one event a write, in small frames."""
+    return pattern in (FAN_OUT, FAN_OUT_REAL)
 
 
 def in_turn(

@@ -1,6 +1,7 @@
 """The events that receivers are measured with: our own padding, and JSON as an application sends it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,21 +25,29 @@ class Payload:
     frame_bytes: int
     own_padding: bool = False
 
-    def members(self, room: int) -> bytes:
+    def members(self, room: int, *, in_string: bool = True) -> bytes:
         """Return the members behind the stamp as they stand in a frame, in exactly ``room`` bytes.
+
+        They are escaped if the frame has the event ``in_string``, as a string in its JSON.
 
         Raises:
             ValueError: the room is too small.
         """
+        written = _escaped if in_string else _plain
         if self.own_padding:
-            return _filled({}, "pad", "x", room)
+            return _filled({}, "pad", "x", room, written)
         content: dict[str, Any] = dict(_SMALL)
         if room > 1_000:
             items: list[dict[str, Any]] = []
             content["items"] = items
-            while len(_escaped({**content, "items": [*items, _ITEM], "text": ""})) <= room:
+            while len(written({**content, "items": [*items, _ITEM], "text": ""})) <= room:
                 items.append({**_ITEM, "qty": len(items)})
-        return _filled(content, "text", _TEXT, room)
+        return _filled(content, "text", _TEXT, room, written)
+
+
+def _plain(members: dict[str, Any]) -> bytes:
+    """Return members as JSON text, with a comma before them."""
+    return ("," + json.dumps(members, separators=(",", ":"), ensure_ascii=False)[1:-1]).encode()
 
 
 def _escaped(members: dict[str, Any]) -> bytes:
@@ -47,11 +56,13 @@ def _escaped(members: dict[str, Any]) -> bytes:
     return ("," + json.dumps(text, ensure_ascii=False)[2:-2]).encode()
 
 
-def _filled(members: dict[str, Any], name: str, filling: str, room: int) -> bytes:
-    missing = room - len(_escaped({**members, name: ""}))
+def _filled(
+    members: dict[str, Any], name: str, filling: str, room: int, written: Callable[[dict[str, Any]], bytes]
+) -> bytes:
+    missing = room - len(written({**members, name: ""}))
     if missing < 0:
         raise ValueError(f"the members need {-missing} bytes more than the frame has")
-    return _escaped({**members, name: (filling * (missing // len(filling) + 1))[:missing]})
+    return written({**members, name: (filling * (missing // len(filling) + 1))[:missing]})
 
 
 PADDING: Final = Payload("own padding", 251, own_padding=True)

@@ -1,7 +1,8 @@
 """Our receive path as in a worker, with recording: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
 
-BENCH_TLS=1 receives over TLS. BENCH_RECORD=0 decodes and stamps deliveries, but discards them once a second.
-BENCH_LIVE=1 adds live displays, see receive_live.py, and BENCH_BURN=1 Python code that burns time, see receive_burn.py.
+BENCH_TLS=1 receives over TLS, and BENCH_TARGET=mqtt://127.0.0.1:{port} or another URL from another kind of service.
+BENCH_RECORD=0 decodes and stamps deliveries, but discards them once a second. BENCH_LIVE=1 adds live displays, see
+receive_live.py, and BENCH_BURN=1 Python code that burns time, see receive_burn.py.
 When the sender disconnects, it prints a line of JSON, and the record is in FOLDER.
 """
 
@@ -51,7 +52,8 @@ def main() -> None:
         import receive_burn  # type: ignore[import-not-found]
 
         receive_burn.begin(folder)
-    worker = OurWorker(f"{scheme}://127.0.0.1:{port}/event", folder, kind, sinks)
+    target = os.environ.get("BENCH_TARGET", f"{scheme}://127.0.0.1:{{port}}/event")
+    worker = OurWorker(target.format(port=port), folder, kind, sinks)
     plans = [
         ClientPlan(number, "g", number, (SubscriptionPlan(number, "/default/bench"),), None, 0)
         for number in range(count)

@@ -1,13 +1,15 @@
-"""The sender for all receivers: an Event API as far as subscribing goes, which then sends events to all subscribers.
+"""The sender for all receivers: a service as far as subscribing goes, which then sends events to all subscribers.
 
-It accepts any client (with the protocol's handshake if the client asks for it, and over TLS if ordered), and answers
-`connection_init` and `subscribe`. On an order it sends events like a service's fan-out: each event to every subscriber,
-with one write per connection. Frames are made (and encrypted) before the event is due, so the writes follow each other
-as fast as the kernel accepts them, and TLS does not delay the event. The sender's CPU time does not count.
+Here it is an Event API; services.py has the other protocols. It accepts any client (with the protocol's handshake if
+the client asks for it, and over TLS if ordered), and answers `connection_init` and `subscribe`. On an order it sends
+events like a service's fan-out: each event to every subscriber, with one write per connection. Frames are made (and
+encrypted) before the event is due, so the writes follow each other as fast as the kernel accepts them, and TLS does not
+delay the event. The sender's CPU time does not count.
 """
 
 import json
 import selectors
+import signal
 import socket
 import ssl
 import struct
@@ -55,7 +57,12 @@ class Sent:
 
 
 class Subscriber:
-    """One connection: its handshakes, then the frames of events, of which only the stamps vary."""
+    """One connection: its handshakes, then the frames of events, of which only the stamps vary.
+
+    This one speaks the protocol of AppSync Events; other classes override `received`.
+    """
+
+    title = "AppSync Events"
 
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.socket = connection
@@ -76,23 +83,30 @@ class Subscriber:
             return False
         if self._tls is not None:
             data = self._decrypted(data)
-        if data:
-            self._protocol.receive_data(data)
+        if data and (answer := self.received(data)):
+            self.handshake_bytes += len(answer)
+            self.socket.sendall(self._wire(answer))
+        return True
+
+    def received(self, data: bytes) -> bytes:
+        """Process received bytes; return the answer."""
+        self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 if event.opcode is Opcode.TEXT:
                     self._answer(json.loads(bytes(event.data)))
             else:
                 self._protocol.send_response(self._protocol.accept(event))  # type: ignore[arg-type]
-        if answer := b"".join(self._protocol.data_to_send()):
-            self.handshake_bytes += len(answer)
-            self.socket.sendall(self._wire(answer))
-        return True
+        return b"".join(self._protocol.data_to_send())
 
     def frames(self, stamps: list[bytes], payload: Payload) -> bytes:
         """Return the bytes of one frame per stamp."""
         before, between, after = self._around[payload]
         return self._wire(before + between.join(stamps) + after)
+
+    def around(self, payload: Payload, before: bytes, after: bytes) -> None:
+        """Set the bytes of a frame before and after the stamp."""
+        self._around[payload] = before, after + before, after
 
     def _wire(self, data: bytes) -> bytes:
         if self._tls is None:
@@ -134,31 +148,36 @@ class Subscriber:
         for payload in PAYLOADS:
             body = payload.frame_bytes - 4
             tail = b"]%s}" + b'"}'
-            room = body - len(head) - len(_stamp(0, 0)) - len(tail % b"")
+            room = body - len(head) - len(stamp_text(0, 0)) - len(tail % b"")
             after = tail % payload.members(room)
             before = struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, body) + head
-            self._around[payload] = before, after + before, after
+            self.around(payload, before, after)
 
 
-def _stamp(sequence: int, at_ns: int) -> bytes:
+def stamp_text(sequence: int, at_ns: int) -> bytes:
     """Return sequence, intended time and sent time as text of constant length."""
     return b"%010d,%019d,%019d" % (1_000_000_000 + sequence, at_ns or 10**18, at_ns or 10**18)
 
 
-def serve(pipe: Connection, subscribers: int, authority: Path | None) -> None:
-    """Serve the subscribers, controlled through the pipe.
+def serve(
+    pipe: Connection, subscribers: int, authority: Path | None, service: type[Subscriber] = Subscriber
+) -> None:
+    """Serve the subscribers, controlled through the pipe; ``service`` speaks their protocol.
 
     Sends the port, then, when all have subscribed, the number of bytes sent to them so far. From then on executes each
     :class:`Order` until None arrives. With ``authority``, uses TLS and writes the authority's certificate there.
     """
+    # Ctrl-C on the terminal must not reach the sender: its parent ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tls = _tls(authority) if authority else None
     listener = socket.create_server((HOST, 0), backlog=4096)
     listener.setblocking(False)
     pipe.send(listener.getsockname()[1])
-    people = _subscribed(listener, subscribers, tls)
+    people = _subscribed(listener, subscribers, tls, service)
     pipe.send(sum(person.handshake_bytes for person in people))
     sequence = 0
     while (order := pipe.recv()) is not None:
+        _answer_pings(people)
         in_c = order.events_per_s is None and tls is None and saturating.available()
         sent = (_saturate if in_c else _send)(people, sequence, order)
         sequence += sent.frames
@@ -175,7 +194,9 @@ def _tls(authority: Path) -> ssl.SSLContext:
     return context
 
 
-def _subscribed(listener: socket.socket, subscribers: int, tls: ssl.SSLContext | None) -> list[Subscriber]:
+def _subscribed(
+    listener: socket.socket, subscribers: int, tls: ssl.SSLContext | None, service: type[Subscriber]
+) -> list[Subscriber]:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     people: list[Subscriber] = []
@@ -185,7 +206,7 @@ def _subscribed(listener: socket.socket, subscribers: int, tls: ssl.SSLContext |
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-                person = Subscriber(connection, tls)
+                person = service(connection, tls)
                 people.append(person)
                 selector.register(connection, selectors.EVENT_READ, person)
             elif not key.data.read():
@@ -197,7 +218,7 @@ def _subscribed(listener: socket.socket, subscribers: int, tls: ssl.SSLContext |
 def _saturate(people: list[Subscriber], sequence: int, order: Order) -> Sent:
     """Send as fast as subscribers read, in C."""
     began_ns, cpu_s, count = time.time_ns(), time.process_time(), order.frames_per_write
-    stamps = [_stamp(sequence + place, began_ns) for place in range(count)]
+    stamps = [stamp_text(sequence + place, began_ns) for place in range(count)]
     writes = [person.frames(stamps, order.payload) for person in people]
     sockets = [person.socket.fileno() for person in people]
     frames = (
@@ -205,6 +226,15 @@ def _saturate(people: list[Subscriber], sequence: int, order: Order) -> Sent:
     )
     size = frames * order.payload.frame_bytes
     return Sent(frames, size, began_ns, time.time_ns(), time.process_time() - cpu_s)
+
+
+def _answer_pings(people: list[Subscriber]) -> None:
+    """Read what clients have sent since they subscribed, such as pings."""
+    with selectors.DefaultSelector() as selector:
+        for person in people:
+            selector.register(person.socket, selectors.EVENT_READ, person)
+        for key, _ in selector.select(0):
+            key.data.read()
 
 
 def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
@@ -217,7 +247,7 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
         if due_s >= order.seconds:
             break
         first, at_ns = sequence + events * order.frames_per_write, began_ns + int(due_s * 1e9)
-        stamps = [_stamp(first + place, at_ns) for place in range(order.frames_per_write)]
+        stamps = [stamp_text(first + place, at_ns) for place in range(order.frames_per_write)]
         writes: list[tuple[Callable[[bytes], None], bytes]] = [
             (person.socket.sendall, person.frames(stamps, order.payload)) for person in people
         ]

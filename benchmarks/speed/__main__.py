@@ -1,15 +1,19 @@
 """Speed of the harness compared with other tools and a minimal C reader, in one run, checked against the stated bars.
 
-    python benchmarks/speed                    everything
+    python benchmarks/speed                    everything (about 15 minutes)
     python benchmarks/speed receive publish    these sections
 
 Every figure is per CPU-second of the process that does the work. The bars are ratios within the run, so a slow or busy
-machine affects both sides. Nothing else may run at the same time. Exits with 1 if a bar is missed or a figure is wrong.
-Tools that are not installed are named.
+machine affects both sides. Nothing else may run at the same time. The details of each section are printed when it is
+done, and one table of all figures at the end. Ctrl-C ends the run and keeps what was measured; a tool that fails or
+hangs is named, and the rest goes on. Exits with 1 if a bar is missed or a figure is wrong, and with 130 after Ctrl-C.
+Tools that are not installed are named: `python benchmarks/speed/peers.py` installs most of them.
 """
 
 import argparse
 import importlib
+import json
+import os
 import platform
 import sys
 import tempfile
@@ -20,41 +24,28 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
+from speed import peers, tables  # noqa: E402
 from speed.section import Options, Section  # noqa: E402
+from speed.surroundings import surroundings  # noqa: E402
 
 #: Modules of this folder with a function `run(options) -> Section`, in the order in which they run.
-SECTIONS = ("receive", "recording", "workers", "publish", "connect", "subscribers", "server")
+SECTIONS = (
+    *("receive", "receive_mqtt", "receive_nats", "publish", "connect", "recording", "workers"),
+    *("subscribers", "server"),
+)
+INTERRUPTED = 130
 
 
-def show(console: Console, section: Section) -> None:
-    """Print one section."""
-    table = Table(title=section.title, title_justify="left", caption=section.note, caption_justify="left")
-    for number, column in enumerate(section.columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    for row in section.rows:
-        table.add_row(*row)
-    console.print(table)
-    for name in section.missing:
-        console.print(f"  missing: {name}", markup=False)
-    for failure in section.failures:
-        console.print(f"  wrong: {failure}", markup=False)
-
-
-def show_bars(console: Console, sections: list[Section]) -> bool:
-    """Print all bars; return True if every bar is met."""
-    table = Table(title="Bars", title_justify="left")
-    for column in ("bar", "stated", "measured", ""):
-        table.add_column(column, justify="left" if column in ("bar", "") else "right")
-    good = True
-    for bar in (bar for section in sections for bar in section.bars):
-        good = good and bar.met is True
-        verdict = {True: "met", False: "MISSED", None: "not measured"}[bar.met]
-        measured = "–" if bar.value is None else f"{bar.value:,.2f}{bar.unit}"
-        table.add_row(bar.name, f"{'≤' if bar.at_most else '≥'} {bar.bound:,g}{bar.unit}", measured, verdict)
-    console.print(table)
-    return good
+def measure(name: str, options: Options) -> Section:
+    """Run a section; a section that fails or is interrupted as a whole is returned without figures."""
+    try:
+        section: Section = importlib.import_module(f"speed.{name}").run(options)
+    except KeyboardInterrupt:
+        return Section(name, (), interrupted=True)
+    except Exception as error:  # the other sections are measured all the same
+        return Section(name, (), failures=[f"{name}: {type(error).__name__}: {error}"])
+    return section
 
 
 def main() -> int:
@@ -63,8 +54,23 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each figure (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each figure (default %(default)s)")
     parser.add_argument("--subscribers", type=int, default=500, help="default %(default)s")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=int(os.environ.get("BENCH_ROUNDS", "1")),
+        help="of ours and of the limits (default: BENCH_ROUNDS or 1)",
+    )
+    parser.add_argument(
+        "--only",
+        default=os.environ.get("BENCH_ONLY", ""),
+        metavar="WORDS",
+        help="only receivers with one of these words in their names, such as k6,ours (default: BENCH_ONLY)",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures there after each section"
+    )
     parser.add_argument(
         "--checkout",
         type=Path,
@@ -73,27 +79,51 @@ def main() -> int:
         metavar="FOLDER",
         help="measure this too, its native part built, in turns (only in: connect); repeatable",
     )
-    options = parser.parse_args()
-    if unknown := [name for name in options.sections if name not in SECTIONS]:
+    arguments = parser.parse_args()
+    if unknown := [name for name in arguments.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}: there are {', '.join(SECTIONS)}")
     # Wide enough for the tables where the output goes to a file.
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    sections: list[Section] = []
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    sections: dict[str, Section] = {}
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="loadgen-speed-") as folder:
-        for name in options.sections or SECTIONS:
-            module = importlib.import_module(f"speed.{name}")
-            section = module.run(
-                Options(options.seconds, options.subscribers, Path(folder), options.checkout)
-            )
-            show(console, section)
-            sections.append(section)
-    good = show_bars(console, sections)
+    head = {"format": tables.FORMAT, **surroundings(), "tools": peers.versions()}
+    head["options"] = {
+        "seconds": arguments.seconds, "subscribers": arguments.subscribers, "rounds": arguments.rounds
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="loadgen-speed-", ignore_cleanup_errors=True) as folder:
+        options = Options(
+            arguments.seconds,
+            arguments.subscribers,
+            Path(folder),
+            arguments.checkout,
+            arguments.rounds,
+            [word for word in arguments.only.split(",") if word],
+        )
+        for name in arguments.sections or SECTIONS:
+            section = sections[name] = measure(name, options)
+            if section.rows:
+                tables.show(console, section)
+            else:
+                tables.show_errors(console, section)
+            if arguments.json:
+                seconds = time.monotonic() - began
+                kept = {**head, "seconds": seconds, "sections": tables.for_json(sections)}
+                arguments.json.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+            if section.interrupted:
+                console.print(f"interrupted in {name}", markup=False)
+                break
+    tables.show_figures(console, list(sections.values()))
+    good = tables.show_bars(console, (bar for section in sections.values() for bar in section.bars))
+    said = ", ".join(f"{name} {version}" for name, version in head["tools"].items() if version)
+    missing = "; ".join(filter(None, map(peers.why_missing, head["tools"])))
     console.print(
-        f"{time.monotonic() - began:.0f} s on {platform.platform()}, Python {platform.python_version()}",
+        f"{time.monotonic() - began:.0f} s on {platform.platform()}, Python {platform.python_version()}, "
+        f"commit {head['commit']}\ntools: {said}\nmissing: {missing or 'none'}",
         markup=False,
     )
-    return 0 if good and not any(section.failures for section in sections) else 1
+    if any(section.interrupted for section in sections.values()):
+        return INTERRUPTED
+    return 0 if good and not any(section.failures for section in sections.values()) else 1
 
 
 if __name__ == "__main__":

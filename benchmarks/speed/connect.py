@@ -24,12 +24,11 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.transport.upgrade import Upgrade
 from speed.peers import program
-from speed.section import Bar, Options, Section
+from speed.section import Bar, Figure, Options, Section
 from speed.serving import serving
 
 REPO = Path(__file__).resolve().parents[2]
 HERE = REPO / "benchmarks" / "connect"
-ROUNDS = 3
 FEW, MANY, AT_ONCE = 1_000, 4_000, 50
 #: Not all: the first connects begin before there is a session.
 RESUMED_LEAST = 0.9
@@ -62,12 +61,15 @@ def run(options: Options) -> Section:
     )
     binary = _built(options.scratch, section)
     found: dict[Client, list[dict[str, Any]]] = {each: [] for each in _clients(options, binary)}
-    for _ in range(ROUNDS):
-        for client, results in found.items():
-            try:
-                results.append(measured(client, binary, options.scratch))
-            except RuntimeError as error:
-                section.failures.append(str(error))
+    try:
+        for _ in range(options.rounds):
+            for client, results in found.items():
+                try:
+                    results.append(measured(client, binary, options.scratch))
+                except RuntimeError as error:
+                    section.failures.append(str(error))
+    except KeyboardInterrupt:
+        section.interrupted = True
     each_us = {client: _each_us(results) for client, results in found.items() if results}
     for client, us in each_us.items():
         limit = each_us.get(Client(BARE, client.kind))
@@ -80,6 +82,14 @@ def run(options: Options) -> Section:
                 f"{median(us) / median(limit):.2f}" if limit else "–",
                 f"{median((MANY - FEW) / one['seconds'] for one in results):,.0f}",
                 f"{_kb(results):.1f}",
+            )
+        )
+        role = {BARE: "limit", OURS: "ours"}.get(client.name, "") if client.checkout == REPO else ""
+        details = {"kb": _kb(results)}
+        what = f"connect and subscribe, {NAMED[client.kind]}"
+        section.figures.append(
+            Figure(
+                what, client.label, None, median(us), "µs CPU", role, tuple(us), cost=True, details=details
             )
         )
         if client.kind == RESUMED and results[0]["resumed"] < MANY * RESUMED_LEAST:

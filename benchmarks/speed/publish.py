@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from speed import publish_peers
+from speed import section as sections
 from speed.peers import program
-from speed.section import Bar, Options, Section
+from speed.section import Bar, Figure, Options, Section
 from speed.serving import serving
 
 HERE = Path(__file__).resolve().parent
 SERVER = HERE / "publish_server.py"
-ROUNDS = 2
 FIND_S = 1.0
 FIND_PER_S = 30_000
 ABOVE = 1.1
@@ -31,6 +31,8 @@ ABOVE = 1.1
 STEADY_PER_S = 5_000
 PADDING, REAL = "padding", "real"
 PAYLOADS = {PADDING: "own padding", REAL: "real payload"}
+#: The columns of the table of all figures.
+COLUMNS = {PADDING: sections.OWN, REAL: sections.REAL}
 HTTP, WEBSOCKET = "ours, HTTP", "ours, WebSocket"
 HTTPX_EACH, HTTPX_SHARED = "httpx, one client a user", "httpx, one client for all"
 K6, WRK = "k6, constant arrival rate", "wrk, ready bodies"
@@ -87,19 +89,22 @@ def run(options: Options) -> Section:
         except RuntimeError as error:
             section.failures.append(str(error))
 
-    for kind in PAYLOADS:
-        for _ in range(ROUNDS):
-            for publisher in PUBLISHERS:
-                measured(publisher.name, kind, lambda: _measure(publisher, kind, rates, options))  # noqa: B023
-            for name, (tool, ran) in PEERS.items():
-                if program(tool) is not None:
-                    measured(name, kind, lambda: _peer(ran, kind, options))  # noqa: B023
+    try:
+        for kind in PAYLOADS:
+            for _ in range(options.rounds):
+                for publisher in PUBLISHERS:
+                    measured(publisher.name, kind, lambda: _measure(publisher, kind, rates, options))  # noqa: B023
+                for name, (tool, ran) in PEERS.items():
+                    if program(tool) is not None:
+                        measured(name, kind, lambda: _peer(ran, kind, options))  # noqa: B023
+    except KeyboardInterrupt:
+        section.interrupted = True
     means = {key: _add_row(section, *key, several) for key, several in results.items()}
     for publisher in PUBLISHERS:
-        if publisher.scheduled:
+        if publisher.scheduled and not section.interrupted:
             try:
                 steady = run_publisher(publisher, REAL, STEADY_PER_S, options.seconds, options.scratch)
-                _add_row(section, publisher.name, REAL, [steady])
+                _add_row(section, publisher.name, REAL, [steady], steady=True)
             except RuntimeError as error:
                 section.failures.append(str(error))
     peers = [means[name, REAL] for name in (HTTPX_EACH, HTTPX_SHARED) if (name, REAL) in means]
@@ -115,7 +120,9 @@ def run(options: Options) -> Section:
     return section
 
 
-def _add_row(section: Section, name: str, kind: str, several: Sequence[Result]) -> float:
+def _add_row(
+    section: Section, name: str, kind: str, several: Sequence[Result], *, steady: bool = False
+) -> float:
     """Add the row of a publisher's rounds, and return its requests per CPU-second."""
     each: list[float] = [one["requests"] / one["cpu_s"] for one in several]
     mean = statistics.mean(each)
@@ -131,6 +138,18 @@ def _add_row(section: Section, name: str, kind: str, several: Sequence[Result]) 
             f"{statistics.mean(one['requests'] / one['seconds'] for one in several):,.0f}/s",
             *late,
             f"{accepted:,} of {events:,}",
+        )
+    )
+    section.figures.append(
+        Figure(
+            what=f"publish, at {STEADY_PER_S:,}/s" if steady else "publish, five events a request",
+            tool=name,
+            payload=COLUMNS[kind],
+            value=mean,
+            unit="requests per CPU-s",
+            role="ours" if name == HTTP else "",
+            each=tuple(each),
+            details={key: several[0].get(key) for key in ("late_p50_us", "late_p99_us")},
         )
     )
     if accepted != events:

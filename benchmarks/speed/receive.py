@@ -1,68 +1,47 @@
 """Deliveries per CPU-second of the receive path: ours with recording, the C reader as the limit, and other tools."""
 
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from receive import measure, receivers
-from receive.measure import BURST, BURST_REAL, FAN_OUT, FAN_OUT_2KB, FAN_OUT_REAL, Row
+from receive.measure import BURST, BURST_REAL, FAN_OUT, FAN_OUT_2KB, FAN_OUT_REAL, Pattern, Row
 from receive.payloads import PADDING
+from receive.receivers import Receiver
 
-from speed.section import Bar, Options, Section
+from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
 PATTERNS = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL, FAN_OUT_2KB)
 COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
 NOTE = (
     f"Events to all subscribers, {PADDING.frame_bytes}-byte frames with our own padding unless it says otherwise.\n"
-    f"Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, a read: frames that a read brought.\n"
+    "Per CPU-s: mean of the rounds, from–to: the rounds (other tools: one), a read: frames that a read brought.\n"
+    "Ours records every delivery; the other tools decode each event and keep its latency. All have the same sender.\n"
     "CPU and memory are those of all of the receiver's processes."
 )
 
 
-def run(options: Options) -> Section:
-    """Measure all installed receivers.
+@dataclass(frozen=True)
+class Measured:
+    """The rows of receivers by (name, pattern)."""
 
-    BENCH_ONLY=k6,ours measures only those whose names contain one of these words, and BENCH_ROUNDS=1 only once.
-    """
-    section = Section("Receiving", COLUMNS, note=NOTE)
-    everyone = receivers.everyone(options.scratch)
-    only = [part.lower() for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
-    chosen = [one for one in everyone if not only or any(part in one.name.lower() for part in only)]
-    section.missing = [one.missing for one in chosen if one.missing]
-    rows, section.failures = measure.compare(
-        [one for one in chosen if not one.missing],
-        PATTERNS,
-        ROUNDS,
-        options.subscribers,
-        options.seconds,
-        options.scratch,
-    )
-    section.note += f"\n{measure.others_note(rows.values())}"
-    ours, ours_tls = receivers.OURS.name, receivers.OURS_TLS.name
+    rows: dict[tuple[str, str], Row]
 
-    def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:
-        top, bottom = rows.get((over, pattern)), rows.get((under, pattern))
+    def ratio(self, over: str, under: str, pattern: Pattern = FAN_OUT) -> float | None:
+        """Return how many times as many frames per CPU-second one receiver gets as another, or None if unknown."""
+        top, bottom = self.rows.get((over, pattern.name)), self.rows.get((under, pattern.name))
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
-    for pattern in PATTERNS:
-        heading = f"[b]{pattern.name}, {pattern.frames_per_write} a write[/b]"
-        section.rows.append((heading, *[""] * (len(COLUMNS) - 1)))
-        for one in chosen:
-            if row := rows.get((one.name, pattern.name)):
-                section.rows.append(
-                    _shown(
-                        row,
-                        ratio(one.name, receivers.LIMIT, pattern.name),
-                        ratio(ours, one.name, pattern.name),
-                    )
-                )
+
+def run(options: Options) -> Section:
+    """Measure all installed receivers of AppSync Events, and those that speak Socket.IO."""
+    section = Section("Receiving: AppSync Events over WebSocket", COLUMNS, note=NOTE)
+    ours, ours_tls = receivers.OURS.name, receivers.OURS_TLS.name
+    ratio = measured(options, section, "receive", receivers.everyone(options.scratch), PATTERNS, ours).ratio
+    limit = receivers.LIMIT
     section.bars = [
-        Bar("receive: ours of the C limit", ratio(ours, receivers.LIMIT), 0.55),
+        Bar("receive: ours of the C limit", ratio(ours, limit), 0.55),
         *(
-            Bar(
-                f"receive: {name} of the C limit, {pattern.name}",
-                ratio(name, receivers.LIMIT, pattern.name),
-                bound,
-            )
+            Bar(f"receive: {name} of the C limit, {pattern.name}", ratio(name, limit, pattern), bound)
             for name, pattern, bound in (
                 (ours, FAN_OUT_REAL, 0.72),
                 (ours, FAN_OUT_2KB, 0.72),
@@ -73,14 +52,69 @@ def run(options: Options) -> Section:
             )
         ),
         Bar("receive: ours ÷ k6", ratio(ours, receivers.K6), 6),
-        Bar("receive: ours ÷ k6, real payload", ratio(ours, receivers.K6, FAN_OUT_REAL.name), 8),
-        Bar(
-            "receive: ours ÷ Artillery, real payload", ratio(ours, receivers.ARTILLERY, FAN_OUT_REAL.name), 2
-        ),
+        Bar("receive: ours ÷ k6, real payload", ratio(ours, receivers.K6, FAN_OUT_REAL), 8),
+        Bar("receive: ours ÷ Artillery, real payload", ratio(ours, receivers.ARTILLERY, FAN_OUT_REAL), 2),
         Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, receivers.LOCUST), 10),
         Bar("receive: ours over TLS ÷ ours plain", ratio(ours_tls, ours), 0.6),
     ]
     return section
+
+
+def measured(
+    options: Options,
+    section: Section,
+    what: str,
+    everyone: Sequence[Receiver],
+    patterns: Sequence[Pattern],
+    ours: str,
+) -> Measured:
+    """Measure receivers, and put their rows and figures into a section; ``ours`` is compared with the others."""
+    chosen = [one for one in everyone if options.chooses(one.name)]
+    section.missing = [f"{one.name}: {one.missing}" for one in chosen if one.missing]
+    compared = measure.compare(
+        [one for one in chosen if not one.missing],
+        patterns,
+        options.rounds,
+        options.subscribers,
+        options.seconds,
+        options.scratch,
+    )
+    section.failures, section.interrupted = compared.wrong, compared.interrupted
+    section.note += f"\n{measure.others_note(compared.rows.values())}"
+    found = Measured(compared.rows)
+    for pattern in patterns:
+        of_pattern = [(one, row) for one in chosen if (row := compared.rows.get((one.name, pattern.name)))]
+        if of_pattern:
+            heading = f"[b]{pattern.name}, {pattern.frames_per_write} a write[/b]"
+            section.rows.append((heading, *[""] * (len(COLUMNS) - 1)))
+        for one, row in of_pattern:
+            of_limit = found.ratio(one.name, receivers.LIMIT, pattern)
+            section.rows.append(_shown(row, of_limit, found.ratio(ours, one.name, pattern)))
+            section.figures.append(_figure(what, one, row))
+    return found
+
+
+def _figure(what: str, receiver: Receiver, row: Row) -> Figure:
+    pattern = row.pattern
+    size = f"{pattern.payload.frame_bytes} bytes" if pattern.payload.frame_bytes < 1_000 else "2 KB"
+    way = "fan-out" if pattern.frames_per_write == 1 else f"bursts of {pattern.frames_per_write}"
+    return Figure(
+        what=f"{what}, {way}, {size}",
+        tool=receiver.name,
+        payload=OWN if pattern.payload.own_padding else REAL,
+        value=row.per_cpu_s,
+        unit="frames per CPU-s",
+        role="limit" if receiver.name == receivers.LIMIT else "" if receiver.peer else "ours",
+        each=tuple(1 / phase.cpu_per_frame_s for phase in row.phases),
+        details={
+            "service": receiver.service.title,
+            "frames_per_s": row.rate,
+            "busy": row.busy,
+            "frames_per_read": row.shown_frames_per_read,
+            "rss_bytes": row.rss_bytes,
+            "others": row.others,
+        },
+    )
 
 
 def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, ...]:

@@ -5,35 +5,59 @@ discards the rows.
 """
 
 from receive import measure
-from receive.measure import FAN_OUT
+from receive.measure import FAN_OUT, FAN_OUT_REAL, Pattern
 from receive.receivers import OURS, OURS_UNRECORDED
 
-from speed.section import Bar, Options, Section
+from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
-ROUNDS = 5
-COLUMNS = ("receiver", "µs of CPU each", "least–most", "per CPU-s", "at", "busy", "frames/read", "memory")
+#: Turns of both.
+TURNS = 3
+COLUMNS = (
+    "receiver",
+    "payload",
+    "µs of CPU each",
+    "least–most",
+    "per CPU-s",
+    "at",
+    "busy",
+    "frames/read",
+    "memory",
+)
+
+
+PATTERNS = ((FAN_OUT, OWN), (FAN_OUT_REAL, REAL))
 
 
 def run(options: Options) -> Section:
     """Measure both receivers at the same rate, in turn."""
     section = Section("Recording", COLUMNS, note="The fan-out pattern of the receive section, at one rate.")
+    shares = [_measured(section, options, pattern, payload) for pattern, payload in PATTERNS]
+    section.bars = [
+        Bar(f"recording: share of the receive path, {payload}", share, 0.25, at_most=True)
+        for (_, payload), share in zip(PATTERNS, shares, strict=True)
+    ]
+    return section
+
+
+def _measured(section: Section, options: Options, pattern: Pattern, payload: str) -> float | None:
+    """Measure both receivers with one payload; return recording's share, or None if that failed."""
     try:
-        rows, section.failures = measure.in_turn(
-            (OURS, OURS_UNRECORDED),
-            FAN_OUT,
-            ROUNDS,
-            options.subscribers,
-            options.seconds,
-            options.scratch,
+        rows, failures = measure.in_turn(
+            (OURS, OURS_UNRECORDED), pattern, TURNS, options.subscribers, options.seconds, options.scratch
         )
     except measure.ReceiverError as error:
-        rows, section.failures = [], [str(error)]
+        rows, failures = [], [str(error)]
+    section.failures += failures
     section.note += f" {measure.others_note(rows)}"
     for row in rows:
         least, most = row.spread
+        section.figures.append(
+            Figure("record, fan-out", row.name, payload, 1e6 / row.per_cpu_s, "µs CPU a delivery", cost=True)
+        )
         section.rows.append(
             (
                 row.name,
+                payload,
                 f"{1e6 / row.per_cpu_s:.2f}",
                 f"{1e6 / most:.2f}–{1e6 / least:.2f}",
                 f"{row.per_cpu_s:,.0f}",
@@ -44,6 +68,4 @@ def run(options: Options) -> Section:
             )
         )
     # Values are frames per CPU second: the lower with recording, the more recording costs.
-    share = 1 - rows[0].per_cpu_s / rows[1].per_cpu_s if rows else None
-    section.bars = [Bar("recording: share of the receive path", share, 0.25, at_most=True)]
-    return section
+    return 1 - rows[0].per_cpu_s / rows[1].per_cpu_s if rows else None

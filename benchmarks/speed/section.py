@@ -1,6 +1,6 @@
-"""The result of one section of the speed benchmark: a table, its bars, and errors."""
+"""The result of one section of the speed benchmark: figures, a table of details, its bars, and errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +9,8 @@ from pathlib import Path
 class Options:
     """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
 
+    ``rounds`` is how often ours and the limits are measured, and ``only`` has words of the receivers' names, or is
+    empty for all receivers.
     ``checkouts`` are other working copies to measure in turns with this one, in sections that can do that.
     """
 
@@ -16,6 +18,36 @@ class Options:
     subscribers: int
     scratch: Path
     checkouts: Sequence[Path] = ()
+    rounds: int = 1
+    only: Sequence[str] = ()
+
+    def chooses(self, name: str) -> bool:
+        """Return True if a receiver with this name is to be measured."""
+        return not self.only or any(word.lower() in name.lower() for word in self.only)
+
+
+#: The columns of the table in which a figure stands.
+OWN, REAL = "own padding", "real payload"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: what was measured of which tool with which payload, and its value.
+
+    ``payload`` is :data:`OWN` or :data:`REAL`, or None for a figure that does not depend on it. ``each`` has the values
+    of all rounds, ``details`` what else is known, such as memory. ``role`` is "ours", "limit" or "" for another tool.
+    """
+
+    what: str
+    tool: str
+    payload: str | None
+    value: float
+    unit: str
+    role: str = ""
+    each: tuple[float, ...] = ()
+    #: True if a lower value is better.
+    cost: bool = False
+    details: Mapping[str, float | str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +70,10 @@ class Bar:
 
 @dataclass
 class Section:
-    """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures."""
+    """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures.
+
+    ``interrupted`` is True if Ctrl-C ended the section; it has what was measured until then.
+    """
 
     title: str
     columns: Sequence[str]
@@ -47,3 +82,5 @@ class Section:
     missing: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     note: str = ""
+    figures: list[Figure] = field(default_factory=list)
+    interrupted: bool = False

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from server_fanout import FRAME_BYTES, Fanout, measure
 
-from speed.section import Bar, Options, Section
+from speed.section import OWN, Bar, Figure, Options, Section
 
 #: Rounds of one process and two in turn, so that a change of the machine's speed affects both.
 ROUNDS = 2
@@ -40,6 +40,15 @@ def run(options: Options) -> Section:
         cpu_s = sum(sum(one.cpu_s) for one in rounds)
         each = [sum(column) / cpu_s for column in zip(*(one.cpu_s for one in rounds), strict=True)]
         per_cpu_s[processes, batch] = deliveries / cpu_s
+        section.figures.append(
+            Figure(
+                what=f"embedded server, {batch} events a publish",
+                tool=f"{processes} processes",
+                payload=OWN,
+                value=per_cpu_s[processes, batch],
+                unit="deliveries per CPU-s",
+            )
+        )
         section.rows.append(
             (
                 str(processes),

@@ -20,7 +20,7 @@ import trustme
 
 from analysis.record.folders import runs_in
 from loadgen.server.process import ServerProcess
-from speed.section import Bar, Options, Section
+from speed.section import Bar, Figure, Options, Section
 
 REPO = Path(__file__).resolve().parents[2]
 FEW, MANY, MANY_TLS = 1_000, 15_000, 5_000
@@ -83,6 +83,10 @@ def run(options: Options) -> Section:
             if one.reached != one.subscribers:
                 section.failures.append(f"{kind}: {one.reached:,} of {one.subscribers:,} got an event")
         values[kind] = each_kb
+        for what, value, unit in (
+            ("memory of a subscriber", each_kb, "KB"), ("CPU of a connect, whole run", most.cpu_s * 1e6, "µs")
+        ):  # fmt: skip
+            section.figures.append(Figure(what, f"ours, {kind}", None, value, unit, cost=True))
         if kind == "ws":
             values["reached"], values["connects"] = most.reached, most.connects_per_s
     section.bars = [

@@ -15,15 +15,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from receive import saturating
+from receive import payloads, saturating
 from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
+from receive.payloads import Payload
 from receive.receivers import OURS, Receiver
 from receive.sender import FRAME_BYTES, Order, Sent
 
 from loadgen import native
-from speed.section import Bar, Options, Section
+from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
-ROUNDS = 5
+ROUNDS = 3
 #: Connections of each process: few, since a process ends only after it has received all that waits in their buffers.
 CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
@@ -36,7 +37,7 @@ OTHERS = 0.1
 ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
 PYTHON, NATIVE = "in Python", "native"
 COLUMNS = (
-    *("receive path", "worker processes", "frames/s", "least–most", "per CPU-s", "their CPU"),
+    *("receive path", "payload", "worker processes", "frames/s", "least–most", "per CPU-s", "their CPU"),
     *("the senders'", "others'", "memory"),
 )
 
@@ -56,10 +57,13 @@ def run(options: Options) -> Section:
     """Measure one process and two, in turn."""
     note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
     section = Section("Worker processes", COLUMNS, note=note)
-    in_python = _compare(options, section, PYTHON, replace(OURS, environment={"LOADGEN_NATIVE": "0"}))
+    in_python = _compare(
+        options, section, PYTHON, replace(OURS, environment={"LOADGEN_NATIVE": "0"}), payloads.REAL
+    )
     natively: _Figures = {}
     if native.available:
-        natively = _compare(options, section, NATIVE, OURS)
+        natively = _compare(options, section, NATIVE, OURS, payloads.REAL)
+        _compare(options, section, NATIVE, OURS, payloads.PADDING)
     else:
         section.missing.append("the native receive path")
     if not saturating.available():
@@ -88,7 +92,7 @@ def _named(count: int) -> str:
 _Figures = dict[str, list["_Figure"]]
 
 
-def _compare(options: Options, section: Section, path: str, receiver: Receiver) -> _Figures:
+def _compare(options: Options, section: Section, path: str, receiver: Receiver, payload: Payload) -> _Figures:
     """Measure one process and two of a receiver, and add their rows."""
     cores = sorted(os.sched_getaffinity(0))
     counts = _counts(len(cores))
@@ -104,8 +108,8 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver) 
             # All run all the time and receive in short turns, since the machine's speed varies from minute to minute.
             for _ in range(ROUNDS):
                 for count in counts:
-                    figures[_named(count)].append(_measure(pinned[:count], options))
-                figures[FREE].append(_measure([free], options))
+                    figures[_named(count)].append(_measure(pinned[:count], options, payload))
+                figures[FREE].append(_measure([free], options, payload))
             for worker in (*pinned, free):
                 worker.stop()
                 if lost := not_received(worker):
@@ -114,7 +118,18 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver) 
         section.failures.append(str(error))
     for name, measured in figures.items():
         if measured:
-            section.rows.append((path, *_shown(name, measured)))
+            section.rows.append((path, payload.name, *_shown(name, measured)))
+            section.figures.append(
+                Figure(
+                    what=f"saturated workers, {path}",
+                    tool=name,
+                    payload=OWN if payload.own_padding else REAL,
+                    value=_per_s(measured),
+                    unit="frames per second",
+                    each=tuple(figure.frames_per_s for figure in measured),
+                    details={"per_cpu_s": _per_cpu_s(measured)},
+                )
+            )
         if measured and fmean(figure.other_cpu for figure in measured) > OTHERS:
             section.failures.append(
                 f"workers, {path}, {name}: something else ran meanwhile, and took the cores' time"
@@ -126,9 +141,9 @@ def _ratio(figures: _Figures, figure: Callable[[list["_Figure"]], float]) -> flo
     return figure(figures[TWO]) / figure(figures[ONE]) if figures.get(TWO) else None
 
 
-def _measure(workers: Sequence[Running], options: Options) -> _Figure:
+def _measure(workers: Sequence[Running], options: Options, payload: Payload) -> _Figure:
     # Half a second longer than the measurement, so that all senders send until its end.
-    order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5)
+    order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5, payload)
     ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
     time.sleep(LEAD_S)
     since_ns, before_s, all_before_s = time.time_ns(), _cpu_s(workers), machine_cpu_s()

@@ -98,7 +98,9 @@ def test_where_the_clocks_are_not_known_no_end_is() -> None:
 # --- whole runs ---
 
 
-def run_of(folder: Path, gates: list[str], uncertain: Any, **manifest: Any) -> dict[str, Any]:
+def run_of(
+    folder: Path, gates: list[str], uncertain: Any, *, slow: bool = False, **manifest: Any
+) -> dict[str, Any]:
     """400 events over four seconds to one subscriber, 1 ms each, but the last 20 of each 100: 13 ms.
 
     ``uncertain(number)``: by how much each arrival may be earlier.
@@ -108,7 +110,7 @@ def run_of(folder: Path, gates: list[str], uncertain: Any, **manifest: Any) -> d
     tables: Tables = {
         "events": events,
         "subscriptions": [subscription(5, "/default/a", -1_000_000)],
-        "connections": [connection(5)],
+        "connections": [connection(5, slow=slow)],
         "deliveries": [
             delivery(each, 5, took, **({} if uncertain is None else {"uncertain_ns": uncertain(n)}))
             for n, (each, took) in enumerate(zip(events, late, strict=True))
@@ -164,6 +166,18 @@ def test_a_gate_that_the_truth_may_pass_is_not_failed(tmp_path: Path) -> None:
         "of 20.00 % of deliveries the arrival is known as an interval only: the headline p99 lies between 10.0 ms and"
         " 13.0 ms"
     )
+
+
+def test_a_client_that_reads_slowly_on_purpose_is_not_called_a_slow_generator(tmp_path: Path) -> None:
+    summary = run_of(tmp_path / "run", [], lambda n: 3 * MS if n % 100 >= 80 else 0, slow=True)
+    (finding,) = summary["verdict"]["findings"]
+    assert finding["subject"] == "arrival"
+    assert finding["reason"] == (
+        "of deliveries to clients that read slowly by `slow` the arrival is known as an interval only: the headline p99"
+        " lies between 10.0 ms and 13.0 ms"
+    )
+    assert "slow clients" in finding["advice"]
+    assert "workers" not in finding["advice"]
 
 
 def test_nothing_arrives_before_it_was_sent(tmp_path: Path) -> None:
