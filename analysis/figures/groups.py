@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.figures import samples
 from analysis.figures.samples import Store
 from analysis.figures.selection import Histogram, Selection
 from analysis.loading.run import Ints
@@ -62,6 +63,26 @@ class Groups:
             group_of[code + 1] = number
         group_of[np.array(rest, dtype=np.int64) + 1] = len(alone)
         sizes = [int(counts[code]) for code in alone] + ([int(counts[rest].sum())] if rest else [])
+        find = self._sorted if sum(sizes) <= samples.SORTED_MAX else self._selected
+        at_shares = find(latencies, group_of, sizes)
+        found = [
+            Group(code, 1, size, shares) for code, size, shares in zip(alone, sizes, at_shares, strict=False)
+        ]
+        if rest:
+            found.append(Group(None, len(rest), sizes[-1], at_shares[-1]))
+        return found
+
+    def _sorted(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
+        """Return each group's samples at the shares by sorting all of them."""
+        pieces: list[list[npt.NDArray[Any]]] = [[] for _ in sizes]
+        for number, values in self._by_group(latencies, group_of, len(sizes)):
+            pieces[number].append(values.astype(np.int64))
+        return [
+            np.sort(np.concatenate(each))[_ranks(size) - 1] for each, size in zip(pieces, sizes, strict=True)
+        ]
+
+    def _selected(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
+        """Return each group's samples at the shares by sorting only those near a share."""
         histograms = [Histogram() for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             histograms[number].add(values)
@@ -76,13 +97,7 @@ class Groups:
             for selection in selections:
                 if not selection.done:
                     selection.turn()
-        found = [
-            Group(code, 1, size, selection.found)
-            for code, size, selection in zip(alone, sizes, selections, strict=False)
-        ]
-        if rest:
-            found.append(Group(None, len(rest), sizes[-1], selections[-1].found))
-        return found
+        return [selection.found for selection in selections]
 
     def _by_group(
         self, latencies: Store, group_of: npt.NDArray[np.int8], count: int

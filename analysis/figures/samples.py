@@ -1,9 +1,9 @@
 """Keep any number of samples in bounded memory, and find the exact sample at any rank.
 
-Samples are appended to a store: in memory at first, and then in a temporary file (see `analysis.loading.room`). Sorting
-them would take most of the time of a large report, and all of them in memory. So they are counted in narrow buckets
-when they are added. To find the samples at some ranks, the store is read again and only the samples in those ranks'
-buckets are sorted (see `analysis.figures.selection`).
+Samples are appended to a store: in memory at first, and then in a temporary file (see `analysis.loading.room`). Up to
+`SORTED_MAX` samples are sorted to find those at some ranks. Sorting more would take most of the time of a large report,
+and all of them in memory. So they are counted in narrow buckets when they are added; then the store is read again and
+only the samples in the ranks' buckets are sorted (see `analysis.figures.selection`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +18,8 @@ from analysis.loading.room import Kept, Room, narrow
 from analysis.loading.run import Ints
 
 Numbers = npt.NDArray[Any]
+#: Most samples that are sorted: to count so few in buckets, of which there are up to a million, takes longer.
+SORTED_MAX = 100_000
 
 
 class Store:
@@ -64,8 +66,9 @@ class Samples:
 
     def __init__(self, room: Room | None = None) -> None:
         self.store = Store(room)
-        self.histogram = Histogram()
-        self._total = self._negative = 0
+        #: None until there are more than `SORTED_MAX` samples, or it is asked for.
+        self._histogram: Histogram | None = None
+        self._count = self._total = self._negative = 0
         self._known = AtRanks()
 
     @classmethod
@@ -79,14 +82,32 @@ class Samples:
         """Append samples."""
         if not len(values):
             return
-        self.histogram.add(self.store.add(values))
+        kept = self.store.add(values)
+        self._count += len(kept)
+        if self._histogram is not None:
+            self._histogram.add(kept)
+        elif self._count > SORTED_MAX:
+            self._histogram = self._counted()
         self._total += int(values.sum(dtype=np.int64))
         self._negative += int(np.count_nonzero(values < 0))
         self._known.clear()
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return self.histogram.count
+        return self._count
+
+    @property
+    def histogram(self) -> Histogram:
+        """The number of samples in each bucket."""
+        if self._histogram is None:
+            self._histogram = self._counted()
+        return self._histogram
+
+    def _counted(self) -> Histogram:
+        found = Histogram()
+        for block in self.blocks():
+            found.add(block)
+        return found
 
     def blocks(self) -> Iterator[Numbers]:
         """Yield the samples in the order in which they were added."""
@@ -128,6 +149,8 @@ def at_ranks(parts: list[tuple[Samples, int]], ranks: Ints) -> Ints:
 
     Each part has the weight 1, or -1 if its numbers are to be taken away from those of the other parts.
     """
+    if sum(len(samples) for samples, _ in parts) <= SORTED_MAX:
+        return _sorted(parts)[ranks - 1]
     chosen = Selection([(samples.histogram, weight) for samples, weight in parts], ranks)
     while not chosen.done:
         for samples, weight in parts:
@@ -135,3 +158,25 @@ def at_ranks(parts: list[tuple[Samples, int]], ranks: Ints) -> Ints:
                 chosen.take(block, weight)
         chosen.turn()
     return chosen.found
+
+
+def _sorted(parts: list[tuple[Samples, int]]) -> Ints:
+    """Return the numbers of several samples together in ascending order; parts are weighted as in `at_ranks`."""
+    added, taken = (
+        np.sort(
+            np.concatenate(
+                [
+                    np.zeros(0, np.int64),
+                    *(b for samples, sign in parts if sign == weight for b in samples.blocks()),
+                ]
+            )
+        )
+        for weight in (1, -1)
+    )
+    if not len(taken):
+        return added
+    # Take away as many of each number as are to be taken away: the first ones of its run among the sorted numbers.
+    numbers, counts = np.unique(taken, return_counts=True)
+    first = np.searchsorted(added, numbers)
+    within = np.arange(len(taken)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.delete(added, np.repeat(first, counts) + within)

@@ -18,6 +18,8 @@ Numbers = npt.NDArray[Any]
 _SHIFT = 10
 #: All integers below this have buckets of their own.
 _EXACT = 1 << 14
+#: Buckets that fractions below 1 would have. Integers have none there, so they are left out.
+_FRACTIONS = int(np.float32(1).view(np.int32) >> _SHIFT) - 1
 #: Most numbers that are collected and sorted at once, and number of cells into which a bucket is divided.
 COLLECTED_MAX = 8_000_000
 CELLS = 4096
@@ -29,12 +31,18 @@ def bucket(values: Numbers) -> npt.NDArray[np.int32]:
     if bits.min(initial=0) < 0:
         # Floats are a sign and a magnitude.
         bits = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
-    return bits >> _SHIFT
+        bits >>= _SHIFT
+        bits -= np.clip(bits, -_FRACTIONS, _FRACTIONS)
+        return bits
+    # No copy: there may be a hundred million.
+    bits >>= _SHIFT
+    bits -= _FRACTIONS
+    return np.maximum(bits, 0, out=bits)
 
 
 def _edges(numbers: Ints) -> npt.NDArray[np.float64]:
     """Return the least number of each bucket."""
-    bits = numbers << _SHIFT
+    bits = (numbers + np.sign(numbers) * _FRACTIONS) << _SHIFT
     magnitude = np.abs(bits).astype(np.int32).view(np.float32).astype(np.float64)
     return np.asarray(np.where(bits < 0, -magnitude, magnitude), dtype=np.float64)
 
@@ -53,13 +61,15 @@ class Histogram:
             return
         numbers = bucket(values)
         low, high = int(numbers.min()), int(numbers.max())
-        self._reach(low, high)
-        self._counts[low - self._first : high - self._first + 1] += np.bincount(numbers - low)
+        counts = np.bincount(numbers - low)
+        if not self.count:
+            self._first, self._counts = low, counts
+        else:
+            self._reach(low, high)
+            self._counts[low - self._first : high - self._first + 1] += counts
         self.count += len(values)
 
     def _reach(self, low: int, high: int) -> None:
-        if not len(self._counts):
-            self._first, self._counts = low, np.zeros(high - low + 1, dtype=np.int64)
         before, after = self._first - low, high - (self._first + len(self._counts) - 1)
         if before > 0 or after > 0:
             self._counts = np.pad(self._counts, (max(before, 0), max(after, 0)))
@@ -70,14 +80,10 @@ class Histogram:
         """The first bucket, and the one after the last."""
         return self._first, self._first + len(self._counts)
 
-    def within(self, first: int, end: int) -> Ints:
-        """Return the counts of the buckets from ``first`` to before ``end``, which include all that are not empty."""
+    def add_to(self, counts: Ints, first: int, weight: int = 1) -> None:
+        """Add this histogram's counts, times ``weight``, to ``counts``, which begin at the bucket ``first``."""
         begin, stop = self.ends
-        return (
-            np.pad(self._counts, (begin - first, end - stop))
-            if len(self._counts)
-            else np.zeros(end - first, int)
-        )
+        counts[begin - first : stop - first] += self._counts if weight == 1 else weight * self._counts
 
 
 class Selection:
@@ -93,9 +99,9 @@ class Selection:
         remaining = np.zeros(end - first, dtype=np.int64)
         there = np.zeros(end - first, dtype=np.int64)
         for histogram, weight in parts:
-            counts = histogram.within(first, end)
-            remaining += weight * counts
-            there += counts
+            if histogram.count:
+                histogram.add_to(remaining, first, weight)
+                histogram.add_to(there, first)
         self._first = first
         #: The number at each rank, as far as it is known.
         self.found = np.zeros(len(ranks), dtype=np.int64)

@@ -67,13 +67,14 @@ def audience(run: ResolvedRun) -> Audience | None:
     run = planned
     if run.totals.subscriptions <= SPELLED_OUT:
         clients = Clients(run)
-        counted = Counter(
-            subscription.channel
-            for group in run.groups
-            if group.subscribe
-            for number in range(group.first, group.first + group.count)
-            for subscription in clients.client(number).subscriptions
-        )
+        counted: Counter[str] = Counter()
+        for group in run.groups:
+            # Without variables, all clients of a group have the channels of the first.
+            alike = not any(Template.parse(source).names for source in group.subscribe)
+            drawn, each = (min(group.count, 1), group.count) if alike else (group.count, 1)
+            for number in range(group.first, group.first + drawn):
+                for channel in clients.channels(group, number):
+                    counted[channel] += each
         return Audience({pattern: float(count) for pattern, count in counted.items()}, spelled_out=True)
     sources = [(Template.parse(source), group.count) for group in run.groups for source in group.subscribe]
     sizes = (prod(run.variables[n].count for n in set(template.names)) for template, _ in sources)

@@ -199,21 +199,34 @@ class Clients:
             f"{self._seed}/journey/{number}",
         )
 
+    def channels(
+        self, group: Group, number: int, values: Mapping[str, Cell] | None = None
+    ) -> tuple[str, ...]:
+        """Return the channels to which a client of the group subscribes, one for each of the group's subscriptions.
+
+        ``values`` are those of the client's rows of data.
+        """
+        texts = {name: text_of(cell) for name, cell in (values or {}).items()}
+        index = number - group.first
+        random = Random(f"{self._seed}/subscribe/{number}")
+        return tuple(
+            draw_channel(template.bind(texts), self._run.variables, index, random)
+            for template in self._subscribe[group.name]
+        )
+
     def _subscriptions(
         self, group: Group, number: int, index: int, values: Mapping[str, Cell]
     ) -> tuple[SubscriptionPlan, ...]:
-        texts = {name: text_of(cell) for name, cell in values.items()}
-        templates = self._subscribe[group.name]
-        first = group.first_subscription + index * len(templates)
-        random = Random(f"{self._seed}/subscribe/{number}")
+        channels = self.channels(group, number, values)
+        first = group.first_subscription + index * len(channels)
         respond = group.respond
         return tuple(
             SubscriptionPlan(
                 first + entry,
-                draw_channel(template.bind(texts), self._run.variables, index, random),
+                channel,
                 respond.count if respond is not None and respond.entry == entry else None,
             )
-            for entry, template in enumerate(templates)
+            for entry, channel in enumerate(channels)
         )
 
     def _respond(self, group: Group, number: int, index: int, values: Mapping[str, Cell]) -> ReplyPlan | None:

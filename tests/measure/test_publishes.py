@@ -22,9 +22,10 @@ from loadgen.measure.spool import SpoolWriter, read_batches
 from tests.measure.event_rows import events_of as of_rows
 from tests.measure.event_rows import own_lateness_ns, record
 
-BUFFERS = [pytest.param(PublishBuffer, id="python")]
-if native.available:
-    BUFFERS.append(pytest.param(native.PublishRows, id="native"))
+KINDS: dict[str, Any] = {
+    "python": PublishBuffer,
+    **({"native": native.PublishRows} if native.available else {}),
+}
 
 
 class Request(NamedTuple):
@@ -117,41 +118,42 @@ def events_of(kind: Any, several: Sequence[Request]) -> Events:
     return Events(*made.take())
 
 
-@pytest.mark.parametrize("kind", BUFFERS)
+# Both kinds take the same examples, since drawing them takes most of the time.
 @given(several=st.lists(requests(), max_size=8))
 @settings(deadline=None)
-def test_runs_expand_to_the_rows_of_recording_event_by_event(kind: Any, several: list[Request]) -> None:
+def test_runs_expand_to_the_rows_of_recording_event_by_event(several: list[Request]) -> None:
     rows = [row for one in several for row in one.rows()]
-    events = events_of(kind, several)
-    assert list(events) == rows
-    assert len(events) == len(rows)
-    written = events.batch(3).to_pylist()
-    assert written == [{"worker": 3, **row._asdict()} for row in rows]
+    for kind in KINDS.values():
+        events = events_of(kind, several)
+        assert list(events) == rows
+        assert len(events) == len(rows)
+        written = events.batch(3).to_pylist()
+        assert written == [{"worker": 3, **row._asdict()} for row in rows]
     assert list(of_rows(rows)) == rows
 
 
-@pytest.mark.parametrize("kind", BUFFERS)
 @given(several=st.lists(requests(), max_size=8), since_ns=_TIMES)
 @settings(deadline=None)
-def test_figures_of_runs_are_those_of_their_events(kind: Any, several: list[Request], since_ns: int) -> None:
+def test_figures_of_runs_are_those_of_their_events(several: list[Request], since_ns: int) -> None:
     rows = [row for one in several for row in one.rows()]
-    events = events_of(kind, several)
-    assert events.sent == sum(row.sent_ns is not None for row in rows)
-    late_ns, counts = events.own_lateness_ns()
-    assert np.repeat(late_ns, counts).tolist() == [
-        own_lateness_ns(row) for row in rows if own_lateness_ns(row) is not None
-    ]
-    late_ns, counts = events.own_lateness_ns(since_ns)
-    assert np.repeat(late_ns, counts).tolist() == [
-        own_lateness_ns(row)
-        for row in rows
-        if own_lateness_ns(row) is not None and row.intended_ns >= since_ns
-    ]
-    assert events.answer_times_ns().tolist() == [
-        row.acked_ns - row.sent_ns for row in rows if row.acked_ns is not None and row.sent_ns is not None
-    ]
-    failed = Counter(row.error or row.status for row in rows if row.status not in ("accepted", "sent"))
-    assert dict(events.failed()) == failed
+    for kind in KINDS.values():
+        events = events_of(kind, several)
+        assert events.sent == sum(row.sent_ns is not None for row in rows)
+        late_ns, counts = events.own_lateness_ns()
+        assert np.repeat(late_ns, counts).tolist() == [
+            own_lateness_ns(row) for row in rows if own_lateness_ns(row) is not None
+        ]
+        late_ns, counts = events.own_lateness_ns(since_ns)
+        assert np.repeat(late_ns, counts).tolist() == [
+            own_lateness_ns(row)
+            for row in rows
+            if own_lateness_ns(row) is not None and row.intended_ns >= since_ns
+        ]
+        assert events.answer_times_ns().tolist() == [
+            row.acked_ns - row.sent_ns for row in rows if row.acked_ns is not None and row.sent_ns is not None
+        ]
+        failed = Counter(row.error or row.status for row in rows if row.status not in ("accepted", "sent"))
+        assert dict(events.failed()) == failed
 
 
 @given(several=st.lists(requests(), max_size=8), measure_ns=_TIMES, every=st.integers(1, 3))
@@ -184,7 +186,7 @@ def test_a_live_report_counts_events(several: list[Request], measure_ns: int, ev
 REQUEST = Request(3, range(5, 8), 4, "/a", 1, 2, 3, 4, "accepted", None, [7, 8, 9], {}, 0, "r", None)
 
 
-@pytest.mark.parametrize("kind", BUFFERS)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
@@ -207,7 +209,7 @@ class Interrupted(BaseException):
     """Stands for an interrupt."""
 
 
-@pytest.mark.parametrize("kind", BUFFERS)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_an_interrupt_at_any_moment_keeps_what_was_recorded(kind: Any) -> None:
     refused = REQUEST._replace(refused={1: "no"})
     for moment in range(2_000):

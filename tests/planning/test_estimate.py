@@ -1,6 +1,7 @@
 """Test estimated operations, cost and quotas against simulated draws and figures computed by hand."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,20 @@ from tests.scenario.strategies import scenarios
 def planned(name: str, handlers: frozenset[Handler] = frozenset(), **overrides: str) -> Estimate:
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     return estimate(resolve(load(name, settings)), load_prices(), handlers)
+
+
+@given(data=scenarios())
+def test_the_audience_is_that_of_the_plans_of_all_clients(data: dict[str, Any]) -> None:
+    clients = Clients(run := resolve(from_resolved(data)))
+    plans = [
+        clients.client(number)
+        for group in run.groups
+        for number in range(group.first, group.first + group.count)
+    ]
+    seen = audience(run)
+    assert seen is not None
+    assert seen.spelled_out
+    assert seen.patterns == Counter(each.channel for plan in plans for each in plan.subscriptions)
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,5 +1,7 @@
 """Test figures of samples known as intervals: their bounds contain the true figure for any true values."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import analysis
+from analysis.figures import samples
 from analysis.figures.bounds import Bounded, Collector
 from analysis.figures.percentiles import Percentiles, nearest_rank, ranks_of_curve
 from analysis.report.terminal import print_summary
@@ -32,6 +35,15 @@ SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))
 )
 PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(any)
+#: Most samples that are sorted: none or all of them.
+SORTED = st.sampled_from((0, 10**6, 10**6))
+
+
+@contextmanager
+def sorting(most: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "SORTED_MAX", most)
+        yield
 
 
 def collected(pieces: list[list[tuple[int, int, int]]], ends: bool = True) -> Bounded:
@@ -43,40 +55,42 @@ def collected(pieces: list[list[tuple[int, int, int]]], ends: bool = True) -> Bo
     return found.done()
 
 
-@given(PIECES, st.floats(0, 100))
+@given(PIECES, st.floats(0, 100), SORTED)
 def test_the_ends_are_percentiles_of_all_ends(
-    pieces: list[list[tuple[int, int, int]]], percent: float
+    pieces: list[list[tuple[int, int, int]]], percent: float, most: int
 ) -> None:
     values, early, late = np.array([one for piece in pieces for one in piece], dtype=np.int64).T
-    found = collected(pieces)
-    low, high = np.sort(values - early), np.sort(values + late)
-    at = found.percentile(percent)
-    assert at == (
-        nearest_rank(low, percent),
-        nearest_rank(np.sort(values), percent),
-        nearest_rank(high, percent),
-    )
-    figures = found.percentiles()
-    for name, ordered in (("low", low), ("high", high)):
-        whole = Percentiles.of_sorted(ordered).to_dict()
-        for key, value in figures[name].items():
-            assert value == (pytest.approx(whole[key]) if key == "mean" else whole[key])
-    mean = found.mean()
-    assert mean == pytest.approx((low.mean(), values.mean(), high.mean()))
-    for end, ordered in ((found.low, low), (found.high, high)):
-        curve = found.curve_of(end)
-        if curve is not None:
-            assert curve.tolist() == ordered[ranks_of_curve(len(values))[1] - 1].tolist()
+    with sorting(most):
+        found = collected(pieces)
+        low, high = np.sort(values - early), np.sort(values + late)
+        at = found.percentile(percent)
+        assert at == (
+            nearest_rank(low, percent),
+            nearest_rank(np.sort(values), percent),
+            nearest_rank(high, percent),
+        )
+        figures = found.percentiles()
+        for name, ordered in (("low", low), ("high", high)):
+            whole = Percentiles.of_sorted(ordered).to_dict()
+            for key, value in figures[name].items():
+                assert value == (pytest.approx(whole[key]) if key == "mean" else whole[key])
+        mean = found.mean()
+        assert mean == pytest.approx((low.mean(), values.mean(), high.mean()))
+        for end, ordered in ((found.low, low), (found.high, high)):
+            curve = found.curve_of(end)
+            if curve is not None:
+                assert curve.tolist() == ordered[ranks_of_curve(len(values))[1] - 1].tolist()
 
 
-@given(PIECES, st.floats(0, 100), st.randoms(use_true_random=False))
+@given(PIECES, st.floats(0, 100), st.randoms(use_true_random=False), SORTED)
 def test_the_true_percentile_lies_between(
-    pieces: list[list[tuple[int, int, int]]], percent: float, draws: Any
+    pieces: list[list[tuple[int, int, int]]], percent: float, draws: Any, most: int
 ) -> None:
     truth = np.array(
         [draws.randint(v - early, v + late) for piece in pieces for v, early, late in piece], dtype=np.int64
     )
-    low, _, high = collected(pieces).percentile(percent)
+    with sorting(most):
+        low, _, high = collected(pieces).percentile(percent)
     assert low is not None
     assert high is not None
     assert low <= nearest_rank(np.sort(truth), percent) <= high

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.figures import selection
+from analysis.figures import samples, selection
 from analysis.figures.bounds import Collector
 from analysis.figures.groups import GROUPS_MAX, SHARES, Groups
 from analysis.figures.percentiles import Percentiles
@@ -25,15 +25,26 @@ WIDE = st.one_of(
     st.integers(2**40, 2**40 + 2**30),
 )
 PIECES = st.lists(st.lists(WIDE, max_size=20), min_size=1, max_size=6).filter(any)
-#: Bytes in memory, numbers collected at once, and cells of a bucket.
+#: Bytes in memory, numbers sorted without being counted, numbers collected at once, and cells of a bucket.
 SIZES = st.tuples(
-    st.sampled_from((0, 30, 10**6)), st.sampled_from((0, 5, 10**6)), st.sampled_from((2, 3, 4096))
+    st.sampled_from((0, 30, 10**6)),
+    st.sampled_from((0, 0, 10, 10**6)),
+    st.sampled_from((0, 5, 10**6)),
+    st.sampled_from((2, 3, 4096)),
 )
+Sizes = tuple[int, int, int, int]
 
 
-def sized(patch: pytest.MonkeyPatch, sizes: tuple[int, int, int]) -> None:
+def sized(patch: pytest.MonkeyPatch, sizes: Sizes) -> None:
     for (place, name), size in zip(
-        ((room, "KEPT_BYTES"), (selection, "COLLECTED_MAX"), (selection, "CELLS")), sizes, strict=True
+        (
+            (room, "KEPT_BYTES"),
+            (samples, "SORTED_MAX"),
+            (selection, "COLLECTED_MAX"),
+            (selection, "CELLS"),
+        ),
+        sizes,
+        strict=True,
     ):
         patch.setattr(place, name, size)
 
@@ -47,9 +58,7 @@ def samples_of(pieces: Sequence[Sequence[int]], room: Room | None = None) -> Sam
 
 @settings(max_examples=30, deadline=None)
 @given(PIECES, SIZES)
-def test_the_samples_at_all_ranks_are_the_sorted_samples(
-    pieces: list[list[int]], sizes: tuple[int, int, int]
-) -> None:
+def test_the_samples_at_all_ranks_are_the_sorted_samples(pieces: list[list[int]], sizes: Sizes) -> None:
     ordered = sorted(value for piece in pieces for value in piece)
     with pytest.MonkeyPatch.context() as patch:
         sized(patch, sizes)
@@ -65,9 +74,7 @@ def test_the_samples_at_all_ranks_are_the_sorted_samples(
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.lists(st.integers(-(2**30), 2**30), max_size=30), max_size=5), SIZES)
-def test_the_figures_are_those_of_sorted_samples(
-    pieces: list[list[int]], sizes: tuple[int, int, int]
-) -> None:
+def test_the_figures_are_those_of_sorted_samples(pieces: list[list[int]], sizes: Sizes) -> None:
     ordered = np.array(sorted(value for piece in pieces for value in piece), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         sized(patch, sizes)
@@ -78,7 +85,7 @@ def test_the_figures_are_those_of_sorted_samples(
 @settings(max_examples=20, deadline=None)
 @given(PIECES, PIECES, st.data(), SIZES)
 def test_what_is_taken_away_is_not_found(
-    pieces: list[list[int]], more: list[list[int]], data: st.DataObject, sizes: tuple[int, int, int]
+    pieces: list[list[int]], more: list[list[int]], data: st.DataObject, sizes: Sizes
 ) -> None:
     all_of = [value for piece in pieces for value in piece]
     away = [value for value in all_of if data.draw(st.booleans())]
@@ -101,6 +108,9 @@ def test_buckets_are_in_the_order_of_the_numbers(values: list[int]) -> None:
     # Small numbers have buckets of their own.
     small = np.arange(-(2**14), 2**14 + 1)
     assert (np.diff(selection.bucket(small)) > 0).all()
+    # There are none for fractions, which would be a million.
+    assert selection.bucket(np.array([-2, -1, 0, 1])).tolist() == [-8193, -1, 0, 1]
+    assert selection.bucket(np.array([0, 1, 2])).tolist() == [0, 1, 8193]
 
 
 def test_samples_take_as_many_bytes_as_they_need() -> None:
@@ -137,9 +147,7 @@ GROUPED = st.lists(
 
 @settings(max_examples=20, deadline=None)
 @given(GROUPED, SIZES)
-def test_groups_are_those_of_sorting_each(
-    pieces: list[list[tuple[int, int]]], sizes: tuple[int, int, int]
-) -> None:
+def test_groups_are_those_of_sorting_each(pieces: list[list[tuple[int, int]]], sizes: Sizes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         sized(patch, sizes)
         room = Room()
@@ -177,7 +185,7 @@ def test_groups_are_those_of_sorting_each(
     SIZES,
 )
 def test_the_ends_of_stored_samples_are_those_of_sorted_ends(
-    pieces: list[list[tuple[int, int]]], sizes: tuple[int, int, int]
+    pieces: list[list[tuple[int, int]]], sizes: Sizes
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         sized(patch, sizes)
