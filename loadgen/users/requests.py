@@ -79,6 +79,8 @@ class PublishRequests:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
         self._plain = plain(self._payload_bytes)
+        #: True if somebody waits for answers, so that each must be told at once.
+        self.awaited = False
 
     @property
     def unanswered(self) -> int:
@@ -124,6 +126,9 @@ class PublishRequests:
     def give_up(self) -> None:
         """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
         self._sender.close()
+        connection = self._sender.connection
+        if connection is not None and (direct := connection.direct) is not None:
+            direct.give_up(self._open)
         self._open.give_up()
 
     def _publish(
@@ -141,6 +146,14 @@ class PublishRequests:
             if not members:
                 return
         bodies = self._bodies(sequences, members)
+        connection = self._sender.connection
+        if connection is not None and not self.awaited and type(sequences) is range:
+            direct = connection.direct
+            if direct is not None and direct.send(
+                self._open, number, sequences, channel, intended_ns, slot_ns, bodies, cause
+            ):
+                self._run.progress.sent += len(sequences)
+                return
         # Until the events are made, use the planned size.
         request = OpenRequest(
             sequences,

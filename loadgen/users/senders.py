@@ -11,6 +11,7 @@ from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
 from loadgen.users.connection import ClientConnection
+from loadgen.users.unanswered import LOST
 
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
@@ -29,12 +30,18 @@ class Sender(Protocol):
         connection takes the events, so never if there is no connection. ``on_outcome`` is called once.
         """
 
+    @property
+    def connection(self) -> ClientConnection | None:
+        """The connection whose direct publishes may be used instead of :meth:`send`, or None."""
+
     def close(self) -> None:
         """Free the sender's resources; nothing may be sent afterwards."""
 
 
 class HttpSender:
     """Sends publish requests over HTTP."""
+
+    connection = None
 
     def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
         """``undecodable`` counts the unreadable answers."""
@@ -70,6 +77,8 @@ class HttpSender:
 class NoSender:
     """Sends nothing, for a client that has no login."""
 
+    connection = None
+
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -85,7 +94,7 @@ class ConnectionSender:
     """Sends publish requests over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
         """Send a request over the client's connection; see `Sender.send`."""
@@ -94,10 +103,10 @@ class ConnectionSender:
             on_outcome(
                 answer,
                 arrival_ns,
-                None if answer else TransportError("the connection was lost before the publish was answered"),
+                None if answer else TransportError(LOST),
             )
 
-        connection = self._connection
+        connection = self.connection
         if not connection.has_socket:
             on_outcome(None, now_ns(), TransportError("the connection is closed"))
             return
