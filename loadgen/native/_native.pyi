@@ -144,13 +144,16 @@ class PublishLane:
         """Give up the publish with this id, or return None if none with it awaits an answer."""
 
     def withdraw_all(self, owner: int = -1, /) -> list[GivenUp]:
-        """Give up all publishes, or those of one owner, in the order of their numbers."""
+        """Give up all publishes, or those of one owner, in the order of their numbers.
+
+        Those of an owner stay known to ``in`` until they are withdrawn, so that a late answer is no unasked one.
+        """
 
     def __len__(self) -> int:
         """Return how many publishes await their answers."""
 
     def __contains__(self, publish_id: str) -> bool:
-        """Return True if a publish with this id awaits its answer."""
+        """Return True if a publish with this id was made and has had no answer."""
 
 class FastPath:
     """Takes the messages that it recognises; the others are left to the Python path."""

@@ -142,7 +142,7 @@ int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length
     if (number < 0) return 0;
     PublishRows *rows = lane->rows;
     pthread_mutex_lock(&rows->lock);
-    OpenPublish *publish = lane_remove(lane, number);
+    OpenPublish *publish = lane_remove(lane, number, 0);
     if (publish != NULL) {
         publish->acked_ns = arrival_ns;
         publish->next = NULL;

@@ -199,16 +199,26 @@ static void keep_little(void) {
 
 /* --- the open publishes --- */
 
-OpenPublish *lane_remove(PublishLane *self, int64_t number) {
+OpenPublish *lane_remove(PublishLane *self, int64_t number, int also_late) {
     if (self->used == 0) return NULL;
     OpenPublish **place = &self->buckets[(size_t)number & (self->size - 1)];
     while (*place != NULL && (*place)->number != number) place = &(*place)->next;
     OpenPublish *found = *place;
-    if (found != NULL) {
-        *place = found->next;
-        self->used--;
-    }
+    if (found == NULL || (found->is_late && !also_late)) return NULL;
+    *place = found->next;
+    self->used--;
+    self->late -= (size_t)found->is_late;
     return found;
+}
+
+/* Returns a mark for a publish that is given up, or NULL if out of memory. */
+static OpenPublish *mark_of(const OpenPublish *publish) {
+    OpenPublish *mark = PyMem_RawMalloc(sizeof(OpenPublish));
+    if (mark == NULL) return NULL;
+    *mark = (OpenPublish){
+        .next = publish->next, .channel = Py_NewRef(Py_None), .remote = Py_NewRef(Py_None), .is_late = 1,
+        .owner = -1, .number = publish->number};
+    return mark;
 }
 
 /* Makes room for one more. Returns -1 if out of memory. Needs the lock. */
@@ -252,7 +262,7 @@ static int enter(PublishLane *self, OpenPublish *publish) {
 
 static OpenPublish *removed(PublishLane *self, int64_t number) {
     pthread_mutex_lock(&self->rows->lock);
-    OpenPublish *publish = lane_remove(self, number);
+    OpenPublish *publish = lane_remove(self, number, 1);
     pthread_mutex_unlock(&self->rows->lock);
     return publish;
 }
@@ -441,7 +451,9 @@ static PyObject *lane_withdraw(PyObject *object, PyObject *id) {
     int64_t number = number_of_id(id);
     if (number == -2) return NULL;
     OpenPublish *publish = number < 0 ? NULL : removed((PublishLane *)object, number);
-    return publish == NULL ? Py_NewRef(Py_None) : given_up(publish);
+    if (publish != NULL && !publish->is_late) return given_up(publish);
+    if (publish != NULL) open_publish_free(publish);
+    Py_RETURN_NONE;
 }
 
 static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
@@ -453,12 +465,15 @@ static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
     for (size_t at = 0; at < self->size; at++) {
         for (OpenPublish **place = &self->buckets[at]; *place != NULL;) {
             OpenPublish *publish = *place;
-            if (owner >= 0 && publish->owner != owner) {
+            if (publish->is_late || (owner >= 0 && publish->owner != owner)) {
                 place = &publish->next;
                 continue;
             }
-            *place = publish->next;
-            self->used--;
+            /* The connection goes on: a mark tells an answer that comes late from one to a publish that nobody made. */
+            OpenPublish *mark = owner >= 0 ? mark_of(publish) : NULL;
+            *place = mark != NULL ? mark : publish->next;
+            self->used -= mark == NULL;
+            self->late += mark != NULL;
             publish->next = first;
             first = publish;
         }
@@ -484,7 +499,7 @@ static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
 static Py_ssize_t lane_length(PyObject *object) {
     PublishLane *self = (PublishLane *)object;
     pthread_mutex_lock(&self->rows->lock);
-    Py_ssize_t used = (Py_ssize_t)self->used;
+    Py_ssize_t used = (Py_ssize_t)(self->used - self->late);
     pthread_mutex_unlock(&self->rows->lock);
     return used;
 }

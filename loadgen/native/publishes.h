@@ -16,6 +16,7 @@ typedef struct {
 typedef struct OpenPublish {
     struct OpenPublish *next;
     PyObject *channel, *remote; /* a str; a str or None */
+    int is_late;                /* 1 if it is only the mark of one that was given up: see `lane_withdraw_all` */
     long owner;                 /* who is to record it if it is not settled by its answer: a number of the caller's */
     int64_t number, publisher, first, intended_ns, slot_ns, sent_ns, acked_ns;
     int64_t cause[3];
@@ -41,11 +42,13 @@ typedef struct {
     PublishRows *rows;
     int64_t token, publisher;
     OpenPublish **buckets; /* by number; guarded by the lock of the rows */
-    size_t size, used;     /* buckets, a power of two; open publishes */
+    size_t size, used;     /* buckets, a power of two; open publishes and marks of those that were given up */
+    size_t late;           /* these marks */
 } PublishLane;
 
-/* Removes an open publish from a lane and returns it, or NULL if none has the number. Needs the lock of the rows. */
-OpenPublish *lane_remove(PublishLane *lane, int64_t number);
+/* Removes an open publish from a lane and returns it, or NULL if none has the number; a mark only if `also_late`. Needs
+   the lock of the rows. */
+OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
 /* Takes a message if it says that all events of an open publish of the lane were accepted: records the answer and
    returns 1. Else does nothing and returns 0. Needs no GIL; takes the lock of the rows. */

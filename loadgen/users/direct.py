@@ -21,7 +21,12 @@ class Owner(Protocol):
     """Records publishes that a lane has given up."""
 
     def settle_given_up(
-        self, given: GivenUp, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
+        self,
+        given: GivenUp,
+        answer: PublishAnswer | None,
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
     ) -> None:
         """Record the outcome of a publish."""
 

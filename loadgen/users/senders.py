@@ -30,18 +30,12 @@ class Sender(Protocol):
         connection takes the events, so never if there is no connection. ``on_outcome`` is called once.
         """
 
-    @property
-    def connection(self) -> ClientConnection | None:
-        """The connection whose direct publishes may be used instead of :meth:`send`, or None."""
-
     def close(self) -> None:
         """Free the sender's resources; nothing may be sent afterwards."""
 
 
 class HttpSender:
     """Sends publish requests over HTTP."""
-
-    connection = None
 
     def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
         """``undecodable`` counts the unreadable answers."""
@@ -77,8 +71,6 @@ class HttpSender:
 class NoSender:
     """Sends nothing, for a client that has no login."""
 
-    connection = None
-
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -94,6 +86,7 @@ class ConnectionSender:
     """Sends publish requests over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
+        #: Its direct publishes may be used instead of `send`.
         self.connection = connection
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:

@@ -253,6 +253,8 @@ class AppSyncSession:
             self._handler.on_deviation(PUBLISH_UNASKED)
 
 
+#: Credentials that do not depend on what they authorize.
+_SIGNS_NOTHING: Final = (ApiKey, BearerToken)
 #: Frames of publishes that are kept, of some 200 bytes each.
 _MOST_FRAMES: Final = 1_024
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
@@ -334,13 +336,13 @@ class AppSyncEvents:
         """Return the `authorization` of a publish frame."""
         credential = self._publish
         # Only a signature covers the body; keys and tokens do not.
-        signs = not isinstance(credential, ApiKey | BearerToken)
+        signs = not isinstance(credential, _SIGNS_NOTHING)
         return self._authorization(credential, publish_body(channel, list(events)) if signs else b"")
 
     def publish_frame(self, channel: str) -> PublishFrame | None:
         """Return the frame of publishes to a channel, or None if their authorization covers the events."""
         credential = self._publish
-        if not isinstance(credential, ApiKey | BearerToken):
+        if not isinstance(credential, _SIGNS_NOTHING):
             return None
         authorization = self._sent = credential.frame_authorization(self._host, b"")
         known = self._frames.get(channel)
