@@ -327,7 +327,8 @@ class Conversation:
                 self._record.ended(socket, subscriptions, code, reason, at_ns)
         finally:
             self._publishes.lost(at_ns, self._record.failed)
-            if self._direct:
-                self._direct.lost(self._record.failed)
+            direct, self._direct = self._direct, False
+            if direct:
+                direct.lost(self._record.failed)
             self._login.end()
             self._on_over(self._life)

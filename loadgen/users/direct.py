@@ -77,7 +77,12 @@ class DirectPublishes:
             return True
         if sent is None:
             return False
-        socket.send_frame(sent)
+        try:
+            socket.send_frame(sent)
+        except BaseException:
+            # The caller records the failure.
+            self._lane.withdraw(f"p{number}")
+            raise
         return True
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:

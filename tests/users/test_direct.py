@@ -245,3 +245,16 @@ def test_a_token_that_is_renewed_is_in_the_next_message_and_a_signature_goes_the
     client.publish(0)
     assert client.line.frames == []
     assert int(json.loads(client.line.sent[-1])["authorization"]["signature"]) > 300
+
+
+def test_a_frame_that_cannot_be_handed_over_is_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Line, frame: bytes) -> None:
+        raise OSError("no memory")
+
+    client = Client(direct=True)
+    monkeypatch.setattr(Line, "send_frame", fail)
+    client.publish(0)
+    client.requests.give_up()
+    rows = client.outcome()[0]
+    assert [(row.status, row.error) for row in rows] == [("unmade", "the harness failed at it")] * 3
+    assert len(client.failures) == 1
