@@ -16,7 +16,9 @@ SOURCES = (
     "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
     "publish_lane.c", "answers.c",
 )  # fmt: skip
-HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h", "publishes.h", "sending.h")
+HEADERS = (
+    "native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h", "publishes.h", "sending.h",
+)  # fmt: skip
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
