@@ -14,7 +14,8 @@ Publishing:
 
 - `publishes.c` buffers the publishes (measure).
 - `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
-- `publish_lane.c` does both at once for a WebSocket, sends the frame, and keeps the publish until its answer.
+- `publish_lane.c` does both at once for a WebSocket, sends the frame, and keeps the publish until its answer;
+  `publish_message.c` makes its message.
 - `answers.c` takes the answer that accepts all events of such a publish (protocol).
 
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and

@@ -1,200 +1,23 @@
 /* Sends publishes over a WebSocket connection and keeps them until they are answered: one call from the events' bodies to
-   the socket. The answer is `answers.c`'s, which finds the publish here and settles it without Python.
-
-   The message is that of the protocol, which gives it in three parts: before the id, between the id and the events, and
-   after the events. Each event is a JSON string. */
+   the socket. The message is made by `publish_message.c`. The answer is `answers.c`'s, which finds the publish here and
+   settles it without Python. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#include "json_scan.h"
 #include "publishes.h"
 #include "receiver.h"
-#include "sending.h"
 
-#define TEXT_OPCODE 1
 #define ARGUMENTS 11
 #define BUCKETS 8
-#define NUMBERS_MAX (2 * PAIR_MAX + DIGITS_MAX)
-static const char PAD_BEGIN[] = ",\"pad\":\"";
-/* The message is made after room for its frame's header. */
-#define ROOM (HEADER_MAX + MASK_BYTES)
-/* Memory that is kept for the next message. */
-#define KEPT_BYTES (1 << 18)
+/* A letter and 18 digits, which fit into 64 bits. */
+#define ID_CHARACTERS_MAX 19
 
 static PyObject *name_parts;
 
 int lane_names(void) {
     return (name_parts = PyUnicode_InternFromString("parts")) == NULL ? -1 : 0;
-}
-
-/* --- the message --- */
-
-/* The message that is being made; whoever has the GIL uses it. */
-static struct {
-    unsigned char *data;
-    size_t used, capacity;
-} out;
-
-static int need(size_t more) {
-    if (out.capacity - out.used >= more) return 0;
-    size_t capacity = out.capacity ? out.capacity : 4096;
-    while (capacity - out.used < more) {
-        if (capacity > (size_t)PY_SSIZE_T_MAX / 2) goto full;
-        capacity *= 2;
-    }
-    unsigned char *data = PyMem_RawRealloc(out.data, capacity);
-    if (data == NULL) goto full;
-    out.data = data;
-    out.capacity = capacity;
-    return 0;
-full:
-    PyErr_NoMemory();
-    return -1;
-}
-
-static int append(const void *bytes, size_t length) {
-    if (need(length)) return -1;
-    memcpy(out.data + out.used, bytes, length);
-    out.used += length;
-    return 0;
-}
-
-/* Appends UTF-8 as part of a JSON string, spelled as msgspec does it. */
-static int append_escaped(const unsigned char *at, size_t length) {
-    static const char digits[] = "0123456789abcdef";
-    const unsigned char *end = at + length;
-    if (length > (size_t)PY_SSIZE_T_MAX / 8) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (need(6 * length + 16)) return -1;
-    unsigned char *into = out.data + out.used;
-    while (at < end) {
-        const unsigned char *stop = json_plain(at, end);
-        memcpy(into, at, (size_t)(stop - at));
-        into += stop - at;
-        for (at = stop; at < end; at++) {
-            unsigned char c = *at;
-            if (c == '"' || c == '\\') {
-                *into++ = '\\';
-                *into++ = c;
-                /* A run of plain characters may follow. */
-                at++;
-                break;
-            }
-            if (c >= 0x80) {
-                *into++ = c;
-                continue;
-            }
-            if (c >= 0x20) break;
-            *into++ = '\\';
-            switch (c) {
-                case '\b': *into++ = 'b'; break;
-                case '\f': *into++ = 'f'; break;
-                case '\n': *into++ = 'n'; break;
-                case '\r': *into++ = 'r'; break;
-                case '\t': *into++ = 't'; break;
-                default:
-                    memcpy(into, "u00", 3);
-                    into[3] = digits[c >> 4];
-                    into[4] = digits[c & 15];
-                    into += 5;
-            }
-        }
-    }
-    out.used = (size_t)(into - out.data);
-    return 0;
-}
-
-/* Appends an event; its body is `(head, tail, room)`, see `loadgen.payloads.stamping.Parts`. Sets its size. */
-static int append_event(PyObject *parts, const char *numbers, size_t length, int64_t *size) {
-    if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||
-        !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 1))) {
-        PyErr_SetString(PyExc_TypeError, "a body is a head, a tail and a room");
-        return -1;
-    }
-    Py_ssize_t heads, tails, pad = -1;
-    const char *head = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(parts, 0), &heads);
-    const char *tail = head == NULL ? NULL : PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(parts, 1), &tails);
-    if (tail == NULL) return -1;
-    *size = heads + (Py_ssize_t)length + tails;
-    PyObject *room = PyTuple_GET_ITEM(parts, 2);
-    if (room != Py_None) {
-        Py_ssize_t most = PyLong_AsSsize_t(room);
-        if (most == -1 && PyErr_Occurred()) return -1;
-        pad = most - (Py_ssize_t)length;
-        if (pad > PY_SSIZE_T_MAX / 8) {
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    if (append("\"", 1) || append_escaped((const unsigned char *)head, (size_t)heads) || append(numbers, length) ||
-        append_escaped((const unsigned char *)tail, (size_t)tails)) {
-        return -1;
-    }
-    if (pad >= 0) {
-        if (append_escaped((const unsigned char *)PAD_BEGIN, sizeof PAD_BEGIN - 1) || need((size_t)pad)) return -1;
-        memset(out.data + out.used, 'x', (size_t)pad);
-        out.used += (size_t)pad;
-        if (append("\\\"", 2)) return -1;
-        *size += (Py_ssize_t)sizeof PAD_BEGIN - 1 + pad + 1;
-    }
-    if (room != Py_None) {
-        if (append("}", 1)) return -1;
-        *size += 1;
-    }
-    return append("\"", 1);
-}
-
-/* Makes the message, and sets the sizes of its events. Returns -1 with an exception. */
-static int compose(PublishLane *self, OpenPublish *publish, PyObject *const *frame, PyObject *const *parts) {
-    char numbers[NUMBERS_MAX], after[PAIR_MAX], *end = write_number(numbers, self->token), *tail = after;
-    *end++ = ',';
-    end = write_number(end, self->publisher);
-    *end++ = ',';
-    *tail++ = ',';
-    tail = write_number(tail, publish->intended_ns);
-    *tail++ = ',';
-    tail = write_number(tail, publish->sent_ns);
-    out.used = 0;
-    if (need(ROOM)) return -1;
-    out.used = ROOM;
-    char id[1 + DIGITS_MAX] = "p";
-    char *id_end = write_number(id + 1, publish->number);
-    if (append(PyBytes_AS_STRING(frame[0]), (size_t)PyBytes_GET_SIZE(frame[0])) || append(id, (size_t)(id_end - id)) ||
-        append(PyBytes_AS_STRING(frame[1]), (size_t)PyBytes_GET_SIZE(frame[1]))) {
-        return -1;
-    }
-    for (Py_ssize_t at = 0; at < publish->count; at++) {
-        char *stop = write_number(end, publish->first + at);
-        memcpy(stop, after, (size_t)(tail - after));
-        stop += tail - after;
-        if (at > 0 && append(",", 1)) return -1;
-        if (append_event(parts[at], numbers, (size_t)(stop - numbers), &publish->sizes[at])) return -1;
-    }
-    return append(PyBytes_AS_STRING(frame[2]), (size_t)PyBytes_GET_SIZE(frame[2]));
-}
-
-/* Makes a masked frame of the message, in place. Returns its beginning, or NULL with an exception. */
-static unsigned char *framed(size_t *length) {
-    unsigned char header[ROOM];
-    size_t size = write_header(header, TEXT_OPCODE, out.used - ROOM);
-    if (next_mask(header + size)) return NULL;
-    size += MASK_BYTES;
-    write_masked(out.data + ROOM, out.data + ROOM, out.used - ROOM, header + size - MASK_BYTES);
-    unsigned char *begin = out.data + ROOM - size;
-    memcpy(begin, header, size);
-    *length = out.used - ROOM + size;
-    return begin;
-}
-
-static void keep_little(void) {
-    if (out.capacity <= KEPT_BYTES) return;
-    PyMem_RawFree(out.data);
-    out.data = NULL;
-    out.capacity = 0;
 }
 
 /* --- the open publishes --- */
@@ -381,8 +204,8 @@ static PyObject *lane_publish(PyObject *object, PyObject *const *args, Py_ssize_
         .sent_ns = clock_ns(), .count = events};
     size_t length;
     unsigned char *data;
-    if (set_cause(publish, args[9]) || compose(self, publish, &PyTuple_GET_ITEM(frame, 0), &PyTuple_GET_ITEM(parts, 0)) ||
-        (data = framed(&length)) == NULL) {
+    if (set_cause(publish, args[9]) || message_compose(self, publish, &PyTuple_GET_ITEM(frame, 0), &PyTuple_GET_ITEM(parts, 0)) ||
+        (data = message_framed(&length)) == NULL) {
         goto failed;
     }
     /* Before it is sent: the receive thread may have the answer before `send` returns. */
@@ -394,11 +217,11 @@ static PyObject *lane_publish(PyObject *object, PyObject *const *args, Py_ssize_
         result = PyBytes_FromStringAndSize((char *)data + sent, (Py_ssize_t)(length - sent));
         if (result == NULL && (publish = removed(self, number)) != NULL) open_publish_free(publish);
     }
-    keep_little();
+    message_sent();
     Py_DECREF(parts);
     return result;
 failed:
-    keep_little();
+    message_sent();
     Py_DECREF(parts);
     open_publish_free(publish);
     return NULL;
@@ -438,7 +261,7 @@ static int64_t number_of_id(PyObject *id) {
     if (!PyUnicode_IS_ASCII(id)) return -1;
     const char *text = PyUnicode_AsUTF8AndSize(id, &length);
     if (text == NULL) return -2;
-    if (length < 2 || length > DIGITS_MAX - 1 || text[0] != 'p' || (text[1] == '0' && length > 2)) return -1;
+    if (length < 2 || length > ID_CHARACTERS_MAX || text[0] != 'p' || (text[1] == '0' && length > 2)) return -1;
     int64_t number = 0;
     for (Py_ssize_t at = 1; at < length; at++) {
         if (text[at] < '0' || text[at] > '9') return -1;

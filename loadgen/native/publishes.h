@@ -54,6 +54,18 @@ OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
    returns 1. Else does nothing and returns 0. Needs no GIL; takes the lock of the rows. */
 int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns);
 
+/* The message that is being made. It lasts until another is begun, and whoever makes one holds the GIL throughout. */
+
+/* Makes the message from three bytes objects and the parts of its events, and sets the sizes of the events. Returns -1
+   with an exception. */
+int message_compose(PublishLane *lane, OpenPublish *publish, PyObject *const *frame, PyObject *const *parts);
+
+/* Makes a masked frame of the message, in place. Returns its beginning, or NULL with an exception. */
+unsigned char *message_framed(size_t *length);
+
+/* Frees the memory of the message, if it is much. */
+void message_sent(void);
+
 /* Needs the GIL. */
 void open_publish_free(OpenPublish *publish);
 
