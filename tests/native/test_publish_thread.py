@@ -51,10 +51,10 @@ class Reading(Taking):
         self._poller, self._sock, self._fast_path = poller, sock, fast_path
         self.kept: list[bytes] = []
 
-    def take(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int = 0, end_ns: int = 0) -> None:
+    def take(self, data: bytes, arrival_ns: int, read_ns: int, *bounds_ns: int) -> None:
         self.data += data
         while True:
-            taken = self._fast_path.take_frames(self.data, arrival_ns, read_ns, within_ns, end_ns)
+            taken = self._fast_path.take_frames(self.data, arrival_ns, read_ns, *bounds_ns)
             del self.data[:taken]
             if len(self.data) < 2 or len(self.data) < (size := 2 + self.data[1]):
                 break
