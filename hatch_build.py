@@ -14,8 +14,11 @@ FOLDER = "loadgen/native"
 SOURCES = (
     "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
     "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "publish_lane.c", "publish_message.c", "answers.c",
 )  # fmt: skip
-HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h")
+HEADERS = (
+    "native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h", "publishes.h", "sending.h",
+)  # fmt: skip
 
 
 class NativeReceivePath(BuildHookInterface[Any]):

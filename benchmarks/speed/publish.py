@@ -25,7 +25,7 @@ from speed.serving import serving
 HERE = Path(__file__).resolve().parent
 SERVER = HERE / "publish_server.py"
 FIND_S = 1.0
-FIND_PER_S = 30_000
+FIND_PER_S = 80_000
 ABOVE = 1.1
 #: Requests a second at which lateness is measured.
 STEADY_PER_S = 5_000

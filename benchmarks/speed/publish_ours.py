@@ -105,6 +105,7 @@ def main() -> None:
         deadline = time.monotonic() + SETTLE_S
         while progress.accepted + progress.rejected < progress.sent and time.monotonic() < deadline:
             gevent.sleep(0.01)
+            progress.accepted += worker.recorder.take_accepted()
     cpu_s = time.process_time() - cpu_s
     for publisher in publishers:
         publisher.give_up()

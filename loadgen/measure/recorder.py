@@ -100,6 +100,8 @@ class Recorder:
         self._publishes = buffer()
         #: Records events of a publish request; see `publishes.PublishBuffer.add`, and `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
+        #: The same buffer for lanes of `loadgen.native`, or None if that was not built.
+        self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
@@ -111,6 +113,10 @@ class Recorder:
         #: Sums of the current interval, if buffers were written before its end.
         self._seen: _Seen | None = None
         self._failed: Exception | None = None
+
+    def take_accepted(self) -> int:
+        """Return how many events were accepted since the last call that lanes recorded, which tell nobody."""
+        return 0 if self.native_publishes is None else self.native_publishes.take_accepted()
 
     def subscription(self, row: SubscriptionRow) -> None:
         """Record a life of a subscription when it is ready, and again with all values when it ends."""

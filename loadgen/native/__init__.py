@@ -14,6 +14,9 @@ Publishing:
 
 - `publishes.c` buffers the publishes (measure).
 - `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
+- `publish_lane.c` does both at once for a WebSocket, sends the frame, and keeps the publish until its answer;
+  `publish_message.c` makes its message.
+- `answers.c` takes the answer that accepts all events of such a publish (protocol).
 
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -28,6 +31,9 @@ from typing import TYPE_CHECKING, Literal
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
+#: A publish that a lane gave up: number, owner, the first event's number, channel, intended_ns, slot_ns, sent_ns, the
+#: sizes of its events, remote address, and the cause.
+GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
 
 available = False
 if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
@@ -37,6 +43,7 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             DeliveryFastPath,
             FastPath,
             Poller,
+            PublishLane,
             PublishRows,
             Rows,
             masked,
@@ -55,14 +62,16 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    Block = DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
+    Block = DeliveryFastPath = FastPath = Poller = PublishLane = PublishRows = Rows = _NotBuilt
 
 __all__ = [
     "Block",
     "DeliveryFastPath",
     "FastPath",
+    "GivenUp",
     "Poller",
     "Priority",
+    "PublishLane",
     "PublishRows",
     "Rows",
     "available",

@@ -1,11 +1,11 @@
 """The contents of the extension module."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import Buffer
 
-from loadgen.native import Priority
+from loadgen.native import GivenUp, Priority
 from loadgen.transport.poller import Source
 
 def stop() -> None:
@@ -99,6 +99,62 @@ class PublishRows:
     def take(self) -> tuple[bytes, bytes, list[str]]:
         """Remove and return what was appended: the rows and the sizes as int64, and the texts that rows refer to."""
 
+    def take_accepted(self) -> int:
+        """Return how many events of lanes were accepted since the last call."""
+
+class PublishLane:
+    """Sends the publishes of one WebSocket connection and keeps them until they are answered.
+
+    `DeliveryFastPath.answers` lets a fast path take their answers, in any thread: an answer that accepts all events
+    records them, and Python hears nothing of it.
+    """
+
+    def __init__(self, rows: PublishRows, token: int, publisher: int) -> None:
+        """Make a lane whose publishes have the stamps of one publisher and are recorded in ``rows``."""
+
+    def publish(
+        self,
+        descriptor: int,
+        frame: tuple[bytes, bytes, bytes],
+        number: int,
+        first: int,
+        channel: str,
+        intended_ns: int,
+        slot_ns: int,
+        bodies: Sequence[Any],
+        remote: str | None,
+        cause: tuple[int, int, int] | None,
+        owner: int,
+        /,
+    ) -> bytes | Literal[True] | None:
+        """Stamp the bodies' events, and send the frame of their message through a socket without waiting.
+
+        The message is the first part of ``frame``, the id `p` and the number, the second part, the events as JSON
+        strings, and the third part. ``first`` is the number of the first event. The events have the current time as
+        their sending time.
+
+        Return True if the whole frame was sent, or else the rest of it, which the caller must send; all of it if the
+        descriptor is negative. Return None, and do nothing, if a body's ``parts`` are None.
+
+        Raises ValueError if a publish with this number awaits its answer, and what stamping raises; the publish is then
+        not sent.
+        """
+
+    def withdraw(self, publish_id: str, /) -> GivenUp | None:
+        """Give up the publish with this id, or return None if none with it awaits an answer."""
+
+    def withdraw_all(self, owner: int = -1, /) -> list[GivenUp]:
+        """Give up all publishes, or those of one owner, in the order of their numbers.
+
+        Those of an owner stay known to ``in`` until they are withdrawn, so that a late answer is no unasked one.
+        """
+
+    def __len__(self) -> int:
+        """Return how many publishes await their answers."""
+
+    def __contains__(self, publish_id: str) -> bool:
+        """Return True if a publish with this id was made and has had no answer."""
+
 class FastPath:
     """Takes the messages that it recognises; the others are left to the Python path."""
 
@@ -140,8 +196,14 @@ class DeliveryFastPath(FastPath):
         Raises ValueError unless the id is 1 to 128 characters of printable ASCII without quotes and backslashes.
         """
 
+    def answers(self, lane: PublishLane, /) -> None:
+        """Take also the answers to publishes of a lane; see `PublishLane`.
+
+        Raises ValueError if the fast path has a lane, or takes no deliveries of AppSync Events.
+        """
+
     def clear(self) -> None:
-        """Remove all subscriptions, so that nothing is taken."""
+        """Remove all subscriptions, so that no delivery is taken."""
 
 class Poller:
     """Reads sockets when they are readable, with the kernel's receive timestamps, in a thread of its own.

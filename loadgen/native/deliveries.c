@@ -15,6 +15,7 @@
 #include "json_canonical.h"
 #include "json_scan.h"
 #include "native.h"
+#include "publishes.h"
 
 /* The most bytes of an operation's id (protocol/appsync/limits.py). */
 #define ID_MAX 128
@@ -39,6 +40,7 @@ typedef struct {
     Subscription *table;
     size_t size, used; /* entries of the table; the size is a power of two */
     JsonPath *path;    /* to the stamp; the names follow it in the same memory */
+    PublishLane *lane; /* a reference; gets the messages that are no deliveries, or NULL */
 } DeliveryFastPath;
 
 /* 64-bit FNV-1a (draft-eastlake-fnv). */
@@ -178,6 +180,14 @@ static int deliveries_take(
     return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
 }
 
+static int deliveries_and_answers_take(
+    FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
+) {
+    int taken = deliveries_take(fast_path, text, length, times, uncertain_ns);
+    if (taken) return taken;
+    return answers_take(((DeliveryFastPath *)fast_path)->lane, text, length, times->arrival_ns);
+}
+
 /* --- the Python type --- */
 
 /* Returns the value of a name that is an index into a list, else -1; see `loadgen.payloads.place.index_of`. */
@@ -270,6 +280,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 /* There is no tp_clear: any cycle through a fast path also goes through its rows, whose tp_clear breaks it. */
 static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(((DeliveryFastPath *)object)->fast_path.rows);
+    Py_VISIT(((DeliveryFastPath *)object)->lane);
     return 0;
 }
 
@@ -286,6 +297,7 @@ static void fast_path_dealloc(PyObject *object) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->fast_path.rows);
+    Py_XDECREF(self->lane);
     remove_all(self);
     PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
@@ -353,17 +365,31 @@ static PyObject *fast_path_add(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *fast_path_answers(PyObject *object, PyObject *lane) {
+    DeliveryFastPath *self = (DeliveryFastPath *)object;
+    if (self->fast_path.take != deliveries_take || !Py_IS_TYPE(lane, &PublishLaneType)) {
+        PyErr_SetString(PyExc_ValueError, "deliveries of AppSync Events can have one lane of publishes beside them");
+        return NULL;
+    }
+    rows_lock(self->fast_path.rows);
+    self->lane = (PublishLane *)Py_NewRef(lane);
+    self->fast_path.take = deliveries_and_answers_take;
+    rows_unlock(self->fast_path.rows);
+    Py_RETURN_NONE;
+}
+
 static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
     rows_lock(self->fast_path.rows);
     remove_all(self);
-    self->fast_path.take = deliveries_take;
+    if (self->lane == NULL) self->fast_path.take = deliveries_take;
     rows_unlock(self->fast_path.rows);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef fast_path_methods[] = {
     {"add", fast_path_add, METH_VARARGS, NULL},
+    {"answers", fast_path_answers, METH_O, NULL},
     {"clear", fast_path_clear, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -2,6 +2,7 @@
 #include "json_canonical.h"
 #include "poller.h"
 
+int lane_names(void);
 PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
@@ -33,7 +34,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     json_canonical_init();
-    if (source_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
+    if (source_names() || lane_names() || PyModule_AddType(module, &PublishLaneType) || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
         PyModule_AddType(module, &FastPathType) || PyModule_AddType(module, &DeliveryFastPathType) ||
         PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType)) {
         Py_DECREF(module);

@@ -102,5 +102,6 @@ typedef struct FastPath {
 Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
 
 extern PyTypeObject BlockType, RowsType, FastPathType, DeliveryFastPathType, PollerType, PublishRowsType;
+extern PyTypeObject PublishLaneType;
 
 #endif

@@ -2,27 +2,16 @@
 
    The columns of a row are those of `loadgen.measure.publishes.COLUMNS`, in that order. A text is stored as its place in
    the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has read
-   its arguments. */
-#include "native.h"
+   its arguments.
+
+   A publish of a lane (`publish_lane.c`) becomes a row when the buffer is taken: the receive thread settles it and has
+   no GIL, which the list of texts needs. */
+#include "publishes.h"
 
 #define COLUMNS 17
 #define ARGUMENTS 16
-/* What stands for None; see `loadgen.measure.publishes.NONE`. */
-#define NONE INT64_MIN
 /* Memory that is kept for the next second. */
 #define KEPT_BYTES (1 << 20)
-
-typedef struct {
-    int64_t *data;
-    size_t used, capacity; /* numbers, not bytes */
-} Numbers;
-
-typedef struct {
-    PyObject_HEAD
-    Numbers rows, sizes;
-    PyObject *places; /* dict of texts, with the place of each */
-    PyObject *texts;  /* list of the same texts, by place */
-} PublishRows;
 
 static int reserve(Numbers *numbers, size_t more) {
     if (numbers->capacity - numbers->used >= more) return 0;
@@ -55,14 +44,32 @@ static PyObject *publishes_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names)) return NULL;
     PublishRows *self = (PublishRows *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
-    if ((self->places = PyDict_New()) == NULL || (self->texts = PyList_New(0)) == NULL) Py_CLEAR(self);
+    mutex_init(&self->lock);
+    self->settled_end = &self->settled;
+    if ((self->places = PyDict_New()) == NULL || (self->texts = PyList_New(0)) == NULL ||
+        (self->accepted = PyUnicode_InternFromString("accepted")) == NULL) {
+        Py_CLEAR(self);
+    }
     return (PyObject *)self;
+}
+
+void open_publish_free(OpenPublish *publish) {
+    Py_DECREF(publish->channel);
+    Py_DECREF(publish->remote);
+    PyMem_RawFree(publish);
 }
 
 static void publishes_dealloc(PyObject *object) {
     PublishRows *self = (PublishRows *)object;
+    while (self->settled != NULL) {
+        OpenPublish *publish = self->settled;
+        self->settled = publish->next;
+        open_publish_free(publish);
+    }
+    pthread_mutex_destroy(&self->lock);
     PyMem_RawFree(self->rows.data);
     PyMem_RawFree(self->sizes.data);
+    Py_XDECREF(self->accepted);
     Py_XDECREF(self->places);
     Py_XDECREF(self->texts);
     Py_TYPE(object)->tp_free(object);
@@ -153,12 +160,62 @@ failed:
     return NULL;
 }
 
+static int append_settled(PublishRows *self, const OpenPublish *publish) {
+    int64_t row[COLUMNS] = {
+        publish->publisher, publish->first, publish->count, (int64_t)self->sizes.used, publish->number, 0,
+        publish->intended_ns, publish->slot_ns, publish->sent_ns, publish->acked_ns, 0, -1, 0, 0,
+        publish->cause[0], publish->cause[1], publish->cause[2]};
+    if (place_of(self, publish->channel, &row[5]) || place_of(self, self->accepted, &row[10]) ||
+        place_of(self, publish->remote, &row[13]) || reserve(&self->rows, COLUMNS) ||
+        reserve(&self->sizes, (size_t)publish->count)) {
+        return -1;
+    }
+    memcpy(self->rows.data + self->rows.used, row, sizeof row);
+    memcpy(self->sizes.data + self->sizes.used, publish->sizes, (size_t)publish->count * sizeof(int64_t));
+    self->rows.used += COLUMNS;
+    self->sizes.used += (size_t)publish->count;
+    return 0;
+}
+
+/* Appends the publishes that lanes have settled. Returns -1 with an exception; those that are left stay settled. */
+static int append_all_settled(PublishRows *self) {
+    pthread_mutex_lock(&self->lock);
+    OpenPublish *first = self->settled, **end = self->settled_end;
+    self->settled = NULL;
+    self->settled_end = &self->settled;
+    pthread_mutex_unlock(&self->lock);
+    int failed = 0;
+    while (first != NULL && !(failed = append_settled(self, first))) {
+        OpenPublish *next = first->next;
+        open_publish_free(first);
+        first = next;
+    }
+    if (failed) {
+        pthread_mutex_lock(&self->lock);
+        *end = self->settled;
+        if (self->settled == NULL) self->settled_end = end;
+        self->settled = first;
+        pthread_mutex_unlock(&self->lock);
+    }
+    return failed;
+}
+
+static PyObject *publishes_take_accepted(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    PublishRows *self = (PublishRows *)object;
+    pthread_mutex_lock(&self->lock);
+    int64_t events = self->settled_events;
+    self->settled_events = 0;
+    pthread_mutex_unlock(&self->lock);
+    return PyLong_FromLongLong(events);
+}
+
 static PyObject *publishes_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     PublishRows *self = (PublishRows *)object;
     /* Creating these may start a collection, and so run any Python code. */
     PyObject *places = PyDict_New(), *texts = PyList_New(0), *taken = PyTuple_New(3);
     if (places == NULL || texts == NULL || taken == NULL) goto failed;
-    /* From here on no Python code runs, and a failure changes nothing. */
+    /* From here on no Python code runs, and a failure loses nothing. */
+    if (append_all_settled(self)) goto failed;
     PyObject *rows = PyBytes_FromStringAndSize((char *)self->rows.data, self->rows.used * sizeof(int64_t));
     PyObject *sizes = PyBytes_FromStringAndSize((char *)self->sizes.data, self->sizes.used * sizeof(int64_t));
     if (rows == NULL || sizes == NULL) {
@@ -186,6 +243,7 @@ failed:
 static PyMethodDef methods[] = {
     {"add", (PyCFunction)(void (*)(void))publishes_add, METH_FASTCALL, NULL},
     {"take", publishes_take, METH_NOARGS, NULL},
+    {"take_accepted", publishes_take_accepted, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

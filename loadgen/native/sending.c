@@ -2,16 +2,11 @@
 #include <pthread.h>
 #include <sys/random.h>
 
-#include "native.h"
+#include "sending.h"
 
-#define DIGITS_MAX 20
-/* Two numbers, and their commas. */
-#define PAIR_MAX (2 * DIGITS_MAX + 2)
-#define HEADER_MAX 14
 static const char PAD_BEGIN[] = ",\"pad\":\"";
 
-/* Writes a number in decimal and returns the end of it. */
-static char *write_number(char *into, int64_t number) {
+char *write_number(char *into, int64_t number) {
     char digits[DIGITS_MAX];
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
     int count = 0;
@@ -139,7 +134,7 @@ static void forked(void) {
     entropy_used = sizeof entropy;
 }
 
-static int next_mask(unsigned char *mask) {
+int next_mask(unsigned char *mask) {
     static int watched = 0;
     if (!watched) watched = pthread_atfork(NULL, NULL, forked) == 0;
     if (entropy_used + 4 > sizeof entropy) {
@@ -157,6 +152,33 @@ static int next_mask(unsigned char *mask) {
     return 0;
 }
 
+size_t write_header(unsigned char *into, long opcode, size_t length) {
+    size_t size = 2;
+    into[0] = 0x80 | (opcode & 0x0F);
+    if (length < 126) {
+        into[1] = 0x80 | (unsigned char)length;
+    } else {
+        int wide = length < 65536 ? 2 : 8;
+        into[1] = 0x80 | (wide == 2 ? 126 : 127);
+        for (int k = 0; k < wide; k++) into[size++] = (unsigned char)(length >> 8 * (wide - 1 - k));
+    }
+    return size;
+}
+
+void write_masked(unsigned char *into, const unsigned char *from, size_t length, const unsigned char *mask) {
+    uint64_t wide;
+    memcpy(&wide, mask, 4);
+    memcpy((char *)&wide + 4, mask, 4);
+    size_t at = 0;
+    for (; at + 8 <= length; at += 8) {
+        uint64_t part;
+        memcpy(&part, from + at, 8);
+        part ^= wide;
+        memcpy(into + at, &part, 8);
+    }
+    for (; at < length; at++) into[at] = from[at] ^ mask[at % 4];
+}
+
 PyObject *sending_masked(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count) {
     Py_buffer message;
     if (count != 2) {
@@ -166,31 +188,13 @@ PyObject *sending_masked(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
     long opcode = PyLong_AsLong(args[0]);
     if (opcode == -1 && PyErr_Occurred()) return NULL;
     if (PyObject_GetBuffer(args[1], &message, PyBUF_SIMPLE)) return NULL;
-    unsigned char header[HEADER_MAX] = {0x80 | (opcode & 0x0F)};
-    size_t length = message.len, size = 2;
-    if (length < 126) {
-        header[1] = 0x80 | length;
-    } else {
-        int wide = length < 65536 ? 2 : 8;
-        header[1] = 0x80 | (wide == 2 ? 126 : 127);
-        for (int k = 0; k < wide; k++) header[size++] = (unsigned char)(length >> 8 * (wide - 1 - k));
-    }
+    unsigned char header[HEADER_MAX + MASK_BYTES];
+    size_t size = write_header(header, opcode, (size_t)message.len);
     PyObject *frame = NULL;
-    if (next_mask(header + size) == 0 && (frame = PyBytes_FromStringAndSize(NULL, size + 4 + length)) != NULL) {
-        unsigned char *into = (unsigned char *)PyBytes_AS_STRING(frame), *from = message.buf, *mask = header + size;
-        memcpy(into, header, size + 4);
-        into += size + 4;
-        uint64_t wide;
-        memcpy(&wide, mask, 4);
-        memcpy((char *)&wide + 4, mask, 4);
-        size_t at = 0;
-        for (; at + 8 <= length; at += 8) {
-            uint64_t part;
-            memcpy(&part, from + at, 8);
-            part ^= wide;
-            memcpy(into + at, &part, 8);
-        }
-        for (; at < length; at++) into[at] = from[at] ^ mask[at % 4];
+    if (next_mask(header + size) == 0 && (frame = PyBytes_FromStringAndSize(NULL, size + MASK_BYTES + message.len)) != NULL) {
+        unsigned char *into = (unsigned char *)PyBytes_AS_STRING(frame);
+        memcpy(into, header, size + MASK_BYTES);
+        write_masked(into + size + MASK_BYTES, message.buf, (size_t)message.len, header + size);
     }
     PyBuffer_Release(&message);
     return frame;

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from loadgen.native import FastPath, Rows
+from loadgen.native import FastPath, PublishLane, Rows
 from loadgen.payloads.stamping import Event, Marked, NativePlace
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
@@ -49,6 +49,10 @@ class HttpRequest:
     method: str = "POST"
     #: Path and query of this request, or None for those of `Service.http_url`.
     resource: str | None = field(default=None, repr=False)
+
+
+#: The message of a publish without its id and its events: what is before the id, between the two, and after the events.
+PublishFrame = tuple[bytes, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,13 @@ class Session(Protocol):
 
         The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number. The
         stamp of an event is at ``place``.
+        """
+
+    def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
+        """Let a lane send publishes beside :meth:`publish`, or return None if the protocol has no lane.
+
+        The returned function gives the frame of messages to a channel as it is now, or None if :meth:`publish` must
+        make the message. Publishes of the lane have ids that :meth:`publish` is never given.
         """
 
 

@@ -125,6 +125,18 @@ class SocketStream(PolledSocket):
         """
         raise NotImplementedError
 
+    def way_to_send(self) -> int | None:
+        """Return the descriptor that a frame can be written to now, -1 to use :meth:`send_frame`, or None.
+
+        None means that the connection is not open, or has no frames of text. A descriptor may take a part of the frame:
+        the rest is for `send_frame`.
+        """
+        return None
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a whole, masked frame, or the rest of one; see :meth:`way_to_send`."""
+        self._write(frame)
+
     def ping(self) -> None:
         """Send a ping that the server must answer; does nothing if this kind of connection has no pings."""
 

@@ -90,6 +90,12 @@ class WebSocket(SocketStream):
             raise TransportError(f"{self._address.name}: the connection is closed")
         self._write(masked(self._library.opcode, message))
 
+    def way_to_send(self) -> int | None:
+        """Return the descriptor for frames of text, -1 if they must be encrypted or buffered, or None; see the base."""
+        if not self.is_open or self._library.opcode is not Opcode.TEXT:
+            return None
+        return self._descriptor if self._unsent is None and self._tls is None else -1
+
     def ping(self) -> None:
         """Send an empty ping frame; the pong is read but not reported."""
         if self.is_open:

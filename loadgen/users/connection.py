@@ -11,6 +11,7 @@ from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.users.conversation import Connect, Conversation, Listener, OnDelivery, OnRequest
+from loadgen.users.direct import DirectPublishes
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.unanswered import OnAnswer
@@ -137,6 +138,11 @@ class ClientConnection:
         if self._conversation is None:
             raise TransportError("the connection is closed")
         self._conversation.publish(publish_id, channel, events, on_answer)
+
+    @property
+    def direct(self) -> DirectPublishes | None:
+        """Sends publishes without telling of answers that accept them; None if the connection cannot do it now."""
+        return None if self._conversation is None else self._conversation.direct
 
     def subscribe(self, plan: SubscriptionPlan) -> None:
         """Request a subscription for this life; no other subscription may have the same number.

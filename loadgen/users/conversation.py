@@ -4,7 +4,7 @@ A life lasts from a connect to the end of that connection; a reconnect begins th
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from loadgen.measure.clock import Clock
 from loadgen.measure.stamp import Stamp
@@ -18,6 +18,7 @@ from loadgen.transport.isolation import OnFailed
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.users.deliveries import Deliveries, OnEvent, OnMarked
+from loadgen.users.direct import DirectPublishes, direct_publishes
 from loadgen.users.keepalive import KeepAlive
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
@@ -58,6 +59,7 @@ class Conversation:
         "_client",
         "_clock",
         "_deliveries",
+        "_direct",
         "_keepalive",
         "_life",
         "_listener",
@@ -99,6 +101,8 @@ class Conversation:
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._on_request = on_request
         self._publishes = UnansweredPublishes()
+        #: None until it is asked for, and False if this connection has none.
+        self._direct: DirectPublishes | Literal[False] | None = None
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
         self.on_event, self.on_marked = self._deliveries.on_event, self._deliveries.on_marked
@@ -160,6 +164,18 @@ class Conversation:
             raise
         if not self._service.answers_publishes:
             self.on_published(publish_id, UNACKNOWLEDGED, self._clock())
+
+    @property
+    def direct(self) -> DirectPublishes | None:
+        """Sends publishes whose acceptance nobody is told of; None if that is not possible, or not now."""
+        if self._direct is None and self._socket is not None and self._socket.is_open:
+            self._direct = (
+                direct_publishes(self._run, self._client, self._session, self._socket)
+                if self._service.answers_publishes
+                else None
+            ) or False
+            self._watch()
+        return self._direct or None
 
     def subscribe(self, plan: SubscriptionPlan) -> None:
         """Request a subscription; raises TransportError if the connection is not open."""
@@ -238,6 +254,8 @@ class Conversation:
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """Handle the answer to a publish over this connection."""
         self._publishes.answered(publish_id, answer, arrival_ns)
+        if self._direct:
+            self._direct.answered(publish_id, answer, arrival_ns)
 
     def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
         """Count an unreadable message."""
@@ -290,11 +308,12 @@ class Conversation:
         self._deliveries.examined = examined = unready or asked
         place = self._run.stamping.native_place
         if socket is not None and rows is not None:
-            socket.use_fast_path(
+            fast_path = (
                 self._session.fast_path(rows, self._deliveries.numbers, place)
                 if place is not None and not examined
                 else None
             )
+            socket.use_fast_path(self._direct.fast_path(rows, fast_path) if self._direct else fast_path)
 
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None
@@ -308,5 +327,8 @@ class Conversation:
                 self._record.ended(socket, subscriptions, code, reason, at_ns)
         finally:
             self._publishes.lost(at_ns, self._record.failed)
+            direct, self._direct = self._direct, False
+            if direct:
+                direct.lost(self._record.failed)
             self._login.end()
             self._on_over(self._life)

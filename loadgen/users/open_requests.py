@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from loadgen.measure import publishes
 from loadgen.measure.clock import now_ns
+from loadgen.native import GivenUp
 from loadgen.payloads.stamping import Body, Event, stamped
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
@@ -113,6 +114,31 @@ class OpenRequests:
                 )
             else:
                 self.settle(number, None, None, "unanswered", None)
+
+    def settle_given_up(
+        self,
+        given: GivenUp,
+        answer: PublishAnswer | None,
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+    ) -> None:
+        """Record the outcome of a request that a lane had sent; see `users.direct`."""
+        number, _, first, channel, intended_ns, slot_ns, sent_ns, sizes, remote, cause = given
+        self._open[number] = OpenRequest(
+            *(
+                range(first, first + len(sizes)),
+                channel,
+                intended_ns,
+                slot_ns,
+                sent_ns,
+                sizes,
+                sent_ns,
+                remote,
+            ),
+            None if cause is None else Cause(*cause),
+        )
+        self.settle(number, answer, acked_ns, status, error)
 
     def settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None

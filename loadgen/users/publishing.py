@@ -46,6 +46,7 @@ class OpenLoopPublisher:
         self._draw = self._plan.channels()
         rows = self._draw.rows if isinstance(self._draw, RequestDraw) else NO_ROWS
         self._requests = PublishRequests(run, client, sender, code, self._slot_free.set, rows)
+        self._requests.awaited = bool(in_flight)
         self._numbers = Numbers() if numbers is None else numbers
 
     def limit(self, events: int) -> None:
@@ -55,6 +56,7 @@ class OpenLoopPublisher:
         """
         if events:
             self._in_flight = max(1, events // self._plan.batch)
+            self._requests.awaited = True
 
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""

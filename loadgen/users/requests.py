@@ -15,7 +15,7 @@ from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.users.code import UnmadeError
 from loadgen.users.open_requests import Cause, OpenRequest, OpenRequests
-from loadgen.users.senders import Sender
+from loadgen.users.senders import ConnectionSender, Sender
 from loadgen.users.worker import WorkerRun
 
 NO_ROWS: Mapping[str, int] = {}
@@ -79,6 +79,10 @@ class PublishRequests:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
         self._plain = plain(self._payload_bytes)
+        #: The connection whose direct publishes are used if possible.
+        self._connection = sender.connection if isinstance(sender, ConnectionSender) else None
+        #: True if somebody waits for answers, so that each must be told at once.
+        self.awaited = False
 
     @property
     def unanswered(self) -> int:
@@ -124,6 +128,8 @@ class PublishRequests:
     def give_up(self) -> None:
         """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
         self._sender.close()
+        if self._connection is not None and (direct := self._connection.direct) is not None:
+            direct.give_up(self._open)
         self._open.give_up()
 
     def _publish(
@@ -141,6 +147,13 @@ class PublishRequests:
             if not members:
                 return
         bodies = self._bodies(sequences, members)
+        if self._connection is not None and not self.awaited and type(sequences) is range:
+            direct = self._connection.direct
+            if direct is not None and direct.send(
+                self._open, number, sequences, channel, intended_ns, slot_ns, bodies, cause
+            ):
+                self._run.progress.sent += len(sequences)
+                return
         # Until the events are made, use the planned size.
         request = OpenRequest(
             sequences,

@@ -79,6 +79,7 @@ class Replies:
 
     def wait_for_room(self, most: int) -> None:
         """Wait until fewer than ``most`` requests are unanswered; 0 for no limit."""
+        self._requests.awaited = bool(most)
         while most and self._requests.unanswered >= most and not self._run.publishing_over:
             self._answered.clear()
             self._answered.wait()

@@ -11,6 +11,7 @@ from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
 from loadgen.users.connection import ClientConnection
+from loadgen.users.unanswered import LOST
 
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
@@ -85,7 +86,8 @@ class ConnectionSender:
     """Sends publish requests over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
+        #: Its direct publishes may be used instead of `send`.
+        self.connection = connection
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
         """Send a request over the client's connection; see `Sender.send`."""
@@ -94,10 +96,10 @@ class ConnectionSender:
             on_outcome(
                 answer,
                 arrival_ns,
-                None if answer else TransportError("the connection was lost before the publish was answered"),
+                None if answer else TransportError(LOST),
             )
 
-        connection = self._connection
+        connection = self.connection
         if not connection.has_socket:
             on_outcome(None, now_ns(), TransportError("the connection is closed"))
             return

@@ -1,10 +1,13 @@
 """The publishes over one connection that await their answers."""
 
 from collections.abc import Callable
+from typing import Final
 
 from loadgen.protocol.base import PublishAnswer
 from loadgen.transport.isolation import OnFailed
 
+#: Why a publish failed whose connection was lost.
+LOST: Final = "the connection was lost before the publish was answered"
 #: Takes the answer and its arrival (ns), or None and the current time if the connection was lost.
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 

@@ -35,6 +35,7 @@ TESTS = [
 THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
+    "tests/native/test_publish_thread.py",
     "-k",
     "not interpreter_ends and not forked",
 ]

@@ -28,6 +28,7 @@ from loadgen.protocol.base import (
     Handshake,
     HttpRequest,
     PublishAnswer,
+    PublishFrame,
     SessionHandler,
     TlsOptions,
 )
@@ -81,6 +82,7 @@ class AppSyncSession:
     __slots__ = (
         "_acknowledged",
         "_handler",
+        "_lane",
         "_publishes",
         "_service",
         "_subscriptions",
@@ -98,6 +100,8 @@ class AppSyncSession:
         self._subscriptions: dict[str, int] = {}
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
+        #: Sends other publishes, or None.
+        self._lane: native.PublishLane | None = None
         self._service = service
         self._handler = handler
         self.receive = self._make_receive()
@@ -155,6 +159,11 @@ class AppSyncSession:
         for subscription_id, number in numbers.items():
             fast_path.add(subscription_id, number)
         return fast_path
+
+    def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
+        """Let a lane send publishes, unless the authorization is a signature of each message."""
+        self._lane = lane
+        return self._service.publish_frame
 
     def _make_receive(self) -> OnMessage:
         # The hot path: variables of a closure are faster to read than attributes of a method's object.
@@ -238,12 +247,16 @@ class AppSyncSession:
             self._handler.on_deviation(SUCCESS_UNASKED if stood is None else SECOND_SUCCESS)
 
     def _on_answer(self, publish_id: str) -> None:
-        if self._publishes is None or publish_id not in self._publishes:
-            self._handler.on_deviation(PUBLISH_UNASKED)
-        else:
+        if self._publishes is not None and publish_id in self._publishes:
             self._publishes.discard(publish_id)
+        elif self._lane is None or publish_id not in self._lane:
+            self._handler.on_deviation(PUBLISH_UNASKED)
 
 
+#: Credentials that do not depend on what they authorize.
+_SIGNS_NOTHING: Final = (ApiKey, BearerToken)
+#: Frames of publishes that are kept, of some 200 bytes each.
+_MOST_FRAMES: Final = 1_024
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
@@ -253,6 +266,7 @@ class AppSyncEvents:
     __slots__ = (
         "_channels",
         "_connect",
+        "_frames",
         "_handshake",
         "_host",
         "_publish",
@@ -276,6 +290,8 @@ class AppSyncEvents:
         self._sent: Mapping[str, str] = _NOTHING_SENT
         #: The last handshake and its headers: most credentials have the same for every connection.
         self._handshake: tuple[Mapping[str, str], Handshake] | None = None
+        #: The frames of publishes by channel, each with the authorization that it holds.
+        self._frames: dict[str, tuple[Mapping[str, str], PublishFrame]] = {}
 
     def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
         """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
@@ -294,6 +310,8 @@ class AppSyncEvents:
         if logins.channels is not None:
             self._channels = {normalise(channel): each for channel, each in logins.channels.items()}
         self._sent = _NOTHING_SENT
+        if logins.publish is not None:
+            self._frames = {}
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
@@ -318,8 +336,23 @@ class AppSyncEvents:
         """Return the `authorization` of a publish frame."""
         credential = self._publish
         # Only a signature covers the body; keys and tokens do not.
-        signs = not isinstance(credential, ApiKey | BearerToken)
+        signs = not isinstance(credential, _SIGNS_NOTHING)
         return self._authorization(credential, publish_body(channel, list(events)) if signs else b"")
+
+    def publish_frame(self, channel: str) -> PublishFrame | None:
+        """Return the frame of publishes to a channel, or None if their authorization covers the events."""
+        credential = self._publish
+        if not isinstance(credential, _SIGNS_NOTHING):
+            return None
+        authorization = self._sent = credential.frame_authorization(self._host, b"")
+        known = self._frames.get(channel)
+        if known is not None and known[0] == authorization:
+            return known[1]
+        if len(self._frames) >= _MOST_FRAMES:
+            self._frames.clear()
+        frame = messages.publish_frame(channel, authorization)
+        self._frames[channel] = authorization, frame
+        return frame
 
     def _authorization(self, credential: Credential, body: bytes) -> dict[str, str]:
         authorization = credential.frame_authorization(self._host, body)

@@ -139,6 +139,12 @@ def publish(
     )
 
 
+def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
+    """Return a publish without its id and its events: before the id, between the two, and after the events."""
+    rest = _encode({"authorization": authorization})
+    return b'{"type":"publish","id":"', b'","channel":' + _encode(channel) + b',"events":[', b"]," + rest[1:]
+
+
 # --- server to client ---
 
 

@@ -1,12 +1,12 @@
 """The session of one connection to a service that a protocol file describes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from loadgen import native
 from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PING, PublishAnswer, SessionHandler
+from loadgen.protocol.base import PING, PublishAnswer, PublishFrame, SessionHandler
 from loadgen.protocol.generic.dialect import Dialect
 from loadgen.protocol.generic.opening import OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
@@ -129,6 +129,10 @@ class GenericSession:
         if stamped is not None and stamped.name is not None:
             return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
         return frame.render(publish_id, number, channel, events)
+
+    def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None] | None:
+        """Return None: `loadgen.native` publishes only to AppSync Events."""
+        return None
 
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace

@@ -17,10 +17,10 @@ from typing import Any, Final
 import mqtt5
 
 from loadgen.measure.arrival import end_of
-from loadgen.native import FastPath, Rows
+from loadgen.native import FastPath, PublishLane, Rows
 from loadgen.payloads.stamping import Marked, NativePlace
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PublishAnswer, SessionHandler
+from loadgen.protocol.base import PublishAnswer, PublishFrame, SessionHandler
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import PacketReader
@@ -196,6 +196,10 @@ class MqttSession:
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
         """Return None: `loadgen.native` does not support MQTT."""
+        return None
+
+    def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
+        """Return None: `loadgen.native` publishes only to AppSync Events."""
         return None
 
     def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:

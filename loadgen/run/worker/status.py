@@ -61,6 +61,7 @@ class StatusReports:
             wait_for_status(self._counts, lambda: self._barriers.starting, self._clock.sleep)
 
     def _counts(self) -> dict[str, int]:
+        self._progress.accepted += self._recorder.take_accepted()
         return asdict(self._progress)
 
     def send(self) -> None:

@@ -1,0 +1,124 @@
+"""The publishes of one connection that `loadgen.native` sends and whose answers it takes, without Python's help.
+
+Nobody hears of an answer that accepts all events: the lane records them. Every other outcome comes here: the service
+refused something, the connection was lost, or no answer came by the end of the drain.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from loadgen.native import DeliveryFastPath, FastPath, GivenUp, PublishLane, Rows
+from loadgen.payloads.stamping import Body
+from loadgen.protocol.base import PublishAnswer, PublishFrame, Session
+from loadgen.resolve import ClientPlan
+from loadgen.transport.isolation import OnFailed
+from loadgen.transport.stream import SocketStream
+from loadgen.users.unanswered import LOST
+from loadgen.users.worker import WorkerRun
+
+
+class Owner(Protocol):
+    """Records publishes that a lane has given up."""
+
+    def settle_given_up(
+        self,
+        given: GivenUp,
+        answer: PublishAnswer | None,
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+    ) -> None:
+        """Record the outcome of a publish."""
+
+
+class DirectPublishes:
+    """Sends publishes by a lane, and gives those that it gives up to their owners."""
+
+    __slots__ = ("_frame_of", "_lane", "_owners", "_socket")
+
+    def __init__(
+        self, lane: PublishLane, frame_of: Callable[[str], PublishFrame | None], socket: SocketStream
+    ) -> None:
+        """``frame_of`` returns the frame of a channel's messages, or None if the lane cannot make them."""
+        self._lane, self._frame_of, self._socket = lane, frame_of, socket
+        self._owners: list[Owner] = []
+
+    def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
+        """Return a fast path that takes the answers, beside the deliveries that another one would take."""
+        fast_path = DeliveryFastPath(rows) if deliveries is None else deliveries
+        assert isinstance(fast_path, DeliveryFastPath)
+        fast_path.answers(self._lane)
+        return fast_path
+
+    def send(
+        self,
+        owner: Owner,
+        number: int,
+        sequences: range,
+        channel: str,
+        intended_ns: int,
+        slot_ns: int,
+        bodies: Sequence[Body],
+        cause: tuple[int, int, int] | None,
+    ) -> bool:
+        """Send a publish now; return False, and do nothing, if it must go the usual way.
+
+        ``owner`` gets it back if its answer does not accept all events.
+        """
+        socket = self._socket
+        descriptor, frame = socket.way_to_send(), self._frame_of(channel)
+        if descriptor is None or frame is None:
+            return False
+        sent = self._lane.publish(
+            descriptor, frame, number, sequences.start, channel, intended_ns, slot_ns, bodies,
+            socket.remote_address, cause, self._number_of(owner),
+        )  # fmt: skip
+        if sent is True:
+            return True
+        if sent is None:
+            return False
+        try:
+            socket.send_frame(sent)
+        except BaseException:
+            # The caller records the failure.
+            self._lane.withdraw(f"p{number}")
+            raise
+        return True
+
+    def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
+        """Pass on an answer that the lane has left to Python; an answer that nothing awaits is dropped."""
+        given = self._lane.withdraw(publish_id)
+        if given is not None:
+            self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)
+
+    def give_up(self, owner: Owner) -> None:
+        """Record an owner's publishes that await their answers as unanswered."""
+        if owner in self._owners:
+            for given in self._lane.withdraw_all(self._owners.index(owner)):
+                owner.settle_given_up(given, None, None, "unanswered", None)
+
+    def lost(self, on_failed: OnFailed) -> None:
+        """Record all publishes that await their answers as errors: the connection is lost."""
+        for given in self._lane.withdraw_all():
+            try:
+                self._owners[given[1]].settle_given_up(given, None, None, "error", LOST)
+            except Exception as error:
+                on_failed(error)
+
+    def _number_of(self, owner: Owner) -> int:
+        owners = self._owners
+        if owner not in owners:
+            owners.append(owner)
+        return owners.index(owner)
+
+
+def direct_publishes(
+    run: WorkerRun, client: ClientPlan, session: Session, socket: SocketStream
+) -> DirectPublishes | None:
+    """Return the direct publishes of a connection, or None if its publishes all go the usual way."""
+    rows: Any = run.recorder.native_publishes
+    if rows is None or socket.way_to_send() is None:
+        return None
+    lane = PublishLane(rows, run.recorder.token, client.number)
+    frame_of = session.use_lane(lane)
+    return None if frame_of is None else DirectPublishes(lane, frame_of, socket)
