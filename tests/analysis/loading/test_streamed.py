@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis.compare.profile import Profile
-from analysis.figures import derived, selection
+from analysis.figures import derived, samples, selection
 from analysis.figures.intervals import by_second
 from analysis.figures.latencies import latencies
 from analysis.ledger import marks, order, parts
@@ -100,6 +100,7 @@ def patched(patch: pytest.MonkeyPatch, size: int) -> None:
         (room, "KEPT_BYTES"),
         (parts, "ROOM_BYTES"),
         (marks, "ROOM_BYTES"),
+        (samples, "SORTED_MAX"),
     ):
         patch.setattr(place, name, 0)
 
