@@ -13,9 +13,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FOLDER = "loadgen/native"
 SOURCES = (
     "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
-    "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
 )  # fmt: skip
-HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h")
+HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "joining.h", "receiver.h", "poller.h", "text.h")
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
