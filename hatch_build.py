@@ -12,10 +12,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
 SOURCES = (
-    "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
-    "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "module.c", "rows.c", "fast_path.c", "deliveries.c", "known.c", "json_scan.c", "json_canonical.c", "times.c",
+    "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
 )  # fmt: skip
-HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "joining.h", "receiver.h", "poller.h", "text.h")
+HEADERS = (
+    "native.h", "json_scan.h", "json_canonical.h", "known.h", "joining.h", "receiver.h", "poller.h", "text.h",
+)  # fmt: skip
 
 
 class NativeReceivePath(BuildHookInterface[Any]):

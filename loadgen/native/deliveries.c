@@ -7,6 +7,8 @@
 
    With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
 
+   An event that another subscriber has got a moment ago is not read again (`known.h`).
+
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
    certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
    error. */
@@ -14,6 +16,7 @@
 
 #include "json_canonical.h"
 #include "json_scan.h"
+#include "known.h"
 #include "native.h"
 
 /* The most bytes of an operation's id (protocol/appsync/limits.py). */
@@ -38,7 +41,8 @@ typedef struct {
     Subscription first;
     Subscription *table;
     size_t size, used; /* entries of the table; the size is a power of two */
-    JsonPath *path;    /* to the stamp; the names follow it in the same memory */
+    const JsonPath *path; /* to the stamp; equal paths are the same object */
+    uint64_t next;        /* of the known events: the one that the connection probably gets next */
 } DeliveryFastPath;
 
 /* 64-bit FNV-1a (draft-eastlake-fnv). */
@@ -130,6 +134,7 @@ static int deliveries_take(
     int seen = 0;
     const Subscription *subscription = NULL;
     const unsigned char *event = NULL, *event_end = NULL;
+    int is_known = 0;
     JsonStamp stamp;
     at = json_space(at, end);
     if (at == end || *at++ != '{') return 0;
@@ -154,7 +159,10 @@ static int deliveries_take(
             at = quote + 1;
         } else if (member == EVENT) {
             event = at;
-            if ((event_end = at = json_stamp_in_string(at, end, self->path, &stamp)) == NULL) return 0;
+            at = known_find(self->fast_path.rows->known, self->path, &self->next, event, end, stamp.numbers);
+            is_known = at != NULL;
+            if (!is_known) at = json_stamp_in_string(event, end, self->path, &stamp);
+            if ((event_end = at) == NULL) return 0;
             at++;
         } else if (member == OTHER) {
             if ((at = json_value(at, end)) == NULL) return 0;
@@ -169,11 +177,15 @@ static int deliveries_take(
         if (at[-1] != ',') return 0;
     }
     if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
-    if (self->path->numbers == JSON_CHECKED_NUMBERS) {
+    if (self->path->numbers == JSON_CHECKED_NUMBERS && !is_known) {
         /* An altered event is left to the Python path, which reports it. */
         uint32_t crc;
         if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
         if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
+    }
+    if (!is_known) {
+        known_add(
+            self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), stamp.numbers);
     }
     return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
 }
@@ -191,8 +203,44 @@ static int32_t index_of(const char *name, Py_ssize_t length) {
     return index;
 }
 
-/* Returns a path in memory of its own, or NULL with an exception. */
-static JsonPath *path_of(PyObject *tokens) {
+/* All paths that there ever were, which are few: equal ones are the same object. They need the GIL. */
+typedef struct Interned {
+    struct Interned *next;
+    JsonPath *path;
+} Interned;
+
+static Interned *interned_paths;
+
+static int are_equal(const JsonPath *one, const JsonPath *other) {
+    int equal = one->count == other->count && one->numbers == other->numbers;
+    for (int at = 0; equal && at < one->count; at++) {
+        const JsonToken *its = &one->tokens[at], *others = &other->tokens[at];
+        equal = its->length == others->length && memcmp(its->name, others->name, its->length) == 0;
+    }
+    return equal;
+}
+
+/* Returns the path that stands for this one, which it owns from now on; NULL with an exception. */
+static const JsonPath *interned(JsonPath *path) {
+    for (const Interned *each = interned_paths; each != NULL; each = each->next) {
+        if (are_equal(each->path, path)) {
+            PyMem_Free(path);
+            return each->path;
+        }
+    }
+    Interned *entry = PyMem_Malloc(sizeof(Interned));
+    if (entry == NULL) {
+        PyMem_Free(path);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *entry = (Interned){interned_paths, path};
+    interned_paths = entry;
+    return path;
+}
+
+/* Returns the path by these names to a stamp of so many numbers, or NULL with an exception. */
+static const JsonPath *path_of(PyObject *tokens, int numbers) {
     Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
     if (count < 1 || count > JSON_TOKENS_MAX) {
         PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
@@ -220,6 +268,7 @@ static JsonPath *path_of(PyObject *tokens) {
         return NULL;
     }
     path->count = (int)count;
+    path->numbers = numbers;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
         /* UTF-8 that the loop above has made. */
@@ -229,7 +278,7 @@ static JsonPath *path_of(PyObject *tokens) {
             (JsonToken){(const unsigned char *)into, (uint32_t)length, index_of(name, length)};
         into += length;
     }
-    return path;
+    return interned(path);
 }
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -251,15 +300,12 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         return NULL;
     }
     tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
-    JsonPath *path = tokens != NULL ? path_of(tokens) : NULL;
+    const JsonPath *path =
+        tokens != NULL ? path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS) : NULL;
     Py_XDECREF(tokens);
     if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        PyMem_Free(path);
-        return NULL;
-    }
-    path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
+    if (self == NULL) return NULL;
     self->path = path;
     self->fast_path.take_data = fast_path_take_frames;
     self->fast_path.take = only != Py_None ? events_take : deliveries_take;
@@ -288,7 +334,6 @@ static void fast_path_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->fast_path.rows);
     remove_all(self);
-    PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
 }
 
