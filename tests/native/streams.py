@@ -17,7 +17,7 @@ from loadgen.server import frames
 from loadgen.transport.framing import TextFrames
 from loadgen.transport.library import Library
 from loadgen.transport.poller import Source
-from tests.native.fuzz import Different, Made, Read, Row, by_python, new_fast_path, reader, rows_in
+from tests.native.fuzz import Different, Made, Row, by_python, new_fast_path, reader, rows_in
 
 PATIENCE_S = 60.0
 #: Sizes of pieces; with the large ones the reads end where the receive thread's buffer does.
@@ -26,6 +26,8 @@ END: Final = b"the end"
 
 #: A frame's bytes, and the text of the message that it completes, if it does.
 Part = tuple[bytes, bytes | None]
+#: The row that Python makes of each text.
+Known = dict[bytes, Row | None]
 
 
 def _longer(text: bytes) -> bytes:
@@ -57,8 +59,8 @@ def parts(batch: list[Made], random: Random) -> Iterator[Part]:
 class Reading:
     """A source as `WebSocket` is one; rows of what the fast path does not take are Python's."""
 
-    def __init__(self, rows: native.Rows, fast_path: native.FastPath, read: Read) -> None:
-        self.rows, self.fast_path, self._read = rows, fast_path, read
+    def __init__(self, rows: native.Rows, fast_path: native.FastPath, known: Known) -> None:
+        self.rows, self.fast_path, self._known = rows, fast_path, known
         # Invalid UTF-8 in fragments would end the stream: they are read as binary, as by the Python path.
         self.frames: TextFrames = Library(self._on_text, False, None).frames(lambda: None)
         self.frames.fast_path = fast_path
@@ -69,7 +71,7 @@ class Reading:
 
     def _on_text(self, text: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         self.ended = self.ended or text == END
-        row = by_python(bytes(text), self._read)
+        row = self._known[bytes(text)] if text != END else None
         if row is not None:
             self.rows.add(row[0], arrival_ns, read_ns, tuple(row[4:]))
 
@@ -94,10 +96,10 @@ def _pieces(data: bytes, random: Random) -> Iterator[bytes]:
         at += size
 
 
-def check_fed(stream: list[Part], batch: list[Made], wanted: list[Row | None], random: Random) -> None:
+def check_fed(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
     """Feed the stream in pieces, each a read with times of its own; raises Different."""
     fast_path, rows = new_fast_path(batch[0].stamps)
-    source = Reading(rows, fast_path, reader(batch[0].stamps))
+    source = Reading(rows, fast_path, known)
     data = b"".join(frame for frame, _ in stream)
     ends, at = [], 0
     times: list[tuple[int, int, int, int]] = []
@@ -110,7 +112,8 @@ def check_fed(stream: list[Part], batch: list[Made], wanted: list[Row | None], r
         ends.append(at)
     expected: list[Row] = []
     at = which = 0
-    for (frame, _), row in zip(stream, wanted, strict=True):
+    for frame, text in stream:
+        row = None if text is None else known[text]
         at += len(frame)
         while ends[which] < at:
             which += 1
@@ -123,10 +126,10 @@ def check_fed(stream: list[Part], batch: list[Made], wanted: list[Row | None], r
         raise Different(f"in pieces: {_first_difference(found, expected)}")
 
 
-def check_thread(stream: list[Part], batch: list[Made], wanted: list[Row | None], random: Random) -> None:
+def check_thread(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
     """Send the stream in pieces to the receive thread; raises Different."""
     fast_path, rows = new_fast_path(batch[0].stamps)
-    source = Reading(rows, fast_path, reader(batch[0].stamps))
+    source = Reading(rows, fast_path, known)
     poller = native.Poller(lambda source, error: source.failed(error))
     ours, peer = socket.socketpair()
     with ours, peer:
@@ -166,7 +169,7 @@ def check_thread(stream: list[Part], batch: list[Made], wanted: list[Row | None]
             poller.process(1_000)
         poller.remove(descriptor)
     found = rows_in(rows)
-    expected = [row for row in wanted if row is not None]
+    expected = [row for _, text in stream if text is not None and (row := known[text]) is not None]
     if [[row[0], *row[4:]] for row in found] != [[row[0], *row[4:]] for row in expected]:
         raise Different(f"through the thread: {_first_difference(found, expected)}")
     before_ns = begun_ns
@@ -188,12 +191,18 @@ def _first_difference(found: list[Row], expected: list[Row]) -> str:
     return f"{len(found)} rows, and there should be {len(expected)}"
 
 
-def check_stream(batch: list[Made], random: Random, through_thread: bool = True) -> int:
-    """Check a batch as a stream, fed and through the thread; return how many messages it had. Raises Different."""
+def check_stream(batch: list[Made], random: Random, through_thread: bool = True, times: int = 1) -> int:
+    """Check a batch as a stream, fed and through the thread, each so many ``times`` in other pieces.
+
+    Returns how many messages the thread got, or only the parser if not ``through_thread``. Raises Different.
+    """
     read = reader(batch[0].stamps)
-    stream = list(parts(batch, random))
-    wanted = [None if text is None else by_python(text, read) for _, text in stream]
-    check_fed(stream, batch, wanted, random)
-    if through_thread:
-        check_thread(stream, batch, wanted, random)
-    return sum(text is not None for _, text in stream)
+    known = {made.text: by_python(made.text, read) for made in batch} | {b"": None}
+    count = 0
+    for _ in range(times):
+        stream = list(parts(batch, random))
+        check_fed(stream, batch, known, random)
+        if through_thread:
+            check_thread(stream, batch, known, random)
+        count += sum(text is not None for _, text in stream)
+    return count
