@@ -10,11 +10,14 @@ from speed.section import Bar, Options, Section
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "2"))
 PATTERNS = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL, FAN_OUT_2KB)
-COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
+COLUMNS = (
+    *("receiver", "per CPU-s", "from–to", "of limit", "ours is"),
+    *("at", "busy", "kernel", "a read", "memory"),
+)
 NOTE = (
     f"Events to all subscribers, {PADDING.frame_bytes}-byte frames with our own padding unless it says otherwise.\n"
     f"Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, a read: frames that a read brought.\n"
-    "CPU and memory are those of all of the receiver's processes."
+    "CPU and memory are those of all of the receiver's processes; kernel: its share of the CPU."
 )
 
 
@@ -93,6 +96,7 @@ def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, 
         f"{times:.1f} ×" if times else "–",
         f"{row.rate:,.0f}/s",
         f"{row.busy:.0%}",
+        f"{row.system:.0%}",
         row.shown_frames_per_read,
         f"{row.rss_bytes / 1e6:.0f} MB",
     )
