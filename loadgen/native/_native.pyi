@@ -111,7 +111,7 @@ class FastPath:
         end_ns: int = 0,
         /,
     ) -> int:
-        """Take whole text frames from the beginning of the data until one is not recognised; return the bytes taken.
+        """Take whole messages from the beginning of the data until one is not recognised; return the bytes taken.
 
         The times mean the same as in `Source.take`.
         """

@@ -261,6 +261,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
     self->path = path;
+    self->fast_path.take_data = fast_path_take_frames;
     self->fast_path.take = only != Py_None ? events_take : deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
     self->first = (Subscription){.length = FREE, .number = number};

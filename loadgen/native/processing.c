@@ -82,7 +82,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
     int failed = written == NULL;
     Py_XDECREF(written);
     Py_XDECREF(ciphertext);
-    int direct = 1;
+    int direct = 1, incomplete = 0;
     Times times = item->times;
     while (!failed && count-- > 0) {
         /* Only the end of the last record is the end of the read. */
@@ -109,7 +109,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             break;
         }
         /* Data given to the source may end within a frame, so from then on the fast path must not be used. */
-        if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
+        if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
             failed = 1;
@@ -162,7 +162,8 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
     }
     if (fast_path != NULL && !item->offered) {
         /* It was read while an earlier item waited, or before the fast path was set. */
-        Py_ssize_t taken = fast_path_take_frames(fast_path, data, size, &item->times);
+        int incomplete = 0;
+        Py_ssize_t taken = fast_path->take_data(fast_path, data, size, &item->times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
             return -1;

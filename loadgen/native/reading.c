@@ -97,7 +97,8 @@ static int read_one(Receiver *self, int descriptor) {
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     int offered = 0;
     if (slot->fast_path != NULL && !slot->encrypted && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
-        Py_ssize_t taken = fast_path_take_frames(slot->fast_path, data, size, &times);
+        int incomplete = 0;
+        Py_ssize_t taken = slot->fast_path->take_data(slot->fast_path, data, size, &times, &incomplete);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
         if (taken < 0) {
             lose(self, descriptor, slot);
