@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "owed.h"
 #include "receiver.h"
 #include "text.h"
 
@@ -57,6 +58,17 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
+/* Has Python send what the fast path has come to owe; what was read later waits behind it. */
+static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
+    Item *item = item_of(self, descriptor, slot, 0);
+    if (item == NULL) {
+        lose(self, descriptor, slot);
+        return;
+    }
+    item->owes = 1;
+    add_to_round(self, slot, item);
+}
+
 /* Reads a socket once; needs `lock`. Returns 1 if that changed whether it is readable, 0 if nobody reads it. */
 static int read_one(Receiver *self, int descriptor) {
     if (descriptor < 0 || descriptor >= self->count) return 0;
@@ -100,6 +112,7 @@ static int read_one(Receiver *self, int descriptor) {
         int incomplete = 0;
         Py_ssize_t taken = slot->fast_path->take_data(slot->fast_path, data, size, &times, &incomplete);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
+        if (owed_is_news(slot->fast_path)) tell_of_owed(self, descriptor, slot);
         if (taken < 0) {
             lose(self, descriptor, slot);
             return 1;
