@@ -157,7 +157,7 @@ _MQTT_FRAGMENTS: Final = [
 
 def mqtt_session(websocket: bool, qos: int, readers: PacketReader) -> Callable[[Log], Any]:
     def make(log: Log) -> MqttSession:
-        session = MqttSession(log, "c", qos, reader=readers, websocket=websocket)  # type: ignore[arg-type]
+        session = MqttSession(log, "c", qos, reader=readers, websocket=websocket)
         session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
         for subscription_id, channel in (CHANNELS | WILDCARDS | UNNUMBERED).items():
             session.subscribe(subscription_id, channel)
@@ -184,7 +184,7 @@ def generic_session(
     service = protocol.service(protocol.endpoints("fuzz.yaml+ws://127.0.0.1:1"), {})
 
     def make(log: Log) -> Any:
-        session = service.session(log)  # type: ignore[arg-type]
+        session = service.session(log)
         session.opening()
         for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
             session.subscribe(subscription_id, channel)
