@@ -1,5 +1,7 @@
 """Compare the fast path with the Python path on frames from a seed: ``python -m tests.native.fuzz --frames 1000000``.
 
+With ``--streams`` they also come as streams, in reads that end anywhere: see `streams`.
+
 A frame that the fast path takes must give exactly the row that Python makes of it. Exit code: 0, or 1 with the first
 frame that differs.
 """
@@ -400,11 +402,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the fast path with the Python path.")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=30)
+    parser.add_argument(
+        "--streams", action="store_true", help="also in reads that end anywhere: see `streams`"
+    )
     options = parser.parse_args()
-    counts = Counts()
-    for batch in stream(Random(options.seed)):
+    from tests.native.streams import check_stream
+
+    counts, random, streamed = Counts(), Random(options.seed), 0
+    for batch in stream(random):
         try:
             check(batch, counts)
+            streamed += check_stream(batch, random) if options.streams else 0
         except Different as different:
             print(different, file=sys.stderr)
             return 1
@@ -413,7 +421,7 @@ def main() -> int:
     print(
         f"seed {options.seed}: {counts.frames:,} frames, {counts.taken:,} taken by C and equal in Python "
         f"({counts.changed_taken:,} of them changed); of valid ones {counts.valid_taken:,} of {counts.valid:,} taken, "
-        f"with a checksum {counts.checked_taken:,} of {counts.checked:,}"
+        f"with a checksum {counts.checked_taken:,} of {counts.checked:,}; {streamed:,} also in streams"
     )
     return 0
 
