@@ -116,7 +116,7 @@ static int read_one(Receiver *self, int descriptor) {
     }
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
-    int is_whole = !slot->encrypted && slot->rest == NULL && whole_text(data, size);
+    int is_whole = !slot->encrypted && slot->rest == NULL && is_whole_message(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     int offered = 0;
     int direct = slot->fast_path != NULL && !slot->encrypted && size > 0;
