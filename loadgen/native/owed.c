@@ -6,8 +6,8 @@
 
 int owed_reserve(FastPath *self, size_t more) {
     size_t wanted = self->owed_bytes + more;
-    if (wanted <= self->owed_capacity) return 1;
     if (wanted > OWED_BYTES_MAX) return 0;
+    if (wanted <= self->owed_capacity) return 1;
     size_t capacity = self->owed_capacity ? 2 * (size_t)self->owed_capacity : 64;
     while (capacity < wanted) capacity *= 2;
     unsigned char *owed = realloc(self->owed, capacity);

@@ -72,14 +72,18 @@ class Broker:
         while data := peer.recv(65536):
             self._received += data
 
+    def write(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        wait_for(self._ready.is_set)
+        self.peer.sendall(data)
+
     def send(self, *messages: bytes) -> None:
         """Send messages in one write, over WebSocket in one frame."""
-        wait_for(self._ready.is_set)
         data = b"".join(messages)
         if self._websocket:
             assert 126 <= len(data) < 65536
             data = b"\x82\x7e" + len(data).to_bytes(2, "big") + data
-        self.peer.sendall(data)
+        self.write(data)
 
     @property
     def received(self) -> bytes:
@@ -87,10 +91,15 @@ class Broker:
         if not self._websocket:
             return self._received
         data, found = self._received, b""
-        while len(data) >= 6 and len(data) >= 6 + (size := data[1] & 0x7F):
-            assert size < 126
-            found += bytes(byte ^ data[2 + at % 4] for at, byte in enumerate(data[6 : 6 + size]))
-            data = data[6 + size :]
+        while len(data) >= 8:
+            begin, size = (
+                (2, data[1] & 0x7F) if data[1] & 0x7F < 126 else (4, int.from_bytes(data[2:4], "big"))
+            )
+            mask, body = data[begin : begin + 4], data[begin + 4 : begin + 4 + size]
+            if len(body) < size:
+                break
+            found += bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
+            data = data[begin + 4 + size :]
         return found
 
     def close(self) -> None:
@@ -190,7 +199,7 @@ def test_packets_in_pieces_are_taken_once_each(broker: Broker) -> None:
     else:
         data = b"".join(sent)
         for at in range(0, len(data), 331):
-            broker.peer.sendall(data[at : at + 331])
+            broker.write(data[at : at + 331])
             gevent.sleep(0.002)
     wait_for(lambda: len(acknowledged(broker)) == 40)
     assert acknowledged(broker) == [100 + sequence for sequence in range(40)]

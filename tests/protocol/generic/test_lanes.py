@@ -102,8 +102,6 @@ def test_a_template_beyond_what_the_native_part_knows_is_none() -> None:
     if not native.available:
         pytest.skip("the native receive path was not built")
     many = {f"/{number}": number for number in range(70)}
-    assert template_of(json({"event": "/e"}, {"/n": 2**70})) is None
-    assert template_of(text("{number} " + "x {*}\n" + "{event}")) is None
     assert parts_of(json({"event": "/e/x"}, {f"/m{number}": number for number in many.values()})) is not None
     assert template_of(json({"event": "/e/x"}, {f"/m{number}": number for number in many.values()})) is None
 
