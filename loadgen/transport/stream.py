@@ -179,6 +179,7 @@ class SocketStream(PolledSocket):
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             self._route()
+            self.send_owed()
         else:
             self._end_of_stream()
 
