@@ -7,6 +7,8 @@
 
    With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
 
+   An event that another subscriber has got a moment ago is not read again (`known.h`).
+
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
    certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
    error. */
@@ -15,6 +17,7 @@
 #include "delivery.h"
 #include "json_canonical.h"
 #include "json_path.h"
+#include "known.h"
 #include "native.h"
 
 /* The most bytes of an operation's id (protocol/appsync/limits.py). */
@@ -39,7 +42,8 @@ typedef struct {
     Subscription first;
     Subscription *table;
     size_t size, used; /* entries of the table; the size is a power of two */
-    JsonPath *path;    /* to the stamp; the names follow it in the same memory */
+    const JsonPath *path; /* to the stamp; equal paths are the same object */
+    uint64_t next;        /* of the known events: the one that the connection probably gets next */
 } DeliveryFastPath;
 
 /* 64-bit FNV-1a (draft-eastlake-fnv). */
@@ -119,6 +123,7 @@ static int deliveries_take(
     int seen = 0;
     const Subscription *subscription = NULL;
     const unsigned char *event = NULL, *event_end = NULL;
+    int is_known = 0;
     JsonStamp stamp;
     at = json_space(at, end);
     if (at == end || *at++ != '{') return 0;
@@ -143,7 +148,10 @@ static int deliveries_take(
             at = quote + 1;
         } else if (member == EVENT) {
             event = at;
-            if ((event_end = at = json_stamp_in_string(at, end, self->path, &stamp)) == NULL) return 0;
+            at = known_find(self->fast_path.rows->known, self->path, &self->next, event, end, stamp.numbers);
+            is_known = at != NULL;
+            if (!is_known) at = json_stamp_in_string(event, end, self->path, &stamp);
+            if ((event_end = at) == NULL) return 0;
             at++;
         } else if (member == OTHER) {
             if ((at = json_value(at, end)) == NULL) return 0;
@@ -158,11 +166,15 @@ static int deliveries_take(
         if (at[-1] != ',') return 0;
     }
     if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
-    if (self->path->numbers == JSON_CHECKED_NUMBERS) {
+    if (self->path->numbers == JSON_CHECKED_NUMBERS && !is_known) {
         /* An altered event is left to the Python path, which reports it. */
         uint32_t crc;
         if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
         if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
+    }
+    if (!is_known) {
+        known_add(
+            self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), stamp.numbers);
     }
     return delivery_append(fast_path->rows, subscription->number, stamp.numbers, times, uncertain_ns);
 }
@@ -185,15 +197,12 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     if (delivery_rows_check((Rows *)rows)) return NULL;
     tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
-    JsonPath *path = tokens != NULL ? json_path_of(tokens) : NULL;
+    const JsonPath *path =
+        tokens != NULL ? json_path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS) : NULL;
     Py_XDECREF(tokens);
     if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        PyMem_Free(path);
-        return NULL;
-    }
-    path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
+    if (self == NULL) return NULL;
     self->path = path;
     self->fast_path.take_data = fast_path_take_frames;
     self->fast_path.take = only != Py_None ? events_take : deliveries_take;
@@ -222,7 +231,6 @@ static void fast_path_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(object);
     Py_XDECREF(self->fast_path.rows);
     remove_all(self);
-    PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
 }
 

@@ -14,7 +14,43 @@ static int32_t index_of(const char *name, Py_ssize_t length) {
     return index;
 }
 
-JsonPath *json_path_of(PyObject *tokens) {
+/* All paths that there ever were, which are few: equal ones are the same object. They need the GIL. */
+typedef struct Interned {
+    struct Interned *next;
+    JsonPath *path;
+} Interned;
+
+static Interned *interned_paths;
+
+static int are_equal(const JsonPath *one, const JsonPath *other) {
+    int equal = one->count == other->count && one->numbers == other->numbers;
+    for (int at = 0; equal && at < one->count; at++) {
+        const JsonToken *its = &one->tokens[at], *others = &other->tokens[at];
+        equal = its->length == others->length && memcmp(its->name, others->name, its->length) == 0;
+    }
+    return equal;
+}
+
+/* Returns the path that stands for this one, which it owns from now on; NULL with an exception. */
+static const JsonPath *interned(JsonPath *path) {
+    for (const Interned *each = interned_paths; each != NULL; each = each->next) {
+        if (are_equal(each->path, path)) {
+            PyMem_Free(path);
+            return each->path;
+        }
+    }
+    Interned *entry = PyMem_Malloc(sizeof(Interned));
+    if (entry == NULL) {
+        PyMem_Free(path);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    *entry = (Interned){interned_paths, path};
+    interned_paths = entry;
+    return path;
+}
+
+const JsonPath *json_path_of(PyObject *tokens, int numbers) {
     Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
     if (count < 1 || count > JSON_TOKENS_MAX) {
         PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
@@ -42,6 +78,7 @@ JsonPath *json_path_of(PyObject *tokens) {
         return NULL;
     }
     path->count = (int)count;
+    path->numbers = numbers;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
         /* UTF-8 that the loop above has made. */
@@ -51,5 +88,5 @@ JsonPath *json_path_of(PyObject *tokens) {
             (JsonToken){(const unsigned char *)into, (uint32_t)length, index_of(name, length)};
         into += length;
     }
-    return path;
+    return interned(path);
 }

@@ -5,8 +5,8 @@
 #include "json_scan.h"
 #include "native.h"
 
-/* Returns the path that a tuple of names describes, to be freed with PyMem_Free, or NULL with an exception. The caller
-   sets `numbers`. */
-JsonPath *json_path_of(PyObject *tokens);
+/* Returns the path by these names to a stamp of so many numbers, or NULL with an exception. Equal paths are the same
+   object, which is never freed. */
+const JsonPath *json_path_of(PyObject *tokens, int numbers);
 
 #endif

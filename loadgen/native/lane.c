@@ -150,14 +150,10 @@ Lane *lane_new(PyTypeObject *type, PyObject *rows, PyObject *tokens, int first) 
         return NULL;
     }
     if (delivery_rows_check((Rows *)rows)) return NULL;
-    JsonPath *path = json_path_of(tokens);
+    const JsonPath *path = json_path_of(tokens, JSON_STAMP_NUMBERS);
     if (path == NULL) return NULL;
     Lane *self = (Lane *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        PyMem_Free(path);
-        return NULL;
-    }
-    path->numbers = JSON_STAMP_NUMBERS;
+    if (self == NULL) return NULL;
     self->path = path;
     self->first = (unsigned char)first;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
@@ -178,7 +174,6 @@ void lane_dealloc(PyObject *object) {
     free(self->fast_path.owed);
     free(self->batch);
     names_free(&self->names);
-    PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
 }
 

@@ -21,8 +21,8 @@ typedef struct Lane {
        path must process it, LANE_INCOMPLETE if it does not end within the data. Called with the lock of the rows, and
        perhaps without the GIL. */
     Py_ssize_t (*unit)(const struct Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
-    JsonPath *path; /* to the stamp */
-    Names names;    /* of the subscriptions */
+    const JsonPath *path; /* to the stamp */
+    Names names;          /* of the subscriptions */
     /* The units of a frame that was not read to its end yet. */
     Unit *batch;
     size_t batch_capacity;

@@ -42,6 +42,7 @@ typedef struct {
     Py_ssize_t due;  /* pending calls of the relief; may be read without the lock, by `rows_due` */
     PyObject *relief;
     int relieving;
+    struct Known *known; /* events, for the fast paths that write these rows; never NULL */
 } Rows;
 
 /* Takes the lock; hold it only for a moment, since the receive thread waits for it. */
