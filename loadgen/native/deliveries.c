@@ -198,7 +198,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     if (delivery_rows_check((Rows *)rows)) return NULL;
     tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
     const JsonPath *path =
-        tokens != NULL ? json_path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS) : NULL;
+        tokens != NULL ? json_path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS, 1) : NULL;
     Py_XDECREF(tokens);
     if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);

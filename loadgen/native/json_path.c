@@ -23,7 +23,7 @@ typedef struct Interned {
 static Interned *interned_paths;
 
 static int are_equal(const JsonPath *one, const JsonPath *other) {
-    int equal = one->count == other->count && one->numbers == other->numbers;
+    int equal = one->count == other->count && one->numbers == other->numbers && one->nested == other->nested;
     for (int at = 0; equal && at < one->count; at++) {
         const JsonToken *its = &one->tokens[at], *others = &other->tokens[at];
         equal = its->length == others->length && memcmp(its->name, others->name, its->length) == 0;
@@ -50,7 +50,7 @@ static const JsonPath *interned(JsonPath *path) {
     return path;
 }
 
-const JsonPath *json_path_of(PyObject *tokens, int numbers) {
+const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested) {
     Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
     if (count < 1 || count > JSON_TOKENS_MAX) {
         PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
@@ -79,6 +79,7 @@ const JsonPath *json_path_of(PyObject *tokens, int numbers) {
     }
     path->count = (int)count;
     path->numbers = numbers;
+    path->nested = nested;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
         /* UTF-8 that the loop above has made. */

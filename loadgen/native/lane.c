@@ -8,17 +8,22 @@
 #include <string.h>
 
 #include "delivery.h"
+#include "known.h"
 #include "owed.h"
 
 /* PUBACK without a reason code and properties (MQTT 5, 3.4.2.1). */
 #define PUBACK 0x40
 #define PUBACK_BYTES 4
 
-int lane_event(const Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit) {
+int lane_event(Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit) {
+    struct Known *known = lane->fast_path.rows->known;
+    const size_t length = (size_t)(end - at);
+    if (known_find_whole(known, lane->path, &lane->next, at, length, unit->stamp)) return 1;
     JsonStamp stamp;
-    at = json_stamp(at, end, lane->path, &stamp);
-    if (at == NULL || json_space(at, end) != end) return 0;
+    const unsigned char *after = json_stamp(at, end, lane->path, &stamp);
+    if (after == NULL || json_space(after, end) != end) return 0;
     memcpy(unit->stamp, stamp.numbers, sizeof unit->stamp);
+    known_add(known, lane->path, &lane->next, at, length, stamp.numbers);
     return 1;
 }
 
@@ -101,8 +106,8 @@ static int take_content(
     return 1;
 }
 
-/* Returns the bytes of the header of an unmasked frame, and the length of its content; 0 if the data does not begin with
-   such a frame, -1 if it may but the header is incomplete. */
+/* Returns the bytes of the header of an unmasked frame, and the length of its content; 0 if the data does not begin
+   with such a frame, -1 if it may but the header is incomplete. */
 static int header_of(unsigned char first, const unsigned char *data, Py_ssize_t length, uint64_t *size) {
     if (length < 1 || data[0] != first) return 0;
     if (length < 2) return -1;
@@ -150,7 +155,7 @@ Lane *lane_new(PyTypeObject *type, PyObject *rows, PyObject *tokens, int first) 
         return NULL;
     }
     if (delivery_rows_check((Rows *)rows)) return NULL;
-    const JsonPath *path = json_path_of(tokens, JSON_STAMP_NUMBERS);
+    const JsonPath *path = json_path_of(tokens, JSON_STAMP_NUMBERS, 0);
     if (path == NULL) return NULL;
     Lane *self = (Lane *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;

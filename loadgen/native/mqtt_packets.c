@@ -95,7 +95,7 @@ static const Name *subscription_of(const PacketFastPath *self, Text topic, size_
     return found;
 }
 
-static Py_ssize_t packet_unit(const Lane *lane, Text at, Text end, Unit *unit) {
+static Py_ssize_t packet_unit(Lane *lane, Text at, Text end, Unit *unit) {
     Text begin = at;
     int qos_1 = *at == (PUBLISH | QOS_1) || *at == (PUBLISH | QOS_1 | RETAIN);
     if (!qos_1 && *at != PUBLISH && *at != (PUBLISH | RETAIN)) return LANE_DECLINED;

@@ -134,7 +134,7 @@ static PyObject *template_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     self->parts = PyMem_Malloc(PARTS_MAX * sizeof(Part));
     if (self->parts == NULL) {
         PyErr_NoMemory();
-    } else if (json ? more(self, 1) != NULL && read_json(self, 0, described, 0) == 0 : read_text(self, described) == 0) {
+    } else if (!json ? read_text(self, described) == 0 : more(self, 1) && read_json(self, 0, described, 0) == 0) {
         return (PyObject *)self;
     }
     Py_DECREF(self);

@@ -20,7 +20,7 @@ typedef struct {
 } TemplateFastPath;
 
 /* Sets the number of the subscription that a name stands for; returns 0 if Python must decide. */
-static int name_unit(const Lane *lane, Text name, size_t length, Unit *unit) {
+static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     const Name *found = names_find(&lane->names, name, length);
     if (found == NULL || !found->known) return 0;
     unit->number = found->number;
@@ -28,7 +28,7 @@ static int name_unit(const Lane *lane, Text name, size_t length, Unit *unit) {
 }
 
 /* The same for an integer, whatever leading zeros it has in the message. */
-static int number_unit(const Lane *lane, int64_t number, Unit *unit) {
+static int number_unit(Lane *lane, int64_t number, Unit *unit) {
     unsigned char digits[20];
     size_t at = sizeof digits;
     if (number < 0) return 0;
@@ -57,7 +57,7 @@ static Text line_end(Text at, Text end) {
     return memchr(at, '\n', (size_t)(carriage - at)) == NULL ? carriage : NULL;
 }
 
-static Py_ssize_t text_unit(const Lane *lane, Text at, Text end, Unit *unit) {
+static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
     const Template *template = ((const TemplateFastPath *)lane)->template;
     const int lines = template->lines;
     Text begin = at, next;
@@ -110,7 +110,7 @@ static Py_ssize_t text_unit(const Lane *lane, Text at, Text end, Unit *unit) {
 
 /* --- JSON --- */
 
-static Text match(const Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit);
+static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit);
 
 /* Returns the member of an object that a name stands for, or NULL; looks at the one after the last found first, as
    services write members in one order. */
@@ -126,7 +126,7 @@ static const Part *member_of(const Part *first, uint32_t count, uint32_t *likely
     return NULL;
 }
 
-static Text match_object(const Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
+static Text match_object(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     const Part *first = &template->parts[part->first_child], *member;
     uint64_t seen = 0;
     uint32_t likely = 0, found = 0;
@@ -161,7 +161,7 @@ static Text match_object(const Lane *lane, const Template *template, const Part 
     }
 }
 
-static Text match_list(const Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
+static Text match_list(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     const Part *element = &template->parts[part->first_child];
     uint32_t left = part->children;
     if (at == end || *at++ != '[') return NULL;
@@ -210,7 +210,7 @@ static Text string_of(Text at, Text end, Text *content, size_t *length) {
 
 /* Reads a value, from which whitespace was skipped, as a part of the template; returns the position after it, or NULL
    if it does not match or Python must decide. */
-static Text match(const Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
+static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     Text content;
     size_t length;
     int64_t value;
@@ -246,7 +246,7 @@ static Text match(const Lane *lane, const Template *template, const Part *part, 
     return at;
 }
 
-static Py_ssize_t json_unit(const Lane *lane, Text at, Text end, Unit *unit) {
+static Py_ssize_t json_unit(Lane *lane, Text at, Text end, Unit *unit) {
     const Template *template = ((const TemplateFastPath *)lane)->template;
     Text after = match(lane, template, template->parts, json_space(at, end), end, unit);
     return after != NULL && json_space(after, end) == end ? end - at : LANE_DECLINED;
@@ -254,7 +254,7 @@ static Py_ssize_t json_unit(const Lane *lane, Text at, Text end, Unit *unit) {
 
 /* --- both --- */
 
-static Py_ssize_t template_unit(const Lane *lane, Text at, Text end, Unit *unit) {
+static Py_ssize_t template_unit(Lane *lane, Text at, Text end, Unit *unit) {
     const TemplateFastPath *self = (const TemplateFastPath *)lane;
     if (self->is_only) unit->number = self->only;
     return self->template->json ? json_unit(lane, at, end, unit) : text_unit(lane, at, end, unit);

@@ -342,7 +342,8 @@ def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
     """Return messages, most of them valid."""
     made = []
     for _ in range(random.choice((1, 2, 5, 20))):
-        message = kind.message(random, stamps)
+        # As a fan-out does: the same event again, here to the same connection.
+        message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
         if random.random() < 0.05:
             message = random.choice(kind.others)
         if random.random() < 0.07 and message:

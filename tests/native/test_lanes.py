@@ -219,6 +219,44 @@ class TestTemplates:
             native.Template("json", ("object", ((b"a", 2**63),)))
 
 
+def test_an_event_that_was_read_a_moment_ago_is_the_same_again() -> None:
+    """What one subscriber has got is known to the others; whatever differs is read."""
+    rows = native.Rows(9, 64)
+    lanes = [native.PacketFastPath(rows, ("_lg",)) for _ in range(3)]
+    for number, lane in enumerate(lanes):
+        lane.add("a/b", number)
+    for sequence in (1, 2, 1, 3, 1):
+        event = b'{"_lg":[1,2,%d,4,5],"text":"hello"}' % sequence
+        for number, lane in enumerate(lanes):
+            data = bytes(mqtt5.PublishPacket("a/b", event).write())
+            assert lane.take_frames(data, *TIMES) == len(data)
+            assert rows_in(rows) == [[number, *TIMES[:2], 7, 1, 2, sequence, 4, 5]]
+        for bad in (
+            event[:-1],
+            event + b"}",
+            event.replace(b"hello", b"he\nlo"),
+            event.replace(b"_lg", b"_lh"),
+        ):
+            assert lanes[0].take_frames(bytes(mqtt5.PublishPacket("a/b", bad).write()), *TIMES) == 0
+        spaced = bytes(mqtt5.PublishPacket("a/b", event + b" ").write())
+        assert lanes[0].take_frames(spaced, *TIMES) == len(spaced)
+        assert rows_in(rows) == [[0, *TIMES[:2], 7, 1, 2, sequence, 4, 5]]
+
+
+def test_an_event_that_is_known_by_itself_is_not_known_within_a_string() -> None:
+    rows = native.Rows(9, 16)
+    template = native.Template("text", ("event",))
+    bare = native.TemplateFastPath(rows, ("0",), template, native.TEXT_FRAMES, 4)
+    within = native.DeliveryFastPath(rows, ("0",))
+    within.add("s1", 5)
+    event = b"[\n[1,2,3,4,5]]"  # in a string, a newline is no JSON
+    assert bare.take_frames(framed(event, first=native.TEXT_FRAMES), *TIMES)
+    message = b'{"type":"data","id":"s1","event":"%b"}' % event
+    assert within.take_frames(framed(message, first=native.TEXT_FRAMES), *TIMES) == 0
+    assert within.take_frames(framed(message.replace(b"\n", b""), first=native.TEXT_FRAMES), *TIMES)
+    assert rows_in(rows) == [row(4), row(5)]
+
+
 def test_what_cannot_be_a_lane_is_refused() -> None:
     rows = native.Rows(9, 16)
     template = native.Template("text", ("event",))
