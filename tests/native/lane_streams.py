@@ -257,7 +257,7 @@ def kinds() -> list[Streams]:
     # As after the first panic of the codec: what a session is told of a packet otherwise depends on those before.
     readers.read = _read_carefully
     nats_more = 'replies: [{on: PING, send: "PONG\\r\\n"}]\nignore: ["+OK"]\nerrors: ["-ERR {reason}"]\n'
-    made = []
+    made: list[Streams] = []
     for websocket in (False, True):
         for qos in (0, 1):
             made.append(
@@ -340,7 +340,7 @@ def kinds() -> list[Streams]:
 
 def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
     """Return messages, most of them valid."""
-    made = []
+    made: list[bytes] = []
     for _ in range(random.choice((1, 2, 5, 20))):
         # As a fan-out does: the same event again, here to the same connection.
         message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
