@@ -14,9 +14,11 @@ FOLDER = "loadgen/native"
 SOURCES = (
     "module.c", "rows.c", "fast_path.c", "deliveries.c", "known.c", "json_scan.c", "json_canonical.c", "times.c",
     "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "json_path.c", "lane.c", "mqtt_packets.c", "names.c", "owed.c", "template.c", "template_lane.c",
 )  # fmt: skip
 HEADERS = (
     "native.h", "json_scan.h", "json_canonical.h", "known.h", "joining.h", "receiver.h", "poller.h", "text.h",
+    "delivery.h", "json_path.h", "lane.h", "names.h", "owed.h", "template.h",
 )  # fmt: skip
 
 

@@ -14,8 +14,9 @@
    error. */
 #include <string.h>
 
+#include "delivery.h"
 #include "json_canonical.h"
-#include "json_scan.h"
+#include "json_path.h"
 #include "known.h"
 #include "native.h"
 
@@ -103,18 +104,6 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
     return *member == OTHER || GOES_ON("\"data\"") ? at : NULL;
 }
 
-static int append(
-    FastPath *fast_path, int64_t number, const JsonStamp *stamp, const Times *times, int64_t uncertain_ns
-) {
-    int64_t *row = rows_place(fast_path->rows);
-    row[0] = number;
-    row[1] = times->arrival_ns;
-    row[2] = times->read_ns;
-    row[3] = uncertain_ns;
-    memcpy(row + 4, stamp->numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
-    return rows_advance(fast_path->rows) ? -1 : 1;
-}
-
 static int events_take(
     FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
@@ -123,7 +112,7 @@ static int events_take(
     JsonStamp stamp;
     const unsigned char *at = json_stamp(text, end, self->path, &stamp);
     if (at == NULL || json_space(at, end) != end) return 0;
-    return append(fast_path, self->first.number, &stamp, times, uncertain_ns);
+    return delivery_append(fast_path->rows, self->first.number, stamp.numbers, times, uncertain_ns);
 }
 
 static int deliveries_take(
@@ -187,99 +176,10 @@ static int deliveries_take(
         known_add(
             self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), stamp.numbers);
     }
-    return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
+    return delivery_append(fast_path->rows, subscription->number, stamp.numbers, times, uncertain_ns);
 }
 
 /* --- the Python type --- */
-
-/* Returns the value of a name that is an index into a list, else -1; see `loadgen.payloads.place.index_of`. */
-static int32_t index_of(const char *name, Py_ssize_t length) {
-    if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;
-    int32_t index = 0;
-    for (Py_ssize_t at = 0; at < length; at++) {
-        if (name[at] < '0' || name[at] > '9') return -1;
-        index = index * 10 + (name[at] - '0');
-    }
-    return index;
-}
-
-/* All paths that there ever were, which are few: equal ones are the same object. They need the GIL. */
-typedef struct Interned {
-    struct Interned *next;
-    JsonPath *path;
-} Interned;
-
-static Interned *interned_paths;
-
-static int are_equal(const JsonPath *one, const JsonPath *other) {
-    int equal = one->count == other->count && one->numbers == other->numbers;
-    for (int at = 0; equal && at < one->count; at++) {
-        const JsonToken *its = &one->tokens[at], *others = &other->tokens[at];
-        equal = its->length == others->length && memcmp(its->name, others->name, its->length) == 0;
-    }
-    return equal;
-}
-
-/* Returns the path that stands for this one, which it owns from now on; NULL with an exception. */
-static const JsonPath *interned(JsonPath *path) {
-    for (const Interned *each = interned_paths; each != NULL; each = each->next) {
-        if (are_equal(each->path, path)) {
-            PyMem_Free(path);
-            return each->path;
-        }
-    }
-    Interned *entry = PyMem_Malloc(sizeof(Interned));
-    if (entry == NULL) {
-        PyMem_Free(path);
-        PyErr_NoMemory();
-        return NULL;
-    }
-    *entry = (Interned){interned_paths, path};
-    interned_paths = entry;
-    return path;
-}
-
-/* Returns the path by these names to a stamp of so many numbers, or NULL with an exception. */
-static const JsonPath *path_of(PyObject *tokens, int numbers) {
-    Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
-    if (count < 1 || count > JSON_TOKENS_MAX) {
-        PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
-        return NULL;
-    }
-    for (Py_ssize_t which = 0; which < count; which++) {
-        PyObject *token = PyTuple_GET_ITEM(tokens, which);
-        if (!PyUnicode_Check(token)) {
-            PyErr_SetString(PyExc_TypeError, "a name on the way to the stamp is a str");
-            return NULL;
-        }
-        const char *name = PyUnicode_AsUTF8AndSize(token, &length);
-        if (name == NULL) return NULL;
-        for (Py_ssize_t at = 0; at < length; at++) {
-            if ((unsigned char)name[at] < 0x20 || name[at] == '"' || name[at] == '\\') {
-                PyErr_SetString(PyExc_ValueError, "a name on the way to the stamp has no character that JSON escapes");
-                return NULL;
-            }
-        }
-        bytes += length;
-    }
-    JsonPath *path = PyMem_Malloc(sizeof(JsonPath) + (size_t)count * sizeof(JsonToken) + (size_t)bytes);
-    if (path == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    path->count = (int)count;
-    path->numbers = numbers;
-    char *into = (char *)&path->tokens[count];
-    for (Py_ssize_t which = 0; which < count; which++) {
-        /* UTF-8 that the loop above has made. */
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
-        memcpy(into, name, (size_t)length);
-        path->tokens[which] =
-            (JsonToken){(const unsigned char *)into, (uint32_t)length, index_of(name, length)};
-        into += length;
-    }
-    return interned(path);
-}
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rows", "tokens", "checked", "only", NULL};
@@ -295,13 +195,10 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         PyErr_SetString(PyExc_ValueError, "checksums are only computed for events in messages");
         return NULL;
     }
-    if (((Rows *)rows)->row_bytes != (4 + JSON_STAMP_NUMBERS) * sizeof(int64_t)) {
-        PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
-        return NULL;
-    }
+    if (delivery_rows_check((Rows *)rows)) return NULL;
     tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
     const JsonPath *path =
-        tokens != NULL ? path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS) : NULL;
+        tokens != NULL ? json_path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS, 1) : NULL;
     Py_XDECREF(tokens);
     if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);

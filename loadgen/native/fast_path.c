@@ -1,5 +1,19 @@
 /* The interface between transport and protocol: passes whole messages on without running Python code. */
 #include "native.h"
+#include "owed.h"
+
+/* Returns the bytes of the header of an unmasked text frame with a length of one or two bytes, and the length; 0 if the
+   data does not begin with such a frame, -1 if it may but the header is incomplete. */
+static inline int header_of(const unsigned char *data, Py_ssize_t length, Py_ssize_t *size) {
+    if (length < 1 || data[0] != 0x81) return 0;
+    if (length < 2) return -1;
+    *size = data[1];
+    if (*size < 126) return 2;
+    if (*size > 126) return 0;
+    if (length < 4) return -1;
+    *size = data[2] << 8 | data[3];
+    return 4;
+}
 
 /* Returns the bytes of the header of an unmasked text frame with a length of one or two bytes, and the length; 0 if the
    data does not begin with such a frame, -1 if it may but the header is incomplete. */
@@ -53,8 +67,13 @@ static PyObject *fast_path_frames(PyObject *object, PyObject *args) {
     return PyLong_FromSsize_t(taken);
 }
 
+static PyObject *fast_path_owed(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    return owed_take((FastPath *)object);
+}
+
 static PyMethodDef fast_path_methods[] = {
     {"take_frames", fast_path_frames, METH_VARARGS, NULL},
+    {"take_owed", fast_path_owed, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

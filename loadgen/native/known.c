@@ -44,26 +44,44 @@ static int is_paused(Known *self) {
     return 0;
 }
 
-const unsigned char *known_find(
-    Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
-    int64_t *numbers
+/* Returns the next event with this path that the text begins with, up to a closing quote if it is in a string, else to
+   its end. */
+static const Event *seek(
+    Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t room, int in_string
 ) {
     if (is_paused(self)) return NULL;
-    size_t room = (size_t)(end - at);
     uint64_t which = *next;
     if (which + EVENTS < self->added) which = self->added - EVENTS;
     for (int tries = 0; which < self->added && tries < TRIES; which++, tries++) {
         const Event *event = &self->events[which % EVENTS];
         if (self->written - event->begin > TEXT_BYTES || event->path != path) continue;
-        if (event->length >= room || at[event->length] != '"') continue;
+        if (in_string ? event->length >= room || at[event->length] != '"' : event->length != room) continue;
         if (memcmp(at, self->text + event->begin % TEXT_BYTES, event->length)) continue;
-        memcpy(numbers, event->numbers, sizeof event->numbers);
         *next = which + 1;
         self->found++;
-        return at + event->length;
+        return event;
     }
     self->missed++;
     return NULL;
+}
+
+const unsigned char *known_find(
+    Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
+    int64_t *numbers
+) {
+    const Event *event = seek(self, path, next, at, (size_t)(end - at), 1);
+    if (event == NULL) return NULL;
+    memcpy(numbers, event->numbers, sizeof event->numbers);
+    return at + event->length;
+}
+
+int known_find_whole(
+    Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers
+) {
+    const Event *event = seek(self, path, next, at, length, 0);
+    if (event == NULL) return 0;
+    memcpy(numbers, event->numbers, sizeof event->numbers);
+    return 1;
 }
 
 void known_add(

@@ -22,6 +22,10 @@ const unsigned char *known_find(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
     int64_t *numbers);
 
+/* The same for an event of this length that is not within a string; returns 1 if it is known, else 0. */
+int known_find_whole(
+    Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers);
+
 /* Remembers an event that was read with this path. */
 void known_add(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *event, size_t length,

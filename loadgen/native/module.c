@@ -35,6 +35,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     json_canonical_init();
     if (source_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
         PyModule_AddType(module, &FastPathType) || PyModule_AddType(module, &DeliveryFastPathType) ||
+        PyModule_AddType(module, &LaneType) || PyModule_AddType(module, &PacketFastPathType) ||
+        PyModule_AddType(module, &TemplateType) || PyModule_AddType(module, &TemplateFastPathType) ||
         PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType)) {
         Py_DECREF(module);
         return NULL;

@@ -103,12 +103,17 @@ typedef struct FastPath {
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that it writes to; never NULL */
+    /* What is to be sent in return for what was taken; see owed.h. It belongs to the lock, all but `owes`. */
+    unsigned char *owed;
+    uint32_t owed_bytes, owed_capacity;
+    int owes; /* atomic */
 } FastPath;
 
 /* `take_data` for WebSocket: gives `take` the texts of whole, unmasked text frames (RFC 6455, 5.2). */
 Py_ssize_t fast_path_take_frames(
     FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
 
-extern PyTypeObject BlockType, RowsType, FastPathType, DeliveryFastPathType, PollerType, PublishRowsType;
+extern PyTypeObject BlockType, RowsType, FastPathType, DeliveryFastPathType, LaneType, PacketFastPathType, TemplateType,
+    TemplateFastPathType, PollerType, PublishRowsType;
 
 #endif

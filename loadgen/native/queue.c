@@ -27,7 +27,7 @@ static void append(Items *items, Item *first, Item *last) {
 }
 
 void add_to_round(Receiver *self, Slot *slot, Item *item) {
-    __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
+    if (!item->owes) __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
     append(&self->round, item, item);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "owed.h"
 #include "receiver.h"
 #include "text.h"
 
@@ -58,6 +59,17 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
+/* Has Python send what the fast path has come to owe; what was read later waits behind it. */
+static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
+    Item *item = item_of(self, descriptor, slot, 0);
+    if (item == NULL) {
+        lose(self, descriptor, slot);
+        return;
+    }
+    item->owes = 1;
+    add_to_round(self, slot, item);
+}
+
 /* Leaves to Python what was kept of an incomplete message, since nothing will complete it. */
 static void leave_rest_to_python(Receiver *self, int descriptor, Slot *slot) {
     Rest *rest = slot->rest;
@@ -104,13 +116,14 @@ static int read_one(Receiver *self, int descriptor) {
     }
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
-    int is_whole = !slot->encrypted && slot->rest == NULL && whole_text(data, size);
+    int is_whole = !slot->encrypted && slot->rest == NULL && is_whole_message(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     int offered = 0;
     int direct = slot->fast_path != NULL && !slot->encrypted && size > 0;
     if (direct && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
         int done = offer(slot->fast_path, &slot->rest, &data, &size, &times);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
+        if (owed_is_news(slot->fast_path)) tell_of_owed(self, descriptor, slot);
         if (done < 0) lose(self, descriptor, slot);
         if (done) return 1;
         offered = 1;

@@ -25,6 +25,7 @@ typedef struct Item {
     int descriptor;
     int error;   /* why the read failed, or 0 */
     int offered; /* 1 if the data is what the fast path has declined */
+    int owes;    /* 1 if there is no data: the fast path owes the service something */
     Times times;
     size_t size;
     unsigned char data[];

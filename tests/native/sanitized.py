@@ -27,6 +27,7 @@ FLAGS = [
 #: What reads by the C part and takes seconds: arrivals (a capture) and the suspended generator are left out.
 TESTS = [
     "tests/native",
+    "tests/mqtt/test_lane.py",
     "tests/transport/test_websocket.py",
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
@@ -35,6 +36,7 @@ TESTS = [
 THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
+    "tests/mqtt/test_lane.py",
     "-k",
     "not interpreter_ends and not forked",
 ]
