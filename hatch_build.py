@@ -12,12 +12,14 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = "loadgen/native"
 SOURCES = (
-    "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
-    "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "module.c", "rows.c", "fast_path.c", "deliveries.c", "known.c", "json_scan.c", "json_canonical.c", "times.c",
+    "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
     "publish_lane.c", "publish_message.c", "answers.c",
+    "json_path.c", "lane.c", "mqtt_packets.c", "names.c", "owed.c", "template.c", "template_lane.c",
 )  # fmt: skip
 HEADERS = (
-    "native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h", "publishes.h", "sending.h",
+    "native.h", "json_scan.h", "json_canonical.h", "known.h", "joining.h", "receiver.h", "poller.h", "text.h",
+    "publishes.h", "sending.h", "delivery.h", "json_path.h", "lane.h", "names.h", "owed.h", "template.h",
 )  # fmt: skip
 
 

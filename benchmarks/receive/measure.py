@@ -75,6 +75,8 @@ class Phase:
     rss_bytes: int
     #: Number of cores that were used by processes other than the receiver and the sender.
     others: float
+    #: The part of `cpu_s` that the kernel took.
+    system_s: float
 
     @property
     def seconds(self) -> float:
@@ -145,11 +147,13 @@ class Running:
 
     def send(self, order: Order, settle_s: float = SETTLE_S) -> Phase:
         """Send, and wait until the receiver has processed everything, at least ``settle_s``."""
+        system_s = self.system_s()
         began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
         cpu_s = self.settled(settle_s) - before_s
         others_s = machine_cpu_s() - machine_s - cpu_s - sent.cpu_s
-        return Phase(sent, cpu_s, self.rss_bytes(), max(0.0, others_s / (time.monotonic() - began_s)))
+        others = max(0.0, others_s / (time.monotonic() - began_s))
+        return Phase(sent, cpu_s, self.rss_bytes(), others, self.system_s() - system_s)
 
     def begin(self, order: Order) -> Callable[[], Sent]:
         """Begin to send; return a function that waits for the end."""
@@ -270,6 +274,14 @@ class Running:
                 total += times.user + times.system
         return total
 
+    def system_s(self) -> float:
+        """Return the part of :meth:`cpu_s` that the kernel took."""
+        total = 0.0
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                total += process.cpu_times().system
+        return total
+
     def rss_bytes(self) -> int:
         """Return the memory of all of the receiver's processes."""
         total = 0
@@ -357,6 +369,11 @@ class Row:
     def busy(self) -> float:
         """CPU seconds of the receiver per second of sending."""
         return fmean(phase.busy for phase in self.phases)
+
+    @property
+    def system(self) -> float:
+        """The share of the CPU seconds that the kernel took."""
+        return sum(phase.system_s for phase in self.phases) / sum(phase.cpu_s for phase in self.phases)
 
     @property
     def rate(self) -> float:

@@ -11,12 +11,15 @@ from receive.receivers import Receiver
 from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
 PATTERNS = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL, FAN_OUT_2KB)
-COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
+COLUMNS = (
+    *("receiver", "per CPU-s", "from–to", "of limit", "ours is"),
+    *("at", "busy", "kernel", "a read", "memory"),
+)
 NOTE = (
     f"Events to all subscribers, {PADDING.frame_bytes}-byte frames with our own padding unless it says otherwise.\n"
     "Per CPU-s: mean of the rounds, from–to: the rounds (other tools: one), a read: frames that a read brought.\n"
     "Ours records every delivery; the other tools decode each event and keep its latency. All have the same sender.\n"
-    "CPU and memory are those of all of the receiver's processes."
+    "CPU and memory are those of all of the receiver's processes; kernel: its share of the CPU."
 )
 
 
@@ -127,6 +130,7 @@ def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, 
         f"{times:.1f} ×" if times else "–",
         f"{row.rate:,.0f}/s",
         f"{row.busy:.0%}",
+        f"{row.system:.0%}",
         row.shown_frames_per_read,
         f"{row.rss_bytes / 1e6:.0f} MB",
     )

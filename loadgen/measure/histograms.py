@@ -25,6 +25,8 @@ _MOST_UNPACKED = _INNER.size + 9 * 24_576
 #: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
+#: The biased exponent of a double (IEEE 754) that is 1, the number of one bit.
+_EXPONENT_OF_ONE_BIT = 1023
 
 
 def new_histogram() -> HdrHistogram:
@@ -85,17 +87,25 @@ def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[i
     counts array and its three totals. Recording values one by one took 3 µs each, in a thread that the event loop had
     to wait for.
     """
-    negative = int(np.count_nonzero(values_ns < 0))
-    beyond = int(np.count_nonzero(values_ns > HIGHEST_NS))
-    inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)] if negative or beyond else values_ns
+    negative = beyond = 0
+    inside = values_ns
+    if inside.size and (int(inside.min()) < 0 or int(inside.max()) > HIGHEST_NS):
+        negative = int(np.count_nonzero(values_ns < 0))
+        beyond = int(np.count_nonzero(values_ns > HIGHEST_NS))
+        inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)]
     if inside.size:
         unit, half = histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude
-        # frexp's exponent is the bit length; this is exact below 2**53.
-        length = np.frexp((inside | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
-        bucket = length - unit - (half + 1)
-        index = ((bucket + 1) << half) + (inside >> (bucket + unit)) - histogram.sub_bucket_half_count
+        # The exponent of a double, which is its bits from the 53rd on, tells the bit length; this is exact below 2**53.
+        shift = (inside | histogram.sub_bucket_mask).astype(np.float64).view(np.int64)
+        shift >>= 52
+        shift -= _EXPONENT_OF_ONE_BIT + half
+        index = inside >> shift
+        shift += 1 - unit
+        shift <<= half
+        index += shift
+        index -= histogram.sub_bucket_half_count
         counts = np.ctypeslib.as_array(histogram.counts)
-        counts += np.bincount(index, minlength=histogram.counts_len).astype(counts.dtype)
+        counts += np.bincount(index, minlength=histogram.counts_len).astype(counts.dtype, copy=False)
         histogram.total_count += inside.size
         histogram.min_value = min(histogram.min_value, int(inside.min()))
         histogram.max_value = max(histogram.max_value, int(inside.max()))

@@ -110,6 +110,8 @@ class Recorder:
         self._sinks = sinks
         self._last_flush_ns = now_ns()
         self._writing = lock if lock is not None else nullcontext()
+        #: The rows that are being written, by column; guarded by `_writing`.
+        self._columns: Values = np.empty((len(COLUMNS), 0), dtype=np.int64)
         #: Sums of the current interval, if buffers were written before its end.
         self._seen: _Seen | None = None
         self._failed: Exception | None = None
@@ -221,8 +223,14 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); count and leave out other runs' events, and probes."""
-        columns = rows.T.copy()
+        """Return this run's deliveries in shape (columns, n); count and leave out other runs' events, and probes.
+
+        The array is valid until the next call: new memory for each would cost as much as the rest of the writing.
+        """
+        if self._columns.shape[1] < len(rows):
+            self._columns = np.empty((len(COLUMNS), len(rows)), dtype=np.int64)
+        columns = self._columns[:, : len(rows)]
+        columns[:] = rows.T
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
         foreign = len(rows) - int(np.count_nonzero(ours))

@@ -5,7 +5,11 @@ A thread of each poller reads the sockets and needs no interpreter lock (GIL):
 - `poller.c` is the Python type (transport), and `receiver.c` the thread's life, locks and sockets.
 - `reading.c` is the thread's loop; `times.c` tells when the data of a read arrived.
 - `fast_path.c` passes whole text frames from there to a connection's `FastPath`.
-- `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
+- `deliveries.c` is the fast path of AppSync Events (protocol).
+- `lane.c` is the common part of those of other protocols, which take units from a stream or from frames: packets of
+  MQTT (`mqtt_packets.c`), and what fits the template of a protocol file (`template.c`, `template_lane.c`). `names.c`
+  finds their subscriptions, and `owed.c` keeps the acknowledgements that Python is to send.
+- `json_path.c` is the way to the stamp.
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
 - `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
@@ -27,13 +31,18 @@ harness then does everything in Python, at about half the speed.
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
 #: A publish that a lane gave up: number, owner, the first event's number, channel, intended_ns, slot_ns, sent_ns, the
 #: sizes of its events, remote address, and the cause.
 GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
+
+#: The first byte of a frame whose content a lane takes (RFC 6455, 5.2), or 0 for a stream without frames.
+NO_FRAMES: Final = 0
+TEXT_FRAMES: Final = 0x81
+BINARY_FRAMES: Final = 0x82
 
 available = False
 if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
@@ -42,10 +51,14 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             Block,
             DeliveryFastPath,
             FastPath,
+            Lane,
+            PacketFastPath,
             Poller,
             PublishLane,
             PublishRows,
             Rows,
+            Template,
+            TemplateFastPath,
             masked,
             now_ns,
             stamped,
@@ -62,18 +75,26 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    Block = DeliveryFastPath = FastPath = Poller = PublishLane = PublishRows = Rows = _NotBuilt
+    Block = DeliveryFastPath = FastPath = Lane = PacketFastPath = Poller = PublishRows = Rows = _NotBuilt
+    PublishLane = Template = TemplateFastPath = _NotBuilt
 
 __all__ = [
+    "BINARY_FRAMES",
     "Block",
     "DeliveryFastPath",
     "FastPath",
     "GivenUp",
+    "Lane",
+    "NO_FRAMES",
+    "PacketFastPath",
     "Poller",
     "Priority",
     "PublishLane",
     "PublishRows",
     "Rows",
+    "TEXT_FRAMES",
+    "Template",
+    "TemplateFastPath",
     "available",
     "masked",
     "now_ns",

@@ -167,9 +167,68 @@ class FastPath:
         end_ns: int = 0,
         /,
     ) -> int:
-        """Take whole text frames from the beginning of the data until one is not recognised; return the bytes taken.
+        """Take whole messages from the beginning of the data until one is not recognised; return the bytes taken.
 
         The times mean the same as in `Source.take`.
+        """
+
+    def take_owed(self) -> bytes:
+        """Return and forget what to send the service for what was taken, such as acknowledgements; often empty."""
+
+class Lane(FastPath):
+    """Takes messages of a protocol from a stream or from WebSocket frames.
+
+    A frame is taken as a whole or left as a whole.
+    """
+
+    def add(self, name: str, number: int | None, /) -> None:
+        """Take the messages of a subscription by the name that they have in them; ``number`` is their first column.
+
+        With None they are left to the Python path. Raises ValueError if the name has more than 65,535 bytes.
+        """
+
+    def hold(self, held: bool, /) -> None:
+        """Take nothing while ``held``: the session holds the beginning of a message."""
+
+class PacketFastPath(Lane):
+    """The fast path of one MQTT 5 connection for PUBLISH packets with our stamp; names are topics.
+
+    Packets of QoS 1 are acknowledged by `take_owed`.
+    """
+
+    def __init__(self, rows: Rows, tokens: tuple[str, ...], first: int = 0) -> None:
+        """Make a fast path for a stream, or for frames whose ``first`` byte is 0x81 or 0x82.
+
+        The stamp is at the end of ``tokens``. Raises ValueError as `DeliveryFastPath` does.
+        """
+
+    def add_below(self, beginning: str, number: int | None, /) -> None:
+        """Take the messages whose topics have this beginning, which ends in a slash, and no subscription of their own.
+
+        Of several beginnings the longest counts. ``number`` is as with `add`.
+        """
+
+class Template:
+    """A compiled description of deliveries; see `loadgen.protocol.generic.lanes`."""
+
+    def __init__(self, messages: str, described: tuple[Any, ...]) -> None:
+        """Compile a template for ``messages`` of the kind `text`, `lines` or `json`.
+
+        A text or line is described by its parts in order: literal bytes, or the name of what is there. JSON is
+        described by nested pairs ("object", members) and ("list", elements). Raises ValueError for anything else, and
+        for more than 64 parts.
+        """
+
+class TemplateFastPath(Lane):
+    """The fast path of one connection for deliveries that fit a template."""
+
+    def __init__(
+        self, rows: Rows, tokens: tuple[str, ...], template: Template, first: int, only: int | None = None
+    ) -> None:
+        """Make a fast path for WebSocket frames whose ``first`` byte is 0x81 or 0x82.
+
+        With ``only`` all deliveries belong to the subscription of this number. Raises ValueError as `DeliveryFastPath`
+        does.
         """
 
 class DeliveryFastPath(FastPath):

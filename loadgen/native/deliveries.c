@@ -7,13 +7,17 @@
 
    With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
 
+   An event that another subscriber has got a moment ago is not read again (`known.h`).
+
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
    certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
    error. */
 #include <string.h>
 
+#include "delivery.h"
 #include "json_canonical.h"
-#include "json_scan.h"
+#include "json_path.h"
+#include "known.h"
 #include "native.h"
 #include "publishes.h"
 
@@ -39,8 +43,9 @@ typedef struct {
     Subscription first;
     Subscription *table;
     size_t size, used; /* entries of the table; the size is a power of two */
-    JsonPath *path;    /* to the stamp; the names follow it in the same memory */
-    PublishLane *lane; /* a reference; gets the messages that are no deliveries, or NULL */
+    const JsonPath *path; /* to the stamp; equal paths are the same object */
+    uint64_t next;        /* of the known events: the one that the connection probably gets next */
+    PublishLane *lane;    /* a reference; gets the messages that are no deliveries, or NULL */
 } DeliveryFastPath;
 
 /* 64-bit FNV-1a (draft-eastlake-fnv). */
@@ -101,18 +106,6 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
     return *member == OTHER || GOES_ON("\"data\"") ? at : NULL;
 }
 
-static int append(
-    FastPath *fast_path, int64_t number, const JsonStamp *stamp, const Times *times, int64_t uncertain_ns
-) {
-    int64_t *row = rows_place(fast_path->rows);
-    row[0] = number;
-    row[1] = times->arrival_ns;
-    row[2] = times->read_ns;
-    row[3] = uncertain_ns;
-    memcpy(row + 4, stamp->numbers, JSON_STAMP_NUMBERS * sizeof(int64_t));
-    return rows_advance(fast_path->rows) ? -1 : 1;
-}
-
 static int events_take(
     FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
@@ -121,7 +114,7 @@ static int events_take(
     JsonStamp stamp;
     const unsigned char *at = json_stamp(text, end, self->path, &stamp);
     if (at == NULL || json_space(at, end) != end) return 0;
-    return append(fast_path, self->first.number, &stamp, times, uncertain_ns);
+    return delivery_append(fast_path->rows, self->first.number, stamp.numbers, times, uncertain_ns);
 }
 
 static int deliveries_take(
@@ -132,6 +125,7 @@ static int deliveries_take(
     int seen = 0;
     const Subscription *subscription = NULL;
     const unsigned char *event = NULL, *event_end = NULL;
+    int is_known = 0;
     JsonStamp stamp;
     at = json_space(at, end);
     if (at == end || *at++ != '{') return 0;
@@ -156,7 +150,10 @@ static int deliveries_take(
             at = quote + 1;
         } else if (member == EVENT) {
             event = at;
-            if ((event_end = at = json_stamp_in_string(at, end, self->path, &stamp)) == NULL) return 0;
+            at = known_find(self->fast_path.rows->known, self->path, &self->next, event, end, stamp.numbers);
+            is_known = at != NULL;
+            if (!is_known) at = json_stamp_in_string(event, end, self->path, &stamp);
+            if ((event_end = at) == NULL) return 0;
             at++;
         } else if (member == OTHER) {
             if ((at = json_value(at, end)) == NULL) return 0;
@@ -171,13 +168,17 @@ static int deliveries_take(
         if (at[-1] != ',') return 0;
     }
     if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
-    if (self->path->numbers == JSON_CHECKED_NUMBERS) {
+    if (self->path->numbers == JSON_CHECKED_NUMBERS && !is_known) {
         /* An altered event is left to the Python path, which reports it. */
         uint32_t crc;
         if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
         if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
     }
-    return append(fast_path, subscription->number, &stamp, times, uncertain_ns);
+    if (!is_known) {
+        known_add(
+            self->fast_path.rows->known, self->path, &self->next, event, (size_t)(event_end - event), stamp.numbers);
+    }
+    return delivery_append(fast_path->rows, subscription->number, stamp.numbers, times, uncertain_ns);
 }
 
 static int deliveries_and_answers_take(
@@ -189,58 +190,6 @@ static int deliveries_and_answers_take(
 }
 
 /* --- the Python type --- */
-
-/* Returns the value of a name that is an index into a list, else -1; see `loadgen.payloads.place.index_of`. */
-static int32_t index_of(const char *name, Py_ssize_t length) {
-    if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;
-    int32_t index = 0;
-    for (Py_ssize_t at = 0; at < length; at++) {
-        if (name[at] < '0' || name[at] > '9') return -1;
-        index = index * 10 + (name[at] - '0');
-    }
-    return index;
-}
-
-/* Returns a path in memory of its own, or NULL with an exception. */
-static JsonPath *path_of(PyObject *tokens) {
-    Py_ssize_t count = PyTuple_GET_SIZE(tokens), bytes = 0, length;
-    if (count < 1 || count > JSON_TOKENS_MAX) {
-        PyErr_Format(PyExc_ValueError, "1 to %d names lead to a stamp", JSON_TOKENS_MAX);
-        return NULL;
-    }
-    for (Py_ssize_t which = 0; which < count; which++) {
-        PyObject *token = PyTuple_GET_ITEM(tokens, which);
-        if (!PyUnicode_Check(token)) {
-            PyErr_SetString(PyExc_TypeError, "a name on the way to the stamp is a str");
-            return NULL;
-        }
-        const char *name = PyUnicode_AsUTF8AndSize(token, &length);
-        if (name == NULL) return NULL;
-        for (Py_ssize_t at = 0; at < length; at++) {
-            if ((unsigned char)name[at] < 0x20 || name[at] == '"' || name[at] == '\\') {
-                PyErr_SetString(PyExc_ValueError, "a name on the way to the stamp has no character that JSON escapes");
-                return NULL;
-            }
-        }
-        bytes += length;
-    }
-    JsonPath *path = PyMem_Malloc(sizeof(JsonPath) + (size_t)count * sizeof(JsonToken) + (size_t)bytes);
-    if (path == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    path->count = (int)count;
-    char *into = (char *)&path->tokens[count];
-    for (Py_ssize_t which = 0; which < count; which++) {
-        /* UTF-8 that the loop above has made. */
-        const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
-        memcpy(into, name, (size_t)length);
-        path->tokens[which] =
-            (JsonToken){(const unsigned char *)into, (uint32_t)length, index_of(name, length)};
-        into += length;
-    }
-    return path;
-}
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rows", "tokens", "checked", "only", NULL};
@@ -256,21 +205,16 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         PyErr_SetString(PyExc_ValueError, "checksums are only computed for events in messages");
         return NULL;
     }
-    if (((Rows *)rows)->row_bytes != (4 + JSON_STAMP_NUMBERS) * sizeof(int64_t)) {
-        PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
-        return NULL;
-    }
+    if (delivery_rows_check((Rows *)rows)) return NULL;
     tokens = tokens != NULL ? Py_NewRef(tokens) : Py_BuildValue("(s)", STAMP_KEY);
-    JsonPath *path = tokens != NULL ? path_of(tokens) : NULL;
+    const JsonPath *path =
+        tokens != NULL ? json_path_of(tokens, checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS, 1) : NULL;
     Py_XDECREF(tokens);
     if (path == NULL) return NULL;
     DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);
-    if (self == NULL) {
-        PyMem_Free(path);
-        return NULL;
-    }
-    path->numbers = checked ? JSON_CHECKED_NUMBERS : JSON_STAMP_NUMBERS;
+    if (self == NULL) return NULL;
     self->path = path;
+    self->fast_path.take_data = fast_path_take_frames;
     self->fast_path.take = only != Py_None ? events_take : deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
     self->first = (Subscription){.length = FREE, .number = number};
@@ -299,7 +243,6 @@ static void fast_path_dealloc(PyObject *object) {
     Py_XDECREF(self->fast_path.rows);
     Py_XDECREF(self->lane);
     remove_all(self);
-    PyMem_Free(self->path);
     Py_TYPE(object)->tp_free(object);
 }
 

@@ -1,29 +1,40 @@
-/* The interface between transport and protocol: passes whole text messages on without running Python code. */
+/* The interface between transport and protocol: passes whole messages on without running Python code. */
 #include "native.h"
+#include "owed.h"
+
+/* Returns the bytes of the header of an unmasked text frame with a length of one or two bytes, and the length; 0 if the
+   data does not begin with such a frame, -1 if it may but the header is incomplete. */
+static inline int header_of(const unsigned char *data, Py_ssize_t length, Py_ssize_t *size) {
+    if (length < 1 || data[0] != 0x81) return 0;
+    if (length < 2) return -1;
+    *size = data[1];
+    if (*size < 126) return 2;
+    if (*size > 126) return 0;
+    if (length < 4) return -1;
+    *size = data[2] << 8 | data[3];
+    return 4;
+}
 
 Py_ssize_t fast_path_take_frames(
-    FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times
+    FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete
 ) {
-    Py_ssize_t place = 0;
+    Py_ssize_t place = 0, size;
+    int header;
     rows_lock(fast_path->rows);
-    while (length - place >= 2 && data[place] == 0x81) {
-        Py_ssize_t size = data[place + 1], begin = place + 2;
-        if (size == 126) {
-            if (length - place < 4) break;
-            size = data[place + 2] << 8 | data[place + 3];
-            begin += 2;
-        } else if (size > 126) {
+    while ((header = header_of(data + place, length - place, &size)) != 0) {
+        if (header < 0 || size > length - place - header) {
+            *incomplete = 1;
             break;
         }
-        if (begin + size > length) break;
-        int64_t uncertain_ns = begin + size == length ? times->end_ns : times->within_ns;
+        Py_ssize_t begin = place + header, end = begin + size;
+        int64_t uncertain_ns = end == length ? times->end_ns : times->within_ns;
         int taken = fast_path->take(fast_path, data + begin, size, times, uncertain_ns);
         if (taken < 0) {
             place = -1;
             break;
         }
         if (!taken) break;
-        place = begin + size;
+        place = end;
     }
     rows_unlock(fast_path->rows);
     return place;
@@ -34,16 +45,22 @@ static PyObject *fast_path_frames(PyObject *object, PyObject *args) {
     long long arrival_ns, read_ns, within_ns = 0, end_ns = 0;
     if (!PyArg_ParseTuple(args, "y*LL|LL", &data, &arrival_ns, &read_ns, &within_ns, &end_ns)) return NULL;
     const Times times = {arrival_ns, read_ns, within_ns, end_ns};
-    Py_ssize_t taken = fast_path_take_frames((FastPath *)object, data.buf, data.len, &times);
+    FastPath *self = (FastPath *)object;
+    int incomplete = 0;
+    Py_ssize_t taken = self->take_data(self, data.buf, data.len, &times, &incomplete);
     PyBuffer_Release(&data);
     if (taken < 0) return PyErr_NoMemory();
-    Rows *rows = ((FastPath *)object)->rows;
-    if (rows_due(rows)) rows_relieve(rows);
+    if (rows_due(self->rows)) rows_relieve(self->rows);
     return PyLong_FromSsize_t(taken);
+}
+
+static PyObject *fast_path_owed(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    return owed_take((FastPath *)object);
 }
 
 static PyMethodDef fast_path_methods[] = {
     {"take_frames", fast_path_frames, METH_VARARGS, NULL},
+    {"take_owed", fast_path_owed, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -51,7 +68,7 @@ PyTypeObject FastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.FastPath",
     .tp_basicsize = sizeof(FastPath),
-    /* Python code cannot create or subclass this type, as `take` would then be NULL. */
+    /* Python code cannot create or subclass this type, as `take_data` would then be NULL. */
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_methods = fast_path_methods,
 };

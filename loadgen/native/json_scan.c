@@ -303,7 +303,9 @@ INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int n
 
 /* Skips a member's name from after its opening quote; sets `found` to 1 if it is the token. */
 INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const int nested) {
-    Text after = (size_t)(end - at) > token->length && memcmp(at, token->name, token->length) == 0
+    /* Most names differ in the first byte, which is cheaper to see than by a call. */
+    int may_be = (size_t)(end - at) > token->length && (token->length == 0 || *at == *token->name);
+    Text after = may_be && memcmp(at, token->name, token->length) == 0
                      ? quote(at + token->length, end, nested) : NULL;
     if (after != NULL) {
         *found = 1;

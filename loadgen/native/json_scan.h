@@ -28,6 +28,7 @@ typedef struct {
 /* The names that lead to the stamp, and how many numbers it has. Without a name, no stamp is looked for. */
 typedef struct {
     int count, numbers;
+    int nested; /* 1 for events that are contents of JSON strings: the same text means something else there */
     JsonToken tokens[];
 } JsonPath;
 

@@ -34,9 +34,12 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
     json_canonical_init();
-    if (source_names() || lane_names() || PyModule_AddType(module, &PublishLaneType) || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
+    if (source_names() || lane_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
         PyModule_AddType(module, &FastPathType) || PyModule_AddType(module, &DeliveryFastPathType) ||
-        PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType)) {
+        PyModule_AddType(module, &LaneType) || PyModule_AddType(module, &PacketFastPathType) ||
+        PyModule_AddType(module, &TemplateType) || PyModule_AddType(module, &TemplateFastPathType) ||
+        PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType) ||
+        PyModule_AddType(module, &PublishLaneType)) {
         Py_DECREF(module);
         return NULL;
     }

@@ -42,6 +42,7 @@ typedef struct {
     Py_ssize_t due;  /* pending calls of the relief; may be read without the lock, by `rows_due` */
     PyObject *relief;
     int relieving;
+    struct Known *known; /* events, for the fast paths that write these rows; never NULL */
 } Rows;
 
 /* Takes the lock; hold it only for a moment, since the receive thread waits for it. */
@@ -83,25 +84,36 @@ typedef struct {
     int64_t arrival_ns, read_ns, within_ns, end_ns;
 } Times;
 
-/* Takes whole text messages that it recognises; the interface between transport and protocol.
+/* Takes whole messages that it recognises; the interface between transport and protocol.
 
    Taking runs no Python code and needs no GIL, only the lock of `rows`, which guards the fast path's own state too. If
    `rows_due` is true afterwards, have `rows_relieve` called where Python code may run. */
 typedef struct FastPath {
     PyObject_HEAD
-    /* Returns 1 if it took the message, 0 if it does not recognise it and did nothing, -1 if out of memory. Called with
-       the lock of `rows`, and perhaps without the GIL: call nothing of Python's, and set no exception. */
+    /* Finds the units of the protocol (frames, packets) at the beginning of the data, and takes those that it
+       recognises until it declines one. The data must begin with a unit and end where the read that `times` describes
+       ends. Returns the bytes taken, or -1 if out of memory. Sets `*incomplete` to 1 if all that is left is the
+       beginning of a unit, which it would like to get again together with what follows; else leaves it as it is. Takes
+       the lock of the rows, and needs no GIL. */
+    Py_ssize_t (*take_data)(
+        struct FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
+    /* What `fast_path_take_frames` gives each text to; no other `take_data` needs it. Returns 1 if it took the message,
+       0 if it does not recognise it and did nothing, -1 if out of memory. Called with the lock of `rows`, and perhaps
+       without the GIL: call nothing of Python's, and set no exception. */
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that it writes to; never NULL */
+    /* What is to be sent in return for what was taken; see owed.h. It belongs to the lock, all but `owes`. */
+    unsigned char *owed;
+    uint32_t owed_bytes, owed_capacity;
+    int owes; /* atomic */
 } FastPath;
 
-/* Gives a fast path the whole, unmasked text frames (RFC 6455, 5.2) at the beginning of the data, until it
-   declines one. The data must end where the read that `times` describes ends. Takes the lock of the rows, and needs no
-   GIL. Returns the bytes taken, or -1 if out of memory. */
-Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
+/* `take_data` for WebSocket: gives `take` the texts of whole, unmasked text frames (RFC 6455, 5.2). */
+Py_ssize_t fast_path_take_frames(
+    FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
 
-extern PyTypeObject BlockType, RowsType, FastPathType, DeliveryFastPathType, PollerType, PublishRowsType;
-extern PyTypeObject PublishLaneType;
+extern PyTypeObject BlockType, RowsType, FastPathType, DeliveryFastPathType, LaneType, PacketFastPathType, TemplateType,
+    TemplateFastPathType, PollerType, PublishRowsType, PublishLaneType;
 
 #endif

@@ -86,7 +86,10 @@ static int poller_clear(PyObject *object) {
     receiver->slots = NULL;
     receiver->count = 0;
     receiver_unlock(receiver);
-    for (int at = 0; at < count; at++) drop(ends[at], slots[at].fast_path);
+    for (int at = 0; at < count; at++) {
+        free(slots[at].rest);
+        drop(ends[at], slots[at].fast_path);
+    }
     free(ends);
     free(slots);
     /* None rather than NULL: it may still be called. */
@@ -205,6 +208,22 @@ static int is_read(Poller *self, long descriptor) {
     return 0;
 }
 
+/* Adds to the queue what was kept for the fast path of an incomplete message, for the next one or Python; needs the
+   lock. Returns -1 if out of memory. */
+static int give_rest_back(Receiver *receiver, int descriptor) {
+    Slot *slot = &receiver->slots[descriptor];
+    Rest *rest = slot->rest;
+    if (rest == NULL) return 0;
+    Item *item = item_of(receiver, descriptor, slot, rest->size);
+    if (item == NULL) return -1;
+    memcpy(item->data, rest->data, rest->size);
+    item->times = rest->times;
+    slot->rest = NULL;
+    free(rest);
+    add_to_queue(receiver, slot, item);
+    return 0;
+}
+
 static PyObject *poller_route(PyObject *object, PyObject *args) {
     Poller *self = (Poller *)object;
     int descriptor;
@@ -221,15 +240,19 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
     if (!is_read(self, descriptor)) return NULL;
     Ends *ends = &self->ends[descriptor], was = *ends;
     was.source = NULL;
-    ends->whole = whole == Py_None ? NULL : Py_NewRef(whole);
-    ends->tls_write = write == Py_None ? NULL : Py_NewRef(write);
-    ends->tls_read = read == Py_None ? NULL : Py_NewRef(read);
     receiver_lock(&self->receiver);
     Slot *slot = &self->receiver.slots[descriptor];
     FastPath *before = slot->fast_path;
-    slot->fast_path = fast_path == Py_None ? NULL : (FastPath *)Py_NewRef(fast_path);
-    slot->encrypted = read != Py_None;
+    int failed = give_rest_back(&self->receiver, descriptor);
+    if (!failed) {
+        slot->fast_path = fast_path == Py_None ? NULL : (FastPath *)Py_NewRef(fast_path);
+        slot->encrypted = read != Py_None;
+    }
     receiver_unlock(&self->receiver);
+    if (failed) return PyErr_NoMemory();
+    ends->whole = whole == Py_None ? NULL : Py_NewRef(whole);
+    ends->tls_write = write == Py_None ? NULL : Py_NewRef(write);
+    ends->tls_read = read == Py_None ? NULL : Py_NewRef(read);
     drop(was, before);
     Py_RETURN_NONE;
 }
@@ -245,6 +268,7 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     int error = was.ended ? 0 : receiver_leave(&self->receiver, (int)descriptor);
     self->receiver.slots[descriptor] = (Slot){0};
     receiver_unlock(&self->receiver);
+    free(was.rest);
     Ends ends = self->ends[descriptor];
     self->ends[descriptor] = (Ends){0};
     drop(ends, was.fast_path);

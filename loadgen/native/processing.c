@@ -7,20 +7,22 @@
    reference. */
 #include <string.h>
 
+#include "owed.h"
 #include "poller.h"
 #include "text.h"
 
 /* Longest time in one `process`, so that the event loop can run timers and end a connection that floods us. */
 #define TURN_NS 50000000LL
 
-static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke;
+static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke, *name_send_owed;
 
 int source_names(void) {
     name_take = PyUnicode_InternFromString("take");
     name_take_plaintext = PyUnicode_InternFromString("take_plaintext");
     name_tls_stopped = PyUnicode_InternFromString("tls_stopped");
     name_broke = PyUnicode_InternFromString("broke");
-    return name_take && name_take_plaintext && name_tls_stopped && name_broke ? 0 : -1;
+    name_send_owed = PyUnicode_InternFromString("send_owed");
+    return name_take && name_take_plaintext && name_tls_stopped && name_broke && name_send_owed ? 0 : -1;
 }
 
 /* Passes the current exception and its source to `contain`. Runs Python code. */
@@ -82,7 +84,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
     int failed = written == NULL;
     Py_XDECREF(written);
     Py_XDECREF(ciphertext);
-    int direct = 1;
+    int direct = 1, incomplete = 0;
     Times times = item->times;
     while (!failed && count-- > 0) {
         /* Only the end of the last record is the end of the read. */
@@ -109,7 +111,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             break;
         }
         /* Data given to the source may end within a frame, so from then on the fast path must not be used. */
-        if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
+        if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
             failed = 1;
@@ -162,7 +164,8 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
     }
     if (fast_path != NULL && !item->offered) {
         /* It was read while an earlier item waited, or before the fast path was set. */
-        Py_ssize_t taken = fast_path_take_frames(fast_path, data, size, &item->times);
+        int incomplete = 0;
+        Py_ssize_t taken = fast_path->take_data(fast_path, data, size, &item->times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
             return -1;
@@ -180,12 +183,22 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
     return failed;
 }
 
+/* Has a source send what its fast path owes; returns -1 with an exception. */
+static int settle(Poller *self, PyObject *source, const Item *item) {
+    if (!is_still_there(self, item)) return 0;
+    const FastPath *fast_path = self->receiver.slots[item->descriptor].fast_path;
+    if (fast_path == NULL || __atomic_load_n(&fast_path->owes, __ATOMIC_ACQUIRE) == OWES_NOTHING) return 0;
+    PyObject *result = PyObject_CallMethodNoArgs(source, name_send_owed);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static void process_and_free(Poller *self, Item *item) {
     if (is_still_there(self, item)) {
         PyObject *source = Py_NewRef(self->ends[item->descriptor].source);
-        if (process_item(self, source, item)) contain(self, source);
+        if ((!item->owes && process_item(self, source, item)) || settle(self, source, item)) contain(self, source);
         /* From the last item on, the fast path is what Python has set it to. */
-        if (is_still_there(self, item)) {
+        if (!item->owes && is_still_there(self, item)) {
             __atomic_sub_fetch(&self->receiver.slots[item->descriptor].waiting, 1, __ATOMIC_RELEASE);
         }
         Py_DECREF(source);

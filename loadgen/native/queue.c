@@ -27,8 +27,26 @@ static void append(Items *items, Item *first, Item *last) {
 }
 
 void add_to_round(Receiver *self, Slot *slot, Item *item) {
-    __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
+    if (!item->owes) __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
     append(&self->round, item, item);
+}
+
+/* Tells Python that there is something to do; needs `queue_lock`. */
+static void tell(Receiver *self, int64_t now_ns) {
+    self->signalled = 1;
+    self->signalled_ns = now_ns;
+    uint64_t one = 1;
+    /* It cannot fail: the counter is 0. */
+    (void)!write(self->ready, &one, sizeof one);
+}
+
+void add_to_queue(Receiver *self, Slot *slot, Item *item) {
+    __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&self->queue_lock);
+    append(&self->queue, item, item);
+    /* A forked process shares the signal with its parent. */
+    if (!self->signalled && !self->forked) tell(self, clock_ns());
+    pthread_mutex_unlock(&self->queue_lock);
 }
 
 void hand_over_round(Receiver *self, int at_once) {
@@ -40,11 +58,7 @@ void hand_over_round(Receiver *self, int at_once) {
     /* A clock that was set back must not delay it. */
     self->owes_signal = wanted && !at_once && passed_ns >= 0 && passed_ns < SIGNALS_APART_NS;
     if (wanted && !self->owes_signal) {
-        self->signalled = 1;
-        self->signalled_ns = self->now_ns;
-        uint64_t one = 1;
-        /* It cannot fail: the counter is 0. */
-        (void)!write(self->ready, &one, sizeof one);
+        tell(self, self->now_ns);
     }
     pthread_mutex_unlock(&self->queue_lock);
     self->round = (Items){NULL, NULL};

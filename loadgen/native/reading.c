@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 
+#include "owed.h"
 #include "receiver.h"
 #include "text.h"
 
@@ -57,6 +59,26 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
+/* Has Python send what the fast path has come to owe; what was read later waits behind it. */
+static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
+    Item *item = item_of(self, descriptor, slot, 0);
+    if (item == NULL) {
+        lose(self, descriptor, slot);
+        return;
+    }
+    item->owes = 1;
+    add_to_round(self, slot, item);
+}
+
+/* Leaves to Python what was kept of an incomplete message, since nothing will complete it. */
+static void leave_rest_to_python(Receiver *self, int descriptor, Slot *slot) {
+    Rest *rest = slot->rest;
+    slot->rest = NULL;
+    if (rest == NULL) return;
+    leave_to_python(self, descriptor, slot, rest->data, rest->size, &rest->times, 1);
+    free(rest);
+}
+
 /* Reads a socket once; needs `lock`. Returns 1 if that changed whether it is readable, 0 if nobody reads it. */
 static int read_one(Receiver *self, int descriptor) {
     if (descriptor < 0 || descriptor >= self->count) return 0;
@@ -66,7 +88,8 @@ static int read_one(Receiver *self, int descriptor) {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(struct timespec))];
     } control;
-    struct iovec into = {.iov_base = self->buffer, .iov_len = BUFFER_BYTES};
+    unsigned char *data = self->space + REST_BYTES_MAX;
+    struct iovec into = {.iov_base = data, .iov_len = BUFFER_BYTES};
     struct msghdr message = {
         .msg_iov = &into, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t size = recvmsg(descriptor, &message, MSG_DONTWAIT);
@@ -79,6 +102,7 @@ static int read_one(Receiver *self, int descriptor) {
         /* An end is told once; the socket stays readable. */
         slot->ended = 1;
         receiver_leave(self, descriptor);
+        leave_rest_to_python(self, descriptor, slot);
     }
     if (size < 0) {
         Item *item = item_of(self, descriptor, slot, 0);
@@ -92,20 +116,16 @@ static int read_one(Receiver *self, int descriptor) {
     }
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
-    const unsigned char *data = self->buffer;
-    int is_whole = !slot->encrypted && whole_text(data, size);
+    int is_whole = !slot->encrypted && slot->rest == NULL && is_whole_message(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     int offered = 0;
-    if (slot->fast_path != NULL && !slot->encrypted && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
-        Py_ssize_t taken = fast_path_take_frames(slot->fast_path, data, size, &times);
+    int direct = slot->fast_path != NULL && !slot->encrypted && size > 0;
+    if (direct && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
+        int done = offer(slot->fast_path, &slot->rest, &data, &size, &times);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
-        if (taken < 0) {
-            lose(self, descriptor, slot);
-            return 1;
-        }
-        if (taken == size && size > 0) return 1;
-        data += taken;
-        size -= taken;
+        if (owed_is_news(slot->fast_path)) tell_of_owed(self, descriptor, slot);
+        if (done < 0) lose(self, descriptor, slot);
+        if (done) return 1;
         offered = 1;
     }
     leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered);

@@ -11,6 +11,7 @@
 #ifndef LOADGEN_RECEIVER_H
 #define LOADGEN_RECEIVER_H
 
+#include "joining.h"
 #include "native.h"
 
 /* Size of the longest frame with a two-byte length, header included. */
@@ -24,6 +25,7 @@ typedef struct Item {
     int descriptor;
     int error;   /* why the read failed, or 0 */
     int offered; /* 1 if the data is what the fast path has declined */
+    int owes;    /* 1 if there is no data: the fast path owes the service something */
     Times times;
     size_t size;
     unsigned char data[];
@@ -43,6 +45,8 @@ typedef struct {
     /* Items of this slot that Python has not processed. The fast path gets no data before they are, and Python then
        has set it to what is right after them. Changed atomically. */
     int waiting;
+    /* Beginning of a message, of which more is to be read; NULL if there is none, as while an item waits. */
+    Rest *rest;
     /* The data of the next read arrived after this time, as the last read that emptied the socket has shown. */
     int64_t since_ns;
     /* The stamp of that read; the next read's stamp is later. */
@@ -90,7 +94,8 @@ typedef struct Receiver {
     int look;
     int poll_error; /* why the poll failed, which ended the thread, or 0; atomic */
 
-    unsigned char buffer[BUFFER_BYTES];
+    /* For the data of a read, with room before it for what was kept of earlier ones. */
+    unsigned char space[REST_BYTES_MAX + BUFFER_BYTES];
 } Receiver;
 
 /* times.c */
@@ -118,7 +123,7 @@ void receiver_stop(Receiver *self);
 /* Returns the CPU time of the thread, or -1 if there is none; needs the GIL. */
 int64_t receiver_cpu_ns(const Receiver *self);
 
-/* Frees all but the slots' fast paths. */
+/* Frees all but the slots' fast paths and rests. */
 void receiver_close(Receiver *self);
 
 /* Ends the threads of all receivers: the process ends. */
@@ -141,6 +146,9 @@ Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size);
 
 /* Adds an item to the round; needs `lock`. */
 void add_to_round(Receiver *self, Slot *slot, Item *item);
+
+/* Adds an item to the queue at once, and tells Python of it; needs `lock`. */
+void add_to_queue(Receiver *self, Slot *slot, Item *item);
 
 /* Hands the round over to Python. If Python was told a moment ago and need not be told `at_once`, it sets `owes_signal`:
    call this again within a millisecond. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "known.h"
 #include "native.h"
 
 #define COLUMNS_MAX 64
@@ -114,12 +115,13 @@ static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     mutex_init(&self->lock);
     self->row_bytes = columns * (Py_ssize_t)sizeof(int64_t);
     self->capacity = count * self->row_bytes;
+    self->known = known_new();
     Chunk *chunk = next_chunk(self);
-    if (chunk == NULL) {
+    if (chunk != NULL) set_chunk(self, chunk);
+    if (chunk == NULL || self->known == NULL) {
         Py_DECREF(self);
         return PyErr_NoMemory();
     }
-    set_chunk(self, chunk);
     return (PyObject *)self;
 }
 
@@ -142,6 +144,7 @@ static void rows_dealloc(PyObject *object) {
     free_chunks(self->chunk);
     free_chunks(self->oldest);
     free_chunks(self->spare);
+    free(self->known);
     pthread_mutex_destroy(&self->lock);
     Py_TYPE(object)->tp_free(object);
 }

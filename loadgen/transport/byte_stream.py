@@ -11,6 +11,7 @@ from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
+from loadgen.transport.tls import Data
 
 
 class ByteStream(SocketStream):
@@ -20,7 +21,7 @@ class ByteStream(SocketStream):
     messages that end before the last byte, and its `end` is that of the message that ends with the last byte.
     """
 
-    __slots__ = ("_closing", "_on_bytes")
+    __slots__ = ("_closing", "_on_bytes", "_tls_direct")
 
     def __init__(
         self,
@@ -34,6 +35,8 @@ class ByteStream(SocketStream):
         super().__init__(address, on_closed, on_failed, slow)
         self._on_bytes = on_bytes
         self._closing = False
+        #: True if the native poller (C) decrypts what this connection receives; False if Python code does.
+        self._tls_direct = False
 
     @property
     def is_open(self) -> bool:
@@ -61,15 +64,47 @@ class ByteStream(SocketStream):
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Do nothing: fast paths take WebSocket frames only."""
+        """Let a fast path of `loadgen.native` take what it recognises; None removes the fast path.
+
+        It must hold itself back (`Lane.hold`) while the session holds the beginning of a message.
+        """
+        before = self._fast_path
+        if fast_path is not before:
+            self._fast_path = fast_path
+            self._route(changed=True)
+            self._send_owed_by(before)
+
+    def resume_reading(self) -> None:
+        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
+        if self._socket is not None and self._poller is None:
+            super().resume_reading()
+            self._tls_direct = False
+
+    def _route(self, changed: bool = False) -> None:
+        """Update the poller's routing: the fast path, and who decrypts; ``changed`` if the fast path has changed."""
+        if self._poller is None:
+            return
+        fast_path, tls = self._fast_path, self._tls
+        if tls is None:
+            if changed:
+                self._poller.route(self._descriptor, None, fast_path)
+            return
+        direct = fast_path is not None and tls.is_between_records()
+        if direct is not self._tls_direct or changed:
+            self._tls_direct = direct
+            self._poller.route(
+                self._descriptor, None, fast_path if direct else None, tls.ends() if direct else None
+            )
 
     def _secured(self) -> None:
         assert self._opening is not None
         self._opening.set()
 
-    def _step(
-        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
-    ) -> None:
+    def _step(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
+        if self._fast_path is not None:
+            data = data[self._fast_path.take_frames(data, arrival_ns, read_ns, within_ns, end_ns) :]
+            if not data:
+                return
         self._on_bytes(bytes(data), of_bytes(arrival_ns, within_ns, end_ns), read_ns)
 
     def _all_sent(self) -> None:

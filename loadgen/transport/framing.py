@@ -53,6 +53,7 @@ class TextFrames:
         "_partial",
         "_wanted",
         "fast_path",
+        "ready",
         "whole",
     )
 
@@ -84,8 +85,10 @@ class TextFrames:
         self._partial: bytearray | None = None
         #: Size of the incomplete frame, header included; 0 if its header is incomplete too.
         self._wanted = 0
-        #: Gets whole text frames first and takes those that it recognises.
+        #: Gets whole frames first and takes those that it recognises.
         self.fast_path: FastPath | None = None
+        #: True if the fast path may have what follows: the stream is at a frame boundary, and no state is elsewhere.
+        self.ready = True
         #: Callback for a read that is just one whole text frame; None unless the stream is at a frame boundary.
         self.whole = self._on_whole
 
@@ -131,6 +134,7 @@ class TextFrames:
         """Discard everything from now on, including frames of the read being parsed."""
         self._on_text, self._library, self._judge = _ignore, _ignore_all, _no_objection
         self._on_whole = self.whole = self.fast_path = None
+        self.ready = self._direct = False
 
     def _walk(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -175,18 +179,19 @@ class TextFrames:
             place = stop
         if place < end:
             self._partial = bytearray(data[place:])
-        self.whole = self._on_whole if self._direct and self._partial is None else None
+        self.ready = self._direct and self._partial is None
+        self.whole = self._on_whole if self.ready else None
 
     def _is_refused(self, data: bytes | memoryview, place: int, length: int) -> bool:
         if not self._judge(data[place], data[place + 1], length):
             return False
         self._given_up = True
-        self.whole = None
+        self.ready, self.whole = False, None
         return True
 
     def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
         """Stop parsing: end the stream if the judge refuses this frame, else leave the rest to the library."""
         if not self._is_refused(rest, 0, length):
             self._given_up = True
-            self.whole = None
+            self.ready, self.whole = False, None
             self._library(bytes(rest), arrival_ns, read_ns)

@@ -94,6 +94,9 @@ class Source(Protocol):
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Process decrypted bytes that the native fast path has not taken; empty at the end of TLS."""
 
+    def send_owed(self) -> None:
+        """Send what the fast path owes the service for what it has taken; see `FastPath.take_owed`."""
+
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:

@@ -183,12 +183,15 @@ class SocketStream(PolledSocket):
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
         else:
             self._take_ciphertext(self._tls, data, arrival_ns, read_ns, within_ns, end_ns)
+        if self._fast_path is not None:
+            self.send_owed()
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Process bytes that the native poller has decrypted. See `poller.Source`."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             self._route()
+            self.send_owed()
         else:
             self._end_of_stream()
 
@@ -203,6 +206,14 @@ class SocketStream(PolledSocket):
             raise error
         else:
             self._fail(tls_failure(error, self._address.name))
+
+    def send_owed(self) -> None:
+        """Send what the fast path owes the service. See `poller.Source`."""
+        self._send_owed_by(self._fast_path)
+
+    def _send_owed_by(self, fast_path: FastPath | None) -> None:
+        if fast_path is not None and (owed := fast_path.take_owed()) and self.is_open:
+            self.send(owed)
 
     def broke(self, error: OSError) -> None:
         """End the connection: its socket cannot be read any more."""

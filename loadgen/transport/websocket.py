@@ -35,7 +35,7 @@ class WebSocket(SocketStream):
     ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
     """
 
-    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_tls_direct", "_upgrading")
+    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_ready", "_tls_direct", "_upgrading")
 
     _handshake = "WebSocket handshake"
     abrupt = "closed without a close frame"
@@ -72,6 +72,8 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: Parser of the frames once the upgrade is done; None while the library reads everything.
         self._frames: TextFrames | None = None
+        #: `TextFrames.ready` when the poller was last told.
+        self._ready = False
         #: True if the native poller (C) decrypts what this connection receives; False if Python code does.
         self._tls_direct = False
 
@@ -112,11 +114,13 @@ class WebSocket(SocketStream):
 
         Messages that it takes do not reach ``on_text``.
         """
-        if fast_path is not self._fast_path:
+        before = self._fast_path
+        if fast_path is not before:
             self._fast_path = fast_path
             if self._frames is not None:
                 self._frames.fast_path = fast_path
             self._route(changed=True)
+            self._send_owed_by(before)
 
     def resume_reading(self) -> None:
         """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
@@ -137,12 +141,12 @@ class WebSocket(SocketStream):
         fast_path, tls = self._fast_path, self._tls
         if tls is None:
             # Within a frame every byte must reach `take`, so neither the callback nor the fast path may be set.
-            self._poller.route(self._descriptor, self.whole, fast_path if self.whole is not None else None)
+            self._poller.route(self._descriptor, self.whole, fast_path if self._ready else None)
             return
         direct = (
             fast_path is not None
             and self._frames is not None
-            and self._frames.whole is not None
+            and self._frames.ready
             and tls.is_between_records()
         )
         if direct is not self._tls_direct or changed:
@@ -158,8 +162,8 @@ class WebSocket(SocketStream):
             frames = self._step_answer(data, arrival_ns, read_ns, within_ns, end_ns)
             if frames is None:
                 return
-        if frames.whole is not self.whole and self._tls is None:
-            self.whole = frames.whole
+        if frames.ready is not self._ready and self._tls is None:
+            self.whole, self._ready = frames.whole, frames.ready
             self._route()
 
     def _step_answer(

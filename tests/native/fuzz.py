@@ -1,5 +1,7 @@
 """Compare the fast path with the Python path on frames from a seed: ``python -m tests.native.fuzz --frames 1000000``.
 
+With ``--streams 3`` they also come as streams three times, in reads that end anywhere: see `streams`.
+
 A frame that the fast path takes must give exactly the row that Python makes of it. Exit code: 0, or 1 with the first
 frame that differs.
 """
@@ -140,8 +142,8 @@ def written(random: Random, content: Any) -> str:
     return text.replace("/", "\\/") if random.random() < 0.1 else text
 
 
-def valid(random: Random, stamps: Stamps) -> bytes:
-    """Return a delivery as a service may write it, with our padding or a real payload."""
+def valid(random: Random, stamps: Stamps) -> list[bytes]:
+    """Return one to three deliveries of an event as a service may write them, with our padding or a real payload."""
     stamp = [number(random) for _ in range(5)]
     place = stamps.place
     if stamps.are_plain and random.random() < 0.2:
@@ -154,6 +156,11 @@ def valid(random: Random, stamps: Stamps) -> bytes:
             crc = checksum(canonical(json.dumps(content), place.tokens))
             stamp.append(crc if random.random() < 0.97 else crc ^ 1)
         event = written(random, content)
+    return [delivery(random, event) for _ in range(random.choice((1, 1, 2, 3)))]
+
+
+def delivery(random: Random, event: str) -> bytes:
+    """Return the text of a delivery to any subscription, and at times none of ours."""
     parts: list[tuple[str, Any]] = [
         ("type", "data"),
         ("id", random.choice(IDS if random.random() < 0.2 else list(NUMBERS))),
@@ -285,9 +292,9 @@ def stream(random: Random) -> Iterator[list[Made]]:
         stamps = random.choice(STAMPS)
         batch = []
         for _ in range(20):
-            text = valid(random, stamps)
-            batch.append(Made(text, stamps, True))
-            batch += [Made(changed(text, random), stamps, False) for _ in range(VARIANTS)]
+            texts = valid(random, stamps)
+            batch += [Made(text, stamps, True) for text in texts]
+            batch += [Made(changed(random.choice(texts), random), stamps, False) for _ in range(VARIANTS)]
         yield batch
 
 
@@ -323,9 +330,11 @@ def by_python(text: bytes, read: Read) -> Row | None:
     )
 
 
-def new_fast_path(stamps: Stamps) -> tuple[native.DeliveryFastPath, native.Rows]:
+def new_fast_path(
+    stamps: Stamps, rows: native.Rows | None = None
+) -> tuple[native.DeliveryFastPath, native.Rows]:
     """Return a fast path for the subscriptions, and its rows in buffers that fill within a batch."""
-    rows = native.Rows(9, 61)
+    rows = rows if rows is not None else native.Rows(9, 61)
     place = Stamping(stamps).native_place
     assert place is not None
     fast_path = native.DeliveryFastPath(rows, place.tokens, place.checked)
@@ -364,11 +373,13 @@ def check(batch: list[Made], counts: Counts) -> None:
     """Give frames that are stamped alike to both paths; raises Different."""
     stamps = batch[0].stamps
     fast_path, rows = new_fast_path(stamps)
+    # Of several connections: what one has read, the others need not read again.
+    fast_paths = [fast_path, *(new_fast_path(stamps, rows)[0] for _ in range(2))]
     read = reader(stamps)
     taken = []
-    for made in batch:
+    for number, made in enumerate(batch):
         frame = frames.text_frame(made.text)
-        size = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
+        size = fast_paths[number % 3].take_frames(frame, ARRIVAL_NS, READ_NS)
         if size not in (0, len(frame)):
             raise Different(f"{size} of {len(frame)} bytes were taken of {made}")
         if size:
@@ -400,11 +411,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the fast path with the Python path.")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=30)
+    parser.add_argument(
+        "--streams", type=int, default=0, help="how often each batch also comes in reads that end anywhere"
+    )
     options = parser.parse_args()
-    counts = Counts()
-    for batch in stream(Random(options.seed)):
+    from tests.native.streams import check_stream
+
+    counts, random, streamed = Counts(), Random(options.seed), 0
+    for batch in stream(random):
         try:
             check(batch, counts)
+            streamed += check_stream(batch, random, times=options.streams) if options.streams else 0
         except Different as different:
             print(different, file=sys.stderr)
             return 1
@@ -413,7 +430,7 @@ def main() -> int:
     print(
         f"seed {options.seed}: {counts.frames:,} frames, {counts.taken:,} taken by C and equal in Python "
         f"({counts.changed_taken:,} of them changed); of valid ones {counts.valid_taken:,} of {counts.valid:,} taken, "
-        f"with a checksum {counts.checked_taken:,} of {counts.checked:,}"
+        f"with a checksum {counts.checked_taken:,} of {counts.checked:,}; {streamed:,} in streams"
     )
     return 0
 

@@ -27,6 +27,7 @@ FLAGS = [
 #: What reads by the C part and takes seconds: arrivals (a capture) and the suspended generator are left out.
 TESTS = [
     "tests/native",
+    "tests/mqtt/test_lane.py",
     "tests/transport/test_websocket.py",
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
@@ -36,6 +37,7 @@ THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
     "tests/native/test_publish_thread.py",
+    "tests/mqtt/test_lane.py",
     "-k",
     "not interpreter_ends and not forked",
 ]

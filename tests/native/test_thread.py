@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import gc
+import itertools
 import select
 import socket
 import subprocess
@@ -35,6 +36,7 @@ OVERHEAD_BYTES = 200
 LARGEST_READ = 4 + 65_535
 #: Seconds after which a thread gives way to another, where some of them do nothing but send.
 _TURNS_S = 0.0002
+SO_TIMESTAMPNS = 35
 
 
 def delivery(sequence: int, subscription_id: str = "s1") -> bytes:
@@ -385,6 +387,164 @@ class Joining(Taking):
         self.partial += data
         self.partial = self.partial[self.fast_path.take_frames(self.partial, 1, 1) :]
         self.route(None if self.partial else self.fast_path)
+
+
+def wait_until_read(sock: socket.socket) -> None:
+    """Wait until the thread has read all that was sent, so that what is sent next is another read."""
+    deadline = time.monotonic() + PATIENCE_S
+    while unread(sock):
+        assert time.monotonic() < deadline
+        time.sleep(0.0002)
+    # It reads within the lock that this takes, so its read is over then.
+    time.sleep(0.0005)
+
+
+def test_a_frame_that_several_reads_bring_is_timed_by_the_one_that_completes_it() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 1000)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    taking = Taking()
+    sent = [delivery(sequence) for sequence in range(60)]
+    data = b"".join(sent)
+    size = len(sent[0])
+    # Within a header, within a text, at a boundary, and over several frames.
+    cuts = [
+        1,
+        2,
+        3,
+        4,
+        5,
+        100,
+        size,
+        size + 1,
+        2 * size,
+        2 * size + 50,
+        6 * size,
+        6 * size + 3,
+        10 * size - 1,
+    ]
+    cuts += [*range(10 * size, 12 * size, 7), 20 * size, 30 * size + 100, 40 * size, len(data)]
+    moments: list[tuple[int, int, int]] = []
+    with connected() as (ours, peer):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ours.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        add(poller, ours, taking)
+        poller.route(ours.fileno(), None, fast_path)
+        for begin, end in itertools.pairwise((0, *cuts)):
+            before_ns = now_ns()
+            peer.sendall(data[begin:end])
+            wait_until_read(ours)
+            moments.append((end, before_ns, now_ns()))
+        found = rows_of(rows)
+        assert poller.waiting(ours.fileno()) == 0
+        poller.remove(ours.fileno())
+    assert taking.data == b""
+    assert [row[6] for row in found] == list(range(60))
+    for number, (_, arrival_ns, read_ns, uncertain_ns, *_rest) in enumerate(found):
+        end = (number + 1) * size
+        cut, before_ns, after_ns = next(moment for moment in moments if moment[0] >= end)
+        assert before_ns <= arrival_ns <= read_ns <= after_ns
+        # The truth, that it was sent after `before_ns`, is within the bounds.
+        assert uncertain_ns >= 0
+        if end == cut:
+            assert uncertain_ns == 0
+    for (_, before), (_, after) in itertools.pairwise(
+        itertools.groupby(
+            enumerate(found), lambda pair: next(m[0] for m in moments if m[0] >= (pair[0] + 1) * size)
+        )
+    ):
+        one, other = list(before), list(after)
+        assert len({row[2] for _, row in one}) <= 1
+        assert not other or not one or one[-1][1][2] < other[0][1][2]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 60])
+@pytest.mark.parametrize("how", ["routed", "ended", "reset", "removed", "another fast path"])
+def test_the_beginning_of_a_frame_reaches_python_first_if_the_fast_path_gets_no_more(
+    cut: int, how: str
+) -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 10)
+    fast_path, other = native.DeliveryFastPath(rows), native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    other.add("s1", 6)
+    taking = Taking()
+    first, second = delivery(1), delivery(2)
+    with connected() as (ours, peer):
+        add(poller, ours, taking)
+        poller.route(ours.fileno(), None, fast_path)
+        peer.sendall(first + second[:cut])
+        wait_until_read(ours)
+        assert poller.waiting(ours.fileno()) == 0
+        if how == "removed":
+            poller.remove(ours.fileno())
+            add(poller, ours, taking)
+        elif how == "routed":
+            poller.route(ours.fileno(), None, None)
+        elif how == "another fast path":
+            poller.route(ours.fileno(), None, other)
+        if how == "reset":
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            peer.close()
+        else:
+            peer.sendall(second[cut:] if how != "ended" else b"")
+            peer.shutdown(socket.SHUT_WR)
+        process_until(poller, lambda: taking.ends or taking.errors)
+        poller.remove(ours.fileno())
+    kept = (
+        second
+        if how in ("routed", "another fast path")
+        else second[cut:]
+        if how == "removed"
+        else second[:cut]
+    )
+    assert taking.data == kept
+    assert [type(error) for error in taking.errors] == ([ConnectionResetError] if how == "reset" else [])
+    assert [(row[0], row[6]) for row in rows_of(rows)] == [(5, 1)]
+
+
+def test_a_frame_that_is_too_long_for_the_fast_path_goes_to_python_at_once() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 10)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    taking = Taking()
+    with connected() as (ours, peer):
+        add(poller, ours, taking)
+        poller.route(ours.fileno(), None, fast_path)
+        head = b"\x81\x7f" + (1 << 40).to_bytes(8, "big")
+        peer.sendall(delivery(1) + head[:1])
+        wait_until_read(ours)
+        assert poller.waiting(ours.fileno()) == 0
+        peer.sendall(head[1:])
+        process_until(poller, lambda: taking.data == head)
+        poller.remove(ours.fileno())
+    assert len(rows_of(rows)) == 1
+
+
+def test_the_largest_frame_comes_in_parts_of_any_size() -> None:
+    poller = native.Poller(lambda source, error: source.failed(error))
+    rows = native.Rows(9, 10)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
+    taking = Taking()
+    text = messages.data("s1", encode_event(7, 1, 1, 3, 4, 60_000))
+    text = messages.data("s1", encode_event(7, 1, 1, 3, 4, 60_000 + 65_535 - len(text)))
+    assert len(text) == 65_535
+    frame = frames.text_frame(text)
+    with connected() as (ours, peer):
+        add(poller, ours, taking)
+        poller.route(ours.fileno(), None, fast_path)
+        for size in (1, 700, 30_000, 65_538):
+            for at in range(0, len(frame), size if size > 1 else 20_000):
+                step = size if size > 1 else 20_000
+                for piece in (frame[at : at + 1], frame[at + 1 : at + step]):
+                    peer.sendall(piece)
+                    wait_until_read(ours)
+        assert len(rows_of(rows)) == 4
+        poller.remove(ours.fileno())
+    assert taking.data == b""
 
 
 IMPORTS = """

@@ -7,9 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from loadgen import native
 from loadgen.protocol import unreadable
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.frames import Frame, Written, filled
+from loadgen.protocol.generic.lanes import template_of
 from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
@@ -56,6 +58,8 @@ class Dialect:
         deliver = description.deliver
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        #: What the native part takes of the deliveries, or None if it takes none.
+        self.template = template_of(description) if native.available else None
         self._stamped = description.stamped
         #: Writes and reads messages with stamps in a header, or None if the protocol file does not describe them.
         self.stamped = None if self._stamped is None else StampedLines(self._stamped, deliver.identity)

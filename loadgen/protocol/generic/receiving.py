@@ -13,6 +13,7 @@ import msgspec
 from loadgen.measure.arrival import end_of
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import SessionHandler
+from loadgen.protocol.boundary import Boundary
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.opening import HOLD, OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message
@@ -48,6 +49,8 @@ class Receiver(NamedTuple):
     line: Any
     #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None
+    #: Told whether a stream of lines is between two messages; None if nobody needs to know.
+    boundary: Boundary | None = None
 
     def receive(self) -> OnMessage:
         """Return the function that processes this connection's messages."""
@@ -144,7 +147,7 @@ def _of_lines(of: Receiver) -> OnMessage:
     on_event, routes, shown = handler.on_event, of.routes, of.shown
     identity, by_number, by_channel = of.description.deliver.identity, routes.by_number, routes.by_channel
     match, sized = of.line
-    stamped = of.stamped
+    stamped, boundary = of.stamped, of.boundary
     rest = b""
 
     def take_stamped(taken: Delivered, arrival_ns: int, read_ns: int) -> None:
@@ -237,5 +240,7 @@ def _of_lines(of: Receiver) -> OnMessage:
         if len(rest) > MOST_BYTES + 64 * 1024:
             handler.on_undecodable(unreadable.LINE_TOO_LONG, partial(shown, rest))
             rest = b""
+        if boundary is not None:
+            boundary.set(not rest)
 
     return receive

@@ -7,7 +7,9 @@ from loadgen import native
 from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer, PublishFrame, SessionHandler
+from loadgen.protocol.boundary import Boundary
 from loadgen.protocol.generic.dialect import Dialect
+from loadgen.protocol.generic.lanes import identity_in, names_in
 from loadgen.protocol.generic.opening import OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
 from loadgen.protocol.generic.receiving import UNREADABLE, Receiver, Unit
@@ -22,6 +24,7 @@ class GenericSession:
     """Implements `Session` by the description from a protocol file."""
 
     __slots__ = (
+        "_boundary",
         "_description",
         "_dialect",
         "_handler",
@@ -44,6 +47,7 @@ class GenericSession:
         self._opening = Opening(dialect.opening)
         self._requests = Requests()
         self._routes = Routes()
+        self._boundary = Boundary()
         self.receive = Receiver(
             dialect.description,
             handler,
@@ -55,6 +59,7 @@ class GenericSession:
             dialect.quick,
             dialect.line,
             dialect.stamped,
+            self._boundary,
         ).receive()
 
     # Called by the client that owns the connection.
@@ -137,17 +142,23 @@ class GenericSession:
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path if each message is an event of the only subscription, else None.
+        """Return a fast path for deliveries of the form that `lanes` compiles, or None if theirs is another.
 
-        The C fast path knows no other protocol that is defined at run time.
+        There is none during the opening, and none for events with checksums.
         """
-        number = numbers.get(self._routes.only)
-        description = self._description
-        if number is None or place.checked or self._opening.steps:
+        template, routes = self._dialect.template, self._routes
+        if template is None or place.checked or self._opening.steps:
             return None
-        if description.messages != "text" or description.deliver.pattern.written != "{event}":
+        identity = identity_in(self._description)
+        only = numbers.get(routes.only) if identity is None else None
+        if identity is None and only is None:
             return None
-        return native.DeliveryFastPath(rows, place.tokens, only=number)
+        first = native.BINARY_FRAMES if self._description.binary else native.TEXT_FRAMES
+        lane = native.TemplateFastPath(rows, place.tokens, template, first, only)
+        for name, number in names_in(identity, numbers, routes.by_channel, routes.by_number):
+            lane.add(name, number)
+        self._boundary.give(lane)
+        return lane
 
     # Processing of all messages that are not deliveries.
 

@@ -41,6 +41,7 @@ class MqttService:
         "_sessions",
         "_stamp_name",
         "_user",
+        "_websocket",
         "answers_publishes",
         "connect_url",
         "tls",
@@ -66,6 +67,7 @@ class MqttService:
         self.answers_publishes = broker.qos > 0
         self.tls = _tls(broker, login)
         self._qos = broker.qos
+        self._websocket = broker.websocket
         self._user = login if isinstance(login, UserPassword) else None
         # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
@@ -91,7 +93,9 @@ class MqttService:
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``."""
         client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
-        return MqttSession(handler, client_id, self._qos, self._user, self._reader, self._stamp_name)
+        return MqttSession(
+            handler, client_id, self._qos, self._user, self._reader, self._stamp_name, self._websocket
+        )
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Never called: MQTT has no HTTP."""

@@ -16,11 +16,13 @@ from typing import Any, Final
 
 import mqtt5
 
+from loadgen import native
 from loadgen.measure.arrival import end_of
 from loadgen.native import FastPath, PublishLane, Rows
 from loadgen.payloads.stamping import Marked, NativePlace
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, PublishFrame, SessionHandler
+from loadgen.protocol.boundary import Boundary
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import PacketReader
@@ -51,6 +53,7 @@ class MqttSession:
     """Implements `Session`."""
 
     __slots__ = (
+        "_boundary",
         "_client_id",
         "_connected",
         "_ended",
@@ -65,6 +68,7 @@ class MqttSession:
         "_requests",
         "_room",
         "_stamp_name",
+        "_stream",
         "_subscriptions",
         "_topics",
         "_waiting",
@@ -79,10 +83,12 @@ class MqttSession:
         login: UserPassword | None = None,
         reader: PacketReader | None = None,
         stamp_name: str | None = None,
+        websocket: bool = False,
     ) -> None:
         """``reader`` is shared by the sessions of a service; without it this session makes its own.
 
-        ``stamp_name`` is the user property with the stamps, or None if they are in the events.
+        ``stamp_name`` is the user property with the stamps, or None if they are in the events. ``websocket`` tells that
+        the packets travel in WebSocket frames.
         """
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
@@ -107,6 +113,9 @@ class MqttSession:
         self._waiting: deque[bytes] = deque()
         #: The received part of an incomplete packet.
         self._partial: bytearray | None = None
+        self._boundary = Boundary()
+        #: How messages are framed for `native.PacketFastPath`: the first byte of a frame, or 0 without frames.
+        self._stream = native.BINARY_FRAMES if websocket else native.NO_FRAMES
 
     @property
     def early_delivery(self) -> str | None:
@@ -195,8 +204,17 @@ class MqttSession:
         return mqtt5.DisconnectPacket().write()
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
-        """Return None: `loadgen.native` does not support MQTT."""
-        return None
+        """Return a fast path for the PUBLISH packets of this connection, or None if events have checksums."""
+        if place.checked:
+            return None
+        lane = native.PacketFastPath(rows, place.tokens, self._stream)
+        exact, below = self._topics.by_topic()
+        for topic, subscription_id in exact.items():
+            lane.add(topic, numbers.get(subscription_id))
+        for beginning, subscription_id in below.items():
+            lane.add_below(beginning, numbers.get(subscription_id))
+        self._boundary.give(lane)
+        return lane
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
         """Return None: `loadgen.native` publishes only to AppSync Events."""
@@ -260,8 +278,9 @@ class MqttSession:
                 self._on_other(packet, arrival_ns)
                 if self._ended:
                     break
+        self._boundary.set(self._partial is None and not self._ended)
         if acknowledgements:
-            self._handler.on_reply(b"".join(acknowledgements))
+            self._handler.on_reply(self._boundary.take_owed() + b"".join(acknowledgements))
         if self._waiting and self._room:
             self._send_waiting()
 

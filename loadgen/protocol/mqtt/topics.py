@@ -8,6 +8,8 @@ same, and become the topic filter `default/comments/#`. That filter also covers 
 `+` is refused: the harness cannot compute which events such a subscription should receive.
 """
 
+from collections.abc import Mapping
+
 _SHOWN_CHARACTERS = 80
 _TOPIC_MAX_BYTES = 65_535
 """The longest topic: MQTT sends its length as a two-byte integer (MQTT 5, 1.5.4)."""
@@ -97,6 +99,13 @@ class Subscriptions:
             KeyError: no subscription has this id.
         """
         return self._filters[subscription_id]
+
+    def by_topic(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return the ids of the subscriptions: by topic, and by the beginning, up to a slash, of topics below it.
+
+        A topic belongs to its own subscription, else to the one with the longest such beginning.
+        """
+        return self._exact, self._below
 
     def find(self, topic: str) -> str | None:
         """Return the id of the subscription that a topic's messages belong to, or None if there is none."""

@@ -1,0 +1,170 @@
+/* The lane of an MQTT 5 connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3).
+
+   It takes a packet only if `loadgen.protocol.mqtt.session` would make exactly the same row of it, and would answer it
+   with the same PUBACK. All other packets, and those with a property that is rare or bears on the topic, are left to
+   Python, and so are duplicates. */
+#include <string.h>
+
+#include "lane.h"
+
+#define PUBLISH 0x30
+#define RETAIN 0x01
+#define QOS_1 0x02
+/* A packet that may be longer than Python takes is left to it before all of it has arrived. */
+#define JOINED_BYTES_MAX 65535
+#define TOPIC_SEPARATOR '/'
+
+/* Properties (MQTT 5, 2.2.2.2). */
+enum { PAYLOAD_FORMAT = 0x01, EXPIRY = 0x02, CONTENT_TYPE = 0x03, SUBSCRIPTION_ID = 0x0b, USER_PROPERTY = 0x26 };
+
+typedef const unsigned char *Text;
+
+typedef struct {
+    Lane lane;     /* its names are topics */
+    Names filters; /* beginnings of topics that end in a separator, each of a wildcard subscription */
+} PacketFastPath;
+
+/* Reads a variable byte integer (MQTT 5, 1.5.5). Returns its bytes, 0 if it is malformed, or -1 if it does not end. */
+static int variable(Text at, Text end, size_t *value) {
+    *value = 0;
+    for (int bytes = 0; bytes < 4; bytes++) {
+        if (at + bytes == end) return -1;
+        *value |= (size_t)(at[bytes] & 0x7f) << 7 * bytes;
+        /* The shortest form is demanded. */
+        if (at[bytes] < 0x80) return bytes > 0 && at[bytes] == 0 ? 0 : bytes + 1;
+    }
+    return 0;
+}
+
+/* Skips a string of printable ASCII; NULL if it is another one or incomplete. */
+static Text plain_string(Text at, Text end) {
+    if (end - at < 2) return NULL;
+    Text stop = at + 2 + (at[0] << 8 | at[1]);
+    if (stop > end) return NULL;
+    for (at += 2; at < stop; at++) {
+        if (*at < 0x20 || *at > 0x7e) return NULL;
+    }
+    return stop;
+}
+
+/* Returns 1 if the properties are such that only the topic and the payload matter. */
+static int are_plain(Text at, Text end) {
+    unsigned seen = 0;
+    while (at < end) {
+        unsigned char kind = *at++;
+        size_t number;
+        int bytes;
+        switch (kind) {
+            case PAYLOAD_FORMAT:
+                if (end - at < 1 || *at++ > 1) return 0;
+                break;
+            case EXPIRY:
+                if (end - at < 4) return 0;
+                at += 4;
+                break;
+            case CONTENT_TYPE:
+                if ((at = plain_string(at, end)) == NULL) return 0;
+                break;
+            case SUBSCRIPTION_ID:
+                bytes = variable(at, end, &number);
+                if (bytes <= 0 || number == 0) return 0;
+                at += bytes;
+                continue; /* it may come more than once */
+            case USER_PROPERTY:
+                if ((at = plain_string(at, end)) == NULL || (at = plain_string(at, end)) == NULL) return 0;
+                continue;
+            default:
+                return 0;
+        }
+        if (seen >> kind & 1) return 0;
+        seen |= 1u << kind;
+    }
+    return 1;
+}
+
+/* Finds the subscription of a topic as `topics.Subscriptions` does: its own, else the longest filter above it. */
+static const Name *subscription_of(const PacketFastPath *self, Text topic, size_t length) {
+    const Name *found = names_find(&self->lane.names, topic, length);
+    if (found != NULL || names_are_none(&self->filters)) return found;
+    for (size_t at = 0; at < length; at++) {
+        if (topic[at] < 0x20 || topic[at] > 0x7e) return NULL;
+    }
+    for (; length > 0; length--) {
+        if (topic[length - 1] == TOPIC_SEPARATOR && (found = names_find(&self->filters, topic, length)) != NULL) break;
+    }
+    return found;
+}
+
+static Py_ssize_t packet_unit(Lane *lane, Text at, Text end, Unit *unit) {
+    Text begin = at;
+    int qos_1 = *at == (PUBLISH | QOS_1) || *at == (PUBLISH | QOS_1 | RETAIN);
+    if (!qos_1 && *at != PUBLISH && *at != (PUBLISH | RETAIN)) return LANE_DECLINED;
+    size_t size;
+    int bytes = variable(++at, end, &size);
+    if (bytes < 0) return LANE_INCOMPLETE;
+    if (bytes == 0) return LANE_DECLINED;
+    at += bytes;
+    if (size > (size_t)(end - at)) return size <= JOINED_BYTES_MAX ? LANE_INCOMPLETE : LANE_DECLINED;
+    end = at + size;
+
+    if (end - at < 2) return LANE_DECLINED;
+    size_t length = (size_t)(at[0] << 8 | at[1]);
+    at += 2;
+    if (length == 0 || length > (size_t)(end - at)) return LANE_DECLINED;
+    const Name *subscription = subscription_of((const PacketFastPath *)lane, at, length);
+    if (subscription == NULL || !subscription->known) return LANE_DECLINED;
+    unit->number = subscription->number;
+    at += length;
+
+    if (qos_1) {
+        if (end - at < 2) return LANE_DECLINED;
+        unit->acknowledged = (uint16_t)(at[0] << 8 | at[1]);
+        if (unit->acknowledged == 0) return LANE_DECLINED;
+        at += 2;
+    }
+    bytes = variable(at, end, &size);
+    if (bytes <= 0) return LANE_DECLINED;
+    at += bytes;
+    if (size > (size_t)(end - at) || !are_plain(at, at + size)) return LANE_DECLINED;
+    return lane_event(lane, at + size, end, unit) ? end - begin : LANE_DECLINED;
+}
+
+/* --- the Python type --- */
+
+static PyObject *packets_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"rows", "tokens", "first", NULL};
+    PyObject *rows, *tokens;
+    int first = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|i", names, &RowsType, &rows, &PyTuple_Type, &tokens, &first)) {
+        return NULL;
+    }
+    Lane *self = lane_new(type, rows, tokens, first);
+    if (self != NULL) self->unit = packet_unit;
+    return (PyObject *)self;
+}
+
+static void packets_dealloc(PyObject *object) {
+    names_free(&((PacketFastPath *)object)->filters);
+    lane_dealloc(object);
+}
+
+static PyObject *packets_add_below(PyObject *object, PyObject *arguments) {
+    return lane_enter((Lane *)object, &((PacketFastPath *)object)->filters, arguments);
+}
+
+static PyMethodDef packets_methods[] = {
+    {"add_below", packets_add_below, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject PacketFastPathType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "loadgen.native._native.PacketFastPath",
+    .tp_basicsize = sizeof(PacketFastPath),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_base = &LaneType,
+    .tp_new = packets_new,
+    .tp_dealloc = packets_dealloc,
+    .tp_traverse = lane_traverse,
+    .tp_methods = packets_methods,
+};

@@ -1,0 +1,420 @@
+"""Make streams of MQTT and of protocol files from a seed, valid and changed, cut into reads; for `lanes_fuzz`."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import mqtt5
+
+from loadgen.payloads.place import place_named
+from loadgen.payloads.plans import Stamps
+from loadgen.protocol.base import SessionHandler
+from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
+from loadgen.protocol.mqtt.session import MqttSession
+from loadgen.protocol_file import protocol_at
+from tests.native.fuzz import changed as changed_text
+from tests.native.fuzz import flip, number, repeat, stamped, swap, written
+
+PLACES: Final = [
+    place_named(name) for name in ("_lg", "_lg", "_lg", "trace", "/meta/trace", "/items/1/t", "é")
+]
+#: Subscriptions of both sessions: ids, their channels, and their numbers.
+CHANNELS: Final = {
+    "s1": "/default/a",
+    "s2": "/default/b/c",
+    "s3": "/x",
+    "s-4": "/default/a-long-channel-name-with-many-letters/and-segments",
+}
+WILDCARDS: Final = {"s5": "/deep/*", "s6": "/deep/er/*"}
+NUMBERS: Final = {"s1": 5, "s2": -1, "s3": 2**40, "s-4": 0, "s5": 7, "s6": 2**63 - 1}
+#: A subscription that both sessions know and whose deliveries are recorded under no number.
+UNNUMBERED: Final = {"s9": "/default/unnumbered"}
+
+
+@dataclass
+class Streams:
+    """One kind of stream: how a message of it is made and changed, how a session is made, and the framing."""
+
+    name: str
+    message: Callable[[Random, Stamps], bytes]
+    session: Callable[[SessionHandler], Any]
+    #: The first byte of frames; 0 for a stream without frames, in which messages follow each other.
+    first: int = 0
+    #: True if a message is a frame of its own; else frames hold any number of them, and parts.
+    alone: bool = False
+    #: Changes of a whole message beside those of any bytes.
+    fragments: Sequence[bytes] = ()
+    #: Other messages that a service sends between deliveries.
+    others: Sequence[bytes] = field(default=(b"",))
+
+
+def event(random: Random, stamps: Stamps) -> bytes:
+    """Return an event, sometimes one that is not quite JSON."""
+    stamp = [number(random) for _ in range(5)]
+    text = written(random, stamped(random, stamps.place.tokens, stamp, 2)).encode()
+    if random.random() < 0.12:
+        text = changed_text(text.replace(b'"', b'\\"'), random).replace(b'\\"', b'"')
+    elif random.random() < 0.05:
+        text = (
+            random.choice((b" ", b"\n", b"\xef\xbb\xbf", b""))
+            + text
+            + random.choice((b" ", b"\r\n", b"x", b"\n"))
+        )
+    return text
+
+
+_TOPICS: Final = [
+    *(channel[1:] for channel in CHANNELS.values()),
+    "default/a", "deep/x", "deep/er/x", "deep/er/", "deep/", "deep", "deep/er", "deep/é/x", "deep/er/\x01", "default/é",
+    "default/unnumbered", "unknown", "x/", "deeper/x", "deep/er/x/y/z", "X",
+]  # fmt: skip
+
+
+def packet(random: Random, stamps: Stamps) -> bytes:
+    """Return a PUBLISH, usually a plain one."""
+    more: dict[str, Any] = {}
+    if random.random() < 0.4:
+        more |= {"qos": mqtt5.QoS.AT_LEAST_ONCE, "packet_id": random.choice((1, 255, 256, 65535, 0, 7))}
+    elif random.random() < 0.03:
+        more |= {"qos": mqtt5.QoS.EXACTLY_ONCE, "packet_id": 9}
+    if random.random() < 0.3:
+        more |= random.choice(
+            (
+                {"user_properties": [("a", "b"), ("a", "c")]}, {"user_properties": [("ä", "b")]},
+                {"payload_format_indicator": 1}, {"message_expiry_interval": 77}, {"content_type": "application/json"},
+                {"content_type": "é"}, {"response_topic": "x"}, {"correlation_data": b"\x00\xff"}, {"topic_alias": 3},
+                {"subscription_ids": [1, 300]}, {"retain": True}, {"payload_format_indicator": 1, "content_type": "a"},
+            )
+        )  # fmt: skip
+        if "packet_id" in more and random.random() < 0.2:
+            more["duplicate"] = True
+    topic = random.choice(_TOPICS)
+    packed: bytes = mqtt5.PublishPacket(topic, event(random, stamps), **more).write()
+    return packed
+
+
+_MQTT_OTHERS: Final = [
+    mqtt5.PingRespPacket().write(), mqtt5.PubAckPacket(77).write(),
+    mqtt5.SubAckPacket(9, [mqtt5.SubAckReasonCode(0)]).write(),
+    mqtt5.DisconnectPacket().write(), mqtt5.PublishPacket("deep/x", b"\xff").write(), b"\xd0\x00",
+]  # fmt: skip
+_MQTT_FRAGMENTS: Final = [
+    b"\x00", b"\x30", b"\x32", b"\x3a", b"\x34", b"\x7f", b"\x80\x00", b"\x80\x01", b"\xff\xff\xff\x7f",
+    b"\x00\x09default/a",
+    b"\x02\x01\x01", b"\x02\x01\x02", b"\x04\x01\x01\x01\x00", b"\x02\x0b\x00", b"\x03\x23\x00\x05",
+    b"\x07\x26\x00\x01a\x00\x01b",
+    b"\x04\x03\x00\x01\x00", b"\xc3\x28", b"\x00\x00", b"\x02\x0b\x05",
+]  # fmt: skip
+
+
+def mqtt_session(websocket: bool, qos: int, readers: PacketReader) -> Callable[[SessionHandler], Any]:
+    def make(log: SessionHandler) -> MqttSession:
+        session = MqttSession(log, "c", qos, reader=readers, websocket=websocket)
+        session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+        for subscription_id, channel in (CHANNELS | WILDCARDS | UNNUMBERED).items():
+            session.subscribe(subscription_id, channel)
+        return session
+
+    return make
+
+
+_PREFIX = (
+    "version: 1\nconnect: {{url: '{{target}}', frames: {frames}, messages: {messages}}}\n"
+    "subscribe: {{send: '{send}'}}\n"
+)
+_REST = "publish: {{websocket: {{send: '{{channel}} {{event}}'}}}}\ndeliver: {deliver}\n"
+
+
+def generic_session(
+    messages: str, deliver: str, send: str, binary: bool = False, more: str = ""
+) -> Callable[[SessionHandler], Any]:
+    """Return the maker of sessions of a protocol file."""
+    text = (_PREFIX + _REST).format(
+        messages=messages, deliver=deliver, send=send, frames="binary" if binary else "text"
+    ) + more
+    protocol = protocol_at("fuzz.yaml+ws://127.0.0.1:1", text)
+    service = protocol.service(protocol.endpoints("fuzz.yaml+ws://127.0.0.1:1"), {})
+
+    def make(log: SessionHandler) -> Any:
+        session = service.session(log)
+        session.opening()
+        for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
+            session.subscribe(subscription_id, channel)
+        return session
+
+    return make
+
+
+def _id(random: Random) -> str:
+    return random.choice(list(CHANNELS) if random.random() < 0.9 else ["s9", "s12", "S1", "é", "s1x"])
+
+
+def _channel(random: Random) -> str:
+    return random.choice(
+        list(CHANNELS.values()) if random.random() < 0.9 else [*UNNUMBERED.values(), "/none", "s1", "/é"]
+    )
+
+
+#: In the order in which `generic_session` subscribes: the unnumbered one is the first.
+def _number(random: Random) -> str:
+    if random.random() < 0.9:
+        return random.choice("2345")
+    return random.choice(["1", "05", "002", "0", "12345678", "1234567890", "-2", ""])
+
+
+def nats(random: Random, stamps: Stamps) -> bytes:
+    text = event(random, stamps)
+    size = (
+        len(text)
+        if random.random() < 0.95
+        else random.choice((0, len(text) - 1, len(text) + 2, 5, 10**8, 5_000_000))
+    )
+    line = f"MSG {random.choice(['default.a', 'é', 'x'])} {_id(random)} {size}"
+    if random.random() < 0.04:
+        line = line.replace(" ", random.choice(("  ", "\t", "\x0b", " reply ")), 1)
+    return line.encode() + b"\r\n" + text + random.choice((b"\r\n",) * 20 + (b"\n\r", b"ab"))
+
+
+def line(random: Random, stamps: Stamps) -> bytes:
+    text = event(random, stamps)
+    if random.random() < 0.9:
+        text = text.replace(b"\n", b" ")
+    return f"D {_number(random)};".encode() + text + b"!\r\n"
+
+
+def worded(random: Random, stamps: Stamps) -> bytes:
+    """A line with two names and a word that matters to nobody."""
+    word = random.choice(("w", "w", "é", "", "a b"))
+    return (
+        f"D {_number(random)} {_id(random)} {word} ".encode()
+        + event(random, stamps).replace(b"\n", b" ")
+        + b"!\r\n"
+    )
+
+
+def resting(random: Random, stamps: Stamps) -> bytes:
+    """A line with the size of the event that follows it, and something else at its end."""
+    text = event(random, stamps)
+    return (
+        f"D {_number(random)}/{len(text)} ".encode()
+        + random.choice((b"", b"x y", b"\xff"))
+        + b"\r\n"
+        + text
+        + b"\r\n"
+    )
+
+
+def bare(random: Random, stamps: Stamps) -> bytes:
+    return event(random, stamps)
+
+
+def text_message(random: Random, stamps: Stamps) -> bytes:
+    word = random.choice(["w", "s1", "s2"] if random.random() < 0.9 else ["é", "a b", "", "\x7f"])
+    name = (_channel if random.random() < 0.9 else _id)(random)
+    return f"EVENT {name} {word}\n".encode() + event(random, stamps) + b"."
+
+
+def json_message(random: Random, stamps: Stamps) -> bytes:
+    """A delivery with the event as a string, at any order of members, among others."""
+    text = event(random, stamps)
+    parts: list[tuple[str, Any]] = [
+        ("t", "d" if random.random() < 0.95 else random.choice(("k", 1, "dd"))),
+        ("n", 3 if random.random() < 0.95 else random.choice((3.0, "3", 4, 30))),
+        ("z", None if random.random() < 0.95 else 0),
+        ("sub", {"id": _id(random), "more": [1, {"id": "s2"}]}),
+        ("e", text.decode(errors="replace")),
+    ]
+    if random.random() < 0.3:
+        parts.append((random.choice(("more", "ü", "id")), [1, {"t": "d"}]))
+    if random.random() < 0.3:
+        random.shuffle(parts)
+    return (json.dumps if random.random() < 0.2 else _compact)(dict(parts)).encode()
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def json_list(random: Random, stamps: Stamps) -> bytes:
+    """A delivery with the event as JSON itself, within a list."""
+    head = random.choice(
+        ('["x",', "[1,", "[null,", "[{},", '["x" ,') if random.random() < 0.95 else ("[", "[[],,")
+    )
+    number_ = random.choice(
+        "2345" if random.random() < 0.9 else ("1", "-1", "2.0", "5e0", '"2"', "12345678901234567890")
+    )
+    tail = random.choice(
+        ("]", ",1]", ",[]]", " ]", "] ", "]\n") if random.random() < 0.95 else ("],", "", "]]")
+    )
+    return f"{head}{number_},".encode() + b'{"a":1,"data":' + event(random, stamps) + b"}" + tail.encode()
+
+
+def kinds() -> list[Streams]:
+    """Return all kinds of streams."""
+    readers = PacketReader()
+    # As after the first panic of the codec: what a session is told of a packet otherwise depends on those before.
+    readers.read = _read_carefully
+    nats_more = 'replies: [{on: PING, send: "PONG\\r\\n"}]\nignore: ["+OK"]\nerrors: ["-ERR {reason}"]\n'
+    made: list[Streams] = []
+    for websocket in (False, True):
+        for qos in (0, 1):
+            made.append(
+                Streams(
+                    f"mqtt, QoS {qos}{', frames' if websocket else ''}", packet, mqtt_session(websocket, qos, readers),
+                    0x82 if websocket else 0, fragments=_MQTT_FRAGMENTS, others=_MQTT_OTHERS,
+                )
+            )  # fmt: skip
+    text_fragments = [
+        b" ",
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b"\t",
+        b"s1",
+        b"{",
+        b"}",
+        b'"',
+        b"9",
+        b"0",
+        b"\xff",
+        b"MSG ",
+        b"\xc3\xa9",
+        b"\x00",
+    ]
+    for binary in (False, True):
+        first = 0x82 if binary else 0x81
+        made += [
+            Streams(
+                f"nats, first {first:#x}", nats,
+                generic_session("lines", r'"MSG {channel} {id} {bytes}\r\n{event}\r\n"', "SUB {id}", binary, nats_more),
+                first, fragments=text_fragments, others=(b"PING\r\n", b"+OK\r\n", b"-ERR x\r\n", b"INFO\r\n"),
+            ),
+            Streams(
+                f"lines, first {first:#x}", line,
+                generic_session("lines", '"D {number};{event}!"', "SUB {number}", binary), first,
+                fragments=text_fragments,
+            ),
+            Streams(
+                f"lines with a word, first {first:#x}", worded,
+                generic_session("lines", '"D {number} {id} {channel} {event}!"', "SUB {number} {id}", binary), first,
+                fragments=text_fragments,
+            ),
+            Streams(
+                f"lines with a rest, first {first:#x}", resting,
+                generic_session("lines", r'"D {number}/{bytes} {*}\r\n{event}\r\n"', "SUB {number}", binary), first,
+                fragments=text_fragments,
+            ),
+            Streams(
+                f"text, first {first:#x}", text_message,
+                generic_session("text", r'"EVENT {channel} {id}\n{event}."', "SUB {id} {channel}", binary), first, True,
+                text_fragments,
+            ),
+            Streams(
+                f"text by channel, first {first:#x}",
+                lambda random, stamps: text_message(random, stamps).replace(b"EVENT", b"E 12", 1),
+                generic_session("text", r'"E {number} {channel} w\n{event}."', "SUB {number} {channel}", binary),
+                first, True, text_fragments,
+            ),
+            Streams(
+                f"json, first {first:#x}", json_message,
+                generic_session(
+                    "json", "{when: {/t: d, /n: 3, /z: null}, id: /sub/id, event: /e}",
+                    "{id}", binary,
+                ),
+                first, True, text_fragments,
+            ),
+            Streams(
+                f"json list, first {first:#x}", json_list,
+                generic_session("json", "{number: /1, event_json: /2/data}", "{number}", binary),
+                first, True, text_fragments,
+            ),
+            Streams(
+                f"bare events, first {first:#x}", bare,
+                generic_session("text", '"{event}"', "SUB", binary), first, True, text_fragments,
+            ),
+        ]  # fmt: skip
+    return made
+
+
+def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
+    """Return messages, most of them valid."""
+    made: list[bytes] = []
+    for _ in range(random.choice((1, 2, 5, 20))):
+        # As a fan-out does: the same event again, here to the same connection.
+        message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
+        if random.random() < 0.05:
+            message = random.choice(kind.others)
+        if random.random() < 0.07 and message:
+            at = random.randrange(len(message) if random.random() < 0.3 else min(24, len(message)))
+            how = random.randrange(6)
+            if how < 2:
+                message = message[:at] + random.choice(kind.fragments) + message[at + how :]
+            elif how == 2:
+                message = message[:at] + message[at + 1 :]
+            else:
+                message = (flip, repeat, swap)[how - 3](message, at, random)
+        made.append(message[:60_000])
+    return made
+
+
+def frame(first: int, content: bytes, random: Random) -> bytes:
+    """Return a frame, sometimes with a longer length than needed."""
+    size = len(content)
+    if size < 126 and random.random() < 0.95:
+        return bytes((first, size)) + content
+    if random.random() < 0.97:
+        return bytes((first, 126)) + size.to_bytes(2, "big") + content
+    return bytes((first, 127)) + size.to_bytes(8, "big") + content
+
+
+def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[bytes]:
+    """Return what a service writes: the messages, or frames of them."""
+    if not kind.first:
+        return messages
+    if kind.alone:
+        pieces = messages
+    else:
+        # Frames of one message, of several, and of parts.
+        data, pieces = b"".join(messages), []
+        if random.random() < 0.8:
+            while messages:
+                count = random.choice((1, 1, 1, 2, 5))
+                pieces.append(b"".join(messages[:count]))
+                messages = messages[count:]
+        else:
+            while data:
+                size = random.choice((10, 100, 500, 3000, len(data)))
+                pieces.append(data[:size])
+                data = data[size:]
+    first = kind.first
+    framed = []
+    for piece in pieces:
+        framed.append(frame(first if random.random() < 0.97 else first ^ 3, piece, random))
+        if random.random() < 0.02:
+            framed.append(b"\x89\x01p")
+    return framed
+
+
+def reads_of(random: Random, writes: list[bytes]) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
+    """Yield the data in reads, each with times of its own: whole writes, or pieces of any size."""
+    at_ns = 1_790_000_000_000_000_000
+    pieces = []
+    if random.random() < 0.7:
+        while writes:
+            count = random.choice((1, 1, 2, 5))
+            pieces.append(b"".join(writes[:count]))
+            writes = writes[count:]
+    else:
+        data, at = b"".join(writes), 0
+        size = random.choice((1, 3, 100, 700, 5_000, len(data) or 1))
+        while at < len(data):
+            pieces.append(
+                data[at : at + (size if random.random() < 0.7 else random.choice((1, 3, 100, 700, 5_000)))]
+            )
+            at += len(pieces[-1])
+    for piece in filter(None, pieces):
+        at_ns += 1000
+        within_ns = random.choice((0, 17, 400))
+        yield piece, (at_ns, at_ns + 5, within_ns, random.choice((0, within_ns)))
