@@ -14,8 +14,18 @@ FOLDER = "loadgen/native"
 SOURCES = (
     "module.c", "rows.c", "fast_path.c", "deliveries.c", "json_scan.c", "json_canonical.c", "times.c", "queue.c",
     "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
+    "tls_library.c", "tls_context.c", "tls.c",
 )  # fmt: skip
-HEADERS = ("native.h", "json_scan.h", "json_canonical.h", "receiver.h", "poller.h", "text.h")
+HEADERS = (
+    "native.h",
+    "json_scan.h",
+    "json_canonical.h",
+    "receiver.h",
+    "poller.h",
+    "text.h",
+    "tls_library.h",
+    "tls.h",
+)
 
 
 class NativeReceivePath(BuildHookInterface[Any]):
@@ -55,6 +65,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
             [str(folder / name) for name in SOURCES],
             depends=[str(folder / name) for name in HEADERS],
             extra_compile_args=["-O2", "-g0", "-fvisibility=hidden", "-pthread"],
+            libraries=["dl"],
         )
         command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))
         command.build_lib = command.build_temp = str(Path(self.root, "build", "native"))

@@ -8,6 +8,8 @@ A thread of each poller reads the sockets and needs no interpreter lock (GIL):
 - `deliveries.c` is the only fast path so far: it parses AppSync Events' deliveries, and bare events (protocol).
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
+- `tls.c` decrypts in the thread and encrypts for Python, `tls_context.c` has the settings, and `tls_library.c` finds
+  OpenSSL's functions (transport).
 - `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
 
 Publishing:
@@ -24,10 +26,12 @@ harness then does everything in Python, at about half the speed.
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NewType
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
+#: A TLS session, of which nothing is known but that it can be resumed.
+TlsSession = NewType("TlsSession", object)
 
 available = False
 if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
@@ -39,6 +43,9 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             Poller,
             PublishRows,
             Rows,
+            Tls,
+            TlsContext,
+            load_tls,
             masked,
             now_ns,
             stamped,
@@ -55,7 +62,7 @@ if not TYPE_CHECKING and not available:
     class _NotBuilt:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
-    Block = DeliveryFastPath = FastPath = Poller = PublishRows = Rows = _NotBuilt
+    Block = DeliveryFastPath = FastPath = Poller = PublishRows = Rows = Tls = TlsContext = _NotBuilt
 
 __all__ = [
     "Block",
@@ -65,7 +72,11 @@ __all__ = [
     "Priority",
     "PublishRows",
     "Rows",
+    "Tls",
+    "TlsContext",
+    "TlsSession",
     "available",
+    "load_tls",
     "masked",
     "now_ns",
     "stamped",

@@ -19,6 +19,7 @@ static PyMethodDef functions[] = {
     {"stamped", (PyCFunction)(void (*)(void))sending_stamped, METH_FASTCALL, NULL},
     {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
     {"stop", stop, METH_NOARGS, NULL},
+    {"load_tls", tls_load, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -35,7 +36,8 @@ PyMODINIT_FUNC PyInit__native(void) {
     json_canonical_init();
     if (source_names() || PyModule_AddType(module, &BlockType) || PyModule_AddType(module, &RowsType) ||
         PyModule_AddType(module, &FastPathType) || PyModule_AddType(module, &DeliveryFastPathType) ||
-        PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType)) {
+        PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType) ||
+        PyModule_AddType(module, &TlsContextType) || PyModule_AddType(module, &TlsType)) {
         Py_DECREF(module);
         return NULL;
     }

@@ -44,7 +44,8 @@ static void lose(Receiver *self, int descriptor, Slot *slot) {
 
 /* Adds the data of a read to the round. */
 static void leave_to_python(
-    Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered
+    Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered,
+    const TlsOutcome *tls
 ) {
     Item *item = item_of(self, descriptor, slot, size);
     if (item == NULL) {
@@ -54,6 +55,7 @@ static void leave_to_python(
     memcpy(item->data, data, size);
     item->times = *times;
     item->offered = offered;
+    item->tls = *tls;
     add_to_round(self, slot, item);
 }
 
@@ -93,22 +95,35 @@ static int read_one(Receiver *self, int descriptor) {
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
     const unsigned char *data = self->buffer;
-    int is_whole = !slot->encrypted && whole_text(data, size);
+    int offered = 0, in_order = !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE);
+    TlsOutcome tls = {.ends_read = 1};
+    if (slot->tls != NULL && in_order && size > 0) {
+        size = tls_decrypt(slot->tls, data, size, self->plaintext, sizeof self->plaintext, &tls);
+        data = self->plaintext;
+        if (tls.ending) {
+            slot->ended = 1;
+            receiver_leave(self, descriptor);
+        } else if (size == 0 && !tls.wrote) {
+            return 1;
+        }
+    }
+    int is_plain = tls.opened || (slot->tls == NULL && !slot->encrypted);
+    int is_whole = is_plain && tls.ends_read && whole_text(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
-    int offered = 0;
-    if (slot->fast_path != NULL && !slot->encrypted && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
+    if (!tls.ends_read) times.end_ns = times.within_ns;
+    if (slot->fast_path != NULL && is_plain && in_order && size > 0) {
         Py_ssize_t taken = fast_path_take_frames(slot->fast_path, data, size, &times);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
         if (taken < 0) {
             lose(self, descriptor, slot);
             return 1;
         }
-        if (taken == size && size > 0) return 1;
+        if (taken == size && !tls.ending && !tls.wrote) return 1;
         data += taken;
         size -= taken;
         offered = 1;
     }
-    leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered);
+    leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered, &tls);
     return 1;
 }
 

@@ -1,7 +1,7 @@
 /* The receive thread: reads sockets, stamps what it reads, and gives it to fast paths, all without the interpreter lock
    (GIL). What no fast path takes waits in a queue for Python.
 
-   Two locks, in this order, before that of any rows:
+   Two locks, in this order, before that of any TLS connection (see tls.h) or rows:
 
    - `lock` guards the slots and the epoll set. The thread takes it for each read, so a socket that was removed is read
      no more. Who holds the GIL may wait for it, since the thread never wants the GIL.
@@ -11,7 +11,7 @@
 #ifndef LOADGEN_RECEIVER_H
 #define LOADGEN_RECEIVER_H
 
-#include "native.h"
+#include "tls.h"
 
 /* Size of the longest frame with a two-byte length, header included. */
 #define BUFFER_BYTES (4 + 65535)
@@ -24,6 +24,7 @@ typedef struct Item {
     int descriptor;
     int error;   /* why the read failed, or 0 */
     int offered; /* 1 if the data is what the fast path has declined */
+    TlsOutcome tls; /* if the data was decrypted already */
     Times times;
     size_t size;
     unsigned char data[];
@@ -37,7 +38,8 @@ typedef struct {
 typedef struct {
     uint64_t generation; /* 0 if the slot is free */
     FastPath *fast_path; /* a reference, which only a holder of the GIL takes or drops; NULL if Python gets every byte */
-    int encrypted;       /* 1 if the fast path gets plaintext, so that Python has to decrypt first */
+    Tls *tls;            /* a reference like that; what the thread decrypts with, or NULL */
+    int encrypted;       /* 1 if the fast path gets plaintext that Python has to decrypt first */
     int ended;           /* 1 if there is nothing more to read; the socket has then left the epoll set */
     int lost;            /* 1 if memory for the data of a read ran out */
     /* Items of this slot that Python has not processed. The fast path gets no data before they are, and Python then
@@ -90,7 +92,7 @@ typedef struct Receiver {
     int look;
     int poll_error; /* why the poll failed, which ended the thread, or 0; atomic */
 
-    unsigned char buffer[BUFFER_BYTES];
+    unsigned char buffer[BUFFER_BYTES], plaintext[BUFFER_BYTES + BEGUN_BYTES];
 } Receiver;
 
 /* times.c */

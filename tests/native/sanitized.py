@@ -47,7 +47,9 @@ def build(library: Path, sanitizer: str) -> None:
     compiler = os.environ.get("CC", "gcc")
     recover = [] if sanitizer == THREADS[0] else ["-fno-sanitize-recover=all"]
     include = f"-I{sysconfig.get_path('include')}"
-    subprocess.run([compiler, *FLAGS, sanitizer, *recover, include, *sources, "-o", str(library)], check=True)
+    subprocess.run(
+        [compiler, *FLAGS, sanitizer, *recover, include, *sources, "-ldl", "-o", str(library)], check=True
+    )
 
 
 def runtime(name: str) -> str:
