@@ -202,7 +202,8 @@ class Poller:
         source's `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
 
         Raises ValueError if only one of the two is given, or if both are given with ``whole`` or without a fast path,
-        or if a `Tls` that was set is not given again, and KeyError if the poller does not read the socket.
+        or if a `Tls` that was set is not given again or has not done its handshake, and KeyError if the poller does
+        not read the socket.
         """
 
     def waiting(self, descriptor: int, /) -> int:

@@ -224,6 +224,10 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "what the thread decrypts cannot be read otherwise");
         return NULL;
     }
+    if (tls != NULL && !tls->ready) {
+        PyErr_SetString(PyExc_ValueError, "the TLS handshake is not done");
+        return NULL;
+    }
     Ends *ends = &self->ends[descriptor], was = *ends;
     was.source = NULL;
     ends->whole = whole == Py_None ? NULL : Py_NewRef(whole);

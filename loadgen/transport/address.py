@@ -66,6 +66,8 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
+            # All connections of an address are of one kind, and so is what they resume.
+            assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)
 

@@ -103,7 +103,7 @@ def error_of(
     """
     library, reason = _names(code)
     text = why or "unknown error"
-    made = _KINDS.get(kind, ssl.SSLError)
+    made: type[ssl.SSLError] = _KINDS.get(kind, ssl.SSLError)
     if reason == "CERTIFICATE_VERIFY_FAILED":
         made = ssl.SSLCertVerificationError
         if verify_code in _MISMATCHES:
@@ -113,16 +113,14 @@ def error_of(
         made = ssl.SSLEOFError
     named = ": ".join(filter(None, (library, reason)))
     error = made(kind, f"[{named}] {text}" if named else text)
-    if library is not None:
-        error.library = library
-    if reason is not None:
-        error.reason = reason
+    # None where Python knows no name, as with the errors of its own.
+    error.library, error.reason = library, reason  # type: ignore[assignment]
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_code, error.verify_message = verify_code, verify_message or ""
     return error
 
 
-_KINDS = {
+_KINDS: dict[int, type[ssl.SSLError]] = {
     ssl.SSL_ERROR_WANT_READ: ssl.SSLWantReadError,
     ssl.SSL_ERROR_ZERO_RETURN: ssl.SSLZeroReturnError,
     ssl.SSL_ERROR_SYSCALL: ssl.SSLSyscallError,
@@ -132,6 +130,6 @@ _KINDS = {
 def _names(code: int) -> tuple[str | None, str | None]:
     """Return the names of an error's library and reason, or None where Python knows none."""
     library, reason = code >> _LIBRARY_SHIFT & _LIBRARY_MASK, code & _REASON_MASK
-    libraries = getattr(_ssl, "lib_codes_to_names", {})
-    reasons = getattr(_ssl, "err_codes_to_names", {})
+    libraries: dict[int, str] = getattr(_ssl, "lib_codes_to_names", {})
+    reasons: dict[tuple[int, int], str] = getattr(_ssl, "err_codes_to_names", {})
     return libraries.get(library), reasons.get((library, reason))

@@ -29,21 +29,24 @@ class TlsSessions:
     more than once, which RFC 8446 (appendix C.4) advises against only for the client's privacy.
     """
 
-    __slots__ = ("_clock", "_kept_s", "session")
+    __slots__ = ("_clock", "_kept_s", "resumed", "session")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept_s = 0.0
         #: The session to resume, or None before the first one is known.
         self.session: Session | None = None
+        #: Number of connections that have resumed a session.
+        self.resumed = 0
 
     def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection if it can be resumed and is worth it.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
-        now_s = self._clock()
-        if self.session is None or not tls.resumed or now_s - self._kept_s >= _SESSION_FRESH_S:
+        now_s, resumed = self._clock(), tls.resumed
+        self.resumed += resumed
+        if self.session is None or not resumed or now_s - self._kept_s >= _SESSION_FRESH_S:
             session = tls.session()
             if session is not None:
                 self.session, self._kept_s = session, now_s

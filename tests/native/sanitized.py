@@ -28,6 +28,7 @@ FLAGS = [
 TESTS = [
     "tests/native",
     "tests/transport/test_websocket.py",
+    "tests/transport/test_native_tls.py",
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
 ]
@@ -35,6 +36,7 @@ TESTS = [
 THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
+    "tests/native/test_tls.py",
     "-k",
     "not interpreter_ends and not forked",
 ]
