@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import sysconfig
 import threading
 import time
@@ -21,8 +22,11 @@ from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import TlsOptions
 from loadgen.transport import kernel_time
+from loadgen.transport import poller as pollers
 from loadgen.transport.native_tls import NativeTls, native_context
 from tests.authority import trusted
+from tests.native.test_pollers import delivery as sized
+from tests.native.test_pollers import frame, receive
 from tests.native.test_thread import ROOT, add, connected, delivery, process_until, rows_of
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
@@ -370,6 +374,42 @@ def test_a_forked_process_has_its_own_copy_and_the_parent_reads_on(served: ssl.S
             written += rows_of(rows)
             assert time.monotonic() < deadline
         assert [row[6] for row in written] == list(range(300))
+
+
+def test_without_openssls_functions_pythons_objects_decrypt(
+    served: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "available", True)
+    monkeypatch.setattr("loadgen.transport.address.native_context", lambda *_: None)
+    frames = [frame(sized(number, 200)) for number in range(20)]
+    ends = [sum(map(len, frames[: number + 1])) + number % 3 for number in range(19)]
+    rows, calls, told = receive("native", b"".join(frames), ends, (), served)
+    pollers._pollers.clear()
+    assert [row[3] for row in rows] == list(range(20))
+    assert (calls, told) == ([], 0)
+
+
+def test_a_library_without_openssl_is_not_used() -> None:
+    """In a process of its own: what was found once stays."""
+    code = """
+import _socket, sys
+from loadgen import native
+print(native.load_tls("/nowhere/_ssl.so"))
+print(native.load_tls(_socket.__file__))
+try:
+    native.TlsContext(
+        print, options=0, minimum=0, maximum=0, level=0, flags=0, host_flags=0, ciphers="", suites="", alpn=b"",
+        certificate=None, key=None,
+    )
+except RuntimeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "Python's ssl module is not a loaded library",
+        "Python's ssl module does not show OpenSSL's functions",
+        "OpenSSL is not loaded",
+    ]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="it has to be OpenSSL's own server")
