@@ -16,10 +16,12 @@ SOURCES = (
     "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
     "publish_lane.c", "publish_message.c", "answers.c",
     "json_path.c", "lane.c", "mqtt_packets.c", "names.c", "owed.c", "template.c", "template_lane.c",
+    "tls_library.c", "tls_context.c", "tls.c",
 )  # fmt: skip
 HEADERS = (
     "native.h", "json_scan.h", "json_canonical.h", "known.h", "joining.h", "receiver.h", "poller.h", "text.h",
     "publishes.h", "sending.h", "delivery.h", "json_path.h", "lane.h", "names.h", "owed.h", "template.h",
+    "tls_library.h", "tls.h",
 )  # fmt: skip
 
 
@@ -60,6 +62,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
             [str(folder / name) for name in SOURCES],
             depends=[str(folder / name) for name in HEADERS],
             extra_compile_args=["-O2", "-g0", "-fvisibility=hidden", "-pthread"],
+            libraries=["dl"],
         )
         command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))
         command.build_lib = command.build_temp = str(Path(self.root, "build", "native"))

@@ -126,8 +126,8 @@ def main() -> None:
         if profiler is not None and path:
             profiler.disable()
             profiler.dump_stats(path)
-        context = ramp.address.ssl_context
-        resumed = 0 if context is None else context.session_stats()["hits"]
+        sessions = ramp.address.sessions
+        resumed = 0 if sessions is None else sessions.resumed
         result = {"cpu_s": used_s, "seconds": seconds, "kb": pss_kb() - before_kb, "resumed": resumed}
     print(json.dumps(result), flush=True)
     os._exit(0)

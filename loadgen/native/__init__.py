@@ -12,6 +12,8 @@ A thread of each poller reads the sockets and needs no interpreter lock (GIL):
 - `json_path.c` is the way to the stamp.
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
+- `tls.c` decrypts in the thread and encrypts for Python, `tls_context.c` has the settings, and `tls_library.c` finds
+  OpenSSL's functions (transport).
 - `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
 
 Publishing:
@@ -31,13 +33,15 @@ harness then does everything in Python, at about half the speed.
 
 import atexit
 import os
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NewType
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
 #: A publish that a lane gave up: number, owner, the first event's number, channel, intended_ns, slot_ns, sent_ns, the
 #: sizes of its events, remote address, and the cause.
 GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
+#: A TLS session, of which nothing is known but that it can be resumed.
+TlsSession = NewType("TlsSession", object)
 
 #: The first byte of a frame whose content a lane takes (RFC 6455, 5.2), or 0 for a stream without frames.
 NO_FRAMES: Final = 0
@@ -59,6 +63,9 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             Rows,
             Template,
             TemplateFastPath,
+            Tls,
+            TlsContext,
+            load_tls,
             masked,
             now_ns,
             stamped,
@@ -76,7 +83,7 @@ if not TYPE_CHECKING and not available:
         """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
     Block = DeliveryFastPath = FastPath = Lane = PacketFastPath = Poller = PublishRows = Rows = _NotBuilt
-    PublishLane = Template = TemplateFastPath = _NotBuilt
+    PublishLane = Template = TemplateFastPath = Tls = TlsContext = _NotBuilt
 
 __all__ = [
     "BINARY_FRAMES",
@@ -95,7 +102,11 @@ __all__ = [
     "TEXT_FRAMES",
     "Template",
     "TemplateFastPath",
+    "Tls",
+    "TlsContext",
+    "TlsSession",
     "available",
+    "load_tls",
     "masked",
     "now_ns",
     "stamped",

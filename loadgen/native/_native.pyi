@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from typing_extensions import Buffer
 
-from loadgen.native import GivenUp, Priority
+from loadgen.native import GivenUp, Priority, TlsSession
 from loadgen.transport.poller import Source
 
 def stop() -> None:
@@ -307,7 +307,7 @@ class Poller:
         descriptor: int,
         whole: Callable[..., Any] | None,
         fast_path: FastPath | None,
-        tls_write: Callable[[bytes], Any] | None = None,
+        tls_write: Tls | Callable[[bytes], Any] | None = None,
         tls_read: Callable[[int, bytearray], int] | None = None,
         /,
     ) -> None:
@@ -317,12 +317,17 @@ class Poller:
         remainder goes to the source's `take`. The thread uses the fast path as long as nothing of the socket waits in
         the queue.
 
-        ``tls_write`` and ``tls_read`` belong to a TLS object that is at a record boundary. With them `process`
-        decrypts whole records, and the fast path gets the plaintext. The remainder goes to the source's
-        `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
+        A `Tls` in place of ``tls_write`` decrypts from here on, in the thread, and all of the above get the plaintext.
+        What nobody takes goes to the source's `take_plaintext`, which gets no bytes at the end of TLS. `tls_wrote` is
+        called if TLS has something to send, and `tls_stopped` with the error if it has failed.
+
+        ``tls_write`` and ``tls_read`` belong to a TLS object of Python's `ssl` module that is at a record boundary.
+        With them `process` decrypts whole records, and the fast path gets the plaintext. The remainder goes to the
+        source's `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
 
         Raises ValueError if only one of the two is given, or if both are given with ``whole`` or without a fast path,
-        and KeyError if the poller does not read the socket.
+        or if a `Tls` that was set is not given again or has not done its handshake, and KeyError if the poller does
+        not read the socket.
         """
 
     def waiting(self, descriptor: int, /) -> int:
@@ -333,3 +338,77 @@ class Poller:
 
         Stops after ``most`` reads or 50 ms, or when none is left. Raises RuntimeError if called from within itself.
         """
+
+class TlsContext:
+    """Settings of TLS connections; each verifies the server's certificate and name."""
+
+    def __init__(
+        self,
+        error_of: Callable[[int, int, str | None, int, str | None, str], Exception],
+        *,
+        options: int,
+        minimum: int,
+        maximum: int,
+        level: int,
+        flags: int,
+        host_flags: int,
+        ciphers: str,
+        suites: str,
+        alpn: bytes,
+        certificate: str | None,
+        key: str | None,
+    ) -> None:
+        """Make a context that trusts the system's authorities.
+
+        ``error_of`` makes the exceptions. The numbers are OpenSSL's: options, lowest and highest version (0 for no
+        bound), security level, and flags of the verification of the certificate and of the name. ``ciphers`` are for
+        TLS 1.2, ``suites`` for TLS 1.3, and ``alpn`` is a list as in RFC 7301, 3.1.
+
+        Raises ValueError if OpenSSL refuses a setting, and RuntimeError before `load_tls`.
+        """
+
+class Tls:
+    """The client's side of a TLS connection; it reads and sends nothing itself.
+
+    The methods raise what `error_of` of the context returns.
+    """
+
+    #: True once the handshake is done.
+    ready: bool
+
+    def __init__(self, context: TlsContext, host: str, session: object = None) -> None:
+        """Begin a connection to ``host``, a name in ASCII or an IP address; ``session`` is to be resumed.
+
+        Raises ValueError if the host or the session cannot be used.
+        """
+
+    @property
+    def resumed(self) -> bool:
+        """True if the server has resumed the session."""
+
+    def handshake(self, data: Buffer = b"", /) -> None:
+        """Continue the handshake with the ciphertext of one read; sets `ready` when it is done."""
+
+    def open(self, data: Buffer, /) -> tuple[bytes, bool, bool, Exception | None]:
+        """Decrypt the ciphertext of one read.
+
+        Returns (plaintext, True if the read ends with it, True if the server has ended TLS, error or None).
+        """
+
+    def encrypt(self, data: Buffer, /) -> bytes:
+        """Return the ciphertext to send for ``data``, after what TLS itself has to send."""
+
+    def end(self) -> None:
+        """Write our close_notify, which `to_send` then returns."""
+
+    def to_send(self) -> bytes:
+        """Return the ciphertext that TLS itself has to send, such as a part of the handshake; usually empty."""
+
+    def session(self) -> TlsSession | None:
+        """Return the session if a later connection may resume it, else None."""
+
+def load_tls(path: str | None, /) -> str | None:
+    """Find OpenSSL's functions in a loaded library, or in what it is linked with; None for the program itself.
+
+    Returns None, or why they cannot be used.
+    """

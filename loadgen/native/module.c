@@ -20,6 +20,7 @@ static PyMethodDef functions[] = {
     {"stamped", (PyCFunction)(void (*)(void))sending_stamped, METH_FASTCALL, NULL},
     {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
     {"stop", stop, METH_NOARGS, NULL},
+    {"load_tls", tls_load, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -39,7 +40,8 @@ PyMODINIT_FUNC PyInit__native(void) {
         PyModule_AddType(module, &LaneType) || PyModule_AddType(module, &PacketFastPathType) ||
         PyModule_AddType(module, &TemplateType) || PyModule_AddType(module, &TemplateFastPathType) ||
         PyModule_AddType(module, &PollerType) || PyModule_AddType(module, &PublishRowsType) ||
-        PyModule_AddType(module, &PublishLaneType)) {
+        PyModule_AddType(module, &PublishLaneType) || PyModule_AddType(module, &TlsContextType) ||
+        PyModule_AddType(module, &TlsType)) {
         Py_DECREF(module);
         return NULL;
     }

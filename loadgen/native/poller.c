@@ -62,17 +62,19 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
         Py_VISIT(self->ends[at].tls_write);
         Py_VISIT(self->ends[at].tls_read);
         Py_VISIT(self->receiver.slots[at].fast_path);
+        Py_VISIT(self->receiver.slots[at].tls);
     }
     return 0;
 }
 
 /* Releases references. Takes copies, since a destructor may call the poller. */
-static void drop(Ends ends, FastPath *fast_path) {
+static void drop(Ends ends, FastPath *fast_path, Tls *tls) {
     Py_XDECREF(ends.source);
     Py_XDECREF(ends.whole);
     Py_XDECREF(ends.tls_write);
     Py_XDECREF(ends.tls_read);
     Py_XDECREF(fast_path);
+    Py_XDECREF(tls);
 }
 
 static int poller_clear(PyObject *object) {
@@ -88,7 +90,7 @@ static int poller_clear(PyObject *object) {
     receiver_unlock(receiver);
     for (int at = 0; at < count; at++) {
         free(slots[at].rest);
-        drop(ends[at], slots[at].fast_path);
+        drop(ends[at], slots[at].fast_path, slots[at].tls);
     }
     free(ends);
     free(slots);
@@ -218,6 +220,7 @@ static int give_rest_back(Receiver *receiver, int descriptor) {
     if (item == NULL) return -1;
     memcpy(item->data, rest->data, rest->size);
     item->times = rest->times;
+    item->tls = rest_outcome(slot);
     slot->rest = NULL;
     free(rest);
     add_to_queue(receiver, slot, item);
@@ -229,8 +232,13 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
     int descriptor;
     PyObject *whole, *fast_path, *write = Py_None, *read = Py_None;
     if (!PyArg_ParseTuple(args, "iOO|OO", &descriptor, &whole, &fast_path, &write, &read)) return NULL;
+    Tls *tls = NULL;
+    if (read == Py_None && PyObject_TypeCheck(write, &TlsType)) {
+        tls = (Tls *)write;
+        write = Py_None;
+    }
     if ((write == Py_None) != (read == Py_None) || (read != Py_None && (fast_path == Py_None || whole != Py_None))) {
-        PyErr_SetString(PyExc_ValueError, "TLS has both a write and a read, and a fast_path for all that it brings");
+        PyErr_SetString(PyExc_ValueError, "TLS of Python has both a write and a read, and a fast_path for all that it brings");
         return NULL;
     }
     if (fast_path != Py_None && !PyObject_TypeCheck(fast_path, &FastPathType)) {
@@ -238,14 +246,24 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
         return NULL;
     }
     if (!is_read(self, descriptor)) return NULL;
+    if (self->receiver.slots[descriptor].tls != NULL && self->receiver.slots[descriptor].tls != tls) {
+        PyErr_SetString(PyExc_ValueError, "what the thread decrypts cannot be read otherwise");
+        return NULL;
+    }
+    if (tls != NULL && !tls->ready) {
+        PyErr_SetString(PyExc_ValueError, "the TLS handshake is not done");
+        return NULL;
+    }
     Ends *ends = &self->ends[descriptor], was = *ends;
     was.source = NULL;
     receiver_lock(&self->receiver);
     Slot *slot = &self->receiver.slots[descriptor];
     FastPath *before = slot->fast_path;
+    Tls *tls_before = slot->tls;
     int failed = give_rest_back(&self->receiver, descriptor);
     if (!failed) {
         slot->fast_path = fast_path == Py_None ? NULL : (FastPath *)Py_NewRef(fast_path);
+        slot->tls = (Tls *)Py_XNewRef((PyObject *)tls);
         slot->encrypted = read != Py_None;
     }
     receiver_unlock(&self->receiver);
@@ -253,7 +271,7 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
     ends->whole = whole == Py_None ? NULL : Py_NewRef(whole);
     ends->tls_write = write == Py_None ? NULL : Py_NewRef(write);
     ends->tls_read = read == Py_None ? NULL : Py_NewRef(read);
-    drop(was, before);
+    drop(was, before, tls_before);
     Py_RETURN_NONE;
 }
 
@@ -271,7 +289,7 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     free(was.rest);
     Ends ends = self->ends[descriptor];
     self->ends[descriptor] = (Ends){0};
-    drop(ends, was.fast_path);
+    drop(ends, was.fast_path, was.tls);
     if (error) return failure(error);
     return PyLong_FromLongLong(was.since_ns > was.stamp_ns ? was.since_ns : was.stamp_ns);
 }

@@ -14,15 +14,17 @@
 /* Longest time in one `process`, so that the event loop can run timers and end a connection that floods us. */
 #define TURN_NS 50000000LL
 
-static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke, *name_send_owed;
+static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_tls_wrote, *name_broke, *name_send_owed;
 
 int source_names(void) {
     name_take = PyUnicode_InternFromString("take");
     name_take_plaintext = PyUnicode_InternFromString("take_plaintext");
     name_tls_stopped = PyUnicode_InternFromString("tls_stopped");
+    name_tls_wrote = PyUnicode_InternFromString("tls_wrote");
     name_broke = PyUnicode_InternFromString("broke");
     name_send_owed = PyUnicode_InternFromString("send_owed");
-    return name_take && name_take_plaintext && name_tls_stopped && name_broke && name_send_owed ? 0 : -1;
+    return name_take && name_take_plaintext && name_tls_stopped && name_tls_wrote && name_broke && name_send_owed ? 0
+                                                                                                                : -1;
 }
 
 /* Passes the current exception and its source to `contain`. Runs Python code. */
@@ -150,22 +152,36 @@ static int call_whole(PyObject *whole, const unsigned char *text, Py_ssize_t len
     return 0;
 }
 
-/* Processes one item, as the source's routing is by now. Returns -1 with an exception. */
-static int process_item(Poller *self, PyObject *source, const Item *item) {
+/* Tells the source what decrypting has shown beside the plaintext, which it has been given. Returns -1 with an
+   exception. */
+static int process_outcome(Poller *self, PyObject *source, const Item *item, const TlsOutcome *tls) {
+    if (tls->wrote && is_still_there(self, item)) {
+        PyObject *result = PyObject_CallMethodNoArgs(source, name_tls_wrote);
+        if (result == NULL) return -1;
+        Py_DECREF(result);
+    }
+    if (!tls->ending || !is_still_there(self, item)) return 0;
+    if (tls->ending == TLS_CLOSED) return call_source_with_data(source, name_take_plaintext, NULL, 0, &item->times);
+    PyObject *connection = Py_NewRef((PyObject *)self->receiver.slots[item->descriptor].tls);
+    PyObject *error = tls_error((Tls *)connection, &tls->failure);
+    int failed = error == NULL || call_source(source, name_tls_stopped, error, &item->times);
+    Py_XDECREF(error);
+    Py_DECREF(connection);
+    return failed ? -1 : 0;
+}
+
+/* Processes the plaintext of an item, or the data of a connection without TLS: what the fast path does not take goes to
+   the source. Returns -1 with an exception. */
+static int process_plain(
+    Poller *self, PyObject *source, const Item *item, const unsigned char *data, Py_ssize_t size, const Times *times,
+    PyObject *take
+) {
     const Ends *ends = &self->ends[item->descriptor];
     FastPath *fast_path = self->receiver.slots[item->descriptor].fast_path;
-    const unsigned char *data = item->data;
-    Py_ssize_t size = (Py_ssize_t)item->size;
-    if (item->error) return call_broke(source, item->error);
-    if (ends->tls_read != NULL) {
-        int count = whole_records(data, size);
-        if (count > 0) return process_tls(self, source, item, count);
-        return call_source_with_data(source, name_take, data, size, &item->times);
-    }
     if (fast_path != NULL && !item->offered) {
         /* It was read while an earlier item waited, or before the fast path was set. */
         int incomplete = 0;
-        Py_ssize_t taken = fast_path->take_data(fast_path, data, size, &item->times, &incomplete);
+        Py_ssize_t taken = fast_path->take_data(fast_path, data, size, times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
             return -1;
@@ -175,12 +191,39 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
         data += taken;
         size -= taken;
     }
-    Py_ssize_t begin = ends->whole != NULL && !item->times.end_ns ? whole_text(data, size) : 0;
-    if (begin == 0) return call_source_with_data(source, name_take, data, size, &item->times);
+    Py_ssize_t begin = ends->whole != NULL && !times->end_ns ? whole_text(data, size) : 0;
+    if (begin == 0) return call_source_with_data(source, take, data, size, times);
     PyObject *whole = Py_NewRef(ends->whole);
-    int failed = call_whole(whole, data + begin, size - begin, &item->times);
+    int failed = call_whole(whole, data + begin, size - begin, times);
     Py_DECREF(whole);
     return failed;
+}
+
+/* Processes one item, as the source's routing is by now. Returns -1 with an exception. */
+static int process_item(Poller *self, PyObject *source, const Item *item) {
+    const Ends *ends = &self->ends[item->descriptor];
+    const unsigned char *data = item->data;
+    Py_ssize_t size = (Py_ssize_t)item->size;
+    if (item->error) return call_broke(source, item->error);
+    if (ends->tls_read != NULL) {
+        int count = whole_records(data, size);
+        if (count > 0) return process_tls(self, source, item, count);
+        return call_source_with_data(source, name_take, data, size, &item->times);
+    }
+    Tls *tls = self->receiver.slots[item->descriptor].tls;
+    /* An empty read is the end of the stream, below TLS. */
+    if (tls == NULL || (size == 0 && !item->tls.opened)) {
+        return process_plain(self, source, item, data, size, &item->times, name_take);
+    }
+    TlsOutcome outcome = item->tls;
+    Times times = item->times;
+    if (!outcome.opened) {
+        size = tls_decrypt(tls, data, size, self->opened_data, sizeof self->opened_data, &outcome);
+        data = self->opened_data;
+        if (!outcome.ends_read) times.end_ns = times.within_ns;
+    }
+    if (size > 0 && process_plain(self, source, item, data, size, &times, name_take_plaintext)) return -1;
+    return process_outcome(self, source, item, &outcome);
 }
 
 /* Has a source send what its fast path owes; returns -1 with an exception. */

@@ -46,7 +46,8 @@ static void lose(Receiver *self, int descriptor, Slot *slot) {
 
 /* Adds the data of a read to the round. */
 static void leave_to_python(
-    Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered
+    Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered,
+    const TlsOutcome *tls
 ) {
     Item *item = item_of(self, descriptor, slot, size);
     if (item == NULL) {
@@ -56,6 +57,7 @@ static void leave_to_python(
     memcpy(item->data, data, size);
     item->times = *times;
     item->offered = offered;
+    item->tls = *tls;
     add_to_round(self, slot, item);
 }
 
@@ -75,7 +77,8 @@ static void leave_rest_to_python(Receiver *self, int descriptor, Slot *slot) {
     Rest *rest = slot->rest;
     slot->rest = NULL;
     if (rest == NULL) return;
-    leave_to_python(self, descriptor, slot, rest->data, rest->size, &rest->times, 1);
+    const TlsOutcome tls = rest_outcome(slot);
+    leave_to_python(self, descriptor, slot, rest->data, rest->size, &rest->times, 1, &tls);
     free(rest);
 }
 
@@ -116,19 +119,38 @@ static int read_one(Receiver *self, int descriptor) {
     }
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += (uint64_t)size;
-    int is_whole = !slot->encrypted && slot->rest == NULL && is_whole_message(data, size);
+    int offered = 0, in_order = !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE);
+    TlsOutcome tls = {.ends_read = 1};
+    if (slot->tls != NULL && in_order && size > 0) {
+        unsigned char *opened = self->plaintext + REST_BYTES_MAX;
+        size = tls_decrypt(slot->tls, data, size, opened, PLAINTEXT_BYTES, &tls);
+        data = opened;
+        if (tls.ending) {
+            slot->ended = 1;
+            receiver_leave(self, descriptor);
+        } else if (size == 0 && !tls.wrote) {
+            return 1;
+        }
+    }
+    int is_plain = tls.opened || (slot->tls == NULL && !slot->encrypted);
+    int is_whole = is_plain && tls.ends_read && slot->rest == NULL && is_whole_message(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
-    int offered = 0;
-    int direct = slot->fast_path != NULL && !slot->encrypted && size > 0;
-    if (direct && !__atomic_load_n(&slot->waiting, __ATOMIC_ACQUIRE)) {
+    if (!tls.ends_read) times.end_ns = times.within_ns;
+    if (slot->fast_path != NULL && is_plain && in_order && size > 0) {
         int done = offer(slot->fast_path, &slot->rest, &data, &size, &times);
         if (rows_due(slot->fast_path->rows)) need_a_look(self);
         if (owed_is_news(slot->fast_path)) tell_of_owed(self, descriptor, slot);
-        if (done < 0) lose(self, descriptor, slot);
-        if (done) return 1;
+        if (done < 0) {
+            lose(self, descriptor, slot);
+            return 1;
+        }
+        if (done && !tls.ending && !tls.wrote) return 1;
+        if (done) size = 0;
         offered = 1;
     }
-    leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered);
+    /* What follows goes to Python, and the rest comes before it. */
+    leave_rest_to_python(self, descriptor, slot);
+    leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered, &tls);
     return 1;
 }
 

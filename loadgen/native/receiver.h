@@ -1,7 +1,7 @@
 /* The receive thread: reads sockets, stamps what it reads, and gives it to fast paths, all without the interpreter lock
    (GIL). What no fast path takes waits in a queue for Python.
 
-   Two locks, in this order, before that of any rows:
+   Two locks, in this order, before that of any TLS connection (see tls.h) or rows:
 
    - `lock` guards the slots and the epoll set. The thread takes it for each read, so a socket that was removed is read
      no more. Who holds the GIL may wait for it, since the thread never wants the GIL.
@@ -13,9 +13,12 @@
 
 #include "joining.h"
 #include "native.h"
+#include "tls.h"
 
 /* Size of the longest frame with a two-byte length, header included. */
 #define BUFFER_BYTES (4 + 65535)
+/* Most plaintext of one read. */
+#define PLAINTEXT_BYTES (BUFFER_BYTES + BEGUN_BYTES)
 #define SECOND_NS 1000000000LL
 
 /* One read that Python is to process. */
@@ -26,6 +29,7 @@ typedef struct Item {
     int error;   /* why the read failed, or 0 */
     int offered; /* 1 if the data is what the fast path has declined */
     int owes;    /* 1 if there is no data: the fast path owes the service something */
+    TlsOutcome tls; /* if the data was decrypted already */
     Times times;
     size_t size;
     unsigned char data[];
@@ -39,7 +43,8 @@ typedef struct {
 typedef struct {
     uint64_t generation; /* 0 if the slot is free */
     FastPath *fast_path; /* a reference, which only a holder of the GIL takes or drops; NULL if Python gets every byte */
-    int encrypted;       /* 1 if the fast path gets plaintext, so that Python has to decrypt first */
+    Tls *tls;            /* a reference like that; what the thread decrypts with, or NULL */
+    int encrypted;       /* 1 if the fast path gets plaintext that Python has to decrypt first */
     int ended;           /* 1 if there is nothing more to read; the socket has then left the epoll set */
     int lost;            /* 1 if memory for the data of a read ran out */
     /* Items of this slot that Python has not processed. The fast path gets no data before they are, and Python then
@@ -57,6 +62,11 @@ typedef struct {
     uint32_t reads, segments; /* reads since the last TCP_INFO query, and the segments that this query counted */
     int asked;                /* 1 if `segments` is valid */
 } Slot;
+
+/* Returns what is to be said of a kept rest: over TLS it is plaintext. */
+static inline TlsOutcome rest_outcome(const Slot *slot) {
+    return (TlsOutcome){.opened = slot->tls != NULL, .ends_read = 1};
+}
 
 /* How the system schedules the thread. */
 enum { NOT_STARTED, NORMAL, REAL_TIME };
@@ -94,8 +104,8 @@ typedef struct Receiver {
     int look;
     int poll_error; /* why the poll failed, which ended the thread, or 0; atomic */
 
-    /* For the data of a read, with room before it for what was kept of earlier ones. */
-    unsigned char space[REST_BYTES_MAX + BUFFER_BYTES];
+    /* For the data of a read, and its plaintext, with room before each for what was kept of earlier ones. */
+    unsigned char space[REST_BYTES_MAX + BUFFER_BYTES], plaintext[REST_BYTES_MAX + PLAINTEXT_BYTES];
 } Receiver;
 
 /* times.c */

@@ -11,7 +11,8 @@ from loadgen.protocol.base import TlsOptions
 from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
-from loadgen.transport.tls import TlsSessions
+from loadgen.transport.native_tls import NativeTls, native_context
+from loadgen.transport.tls import Tls, TlsSessions
 from loadgen.transport.upgrade import LastAccepted
 
 #: Schemes of plain byte streams: true if the scheme uses TLS. All other schemes are WebSocket.
@@ -43,7 +44,10 @@ class Address:
         #: Proxy for the connections, or None if they go directly.
         self.proxy = proxy.route(url)
         self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
-        self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
+        options = tls or TlsOptions()
+        self.ssl_context = _context(options) if self.secure else None
+        #: The same settings for the TLS of C, or None if Python's objects do it.
+        self._native_context = None if self.ssl_context is None else native_context(self.ssl_context, options)
         #: The sessions to resume, or None if each connection makes a full handshake.
         self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
         #: The last answer by which the server accepted a WebSocket; shared by all connections to it.
@@ -53,6 +57,19 @@ class Address:
     def connect(self, timeout_s: float) -> socket.socket:
         """Return a connected, non-blocking socket; raises the errors of `Dialer.connect`."""
         return self._dialer.connect(self.host, self.port, timeout_s, self.proxy)
+
+    def begin_tls(self) -> Tls | NativeTls:
+        """Begin TLS with the service, whose URL must have a scheme with TLS.
+
+        Raises ValueError if the host's name is invalid.
+        """
+        assert self.ssl_context is not None
+        session = None if self.sessions is None else self.sessions.session
+        if self._native_context is None:
+            # All connections of an address are of one kind, and so is what they resume.
+            assert session is None or isinstance(session, ssl.SSLSession)
+            return Tls(self.ssl_context, self.host, session)
+        return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)
 
 
 def _context(tls: TlsOptions) -> ssl.SSLContext:

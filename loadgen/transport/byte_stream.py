@@ -9,9 +9,9 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.native_tls import Data, NativeTls
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
-from loadgen.transport.tls import Data
 
 
 class ByteStream(SocketStream):
@@ -35,7 +35,7 @@ class ByteStream(SocketStream):
         super().__init__(address, on_closed, on_failed, slow)
         self._on_bytes = on_bytes
         self._closing = False
-        #: True if the native poller (C) decrypts what this connection receives; False if Python code does.
+        #: True if the native poller decrypts what this connection receives by Python's TLS; False if `Tls` does.
         self._tls_direct = False
 
     @property
@@ -85,9 +85,9 @@ class ByteStream(SocketStream):
         if self._poller is None:
             return
         fast_path, tls = self._fast_path, self._tls
-        if tls is None:
-            if changed:
-                self._poller.route(self._descriptor, None, fast_path)
+        if tls is None or isinstance(tls, NativeTls):
+            if changed and self._plain:
+                self._poller.route(self._descriptor, None, fast_path, tls)
             return
         direct = fast_path is not None and tls.is_between_records()
         if direct is not self._tls_direct or changed:

@@ -97,6 +97,9 @@ class Source(Protocol):
     def send_owed(self) -> None:
         """Send what the fast path owes the service for what it has taken; see `FastPath.take_owed`."""
 
+    def tls_wrote(self) -> None:
+        """Send what TLS itself has to send: the native poller has decrypted something that needs an answer."""
+
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
@@ -146,13 +149,16 @@ class NativePoller:
         descriptor: int,
         whole: OnText | None,
         fast_path: native.FastPath | None,
-        tls: TlsEnds | None = None,
+        tls: TlsEnds | native.Tls | None = None,
     ) -> None:
         """Set the source's callback for whole text frames and its fast path, which gets the data first.
 
-        With ``tls`` the poller decrypts, and the fast path gets the plaintext: see `route` in `_native.pyi`.
+        With ``tls`` the poller decrypts, and both get the plaintext: see `route` in `_native.pyi`.
         """
-        self._poller.route(descriptor, whole, fast_path, *(tls or ()))
+        if isinstance(tls, tuple):
+            self._poller.route(descriptor, whole, fast_path, *tls)
+        else:
+            self._poller.route(descriptor, whole, fast_path, tls)
 
     def has_waiting(self, descriptor: int) -> bool:
         """Return True if something was read of the socket that has not been processed yet."""
@@ -218,7 +224,7 @@ class Poller:
         descriptor: int,
         whole: OnText | None,
         fast_path: native.FastPath | None,
-        tls: TlsEnds | None = None,
+        tls: TlsEnds | native.Tls | None = None,
     ) -> None:
         """Do nothing: this poller reads ``whole`` from the source at each read, and it has no fast paths."""
 

@@ -16,10 +16,12 @@ from loadgen.transport import bounds, isolation
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError, UnreadableError, describe, tls_failure
 from loadgen.transport.isolation import OnFailed, OurFailureError
+from loadgen.transport.native_tls import Data, NativeTls
 from loadgen.transport.polled_socket import PolledSocket
+from loadgen.transport.poller import NativePoller
 from loadgen.transport.send_buffer import SendBuffer
 from loadgen.transport.slow_reading import SlowReading
-from loadgen.transport.tls import Data, Tls
+from loadgen.transport.tls import Tls
 from loadgen.transport.waiting import Signal
 
 #: Called once when an opened connection ends, with the close code (or None without a close frame) and the reason.
@@ -41,6 +43,7 @@ class SocketStream(PolledSocket):
         "_on_closed",
         "_on_failed",
         "_opening",
+        "_plain",
         "_tls",
         "_unsent",
         "violation",
@@ -64,7 +67,9 @@ class SocketStream(PolledSocket):
         self._on_failed = on_failed
         #: Bytes that the socket does not accept yet, or None if it has accepted all.
         self._unsent: SendBuffer | None = None
-        self._tls: Tls | None = None
+        self._tls: Tls | NativeTls | None = None
+        #: True if the poller reads without TLS, or decrypts by itself: it then gives plaintext to the fast path.
+        self._plain = not address.secure
         self._fast_path: FastPath | None = None
         self._opening: Signal | None = None
         #: An error that occurred between the end of the handshake and the return of `open`.
@@ -93,10 +98,8 @@ class SocketStream(PolledSocket):
         self._connect(timeout_s)
         self._opening = opening = Signal()
         try:
-            if self._address.ssl_context is not None:
-                sessions = self._address.sessions
-                session = None if sessions is None else sessions.session
-                self._tls = Tls(self._address.ssl_context, self._address.host, session)
+            if self._address.secure:
+                self._tls = self._address.begin_tls()
                 self._tls_handshake(self._tls)
             else:
                 self._secured()
@@ -190,18 +193,23 @@ class SocketStream(PolledSocket):
         """Process bytes that the native poller has decrypted. See `poller.Source`."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
-            self._route()
+            if not self._plain:
+                self._route()
             self.send_owed()
         else:
             self._end_of_stream()
+
+    def tls_wrote(self) -> None:
+        """Send what TLS itself has to send, such as a new key; called by the native poller."""
+        if self._tls is not None:
+            self._transmit(self._tls.to_send())
 
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
         """Handle the native poller's read error: nothing more to decrypt, or a failure of TLS."""
         if isinstance(error, ssl.SSLWantReadError):
-            if self._tls is not None:
-                self._transmit(self._tls.to_send())
+            self.tls_wrote()
         elif not isinstance(error, ssl.SSLError):
             raise error
         else:
@@ -230,7 +238,7 @@ class SocketStream(PolledSocket):
     # TLS.
 
     def _take_ciphertext(
-        self, tls: Tls, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+        self, tls: Tls | NativeTls, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
         try:
             if not tls.ready:
@@ -247,10 +255,13 @@ class SocketStream(PolledSocket):
         if self._fast_path is not None:
             self._route()
 
-    def _tls_handshake(self, tls: Tls, data: Data = b"") -> None:
+    def _tls_handshake(self, tls: Tls | NativeTls, data: Data = b"") -> None:
         tls.handshake(data)
         self._transmit(tls.to_send())
         if tls.ready:
+            if isinstance(tls, NativeTls) and isinstance(self._poller, NativePoller):
+                self._plain = True
+                self._poller.route(self._descriptor, None, None, tls)
             self._secured()
 
     # Sending.

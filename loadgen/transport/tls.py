@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from loadgen import native
+from loadgen.transport.native_tls import Data, NativeTls, OnPlaintext
 from loadgen.transport.poller import TlsEnds
 from loadgen.transport.records import RecordBoundary
 
@@ -13,11 +15,8 @@ _PLAINTEXT_BYTES = 64 * 1024
 _PLAINTEXT = bytearray(_PLAINTEXT_BYTES)
 _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
-#: The type of received bytes.
-Data = bytes | memoryview
-#: Takes plaintext and its times, as `poller.Source.take` does. The plaintext is valid only until the call returns.
-OnPlaintext = Callable[[memoryview, int, int, int, int], None]
-
+#: What a connection resumes: an object of the kind of TLS that made it.
+Session = ssl.SSLSession | native.TlsSession
 
 #: Age at which a session is replaced by that of a newer connection; servers keep them for minutes to hours.
 _SESSION_FRESH_S = 60.0
@@ -30,28 +29,34 @@ class TlsSessions:
     more than once, which RFC 8446 (appendix C.4) advises against only for the client's privacy.
     """
 
-    __slots__ = ("_clock", "_kept_s", "session")
+    __slots__ = ("_clock", "_kept_s", "resumed", "session")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept_s = 0.0
         #: The session to resume, or None before the first one is known.
-        self.session: ssl.SSLSession | None = None
+        self.session: Session | None = None
+        #: Number of connections that have resumed a session.
+        self.resumed = 0
 
-    def keep(self, tls: "Tls") -> None:
+    def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection if it can be resumed and is worth it.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
-        now_s = self._clock()
-        if self.session is None or not tls.resumed or now_s - self._kept_s >= _SESSION_FRESH_S:
+        now_s, resumed = self._clock(), tls.resumed
+        self.resumed += resumed
+        if self.session is None or not resumed or now_s - self._kept_s >= _SESSION_FRESH_S:
             session = tls.session()
-            if session is not None and (session.has_ticket or session.id):
+            if session is not None:
                 self.session, self._kept_s = session, now_s
 
 
 class Tls:
-    """The client's side of TLS; it reads and sends nothing itself. All methods may raise ssl.SSLError."""
+    """The client's side of TLS by Python's `ssl` module; it reads and sends nothing itself.
+
+    All methods may raise ssl.SSLError.
+    """
 
     __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
 
@@ -72,8 +77,9 @@ class Tls:
         return bool(self._object.session_reused)
 
     def session(self) -> ssl.SSLSession | None:
-        """Return the session, which a later connection may resume."""
-        return self._object.session
+        """Return the session if a later connection may resume it, else None."""
+        session = self._object.session
+        return session if session is not None and (session.has_ticket or session.id) else None
 
     def handshake(self, data: Data = b"") -> None:
         """Continue the handshake with the ciphertext of one read; sets `ready` when it is done."""

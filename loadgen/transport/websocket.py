@@ -20,10 +20,10 @@ from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.library import Library
 from loadgen.transport.masking import masked
+from loadgen.transport.native_tls import Data, NativeTls
 from loadgen.transport.opening import OpeningHandshake
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
-from loadgen.transport.tls import Data
 from loadgen.transport.waiting import after
 
 _HEAD_END = b"\r\n\r\n"
@@ -74,7 +74,7 @@ class WebSocket(SocketStream):
         self._frames: TextFrames | None = None
         #: `TextFrames.ready` when the poller was last told.
         self._ready = False
-        #: True if the native poller (C) decrypts what this connection receives; False if Python code does.
+        #: True if the native poller decrypts what this connection receives by Python's TLS; False if `Tls` does.
         self._tls_direct = False
 
     @property
@@ -139,9 +139,10 @@ class WebSocket(SocketStream):
         if self._poller is None:
             return
         fast_path, tls = self._fast_path, self._tls
-        if tls is None:
-            # Within a frame every byte must reach `take`, so neither the callback nor the fast path may be set.
-            self._poller.route(self._descriptor, self.whole, fast_path if self._ready else None)
+        if tls is None or isinstance(tls, NativeTls):
+            # Within a frame every byte must reach us, so neither the callback nor the fast path may be set.
+            if self._plain:
+                self._poller.route(self._descriptor, self.whole, fast_path if self._ready else None, tls)
             return
         direct = (
             fast_path is not None
@@ -162,7 +163,7 @@ class WebSocket(SocketStream):
             frames = self._step_answer(data, arrival_ns, read_ns, within_ns, end_ns)
             if frames is None:
                 return
-        if frames.ready is not self._ready and self._tls is None:
+        if frames.ready is not self._ready and self._plain:
             self.whole, self._ready = frames.whole, frames.ready
             self._route()
 

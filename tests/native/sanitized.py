@@ -29,6 +29,7 @@ TESTS = [
     "tests/native",
     "tests/mqtt/test_lane.py",
     "tests/transport/test_websocket.py",
+    "tests/transport/test_native_tls.py",
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
 ]
@@ -38,6 +39,7 @@ THREAD_TESTS = [
     "tests/native/test_pollers.py",
     "tests/native/test_publish_thread.py",
     "tests/mqtt/test_lane.py",
+    "tests/native/test_tls.py",
     "-k",
     "not interpreter_ends and not forked",
 ]
@@ -50,7 +52,9 @@ def build(library: Path, sanitizer: str) -> None:
     compiler = os.environ.get("CC", "gcc")
     recover = [] if sanitizer == THREADS[0] else ["-fno-sanitize-recover=all"]
     include = f"-I{sysconfig.get_path('include')}"
-    subprocess.run([compiler, *FLAGS, sanitizer, *recover, include, *sources, "-o", str(library)], check=True)
+    subprocess.run(
+        [compiler, *FLAGS, sanitizer, *recover, include, *sources, "-ldl", "-o", str(library)], check=True
+    )
 
 
 def runtime(name: str) -> str:

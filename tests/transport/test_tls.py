@@ -51,7 +51,9 @@ def test_a_session_is_resumed_and_replaced_after_a_minute(tmp_path: Path, versio
         context.maximum_version = version
 
         def connected() -> Tls:
-            client, server = Tls(context, "127.0.0.1", sessions.session), Server(served)
+            session = sessions.session
+            assert session is None or isinstance(session, ssl.SSLSession)
+            client, server = Tls(context, "127.0.0.1", session), Server(served)
             shake_hands(client, server)
             # TLS 1.3 sends its tickets after the handshake, before the first data.
             assert decrypted(client, server.record(b"hello"))[0][0] == b"hello"
@@ -84,7 +86,7 @@ def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:
     """Return each part of the plaintext with its `within` and `end`."""
     parts: list[tuple[bytes, int, int]] = []
 
-    def take(part: memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
+    def take(part: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         assert (arrival_ns, read_ns) == (ARRIVAL, READ)
         parts.append((bytes(part), within_ns, end_ns))
 
