@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import cast
 
 import pytest
@@ -208,6 +209,73 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
         server.socket.sendall(server.record(b"\x81\x05hello"))
         process_until(poller, lambda: source.texts == [b"hello"])
         assert not source.plain
+
+
+class Framed(Opened):
+    """Uses the fast path again as soon as what it was given ends with a frame, as `WebSocket` does."""
+
+    def __init__(
+        self, tls: NativeTls, sock: socket.socket, poller: native.Poller, path: native.FastPath
+    ) -> None:
+        super().__init__(tls, sock)
+        self.poller, self.path = poller, path
+        self.frames: list[bytes] = []
+        self.rest = b""
+
+    def take_plaintext(self, data: bytes, *times: int) -> None:
+        super().take_plaintext(data, *times)
+        rest = self.rest + data
+        while len(rest) >= 4 and len(rest) >= 4 + int.from_bytes(rest[2:4], "big"):
+            size = 4 + int.from_bytes(rest[2:4], "big")
+            self.frames.append(rest[:size])
+            rest = rest[size:]
+        self.rest = rest
+        self.poller.route(self.socket.fileno(), None, None if rest else self.path, self.tls)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_records_and_reads_end_anywhere(
+    served: ssl.SSLContext, version: ssl.TLSVersion, seed: int
+) -> None:
+    random = Random(seed)
+    poller, (rows, path) = new_poller(), fast()
+    # Frames with a length of two bytes, some of which no fast path takes.
+    odd = {number for number in range(300) if random.random() < 0.05}
+    sent = [frame(b"%d " % n + b"?" * 200) if n in odd else delivery(n) for n in range(300)]
+    assert all(each[1] == 126 for each in sent)
+    stream = b"".join(sent)
+    beginning = delivery(300)[: random.randrange(1, 100)]
+    with opened(served, poller, version) as (source, server):
+        framed = Framed(source.tls, source.socket, poller, path)
+        poller.remove(source.socket.fileno())
+        add(poller, source.socket, framed)
+        poller.route(source.socket.fileno(), None, path, source.tls)
+        ciphertext = b""
+        plaintext = stream + beginning
+        while plaintext:
+            size = random.choice((1, 50, 250, 300, 3_000, 16_384))
+            ciphertext += server.record(plaintext[:size])
+            plaintext = plaintext[size:]
+        ciphertext += server.close()
+        found: list[int] = []
+        while ciphertext:
+            size = random.choice((1, 30, 300, 300, 5_000, 60_000))
+            server.socket.sendall(ciphertext[:size])
+            ciphertext = ciphertext[size:]
+            time.sleep(random.choice((0, 0.0002, 0.002)))
+            if random.random() < 0.5:
+                poller.process(random.randrange(3))
+        process_until(poller, lambda: framed.ends)
+        found = [row[6] for row in rows_of(rows)]
+    assert not framed.errors
+    assert framed.rest == beginning
+    by_python = [n for n in range(300) if sent[n] in framed.frames]
+    # Each frame once, on either way, and each way in order.
+    assert sorted(found + by_python) == list(range(300))
+    assert found == sorted(found)
+    assert framed.frames == [sent[n] for n in by_python]
+    assert odd <= set(by_python)
 
 
 def test_many_records_wait_for_python_and_are_then_decrypted_in_order(served: ssl.SSLContext) -> None:
