@@ -36,7 +36,7 @@ def end(code: int) -> NoReturn:
 def prepared(results: Path, more: Mapping[str, Any]) -> None:
     nothing = (
         "overrides target prices processes faults journal prometheus live_otel otel web_base_path allowed_hosts"
-        " api_key_env auth aws_profile aws_region max_cost"
+        " api_key_env auth aws_profile aws_region max_cost output"
     )
     options = {
         **dict.fromkeys(nothing.split()),
