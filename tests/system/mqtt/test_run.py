@@ -28,7 +28,7 @@ clients:
     count: 10
     subscribe: "/default/{topic}"
     reconnect: {first: 200ms, jitter: none}
-    drops: [{at: 500ms, share: 50%}, {at: 1s, share: 50%, close: frame}]
+    drops: [{at: 500ms, share: 50%}, {at: 1500ms, share: 50%, close: frame}]
   writers:
     count: 2
     publish: {channel: "/default/{topic}", rate: 80/s, batch: 2}
