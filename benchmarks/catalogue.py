@@ -30,6 +30,8 @@ from rich.table import Table  # noqa: E402
 from ruamel.yaml import YAML  # noqa: E402
 from speed.surroundings import surroundings  # noqa: E402
 
+from analysis.record.folders import runs_in  # noqa: E402
+
 SCENARIOS = REPO / "scenarios"
 #: Time that a run may take in addition to its phases: start, ramp, report.
 SPARE_S = 120
@@ -125,10 +127,10 @@ def run(name: str, longest_s: float, results: Path) -> Result:
         "exit": done.returncode,
         "took_s": round(time.monotonic() - began, 1),
     }
-    found = sorted((results / name).glob("*/summary.json"))
+    found = runs_in(results / name, "summary.json")
     if not found:
         return {**result, "failed": done.stderr.strip()[-500:]}
-    return result | figures(json.loads(found[-1].read_text()))
+    return result | figures(json.loads((found[-1] / "summary.json").read_text()))
 
 
 def figures(summary: Mapping[str, Any]) -> Result:

@@ -207,7 +207,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
     with opened(served, poller) as (source, server):
         poller.route(source.socket.fileno(), lambda text, *_: source.texts.append(text), None, source.tls)
         sent = 0
-        # Of a message whose arrival is not exact, as may be on a busy machine, the bytes are passed on with their times.
+        # If the arrival is not exact, as may be on a busy machine, the bytes are passed on with their times.
         while not source.texts and sent < 1_000:
             sent += 1
             server.socket.sendall(server.record(b"\x81\x05hello"))

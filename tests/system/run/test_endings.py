@@ -301,7 +301,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
     assert "No space left on device" in finished.err, finished.said
     assert "loadgen report" in finished.err, finished.said
     assert "Traceback" not in finished.said
-    (kept,) = [path.parent for path in (tmp_path / "kept").glob("*/manifest.json")]
+    (kept,) = runs_in(tmp_path / "kept")
     assert analysis_main(["report", str(kept)]) == 0
     summary = read(kept / "summary.json")
     assert summary["exit_code"] == demanded(summary)
