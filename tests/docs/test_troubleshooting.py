@@ -32,12 +32,10 @@ def _sections() -> dict[str, str]:
 
 
 def _quoted(section: str) -> list[str]:
-    """Return the sentences that a section quotes, those in the first column of its tables or before a colon."""
-    cells = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
-    lines = [line.split("`: ")[0] + "`" for line in section.splitlines() if line.startswith("`")]
-    return [
-        quote for cell in (*cells, *lines) for quote in re.findall(r"`([^`]*…[^`]*|[a-z][^`]{15,})`", cell)
-    ]
+    """Return the sentences that a section quotes at the beginning of an item or a paragraph, before a colon."""
+    begun = [line.removeprefix("- ") for line in section.splitlines() if line.startswith(("- `", "`"))]
+    heads = [re.match(r"`[^`]*`(?: or `[^`]*`)*(?=:)", line) for line in begun]
+    return [quote for head in heads if head for quote in re.findall(r"`([^`]*)`", head[0])]
 
 
 def _texts(node: ast.AST) -> list[str]:
