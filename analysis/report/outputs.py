@@ -10,6 +10,7 @@ from analysis.figures import cloudwatch
 from analysis.report import reactions
 from analysis.verdict import checks, loops
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE
+from analysis.verdict.findings import explained
 
 SIGNS = {"passed": "✓", "failed": "✗", "inconclusive": "?"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@-])")
@@ -177,9 +178,16 @@ def markdown(summary: Mapping[str, Any]) -> str:
             lines.append("| " + " | ".join(escaped(cell) for cell in shown_cells) + " |")
         lines.append("")
     lines += [
-        f"- {finding['severity']}: {escaped(finding['reason'])}" for finding in summary["verdict"]["findings"]
+        f"- {finding['severity']}: {escaped(finding['reason'])}{_section(finding)}"
+        for finding in summary["verdict"]["findings"]
     ]
     return "\n".join(lines) + "\n"
+
+
+def _section(finding: dict[str, Any]) -> str:
+    """Return the section of the documentation on a finding, in brackets, or nothing."""
+    section = explained(finding.get("subject"))
+    return "" if section is None else f" ({section})"
 
 
 def _add(case: ElementTree.Element, tag: str, kind: str, message: str) -> None:

@@ -11,6 +11,7 @@ from analysis.console import sentence
 from analysis.figures import addresses, echo
 from analysis.report import outputs, reactions
 from analysis.verdict import checks, clockbound, loops, throttling
+from analysis.verdict.findings import explained
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 #: At most this many kinds of unreadable messages are named.
@@ -66,9 +67,15 @@ def print_verdict(summary: dict[str, Any], console: Console) -> None:
     sentence(console, Text(verdict, style=_STYLES[kind]))
 
 
+def _finding(finding: dict[str, Any]) -> str:
+    section = explained(finding.get("subject"))
+    said = f"{finding['severity']}: {finding['reason']} – {finding['advice']}"
+    return said if section is None else f"{said} ({section})"
+
+
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return the findings and further remarks for the reader, one sentence each."""
-    lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
+    lines = [_finding(finding) for finding in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
     lines += loops.sentences(summary)

@@ -15,7 +15,8 @@ from analysis.loading.run import Run, Window
 from analysis.verdict import disturbances
 from analysis.verdict.findings import Finding
 
-_PAUSED = {
+#: Kind of a pause → its words in a finding.
+PAUSED = {
     disturbances.STOPPED: "{was} paused for",
     disturbances.SUSPENDED: "{was} suspended with the machine for",
     disturbances.FROZEN: "stood still with the machine, clocks and all, for",
@@ -97,7 +98,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
         who = f"worker {workers[0]}" if len(workers) == 1 else f"workers {', '.join(map(str, workers))}"
         whose = "its" if len(workers) == 1 else "their"
         effect = f"what {whose} clients sent and received then is not the service's doing"
-    happened = _PAUSED[first["kind"]].format(was="were" if len(workers) > 1 and not everyone else "was")
+    happened = PAUSED[first["kind"]].format(was="were" if len(workers) > 1 and not everyone else "was")
     return Finding(
         "invalid" if wrong else "degraded",
         "pause",

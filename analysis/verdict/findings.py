@@ -1,6 +1,32 @@
-"""A reason to doubt a run."""
+"""A reason to doubt a run, and the part of the documentation that explains it."""
 
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+#: The topic of a finding. docs/troubleshooting.md has a section for each.
+Subject = Literal[
+    "user code",
+    "harness",
+    "record",
+    "ledger",
+    "pause",
+    "throttling",
+    "memory",
+    "steal",
+    "network",
+    "clock",
+    "schedule",
+    "queue",
+    "arrival",
+    "loop",
+    "cpu",
+    "gc",
+    "files",
+    "ports",
+]
+SUBJECTS: Final[tuple[Subject, ...]] = get_args(Subject)
+#: The page, from the repository's root, with a section for each subject.
+PAGE: Final = "docs/troubleshooting.md"
 
 
 @dataclass(frozen=True)
@@ -9,10 +35,21 @@ class Finding:
 
     #: The verdict that the finding alone would give: `degraded` or `invalid`.
     severity: str
-    #: The topic: user code, harness, record, ledger, pause, throttling, memory, steal, network, clock, schedule,
-    #: queue, arrival, loop, cpu, gc, files, ports.
-    subject: str
+    subject: Subject
     reason: str
     advice: str
     #: Upper bound, in ns, on the shift or delay of the measured figures, or None if unknown.
     size_ns: int | None = None
+
+
+def explained(subject: object) -> str | None:
+    """Return the section of the documentation on a finding's subject, or None if it is not one of `SUBJECTS`.
+
+    A record or summary of another version may have other subjects.
+    """
+    return f"{PAGE}#{anchor(subject)}" if subject in SUBJECTS else None
+
+
+def anchor(subject: Subject) -> str:
+    """Return the anchor of a subject's section."""
+    return subject.replace(" ", "-")

@@ -17,7 +17,7 @@ from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 from analysis.verdict import clockbound, cpu, network, surroundings
 from analysis.verdict.causes import disturbed, in_causal_order, into
-from analysis.verdict.findings import Finding
+from analysis.verdict.findings import Finding, Subject
 
 _SECOND_NS = 1_000_000_000
 
@@ -65,6 +65,7 @@ def _failures(run: Run) -> Iterator[Finding]:
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
             own = failure["kind"] == "user code"
+            subject: Subject = "user code" if own else "harness"
             times = "once" if failure["count"] == 1 else f"{failure['count']:,} times"
             where, message = text.clean(failure["where"]), text.clean(failure["message"])
             if failure["kind"] == "network":
@@ -77,7 +78,7 @@ def _failures(run: Run) -> Iterator[Finding]:
                 continue
             yield Finding(
                 "invalid",
-                failure["kind"],
+                subject,
                 f"{'your code' if own else 'the harness'} failed {times} on {who}: {where}: {message}",
                 "fix it and run again"
                 if own

@@ -1,7 +1,7 @@
 """Disturbances by the network between target and generator, which are not the generator's fault."""
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,13 @@ from analysis.limits import LIMITS, reads_too_slowly
 from analysis.loading.run import Ints, Run, Window, ints
 from analysis.verdict.causes import into
 from analysis.verdict.cpu import CPU, cpu_share
-from analysis.verdict.findings import Finding
+from analysis.verdict.findings import Finding, Subject
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
 #: An uncertainty of more than this many times the event loop's worst lag was not caused by the event loop.
 _TIMES_THE_LAG = 4
 #: `Finding.subject` of findings on the network.
-SUBJECT = "network"
+SUBJECT: Final[Subject] = "network"
 
 
 def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:

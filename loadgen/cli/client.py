@@ -240,14 +240,20 @@ def probe(
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
     channel: Annotated[str, typer.Option(help="Channel to probe.")] = "/default/loadgen-probe",
+    frames: Annotated[
+        bool,
+        typer.Option("--frames", help="Print what is sent and received too, without the login's secrets."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check a target step by step, from DNS to delivery.
 
-    The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish and delivery.
+    The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish and delivery. docs/troubleshooting.md says what to
+    do about each.
 
     Exit codes: 0 every step passed, 2 usage, 4 a step failed.
     """
+    from loadgen.client.frames import Frame
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
     from loadgen.targets import APPSYNC_EVENTS
 
@@ -259,15 +265,35 @@ def probe(
         over_http=protocol.rules.publishes_over_http,
         over_connection=protocol.rules.publishes_over_connections,
         advice=APPSYNC_ADVICE if protocol is APPSYNC_EVENTS else FILE_ADVICE,
+        with_frames=frames,
     )
     steps: list[Step] = []
+    seen: list[Frame] = []
     for step in checked.run():
         steps.append(step)
+        new = [] if checked.frames is None else checked.frames.take()
+        seen += new
         if as_json:
+            for frame in new:
+                print(json.dumps({"frame": frame.to_dict()}), flush=True)
             print(json.dumps(step.to_dict()), flush=True)
     if not as_json:
+        _show_frames(seen, checked.frames.left_out if checked.frames is not None else 0)
         _show(steps, (service.http_url if protocol is APPSYNC_EVENTS else None) or target)
     raise typer.Exit(0 if all(step.ok for step in steps) else int(ExitCode.TARGET))
+
+
+def _show_frames(frames: list[Any], left_out: int) -> None:
+    console, step = Console(highlight=False, soft_wrap=True), None
+    for frame in frames:
+        if frame.step != step:
+            step = frame.step
+            console.print(Text(f"\n{step}", "bold"))
+        for number, line in enumerate(frame.text.split("\n")):
+            way = "  " if number else "→ " if frame.sent else "← "
+            console.print(Text.assemble((way, "green" if frame.sent else "cyan"), _clean(line)))
+    if left_out:
+        console.print(f"\nand {left_out:,} more frames")
 
 
 def _show(steps: list[Any], url: str) -> None:

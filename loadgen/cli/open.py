@@ -9,12 +9,17 @@ import typer
 from loadgen.cli.app import app, fail
 from loadgen.run.placement import LATEST
 
+#: The page of a run, and that of a search for a limit.
+_PAGES = ("report.html", "capacity.html")
+
 
 @app.command(name="open")
 def open_(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder; default: the newest one, results/latest.", metavar="RUN"),
+        typer.Argument(
+            help="Folder of a run or search; default: the newest run, results/latest.", metavar="RUN"
+        ),
     ] = None,
     results: Annotated[
         Path, typer.Option(help="Folder of runs, of which the newest is opened.", metavar="FOLDER")
@@ -25,8 +30,9 @@ def open_(
     Exit codes: 0 opened, or its path printed where there is no browser; 2 there is no report.
     """
     folder = run or results / LATEST
-    page = folder if folder.suffix == ".html" else folder / "report.html"
-    if not page.is_file():
+    pages = [folder] if folder.suffix == ".html" else [folder / name for name in _PAGES]
+    page = next((each for each in pages if each.is_file()), None)
+    if page is None:
         if not folder.exists():
             fail(f"there is no run {folder}: make one with `loadgen run comments`, or name its folder")
         fail(f"{folder} has no report.html: `loadgen report {folder}` writes it")

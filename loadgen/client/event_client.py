@@ -9,6 +9,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
+from loadgen.client.frames import Frames
 from loadgen.payloads.stamping import Event as AnyEvent
 from loadgen.payloads.stamping import Marked
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
@@ -65,14 +66,16 @@ class EventClient:
         channels: Sequence[str] = (),
         on_failed: OnFailed | None = None,
         dialer: Dialer | None = None,
+        frames: Frames | None = None,
     ) -> None:
         """Make the client, not yet connected.
 
         ``channels`` are the channels to subscribe to; some services need them when the connection opens. ``on_failed``
         is called with an error of the harness that ended the connection. ``dialer`` opens the socket; the default one
-        may connect to any host, since the user has named the target.
+        may connect to any host, since the user has named the target. ``frames`` collects what is sent and received.
         """
         self._service = service
+        self._frames = frames
         self._on_delivery = on_event
         self._login: AsyncResult = AsyncResult()
         self._answers: dict[str, AsyncResult] = {}
@@ -86,10 +89,13 @@ class EventClient:
         #: Why the connection ended because received bytes could not be decoded, or empty.
         self._broken = ""
         self.deviations: list[str] = []
+        handshake = service.handshake(channels)
+        if frames is not None:
+            frames.upgrade(service.connect_url, handshake)
         self.socket = connection(
             Address(service.connect_url, service.tls, dialer or Dialer(allow_remote=True)),
-            service.handshake(channels),
-            self._session.receive,
+            handshake,
+            self._session.receive if frames is None else self._receive,
             self._on_closed,
             self._on_failed,
         )
@@ -103,6 +109,8 @@ class EventClient:
         """Connect; raises TransportError if that fails."""
         look_at_the_clock()
         self.socket.open(timeout_s)
+        if self._frames is not None:
+            self._frames.upgraded()
 
     def login(self, timeout_s: float = TIMEOUT_S) -> None:
         """Log in and wait for the answer, if the service gives one.
@@ -114,7 +122,7 @@ class EventClient:
         """
         for message in self._session.opening():
             if self.socket.is_open:
-                self.socket.send(message)
+                self._send(message)
         if not self._service.answers_opening:
             self._login.set(None)
         try:
@@ -129,7 +137,7 @@ class EventClient:
         answer = self._expect(name)
         message = self._session.subscribe(name, channel)
         if message:
-            self.socket.send(message)
+            self._send(message)
         if not message or not self._service.answers_subscribes:
             self.on_subscribed(name, 0)
         self._wait(answer, timeout_s, "the subscribe")
@@ -147,7 +155,7 @@ class EventClient:
         """
         name = self._next_id("p")
         answer = self._expect(name)
-        self.socket.send(self._session.publish(name, channel, events))
+        self._send(self._session.publish(name, channel, events))
         if not self._service.answers_publishes:
             self.on_published(name, UNACKNOWLEDGED, 0)
         published: PublishAnswer = self._wait(answer, timeout_s, "the publish")
@@ -157,7 +165,7 @@ class EventClient:
         """Close, wait up to 1 s for the server to close too, then drop the connection."""
         goodbye = self._session.closing()
         if goodbye and self.socket.is_open:
-            self.socket.send(goodbye)
+            self._send(goodbye)
         self.socket.close()
         look_at_the_clock()
         if not self.ended.wait(1.0):
@@ -212,7 +220,7 @@ class EventClient:
     def on_reply(self, message: bytes) -> None:
         """Send a reply that the protocol requires, such as a pong."""
         if self.socket.is_open:
-            self.socket.send(message)
+            self._send(message)
 
     def on_broken(self, reason: str) -> None:
         """End the connection: nothing after this point can be decoded."""
@@ -221,6 +229,16 @@ class EventClient:
         self.socket.abort()
 
     # Internals.
+
+    def _send(self, message: bytes) -> None:
+        if self._frames is not None:
+            self._frames.sent(message)
+        self.socket.send(message)
+
+    def _receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        assert self._frames is not None
+        self._frames.received(message)
+        self._session.receive(message, arrival_ns, read_ns)
 
     def _on_failed(self, error: BaseException) -> None:
         self._failure = OurFailureError(error)
@@ -237,6 +255,8 @@ class EventClient:
             self.why = self._broken
         if self._failure is not None:
             self.why = str(self._failure)
+        if self._frames is not None:
+            self._frames.closed(self.why)
         self.ended.set()
         self._fail(self._failure or TransportError(self.why))
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from loadgen.client.event_client import TIMEOUT_S, look_at_the_clock
+from loadgen.client.frames import Frames
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
@@ -19,10 +20,14 @@ class HttpPublisher:
     Answers are limited in size and time: see `loadgen.transport.bounds`.
     """
 
-    def __init__(self, service: Service, dialer: Dialer | None = None) -> None:
-        """Make the publisher; ``dialer`` opens the socket, and the default one may connect to any host."""
+    def __init__(self, service: Service, dialer: Dialer | None = None, frames: Frames | None = None) -> None:
+        """Make the publisher; ``dialer`` opens the socket, and the default one may connect to any host.
+
+        ``frames`` collects what is sent and received.
+        """
         assert service.http_url is not None
         self._service = service
+        self._frames = frames
         dialer = dialer or Dialer(allow_remote=True)
         self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S, dialer=dialer)
 
@@ -42,7 +47,13 @@ class HttpPublisher:
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
         """Publish a batch and return the answer and its latency (s); raises TransportError if there is no answer."""
         request = self._service.http_publish(channel, events)
+        if self._frames is not None:
+            assert self._service.http_url is not None
+            self._frames.request(self._service.http_url, request)
         look_at_the_clock()
         begun = time.perf_counter()
         status, body = self._client.post(request.body, request.headers, request.method, request.resource)
-        return self._service.http_answer(status, body), time.perf_counter() - begun
+        elapsed_s = time.perf_counter() - begun
+        if self._frames is not None:
+            self._frames.answer(status, body)
+        return self._service.http_answer(status, body), elapsed_s

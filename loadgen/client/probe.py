@@ -19,6 +19,7 @@ from loadgen.client.event_client import (
     ServiceRefusedError,
     look_at_the_clock,
 )
+from loadgen.client.frames import Frames
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, Service
@@ -95,7 +96,8 @@ FILE_ADVICE: Final = Advice(
 class Probe:
     """A check of one service; `run` yields each step when it is done.
 
-    ``over_http`` and ``over_connection`` select the ways of publishing to try.
+    ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects what is sent
+    and received in :attr:`frames`.
     """
 
     def __init__(
@@ -106,8 +108,11 @@ class Probe:
         over_http: bool = True,
         over_connection: bool = True,
         advice: Advice = APPSYNC_ADVICE,
+        with_frames: bool = False,
     ) -> None:
         self._service = service
+        #: What was sent and received, if asked for.
+        self.frames = Frames(service.shown, [channel]) if with_frames else None
         self._channel = channel
         self._advice = advice
         # Any host is allowed: the user has named the target.
@@ -140,6 +145,8 @@ class Probe:
                     yield Step(name, None)
                     continue
                 begun = time.perf_counter()
+                if self.frames is not None:
+                    self.frames.step = name
                 try:
                     detail = step()
                 except StepError as failure:
@@ -216,7 +223,9 @@ class Probe:
         return "; ".join(seen)
 
     def _websocket(self) -> str:
-        self._client = EventClient(self._service, self._deliveries.put, [self._channel], dialer=self._dialer)
+        self._client = EventClient(
+            self._service, self._deliveries.put, [self._channel], dialer=self._dialer, frames=self.frames
+        )
         try:
             self._client.open()
         except proxy.ProxyError as error:
@@ -249,8 +258,8 @@ class Probe:
 
     def _publish_http(self) -> str:
         try:
-            with HttpPublisher(self._service, self._dialer) as publisher:
-                self._event, self._sent_ns = _event()
+            with HttpPublisher(self._service, self._dialer, self.frames) as publisher:
+                self._event, self._sent_ns = self._new_event()
                 answer, _ = publisher.post(self._channel, [self._event])
         except TransportError as error:
             raise StepError(f"no answer that can be used: {error}", self._advice.publish_http) from None
@@ -258,7 +267,7 @@ class Probe:
 
     def _publish_websocket(self) -> str:
         client = self._connected()
-        self._event, self._sent_ns = _event()
+        self._event, self._sent_ns = self._new_event()
         answer: list[PublishAnswer] = []
         self._said(
             lambda: answer.append(client.publish(self._channel, [self._event])),
@@ -290,6 +299,12 @@ class Probe:
             to = each["to"]
             assert isinstance(to, list)
             yield f"{' and '.join(to)} through the proxy {each['address']} ({each['variable']})"
+
+    def _new_event(self) -> tuple[str, int]:
+        event, sent_ns = _event()
+        if self.frames is not None:
+            self.frames.vouch(event)
+        return event, sent_ns
 
     def _connected(self) -> EventClient:
         assert self._client is not None

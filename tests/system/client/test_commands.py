@@ -1,5 +1,6 @@
 """Test `loadgen publish`, `subscribe` and `probe` as a user runs them, on the embedded server."""
 
+import base64
 import json
 import os
 import signal
@@ -229,6 +230,22 @@ def test_probe_of_something_that_is_no_event_api() -> None:
     failed = steps(done)
     assert failed["name"] == "WebSocket"
     assert "404" in str(failed["detail"])
+
+
+@pytest.mark.parametrize("key", [None, "da2-1wrong2wrong3wrong4"])
+def test_probe_shows_frames_without_the_key(server: Announcement, key: str | None) -> None:
+    more = {} if key is None else {"LOADGEN_API_KEY": key}
+    for form in ([], ["--json"]):
+        done = here(server, "probe", "--frames", *form, **more)
+        assert done.code == (0 if key is None else 4), done.said
+        secret = key or server.api_key
+        assert secret not in done.said
+        assert (
+            base64.urlsafe_b64encode(json.dumps({"x-api-key": secret}).encode()).decode()[:24]
+            not in done.said
+        )
+        assert "connection_init" in done.said
+        assert ("connection_error" if key else "publish_success") in done.said
 
 
 def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:

@@ -1,0 +1,230 @@
+"""What a client sent and received, for display without the secrets of the login (`loadgen probe --frames`).
+
+A value is shown only if it is known to hold no secret: by the name of its header or member, or because the command
+itself made it. Of any other value only the length is shown. Each value that was hidden when it was sent is hidden in
+what is received too, as is anything in a received text that looks like a key or token, since a service may echo a
+login in another form.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from loadgen.protocol.base import Handshake, HttpRequest
+
+#: At most this many frames are kept: a service may send without end.
+MOST_FRAMES: Final = 100
+#: A frame's text is cut to this many characters, and each of its values to `_VALUE_CHARACTERS`.
+MOST_CHARACTERS: Final = 600
+_VALUE_CHARACTERS: Final = 160
+_MOST_MEMBERS: Final = 40
+_MOST_DEPTH: Final = 6
+#: Bytes of a frame that are examined.
+_EXAMINED_BYTES: Final = 256 * 1024
+#: Hidden values shorter than this are not searched for in what is received: `1` is in every frame.
+_SEARCHED_CHARACTERS: Final = 4
+
+#: Headers whose values hold no secret.
+_PLAIN_HEADERS: Final = frozenset({"accept", "content-length", "content-type", "host", "user-agent"})
+#: Subprotocols that are names of protocols; services take any other text there, also keys.
+_PLAIN_SUBPROTOCOLS: Final = frozenset(
+    {"aws-appsync-event-ws", "graphql-transport-ws", "graphql-ws", "mqtt", "nats", "v12.stomp", "wamp.2.json"}
+)
+#: Members of JSON messages whose texts are shown; numbers and texts of any other member are hidden.
+_PLAIN_MEMBERS: Final = frozenset((
+    "type", "id", "channel", "channels", "topic", "subject", "event", "events", "action", "op", "method",
+    "connectionTimeoutMs", "successful", "failed", "identifier", "index", "status", "code", "jsonrpc", "errors",
+    "errorType", "errorCode", "message", "error", "reason", "success", "version",
+))  # fmt: skip
+#: Names of members that are shown; a longer or odder one might be anything.
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,29}")
+#: Looks like a key, a token, or a part of one: a long word, but not one of letters such as `connection_ack` or
+#: `BadRequestException`.
+_OPAQUE: Final = re.compile(
+    r"(?<![\w+/=.~-])(?!(?:(?:[A-Z][a-z]{2,})+|[a-z]+(?:[_-][a-z]+)*)[.,]?(?![\w+/=.~-]))[\w+/=.~-]{12,}",
+    re.ASCII,
+)
+_MQTT_PACKETS: Final = (
+    "reserved", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE", "SUBACK",
+    "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame, request or answer for display; ``step`` is the step of the probe that it belongs to."""
+
+    step: str
+    sent: bool
+    size_bytes: int
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+class Frames:
+    """Collects frames for display.
+
+    ``shown`` is `Service.shown`, which removes the secrets that the service's protocol knows. ``plain`` are texts that
+    the caller vouches for, such as the channel.
+    """
+
+    def __init__(
+        self, shown: Callable[[bytes | bytearray | memoryview], str], plain: Collection[str] = ()
+    ) -> None:
+        self._shown = shown
+        self._plain = set(plain)
+        self._hidden: set[str] = set()
+        self._mqtt = False
+        self._frames: list[Frame] = []
+        #: The step to which the next frames belong.
+        self.step = ""
+        #: Frames that were not kept.
+        self.left_out = 0
+
+    def take(self) -> list[Frame]:
+        """Return the frames since the last call."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def vouch(self, text: str) -> None:
+        """From now on, show a text that the caller made."""
+        self._plain.add(text)
+
+    def upgrade(self, url: str, handshake: Handshake) -> None:
+        """Add the request that opens a WebSocket."""
+        self._mqtt = "mqtt" in handshake.subprotocols
+        offered = [
+            each if each in _PLAIN_SUBPROTOCOLS else self._hide(each) for each in handshake.subprotocols
+        ]
+        lines = [f"GET {self._path(url, handshake.resource)}"]
+        lines += [f"Sec-WebSocket-Protocol: {', '.join(offered)}"] if offered else []
+        self._add(True, 0, lines + self._headers(handshake.headers))
+
+    def upgraded(self) -> None:
+        """Add the answer that accepts the WebSocket."""
+        self._add(False, 0, ["101 Switching Protocols"])
+
+    def request(self, url: str, request: HttpRequest) -> None:
+        """Add an HTTP request."""
+        lines = [f"{request.method} {self._path(url, request.resource)}", *self._headers(request.headers)]
+        self._add(True, len(request.body), [*lines, self._message(request.body, sent=True)])
+
+    def answer(self, status: int, body: bytes) -> None:
+        """Add the answer to an HTTP request."""
+        self._add(False, len(body), [f"HTTP {status}", self._message(body, sent=False)])
+
+    def sent(self, message: bytes) -> None:
+        """Add a message that was sent over the connection."""
+        self._add(True, len(message), [self._message(message, sent=True)])
+
+    def received(self, message: bytes | bytearray) -> None:
+        """Add a message that was received over the connection."""
+        self._add(False, len(message), [self._message(message, sent=False)])
+
+    def closed(self, why: str) -> None:
+        """Add the end of the connection."""
+        self._add(False, 0, [self._foreign(why.encode(errors="replace"))])
+
+    # Internals.
+
+    def _add(self, sent: bool, size_bytes: int, lines: Iterable[str]) -> None:
+        if len(self._frames) >= MOST_FRAMES:
+            self.left_out += 1
+            return
+        text = "\n".join(line for line in lines if line)
+        if len(text) > MOST_CHARACTERS:
+            text = text[:MOST_CHARACTERS] + " …"
+        self._frames.append(Frame(self.step, sent, size_bytes, text))
+
+    def _path(self, url: str, resource: str | None) -> str:
+        """Return the path of a request. Its query may hold a key, and so may a path that the login has made."""
+        parts = urlsplit(url)
+        path, _, query = (resource or "").partition("?")
+        if resource is None:
+            path, query = parts.path or "/", parts.query
+        elif path != parts.path:
+            path = "/" + self._hide(path.removeprefix("/"))
+        return path + (f"?{self._hide(query)}" if query else "")
+
+    def _headers(self, headers: Mapping[str, str]) -> list[str]:
+        return [
+            f"{name}: {value if name.lower() in _PLAIN_HEADERS else self._hide(value)}"
+            for name, value in headers.items()
+        ]
+
+    def _hide(self, value: str) -> str:
+        """Return what stands for a value, and remember it: it is hidden in what is received, too."""
+        # Of `Bearer TOKEN` and `key=TOKEN`, the token alone may be echoed.
+        for part in (value, *re.split(r"[\s=&;,/]+", value)):
+            written = part.encode(errors="replace")
+            encoded = (base64.b64encode(written), base64.urlsafe_b64encode(written))
+            self._hidden.update((part, *(each.decode().rstrip("=") for each in encoded)))
+        return _length(value)
+
+    def _message(self, message: bytes | bytearray, *, sent: bool) -> str:
+        if not message:
+            return ""
+        if self._mqtt:
+            return f"{_MQTT_PACKETS[message[0] >> 4]} packet of {len(message):,} bytes"
+        try:
+            content = msgspec.json.decode(bytes(message)) if len(message) <= _EXAMINED_BYTES else None
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            content = None
+        if isinstance(content, dict | list):
+            return json.dumps(self._value(content, "", 0, sent=sent), ensure_ascii=False)
+        if sent:
+            # The first word is the command of a text protocol, such as CONNECT; what follows may be a login.
+            command = re.match(rb"[A-Za-z+-]{1,15}\b", bytes(message[:16]))
+            return f"{command[0].decode() if command else ''} … ({len(message):,} bytes)".lstrip()
+        return self._foreign(message)
+
+    def _value(self, value: Any, name: str, depth: int, *, sent: bool) -> Any:
+        """Return a JSON value with all that may be a secret replaced."""
+        if depth > _MOST_DEPTH:
+            return "…"
+        if isinstance(value, dict):
+            return {
+                self._name(key): self._value(
+                    each, key if name in ("", "errors", "successful", "failed") else "?", depth + 1, sent=sent
+                )
+                for key, each in list(value.items())[:_MOST_MEMBERS]
+            }
+        if isinstance(value, list):
+            return [self._value(each, name, depth + 1, sent=sent) for each in value[:_MOST_MEMBERS]]
+        if isinstance(value, bool) or value is None:
+            return value
+        text = value if isinstance(value, str) else json.dumps(value)
+        if name not in _PLAIN_MEMBERS:
+            return self._hide(text) if sent else _length(text)
+        if text in self._plain:
+            return value
+        if name in ("event", "events"):
+            return _length(text)
+        if sent or not isinstance(value, str):
+            return value if len(text) <= _VALUE_CHARACTERS and not _OPAQUE.search(text) else self._hide(text)
+        return self._foreign(text.encode(errors="replace"))
+
+    def _name(self, name: str) -> str:
+        return name if _NAME.fullmatch(name) and name not in self._hidden else _length(name)
+
+    def _foreign(self, text: bytes | bytearray) -> str:
+        """Return a text of the service: escaped, cut, and without anything that may be of the login."""
+        known = bytes(text[:_EXAMINED_BYTES]).decode(errors="replace")
+        for secret in sorted(self._hidden, key=len, reverse=True):
+            if len(secret) >= _SEARCHED_CHARACTERS:
+                known = re.sub(re.escape(secret), _length(secret), known, flags=re.IGNORECASE)
+        known = _OPAQUE.sub(lambda found: found[0] if found[0] in self._plain else _length(found[0]), known)
+        return self._shown(known.encode(errors="replace"))[:_VALUE_CHARACTERS]
+
+
+def _length(value: str) -> str:
+    return f"({len(value):,} characters)"

@@ -1,0 +1,161 @@
+"""Test docs/troubleshooting.md: it explains every finding of the code, and quotes no sentence that the code lacks."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from analysis.verdict import causes
+from analysis.verdict.findings import PAGE, SUBJECTS, anchor, explained
+from tests.paths import REPO
+
+#: Modules whose function `doubts` yields (severity, reason, advice), with the subject that `judgement` gives them.
+DOUBTS = {
+    "analysis/verdict/clockbound.py": "clock",
+    "analysis/figures/echo.py": "clock",
+    "analysis/figures/reactions.py": "schedule",
+}
+#: Shorter pieces of a sentence, such as ` of `, identify nothing.
+ENOUGH = 8
+
+
+@cache
+def _sections() -> dict[str, str]:
+    """Return the text of each heading's section, subsections left out, by anchor."""
+    parts = re.split(r"^#{1,6} (.+)$", (REPO / PAGE).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {
+        title.lower().replace(" ", "-"): body for title, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def _quoted(section: str) -> list[str]:
+    """Return the sentences that a section quotes at the beginning of an item or a paragraph, before a colon."""
+    begun = [line.removeprefix("- ") for line in section.splitlines() if line.startswith(("- `", "`"))]
+    heads = [re.match(r"`[^`]*`(?: or `[^`]*`)*(?=:)", line) for line in begun]
+    return [quote for head in heads if head for quote in re.findall(r"`([^`]*)`", head[0])]
+
+
+def _texts(node: ast.AST) -> list[str]:
+    return [
+        each.value
+        for each in ast.walk(node)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str)
+    ]
+
+
+def _shown(node: ast.AST) -> Iterator[str]:
+    """Yield the texts of a sentence that readers see: no keys, no formats, no arguments of calls."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.FormattedValue):
+        yield from _shown(node.value)
+    elif isinstance(node, ast.IfExp):
+        yield from (*_shown(node.body), *_shown(node.orelse))
+    elif isinstance(node, ast.JoinedStr | ast.BinOp):
+        for child in ast.iter_child_nodes(node):
+            yield from _shown(child)
+
+
+def _subjects(node: ast.expr) -> list[str]:
+    """Return the subjects that an argument of `Finding` may have; a name stands for the module's constant."""
+    if isinstance(node, ast.Name):
+        return {"SUBJECT": ["network"], "subject": ["user code", "harness"]}[node.id]
+    if isinstance(node, ast.IfExp):
+        return _texts(node.body) + _texts(node.orelse)
+    return _texts(node)
+
+
+def _findings() -> Iterator[tuple[str, list[str]]]:
+    """Yield (subject, pieces of the reason) for every place of the code that makes a finding."""
+    for path in sorted((REPO / "analysis").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                reason = node.args[2]
+                if isinstance(reason, ast.Name):
+                    continue  # of a function `doubts`
+                both = {"user code": "the harness", "harness": "your code"}
+                pieces = list(_shown(reason))
+                for subject in (subjects := _subjects(node.args[1])):
+                    yield (
+                        subject,
+                        [text for text in pieces if len(subjects) == 1 or text != both.get(subject)],
+                    )
+    for name, subject in DOUBTS.items():
+        tree = ast.parse((REPO / name).read_text(encoding="utf-8"))
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef) and function.name == "doubts":
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+                        yield subject, list(_shown(node.value.elts[1]))
+
+
+def test_every_place_that_makes_a_finding_was_found() -> None:
+    assert {subject for subject, _ in _findings()} == set(SUBJECTS)
+    calls = sum(
+        len(re.findall(r"\bFinding\($", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for path in (REPO / "analysis").rglob("*.py")
+    )
+    assert len(list(_findings())) > calls > 20
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_every_subject_has_a_section(subject: str) -> None:
+    assert anchor(subject) in _sections()  # type: ignore[arg-type]
+    assert explained(subject) == f"{PAGE}#{anchor(subject)}"  # type: ignore[arg-type]
+    assert (REPO / PAGE).is_file()
+
+
+@pytest.mark.parametrize("foreign", [None, "", "no such", "Pause", 3, "<b>"])
+def test_a_subject_of_another_version_has_none(foreign: object) -> None:
+    assert explained(foreign) is None
+
+
+# The sentence of a pause has its words from a table: see the next test.
+@pytest.mark.parametrize(("subject", "pieces"), [each for each in _findings() if each[0] != "pause"])
+def test_every_finding_is_quoted_in_its_section(subject: str, pieces: list[str]) -> None:
+    section = " ".join(_quoted(_sections()[subject.replace(" ", "-")]))
+    longest = max(pieces, key=len).strip()
+    assert longest in section, f"{PAGE}, section {subject}: quote the sentence with {longest!r}"
+
+
+def test_every_kind_of_pause_is_quoted() -> None:
+    section = " ".join(_quoted(_sections()["pause"]))
+    assert len(causes.PAUSED) == 4
+    for sentence in causes.PAUSED.values():
+        assert sentence.removeprefix("{was} ") in section
+
+
+@cache
+def _code() -> str:
+    """Return every text of the code."""
+    return "\n".join(
+        text
+        for folder in ("analysis", "loadgen")
+        for path in sorted((REPO / folder).rglob("*.py"))
+        for text in _texts(ast.parse(path.read_text(encoding="utf-8")))
+    )
+
+
+@pytest.mark.parametrize("quote", [quote for section in _sections().values() for quote in _quoted(section)])
+def test_every_quoted_sentence_is_in_the_code(quote: str) -> None:
+    pieces = [piece.strip(" :;,()") for piece in quote.split("…")]
+    for piece in pieces:
+        assert piece in _code(), f"{PAGE}: no sentence of the code has {piece!r}"
+    assert max(map(len, pieces)) >= ENOUGH, f"{quote!r} is too short to be found"
+
+
+def test_a_made_up_sentence_would_be_found() -> None:
+    assert "the generator itself published late: p99 " in _code()
+    assert "the generator was on holiday" not in _code()
+
+
+def test_every_step_of_a_probe_has_a_section() -> None:
+    source = ast.parse(Path(REPO / "loadgen/client/probe.py").read_text(encoding="utf-8"))
+    (run,) = (node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and node.name == "run")
+    names = [text for node in ast.walk(run) if isinstance(node, ast.List) for text in _texts(node)]
+    assert len(names) == 6
+    for name in (*names, "publish", "delivery"):
+        assert name.lower() in _sections()
