@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from analysis import text
 from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
+from analysis.compare.design import Design, Kind
 from analysis.compare.profile import Profile, value_of
 from analysis.plots import style
 from analysis.record import files
@@ -75,18 +76,16 @@ def render(
                 "base": outputs.figure(each.metric, each.base),
                 "new": outputs.figure(each.metric, each.new),
                 "change": outputs.percent(each.change),
-                "interval": text.UNKNOWN
-                if each.low is None
-                else f"{outputs.percent(each.low)} … {outputs.percent(each.high)}",
+                "interval": outputs.interval(each),
                 "said": services.said(each, sides) if sides else each.verdict,
-                "reason": services.why(each, sides),
+                "reason": "; ".join(filter(None, (services.why(each, sides), each.advice))),
                 "kind": "" if sides and each.verdict != UNKNOWN else _KINDS[each.verdict],
             }
             for each in found
         ],
         setup=services.setup(base, new),
         caveats=[
-            *([_ONE_RUN] if min(len(base), len(new)) < 2 else []),
+            *([_ONE_RUN] if Design.of(base, new).kind is Kind.SINGLE else []),
             *(services.caveats(base, new) if sides else []),
         ],
         doubts=outputs.doubts(base, new),
