@@ -10,7 +10,7 @@ from analysis import text
 from analysis.compare import services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference, metrics_of
 from analysis.compare.design import Design, Kind
-from analysis.compare.history import RUNS_MIN, Change
+from analysis.compare.history import RUNS_MIN, Change, few
 from analysis.compare.profile import METRICS, OPTIONAL, Profile
 from analysis.console import sentence
 
@@ -178,13 +178,26 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
     return [] if one == other else [path]
 
 
+def conclusion(count: int, changes: Sequence[Change]) -> str:
+    """Return a sentence on the changes of level in a number of runs."""
+    if few(count):
+        return f"{runs(count)} are too few for a history: it takes {2 * RUNS_MIN}"
+    if not changes:
+        return f"no change of level in {count:,} runs"
+    worse = sum(change.worse for change in changes)
+    parts = [
+        f"{number} for the {way}"
+        for number, way in ((worse, WORSE), (len(changes) - worse, BETTER))
+        if number
+    ]
+    noun = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+    return f"{noun} of level in {count:,} runs: {', '.join(parts)}"
+
+
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
     """Print the changes of level, each with the first run of the new level."""
-    if len(profiles) < 2 * RUNS_MIN:
-        sentence(console, f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
-        return
     if not changes:
-        sentence(console, f"no change of level in {len(profiles)} runs")
+        sentence(console, conclusion(len(profiles), changes))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("from run", "metric", "before", "after", "change", ""):

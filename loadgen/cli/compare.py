@@ -108,6 +108,9 @@ def history(
         float, typer.Option(help="Smallest change to show, in per cent.", min=0, max=100)
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also draw the history as a page.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Find changes of a metric's level over many runs.
 
@@ -115,7 +118,7 @@ def history(
     2 usage.
     """
     from analysis.compare import outputs, profile
-    from analysis.compare.history import changes
+    from analysis.compare.history import changes, series
     from analysis.loading.run import ReadError
 
     try:
@@ -123,7 +126,15 @@ def history(
     except ReadError as error:
         fail(str(error))
     profiles.sort(key=lambda found: found.created_ns)
-    found = changes(profiles, min_effect / 100)
+    histories = series(profiles)
+    found = changes(profiles, min_effect / 100, histories)
+    if html is not None:
+        from analysis.compare import history_page
+
+        try:
+            history_page.write(html, profiles, histories, found)
+        except OSError as error:
+            fail(f"{html} cannot be written: {error.strerror}")
     if as_json:
         content = {
             "runs": [each.run for each in profiles],
@@ -150,10 +161,10 @@ def ab(
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
 ) -> None:
-    """Run two variants in turns and compare them, until the result is clear.
+    """Run two variants in turns and compare them.
 
     For example: `loadgen ab comments "comments --set seed=2" --repeats 10`. It looks after each pair of runs and stops
-    when a metric is worse or all are decided; the test allows for these looks. A run that fails ends the command,
+    early if a metric is worse or all are decided; the test allows for these looks. A run that fails ends the command,
     unless it only fails a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that
     failed.
     """
