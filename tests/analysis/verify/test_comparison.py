@@ -143,11 +143,9 @@ def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: 
     )
     narrow = {**metric, "low": 0.45, "high": 0.55}
     wrong = Verification(remedy="")
-    figures = [
-        [each.figures["delivery.latency.p99"] or 0 for each in profile.read(tmp_path / f"{side}.json")]
-        for side in ("base", "new")
-    ]
-    kind = Design.of(*(profile.read(tmp_path / f"{side}.json") for side in ("base", "new"))).kind
+    one, other = (profile.read(tmp_path / f"{side}.json") for side in ("base", "new"))
+    figures = [[each.figures["delivery.latency.p99"] or 0 for each in side] for side in (one, other)]
+    kind = Design.of(one, other).kind
     comparison._metric(figures[0], figures[1], kind, Settings(), narrow, wrong)
     assert any("cannot be narrower" in line for line in wrong.disagreements)
 
