@@ -23,10 +23,12 @@ class Settings:
     #: Seed of the block bootstrap, and its number of draws.
     seed: int = 1
     resamples: int = RESAMPLES
+    #: Maximum number of pairs of a plan that may stop early (see `chances`), or None if the number of runs was fixed.
+    most: int | None = None
 
     def differences(self, base: Sequence[Profile], new: Sequence[Profile]) -> list[Difference]:
         """Compare two sets of runs."""
-        return compare(base, new, self.min_effect, self.confidence, self.seed, self.resamples)
+        return compare(base, new, self.min_effect, self.confidence, self.seed, self.resamples, self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def content(base: Side, new: Side, settings: Settings, differences: Sequence[Dif
         "confidence": settings.confidence,
         "seed": settings.seed,
         "resamples": settings.resamples,
+        "most": settings.most,
         "services": sides,
         "setup": [
             dict(zip(("what", "base", "new"), row, strict=True))

@@ -1,10 +1,10 @@
 """The statistics of a comparison.
 
-The unit is the run, not the delivery: deliveries of one run share its machine, its moment and its neighbours. With two
-or more runs per side, each run's figure is one observation, on a logarithmic scale because effects are ratios. Runs
-taken in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's t. The spread between
-blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For
-a side with one run it is the only estimate, and the verdict then says that the spread between runs is not known.
+The unit is the run, not the delivery: deliveries of one run share its machine, its moment and its neighbours. Each
+run's figure is one observation, on a logarithmic scale because effects are ratios. How the runs were made decides the
+test (see `design`), and so does whether the plan may stop early (see `chances`). The spread between blocks of time
+within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For one run a side
+it is the only estimate, and the verdict then says that the spread between runs is not known.
 
 If clocks or stamps are uncertain, each run's figure is known only as an interval, from a low end to a high end (see
 `analysis.figures.bounds`). More runs do not reduce this error, because it is not random. The true ratio then lies
@@ -12,26 +12,27 @@ between (low end after / high end before) and (high end after / low end before).
 both, and the test for a difference uses the ratio in that range that is closest to no change. A figure without a
 recorded interval counts as exact, and `outputs.doubts` says so.
 
-A metric is better or worse if its interval excludes zero at a level that holds for all metrics together (Holm) and the
-ratio exceeds the minimum effect. It is the same only if the whole interval lies within the minimum effect.
+A metric is better or worse if its test finds a difference at a level that holds for all metrics together (Holm) and the
+ratio exceeds the minimum effect. It is the same only if the whole interval lies within the minimum effect. Holm's
+method needs one valid p-value for each metric at the moment of deciding, so it holds for plans that stop early as well.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
-from analysis.compare.profile import METRICS, Profile, value_of
+from analysis.compare.chances import Student
+from analysis.compare.design import Asked, Design, Estimate, Kind, needed
+from analysis.compare.profile import METRICS, OPTIONAL, Profile, value_of
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
-POWER: Final = 0.9
-_REPEATS_MAX: Final = 1_000
+#: An interval that reaches further than a factor of ten either way says nothing: there are too few runs for it.
+_REACH_MAX: Final = math.log(10)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -39,7 +40,10 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The result for one metric. `change` is new / base − 1; `low` and `high` bound it at the stated confidence."""
+    """The result for one metric. `change` is new / base − 1; `low` and `high` bound it at the stated confidence.
+
+    ``low`` and ``high`` are None if there are too few runs for an interval.
+    """
 
     metric: str
     base: float | None
@@ -51,31 +55,14 @@ class Difference:
     #: Number of runs per side that would show the minimum effect with 90 % power, or None if unknown.
     repeats: int | None
     reason: str
+    #: Time that these runs would take one after the other, or None if unknown.
+    minutes: float | None = None
+    #: What would decide a metric that can't be told, as a clause; else empty.
+    advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class _Estimate:
-    """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure.
-
-    ``shift`` is the logarithm of the ratio. ``least`` and ``most`` are the smallest and the largest shift that the
-    uncertainty of the runs' figures (clocks, stamps) allows.
-    """
-
-    shift: float
-    error: float
-    freedom: float
-    spread: float
-    least: float
-    most: float
-
-    @property
-    def certain(self) -> float:
-        """The shift between `least` and `most` that is closest to 0, which means no change."""
-        return max(self.least, 0.0) + min(self.most, 0.0)
 
 
 def compare(
@@ -85,53 +72,83 @@ def compare(
     confidence: float = 0.95,
     seed: int = 1,
     resamples: int = RESAMPLES,
+    most: int | None = None,
 ) -> list[Difference]:
-    """Compare two sets of runs, metric by metric. Each set must be in the order in which its runs were made."""
+    """Compare two sets of runs, metric by metric. Each set must be in the order in which its runs were made.
+
+    ``most`` is the largest number of pairs of a plan that may stop early (see `chances`), or None if the number of runs
+    was fixed beforehand.
+    """
     draws = np.random.default_rng(seed)
-    paired = taken_in_turns(base, new)
+    design = Design.of(base, new, most)
     cumulated = _Cumulated()
-    estimates = {name: _estimate(name, base, new, paired, draws, resamples, cumulated) for name in METRICS}
+    metrics = metrics_of(base, new)
+    estimates = {name: _estimate(name, base, new, design, draws, resamples, cumulated) for name in metrics}
     known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
-    significant = _holm(known, 1 - confidence)
+    significant = _holm(known, 1 - confidence) if design.decides else set()
+    # Holm's first step is the hardest: a metric that passes it is found whatever the others say.
+    asked = Asked(min_effect, 1 - confidence, (1 - confidence) / max(1, len(known)))
     differences = []
-    for name in METRICS:
+    for name in metrics:
         estimate = known.get(name)
         if estimate is None:
             differences.append(
-                Difference(name, None, None, None, None, None, UNKNOWN, None, "a run has no such figure")
+                Difference(
+                    name,
+                    *(None,) * 5,
+                    UNKNOWN,
+                    None,
+                    "a run has no such figure",
+                    advice="more runs do not help",
+                )
             )
             continue
-        differences.append(
-            _difference(name, base, new, estimate, name in significant, min_effect, confidence)
-        )
+        differences.append(_difference(name, base, new, design, estimate, name in significant, asked))
     return differences
+
+
+def metrics_of(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
+    """Return the metrics to compare: all of `METRICS`, and those of `OPTIONAL` that every run has."""
+    runs = [*base, *new]
+    return [
+        name
+        for name in METRICS
+        if name not in OPTIONAL or all((profile.figures.get(name) or 0) > 0 for profile in runs)
+    ]
 
 
 def _difference(
     name: str,
     base: Sequence[Profile],
     new: Sequence[Profile],
-    estimate: _Estimate,
+    design: Design,
+    estimate: Estimate,
     significant: bool,
-    min_effect: float,
-    confidence: float,
+    asked: Asked,
 ) -> Difference:
-    reach = _quantile(0.5 + confidence / 2, estimate.freedom) * estimate.error
-    low, high = math.expm1(estimate.least - reach), math.expm1(estimate.most + reach)
     change = math.expm1(estimate.shift)
-    single = min(len(base), len(new)) < 2
+    reach = estimate.test.critical(asked.level) * estimate.error
+    low: float | None = None
+    high: float | None = None
+    if design.decides and (significant or reach <= _REACH_MAX):
+        low, high = math.expm1(estimate.least - reach), math.expm1(estimate.most + reach)
     verdict, reason = UNKNOWN, ""
-    if significant and abs(estimate.certain) > math.log1p(min_effect):
+    if significant and abs(estimate.certain) > math.log1p(asked.min_effect):
         verdict = WORSE if (change > 0) == (METRICS[name][2] > 0) else BETTER
-    elif -min_effect < low and high < min_effect:
+    elif low is None or high is None:
+        reason = design.too_few()
+    elif -asked.min_effect < low and high < asked.min_effect:
         verdict = SAME
     else:
-        reason = f"the interval reaches beyond ±{min_effect:.0%}"
-        if estimate.most - estimate.least > math.log1p(min_effect):
+        reason = f"the interval reaches beyond ±{asked.min_effect:.0%}"
+        if estimate.most - estimate.least > math.log1p(asked.min_effect):
             reason += ", since the runs' own figures are not known better"
-    if single:
-        # A side has only one run, so its spread between runs is unknown: blocks show only the error within that run.
+    if design.kind is Kind.SINGLE:
+        # Blocks show only the error within each run.
         verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
+    repeats, minutes, advice = None, None, ""
+    if verdict == UNKNOWN:
+        repeats, minutes, advice = needed(design, estimate, asked)
     return Difference(
         name,
         _geometric_mean(name, base),
@@ -140,8 +157,10 @@ def _difference(
         low,
         high,
         verdict,
-        None if single else _repeats(estimate.spread, min_effect, 1 - confidence),
+        repeats,
         reason,
+        minutes,
+        advice,
     )
 
 
@@ -149,11 +168,11 @@ def _estimate(
     name: str,
     base: Sequence[Profile],
     new: Sequence[Profile],
-    paired: bool,
+    design: Design,
     draws: np.random.Generator,
     resamples: int,
     cumulated: "_Cumulated",
-) -> _Estimate | None:
+) -> Estimate | None:
     before, after = _logs(name, base), _logs(name, new)
     if before is None or after is None:
         return None
@@ -162,34 +181,18 @@ def _estimate(
     shift = float(after.mean() - before.mean())
     (before_low, before_high), (after_low, after_high) = (_end_logs(name, side) for side in (base, new))
     ends = float(after_low.mean() - before_high.mean()), float(after_high.mean() - before_low.mean())
-    if len(before) < 2 or len(after) < 2:
+    if design.kind is Kind.SINGLE:
         blocks = max(2, min(len(profile.rates) for profile in (*base, *new)))
-        return _Estimate(shift, math.sqrt(floor), blocks - 1, math.nan, *ends)
-    if paired:
-        differences = after - before
-        variance, freedom = float(differences.var(ddof=1)) / len(differences), len(differences) - 1.0
-        spread = float(differences.std(ddof=1)) / math.sqrt(2)
-    else:
-        parts = [float(side.var(ddof=1)) / len(side) for side in (before, after)]
-        variance = sum(parts)
-        weights = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (before, after), strict=True))
-        freedom = variance**2 / weights if weights > 0 else len(before) + len(after) - 2.0
-        spread = math.sqrt((float(before.var(ddof=1)) + float(after.var(ddof=1))) / 2)
-    return _Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), freedom, max(spread, 1e-9), *ends)
+        return Estimate(shift, math.sqrt(floor), Student(blocks - 1), math.nan, *ends)
+    variance, spread, test = design.spread(before, after)
+    spread = max(spread, math.sqrt(sum(within) / len(within)), 1e-9)
+    return Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), test, spread, *ends)
 
 
-def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Return True if the runs were made in turns: equally many per side (two or more), each pair before the next."""
-    if len(base) != len(new) or len(base) < 2:
-        return False
-    pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]
-    return all(earlier[1] < later[0] for earlier, later in pairwise(pairs))
-
-
-def _holm(known: dict[str, _Estimate], level: float) -> set[str]:
+def _holm(known: dict[str, Estimate], level: float) -> set[str]:
     """Return the metrics that differ, with a chance of at most `level` that any of them does not (Holm 1979)."""
     chances = {
-        name: 2 * float(special.stdtr(estimate.freedom, -abs(estimate.certain) / max(estimate.error, 1e-18)))
+        name: estimate.test.chance(estimate.certain / max(estimate.error, 1e-18))
         for name, estimate in known.items()
     }
     found: set[str] = set()
@@ -230,7 +233,7 @@ def _block_variance(
         if len(rates) < 2 or rates.mean() <= 0:
             return 0.0
         return float(rates.var(ddof=1) / len(rates) / rates.mean() ** 2)
-    histograms = profile.blocks[distribution]
+    histograms = profile.blocks.get(distribution, [])
     if len(histograms) < 2:
         return 0.0
     numbers, upto = cumulated(histograms)
@@ -272,20 +275,3 @@ def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
     # Whole numbers below 2**53, so that sums of them are exact. A row is read at once.
     return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
-
-
-def _repeats(spread: float, min_effect: float, level: float) -> int | None:
-    """Return how many runs per side show the minimum effect with power `POWER`, or None if `_REPEATS_MAX` or more."""
-    effect = math.log1p(min_effect)
-    for runs in range(2, _REPEATS_MAX):
-        freedom = 2.0 * (runs - 1)
-        error = spread * math.sqrt(2 / runs)
-        needed = _quantile(1 - level / 2, freedom) + _quantile(POWER, freedom)
-        if needed * error <= effect:
-            return runs
-    return None
-
-
-def _quantile(share: float, freedom: float) -> float:
-    """Return a quantile of Student's t; `scipy.stats.t.ppf` calls the same function but takes 100 times as long."""
-    return float(special.stdtrit(freedom, share))

@@ -9,14 +9,16 @@ most 5 % of cases (by simulation, `tests/analysis/compare/test_history.py`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.compare.profile import METRICS, Profile
 
+Floats = npt.NDArray[np.float64]
 #: Minimum number of runs before and after each change of level.
-RUNS_MIN = 3
+RUNS_MIN: Final = 3
 #: The penalty of a change is this plus 2·ln(number of runs), times the square of the noise.
 _PENALTY = 10.0
 #: Smallest noise assumed: smaller differences are taken for rounding.
@@ -49,33 +51,67 @@ class Change:
         return self.after / self.before - 1
 
 
-def changes(profiles: Sequence[Profile], min_effect: float = 0.0) -> list[Change]:
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A metric over the runs that have it: their places among all runs, their figures, and the levels of these."""
+
+    metric: str
+    places: list[int]
+    values: Floats
+    levels: list[Level]
+
+
+def series(profiles: Sequence[Profile]) -> list[Series]:
+    """Return the history of each metric that a run has; the profiles must be in order of time."""
+    found = []
+    for metric in METRICS:
+        known = [(place, profile.figures.get(metric)) for place, profile in enumerate(profiles)]
+        runs = [(place, value) for place, value in known if value is not None and value > 0]
+        if runs:
+            values = np.array([value for _, value in runs])
+            found.append(Series(metric, [place for place, _ in runs], values, split(values)))
+    return found
+
+
+def few(runs: int) -> bool:
+    """Return True if runs are too few for a change of level."""
+    return runs < 2 * RUNS_MIN
+
+
+def changes(
+    profiles: Sequence[Profile], min_effect: float = 0.0, histories: Sequence[Series] | None = None
+) -> list[Change]:
     """Return the changes of level of every metric, in the order of runs; the profiles must be in order of time.
 
     ``min_effect`` is the smallest change to return, as a share. Runs that lack a metric are left out of its history.
+    ``histories`` are those of `series`, if known already.
     """
     found = []
-    for metric, (_, _, sign) in METRICS.items():
-        known = [(place, profile.figures.get(metric)) for place, profile in enumerate(profiles)]
-        runs = [(place, value) for place, value in known if value is not None and value > 0]
-        values = np.array([value for _, value in runs])
-        levels = split(values)
-        for before, after in pairwise(levels):
+    for each in series(profiles) if histories is None else histories:
+        sign = METRICS[each.metric][2]
+        for before, after in pairwise(each.levels):
             change = after.median / before.median - 1
             if abs(change) >= min_effect:
-                place = runs[after.first][0]
+                place = each.places[after.first]
                 found.append(
-                    Change(metric, profiles[place].run, place, before.median, after.median, change * sign > 0)
+                    Change(
+                        each.metric,
+                        profiles[place].run,
+                        place,
+                        before.median,
+                        after.median,
+                        change * sign > 0,
+                    )
                 )
     return sorted(found, key=lambda change: change.place)
 
 
-def split(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[Level]:
+def split(values: Floats) -> list[Level]:
     """Return the levels of a history of positive figures: a single one if the history is too short to tell."""
     if not len(values):
         return []
     ends = [len(values)]
-    if len(values) >= 2 * RUNS_MIN:
+    if not few(len(values)):
         logs = np.log(values)
         # The median of |difference of two| is 0.954 standard deviations for normal noise (0.6745 * sqrt 2).
         noise = max(_NOISE_MIN, float(np.median(np.abs(np.diff(logs)))) / 0.954)

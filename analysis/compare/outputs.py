@@ -8,9 +8,10 @@ from rich.text import Text
 
 from analysis import text
 from analysis.compare import services
-from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
-from analysis.compare.history import RUNS_MIN, Change
-from analysis.compare.profile import METRICS, Profile
+from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference, metrics_of
+from analysis.compare.design import Design, Kind
+from analysis.compare.history import RUNS_MIN, Change, few
+from analysis.compare.profile import METRICS, OPTIONAL, Profile
 from analysis.console import sentence
 
 _LOOKS = {BETTER: "green", SAME: "green", WORSE: "red", UNKNOWN: "yellow"}
@@ -26,6 +27,18 @@ def percent(change: float | None) -> str:
     if change is None:
         return text.UNKNOWN
     return f"{'+' if change >= 0 else '−'}{abs(change) * 100:.1f} %"
+
+
+def interval(difference: Difference) -> str:
+    """Return the interval of a change, or "unknown"."""
+    if difference.low is None or difference.high is None:
+        return text.UNKNOWN
+    return f"{percent(difference.low)} … {percent(difference.high)}"
+
+
+def runs(count: int) -> str:
+    """Return a number of runs with its noun."""
+    return "1 run" if count == 1 else f"{count:,} runs"
 
 
 def overall(differences: Sequence[Difference]) -> str:
@@ -49,6 +62,20 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
         )
         if vague:
             lines.append(f"{vague:,} {name} runs do not say how exact arrivals are: taken as exact")
+    design = Design.of(base, new)
+    if design.kind is Kind.BASELINE:
+        few, many = ("new", "base") if len(new) < len(base) else ("base", "new")
+        lines.append(
+            f"the {few} side has {runs(min(design.base, design.new))}: it is taken to vary as the"
+            f" {runs(max(design.base, design.new))} of {many} do"
+        )
+    uncompared = sorted(
+        metric
+        for metric in OPTIONAL.difference(metrics_of(base, new))
+        if any((profile.figures.get(metric) or 0) > 0 for profile in (*base, *new))
+    )
+    if uncompared:
+        lines.append(f"not compared, since not every run has them: {', '.join(uncompared)}")
     # Differences of the target are shown elsewhere (see `services`).
     differing = sorted(
         {
@@ -87,20 +114,19 @@ def show(
         fixed = sides is None or name in ("", "change", "95 % interval")
         table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:
-        interval = f"{percent(difference.low)} … {percent(difference.high)}"
         table.add_row(
             difference.metric,
             figure(difference.metric, difference.base),
             figure(difference.metric, difference.new),
             percent(difference.change),
-            text.UNKNOWN if difference.low is None else interval,
+            interval(difference),
             Text(
                 services.said(difference, sides) if sides else difference.verdict, _LOOKS[difference.verdict]
             ),
         )
     if sides:
         sentence(console, Text(f"{first} against {second}", "bold"))
-    sentence(console, f"{len(base)} runs against {len(new)}\n")
+    sentence(console, f"{runs(len(base))} against {len(new)}\n")
     console.print(table)
     console.print()
     if sides:
@@ -109,15 +135,8 @@ def show(
             sentence(console, Text(line, "dim"))
     for line in doubts(base, new):
         sentence(console, Text(line, "yellow"))
-    for difference in differences:
-        if difference.verdict == UNKNOWN:
-            more = (
-                f"; about {difference.repeats} runs a side would show it"
-                if difference.repeats is not None
-                else "; run each side at least twice, in turns"
-            )
-            reason = services.why(difference, sides) if sides else difference.reason
-            sentence(console, Text(f"{difference.metric}: {reason}{more}", "yellow"))
+    for metrics, reason in reasons(differences, sides):
+        sentence(console, Text(f"{metrics}: {reason}", "yellow"))
     verdict = overall(differences)
     if sides is None:
         sentence(console, Text(f"\n{verdict}", _LOOKS[verdict]))
@@ -125,6 +144,18 @@ def show(
     console.print()
     for line in services.decision(sides, differences):
         sentence(console, Text(line, "bold"))
+
+
+def reasons(differences: Sequence[Difference], sides: tuple[str, str] | None) -> list[tuple[str, str]]:
+    """Return (metrics, reason and advice) for metrics that can't be told; metrics of the same reason share a line."""
+    found: dict[str, list[str]] = {}
+    for difference in differences:
+        if difference.verdict == UNKNOWN:
+            reason = services.why(difference, sides) if sides else difference.reason
+            found.setdefault("; ".join(filter(None, (reason, difference.advice))), []).append(
+                difference.metric
+            )
+    return [(", ".join(metrics), reason) for reason, metrics in found.items()]
 
 
 def _show_setup(console: Console, sides: tuple[str, str], rows: Sequence[tuple[str, str, str]]) -> None:
@@ -147,13 +178,26 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
     return [] if one == other else [path]
 
 
+def conclusion(count: int, changes: Sequence[Change]) -> str:
+    """Return a sentence on the changes of level in a number of runs."""
+    if few(count):
+        return f"{runs(count)} are too few for a history: it takes {2 * RUNS_MIN}"
+    if not changes:
+        return f"no change of level in {count:,} runs"
+    worse = sum(change.worse for change in changes)
+    parts = [
+        f"{number} for the {way}"
+        for number, way in ((worse, WORSE), (len(changes) - worse, BETTER))
+        if number
+    ]
+    noun = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+    return f"{noun} of level in {count:,} runs: {', '.join(parts)}"
+
+
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
     """Print the changes of level, each with the first run of the new level."""
-    if len(profiles) < 2 * RUNS_MIN:
-        sentence(console, f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
-        return
     if not changes:
-        sentence(console, f"no change of level in {len(profiles)} runs")
+        sentence(console, conclusion(len(profiles), changes))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("from run", "metric", "before", "after", "change", ""):

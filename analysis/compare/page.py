@@ -11,11 +11,12 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis import text
 from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
+from analysis.compare.design import Design, Kind
 from analysis.compare.profile import Profile, value_of
 from analysis.plots import style
 from analysis.record import files
@@ -75,18 +76,16 @@ def render(
                 "base": outputs.figure(each.metric, each.base),
                 "new": outputs.figure(each.metric, each.new),
                 "change": outputs.percent(each.change),
-                "interval": text.UNKNOWN
-                if each.low is None
-                else f"{outputs.percent(each.low)} … {outputs.percent(each.high)}",
+                "interval": outputs.interval(each),
                 "said": services.said(each, sides) if sides else each.verdict,
-                "reason": services.why(each, sides),
                 "kind": "" if sides and each.verdict != UNKNOWN else _KINDS[each.verdict],
             }
             for each in found
         ],
+        reasons=outputs.reasons(found, sides),
         setup=services.setup(base, new),
         caveats=[
-            *([_ONE_RUN] if min(len(base), len(new)) < 2 else []),
+            *([_ONE_RUN] if Design.of(base, new).kind is Kind.SINGLE else []),
             *(services.caveats(base, new) if sides else []),
         ],
         doubts=outputs.doubts(base, new),
@@ -142,7 +141,9 @@ def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, st
     ticks = [(at, label) for at, label in ticks if at <= max(longest, 2.0)]
     axes.set_xticks([at for at, _ in ticks], [label for _, label in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("ms, from the intended time")
     axes.set_title("Fan-out latency by percentile")
     axes.legend(loc="upper left")

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
+import msgspec
 import numpy as np
 
-from analysis.figures import fanout, latencies
+from analysis.figures import fanout, latencies, reactions
 from analysis.figures.bounds import Bounded, Collector
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import requests
@@ -37,7 +38,13 @@ METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
     "fanout.last.p99": ("fanout.last", 99.0, 1),
     "publish.latency.p99": ("publish.latency", 99.0, 1),
     "delivery.rate": ("delivery.rate", None, -1),
+    "reaction.latency.p50": ("reaction.latency", 50.0, 1),
+    "reaction.latency.p99": ("reaction.latency", 99.0, 1),
+    "reaction.first.p99": ("reaction.first", 99.0, 1),
+    "reaction.gap.p99": ("reaction.gap", 99.0, 1),
 }
+#: Metrics that only some runs have: those of clients that reply.
+OPTIONAL: Final = frozenset(name for name in METRICS if name.startswith("reaction."))
 
 Histogram = dict[str, int]
 
@@ -60,6 +67,8 @@ class Profile:
     #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing; old baselines
     #: have no bounds.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
+    #: Time from the run's creation to the end of its last phase, or None if unknown, as in older baselines.
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
     format: int = FORMAT
 
     @classmethod
@@ -80,12 +89,13 @@ class Profile:
         figures = {
             metric: found[name].percentile(percent)
             for metric, (name, percent, _) in METRICS.items()
-            if percent is not None
+            if percent is not None and name in found
         }
         figures["delivery.rate"] = summary["throughput"]["delivered_per_s"]
         ends = {
             metric: _ends(found[name].bounded if name in found else None, percent, figures[metric], run)
             for metric, (name, percent, _) in METRICS.items()
+            if metric in figures
         }
         ratio = summary["ledger"]["delivery_ratio"]
         ledger = summary["ledger"]
@@ -106,6 +116,7 @@ class Profile:
             rates=[float(rate) for rate in counts / seconds],
             target={**target_of(run.manifest), "host": run.manifest["host"]["hostname"]},
             ends={metric: found for metric, found in ends.items() if found is not None},
+            seconds=_seconds(run),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,16 +162,8 @@ def _read_file(path: Path) -> list[Profile]:
             raise ReadError(
                 f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}"
             )
-        # Turn the lists in `ends` into tuples, which JSON lacks. Older baselines have no `ends`.
-        return [
-            Profile(
-                **{
-                    **entry,
-                    "ends": {name: (low, high) for name, (low, high) in entry.get("ends", {}).items()},
-                }
-            )
-            for entry in content["runs"]
-        ]
+        # A baseline may come from anywhere, so its types are checked.
+        return msgspec.convert(content["runs"], list[Profile])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ReadError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
@@ -207,6 +210,32 @@ def _distributions(run: Run, window: Window, edges: Ints) -> dict[str, _Distribu
         "delivery.latency": _Distribution(latency, latency, delivery.histograms()),
         "fanout.last": _Distribution(ranks, ranks, last.histograms()),
         "publish.latency": _Distribution(answers.done(), None, publish.histograms()),
+        **_reactions(run, edges),
+    }
+
+
+def _reactions(run: Run, edges: Ints) -> dict[str, _Distribution]:
+    """Return the distributions of reactions, in blocks by the time of the request; none if no client replies."""
+    found = reactions.reactions(run)
+    if found is None:
+        return {}
+    latency, first, gap = (_Blocks(edges) for _ in range(3))
+    arrivals = found.arrivals
+    asked_ns, arrival_ns = found.requested_ns[arrivals.reply], arrivals.arrival_ns
+    latency.add(asked_ns, arrival_ns - asked_ns)
+    # A stream is the replies to one request at one subscription: its first arrival, and the gaps between arrivals.
+    request = reactions.grouped(found.cause_publisher, found.cause_sequence, found.cause_subscription)
+    stream = reactions.grouped(request[arrivals.reply], arrivals.subscription)
+    order = np.lexsort((arrivals.row, arrival_ns, stream))
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = stream[order][1:] != stream[order][:-1]
+    ones, later, earlier = order[begins], order[1:][~begins[1:]], order[:-1][~begins[1:]]
+    first.add(asked_ns[ones], (arrival_ns - asked_ns)[ones])
+    gap.add(asked_ns[later], arrival_ns[later] - arrival_ns[earlier])
+    return {
+        "reaction.latency": _Distribution(found.latency, found.latency, latency.histograms()),
+        "reaction.first": _Distribution(found.first, found.first, first.histograms()),
+        "reaction.gap": _Distribution(found.gap, found.gap, gap.histograms()),
     }
 
 
@@ -232,6 +261,15 @@ class _Blocks:
     def histograms(self) -> list[Histogram]:
         """Return a histogram for each block, its bins in ascending order."""
         return [{str(number): counts[number] for number in sorted(counts)} for counts in self._counts]
+
+
+def _seconds(run: Run) -> float | None:
+    """Return the time from a run's creation to the end of its last phase, or None if it is not on record."""
+    ends = [end_ns for _, end_ns in run.phases.values() if end_ns is not None]
+    if not ends or len(ends) < len(run.phases):
+        return None
+    seconds = (max(ends) - int(run.manifest["created_ns"])) / 1e9
+    return seconds if seconds >= 0 else None
 
 
 def _edges(window: Window) -> Ints:

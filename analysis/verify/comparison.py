@@ -17,7 +17,9 @@ import numpy as np
 from analysis import text
 from analysis.compare import page, profile
 from analysis.compare.content import FORMAT, Settings, Side, content
-from analysis.compare.decide import BETTER, SAME, WORSE, taken_in_turns
+from analysis.compare.decide import BETTER, SAME, WORSE
+from analysis.compare.design import Design, Kind
+from analysis.compare.plan import MOST_MAX
 from analysis.compare.profile import Profile
 from analysis.loading.run import ReadError, load
 from analysis.record.revisions import COMPARISON
@@ -35,6 +37,10 @@ _IN_SQL: Final = {
     "fanout.last.p99": "fanout.last_ns.p99",
     "publish.latency.p99": "publish.answer_ns.p99",
     "delivery.rate": "throughput.delivered_per_s",
+    "reaction.latency.p50": "reaction.latency_ns.p50",
+    "reaction.latency.p99": "reaction.latency_ns.p99",
+    "reaction.first.p99": "reaction.first_ns.p99",
+    "reaction.gap.p99": "reaction.gap_ns.p99",
 }
 
 
@@ -122,12 +128,12 @@ def verify(path: Path, runs: Runs | None = None) -> Verification:
         [_figures(place, run, runs, found) for run in side.runs]
         for side, place in zip((base, new), places, strict=True)
     ]
-    paired = taken_in_turns(base.runs, new.runs)
+    kind = Design.of(base.runs, new.runs).kind
     for row in again["metrics"]:
         sides = [[run.get(row["metric"]) for run in side] for side in figures]
         known = [[value for value in side if value is not None and value > 0] for side in sides]
         if all(len(k) == len(s) for k, s in zip(known, sides, strict=True)):
-            _metric(known[0], known[1], paired, settings, row, found)
+            _metric(known[0], known[1], kind, settings, row, found)
     if written is not None:
         compared.words(
             f"{path.name}, its text",
@@ -143,6 +149,7 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
     """Return the settings in a file, or raise ReadError if they are impossible."""
     names = ("min_effect", "confidence", "seed", "resamples")
     min_effect, confidence, seed, resamples = (said.get(name) for name in names)
+    most = said.get("most")
     if said.get("format") != FORMAT:
         raise ReadError(f"{path} is not a comparison of format {FORMAT}: another version made it")
     if (
@@ -154,9 +161,12 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
         and type(resamples) is int
         and seed >= 0
         and 2 <= resamples <= _RESAMPLES_MAX
+        and (most is None or (type(most) is int and 2 <= most <= MOST_MAX))
     ):
-        return Settings(min_effect, confidence, seed, resamples)
-    raise ReadError(f"{path} does not say how it compared: {', '.join(names)} are not what they can be")
+        return Settings(min_effect, confidence, seed, resamples, most)
+    raise ReadError(
+        f"{path} does not say how it compared: {', '.join((*names, 'most'))} are not what they can be"
+    )
 
 
 def _side(
@@ -222,9 +232,10 @@ def _figures(place: Path, run: Profile, known: Runs, found: Verification) -> Map
         if name in in_sql:
             found.count("in SQL", 1)
             figures[metric] = value = in_sql[name]
-            if not compared.agree(run.figures[metric], value, TOLERANCE):
+            if not compared.agree(run.figures.get(metric), value, TOLERANCE):
                 found.disagreements.append(
-                    f"in SQL {metric} of {text.clean(run.run)} is {value}, and {run.figures[metric]} in the comparison"
+                    f"in SQL {metric} of {text.clean(run.run)} is {value}, and {run.figures.get(metric)} in the"
+                    " comparison"
                 )
     return figures
 
@@ -232,7 +243,7 @@ def _figures(place: Path, run: Profile, known: Runs, found: Verification) -> Map
 def _metric(
     base: Sequence[float],
     new: Sequence[float],
-    paired: bool,
+    kind: Kind,
     settings: Settings,
     row: Mapping[str, Any],
     found: Verification,
@@ -253,29 +264,35 @@ def _metric(
     if row["change"] is None or abs(row["change"] - change) > _slack(change):
         disagrees("change", row["change"], f"the ratio of the means makes it {change}")
     found.count("by scipy", 3)
-    if min(len(base), len(new)) < 2 or low is None or high is None:
+    if kind in (Kind.SINGLE, Kind.FEW) or low is None or high is None:
         return
     # The interval of scipy's test is the narrowest that a correct comparison can have, and rules out some verdicts.
     logs = np.log(base), np.log(new)
-    if paired:
+    if kind is Kind.PAIRS:
         if np.ptp(logs[1] - logs[0]) == 0:
             return
         test = stats.ttest_rel(logs[1], logs[0])
+        pvalue, interval = test.pvalue, test.confidence_interval(settings.confidence)
+    elif np.ptp(logs[0]) == 0 and np.ptp(logs[1]) == 0:
+        return
+    elif min(len(base), len(new)) == 1:
+        # scipy has no test of one value, so take the prediction interval from its distribution.
+        one, many = (logs[0], logs[1]) if len(base) == 1 else (logs[1], logs[0])
+        error = float(stats.sem(many)) * math.sqrt(1 + len(many))
+        student = stats.t(len(many) - 1, loc=float(logs[1].mean() - logs[0].mean()), scale=error)
+        pvalue = 2 * float(stats.t.sf(abs(one.mean() - many.mean()) / error, len(many) - 1))
+        interval = student.interval(settings.confidence)
     else:
-        if np.ptp(logs[0]) == 0 and np.ptp(logs[1]) == 0:
-            return
-        test = stats.ttest_ind(logs[1], logs[0], equal_var=False)
-    interval = test.confidence_interval(settings.confidence)
-    least, most = math.expm1(interval.low), math.expm1(interval.high)
+        test = stats.ttest_ind(logs[1], logs[0], equal_var=kind is Kind.BASELINE)
+        pvalue, interval = test.pvalue, test.confidence_interval(settings.confidence)
+    least, most = (math.expm1(end) for end in interval)
     found.count("by scipy", 3)
     if low > least + _slack(least) or high < most - _slack(most):
         disagrees("interval", f"{low} … {high}", f"it cannot be narrower than {least} … {most}")
     worse = (change > 0) == (profile.METRICS[metric][2] > 0)
-    possible = (
-        abs(math.log1p(change)) > math.log1p(settings.min_effect) and test.pvalue <= 1 - settings.confidence
-    )
+    possible = abs(math.log1p(change)) > math.log1p(settings.min_effect) and pvalue <= 1 - settings.confidence
     if verdict in (BETTER, WORSE) and (not possible or (verdict == WORSE) != worse):
-        disagrees("verdict", verdict, f"the change is {change:+.3%} with p = {test.pvalue:.2g}")
+        disagrees("verdict", verdict, f"the change is {change:+.3%} with p = {pvalue:.2g}")
     if verdict == SAME and not (-settings.min_effect < least and most < settings.min_effect):
         disagrees("verdict", verdict, f"the interval is {least:+.3%} … {most:+.3%} at least")
 

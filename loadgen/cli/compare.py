@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -13,6 +13,10 @@ from loadgen import subprocesses
 from loadgen.cli.app import app, fail
 from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
+
+if TYPE_CHECKING:
+    from analysis.compare.content import Settings
+    from analysis.compare.profile import Profile
 
 
 @app.command()
@@ -29,24 +33,40 @@ def compare(
 ) -> None:
     """Compare two sets of runs: better, worse, same, or can't tell.
 
-    Both sets should be of one scenario, with three or more runs each, made in turns (base, new, base, new …). If they
-    are of different services, the comparison names the services and lists the other differences.
+    Both sets should be of one scenario, with three or more runs each, made in turns (base, new, base, new …). A single
+    run is compared with the spread of a baseline of three or more. If the runs are of different services, the
+    comparison names the services and lists the other differences.
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
-    from analysis.compare import outputs, profile
-    from analysis.compare.content import Settings, Side, content
-    from analysis.compare.decide import UNKNOWN, WORSE
+    from analysis.compare import plan, profile
+    from analysis.compare.content import Settings
     from analysis.loading.run import ReadError
 
     try:
         before, after = profile.read(base), profile.read(new)
+        settings = Settings(min_effect / 100, most=plan.most_of(base, new))
     except ReadError as error:
         fail(str(error))
-    settings = Settings(min_effect / 100)
+    _conclude((base, before), (new, after), settings, as_json=as_json, html=html)
+
+
+def _conclude(
+    base: "tuple[Path, list[Profile]]",
+    new: "tuple[Path, list[Profile]]",
+    settings: "Settings",
+    *,
+    as_json: bool = False,
+    html: Path | None = None,
+) -> NoReturn:
+    """Compare the runs read from two places, show the result, and exit by it."""
+    from analysis.compare import outputs
+    from analysis.compare.content import Side, content
+    from analysis.compare.decide import UNKNOWN, WORSE
+
+    before, after = base[1], new[1]
     differences = settings.differences(before, after)
-    verdict = outputs.overall(differences)
-    found = content(Side.read_from(base, before), Side.read_from(new, after), settings, differences)
+    found = content(Side.read_from(*base), Side.read_from(*new), settings, differences)
     if html is not None:
         from analysis.compare import page
 
@@ -59,7 +79,7 @@ def compare(
     else:
         outputs.show(screen(log_columns=100), before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
-    raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
+    raise typer.Exit(int(codes.get(outputs.overall(differences), ExitCode.PASSED)))
 
 
 @app.command()
@@ -88,6 +108,9 @@ def history(
         float, typer.Option(help="Smallest change to show, in per cent.", min=0, max=100)
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also draw the history as a page.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Find changes of a metric's level over many runs.
 
@@ -95,7 +118,7 @@ def history(
     2 usage.
     """
     from analysis.compare import outputs, profile
-    from analysis.compare.history import changes
+    from analysis.compare.history import changes, series
     from analysis.loading.run import ReadError
 
     try:
@@ -103,7 +126,15 @@ def history(
     except ReadError as error:
         fail(str(error))
     profiles.sort(key=lambda found: found.created_ns)
-    found = changes(profiles, min_effect / 100)
+    histories = series(profiles)
+    found = changes(profiles, min_effect / 100, histories)
+    if html is not None:
+        from analysis.compare import history_page
+
+        try:
+            history_page.write(html, profiles, histories, found)
+        except OSError as error:
+            fail(f"{html} cannot be written: {error.strerror}")
     if as_json:
         content = {
             "runs": [each.run for each in profiles],
@@ -119,7 +150,10 @@ def history(
 def ab(
     base: Annotated[str, typer.Argument(help="Arguments of `loadgen run` for a base run, in quotes.")],
     new: Annotated[str, typer.Argument(help="The same for the variant to judge.")],
-    repeats: Annotated[int, typer.Option(help="Runs of each side.", min=2, max=100)] = 5,
+    repeats: Annotated[int, typer.Option(help="Most runs of each side.", min=2, max=100)] = 5,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Make all runs, even if the result is clear before.")
+    ] = False,
     results: Annotated[Path, typer.Option(help="Folder for the runs, in base/ and new/.")] = Path(
         "results/ab"
     ),
@@ -129,22 +163,58 @@ def ab(
 ) -> None:
     """Run two variants in turns and compare them.
 
-    For example: `loadgen ab comments "comments --set seed=2"`. A run that fails ends the command, unless it only fails
-    a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that failed.
+    For example: `loadgen ab comments "comments --set seed=2" --repeats 10`. It looks after each pair of runs and stops
+    early if a metric is worse or all are decided; the test allows for these looks. A run that fails ends the command,
+    unless it only fails a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that
+    failed.
     """
+    from analysis.compare import outputs, plan
+    from analysis.compare.content import Settings
+    from analysis.compare.decide import UNKNOWN
+
     for side in ("base", "new"):
         if (results / side).exists() and any((results / side).iterdir()):
             fail(f"{results / side} has runs in it already: choose another folder with --results")
+    settings = Settings(min_effect / 100, most=None if fixed else repeats)
+    try:
+        plan.write(results, settings.most)
+    except OSError as error:
+        fail(f"{results / plan.NAME} cannot be written: {error.strerror}")
+    runs: dict[str, list[Profile]] = {"base": [], "new": []}
     for turn in range(repeats):
         # Every second pair runs in reverse order, so that steady drift affects both sides alike.
         pair = [("base", base), ("new", new)]
         for side, said in pair if turn % 2 == 0 else reversed(pair):
-            print(f"{side}, run {turn + 1} of {repeats}", flush=True)
-            command = subprocesses.command(
-                "loadgen", "run", *shlex.split(said), *arguments(results=results / side)
-            )
-            with subprocesses.Supervised(command, subprocesses.environment()) as child:
-                code = child.wait()
-            if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
-                raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))
-    compare(results / "base", results / "new", min_effect, as_json=False)
+            print(f"{side}, run {turn + 1} of {'' if fixed else 'at most '}{repeats}", flush=True)
+            _run(said, results / side)
+            _read_more(results / side, runs[side])
+        if fixed or turn + 1 == repeats:
+            continue
+        verdict = outputs.overall(settings.differences(runs["base"], runs["new"]))
+        if verdict != UNKNOWN:
+            print(f"{verdict}: clear after {turn + 1} of at most {repeats} pairs", flush=True)
+            break
+    _conclude((results / "base", runs["base"]), (results / "new", runs["new"]), settings)
+
+
+def _run(said: str, results: Path) -> None:
+    """Make a run in a folder of runs; exits if it fails other than by a gate."""
+    command = subprocesses.command("loadgen", "run", *shlex.split(said), *arguments(results=results))
+    with subprocesses.Supervised(command, subprocesses.environment()) as child:
+        code = child.wait()
+    if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
+        raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))
+
+
+def _read_more(folder: Path, known: "list[Profile]") -> None:
+    """Read the runs of a folder that are not known yet, and add them, oldest first."""
+    from analysis.compare import profile
+    from analysis.loading.run import ReadError
+    from analysis.record.folders import runs_in
+
+    names = {each.run for each in known}
+    try:
+        known += [one for path in runs_in(folder) if path.name not in names for one in profile.read(path)]
+    except ReadError as error:
+        fail(str(error))
+    known.sort(key=lambda each: each.created_ns)

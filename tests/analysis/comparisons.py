@@ -6,7 +6,7 @@
 import numpy as np
 
 from analysis.compare.decide import BETTER, WORSE, compare
-from analysis.compare.profile import METRICS, Profile, bins
+from analysis.compare.profile import METRICS, OPTIONAL, Profile, bins
 
 SECONDS = 10
 PER_SECOND = 200
@@ -37,6 +37,7 @@ class World:
         figures: dict[str, float | None] = {
             metric: float(np.quantile(whole, percent / 100)) if percent else 100.0
             for metric, (_, percent, _) in METRICS.items()
+            if metric not in OPTIONAL
         }
         return Profile(
             run=f"r{self.clock_ns}",

@@ -162,7 +162,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert content["verdict"] == SAME
     code, said = command("compare", str(REPO / "results/sample"), str(REPO / "results/sample"))
     assert code == 3, said
-    assert "run each side at least twice" in " ".join(said.split())
+    assert "run each side three times or more" in " ".join(said.split())
     code, said = command("baseline", str(REPO / "results/sample"), str(tmp_path / "made.json"))
     assert code == 0, said
     for bad in ("nowhere", str(REPO / "README.md")):

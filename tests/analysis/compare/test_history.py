@@ -85,3 +85,40 @@ def test_the_command_sorts_by_time_and_names_the_run(tmp_path: Path) -> None:
     assert (code, "too few" in said) == (0, True)
     _, said = command("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"), "--json")
     assert json.loads(said)["changes"][0]["place"] == 4
+
+
+def test_the_page_has_a_plot_for_each_metric_and_a_table_and_nothing_foreign(tmp_path: Path) -> None:
+    values = [100.0, 101, 99, 100, 130, 131, 129, 130]
+    evil = "<script>alert(1)</script>"
+    runs = [
+        Profile(
+            f"{evil}-{n}",
+            {"name": evil},
+            "valid",
+            "complete",
+            0.0,
+            n,
+            {"delivery.latency.p99": value * 1e6},
+            {},
+            [],
+        )
+        for n, value in enumerate(values)
+    ]
+    profile.write(tmp_path / "all.json", runs)
+    page = tmp_path / "history.html"
+    code, _ = command("history", str(tmp_path / "all.json"), "--html", str(page))
+    assert code == 1
+    written = page.read_text()
+    assert evil not in written
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;-4" in written
+    assert written.count("<svg") == 1, "one metric is known"
+    assert "1 change of level in 8 runs: 1 for the worse" in written
+    table = written[written.index("<h2>Runs</h2>") :]
+    assert table.count("<tr>") == 1 + len(runs)
+    assert "130 ms" in table
+    assert "http" not in written.replace("http://www.w3.org", ""), "the page needs no network"
+    code, _ = command("history", str(tmp_path / "all.json"), "--html", str(tmp_path))
+    assert code == 2
+    profile.write(tmp_path / "few.json", runs[:4])
+    assert command("history", str(tmp_path / "few.json"), "--html", str(page))[0] == 0
+    assert "4 runs are too few for a history: it takes 6" in page.read_text()

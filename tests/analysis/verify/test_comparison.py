@@ -10,13 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.__main__ import main
-from analysis.compare import decide, page, profile
+from analysis.compare import decide, page, plan, profile
 from analysis.compare.content import Settings, Side, content
 from analysis.compare.decide import SAME
+from analysis.compare.design import Design
 from analysis.compare.outputs import percent
 from analysis.loading.run import ReadError
 from analysis.record import revisions
-from analysis.verify.compared import conclusion, sentences
+from analysis.verify import comparison
+from analysis.verify.compared import Verification, conclusion, sentences
 from analysis.verify.comparison import Runs, verify
 from loadgen.cli import compare
 from loadgen.cli import verify as registered
@@ -121,6 +123,46 @@ def test_baselines_are_compared_with_what_they_hold(tmp_path: Path) -> None:
         found = verify(path)
         assert found.disagreements == []
         assert "in SQL" not in found.compared
+
+
+@pytest.mark.parametrize(("base", "new"), [(6, 1), (1, 6), (6, 2), (2, 2), (1, 1), (5, 4)])
+def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: int) -> None:
+    world = World(28, between=0.1)
+    profile.write(tmp_path / "base.json", [world.run() for _ in range(base)])
+    profile.write(tmp_path / "new.json", [world.run(1.5) for _ in range(new)])
+    said, _ = compared(tmp_path, tmp_path / "base.json", tmp_path / "new.json")
+    found = verify(said)
+    assert found.disagreements == []
+    # Means and change of five metrics; the interval and verdict too if there is a spread between runs.
+    spread = max(base, new) >= 3
+    assert found.compared["by scipy"] >= (27 if spread else 15)
+    if not spread:
+        return
+    (metric,) = (
+        each for each in json.loads(said.read_text())["metrics"] if each["metric"] == "delivery.latency.p99"
+    )
+    narrow = {**metric, "low": 0.45, "high": 0.55}
+    wrong = Verification(remedy="")
+    one, other = (profile.read(tmp_path / f"{side}.json") for side in ("base", "new"))
+    figures = [[each.figures["delivery.latency.p99"] or 0 for each in side] for side in (one, other)]
+    kind = Design.of(one, other).kind
+    comparison._metric(figures[0], figures[1], kind, Settings(), narrow, wrong)
+    assert any("cannot be narrower" in line for line in wrong.disagreements)
+
+
+@pytest.mark.parametrize("most", [4, 8])
+def test_a_plan_that_may_stop_early_is_repeated_as_such(tmp_path: Path, most: int) -> None:
+    for turn, (one, other) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
+        run(tmp_path / "base" / f"b{turn}", 2 * turn, int(one * MS))
+        run(tmp_path / "new" / f"n{turn}", 2 * turn + 1, int(other * MS))
+    plan.write(tmp_path, most)
+    said, html = compared(tmp_path, tmp_path / "base", tmp_path / "new")
+    assert json.loads(said.read_text())["most"] == most
+    for path in (said, html):
+        assert verify(path).disagreements == []
+    if most > 4:
+        # The same runs by one look have narrower intervals, so the file's own plan counts.
+        assert verify(rewritten(said, most=None)).disagreements
 
 
 def _values(metric: dict[str, Any]) -> list[str]:
