@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
+from cycler import cycler
 
 from analysis import text
 from analysis.loading.run import ReadError, Run, load
@@ -43,7 +44,7 @@ _LOOKS: Any = {
     "grid.color": style.INK,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "axes.prop_cycle": mpl.cycler(color=style.CYCLE),
+    "axes.prop_cycle": cycler(color=style.CYCLE),
 }
 
 
@@ -69,7 +70,7 @@ def open_run(path: str | Path | None = None) -> Run:
     print(
         f"{'The sample run' if _is_sample(chosen) else 'Run'} {text.clean(run.manifest['run'])}:"
         f" scenario {text.clean(scenario.get('name', text.UNKNOWN))}, {run.measure.seconds:g} s measured,"
-        f" {len(run.manifest['workers'])} worker(s), {run.manifest['status']}"
+        f" {_of(len(run.manifest['workers']), 'worker')}, {text.clean(run.manifest['status'])}"
     )
     return run
 
@@ -89,14 +90,14 @@ def open_search(path: str | Path | None = None) -> dict[str, Any]:
         chosen = SAMPLES
     try:
         content: dict[str, Any] = json.loads((chosen / SEARCH_NAME).read_text(encoding="utf-8"))
-        count, goals = len(content["trials"]), [str(goal) for goal in content["request"]["goals"]]
+        trials, goals = len(content["trials"]), [str(goal) for goal in content["request"]["goals"]]
         scenario = Path(str(content["request"]["scenario"])).stem
     except (OSError, ValueError, KeyError, TypeError):
         raise NotebookError(
             f"{chosen} has no readable {SEARCH_NAME}: give the folder that `loadgen capacity` printed"
         ) from None
     print(
-        f"{'The sample search' if chosen == SAMPLES else 'Search'}: {count} trials of scenario"
+        f"{'The sample search' if chosen == SAMPLES else 'Search'}: {trials} trials of scenario"
         f" {text.clean(scenario)}, goal {text.clean(' and '.join(goals))}"
     )
     return content
@@ -126,7 +127,7 @@ def open_sets(
     except ReadError as error:
         raise NotebookError(str(error)) from None
     said = "The sample sets" if sample else "Sets"
-    print(f"{said}: {len(sets[0])} base run(s) against {len(sets[1])} new run(s)")
+    print(f"{said}: {_of(len(sets[0]), 'base run')} against {_of(len(sets[1]), 'new run')}")
     if before == after:
         print("No base is named, so the runs are compared with themselves.")
     return sets
@@ -180,6 +181,10 @@ def _chosen(path: str | Path | None) -> Path | None:
 def _named(variable: str) -> Path | None:
     """Return the path that an environment variable holds, or None if it is not set or empty."""
     return Path(value) if (value := os.environ.get(variable)) else None
+
+
+def _of(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _is_sample(path: Path) -> bool:
