@@ -99,6 +99,7 @@ def test_a_committed_notebook_shows_what_its_cells_make_of_the_sample_data(name:
     for cell, again in zip(code_cells(committed), code_cells(fresh), strict=True):
         assert len(cell["outputs"]) == len(again["outputs"]), renew
         for output, new in zip(cell["outputs"], again["outputs"], strict=True):
+            assert output.get("name") != "stderr", "a warning"
             assert said(output) == said(new), f"{cell['id']}: {renew}"
             if (picture := output.get("data", {}).get("image/png")) is not None:
                 assert_same_picture(picture, new["data"]["image/png"], f"{cell['id']}: {renew}")
