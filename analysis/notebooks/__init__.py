@@ -87,6 +87,8 @@ def execute(name: str, run: Path | None, base: Path | None = None, into: Path | 
         timeout=_TIMEOUT_S,
         kernel_name="python3",
         record_timing=False,
+        # Otherwise it depends on time whether two lines printed by a cell are one output or two.
+        coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
     # Set both, so that none comes from the user's environment; an empty one counts as not set.

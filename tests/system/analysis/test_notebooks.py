@@ -168,6 +168,20 @@ def test_a_notebook_finds_nothing_that_another_defined(
         execute("imports", small)
 
 
+@pytest.mark.usefixtures("kernel")
+def test_what_a_cell_prints_is_one_output_however_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nbformat
+
+    monkeypatch.setattr("analysis.notebooks.FOLDER", tmp_path)
+    source = "import time; print(1); time.sleep(0.6); print(2)"
+    slow = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbformat.write(slow, tmp_path / "slow.ipynb")
+    executed = json.loads(execute("slow", None, into=tmp_path / "out").read_text())
+    assert [said(output) for output in executed["cells"][0]["outputs"]] == [{"text": "1\n2\n"}]
+
+
 def test_no_notebook_is_left_out() -> None:
     assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES)
 
