@@ -1,24 +1,32 @@
-"""Notebooks on a run: execute one with `loadgen notebook RUN NAME`, or open it in Jupyter with LOADGEN_RUN set."""
+"""Notebooks on runs: execute one with `loadgen notebook RUN NAME`, or open it in any Jupyter.
 
-from collections.abc import Callable
+They are committed with what they show of the sample data (`samples/`). Their first cell opens the data that are named,
+or else the sample: see `analysis.notebooks.begin`.
+"""
+
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from analysis.notebooks.errors import NotebookError
 from analysis.record import files, revisions
 from analysis.record.revisions import Maker
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from analysis.loading.run import Run
+__all__ = [
+    "FOLDER",
+    "NAMES",
+    "JupyterMissingError",
+    "NotebookError",
+    "Shown",
+    "copy",
+    "environment",
+    "execute",
+    "shown",
+]
 
 FOLDER = Path(__file__).parent
-NAMES = ("throughput", "percentiles", "fan-out", "capacity", "comparison")
+NAMES = ("throughput", "percentiles", "fan-out", "losses", "clocks", "capacity", "comparison")
 _TIMEOUT_S = 600
-
-
-class NotebookError(Exception):
-    """A notebook cannot be executed or read; the message is one sentence."""
 
 
 class JupyterMissingError(NotebookError):
@@ -39,21 +47,29 @@ class Shown(NamedTuple):
     texts: list[str]
 
 
-def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
-    """Return a plot of a run for a notebook to show, or a sentence if there is nothing to draw."""
-    from IPython.display import SVG
+def copy(into: Path) -> list[Path]:
+    """Copy the notebooks, with what they show of the sample data, into a folder; return the copies.
 
-    from analysis.plots import style
+    Raises:
+        NotebookError: one of them is in the folder already, or cannot be written.
+    """
+    targets = [into / f"{name}.ipynb" for name in NAMES]
+    if taken := [path for path in targets if path.exists()]:
+        raise NotebookError(f"{taken[0]} exists already: name another folder")
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for path in targets:
+            shutil.copyfile(FOLDER / path.name, path)
+    except OSError as error:
+        raise NotebookError(f"the notebooks cannot be copied to {into}: {error.strerror or error}") from None
+    return targets
 
-    with style.styled():
-        figure = plot(run)
-        return "this run has nothing to draw here" if figure is None else SVG(style.to_svg(figure))
 
+def execute(name: str, run: Path | None, base: Path | None = None, into: Path | None = None) -> Path:
+    """Execute a notebook on a run, or on the sample if ``run`` is None; return the path of the copy with its outputs.
 
-def execute(name: str, run: Path, base: Path | None = None, into: Path | None = None) -> Path:
-    """Execute a notebook on a run and return the path of the copy with its outputs.
-
-    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder.
+    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder. ``run`` may also be the
+    folder of a search for a limit, for the notebook `capacity`.
 
     Raises:
         NotebookError: Jupyter is not installed, or a cell failed.
@@ -67,18 +83,26 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     # Run in the folder of loadgen's own notebooks, so that nothing in the user's working directory is imported or read.
     client = NotebookClient(
-        notebook, timeout=_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+        notebook,
+        timeout=_TIMEOUT_S,
+        kernel_name="python3",
+        record_timing=False,
+        # Otherwise it depends on time whether two lines printed by a cell are one output or two.
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(FOLDER)}},
     )
-    variables = {"LOADGEN_RUN": str(run.resolve())}
-    if base is not None:
-        variables["LOADGEN_BASE"] = str(base.resolve())
+    # Set both, so that none comes from the user's environment; an empty one counts as not set.
+    variables = {"LOADGEN_RUN": _absolute(run), "LOADGEN_BASE": _absolute(base)}
     try:
         client.execute(env=environment(variables))
     except CellExecutionError as error:
         raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
-    folder = into or (run / "notebooks" if run.is_dir() else run.parent / "notebooks")
+    if into is None:
+        assert run is not None, "where should the copy be?"
+        into = run / "notebooks" if run.is_dir() else run.parent / "notebooks"
+    folder = into
     files.folder(folder)
-    notebook.metadata["loadgen"] = {"base": variables.get("LOADGEN_BASE"), "made_by": revisions.made_by()}
+    notebook.metadata["loadgen"] = {"base": variables["LOADGEN_BASE"] or None, "made_by": revisions.made_by()}
     target = folder / f"{name}.ipynb"
     with files.replacing(target) as temporary:
         temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
@@ -101,7 +125,7 @@ def shown(path: Path) -> Shown:
         for cell in notebook.cells:
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
-                if "image/svg+xml" not in data:
+                if not any(kind.startswith("image/") for kind in data):
                     texts.append("".join(data.get("text/plain", output.get("text", ""))))
         said = notebook.metadata.get("loadgen", {})
         base = said.get("base")
@@ -109,6 +133,10 @@ def shown(path: Path) -> Shown:
     except Exception as error:
         # Catch every exception: the file may hold anything, and nbformat may raise anything.
         raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
+
+
+def _absolute(path: Path | None) -> str:
+    return "" if path is None else str(path.resolve())
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:

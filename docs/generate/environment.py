@@ -26,7 +26,8 @@ _MEANINGS = {
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
     "LOADGEN_CLOCKBOUND": "Where ClockBound's shared memory is, if not at `/var/run/clockbound/shm0`"
     " ([what it is used for](../concepts/clocks.md#clockbound)).",
-    "LOADGEN_RUN": "The run's folder that a notebook opens; `loadgen notebook` sets it.",
+    "LOADGEN_RUN": "The folder of the run, or of the search, that a notebook opens; `loadgen notebook` sets it."
+    " Without it a notebook opens the sample.",
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
     "SSL_CERT_DIR": "The same as a folder.",

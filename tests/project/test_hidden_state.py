@@ -68,6 +68,9 @@ ALLOWED = {
         "loadgen/server/loading.py: changed: setattr(ssl.SSLContext, name, nothing)",
         "loadgen/server/loading.py: changed: setattr(ssl.SSLContext, name, own[name])",
     ),
+    "the style of the plots that the user's own cells draw in a notebook's kernel; pyplot has no other place": (
+        "analysis/notebooks/begin.py: changed: mpl.rcParams.update",
+    ),
     "standard streams and the last resort for errors, of which a process has one each": (
         "analysis/console.py: changed: setattr(sys, name, _forgiving(stream, descriptor))",
         "loadgen/users/declared.py: changed: sys.excepthook",
