@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from analysis import extras
 from analysis.record import files, revisions
 from analysis.record.revisions import Maker
 
@@ -25,7 +26,7 @@ class JupyterMissingError(NotebookError):
     """Jupyter is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'")
+        super().__init__(extras.sentence("notebooks", "a notebook"))
 
 
 class Shown(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from analysis import extras
 from analysis.console import screen
 from loadgen import subprocesses
 from loadgen.cli.app import app, fail
@@ -34,6 +35,7 @@ def compare(
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
+    extras.require("compare", "loadgen compare")
     from analysis.compare import outputs, profile
     from analysis.compare.content import Settings, Side, content
     from analysis.compare.decide import UNKNOWN, WORSE
@@ -94,6 +96,7 @@ def history(
     Needs at least six runs of one scenario. Exit codes: 0 no change or only for the better, 1 a change for the worse,
     2 usage.
     """
+    extras.require("compare", "loadgen history")
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes
     from analysis.loading.run import ReadError
@@ -132,6 +135,7 @@ def ab(
     For example: `loadgen ab comments "comments --set seed=2"`. A run that fails ends the command, unless it only fails
     a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that failed.
     """
+    extras.require("compare", "loadgen ab")
     for side in ("base", "new"):
         if (results / side).exists() and any((results / side).iterdir()):
             fail(f"{results / side} has runs in it already: choose another folder with --results")

@@ -28,6 +28,7 @@ def notebook(
 
     Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
     """
+    from analysis import extras
     from analysis.loading.run import ReadError, load
     from analysis.notebooks import FOLDER, NAMES, NotebookError, environment, execute
 
@@ -41,7 +42,7 @@ def notebook(
     if open_:
         lab = shutil.which("jupyter-lab")
         if lab is None:
-            fail("JupyterLab is not installed: pip install jupyterlab")
+            fail(f"JupyterLab is not installed: {extras.installer()} jupyterlab")
         variables = {"LOADGEN_RUN": str(run.resolve())} | (
             {"LOADGEN_BASE": str(base.resolve())} if base else {}
         )
