@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis import extras
 from analysis.notebooks.errors import NotebookError
 from analysis.record import files, revisions
 from analysis.record.revisions import Maker
@@ -33,7 +34,7 @@ class JupyterMissingError(NotebookError):
     """Jupyter is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'")
+        super().__init__(extras.sentence("notebooks", "a notebook"))
 
 
 class Shown(NamedTuple):

@@ -1,4 +1,4 @@
-"""Testing an application's use of AppSync Events without AWS: copy this file, `pip install fanout-loadgen pytest`."""
+"""Testing an application's use of AppSync Events without AWS: copy this file; install loadgen and pytest."""
 
 import json
 

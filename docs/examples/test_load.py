@@ -1,4 +1,4 @@
-"""Testing a handler under load: copy this file, `pip install fanout-loadgen pytest`."""
+"""Testing a handler under load: copy this file; install loadgen and pytest."""
 
 import itertools
 

@@ -52,6 +52,8 @@ _MEANINGS = {
 }
 #: Between processes of the program: nothing for people to set.
 _INTERNAL = {
+    # Set in the container image.
+    "LOADGEN_IMAGE",
     "LOADGEN_QUIET",
     "LOADGEN_STARTER",
     "LOADGEN_STATUS_FD",

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from analysis import extras
 from loadgen.exits import ExitCode, RunError
 
-MISSING: Final = (
-    "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
-)
 #: An AppSync API key. AWS's own messages may contain one, so `clean` removes it.
 _KEY = re.compile(r"da2-[A-Za-z0-9]+")
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"})
@@ -38,9 +36,11 @@ class Access:
             AwsError: boto3 is missing, the profile does not exist, or no region is set anywhere.
         """
         try:
-            import boto3
-        except ImportError:
-            raise AwsError(MISSING, ExitCode.USAGE) from None
+            extras.require("aws", "AWS")
+        except extras.ExtraMissingError as error:
+            raise AwsError(str(error), ExitCode.USAGE) from None
+        import boto3
+
         with told("use the AWS configuration"):
             session = boto3.Session(botocore_session=proxy_session(self.profile), region_name=self.region)
         if not session.region_name:

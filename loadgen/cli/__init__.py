@@ -59,6 +59,13 @@ def _run() -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
+        if isinstance(error, ImportError):
+            from analysis import extras
+
+            # Whatever command it was, and wherever in it.
+            if (sentence := extras.explained(error)) is not None:
+                say(sentence)
+                return int(ExitCode.USAGE)
         from loadgen.measure.failures import message_of, place_of
 
         say(

@@ -115,6 +115,10 @@ def capacity(
     Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 not known (the
     generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted (--resume continues).
     """
+    from analysis import extras
+
+    # The curve is fitted at the end of the search, but a search takes long.
+    extras.require("compare", "loadgen capacity")
     from analysis.report import capacity as report
     from loadgen.capacity import record
     from loadgen.capacity.conduct import Request, Search

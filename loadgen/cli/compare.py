@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from analysis import extras
 from analysis.console import screen
 from loadgen import subprocesses
 from loadgen.cli.app import app, fail
@@ -39,6 +40,7 @@ def compare(
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
+    extras.require("compare", "loadgen compare")
     from analysis.compare import plan, profile
     from analysis.compare.content import Settings
     from analysis.loading.run import ReadError
@@ -117,6 +119,7 @@ def history(
     Needs at least six runs of one scenario. Exit codes: 0 no change or only for the better, 1 a change for the worse,
     2 usage.
     """
+    extras.require("compare", "loadgen history")
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes, series
     from analysis.loading.run import ReadError
@@ -168,6 +171,7 @@ def ab(
     unless it only fails a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that
     failed.
     """
+    extras.require("compare", "loadgen ab")
     from analysis.compare import outputs, plan
     from analysis.compare.content import Settings
     from analysis.compare.decide import UNKNOWN

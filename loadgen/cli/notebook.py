@@ -84,11 +84,12 @@ def _names(run: Path, name: str) -> tuple[str, ...]:
 
 def _open(run: Path, name: str, base: Path | None) -> int:
     """Open a copy of a notebook in JupyterLab; return its exit code when the user has closed it."""
+    from analysis import extras
     from analysis.notebooks import NotebookError, copy, environment
 
     lab = shutil.which("jupyter-lab")
     if lab is None:
-        fail("JupyterLab is not installed: pip install jupyterlab")
+        fail(f"JupyterLab is not installed: {extras.installer()} jupyterlab")
     variables = {"LOADGEN_RUN": str(run.resolve()), "LOADGEN_BASE": str(base.resolve()) if base else ""}
     # Jupyter runs code from configuration files in its working directory, so use a new folder.
     folder = Path(tempfile.mkdtemp(prefix="loadgen-notebooks-"))

@@ -28,7 +28,9 @@ def verify(
 
     Exit codes: 0 all figures agree, 2 usage, or the record cannot be read, 3 a figure disagrees.
     """
-    from analysis import text
+    from analysis import extras, text
+
+    extras.require("verify", "loadgen verify")
     from analysis.loading.run import ReadError
     from analysis.verify.compared import conclusion, sentences
     from loadgen.capacity.record import RecordError

@@ -4,6 +4,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from analysis import extras
 from loadgen.credentials.errors import CredentialError
 from loadgen.transport import proxy
 
@@ -15,6 +16,7 @@ _OF_HOST = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 def cognito_client(login: "Login", http_host: str) -> Any:
     """Return botocore's client for the user pools of a login's region; raises CredentialError."""
+    _require_botocore()
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -35,6 +37,7 @@ def appsync_client(login: "Login", http_host: str) -> Any:
 
 def session_of(profile: str | None) -> Any:
     """Return botocore's session for a profile or, if it is None, the default; raises CredentialError."""
+    _require_botocore()
     import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -51,6 +54,13 @@ def session_of(profile: str | None) -> Any:
     except BotoCoreError as error:
         raise CredentialError(f"the AWS configuration cannot be used: {error}") from None
     return session
+
+
+def _require_botocore() -> None:
+    try:
+        extras.require("aws", "a login by AWS (IAM, Cognito, or the key of an API)")
+    except extras.ExtraMissingError as error:
+        raise CredentialError(str(error)) from None
 
 
 def region_of(login: "Login", session: Any, http_host: str) -> str:

@@ -86,11 +86,11 @@ def _source(login: "Login", http_host: str) -> Callable[[], FetchedToken]:
 
 
 def _iam(login: "Login", http_host: str) -> Credential:
+    session = session_of(login.profile)
     from botocore.exceptions import BotoCoreError
 
     from loadgen.protocol.appsync.sigv4 import IamSignature
 
-    session = session_of(login.profile)
     region = region_of(login, session, http_host)
     try:
         # botocore renews temporary credentials when they are used, ten to fifteen minutes before they expire.

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import gevent
 
+from analysis import extras
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.metrics import Kind, Metric, collect
@@ -41,10 +42,7 @@ class Exporter:
         try:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         except ImportError:
-            raise RunError(
-                "--otel needs OpenTelemetry's packages: install them with pip install 'fanout-loadgen[live]'",
-                ExitCode.USAGE,
-            ) from None
+            raise RunError(extras.sentence("live", "--otel"), ExitCode.USAGE) from None
         self._current = current
         self._interval_s = _interval_s()
         #: The collector's scheme, host and port; the other parts of its URL may be secret.

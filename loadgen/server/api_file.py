@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
+from analysis import extras
 from loadgen.config.base import MAPPING, WORD, Part
 from loadgen.config.part_file import read_part
 from loadgen.config.problems import ScenarioError
@@ -18,7 +19,6 @@ from loadgen.server.api_keys import ConfigError, api_key_from_environment
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
-from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import TTL_MAX_S, LambdaAuthorizer
 from loadgen.server.auth.tokens import JwtAuthorizer
 from loadgen.server.definition import ApiDefinition
@@ -226,6 +226,12 @@ def _authorizers(auth: Auth, folder: Path, api_key: str, environment: Mapping[st
     keys = [api_key, *(api_key_from_environment(name, environment) for name in auth.api_key.keys_env)]
     authorizers: list[Authorizer] = [ApiKeyAuthorizer(keys)]
     if auth.iam is not None:
+        try:
+            extras.require("aws", "auth.iam (signatures of AWS)")
+        except extras.ExtraMissingError as error:
+            raise ConfigError(str(error)) from None
+        from loadgen.server.auth.iam import IamAuthorizer, IamUser
+
         users = [
             IamUser(
                 user.access_key_id,

@@ -165,7 +165,7 @@ def test_without_boto3_without_region_without_credentials(
     assert (done.exit_code, "there are no AWS credentials" in done.output) == (2, True)
     monkeypatch.setitem(sys.modules, "boto3", None)
     done = loadgen("aws", "up", "--region", "eu-west-1")
-    assert (done.exit_code, "boto3 is not installed: pip install" in done.output) == (2, True)
+    assert (done.exit_code, "AWS needs the extra 'aws', which is not installed: " in done.output) == (2, True)
 
 
 def test_the_template_for_other_tools() -> None:

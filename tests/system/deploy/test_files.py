@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import loadgen.cli.serve  # noqa: F401  adds its command
+from analysis import extras
 from loadgen.cli.app import app
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from tests.paths import REPO
@@ -253,3 +254,11 @@ def test_everything_that_the_image_is_built_from_is_in_the_build_context() -> No
             for source in line.split()[1:-1]:
                 assert (REPO / source).exists(), source
                 assert f"!{source}" in ignore, source
+
+
+def test_the_image_tells_of_its_extras_as_the_sentence_says() -> None:
+    """`analysis.extras` tells users of the image to build it with `--build-arg EXTRAS=aws,live,…`."""
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert "\nARG EXTRAS=aws,live\n" in dockerfile
+    assert f" {extras.IMAGE}=1 " in dockerfile
+    assert '".[$EXTRAS]"' in dockerfile

@@ -1,0 +1,200 @@
+"""Assemble the file system of the slim image: what Python and the packages in /opt/loadgen need, and nothing else.
+
+It runs in the build stage (Dockerfile). `python rootfs.py slim` removes from the packages what no process of loadgen
+opens: debug symbols, tests, headers, and parts of pyarrow and botocore for services that loadgen does not call.
+`python rootfs.py assemble FOLDER` copies the interpreter, the standard library, the shared libraries that a binary
+names (by `ldd`), certificates, time zones, a shell and the packages.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+VENV = Path("/opt/loadgen")
+USER = 10001
+#: Parts of the standard library that need a screen, a compiler or a package index, or test it.
+_NO_STDLIB = (
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "test",
+    "tkinter",
+    "turtledemo",
+    "site-packages",
+    "dist-packages",
+)
+#: Of the packages; patterns as of `Path.glob`, below site-packages.
+_NO_PACKAGES = (
+    "**/tests",
+    "**/*.c",
+    "**/*.cpp",
+    "**/*.h",
+    "**/*.hpp",
+    "**/*.pyx",
+    "**/*.pxd",
+    "**/*.pxi",
+    "**/*.pyi",
+    "numpy/_core/include",
+    "numpy/_core/lib",
+    "numpy/random/lib",
+    "pyarrow/include",
+    "pyarrow/includes",
+    "pyarrow/src",
+    # Arrow's own clients of RPC and of object stores.
+    "pyarrow/*flight*",
+    "pyarrow/*_s3*",
+    "pyarrow/_s3fs*",
+    "matplotlib/mpl-data/sample_data",
+)
+#: The services of AWS that loadgen calls, or that give credentials; botocore describes hundreds.
+_AWS_SERVICES = (
+    "appsync",
+    "cloudformation",
+    "cloudwatch",
+    "cognito-idp",
+    "iam",
+    "logs",
+    "signin",
+    "sso",
+    "sso-oidc",
+    "sts",
+)
+_NEEDED = re.compile(r"(?:=> )?(?P<path>/\S+) \(0x[0-9a-f]+\)")
+#: Files and folders of the base image, as far as they exist.
+_SYSTEM = (
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/usr/share/ca-certificates",
+    "/usr/share/zoneinfo",
+    "/usr/lib/ssl",
+    "/usr/lib/os-release",
+)
+
+
+def assemble(root: Path) -> None:
+    """Fill the folder."""
+    root.mkdir(parents=True)
+    # Debian's /bin and /lib are links to folders in /usr.
+    for name in ("bin", "lib", "lib64", "sbin"):
+        if Path("/", name).is_symlink():
+            (root / name).symlink_to(Path("/", name).readlink())
+            (root / str(Path("/", name).readlink()).lstrip("/")).mkdir(parents=True, exist_ok=True)
+    stdlib, programs = Path(sysconfig.get_path("stdlib")), (Path(sys.executable), Path("/bin/sh"))
+    binaries = [*programs, *stdlib.rglob("*.so"), *VENV.rglob("*.so"), *VENV.rglob("*.so.*")]
+    for path in (*programs, *map(Path, _SYSTEM), *libraries(binaries)):
+        for each in links(path):
+            copy(each, root)
+    copy(stdlib, root, leave=(*_NO_STDLIB, *(path.name for path in stdlib.glob("config-*"))))
+    copy(VENV, root)
+    for name in ("dev", "proc", "sys", "etc", "results", "tmp"):
+        (root / name).mkdir(exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    os.chown(root / "results", USER, USER)
+    (root / "etc" / "passwd").write_text(
+        f"root:x:0:0::/:/bin/sh\nloadgen:x:{USER}:{USER}::/results:/bin/sh\n"
+    )
+    (root / "etc" / "group").write_text(f"root:x:0:\nloadgen:x:{USER}:\n")
+    subprocess.run(["/sbin/ldconfig", "-r", str(root)], check=True)  # noqa: S603
+
+
+def slim() -> None:
+    """Remove from the packages what no process of loadgen opens."""
+    (packages,) = VENV.glob("lib/python*/site-packages")
+    for pattern in _NO_PACKAGES:
+        for path in sorted(packages.glob(pattern)):
+            remove(path)
+    for service in (packages / "botocore" / "data").glob("*/"):
+        if service.name not in _AWS_SERVICES:
+            remove(service)
+    # The wheel has each of these libraries three times, once for each of its names.
+    for library in (packages / "pyarrow").glob("libarrow_python*.so.*.*"):
+        for name in (library.name.partition(".so")[0] + ".so", ".".join(library.name.split(".")[:3])):
+            twin = library.with_name(name)
+            if twin.exists() and twin.read_bytes() == library.read_bytes():
+                twin.unlink()
+                twin.symlink_to(library.name)
+    for path in (*VENV.rglob("*.so"), *VENV.rglob("*.so.*")):
+        if not path.is_symlink():
+            strip(path)
+
+
+def strip(library: Path) -> None:
+    """Remove debug symbols, unless the result cannot be loaded, as with libraries that a wheel's maker has patched."""
+    stripped = library.with_name(f"{library.name}.stripped")
+    command = ["strip", "--strip-unneeded", "-o", str(stripped), str(library)]
+    done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
+    if done.returncode == 0 and loads(stripped):
+        shutil.copymode(library, stripped)
+        stripped.replace(library)
+    stripped.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def loads(library: Path) -> bool:
+    """Return True if the loader takes the file."""
+    done = subprocess.run(["ldd", str(library)], check=False, capture_output=True)  # noqa: S603, S607
+    return done.returncode == 0
+
+
+def links(path: Path) -> Iterator[Path]:
+    """Yield a path and what its links lead to, without links of folders above it."""
+    while path.exists() or path.is_symlink():
+        path = path.parent.resolve() / path.name
+        yield path
+        if not path.is_symlink():
+            return
+        path = path.parent / path.readlink()
+
+
+def libraries(binaries: Iterable[Path]) -> set[Path]:
+    """Return the system's libraries that the binaries load, and the loader."""
+    found = set()
+    for binary in binaries:
+        command = ["ldd", str(binary)]
+        said = subprocess.run(command, check=False, capture_output=True, text=True).stdout  # noqa: S603
+        found |= {Path(match["path"]) for match in _NEEDED.finditer(said)}
+    return {path for path in found if not path.is_relative_to(VENV)}
+
+
+def copy(path: Path, root: Path, leave: tuple[str, ...] = ()) -> None:
+    """Copy a file, link or folder to the same place below ``root``."""
+    target = root / str(path).lstrip("/")
+    if target.is_symlink() or (target.exists() and not path.is_dir()):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        target.symlink_to(path.readlink())
+    elif path.is_dir():
+        shutil.copytree(
+            path,
+            target,
+            symlinks=True,
+            dirs_exist_ok=True,
+            ignore=lambda _folder, names: set(names) & set(leave),
+        )
+    else:
+        shutil.copy2(path, target)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "slim":
+        slim()
+    else:
+        assemble(Path(sys.argv[2]))
