@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.figures.percentiles import POINTS, rank_of
 from analysis.figures.samples import Store
 from analysis.figures.selection import Histogram, Selection
 from analysis.loading.run import Ints
@@ -26,6 +27,8 @@ class Group:
     count: int
     #: Quantiles of the latency at evenly spaced shares, from the smallest to the largest sample.
     at_shares: Ints
+    #: The percentiles `POINTS` of the latency, by nearest rank.
+    percentiles_ns: tuple[int, ...] = ()
 
 
 class Groups:
@@ -76,12 +79,12 @@ class Groups:
             for selection in selections:
                 if not selection.done:
                     selection.turn()
-        found = [
-            Group(code, 1, size, selection.found)
-            for code, size, selection in zip(alone, sizes, selections, strict=False)
-        ]
-        if rest:
-            found.append(Group(None, len(rest), sizes[-1], selections[-1].found))
+        codes: list[int | None] = [*alone, *([None] if rest else [])]
+        found = []
+        for its, size, selection in zip(codes, sizes, selections, strict=True):
+            at = np.searchsorted(_ranks(size), _spaced(size)), np.searchsorted(_ranks(size), _points(size))
+            shares, points = (selection.found[places] for places in at)
+            found.append(Group(its, len(rest) if its is None else 1, size, shares, tuple(points.tolist())))
         return found
 
     def _by_group(
@@ -95,5 +98,14 @@ class Groups:
 
 
 def _ranks(count: int) -> Ints:
+    """Return all ranks that a group needs, ascending."""
+    return np.unique(np.concatenate((_spaced(count), _points(count))))
+
+
+def _points(count: int) -> Ints:
+    return np.array([rank_of(count, point) for point in POINTS], dtype=np.int64)
+
+
+def _spaced(count: int) -> Ints:
     places = (np.linspace(0, 1, SHARES) * count).astype(np.int64)
     return np.minimum(places, count - 1) + 1
