@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from analysis import text
@@ -81,20 +82,14 @@ def _add(
         kind.of = ", ".join(f"{name} {text.clean(row[name])}" for name in whose if row[name] is not None)
 
 
-def _first_of_each(table: Any, time: str) -> list[dict[str, Any]]:
+def _first_of_each(table: pa.Table, time: str) -> list[dict[str, Any]]:
     """Return the first row of each distinct error, with its number of rows as ``count`` and its time as ``at``."""
-    names = [name for name in table.column_names if name not in ("error", time)]
-    error = table.column("error").cast("string")
-    ordered = table.set_column(0, "error", error).sort_by([(time, "ascending")])
-    grouped = ordered.group_by("error", use_threads=False).aggregate(
-        [("error", "count"), (time, "first"), *((name, "first") for name in names)]
-    )
+    table = table.set_column(0, "error", table.column("error").cast(pa.string()))
+    table = table.sort_by([(time, "ascending")])
+    table = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+    grouped = table.group_by("error").aggregate([("row", "min"), ("row", "count")])
+    rows = table.take(grouped.column("row_min")).to_pylist()
     return [
-        {
-            "error": row["error"],
-            "count": row["error_count"],
-            "at": row[f"{time}_first"],
-            **{name: row[f"{name}_first"] for name in names},
-        }
-        for row in grouped.to_pylist()
+        {**row, "at": row[time], "count": count}
+        for row, count in zip(rows, grouped.column("row_count").to_pylist(), strict=True)
     ]

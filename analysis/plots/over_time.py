@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from analysis.figures import offered
 from analysis.figures.latencies import Latencies, latencies
@@ -166,6 +167,7 @@ def generator_health(run: Run) -> Figure | None:
     top.legend(loc="upper right", ncols=3)
     if drawn:
         bottom.set_yscale("log")
+        bottom.yaxis.set_minor_formatter(NullFormatter())
     bottom.yaxis.set_major_formatter(UnitFormatter("ms"))
     bottom.set_ylabel("worst of a second")
     bottom.legend(loc="upper right", ncols=3)

@@ -323,7 +323,11 @@
     }
     link();
     closer();
-    document.getElementById("whole").addEventListener("click", () => reset(null));
+    const whole = element("button", "Show the whole time");
+    whole.id = "whole";
+    whole.type = "button";
+    whole.addEventListener("click", () => reset(null));
+    document.body.append(whole);
     document.body.classList.add("interactive");
   };
   begin().catch((error) => {
