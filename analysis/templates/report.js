@@ -191,7 +191,6 @@
     if (shown.length) {
       // An unseen line across the whole of x: wherever the pointer is, all visible series are read at its x.
       const anchor = plot.line({x: [Math.min(x.start, x.end), Math.max(x.start, x.end)], y: [y.start || y.end, y.start || y.end], line_alpha: 0});
-      if (time) linked.push({plot, range: x, anchor, home: [panel.x.begin, panel.x.end]});
       plot.add_tools(new Bokeh.HoverTool({
         renderers: [anchor], mode: "vline", point_policy: "follow_mouse", show_arrow: false, attachment: "horizontal",
         tooltips: (_, at) => {
@@ -206,31 +205,40 @@
           return tooltip(time ? `${head}${phaseAt(at.x)}` : head, rows);
         },
       }), new Bokeh.CrosshairTool({dimensions: "height", line_color: INK, line_alpha: 0.6}));
-    } else if (time) linked.push({plot, range: x, home: [panel.x.begin, panel.x.end]});
+    }
+    if (time) link({range: x, home: [panel.x.begin, panel.x.end]});
     return {plot, shown, home: {x: [panel.x.begin, panel.x.end], y: [panel.y.begin, panel.y.end]}, time, panel};
   };
 
   // Time plots share their zoom. Each has its own view of the whole, to which a double click returns.
   let busy = false;
-  const link = () => {
-    for (const {range} of linked)
-      range.change.connect(() => {
-        if (busy) return;
-        busy = true;
-        for (const other of linked) if (other.range !== range) other.range.setv({start: range.start, end: range.end});
-        busy = false;
-        document.body.classList.toggle("zoomed", linked.some(({range: each, home}) => each.start !== home[0] || each.end !== home[1]));
-      });
-  };
-  const reset = (chart) => {
+  let zoomed = null;
+  const setAll = (of) => {
     busy = true;
-    if (!chart || chart.time) for (const {range, home} of linked) range.setv({start: home[0], end: home[1]});
-    if (chart) {
-      chart.plot.x_range.setv({start: chart.home.x[0], end: chart.home.x[1]});
-      chart.plot.y_range.setv({start: chart.home.y[0], end: chart.home.y[1]});
+    for (const each of linked) {
+      const [start, end] = of(each);
+      each.range.setv({start, end});
     }
     busy = false;
-    if (!chart || chart.time) document.body.classList.remove("zoomed");
+    document.body.classList.toggle("zoomed", zoomed !== null);
+  };
+  const link = (entry) => {
+    linked.push(entry);
+    if (zoomed) entry.range.setv({start: zoomed[0], end: zoomed[1]});
+    entry.range.change.connect(() => {
+      if (busy) return;
+      zoomed = [entry.range.start, entry.range.end];
+      setAll(() => zoomed);
+    });
+  };
+  const reset = (chart) => {
+    if (!chart || chart.time) {
+      zoomed = null;
+      setAll(({home}) => home);
+      return;
+    }
+    chart.plot.x_range.setv({start: chart.home.x[0], end: chart.home.x[1]});
+    chart.plot.y_range.setv({start: chart.home.y[0], end: chart.home.y[1]});
   };
 
   const legend = (chart) => {
@@ -288,7 +296,7 @@
   // The closer look: one channel, worker, group or address, its figures, and its curve among the others.
   const closer = () => {
     const section = document.getElementById("closer");
-    if (!section || !data.closer.length) return;
+    if (!section || !data.closer.length) return () => {};
     const [kinds, members] = section.querySelectorAll("select");
     const facts = section.querySelector("tbody");
     const choose = () => {
@@ -312,26 +320,30 @@
     members.addEventListener("change", choose);
     section.hidden = false;
     list();
+    return choose;
   };
 
+  // One chart at a time, so that the page can be read and scrolled from the start.
+  const pause = () => new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done, {timeout: 50}));
   const begin = async () => {
-    for (const figure of document.querySelectorAll("figure[data-plot]")) {
-      const panels = data.plots[figure.dataset.plot];
-      if (panels) await show(figure, panels);
-      // Let the browser show what is there.
-      await new Promise((done) => setTimeout(done));
-    }
-    link();
-    closer();
     const whole = element("button", "Show the whole time");
     whole.id = "whole";
     whole.type = "button";
     whole.addEventListener("click", () => reset(null));
     document.body.append(whole);
+    const choose = closer();
     document.body.classList.add("interactive");
+    for (const figure of document.querySelectorAll("figure[data-plot]")) {
+      await pause();
+      const panels = data.plots[figure.dataset.plot];
+      if (panels) await show(figure, panels);
+    }
+    choose();
+    document.body.classList.add("complete");
   };
   begin().catch((error) => {
     // The pictures are still there.
+    document.body.classList.remove("interactive");
     for (const figure of document.querySelectorAll("figure.drawn")) figure.classList.remove("drawn");
     for (const live of document.querySelectorAll(".live")) live.remove();
     console.error(error);

@@ -17,7 +17,7 @@ from tests.system.editor.browser import Browser, Page
 pytestmark = pytest.mark.long
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'> $$x$$"
-READY = "document.body.classList.contains('interactive')"
+READY = "document.body.classList.contains('complete')"
 #: The text of all tooltips that are shown, which are in shadow trees.
 TIPS = """(() => { const found = []; const walk = (node) => { for (const each of node.children ?? []) {
   if (each.classList.contains('tip') && each.getBoundingClientRect().width) found.push(each.innerText);
