@@ -90,9 +90,8 @@
     return box;
   };
 
-  const styleAxis = (axis, unit, label, formatter) => {
+  const styleAxis = (axis, formatter) => {
     axis.formatter = formatter;
-    axis.axis_label = label || null;
     for (const [name, value] of Object.entries({
       axis_label_text_color: INK, axis_label_text_font_style: "normal", axis_label_text_font_size: "12px",
       major_label_text_color: INK, major_label_text_font_size: "12px", axis_line_color: INK,
@@ -156,8 +155,8 @@
       background_fill_color: null, border_fill_color: null, outline_line_color: null,
       min_border_left: 76, min_border_right: 12, output_backend: "canvas",
     });
-    styleAxis(plot.xaxis, panel.x.unit, panel.x.label, formatter(panel.x.unit));
-    styleAxis(plot.yaxis, panel.y.unit, panel.y.label, formatter(panel.y.unit));
+    styleAxis(plot.xaxis, formatter(panel.x.unit));
+    styleAxis(plot.yaxis, formatter(panel.y.unit));
     if (panel.x.unit === "above") {
       const ticks = [0.5];
       for (let above = 0.1; above >= panel.x.end * 0.999; above /= 10) ticks.push(Number(above.toPrecision(3)));
@@ -276,6 +275,12 @@
     const page = new Bokeh.Document();
     for (const {plot} of charts) page.add_root(plot);
     await Bokeh.embed.add_document_standalone(page, place, heads);
+    for (const {plot, panel} of charts) {
+      plot.xaxis.axis_label = panel.x.label || null;
+      plot.yaxis.axis_label = panel.y.label || null;
+      // Bokeh paints a new label once before it knows the label's place; painting again wipes that away.
+      setTimeout(() => { plot.xaxis.axis_label_standoff = 6; }, 100);
+    }
     for (const [at, head] of heads.entries()) head.chart = charts[at];
     figure.setAttribute("role", "group");
     drawn.set(figure.dataset.plot, charts);

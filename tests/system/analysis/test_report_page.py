@@ -254,8 +254,9 @@ def test_foreign_text_is_shown_as_text(
     browser: Browser, tmp_path: Path, open_all: Callable[[Page], None]
 ) -> None:
     path = written(tmp_path, hostile(tmp_path / "run"))
-    with browser.page(f"file://{path}") as page:
+    with browser.page(f"file://{path}", width=390) as page:
         page.wait(READY)
+        assert page.run("document.documentElement.scrollWidth <= innerWidth")
         hover(page, place(page, "by_channel", 2.5))
         page.wait(f"{TIPS}.length > 0")
         open_all(page)
