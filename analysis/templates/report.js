@@ -74,7 +74,7 @@
 
   const tooltip = (title, rows) => {
     const box = element("div", element("b", title), "tip");
-    box.style.cssText = "font:13px system-ui,sans-serif;padding:6px 9px;background:#1c2127;color:#f2f4f7;border-radius:5px;max-width:19rem";
+    box.style.cssText = "font:13px system-ui,sans-serif;padding:6px 9px;background:#1c2127;color:#f2f4f7;border-radius:3px;max-width:19rem;outline:7px solid #1c2127";
     for (const [colour, name, value] of rows) {
       const line = element("div");
       line.style.cssText = "display:flex;gap:6px;align-items:baseline;margin-top:2px";
@@ -155,6 +155,8 @@
       background_fill_color: null, border_fill_color: null, outline_line_color: null,
       min_border_left: 76, min_border_right: 12, output_backend: "canvas",
     });
+    plot.xaxis.axis_label = panel.x.label || null;
+    plot.yaxis.axis_label = panel.y.label || null;
     styleAxis(plot.xaxis, formatter(panel.x.unit));
     styleAxis(plot.yaxis, formatter(panel.y.unit));
     if (panel.x.unit === "above") {
@@ -275,12 +277,6 @@
     const page = new Bokeh.Document();
     for (const {plot} of charts) page.add_root(plot);
     await Bokeh.embed.add_document_standalone(page, place, heads);
-    for (const {plot, panel} of charts) {
-      plot.xaxis.axis_label = panel.x.label || null;
-      plot.yaxis.axis_label = panel.y.label || null;
-      // Bokeh paints a new label once before it knows the label's place; painting again wipes that away.
-      setTimeout(() => { plot.xaxis.axis_label_standoff = 6; }, 100);
-    }
     for (const [at, head] of heads.entries()) head.chart = charts[at];
     figure.setAttribute("role", "group");
     drawn.set(figure.dataset.plot, charts);
