@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.figures import samples
+from analysis.figures.percentiles import POINTS, rank_of
 from analysis.figures.samples import Store
 from analysis.figures.selection import Histogram, Selection
 from analysis.loading.run import Ints
@@ -27,6 +28,8 @@ class Group:
     count: int
     #: Quantiles of the latency at evenly spaced shares, from the smallest to the largest sample.
     at_shares: Ints
+    #: The percentiles `POINTS` of the latency, by nearest rank.
+    percentiles_ns: tuple[int, ...] = ()
 
 
 class Groups:
@@ -64,16 +67,16 @@ class Groups:
         group_of[np.array(rest, dtype=np.int64) + 1] = len(alone)
         sizes = [int(counts[code]) for code in alone] + ([int(counts[rest].sum())] if rest else [])
         find = self._sorted if sum(sizes) <= samples.SORTED_MAX else self._selected
-        at_shares = find(latencies, group_of, sizes)
-        found = [
-            Group(code, 1, size, shares) for code, size, shares in zip(alone, sizes, at_shares, strict=False)
-        ]
-        if rest:
-            found.append(Group(None, len(rest), sizes[-1], at_shares[-1]))
+        codes: list[int | None] = [*alone, *([None] if rest else [])]
+        found = []
+        for code, size, at_ranks in zip(codes, sizes, find(latencies, group_of, sizes), strict=True):
+            at = np.searchsorted(_ranks(size), _spaced(size)), np.searchsorted(_ranks(size), _points(size))
+            shares, points = (at_ranks[places] for places in at)
+            found.append(Group(code, len(rest) if code is None else 1, size, shares, tuple(points.tolist())))
         return found
 
     def _sorted(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at the shares by sorting all of them."""
+        """Return each group's samples at its ranks by sorting all of them."""
         pieces: list[list[npt.NDArray[Any]]] = [[] for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             pieces[number].append(values.astype(np.int64))
@@ -82,7 +85,7 @@ class Groups:
         ]
 
     def _selected(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at the shares by sorting only those near a share."""
+        """Return each group's samples at its ranks by sorting only those near one."""
         histograms = [Histogram() for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             histograms[number].add(values)
@@ -110,5 +113,14 @@ class Groups:
 
 
 def _ranks(count: int) -> Ints:
+    """Return all ranks that a group needs, ascending."""
+    return np.unique(np.concatenate((_spaced(count), _points(count))))
+
+
+def _points(count: int) -> Ints:
+    return np.array([rank_of(count, point) for point in POINTS], dtype=np.int64)
+
+
+def _spaced(count: int) -> Ints:
     places = (np.linspace(0, 1, SHARES) * count).astype(np.int64)
     return np.minimum(places, count - 1) + 1

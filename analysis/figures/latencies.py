@@ -26,7 +26,7 @@ from analysis.loading.doubts import Doubts, Off
 from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.pieces import in_windows
 from analysis.loading.room import Room, narrow
-from analysis.loading.run import Ints, Run, Window, ints
+from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second, stretches
 
 SECOND_NS = 1_000_000_000
@@ -97,6 +97,9 @@ class Latencies:
     by_channel: list[Group]
     channels: list[str | None]
     by_worker: list[Group]
+    #: By group of clients, which the scenario names; `groups` has the names.
+    by_group: list[Group]
+    groups: list[str | None]
     #: In all phases: the seconds in which events were due, counted from the first publish, and each one's percentiles.
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -173,6 +176,8 @@ class _Slice:
     queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
+    #: Empty if all subscriptions are of one group.
+    group: Ints
     #: Number of deliveries whose arrival is known only as an interval. If the run's record does not say, `stamps` holds
     #: the deliveries of which several have the same kernel stamp.
     inexact: int
@@ -205,6 +210,7 @@ class _Pass:
         self._events = _ChannelOfEvents(run, self._window)
         subscriptions = run.table("subscriptions", ("subscription",))
         self._people = Places(np.unique(ints(subscriptions, "subscription")))
+        self._group_of, self._groups = _groups_of(run, self._people)
         self._slow = slow_subscriptions(run)
         self._doubts = Doubts(run)
         self._says_stamps = run.uncertain_arrivals is not None
@@ -215,7 +221,7 @@ class _Pass:
         windows = cut_by_second(run, self._first_ns, edges_ns, SECOND_NS)
         room, known = Room(), self._doubts.known
         headline, service, queue = (Collector(known, room) for _ in range(3))
-        channel, worker = Groups(Store(room)), Groups(Store(room))
+        channel, worker, group = (Groups(Store(room)) for _ in range(3))
         heat = np.zeros((len(self._edges_ns) - 1, ROWS_A_DECADE * DECADES), dtype=np.int64)
         arrivals = np.zeros(0, dtype=np.int64)
         parts_seconds, parts_bands = [], []
@@ -248,13 +254,15 @@ class _Pass:
             queue.add(part.queue_ns, *part.queue_off)
             channel.add(part.channel)
             worker.add(part.worker)
+            group.add(part.group)
             inexact += part.inexact
             if part.stamps is not None:
                 shared.add(part.stamps, part.end_ns)
         count, own_pace = len(headline.samples), len(queue.samples)
         by_channel = channel.largest(headline.samples.store)
         by_worker = worker.largest(headline.samples.store)
-        del channel, worker
+        by_group = group.largest(headline.samples.store) if len(self._groups) > 1 else []
+        del channel, worker, group
         if not self._says_stamps:
             inexact = shared.count
         seconds, bands_ns = _joined(parts_seconds, parts_bands)
@@ -267,6 +275,8 @@ class _Pass:
             by_channel=by_channel,
             channels=self._events.channels,
             by_worker=by_worker,
+            by_group=by_group,
+            groups=self._groups,
             seconds=seconds,
             bands_ns=bands_ns,
             arrivals=arrivals,
@@ -293,7 +303,7 @@ class _Pass:
         arrived = (arrival_ns - self._first_ns) // SECOND_NS
         heat, extremes_ns, left_out = self._heat(intended_ns, headline_ns)
         none = np.empty(0, dtype=np.int64)
-        service_ns = queue_ns = channel = worker = none
+        service_ns = queue_ns = channel = worker = group = none
         headline_off = service_off = queue_off = Off(None, None)
         stamps, inexact = None, 0
         if measured:
@@ -304,6 +314,9 @@ class _Pass:
             headline_off, service_off, queue_off = off.headline, off.service.only(known), off.queue
             channel = self._events.of(window, at["publisher"], at["sequence"])
             worker = at["worker"]
+            if len(self._groups) > 1:
+                place = self._people.of(at["subscription"])
+                group = np.where(place >= 0, self._group_of[place], -1)
             prompt: Any = slice(None)
             if len(self._slow):
                 prompt = ~np.isin(at["subscription"], self._slow)
@@ -332,6 +345,7 @@ class _Pass:
             queue_off=queue_off,
             channel=channel,
             worker=worker,
+            group=group,
             inexact=inexact,
             stamps=stamps,
         )
@@ -352,6 +366,15 @@ class _Pass:
         np.minimum(row, shape[1] - 1, out=row)
         counts = np.bincount(column * shape[1] + row, minlength=shape[0] * shape[1])
         return counts.reshape(shape), (int(latency_ns.min()), int(latency_ns.max())), left_out
+
+
+def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
+    """Return the group of each subscription, as an index into the groups' names, and the names."""
+    table = run.table("subscriptions", ("subscription", "group"))
+    code, names = codes(table, "group")
+    found = np.zeros(len(people), dtype=np.int64)
+    found[people.of(ints(table, "subscription"))] = code
+    return found, names
 
 
 class _ChannelOfEvents:

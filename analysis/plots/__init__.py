@@ -10,7 +10,7 @@ from analysis.plots.ledger import ledger
 from analysis.plots.over_time import connection_ramp, generator_health, latency_over_time, throughput
 from analysis.plots.reactions import reactions_over_time
 from analysis.plots.recovery import recovery_over_time
-from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
+from analysis.plots.spread import by_channel, by_group, by_worker, fan_out, percentile_curves
 
 #: The report's plots in their order: those that answer a reader's first questions come first.
 ALL: Sequence[Callable[[Run], Figure | None]] = (
@@ -23,6 +23,7 @@ ALL: Sequence[Callable[[Run], Figure | None]] = (
     reactions_over_time,
     fan_out,
     by_channel,
+    by_group,
     by_worker,
     connection_ramp,
     generator_health,

@@ -1,8 +1,12 @@
 """Shared parts of the plots: the time axis with its phases, units on the axes, counts by second."""
 
+from collections.abc import Callable
+from typing import Final, Literal
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FuncFormatter
 
 from analysis.loading.run import Ints, Run
@@ -10,6 +14,12 @@ from analysis.plots import style
 
 Floats = npt.NDArray[np.float64]
 SECOND_NS = 1_000_000_000
+#: What the numbers on an axis are: seconds since the run began, milliseconds, counts, the share of samples above (of
+#: percentiles), per cent, or plain numbers.
+Unit = Literal["time", "ms", "count", "above", "percent", "number"]
+#: The label that matplotlib gives to the axes of a colour bar.
+COLORBAR: Final = "<colorbar>"
+TIME: Final = "seconds since the run began"
 _PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "drain": 0.08}
 
 
@@ -67,7 +77,26 @@ def shade_phases(axes: Axes, run: Run, origin_ns: int) -> None:
 
 def label_time(axes: Axes) -> None:
     """Label the time axis."""
-    axes.set_xlabel("seconds since the run began")
+    axes.set_xlabel(TIME)
+
+
+def unit_of(axis: Axis) -> Unit:
+    """Return what the numbers on an axis are, by its formatter and its label. Axes that share x share its unit."""
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, UnitFormatter):
+        return formatter.unit
+    label = axis.get_label().get_text()
+    if isinstance(axis, XAxis) and (label == TIME or not label):
+        return "time"
+    return "percent" if "%" in label else "number"
+
+
+class UnitFormatter(FuncFormatter):
+    """Formats the ticks of an axis whose numbers have a unit."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit: Unit = unit
+        super().__init__(lambda value, _: _TICKS[unit](value))
 
 
 def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
@@ -79,7 +108,7 @@ def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
         axes.set_ylim(bottom * 0.7, top * 2)
     elif bottom >= 0:
         axes.set_ylim(0, top * 1.25)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+    axes.yaxis.set_major_formatter(UnitFormatter("ms"))
 
 
 def milliseconds_tick(milliseconds: float) -> str:
@@ -92,7 +121,14 @@ def milliseconds_tick(milliseconds: float) -> str:
 
 def nines_tick(above: float) -> str:
     """Return a percentile as an axis label such as `99.9 %`, given the share of samples above it."""
+    if above > 0.4:
+        return f"{100 * (1 - above):.0f} %"
     nines = round(-np.log10(above))
-    if nines == 0:
-        return "0 %"
     return "90 %" if nines == 1 else ("99 %" if nines == 2 else f"99.{'9' * (nines - 2)} %")
+
+
+_TICKS: Final[dict[Unit, Callable[[float], str]]] = {
+    "ms": milliseconds_tick,
+    "count": lambda value: f"{value:,.0f}",
+    "above": nines_tick,
+}

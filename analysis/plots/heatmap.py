@@ -4,12 +4,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from analysis.figures.latencies import ROWS_A_DECADE, latencies
 from analysis.loading.run import Run
 from analysis.plots import style
-from analysis.plots.axes import label_time, milliseconds_tick, origin_of, shade_phases
+from analysis.plots.axes import UnitFormatter, label_time, origin_of, shade_phases
 
 _ROWS_MAX = 90
 # A colour map for colour-blind readers, without its ends, which would vanish on a dark or a white page.
@@ -46,10 +46,10 @@ def latency_heatmap(run: Run) -> Figure | None:
     decades = [10**power for power in range(9) if 10**power * 2 < most]
     bar.set_ticks(sorted({1, *decades, max(2, most)}))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    bar.ax.yaxis.set_major_formatter(UnitFormatter("count"))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+    axes.yaxis.set_major_formatter(UnitFormatter("ms"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False)
     note = f" ({heat.left_out:,} not above zero are left out)" if heat.left_out else ""

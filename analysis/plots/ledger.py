@@ -2,12 +2,11 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
-from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
+from analysis.plots.axes import SECOND_NS, UnitFormatter, label_time, origin_of, shade_phases
 
 
 def ledger(run: Run) -> Figure | None:
@@ -38,7 +37,7 @@ def ledger(run: Run) -> Figure | None:
     top.bar(at_s, overdue, 1.0, intime, align="edge", color=style.ORANGE, label="late", linewidth=0)
     top.bar(at_s, lost, 1.0, intime + overdue, align="edge", color=style.VERMILION, label="lost", linewidth=0)
     top.set_ylabel("expected/s")
-    top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    top.yaxis.set_major_formatter(UnitFormatter("count"))
     # The bars fill the axes, so the legend is above them.
     top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.04), ncols=3)
     top.set_title("Ledger: outcome of every expected delivery")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import NullFormatter
 
 from analysis.figures import offered
 from analysis.figures.latencies import Latencies, latencies
@@ -13,9 +13,9 @@ from analysis.loading.run import Run, ints
 from analysis.plots import style
 from analysis.plots.axes import (
     SECOND_NS,
+    UnitFormatter,
     label_milliseconds,
     label_time,
-    milliseconds_tick,
     origin_of,
     shade_phases,
     steps_by_second,
@@ -57,7 +57,7 @@ def throughput(run: Run) -> Figure | None:
     for axes, unit in ((top, "events/s"), (bottom, "deliveries/s")):
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.yaxis.set_major_formatter(UnitFormatter("count"))
         if varying:
             # The lines may be anywhere, so leave room for the legend above them.
             axes.set_ylim(top=axes.get_ylim()[1] * 1.25)
@@ -126,7 +126,7 @@ def connection_ramp(run: Run) -> Figure | None:
             at_s = (np.concatenate([values[:1], values]) - origin_ns) / 1e9
             axes.plot(at_s, np.arange(len(at_s)), drawstyle="steps-post", color=colour, label=label)
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(UnitFormatter("count"))
     axes.set_title("Ramp")
     axes.set_ylabel("so far")
     axes.legend(loc="upper left")
@@ -172,7 +172,8 @@ def generator_health(run: Run) -> Figure | None:
     top.legend(loc="upper right", ncols=3)
     if drawn:
         bottom.set_yscale("log")
-    bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+        bottom.yaxis.set_minor_formatter(NullFormatter())
+    bottom.yaxis.set_major_formatter(UnitFormatter("ms"))
     bottom.set_ylabel("worst of a second")
     bottom.legend(loc="upper right", ncols=3)
     for axes in (top, bottom):

@@ -2,12 +2,11 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from analysis.figures import recovery
 from analysis.loading.run import Ints, Run, ints
 from analysis.plots import style
-from analysis.plots.axes import Floats, label_time, origin_of, shade_phases
+from analysis.plots.axes import Floats, UnitFormatter, label_time, origin_of, shade_phases
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -38,7 +37,7 @@ def recovery_over_time(run: Run) -> Figure | None:
             axes.axvspan(
                 at_s_of_drop, at_s_of_drop + time_ns / 1e9, color=style.VERMILION, alpha=0.12, linewidth=0
             )
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(UnitFormatter("count"))
     axes.set_title("Recovery: dashed a drop, shaded until 99 % of what it cut were ready again")
     axes.legend(loc="lower right", ncols=2)
     shade_phases(axes, run, origin_ns)

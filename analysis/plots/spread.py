@@ -1,10 +1,11 @@
 """Plots of how latencies spread: over percentiles, over the subscribers of an event, over channels and workers."""
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from analysis import text
 from analysis.figures import fanout
@@ -13,7 +14,10 @@ from analysis.figures.latencies import latencies
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
-from analysis.plots.axes import label_milliseconds, label_time, milliseconds_tick, nines_tick, origin_of
+from analysis.plots.axes import UnitFormatter, label_milliseconds, label_time, origin_of
+
+#: Where the percentile axis begins, as the share of samples above.
+_MEDIAN: Final = 0.5
 
 
 def percentile_curves(run: Run) -> Figure | None:
@@ -36,17 +40,18 @@ def percentile_curves(run: Run) -> Figure | None:
         if distribution.low is not None or distribution.high is not None:
             low, high = (at if end is None else end for end in (distribution.low, distribution.high))
             axes.fill_between(above, low / 1e6, high / 1e6, color=colour, alpha=0.2, linewidth=0)
-        lowest.append(at[len(at) // 4] / 1e6)
+        lowest.append(at[above <= _MEDIAN][:1].min(initial=at[-1]) / 1e6)
         highest.append(at[-1] / 1e6)
     axes.set_xscale("log")
-    nines = [10.0**-n for n in range(int(np.log10(count)) + 1)]
-    axes.set_xlim(1.0, 1.0 / count)
+    # From the median on: below it there is little to read, and it would take as much room as each further nine.
+    nines = [_MEDIAN, *(10.0**-n for n in range(1, int(np.log10(count)) + 1))]
+    axes.set_xlim(_MEDIAN, min(1.0 / count, _MEDIAN / 5))
     axes.xaxis.set_major_locator(FixedLocator(nines))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: nines_tick(value)))
+    axes.xaxis.set_major_formatter(UnitFormatter("above"))
     label_milliseconds(axes, np.array(lowest), np.array(highest))
     axes.set_xlabel("percentile")
-    axes.set_title(f"Percentile curve of {count:,} deliveries")
+    axes.set_title(f"Percentile curve of {count:,} deliveries, from the median up")
     axes.legend(loc="upper left")
     return figure
 
@@ -74,17 +79,20 @@ def fan_out(run: Run) -> Figure | None:
         highest.append(rows.ranks_ns["last_ns"][its].max(initial=np.iinfo(np.int64).min))
     first, middle, last = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     figure, (axes,) = style.new_figure(1, 3.0)
-    for values, label, colour in (
-        (last, "last subscriber", style.VERMILION),
-        (middle, "median subscriber", style.BLUE),
-        (first, "first subscriber", style.GREEN),
+    # Rings of different widths around a dot: all three are visible where they coincide.
+    for values, label, colour, size, filled in (
+        (last, "last subscriber", style.VERMILION, 5.5, False),
+        (middle, "median subscriber", style.BLUE, 3.5, False),
+        (first, "first subscriber", style.GREEN, 1.5, True),
     ):
         axes.plot(
             np.concatenate(at_s),
             values,
             linestyle="none",
-            marker=".",
-            markersize=3,
+            marker="o",
+            markersize=size,
+            markeredgewidth=0.7,
+            markerfacecolor=colour if filled else "none",
             color=colour,
             label=label,
             rasterized=True,  # as vector shapes the points would make up most of the page
@@ -92,7 +100,7 @@ def fan_out(run: Run) -> Figure | None:
     label_milliseconds(axes, np.array(lowest) / 1e6, np.array(highest) / 1e6)
     sample = "" if len(shown) == count else f" ({len(shown):,} of {count:,} events shown)"
     axes.set_title(f"Fan-out of each event: first, median and last subscriber{sample}")
-    axes.legend(loc="upper right", ncols=3, markerscale=3)
+    axes.legend(loc="upper right", ncols=3, markerscale=1.5)
     label_time(axes)
     return figure
 
@@ -113,6 +121,22 @@ def by_worker(run: Run) -> Figure | None:
     return _shares(found.by_worker, lambda code: f"worker {code}", "worker")
 
 
+def by_group(run: Run) -> Figure | None:
+    """The share of deliveries within a latency, for each group of clients; None for a single one."""
+    found = latencies(run)
+    if found is None or not found.by_group:
+        return None
+    return _shares(
+        found.by_group, lambda code: text.clean(found.groups[code] or "without a group"), "group of clients"
+    )
+
+
+def name_in_legend(group: Group, name_of: Callable[[int], str]) -> str:
+    """Return the name of a group's curve."""
+    name = f"{group.members:,} others together" if group.code is None else name_of(group.code)
+    return f"{name} ({group.count:,})"
+
+
 def _shares(groups: list[Group], name_of: Callable[[int], str], what: str) -> Figure:
     """Draw the empirical distribution of each group."""
     alone = [group for group in groups if group.code is not None]
@@ -120,7 +144,6 @@ def _shares(groups: list[Group], name_of: Callable[[int], str], what: str) -> Fi
     shares = np.linspace(0, 1, SHARES)
     for number, group in enumerate(groups):
         others = group.code is None
-        name = f"{group.members:,} others together" if group.code is None else name_of(group.code)
         colour = style.INK if others else style.CYCLE[number % len(style.CYCLE)]
         dash = "-" if number < len(style.CYCLE) else "--"
         axes.plot(
@@ -128,14 +151,14 @@ def _shares(groups: list[Group], name_of: Callable[[int], str], what: str) -> Fi
             shares * 100,
             color=colour,
             linestyle=dash,
-            label=f"{name} ({group.count:,})",
+            label=name_in_legend(group, name_of),
         )
     low = np.array([group.at_shares[0] for group in groups]) / 1e6
     high = np.array([group.at_shares[-1] for group in groups]) / 1e6
     if low.min() > 0 and high.max() / low.min() > 30:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+    axes.xaxis.set_major_formatter(UnitFormatter("ms"))
     axes.set_ylim(0, 100)
     axes.set_ylabel("% of deliveries")
     axes.set_xlabel("fan-out latency (arrival − intended) at most")

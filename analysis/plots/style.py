@@ -43,6 +43,8 @@ _RC: Any = {
     "lines.linewidth": 1.6,
     # Text as shapes: the reader needs no font, and text from a run cannot become markup.
     "svg.fonttype": "path",
+    # A dollar sign in a channel's name is not the beginning of a formula.
+    "text.parse_math": False,
     "svg.hashsalt": "loadgen",
 }
 

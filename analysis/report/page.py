@@ -1,6 +1,7 @@
 """The report as one self-contained HTML file."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -8,11 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis import plots, text
-from analysis.figures import addresses, cloudwatch, echo
+from analysis.figures import addresses, cloudwatch, echo, errors
 from analysis.loading.run import Run
 from analysis.plots import style
+from analysis.plots.plain import panels
 from analysis.pricing import money
-from analysis.report import outputs, reactions
+from analysis.report import closer, interactive, outputs, reactions
 from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
 from analysis.verdict import checks
 
@@ -45,6 +47,10 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
     Without ``drawn`` only the titles of the plots appear, and no figure is made.
     """
     kind, sentence = text.verdict(summary)
+    figures, charts = _figures(run, drawn=drawn)
+    looks = closer.looks(run, summary)
+    live = interactive.of(run, charts, looks) if charts else None
+    wrong = errors.rows(run)
     return _template().render(
         summary=summary,
         manifest=run.manifest,
@@ -57,7 +63,13 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         steps=step_rows(summary),
         drop_columns=DROP_COLUMNS,
         drops=drop_rows(summary) if summary["recovery"] is not None else [],
-        figures=_figures(run, drawn=drawn),
+        figures=figures,
+        interactive=live,
+        policy=interactive.POLICY if live is None else live.policy,
+        looks=looks,
+        errors=wrong,
+        error_columns=errors.COLUMNS,
+        contents=_contents(summary, figures, looks, wrong),
         started=text.utc(run.manifest["created_ns"]),
         phase_names=_PHASE_NAMES,
         checks_sentence=checks.sentence(summary),
@@ -74,6 +86,28 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         reactions=reactions.rows(summary),
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
+
+
+def _contents(
+    summary: Mapping[str, Any], figures: Sequence[Any], looks: Sequence[Any], wrong: Sequence[Any]
+) -> list[tuple[str, str]]:
+    """Return (anchor, name) of each section that the page has, in its order."""
+    sections: tuple[tuple[str, str, object], ...] = (
+        ("gates", "Gates", summary["gates"]),
+        ("latency", "Latency", summary["ledger"]),
+        ("reactions", "Reactions", reactions.rows(summary)),
+        ("curves", "Curves", figures),
+        ("errors", "Errors", wrong),
+        ("ledger", "Ledger", summary["ledger"]),
+        ("recovery", "Recovery", summary["recovery"]),
+        ("cost", "Cost", summary["cost"]),
+        ("cloudwatch", "CloudWatch", summary.get("cloudwatch")),
+        ("phases", "Phases and connections", True),
+        ("generator", "Generator", True),
+        ("method", "How it was measured", True),
+        ("run", "Run", True),
+    )
+    return [(anchor, name) for anchor, name, there in sections if there]
 
 
 @cache
@@ -136,17 +170,21 @@ def _gate(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _figures(run: Run, *, drawn: bool) -> list[tuple[str, Markup]]:
-    """Return (title, SVG) of each plot that has something to show; text in the SVG is drawn as shapes."""
-    figures = []
+def _figures(run: Run, *, drawn: bool) -> tuple[list[tuple[str, str, Markup]], dict[str, Any]]:
+    """Return (name, title, SVG) of each plot that has something to show, and the same plots as data, by name.
+
+    Text in the SVG is drawn as shapes.
+    """
+    figures, charts = [], {}
     for plot in plots.ALL:
-        title = (plot.__doc__ or "").split("\n")[0]
+        name, title = plot.__name__, (plot.__doc__ or "").split("\n")[0]
         if not drawn:
             if style.has_something_to_show(plot, run):
-                figures.append((title, Markup("")))
+                figures.append((name, title, Markup("")))
             continue
         with style.styled():
             figure = plot(run)
             if figure is not None:
-                figures.append((title, Markup(style.to_svg(figure))))  # noqa: S704  shapes only, see style.py
-    return figures
+                figures.append((name, title, Markup(style.to_svg(figure))))  # noqa: S704  shapes only, see style.py
+                charts[name] = panels(figure)
+    return figures, charts

@@ -265,7 +265,7 @@ def test_what_is_written_is_verified_and_shown(tmp_path: Path, capsys: pytest.Ca
     assert "on purpose: 50 connections were cut" in said
     assert "100 attempts, 50 failed" in said
     page = (folder / "report.html").read_text()
-    assert "<h2>Recovery</h2>" in page
+    assert '<h2 id="recovery">Recovery</h2>' in page
     assert "49 of 50" in page
     figure = recovery_over_time(analysis.load(folder))
     assert figure is not None

@@ -1,0 +1,50 @@
+"""Test the table of errors: by kind, counted, with the first example."""
+
+from pathlib import Path
+
+import analysis
+from analysis.figures import errors
+from analysis.text import utc
+from tests.analysis.synthetic import SECOND, connection, event, subscription, write_run
+
+
+def test_errors_of_one_kind_are_counted_together_with_the_first_as_example(tmp_path: Path) -> None:
+    events = [
+        event(7, 0, "/a", 2 * SECOND, status="error", error="timeout after 5.0 s at 10.0.0.2:443"),
+        event(7, 1, "/b", SECOND, status="error", error="timeout after 3.5 s at 10.0.0.1:443"),
+        event(7, 2, "/a", 0, status="rejected", error="Unauthorized"),
+        event(7, 3, "/a", 3 * SECOND),
+    ]
+    tables = {
+        "events": events,
+        "connections": [
+            {**connection(1), "error": "closed: id 0f8fad5b-d9cb-469f-a165-70867728950e"},
+            {**connection(2), "error": "closed: id 7c9e6679-7425-40de-944b-e07fc1f90ae7"},
+            connection(3),
+        ],
+        "subscriptions": [subscription(4, "/a", error="refused")],
+    }
+    run = analysis.load(write_run(tmp_path / "run", tables))
+    rows = {(where, kind): (count, at, example) for where, kind, count, at, example in errors.rows(run)}
+    assert {key: found[0] for key, found in rows.items()} == {
+        ("publish", "timeout after … s at …"): "2",
+        ("publish", "Unauthorized"): "1",
+        ("connection", "closed: id …"): "2",
+        ("subscription", "refused"): "1",
+    }
+    _, at, example = rows["publish", "timeout after … s at …"]
+    # The first in time, though not in the file.
+    assert example.endswith("publisher 7, channel /b: timeout after 3.5 s at 10.0.0.1:443")
+    seconds_in = (events[1]["intended_ns"] - run.manifest["created_ns"]) / SECOND
+    assert at == f"{utc(events[1]['intended_ns'])}, {seconds_in:.1f} s in"
+
+
+def test_a_run_without_errors_has_no_rows(tmp_path: Path) -> None:
+    tables = {"events": [event(7, 0, "/a", 0)], "connections": [connection(1)]}
+    assert errors.rows(analysis.load(write_run(tmp_path / "run", tables))) == []
+
+
+def test_foreign_text_is_cleaned_and_cut() -> None:
+    kind = errors.kind_of("\x1b[31m" + "x" * 1000)
+    assert "\x1b" not in kind
+    assert len(kind) == 300
