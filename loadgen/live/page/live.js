@@ -151,7 +151,7 @@ function tiles(data) {
 const VALUES = { DURATION: duration, SHARE: share, COUNT: count, RATE: (value) => (value === null ? "–" : rate(value)) };
 
 function gates(data) {
-  const final = Boolean(data.outcome && data.outcome.gates.length);
+  const final = Boolean(data.outcome && data.outcome.verdict);
   const known = final ? data.outcome.gates : data.gates;
   if (!known.length) return [];
   const table = made("table", "fan-out-gates");
