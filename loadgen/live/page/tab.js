@@ -34,7 +34,8 @@ coming.id = "fan-out-coming";
 let asked = false;
 
 function startForm() {
-  const field = root.querySelector("form [name=userCount]");
+  // After a run the form is in a dialog, which is outside of the root.
+  const field = document.querySelector("form [name=userCount]");
   const form = field && field.closest("form");
   // The form that edits a run has no host.
   return form && form.querySelector("[name=host]") ? form : null;
@@ -72,6 +73,6 @@ function look() {
 }
 
 // React announces no changes, so observe the DOM; most changes are inside the panel and return at the first check.
-new MutationObserver(look).observe(root, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
+new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
 window.addEventListener("popstate", look);
 look();

@@ -237,6 +237,18 @@ def test_after_a_run_without_a_report_the_tab_says_how_to_make_one(
         assert page.run("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.usefixtures("after")
+def test_the_form_for_another_run_describes_it_too(browser: Browser, url: str) -> None:
+    with browser.page(f"{url}/?tab=fan-out", width=1200) as page:
+        page.wait("!!document.querySelector('.fan-out-result')")
+        button = "[...document.querySelectorAll('header button')].find(each => /new/i.test(each.innerText))"
+        page.wait(f"!!{button}")
+        page.run(f"{button}.click()")
+        page.wait("!!document.querySelector('#fan-out-coming dd')")
+        assert TARGET in page.text("#fan-out-coming")
+        assert not page.run(f"{SHOWN}(document.querySelector('form [name=userCount]'))")
+
+
 def test_charts_keep_the_size_of_their_text(browser: Browser, url: str) -> None:
     for width in (390, 1200, 2200):
         with browser.page(f"{url}/fan-out", width=width) as page:
