@@ -72,9 +72,11 @@ def main() -> None:
     web_ui = environment.create_web_ui("127.0.0.1", int(sys.argv[1]), delayed_start=True)
     extend(web_ui, "", lambda: None if before.exists() else fake.state, ended, lambda: coming)
 
-    @web_ui.app.before_request
     def know_the_state() -> None:
         runner.state = "ready" if before.exists() else "stopped" if ended("") else "running"
+
+    assert web_ui.app is not None
+    web_ui.app.before_request(know_the_state)
 
     web_ui.start()  # type: ignore[no-untyped-call]  # Locust's has no types
     assert web_ui.greenlet is not None

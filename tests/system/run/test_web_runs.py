@@ -106,7 +106,7 @@ def test_ctrl_c_after_the_load_closes_the_page_and_keeps_the_exit_code(tmp_path:
             data = json.loads(site.fetch("/fan-out/data"))
             if moment == "the run is over":
                 return data.get("outcome") is not None
-            return data.get("phase") == "finishing"
+            return bool(data.get("phase") == "finishing")
 
         until(reached, moment)
         if moment == "the run is over":
