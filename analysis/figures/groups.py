@@ -69,10 +69,10 @@ class Groups:
         find = self._sorted if sum(sizes) <= samples.SORTED_MAX else self._selected
         codes: list[int | None] = [*alone, *([None] if rest else [])]
         found = []
-        for code, size, at_ranks in zip(codes, sizes, find(latencies, group_of, sizes), strict=True):
+        for its, size, at_ranks in zip(codes, sizes, find(latencies, group_of, sizes), strict=True):
             at = np.searchsorted(_ranks(size), _spaced(size)), np.searchsorted(_ranks(size), _points(size))
             shares, points = (at_ranks[places] for places in at)
-            found.append(Group(code, len(rest) if code is None else 1, size, shares, tuple(points.tolist())))
+            found.append(Group(its, len(rest) if its is None else 1, size, shares, tuple(points.tolist())))
         return found
 
     def _sorted(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:

@@ -73,7 +73,8 @@ class Loss:
     """Expected deliveries and arrivals, by the second of the events' intended times.
 
     A second is settled `SETTLED_S` after it has ended; later arrivals still count in the sums. Duplicates count as
-    arrivals, so a loss can be negative.
+    arrivals, and an event counts as expected only once the service has accepted it. If more arrived than expected, the
+    two numbers are not comparable (yet), and the loss is unknown.
     """
 
     def __init__(self) -> None:
@@ -108,9 +109,9 @@ class Loss:
     def settle(self, offset_ns: int | None) -> float | None:
         """Settle the seconds that are over, and return the share of their expected deliveries that did not arrive.
 
-        ``offset_ns`` is the current time, counted from the start of the measure phase, or None if the run is over and
-        all seconds are to be settled. Returns None if nothing was expected in them, or if the number is unknown. If no
-        further second is over, returns the result of the last call.
+        ``offset_ns`` is the time up to which all workers have reported, counted from the start of the measure phase, or
+        None if the run is over and all seconds are to be settled. Returns None if nothing was expected in them, or if
+        the share is unknown. If no further second is over, returns the result of the last call.
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:
@@ -131,9 +132,19 @@ class Loss:
         """Return the share of the settled seconds' expected deliveries that did not arrive, or None if unknown."""
         return _missing(self._settled_arrived, self._settled_expected)
 
+    def surplus(self) -> int | None:
+        """Return how many more arrived in the settled seconds than were expected, or None if no more did."""
+        expected = self._settled_expected
+        return (
+            None
+            if expected is None or self._settled_arrived <= expected
+            else self._settled_arrived - expected
+        )
+
 
 def _missing(arrived: int, expected: int | None) -> float | None:
-    return 1 - arrived / expected if expected else None
+    # More arrivals than expected: duplicates, or events whose publish is not answered. Either may hide losses.
+    return 1 - arrived / expected if expected and arrived <= expected else None
 
 
 class _Event:

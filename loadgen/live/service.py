@@ -1,17 +1,22 @@
 """Keep the live state of the current run up to date, and own its displays; one object per Locust master."""
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import gevent
 
 from loadgen.exits import ExitCode, RunError
+from loadgen.live.coming import Coming
+from loadgen.live.outcome import Outcome
 from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
 #: Interval of checks for a new point; one is made when all workers have reported, about once a second.
 _TICK_S = 0.1
+#: Number of runs of this process whose reports are served.
+_OUTCOMES_KEPT: Final = 100
 
 
 class Run(Protocol):
@@ -42,6 +47,10 @@ class LiveService:
         self._web_url: str | None = None
         self._run: Run | None = None
         self._running = False
+        #: The run that Start begins, or None until it is prepared.
+        self.coming: Coming | None = None
+        #: The results of the runs that are over, by their names.
+        self._outcomes: dict[str, Outcome] = {}
         self._endpoint = self._exporter = None
         self.wanted = prometheus is not None or otel or web_ui is not None
         self._greenlet: gevent.Greenlet | None = None
@@ -65,7 +74,7 @@ class LiveService:
             from loadgen.live.entry import TOKEN_VARIABLE, token_of_environment
             from loadgen.live.web import address_of, extend, guard
 
-            extend(web_ui, web_base_path, self.current)
+            extend(web_ui, web_base_path, self.current, self._outcomes.get, lambda: self.coming)
             token, given = token_of_environment()
             guard(web_ui, token, names)
             # A token that the user chose is a secret; a generated one must be printed, as no one else knows it.
@@ -102,6 +111,16 @@ class LiveService:
         if self._exporter is not None:
             self._exporter.flush()
         self._running = False
+
+    def conclude(self, folder: Path, code: ExitCode) -> None:
+        """Show the verdict of the run that is over, and serve the report in ``folder``."""
+        state = self.current()
+        if self._web_url is not None and state is not None:
+            # A second run of the same name replaces the first.
+            self._outcomes.pop(state.run, None)
+            self._outcomes[state.run] = Outcome.of(folder, code)
+            while len(self._outcomes) > _OUTCOMES_KEPT:
+                del self._outcomes[next(iter(self._outcomes))]
 
     def close(self) -> None:
         """Stop all displays but the web UI, which Locust owns; idempotent."""

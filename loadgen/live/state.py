@@ -34,6 +34,8 @@ class WorkerTotals:
     groups: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     heard_ns: int = 0
+    #: Time up to which the worker has reported (master's clock, ns), or 0 if it has not.
+    covered_ns: int = 0
     #: The worker's latest health row, or None if it has sent none.
     health: Mapping[str, Any] | None = None
     #: Reports since the last point.
@@ -112,6 +114,7 @@ class LiveState:
         totals.groups.update({name: counted[name] for name in self.groups if name in counted})
         totals.statuses.update({name: statuses[name] for name in STATUSES if name in statuses})
         totals.heard_ns = received_ns
+        totals.covered_ns = max(totals.covered_ns, report["end_ns"])
         totals.health = report["health"] or totals.health
         totals.fresh.append(report)
         self.negative += report["negative"]
@@ -142,8 +145,9 @@ class LiveState:
         self.view = view
         complete = len(living) == len(self.workers) and not awaited  # fmt: skip
         self.subscribers.settle(at_ns)
-        offset_ns = None if view.measure_ns is None else at_ns - view.measure_ns
-        loss = None if offset_ns is None else self.loss.settle(offset_ns)
+        # One worker's report has an event, another's its arrivals: compare only seconds that all have reported.
+        covered_ns = min((at_ns, *(self.workers[number].covered_ns for number in living)))
+        loss = None if view.measure_ns is None else self.loss.settle(covered_ns - view.measure_ns)
         self.verdict = self.judge.verdict(self, view, at_ns)
         self.gates = self.judge.gates(self)
         self.so_far = self._so_far()
@@ -232,6 +236,7 @@ class LiveState:
             "deliveries": self.loss.arrived_measured,
             "expected": self.loss.expected_measured,
             "loss": self.loss.so_far(),
+            "surplus": self.loss.surplus(),
             "negative": self.negative,
         }
 

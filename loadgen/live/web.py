@@ -1,5 +1,7 @@
 """Add the Fan-out tab and /metrics to Locust's web UI.
 
+Once a run is over, the tab also shows its verdict and links its report, which is served from the run folder.
+
 Locust's UI accepts further tabs (`extended_tabs`) but can fill them only with tables, so an additional script on its
 page draws into the tab. The same content is also a separate page at /fan-out. Nothing is loaded from other servers.
 
@@ -17,7 +19,9 @@ from locust.runners import STATE_INIT, STATE_SPAWNING
 from prometheus_client import make_wsgi_app
 from werkzeug.test import run_wsgi_app
 
+from loadgen.live.coming import Coming
 from loadgen.live.entry import WILDCARDS, Entry, Hosts
+from loadgen.live.outcome import Outcome
 from loadgen.live.prometheus import registry
 from loadgen.live.state import LiveState
 
@@ -34,15 +38,32 @@ _COMPLAINTS_SHOWN: Final = 10
 _POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; object-src 'none'"
 )
+#: The report is a file of a run folder. `sandbox` gives it an origin of its own, without the UI's cookie and requests.
+_REPORT_POLICY: Final = (
+    "sandbox allow-scripts allow-downloads allow-popups allow-popups-to-escape-sandbox; default-src 'none';"
+    " script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:; connect-src 'none'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
 _INJECTED: Final = (
     b'<link rel="stylesheet" href="./fan-out/live.css"><script type="module" src="./fan-out/tab.js"></script>'
 )
 
 _Function = TypeVar("_Function", bound=Callable[..., Response])
 Current = Callable[[], LiveState | None]
+#: Returns the result of a run that is over, by its name, or None.
+Ended = Callable[[str], Outcome | None]
+#: Returns the run that Start begins, or None until it is prepared.
+Prepared = Callable[[], Coming | None]
 
 
-def extend(web_ui: Any, base_path: str, current: Current) -> None:
+def extend(
+    web_ui: Any,
+    base_path: str,
+    current: Current,
+    ended: Ended = lambda _: None,
+    prepared: Prepared = lambda: None,
+) -> None:
     """Add the tab, its page and /metrics to Locust's web UI; call it before the UI begins to serve."""
     app: Flask = web_ui.app
     protected: Callable[[_Function], _Function] = web_ui.auth_required_if_enabled
@@ -71,8 +92,24 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
     @blueprint.route("/fan-out/data")
     @protected
     def fan_out_data() -> Response:
+        if "coming" in request.args:
+            return jsonify(shown(None, None, -1, coming=prepared()))
         after = request.args.get("after", -1, type=int)
-        return jsonify(shown(current(), request.args.get("run"), after))
+        return jsonify(shown(current(), request.args.get("run"), after, ended, prepared()))
+
+    @blueprint.route("/fan-out/report/<run>")
+    @protected
+    def fan_out_report(run: str) -> Response:
+        # The name is only compared with those of this process's runs: no path is made of it.
+        outcome = ended(run)
+        content = None if outcome is None else outcome.report()
+        if content is None:
+            return Response("this process has no report of that run\n", 404, mimetype="text/plain")
+        answer = Response(content, mimetype="text/html")
+        answer.headers["Content-Security-Policy"] = _REPORT_POLICY
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
     @blueprint.route("/metrics")
     @protected
@@ -86,14 +123,14 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
             answer.set_data(answer.get_data().replace(b"</body>", _INJECTED + b"</body>", 1))
         return answer
 
-    _show_the_start(web_ui)
+    _show_the_start(web_ui, prepared)
     app.register_blueprint(blueprint)
     tabs = [*web_ui.template_args.get("extended_tabs", []), {"title": "Fan-out", "key": TAB}]
     web_ui.template_args["extended_tabs"] = tabs
 
 
-def _show_the_start(web_ui: Any) -> None:
-    """Make Locust's page show a requested run as starting, by giving it the state as it is now.
+def _show_the_start(web_ui: Any, prepared: Prepared) -> None:
+    """Make Locust's page show the target as its host, and a requested run as starting.
 
     Until the server is up and the workers have their plan, Locust's own state stays "ready", as before the start.
     Locust also repeats an answer for two seconds or more. Its page polls two seconds after the start: on "ready" it
@@ -110,12 +147,30 @@ def _show_the_start(web_ui: Any) -> None:
     def update_template_args() -> None:
         fill_template()
         web_ui.template_args["state"] = state()
+        coming = prepared()
+        if coming is not None:
+            web_ui.template_args |= {
+                "host": coming.target,
+                "missing_host_warning": False,
+                "override_host_warning": False,
+            }
 
     @app.after_request
     def tell(answer: Response) -> Response:
         # Return a new object, since Locust caches `answer` and sends it again without the current state.
         is_told = request.endpoint == "locust.request_stats" and answer.is_json
         return jsonify({**answer.get_json(), "state": state()}) if is_told else answer
+
+    @app.before_request
+    def refuse_other_host() -> Response | None:
+        coming = prepared()
+        host = request.form.get("host", "") if request.endpoint == "locust.swarm" else ""
+        if coming is None or host in ("", coming.target):
+            return None
+        message = "the target cannot be set here: start the run with --target"
+        refused = jsonify({"success": False, "message": message, "host": coming.target})
+        refused.status_code = 400
+        return refused
 
     web_ui.update_template_args = update_template_args
 
@@ -155,19 +210,27 @@ def address_of(web_ui: Any, base_path: str) -> str:
     return f"{'https' if web_ui.tls_cert else 'http'}://{shown_host}:{web_ui.port}{base_path}/"
 
 
-def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any]:
+def shown(
+    state: LiveState | None,
+    run: str | None,
+    after: int,
+    ended: Ended = lambda _: None,
+    coming: Coming | None = None,
+) -> dict[str, Any]:
     """Return the data for the page.
 
     If ``run``, the run that the page shows, is still the current one, only points with numbers above ``after`` are
     included; otherwise all.
     """
     if state is None or state.view is None:
-        return {"run": None}
+        return {"run": None, "coming": None if coming is None else coming.rows}
+    outcome = ended(state.run)
     view = state.view
     first = after if run == state.run else -1
     return {
         "run": state.run,
         "scenario": state.scenario,
+        "outcome": None if outcome is None else _told(outcome),
         "target": state.target,
         "phase": view.phase,
         "elapsed_s": view.elapsed_s,
@@ -183,4 +246,19 @@ def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any
         "failed": view.totals["failed"],
         "complaints": view.complaints[:_COMPLAINTS_SHOWN],
         "points": list(islice(state.points, max(0, first + 1 - state.points[0]["number"]), None)),
+    }
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "code": int(outcome.code),
+        "kind": outcome.kind,
+        "sentence": outcome.sentence,
+        "verdict": None
+        if outcome.judged is None
+        else dict(zip(("kind", "reasons"), outcome.judged, strict=True)),
+        "gates": outcome.gates,
+        "ledger": outcome.ledger,
+        "has_report": outcome.has_report,
+        "folder": str(outcome.folder),
     }

@@ -157,3 +157,40 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_exist() -> None:
             assert wanted <= set().union(*(labels[name] for name in names)), expression
     assert {"loadgen_fanout_latency_seconds_bucket", "loadgen_verdict", "loadgen_undelivered_ratio"} <= asked
     assert MEASURE_NS
+
+
+def test_the_dashboard_is_one_that_grafana_can_import() -> None:
+    # Checked once against the types of @grafana/schema 13.2.3, which are what these rules are taken from.
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert "id" not in dashboard, "an id would overwrite another dashboard"
+    variables = {each["name"]: each for each in dashboard["templating"]["list"]}
+    assert set(variables) == {"datasource", "scenario"}
+    assert all("current" not in each for each in variables.values())
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, f"{panel['title']} covers another panel"
+        taken |= cells
+        if panel["type"] == "row":
+            continue
+        assert panel["type"] in ("stat", "timeseries", "heatmap", "table")
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs) > 0
+        for target in panel["targets"]:
+            assert target["datasource"] == panel["datasource"]
+            # These counters lag each other, so a rate of one by the other may be negative.
+            assert "loadgen_measured_deliveries" not in target["expr"]
+            # A dashboard of all scenarios would add up runs.
+            assert 'scenario="$scenario"' in target["expr"]
+            assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= {
+                *variables,
+                "__rate_interval",
+                "__range",
+            }

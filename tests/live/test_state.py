@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.live.plan import Due, expected_by_channel
+from loadgen.live.series import Loss
 from loadgen.live.state import POINTS_KEPT
 from loadgen.measure.running import BOUNDS_NS, RunningStatistics, encode
 from loadgen.measure.surroundings import Around
@@ -126,6 +127,61 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     # What came late counts.
     assert fake.state.loss.so_far() == 1 - 49 / 50
     assert (fake.state.loss.arrived_measured, fake.state.loss.expected_measured) == (79, 80)
+
+
+def test_more_arrivals_than_expected_are_an_unknown_loss_and_never_a_negative_one() -> None:
+    fake = Fake(scenario('["delivery.loss == 0"]', readers=10))
+    for number in range(6):
+        # In the second second three come twice.
+        arrived = 13 if number == 1 else 10
+        fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
+        fake.tick()
+    assert [point["loss"] for point in fake.state.points] == [None, None, None, 0, None, 0]
+    assert (fake.state.so_far["loss"], fake.state.so_far["surplus"]) == (None, 3)
+    assert fake.state.gates[0]["holds"] is None
+    # As soon as more are missing than came twice, at least so many are lost.
+    fake.second([MS] * 5, [event(fake.at_ns, sequence=6)], sequence=6)
+    fake.tick()
+    fake.state.finish(fake.at_ns, fake.view())
+    assert (fake.state.so_far["loss"], fake.state.so_far["surplus"]) == (1 - 68 / 70, None)
+
+
+def test_a_second_is_settled_only_when_all_workers_have_reported_it() -> None:
+    fake = Fake(scenario(readers=10), 2)
+    withheld = []
+    for number in range(14):
+        withheld.append(event(fake.at_ns, sequence=number))
+        if number not in range(3, 9):
+            # Worker 1 publishes, and says nothing for six seconds; worker 0 has the subscriptions.
+            fake.second([], withheld, worker=1)
+            withheld = []
+        fake.second([MS] * 10, sequence=number)
+        fake.tick()
+        # Arrivals of events that worker 1 has not reported yet are compared with nothing.
+        assert fake.state.so_far["surplus"] is None
+        assert fake.state.so_far["loss"] in (None, 0)
+    assert {point["loss"] for point in fake.state.points} == {None, 0}
+    assert fake.state.points[-1]["loss"] == 0
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.integers(0, 12), st.integers(0, 1_000), st.integers(0, 12)), max_size=40
+    )
+)
+def test_no_order_of_counts_makes_a_loss_negative(steps: list[tuple[bool, int, int, int]]) -> None:
+    loss = Loss()
+    for is_arrival, second, count, at_s in steps:
+        name = "arrived" if is_arrival else "expected"
+        loss.take({"arrived": [], name: [[second, count]]})
+        for found in (loss.settle(at_s * SECOND), loss.so_far()):
+            assert found is None or 0 <= found <= 1
+    loss.settle(None)
+    arrived = sum(count for is_arrival, _, count, _ in steps if is_arrival)
+    expected = sum(count for is_arrival, _, count, _ in steps if not is_arrival)
+    surplus = arrived - expected if arrived > expected else None
+    assert loss.surplus() == surplus
+    assert loss.so_far() == (1 - arrived / expected if expected and surplus is None else None)
 
 
 def test_when_the_run_is_over_all_is_settled_and_silence_is_no_fault() -> None:

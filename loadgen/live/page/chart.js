@@ -1,6 +1,7 @@
-// A line chart over time in SVG. A null value is unknown and leaves a gap in the line.
+// A line chart over time in SVG, drawn at the width that it has. A null value is unknown and leaves a gap in the line.
 
 const NS = "http://www.w3.org/2000/svg";
+// Until the page has told the width.
 const WIDTH = 560;
 const HEIGHT = 190;
 const EDGE = { left: 62, right: 20, top: 10, bottom: 26 };
@@ -77,13 +78,23 @@ export class Chart {
       caption.append(entry);
       return value;
     });
+    this.width = WIDTH;
+    this.points = [];
     this.svg = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img" });
+    // Scaling the picture would scale its text too.
+    new ResizeObserver(([entry]) => {
+      const width = Math.round(entry.contentRect.width);
+      if (width < 100 || width === this.width) return;
+      this.width = width;
+      this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+      this.draw(this.points);
+    }).observe(this.svg);
     this.svg.setAttribute("aria-label", title);
     this.node.append(caption, this.svg);
     this.hover = null;
     this.svg.addEventListener("pointermove", (event) => {
       const box = this.svg.getBoundingClientRect();
-      this.hover = ((event.clientX - box.left) / box.width) * WIDTH;
+      this.hover = ((event.clientX - box.left) / box.width) * this.width;
       this.draw(this.points);
     });
     this.svg.addEventListener("pointerleave", () => {
@@ -100,15 +111,15 @@ export class Chart {
     const first = points.length ? points[0].at_s : 0;
     const last = Math.max(points.length ? points[points.length - 1].at_s : 0, first + 10);
     const [low, high] = this.range(known);
-    const x = (at) => EDGE.left + ((at - first) / (last - first)) * (WIDTH - EDGE.left - EDGE.right);
+    const x = (at) => EDGE.left + ((at - first) / (last - first)) * (this.width - EDGE.left - EDGE.right);
     const scale = this.log ? (value) => Math.log(Math.max(value, low)) : (value) => value;
     const bottom = HEIGHT - EDGE.bottom;
     const y = (value) => bottom - ((scale(value) - scale(low)) / (scale(high) - scale(low))) * (bottom - EDGE.top);
     for (const value of this.log ? logTicks(low, high) : linearTicks(low, high, 5)) {
-      svg("line", { x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y(value), y2: y(value), class: "grid" }, this.svg);
+      svg("line", { x1: EDGE.left, x2: this.width - EDGE.right, y1: y(value), y2: y(value), class: "grid" }, this.svg);
       svg("text", { x: EDGE.left - 6, y: y(value) + 4, "text-anchor": "end" }, this.svg).textContent = this.format(value);
     }
-    for (const at of linearTicks(first, last, 6)) {
+    for (const at of linearTicks(first, last, Math.max(2, Math.min(8, this.width / 90)))) {
       svg("text", { x: x(at), y: HEIGHT - 8, "text-anchor": "middle" }, this.svg).textContent = `${at} s`;
     }
     lines.forEach((line, place) => {

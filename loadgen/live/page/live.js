@@ -109,45 +109,64 @@ function tile(label, value, note, name) {
   return node;
 }
 
+function lossNote(so) {
+  if (so.expected === null) return "expected number not known";
+  if (so.surplus !== null) return `not known yet: ${count(so.surplus)} more arrived than accepted events explain`;
+  return so.loss === null ? "not known yet" : "up to 3 s ago";
+}
+
 function tiles(data) {
   const { so_far: so } = data;
   const latency = so.latency_ns || {};
   const last = so.last_ns || {};
+  const { outcome } = data;
+  const ledger = outcome && outcome.ledger;
+  const judged = (outcome && outcome.verdict) || data.verdict;
   const left = data.left_s === null ? `${data.elapsed_s.toFixed(0)} s since the start` : `${data.left_s.toFixed(0)} s left`;
-  const measured = so.latency_ns ? "measure phase so far" : "known in the measure phase";
-  const verdict = tile("Generator", data.verdict.kind || "not known yet", "verdict so far", "verdict");
-  verdict.classList.add(`fan-out-${data.verdict.kind || "unknown"}`);
+  const measured = so.latency_ns ? (outcome ? "measure phase" : "measure phase so far") : "known in the measure phase";
+  const verdict = tile("Generator", judged.kind || "not known yet", judged === data.verdict ? "verdict so far" : "final verdict", "verdict");
+  verdict.classList.add(`fan-out-${judged.kind || "unknown"}`);
   return [
-    tile("Phase", data.phase, left, "phase"),
+    tile("Phase", outcome ? "ended" : data.phase, outcome ? `after ${data.elapsed_s.toFixed(0)} s` : left, "phase"),
     verdict,
     tile("Latency p50", duration(latency.p50), measured, "p50"),
     tile("Latency p99", duration(latency.p99), measured, "p99"),
     tile("Latency max", duration(latency.max), measured, "max"),
     tile("Last subscriber p99", duration(last.p99), `of ${count(so.sampled_events)} sampled events`, "last"),
-    tile("Deliveries", count(so.deliveries), `of ${so.expected === null ? "an unknown number" : count(so.expected)} expected`, "deliveries"),
-    tile("Not arrived", share(so.loss), so.expected === null ? "expected number not known" : "up to 3 s ago", "loss"),
-    tile("Connected", count(data.connected), `of ${count(data.websockets)}; ${count(data.lost_connections)} lost`, "connected"),
-    tile("Ready", count(data.ready), `of ${count(data.subscriptions)} subscriptions`, "ready"),
+    ledger
+      ? tile("Deliveries", count(ledger.delivered), `of ${count(ledger.expected)} expected`, "deliveries")
+      : tile("Deliveries", count(so.deliveries), `of ${so.expected === null ? "an unknown number" : count(so.expected)} expected`, "deliveries"),
+    ledger
+      ? tile("Not arrived", share(ledger.expected ? ledger.lost / ledger.expected : null), `${count(ledger.lost)} lost, by the ledger`, "loss")
+      : tile("Not arrived", share(so.loss), lossNote(so), "loss"),
+    outcome
+      ? tile("Connections lost", count(data.lost_connections), `of ${count(data.websockets)}`, "connected")
+      : tile("Connected", count(data.connected), `of ${count(data.websockets)}; ${count(data.lost_connections)} lost`, "connected"),
+    outcome
+      ? tile("Failed attempts", count(data.failed), "to connect or subscribe", "ready")
+      : tile("Ready", count(data.ready), `of ${count(data.subscriptions)} subscriptions`, "ready"),
   ];
 }
 
 const VALUES = { DURATION: duration, SHARE: share, COUNT: count, RATE: (value) => (value === null ? "–" : rate(value)) };
 
 function gates(data) {
-  if (!data.gates.length) return [];
+  const final = Boolean(data.outcome && data.outcome.verdict);
+  const known = final ? data.outcome.gates : data.gates;
+  if (!known.length) return [];
   const table = made("table", "fan-out-gates");
   const head = table.createTHead().insertRow();
-  for (const title of ["Gate", "So far", ""]) head.append(made("th", "", title));
+  for (const title of ["Gate", final ? "At the end" : "So far", ""]) head.append(made("th", "", title));
   const body = table.createTBody();
-  for (const gate of data.gates) {
+  for (const gate of known) {
     const row = body.insertRow();
     row.append(
       made("td", "", gate.text),
-      made("td", "", VALUES[gate.kind](gate.value)),
+      made("td", "", (VALUES[gate.kind] || count)(gate.value)),
       made(
         "td",
         gate.holds === null ? "fan-out-unknown" : gate.holds ? "fan-out-valid" : "fan-out-invalid",
-        gate.holds === null ? "known at the end" : gate.holds ? "holds" : "does not hold",
+        gate.holds === null ? (final ? "inconclusive" : "known at the end") : gate.holds ? "holds" : "does not hold",
       ),
     );
   }
@@ -161,23 +180,57 @@ function list(title, lines) {
   return [made("h3", "", title), node];
 }
 
+/** Return the panel with the verdict of a run that is over, or nothing. */
+function result(data) {
+  if (!data.outcome) {
+    if (data.phase !== "finishing") return [];
+    return [made("p", "fan-out-result", "The load has ended. The record and the report are being made …")];
+  }
+  const { outcome } = data;
+  const node = made("div", `fan-out-result fan-out-${outcome.kind}`);
+  node.append(made("strong", "", outcome.sentence));
+  const more = made("span");
+  if (outcome.has_report) {
+    const link = made("a", "", "Open the report");
+    link.href = new URL(`report/${encodeURIComponent(data.run)}`, base);
+    link.target = "_blank";
+    link.rel = "noopener";
+    more.append(link);
+  } else {
+    more.append("There is no report; this makes one: ", made("code", "", `loadgen report ${outcome.folder}`));
+  }
+  node.append(more, made("small", "", `Exit code ${outcome.code} · ${outcome.folder}`));
+  return [node];
+}
+
+/** Return the description of the run that Start begins, as rows of label and text. */
+export function description(rows) {
+  const node = made("dl", "fan-out-coming");
+  for (const [label, text] of rows) node.append(made("dt", "", label), made("dd", "", text));
+  return node;
+}
+
 /** Show the run in an element and keep it up to date; return a function that stops the updates. */
 export function mount(element) {
-  const state = { run: null, points: [], ended: false, timer: 0 };
+  const state = { run: null, points: [], ended: false, timer: 0, shown: "" };
   const heading = made("p", "fan-out-heading", "Waiting for a run …");
+  const end = made("div", "fan-out-end");
   const numbers = made("div", "fan-out-tiles");
   const all = charts();
   const pictures = made("div", "fan-out-charts");
   pictures.append(...all.map((chart) => chart.node));
   const rest = made("div", "fan-out-rest");
   element.classList.add("fan-out");
-  element.append(heading, numbers, pictures, rest);
+  element.append(heading, end, numbers, pictures, rest);
 
   function show(data) {
     if (data.run === null) {
-      heading.textContent = "No run has begun.";
+      heading.textContent = data.coming ? "No run has begun. This one begins when you press Start:" : "No run has begun.";
+      end.replaceChildren(...(data.coming ? [description(data.coming)] : []));
+      pictures.hidden = true;
       return;
     }
+    pictures.hidden = false;
     if (data.run !== state.run) state.points = [];
     state.run = data.run;
     const seen = state.points.length ? state.points[state.points.length - 1].number : -1;
@@ -186,15 +239,19 @@ export function mount(element) {
     const step = Math.ceil(state.points.length / DRAWN);
     const drawn = state.points.filter((point, place) => (state.points.length - 1 - place) % step === 0);
     heading.textContent = `${data.scenario} → ${data.target} · run ${data.run}`;
+    const shown = JSON.stringify([data.run, data.outcome, data.phase === "finishing"]);
+    // Replace the panel only when it changes: a link that is being pressed must stay.
+    if (shown !== state.shown) end.replaceChildren(...result(data));
+    state.shown = shown;
     numbers.replaceChildren(...tiles(data));
     for (const chart of all) chart.draw(drawn);
     rest.replaceChildren(
-      ...list("Why", data.verdict.reasons),
+      ...list("Why", ((data.outcome && data.outcome.verdict) || data.verdict).reasons),
       ...gates(data),
       ...list("What clients complain of", data.complaints.map(([text, times]) => `${times} × ${text}`)),
     );
     element.dataset.points = state.points.length;
-    element.dataset.phase = data.phase;
+    element.dataset.phase = data.outcome ? "ended" : data.phase;
   }
 
   async function refresh() {

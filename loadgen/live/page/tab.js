@@ -1,5 +1,6 @@
-// Draws into the Fan-out tab of Locust's UI, which creates the tab but leaves its panel empty.
-import { mount } from "./live.js";
+// Draws into the Fan-out tab of Locust's UI, which creates the tab but leaves its panel empty; and describes the run
+// above Locust's start form, whose own fields (users, ramp, host) say nothing of a scenario.
+import { description, mount } from "./live.js";
 
 const KEY = "fan-out";
 const root = document.getElementById("root");
@@ -27,7 +28,51 @@ function update() {
   }
 }
 
+const base = new URL("./", import.meta.url);
+const coming = document.createElement("section");
+coming.id = "fan-out-coming";
+let asked = false;
+
+function startForm() {
+  // After a run the form is in a dialog, which is outside of the root.
+  const field = document.querySelector("form [name=userCount]");
+  const form = field && field.closest("form");
+  // The form that edits a run has no host.
+  return form && form.querySelector("[name=host]") ? form : null;
+}
+
+async function ask() {
+  const url = new URL("data", base);
+  url.search = new URLSearchParams({ coming: 1 });
+  try {
+    const data = await (await fetch(url)).json();
+    if (data.coming) coming.replaceChildren(description(data.coming));
+    describe();
+  } catch {
+    // Locust's form stays as it is.
+  }
+  asked = coming.hasChildNodes();
+}
+
+function describe() {
+  const form = startForm();
+  if (!form) {
+    coming.remove();
+    return;
+  }
+  if (!asked) {
+    asked = true;
+    ask();
+  }
+  if (coming.hasChildNodes() && form.previousElementSibling !== coming) form.before(coming);
+}
+
+function look() {
+  update();
+  describe();
+}
+
 // React announces no changes, so observe the DOM; most changes are inside the panel and return at the first check.
-new MutationObserver(update).observe(root, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
-window.addEventListener("popstate", update);
-update();
+new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
+window.addEventListener("popstate", look);
+look();

@@ -30,8 +30,8 @@ class Display(Protocol):
 class MasterRun:
     """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False to leave out the HTML report; ``shown`` is what is printed. ``analyse`` is `ending.analyse`;
-    tests replace it.
+    ``report`` is False to leave out the HTML report; ``shown`` is what is printed. ``has_page`` is True if the process
+    goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`; tests replace it.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class MasterRun:
         *,
         report: bool,
         shown: Shown = Shown.ALL,
+        has_page: bool = False,
         analyse: Callable[..., Analysis] = ending.analyse,
         sleep: Callable[[float], Any] = gevent.sleep,
     ) -> None:
@@ -55,7 +56,10 @@ class MasterRun:
         self._report, self._shown = report, shown
         self._analyse = analyse
         self._sleep = sleep
+        self._has_page = has_page
         self._interrupts = 0
+        #: True if a signal came only after the load, and asks to close the web UI: it takes nothing from the run.
+        self.closing = False
 
     @property
     def over(self) -> bool:
@@ -78,12 +82,21 @@ class MasterRun:
             self._on_end(found.code)
             ending.tell(code=int(found.code))
             self.ended.set()
+            self._live.conclude(self.coordinator.folder.path, found.code)
 
     def interrupt(self) -> None:
-        """Handle Ctrl-C or another ending signal: the first ends the run, the second also stops its report."""
+        """Handle Ctrl-C or another ending signal: the first ends the run, the second also stops its report.
+
+        With a web UI, a first signal after the load only sets :attr:`closing`.
+        """
         self._interrupts += 1
         if self.coordinator.phase == FINISHING and self._interrupts == 1:
-            say("interrupted: the report is still being made; Ctrl-C once more stops that")
+            self.closing = self._has_page
+            say(
+                "the run is over: the page closes when its report is made; Ctrl-C once more stops the report"
+                if self.closing
+                else "interrupted: the report is still being made; Ctrl-C once more stops that"
+            )
         self.coordinator.interrupt()
 
     def _conclude(self) -> Ending:
@@ -102,7 +115,7 @@ class MasterRun:
                 cancelled=lambda: self._interrupts > 1,
                 sleep=self._sleep,
             )
-        interrupted = self._interrupts > 0
+        interrupted = self._interrupts > (1 if self.closing else 0)
         found = ending.decide(folder, coordinator.exit_code, analysis, interrupted, coordinator.unwritten)
         for sentence in found.sentences:
             say(sentence)

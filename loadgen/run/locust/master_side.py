@@ -150,6 +150,7 @@ class MasterSide:
             self._on_end,
             report=not self._options.no_report,
             shown=ending.shown(self._options),
+            has_page=self._environment.web_ui is not None,
         )
         ending.tell(folder=str(coordinator.folder.path))
         if self._takes_early:
@@ -225,21 +226,31 @@ class MasterSide:
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.
 
-        The first ends the run, the second also stops its report, the fourth kills the process.
+        The first ends the run, the second also stops its report, the fourth kills the process. With a web UI, one that
+        comes when the run is over closes the UI, and the process ends with the run's exit code.
         """
         self._interrupts += 1
+        run = self.current
         if self._interrupts > 3:
-            self._this_process.exit(ExitCode.INTERRUPTED)
-        if self.current is not None:
-            self.current.interrupt()
+            code = self._environment.process_exit_code if run is None else None
+            self._this_process.exit(ExitCode.INTERRUPTED if code is None else ExitCode(code))
+        if run is not None:
+            run.interrupt()
+            if run.closing and self._interrupts == 1:
+                self._spawn(self._close_page, run)
         elif self._environment.web_ui is not None:
-            # No run is in progress: do what Ctrl-C does in plain Locust. A run that is over has reported its exit code.
             if self.run is None:
                 self._on_end(ExitCode.INTERRUPTED)
                 ending.tell(code=int(ExitCode.INTERRUPTED))
-            gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+            self._close_page(self.run)
         elif self.run is None:
             self._this_process.stop("interrupted before anything was measured", ExitCode.INTERRUPTED)
+
+    def _close_page(self, run: MasterRun | None) -> None:
+        """Do what Ctrl-C does in plain Locust, once ``run`` is over; its exit code is reported already."""
+        if run is not None:
+            run.ended.wait()
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
     def on_workers_interrupt(self) -> None:
         """Handle an ending signal that a forked worker received, unless this process has received one too."""

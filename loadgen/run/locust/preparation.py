@@ -16,6 +16,7 @@ from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
+from loadgen.live.coming import Coming
 from loadgen.live.service import LiveService
 from loadgen.payloads.place import Place
 from loadgen.planning import limits, room
@@ -121,6 +122,7 @@ class Preparation:
         finally:
             for each in makers:
                 each.stop()
+        live.coming = Coming.of(run, str(found.describe()["url"]))
         # Print these last: they do not matter for a run that a check above has refused.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:

@@ -179,6 +179,9 @@ class Live:
     def end(self) -> None:
         self.events.append("end")
 
+    def conclude(self, _: Any, code: ExitCode) -> None:
+        self.events.append(f"conclude {code.name}")
+
     def close(self) -> None:
         self.events.append("close")
 

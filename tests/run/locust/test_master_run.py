@@ -17,7 +17,12 @@ class Conducted:
     """A run with made-up parts, and the exit codes that it gave."""
 
     def __init__(
-        self, folder: Path, analyse: Callable[..., Analysis] | None = None, *, report: bool = True
+        self,
+        folder: Path,
+        analyse: Callable[..., Analysis] | None = None,
+        *,
+        report: bool = True,
+        has_page: bool = False,
     ) -> None:
         self.coordinator = Coordinator(folder)
         self.display, self.live = Display(), Live()
@@ -25,7 +30,13 @@ class Conducted:
         coordinator: Any = self.coordinator
         live: Any = self.live
         self.run = MasterRun(
-            coordinator, self.display, live, self.on_end, report=report, analyse=analyse or analysed()
+            coordinator,
+            self.display,
+            live,
+            self.on_end,
+            report=report,
+            has_page=has_page,
+            analyse=analyse or analysed(),
         )
 
     def on_end(self, code: ExitCode) -> None:
@@ -144,6 +155,44 @@ def test_an_interrupt_after_the_load_does_not_end_the_report(
     conducted = Conducted(tmp_path, analyse)
     assert conducted.code() is ExitCode.INTERRUPTED
     assert "the report is still being made; Ctrl-C once more stops that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verdict", [ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE])
+def test_an_interrupt_after_the_load_only_closes_a_web_ui(
+    verdict: ExitCode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def analyse(_: Path, *, cancelled: Callable[[], bool], **__: Any) -> Analysis:
+        conducted.coordinator.phase = FINISHING
+        conducted.run.interrupt()
+        assert conducted.run.closing
+        assert not cancelled()
+        return Analysis(0, verdict)
+
+    conducted = Conducted(tmp_path, analyse, has_page=True)
+    assert conducted.code() is verdict
+    assert conducted.live.events[-1] == f"conclude {verdict.name}"
+    said = capsys.readouterr().err
+    assert "the page closes when its report is made; Ctrl-C once more stops the report" in said
+    assert "interrupted" not in said
+
+
+def test_a_second_interrupt_after_the_load_stops_the_report_of_a_web_ui_too(tmp_path: Path) -> None:
+    def analyse(_: Path, *, cancelled: Callable[[], bool], **__: Any) -> Analysis:
+        conducted.coordinator.phase = FINISHING
+        conducted.run.interrupt()
+        conducted.run.interrupt()
+        assert cancelled()
+        return Analysis(-15)
+
+    conducted = Conducted(tmp_path, analyse, has_page=True)
+    assert conducted.code() is ExitCode.INTERRUPTED
+
+
+def test_an_interrupt_of_the_load_itself_counts_with_a_web_ui_too(tmp_path: Path) -> None:
+    conducted = Conducted(tmp_path, has_page=True)
+    conducted.coordinator.plan = conducted.run.interrupt
+    assert conducted.code() is ExitCode.INTERRUPTED
+    assert not conducted.run.closing
 
 
 def test_the_record_is_closed_before_the_run_is_over(tmp_path: Path) -> None:

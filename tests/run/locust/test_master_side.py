@@ -175,6 +175,34 @@ def test_an_interrupt_of_an_idle_web_ui_does_what_it_does_in_plain_locust(
     assert site.code() is ExitCode.PASSED
 
 
+def test_an_interrupt_while_the_report_is_made_closes_the_web_ui_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[type[BaseException]] = []
+    hub: Any = SimpleNamespace(handle_system_error=lambda kind, _: raised.append(kind))
+    site = Site(tmp_path, web=True).begun()
+
+    def plan() -> None:
+        site.coordinator.phase = FINISHING
+        site.master.on_interrupt()
+
+    conduct, _ = site.spawned.pop()
+    site.coordinator.plan = plan
+    conduct()
+    assert site.code() is ExitCode.PASSED
+    assert raised == []
+    monkeypatch.setattr(gevent, "get_hub", lambda: hub)
+    # The greenlet that closes the page, which waits for the end of the run.
+    site.conduct()
+    assert raised == [KeyboardInterrupt]
+    # However often it comes: the run that is over keeps its exit code.
+    site.master.on_interrupt()
+    site.master.on_interrupt()
+    with pytest.raises(EndedError) as ended:
+        site.master.on_interrupt()
+    assert ended.value.code is ExitCode.PASSED
+
+
 # A run.
 
 

@@ -1,19 +1,36 @@
-"""Serve Locust's web UI with a simulated run, for the page tests: `python -m tests.system.live.serve PORT`."""
+"""Serve Locust's web UI with a simulated run, for the page tests: `python -m tests.system.live.serve PORT FOLDER`.
+
+The run has not begun while FOLDER has a file `before`, and is over while it has a summary.
+"""
 
 import sys
+from pathlib import Path
 
 # First: it patches the standard library for gevent.
-from locust import User, events, task
+from locust import LoadTestShape, User, events, task
 from locust.env import Environment
 
+from loadgen.exits import ExitCode
+from loadgen.live.coming import Coming
+from loadgen.live.outcome import Outcome
 from loadgen.live.web import extend
 from tests.live.synthetic import MS, Fake, event, scenario
+
+#: As long as an AppSync endpoint.
+TARGET = "https://abcdefghijklmnopqrstuvwxyz.appsync-api.eu-central-1.amazonaws.com/event"
 
 
 class Idle(User):
     @task
     def nothing(self) -> None:
         pass
+
+
+class Shape(LoadTestShape):
+    """With a shape Locust disables fields of its form, as in a real run."""
+
+    def tick(self) -> None:
+        return None
 
 
 class NoOptions:
@@ -42,15 +59,29 @@ def run() -> Fake:
 
 
 def main() -> None:
-    fake = run()
-    environment = Environment(user_classes=[Idle], events=events)
-    environment.create_local_runner().state = "running"
+    fake, folder = run(), Path(sys.argv[2])
+    coming = Coming.of(fake.resolved, TARGET)
+    before = folder / "before"
+
+    def ended(_: str) -> Outcome | None:
+        return Outcome.of(folder, ExitCode.PASSED) if (folder / "summary.json").exists() else None
+
+    environment = Environment(user_classes=[Idle], events=events, shape_class=Shape())  # type: ignore[no-untyped-call]
+    runner = environment.create_local_runner()
     environment.parsed_options = NoOptions()
     web_ui = environment.create_web_ui("127.0.0.1", int(sys.argv[1]), delayed_start=True)
-    extend(web_ui, "", lambda: fake.state)
+    extend(web_ui, "", lambda: None if before.exists() else fake.state, ended, lambda: coming)
+
+    def know_the_state() -> None:
+        runner.state = "ready" if before.exists() else "stopped" if ended("") else "running"
+
+    assert web_ui.app is not None
+    web_ui.app.before_request(know_the_state)
+
     web_ui.start()  # type: ignore[no-untyped-call]  # Locust's has no types
     assert web_ui.greenlet is not None
     web_ui.greenlet.join()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,23 +1,70 @@
-"""Test the Fan-out tab in a real Chromium with a given state: gaps, foreign text, no foreign servers."""
+"""Test the Fan-out tab and the start form in a real Chromium with a given state, before, in and after a run."""
 
+import json
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import free_port
+from tests.system.live.serve import TARGET
+
+GATES = (
+    ("delivery.latency.p99 < 50ms", "duration", 12_000_000.0, "passed"),
+    ("delivery.loss == 0", "share", 0.0037, "failed"),
+    ("delivery.duplicates == 0", "count", None, "inconclusive"),
+)
+SUMMARY: dict[str, Any] = json.loads((REPO / "results" / "sample" / "summary.json").read_text()) | {
+    "gates": [
+        {"gate": gate, "kind": kind, "value": value, "status": status} for gate, kind, value, status in GATES
+    ]
+}
+#: A report whose script tries what a stranger's would.
+REPORT = """<!doctype html><title>the report</title><p id=said></p><script>
+const said = [window.origin];
+try { said.push(document.cookie); } catch (error) { said.push(error.name); }
+fetch("/stop").then(() => "fetched", error => error.name).then(last => {
+  document.getElementById("said").textContent = [...said, last].join(" ");
+});
+</script>"""
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the simulated run; the files in it say how far the run is."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture
+def before(folder: Path) -> Iterator[None]:
+    (folder / "before").touch()
+    yield
+    (folder / "before").unlink()
+
+
+@pytest.fixture
+def after(folder: Path) -> Iterator[None]:
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    yield
+    (folder / "summary.json").unlink()
+    (folder / "report.html").unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
     port = free_port()
     served = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([sys.executable, "-m", "tests.system.live.serve", str(port)], cwd=REPO)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.system.live.serve", str(port), str(folder)], cwd=REPO
+    )
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + 60
@@ -93,3 +140,118 @@ def test_the_page_of_its_own_loads_nothing_from_elsewhere(browser: Browser, url:
         # Nothing is wider than the window.
         assert page.run("document.documentElement.scrollWidth") <= 500
         assert page.problems == []
+
+
+SHOWN = "(e => !!e && e.getClientRects().length > 0)"
+
+
+@pytest.mark.usefixtures("before")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_start_form_describes_the_run_and_has_no_fields_without_effect(
+    browser: Browser, url: str, width: int
+) -> None:
+    with browser.page(url, width=width) as page:
+        page.wait("!!document.querySelector('#fan-out-coming dd')")
+        rows = page.run(
+            "Object.fromEntries([...document.querySelectorAll('#fan-out-coming dt')]"
+            ".map(label => [label.innerText, label.nextSibling.innerText]))"
+        )
+        assert rows["Scenario"] == "broadcast"
+        assert rows["Target"] == TARGET
+        assert rows["Clients"] == "11: 10 audience, 1 announcer"
+        assert rows["Events"] == "10/s"
+        for field in ("userCount", "spawnRate", "host"):
+            assert not page.run(f"{SHOWN}(document.querySelector('form [name={field}]'))"), field
+        assert page.run(f"{SHOWN}(document.querySelector('form button[type=submit]'))")
+        assert "no host" not in page.text("body")
+        # Neither the description nor the long host in Locust's header is wider than the window.
+        assert page.run("document.documentElement.scrollWidth") <= width
+        assert page.problems == []
+
+
+@pytest.mark.usefixtures("before")
+def test_before_a_run_the_page_says_what_begins_and_draws_nothing(browser: Browser, url: str) -> None:
+    with browser.page(f"{url}/fan-out") as page:
+        page.wait("!!document.querySelector('.fan-out-coming')")
+        assert page.text(".fan-out-heading") == "No run has begun. This one begins when you press Start:"
+        assert not page.run(f"{SHOWN}(document.querySelector('.fan-out-chart'))")
+
+
+def test_in_a_run_there_is_no_result_and_no_negative_loss(browser: Browser, url: str) -> None:
+    with browser.page(f"{url}/fan-out") as page:
+        page.wait("!!document.querySelector('.fan-out-tile')")
+        assert page.run("document.querySelectorAll('.fan-out-result').length") == 0
+        assert page.text(".fan-out-tile[data-name=loss]").split("\n")[1:] == ["0.37 %", "up to 3 s ago"]
+        assert page.text(".fan-out-tile[data-name=verdict] small") == "verdict so far"
+
+
+def test_the_long_name_of_a_target_does_not_widen_locust_s_page(browser: Browser, url: str) -> None:
+    with browser.page(f"{url}/?tab=fan-out", width=1200) as page:
+        page.wait("!!document.querySelector('#fan-out .fan-out-tile')")
+        page.wait(
+            "[...document.querySelectorAll('header button')].some(each => /stop/i.test(each.innerText))"
+        )
+        assert page.run("document.documentElement.scrollWidth") <= 1200
+
+
+@pytest.mark.usefixtures("after")
+def test_after_a_run_the_tab_says_the_verdict_and_links_the_report(
+    browser: Browser, url: str, folder: Path
+) -> None:
+    (folder / "report.html").write_text(REPORT)
+    with browser.page(f"{url}/?tab=fan-out", width=1200) as page:
+        page.wait("!!document.querySelector('.fan-out-result a')")
+        kind, sentence = verdict(SUMMARY)
+        assert page.text(".fan-out-result strong") == sentence
+        assert page.run(f"!!document.querySelector('.fan-out-result.fan-out-{kind}')")
+        assert page.text(".fan-out-tile[data-name=phase] b") == "ended"
+        assert page.text(".fan-out-tile[data-name=verdict]").split("\n")[1:] == [
+            SUMMARY["verdict"]["kind"],
+            "final verdict",
+        ]
+        lost = SUMMARY["ledger"]["lost"]
+        assert page.text(".fan-out-tile[data-name=loss] small") == f"{lost:,} lost, by the ledger"
+        header, *gates = page.text(".fan-out-gates").split("\n")
+        assert "At the end" in header
+        assert [row.split("\t") for row in gates] == [
+            ["delivery.latency.p99 < 50ms", "12 ms", "holds"],
+            ["delivery.loss == 0", "0.37 %", "does not hold"],
+            ["delivery.duplicates == 0", "–", "inconclusive"],
+        ]
+        link = page.run("document.querySelector('.fan-out-result a').href")
+    assert link == f"{url}/fan-out/report/run-1"
+    with browser.page(link) as page:
+        # Its scripts run, but it is no page of the UI: no origin, no cookie, no request.
+        page.wait("document.getElementById('said').textContent")
+        assert page.text("#said") == "null SecurityError TypeError"
+
+
+@pytest.mark.usefixtures("after")
+def test_after_a_run_without_a_report_the_tab_says_how_to_make_one(
+    browser: Browser, url: str, folder: Path
+) -> None:
+    with browser.page(f"{url}/fan-out", width=390, dark=True) as page:
+        page.wait("!!document.querySelector('.fan-out-result code')")
+        assert page.text(".fan-out-result code") == f"loadgen report {folder}"
+        assert page.run("document.querySelectorAll('.fan-out-result a').length") == 0
+        assert page.run("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.usefixtures("after")
+def test_the_form_for_another_run_describes_it_too(browser: Browser, url: str) -> None:
+    with browser.page(f"{url}/?tab=fan-out", width=1200) as page:
+        page.wait("!!document.querySelector('.fan-out-result')")
+        button = "[...document.querySelectorAll('header button')].find(each => /new/i.test(each.innerText))"
+        page.wait(f"!!{button}")
+        page.run(f"{button}.click()")
+        page.wait("!!document.querySelector('#fan-out-coming dd')")
+        assert TARGET in page.text("#fan-out-coming")
+        assert not page.run(f"{SHOWN}(document.querySelector('form [name=userCount]'))")
+
+
+def test_charts_keep_the_size_of_their_text(browser: Browser, url: str) -> None:
+    for width in (390, 1200, 2200):
+        with browser.page(f"{url}/fan-out", width=width) as page:
+            page.wait("document.querySelector('#fan-out').dataset.points > 20")
+            ratio = "(e => e.viewBox.baseVal.width / e.getBoundingClientRect().width)(document.querySelector('svg'))"
+            page.wait(f"Math.abs({ratio} - 1) < 0.02")

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import SMALL, free_port, only_run, overrides, read, start
@@ -119,7 +120,11 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
             # Locust's own UI: its start button, then its tabs, with one more.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
-            assert json.loads(fetch(f"{url}/fan-out/data")) == {"run": None}
+            coming = dict(json.loads(fetch(f"{url}/fan-out/data"))["coming"])
+            page.wait("!!document.querySelector('#fan-out-coming dd')")
+            assert coming["Clients"] in page.text("#fan-out-coming")
+            assert coming["Clients"] == f"{READERS + 3}: {READERS} readers, 3 commenters"
+            assert coming["Target"].startswith("http://127.0.0.1:")
             assert fetch(f"{url}/metrics") == ""
             page.wait(PRESS_START)
             page.wait(f"!!{TAB}")
@@ -145,8 +150,9 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
                 if name == "worker"
             }
             assert workers == {"0", "1"}
+            assert "known at the end" in page.text(".fan-out-gates")
             until(lambda: list(tmp_path.glob("*/summary.json")) or process.poll() is not None, "the summary")
-            page.wait("document.querySelector('#fan-out').dataset.phase === 'finishing'")
+            page.wait("document.querySelector('#fan-out').dataset.phase === 'ended'")
             summary = read(only_run(tmp_path) / "summary.json")
             ledger, manifest = summary["ledger"], read(only_run(tmp_path) / "manifest.json")
             page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
@@ -164,9 +170,13 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
                 rank = max(1, int(percentile / 100 * len(latencies) + 0.5))
                 seen = data["so_far"]["latency_ns"][statistic]
                 assert seen == pytest.approx(latencies[rank - 1], rel=0.001, abs=512), statistic
-            assert number(tile(page, "deliveries")) == data["so_far"]["deliveries"]
+            assert number(tile(page, "deliveries")) == ledger["delivered"]
             assert "20s" in page.text(".fan-out-gates")
-            assert "known at the end" in page.text(".fan-out-gates")
+            assert "known at the end" not in page.text(".fan-out-gates")
+            # The verdict is the summary's; no report was drawn.
+            assert page.text(".fan-out-result strong") == verdict(summary)[1]
+            assert f"Exit code {summary['exit_code']} " in page.text(".fan-out-result small")
+            assert page.text(".fan-out-result code") == f"loadgen report {only_run(tmp_path)}"
             for chart in ("Deliveries", "Events", "Connections", "First and last subscriber, last 10 s"):
                 assert all(line.startswith("M") for line in drawn(page, chart)), chart
             assert not [problem for problem in page.problems if "fan-out" in problem]

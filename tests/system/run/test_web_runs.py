@@ -21,13 +21,13 @@ TOKEN = "a-token-of-this-test"
 class Site:
     """A process with a web UI, and its run folders."""
 
-    def __init__(self, results: Path, processes: str) -> None:
+    def __init__(self, results: Path, processes: str, *options: str) -> None:
         self.results = results
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[str] = start(
             *("run", "comments", "--results", str(results), "--web", "--web-port", str(port)),
-            *("--processes", processes, *overrides([*SMALL, "gates=[]"])),
+            *("--processes", processes, *options, *overrides([*SMALL, "gates=[]"])),
             env={"LOADGEN_WEB_TOKEN": TOKEN},
         )
 
@@ -94,3 +94,33 @@ def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Pat
         assert summary["ledger"]["expected"] > 0
     # What ended the process was no run.
     assert finished.code == read(third / "summary.json")["exit_code"]
+
+
+@pytest.mark.parametrize("moment", ["the report is made", "the run is over"])
+def test_ctrl_c_after_the_load_closes_the_page_and_keeps_the_exit_code(tmp_path: Path, moment: str) -> None:
+    site = Site(tmp_path, "2", "--report")
+    try:
+        folder = site.begin(1)
+
+        def reached() -> bool:
+            data = json.loads(site.fetch("/fan-out/data"))
+            if moment == "the run is over":
+                return data.get("outcome") is not None
+            return bool(data.get("phase") == "finishing")
+
+        until(reached, moment)
+        if moment == "the run is over":
+            name = json.loads(site.fetch("/fan-out/data"))["run"]
+            assert site.fetch(f"/fan-out/report/{name}") == (folder / "report.html").read_text()
+        # As a terminal does: every process of the group gets it.
+        os.killpg(site.process.pid, signal.SIGINT)
+        finished = Finished(site.process)
+    finally:
+        if site.process.poll() is None:
+            os.killpg(site.process.pid, signal.SIGKILL)
+            site.process.communicate()
+    summary = read(folder / "summary.json")
+    assert summary["status"] == "complete", finished.said
+    assert finished.code == summary["exit_code"] != 130, finished.said
+    assert (folder / "report.html").exists(), finished.said
+    assert "Traceback" not in finished.said
