@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -47,7 +47,7 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,29}")
 #: Looks like a key, a token, or a part of one: a long word, but not one of letters such as `connection_ack` or
 #: `BadRequestException`.
 _OPAQUE: Final = re.compile(
-    r"(?<![\w+/=.~-])(?!(?:(?:[A-Z][a-z]{2,})+|[a-z]+(?:[_-][a-z]+)*)[.,]?(?![\w+/=.~-]))[\w+/=.~-]{12,}",
+    r"(?<![\w+/=.~%-])(?!(?:(?:[A-Z][a-z]{2,})+|[a-z]+(?:[_-][a-z]+)*)[.,]?(?![\w+/=.~%-]))[\w+/=.~%-]{12,}",
     re.ASCII,
 )
 _MQTT_PACKETS: Final = (
@@ -167,7 +167,9 @@ class Frames:
         for part in (value, *re.split(r"[\s=&;,/]+", value)):
             written = part.encode(errors="replace")
             encoded = (base64.b64encode(written), base64.urlsafe_b64encode(written))
-            self._hidden.update((part, *(each.decode().rstrip("=") for each in encoded)))
+            self._hidden.update(
+                (part, quote(part, safe=""), *(each.decode().rstrip("=") for each in encoded))
+            )
         return _length(value)
 
     def _message(self, message: bytes | bytearray, *, sent: bool) -> str:

@@ -48,7 +48,7 @@ class LiveService:
         self._run: Run | None = None
         self._running = False
         #: The run that Start begins, or None until it is prepared.
-        self.coming: Coming | None = None
+        self._coming: Coming | None = None
         #: The results of the runs that are over, by their names.
         self._outcomes: dict[str, Outcome] = {}
         self._endpoint = self._exporter = None
@@ -74,7 +74,7 @@ class LiveService:
             from loadgen.live.entry import TOKEN_VARIABLE, token_of_environment
             from loadgen.live.web import address_of, extend, guard
 
-            extend(web_ui, web_base_path, self.current, self._outcomes.get, lambda: self.coming)
+            extend(web_ui, web_base_path, self.current, self._outcomes.get, lambda: self._coming)
             token, given = token_of_environment()
             guard(web_ui, token, names)
             # A token that the user chose is a secret; a generated one must be printed, as no one else knows it.
@@ -82,6 +82,10 @@ class LiveService:
                 f"{address_of(web_ui, web_base_path)}?token={f'${TOKEN_VARIABLE}' if given else token}"
             )
         self._greenlet = gevent.spawn(self._loop)
+
+    def prepared(self, coming: Coming) -> None:
+        """Show from now on the run that Start begins."""
+        self._coming = coming
 
     @property
     def shown(self) -> list[str]:

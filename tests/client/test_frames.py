@@ -77,6 +77,19 @@ def test_nothing_sent_shows_the_login(secret: str, token: bool) -> None:
     assert "Sec-WebSocket-Protocol: aws-appsync-event-ws, (" in text
 
 
+def test_a_secret_echoed_in_percent_encoding_is_hidden() -> None:
+    for secret in ("00000000000+", "a+b/", "ke~y%key1"):
+        frames = login(secret, token=False)
+        frames.take()
+        for form in (quote(secret), quote(secret, safe=""), quote(secret, safe="").lower()):
+            frames.received(
+                json.dumps({"type": "error", "errors": [{"message": f"bad key {form}!"}]}).encode()
+            )
+            frames.closed(f"no ({form})")
+            if form != secret:
+                assert form not in said(frames)
+
+
 @given(SECRETS, st.booleans(), st.data())
 def test_nothing_received_shows_the_login_however_it_is_echoed(
     secret: str, token: bool, data: st.DataObject

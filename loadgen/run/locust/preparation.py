@@ -122,7 +122,7 @@ class Preparation:
         finally:
             for each in makers:
                 each.stop()
-        live.coming = Coming.of(run, str(found.describe()["url"]))
+        live.prepared(Coming.of(run, str(found.describe()["url"])))
         # Print these last: they do not matter for a run that a check above has refused.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
