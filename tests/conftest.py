@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +18,8 @@ HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
 #: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
+#: Files of that list which were collected all the same, as they were named.
+_named: list[str] = []
 
 
 # Nothing that hypothesis times: on a busy machine an example takes as long as the others let it. In CI the examples are
@@ -60,6 +63,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             -together[item.path],
         )
     )
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Refuse a test file that imports Locust, which patches threads for all tests of the process; see patched.py."""
+    if "locust" not in sys.modules or not report.fspath.endswith(".py") or _named:
+        return
+    name = report.fspath.removeprefix("tests/")
+    if name not in PATCHED:
+        raise pytest.UsageError(f"{report.fspath} imports Locust: put it into tests/patched.py")
+    _named.append(name)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,9 +15,7 @@ from loadgen.live.coming import Coming
 from loadgen.live.outcome import Outcome
 from loadgen.live.web import extend
 from tests.live.synthetic import MS, Fake, event, scenario
-
-#: As long as an AppSync endpoint.
-TARGET = "https://abcdefghijklmnopqrstuvwxyz.appsync-api.eu-central-1.amazonaws.com/event"
+from tests.system.live.address import TARGET
 
 
 class Idle(User):

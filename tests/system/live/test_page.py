@@ -15,7 +15,7 @@ from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import free_port
-from tests.system.live.serve import TARGET
+from tests.system.live.address import TARGET
 
 GATES = (
     ("delivery.latency.p99 < 50ms", "duration", 12_000_000.0, "passed"),
