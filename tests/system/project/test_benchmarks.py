@@ -64,14 +64,15 @@ SCALE = """
 import json, sys
 from argparse import Namespace
 from pathlib import Path
+from analysis.record.folders import runs_in
 from scale.__main__ import measure
 
 if __name__ == "__main__":
     command = [sys.executable, "-m", "loadgen"]
     options = Namespace(rates=[20_000.0], seconds=2.5, clients=3, complete=True, command=command)
     steps = measure(options, 3, Path(sys.argv[2]))
-    (manifest,) = Path(sys.argv[2]).glob("results/*/manifest.json")
-    print(json.dumps({"steps": len(steps), "manifest": json.loads(manifest.read_text())}))
+    (made,) = runs_in(Path(sys.argv[2]) / "results")
+    print(json.dumps({"steps": len(steps), "manifest": json.loads((made / "manifest.json").read_text())}))
 """
 CONNECT = """
 import json, sys

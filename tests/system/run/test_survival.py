@@ -174,7 +174,7 @@ def test_a_generator_driven_beyond_its_means_says_that_its_figures_are_invalid(t
         *("run", "cursors", "--results", str(tmp_path)),
         *overrides(
             [
-                "clients.editors.publish.rate_per_client=1500/s",
+                "clients.editors.publish.rate_per_client=8000/s",
                 "phases.warmup=0s",
                 "phases.measure=1s",
                 "phases.drain=500ms",
