@@ -22,7 +22,7 @@ typedef struct {
     int busy;
     PyObject *contain;                     /* called with the source that failed and the error */
     PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a Python int */
-    unsigned char opened_data[BUFFER_BYTES + BEGUN_BYTES]; /* what `process` has decrypted of one item */
+    unsigned char opened_data[OPENED_BYTES]; /* what `process` has decrypted of one item */
 } Poller;
 
 /* A record's plaintext is at most 16 KiB (RFC 8446, 5.1). */

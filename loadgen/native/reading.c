@@ -123,7 +123,7 @@ static int read_one(Receiver *self, int descriptor) {
     TlsOutcome tls = {.ends_read = 1};
     if (slot->tls != NULL && in_order && size > 0) {
         unsigned char *opened = self->plaintext + REST_BYTES_MAX;
-        size = tls_decrypt(slot->tls, data, size, opened, PLAINTEXT_BYTES, &tls);
+        size = tls_decrypt(slot->tls, data, size, opened, OPENED_BYTES, &tls);
         data = opened;
         if (tls.ending) {
             slot->ended = 1;

@@ -18,7 +18,7 @@
 /* Size of the longest frame with a two-byte length, header included. */
 #define BUFFER_BYTES (4 + 65535)
 /* Most plaintext of one read. */
-#define PLAINTEXT_BYTES (BUFFER_BYTES + BEGUN_BYTES)
+#define OPENED_BYTES (BUFFER_BYTES + BEGUN_BYTES)
 #define SECOND_NS 1000000000LL
 
 /* One read that Python is to process. */
@@ -105,7 +105,7 @@ typedef struct Receiver {
     int poll_error; /* why the poll failed, which ended the thread, or 0; atomic */
 
     /* For the data of a read, and its plaintext, with room before each for what was kept of earlier ones. */
-    unsigned char space[REST_BYTES_MAX + BUFFER_BYTES], plaintext[REST_BYTES_MAX + PLAINTEXT_BYTES];
+    unsigned char space[REST_BYTES_MAX + BUFFER_BYTES], plaintext[REST_BYTES_MAX + OPENED_BYTES];
 } Receiver;
 
 /* times.c */
