@@ -267,27 +267,22 @@ class Running:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of all of the receiver's processes."""
-        total = 0.0
-        for process in self._processes():
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+        return self._total(lambda process: sum(process.cpu_times()[:2]))
 
     def system_s(self) -> float:
         """Return the part of :meth:`cpu_s` that the kernel took."""
-        total = 0.0
-        for process in self._processes():
-            with contextlib.suppress(psutil.Error):
-                total += process.cpu_times().system
-        return total
+        return self._total(lambda process: process.cpu_times().system)
 
     def rss_bytes(self) -> int:
         """Return the memory of all of the receiver's processes."""
-        total = 0
+        return int(self._total(lambda process: process.memory_info().rss))
+
+    def _total(self, figure: Callable[[psutil.Process], float]) -> float:
+        """Return the sum of a figure over the receiver's processes, without those that have just ended."""
+        total = 0.0
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
+                total += figure(process)
         return total
 
 

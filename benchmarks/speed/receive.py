@@ -63,6 +63,18 @@ def run(options: Options) -> Section:
     return section
 
 
+def section_of(
+    options: Options, service: str, carried: str, note: str, everyone: Sequence[Receiver], ours: str
+) -> Section:
+    """Measure the receivers of another service, in fan-out and bursts; the bar is that of ``ours``."""
+    section = Section(f"Receiving: {service} {carried}", COLUMNS, note=f"{NOTE}\n{note}")
+    patterns = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL)
+    ratio = measured(options, section, f"receive {service}", everyone, patterns, ours).ratio
+    bar = f"receive {service}: ours of the C limit, real payload"
+    section.bars = [Bar(bar, ratio(ours, receivers.LIMIT, FAN_OUT_REAL), 0.6)]
+    return section
+
+
 def measured(
     options: Options,
     section: Section,
