@@ -29,6 +29,7 @@ from tests.authority import trusted
 from tests.native.test_pollers import delivery as sized
 from tests.native.test_pollers import frame, receive
 from tests.native.test_thread import ROOT, add, connected, delivery, process_until, rows_of
+from tests.tls_server import SocketServer
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
@@ -69,41 +70,13 @@ class Opened:
     failed = broke
 
 
-class Server:
-    """The service's side, in this thread or one of its own."""
-
-    def __init__(self, context: ssl.SSLContext, peer: socket.socket) -> None:
-        self.socket = peer
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
-
-    def record(self, data: bytes) -> bytes:
-        self.tls.write(data)
-        return self.outgoing.read()
-
-    def read(self) -> bytes:
-        while True:
-            try:
-                return self.tls.read(1 << 16)
-            except ssl.SSLWantReadError:
-                data = self.socket.recv(1 << 16)
-                if not data:
-                    return b""
-                self.incoming.write(data)
-
-    def close(self) -> bytes:
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        return self.outgoing.read()
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
     with trusted(tmp_path_factory.mktemp("authority")) as context:
         yield context
 
 
-def shake_hands(tls: NativeTls, server: Server) -> None:
+def shake_hands(tls: NativeTls, server: SocketServer) -> None:
     tls.handshake()
     while not tls.ready:
         server.incoming.write(tls.to_send())
@@ -120,7 +93,7 @@ def shake_hands(tls: NativeTls, server: Server) -> None:
 @contextlib.contextmanager
 def opened(
     served: ssl.SSLContext, poller: native.Poller, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
-) -> Iterator[tuple[Opened, Server]]:
+) -> Iterator[tuple[Opened, SocketServer]]:
     settings = ssl.create_default_context()
     settings.maximum_version = version
     context = native_context(settings, TlsOptions())
@@ -128,7 +101,7 @@ def opened(
     with connected() as (ours, peer):
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         kernel_time.enable(ours)
-        tls, server = NativeTls(context, "127.0.0.1"), Server(served, peer)
+        tls, server = NativeTls(context, "127.0.0.1"), SocketServer(served, peer)
         shake_hands(tls, server)
         source = Opened(tls, ours)
         add(poller, ours, source)

@@ -19,6 +19,7 @@ from loadgen.protocol.base import TlsOptions
 from loadgen.transport.native_tls import NativeTls, error_of, native_context, why_not
 from loadgen.transport.tls import Session, Tls, TlsSessions
 from tests.authority import trusted
+from tests.tls_server import Server, shake_hands
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
@@ -28,21 +29,6 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 KINDS = ("native", "python")
 
 AnyTls = Tls | NativeTls
-
-
-class Server:
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
-
-    def record(self, data: bytes) -> bytes:
-        self.tls.write(data)
-        return self.outgoing.read()
-
-    def close(self) -> bytes:
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        return self.outgoing.read()
 
 
 def begin(
@@ -55,17 +41,6 @@ def begin(
     ours = native_context(context, options or TlsOptions())
     assert ours is not None
     return NativeTls(ours, host, session)
-
-
-def shake_hands(client: AnyTls, server: Server) -> None:
-    client.handshake()
-    for _ in range(5):
-        server.incoming.write(client.to_send())
-        with contextlib.suppress(ssl.SSLWantReadError):
-            server.tls.do_handshake()
-        if said := server.outgoing.read():
-            client.handshake(said)
-    assert client.ready
 
 
 def connected(kind: str, served: ssl.SSLContext, version: ssl.TLSVersion) -> tuple[AnyTls, Server]:

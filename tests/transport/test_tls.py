@@ -1,6 +1,5 @@
 """TLS over memory buffers: where a read ends within a record, and what the arrival's bounds are then."""
 
-import contextlib
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,29 +8,9 @@ import pytest
 
 from loadgen.transport.tls import Tls, TlsSessions
 from tests.authority import trusted
+from tests.tls_server import Server, shake_hands
 
 ARRIVAL, READ, WITHIN, END = 1_000, 1_001, 50, 7
-
-
-class Server:
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
-
-    def record(self, data: bytes) -> bytes:
-        self.tls.write(data)
-        return self.outgoing.read()
-
-
-def shake_hands(client: Tls, server: Server) -> None:
-    client.handshake()
-    for _ in range(5):
-        server.incoming.write(client.to_send())
-        with contextlib.suppress(ssl.SSLWantReadError):
-            server.tls.do_handshake()
-        if said := server.outgoing.read():
-            client.handshake(said)
-    assert client.ready
 
 
 @pytest.fixture
