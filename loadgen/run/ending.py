@@ -8,13 +8,15 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from loadgen import subprocesses
+from loadgen.console import say
 from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 
@@ -188,6 +190,14 @@ def tell(**known: Any) -> None:
         except OSError:
             # Ignore the error: `loadgen run` has ended, and this process will end soon.
             return
+
+
+def exit_process(reason: str, code: ExitCode) -> NoReturn:
+    """Print the reason and exit the process at once; call it only when no run has begun."""
+    say(reason)
+    tell(code=int(code))
+    sys.stdout.flush()
+    os._exit(code)
 
 
 @dataclass(frozen=True)

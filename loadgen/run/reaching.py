@@ -1,17 +1,14 @@
 """A worker's wait for its master: say what it waits for, and end at once if told to."""
 
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import gevent
-
 from loadgen.console import say
 from loadgen.exits import ExitCode
 from loadgen.run import ending
+from loadgen.run.signals import on_ending_signals
 from loadgen.subprocesses import ENDING_SIGNALS
 
 
@@ -26,11 +23,11 @@ def reaching(where: str, *, forked: bool) -> Iterator[None]:
         say(f"waiting for the master at {where}")
     try:
         with _ending_at_signals(
-            lambda: exit_process("interrupted before a master was there", ExitCode.INTERRUPTED)
+            lambda: ending.exit_process("interrupted before a master was there", ExitCode.INTERRUPTED)
         ):
             yield
     except ConnectionError:
-        exit_process(
+        ending.exit_process(
             f"no master answered at {where}: start it there with `loadgen run SCENARIO --master`, or name its address"
             " with --master-host and --master-port",
             ExitCode.TARGET,
@@ -42,23 +39,10 @@ def reaching(where: str, *, forked: bool) -> Iterator[None]:
 @contextmanager
 def _ending_at_signals(end: Callable[[], NoReturn]) -> Iterator[None]:
     """Handle ending signals, which are blocked since the process began, and block them again afterwards."""
-    heard = [
-        gevent.signal_handler(number, end)
-        for number in ENDING_SIGNALS
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+    watchers = on_ending_signals(end)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for each in heard:
-            each.cancel()
-
-
-def exit_process(reason: str, code: ExitCode) -> NoReturn:
-    """Print the reason and exit the process at once; call it only when no run has begun."""
-    say(reason)
-    ending.tell(code=int(code))
-    sys.stdout.flush()
-    os._exit(code)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+        for watcher in watchers:
+            watcher.cancel()

@@ -24,10 +24,11 @@ from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
+from loadgen.run.ending import exit_process
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.locust_options import OF_LOCUST
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
-from loadgen.run.reaching import exit_process, reaching
+from loadgen.run.reaching import reaching
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20

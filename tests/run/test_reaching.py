@@ -5,7 +5,7 @@ from typing import NoReturn
 import pytest
 
 from loadgen.exits import ExitCode
-from loadgen.run import reaching
+from loadgen.run import ending, reaching
 
 
 class _Ended(Exception):
@@ -21,7 +21,7 @@ def test_a_master_that_never_answers_is_told_with_what_to_do(
         ends.append((reason, code))
         raise _Ended
 
-    monkeypatch.setattr(reaching, "exit_process", ended)
+    monkeypatch.setattr(ending, "exit_process", ended)
     with pytest.raises(_Ended), reaching.reaching("10.0.0.1:5557", forked=False):
         raise ConnectionError
     ((reason, code),) = ends

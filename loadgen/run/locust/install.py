@@ -5,7 +5,6 @@
 
 import logging
 import os
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,8 +28,8 @@ from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker import WorkerProcess
 from loadgen.run.locust_options import OF_LOCUST, add_options
 from loadgen.run.runners import GuardedMaster, GuardedWorker
+from loadgen.run.signals import on_ending_signals
 from loadgen.search_path import put_locustfile_last
-from loadgen.subprocesses import ENDING_SIGNALS
 from loadgen.transport import proxy
 from loadgen.users.journeys.user import EventsUser
 
@@ -103,7 +102,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
     process.register()
-    _on_signals(process.on_interrupt)
+    on_ending_signals(process.on_interrupt)
     process.watch()
     process.prepare()
     _listen(environment.events.test_start, process.begin)
@@ -145,17 +144,6 @@ def _tell_places(process: LocustProcess) -> None:
             )
         if not process.is_forked:
             say(f"note: {option} stands in {place}, not on the command line")
-
-
-def _on_signals(handler: Callable[[], None]) -> None:
-    """Install ``handler`` for the ending signals that are not ignored, and unblock them all.
-
-    The process that started this one may have blocked them until now. SIGINT is handled even if it was ignored.
-    """
-    for number in ENDING_SIGNALS:
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-            gevent.signal_handler(number, handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
 def _quiet(record: logging.LogRecord) -> bool:
