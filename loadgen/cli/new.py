@@ -8,9 +8,9 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.cli.app import app, fail
+from loadgen.config.text import NAME_FORM, NAME_PATTERN
 from loadgen.scenario.starting import Kind
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUFFIXES: Final = (".yaml", ".yml", ".py")
 
 
@@ -60,8 +60,8 @@ def new(
     users = users or suffix == ".py"
     if users and suffix not in ("", ".py"):
         fail(f"--users writes a Python file: name it {path.with_suffix('.py')}")
-    if not _NAME.fullmatch(path.name.removesuffix(suffix)):
-        fail(f"the name must be made of letters, digits, '.', '_' and '-', not {path.name!a}")
+    if not re.fullmatch(NAME_PATTERN, path.name.removesuffix(suffix)):
+        fail(f"the name must be {NAME_FORM}, not {path.name!a}")
     file = path if suffix else path.with_name(f"{path.name}{'.py' if users else '.yaml'}")
     asking = _is_terminal() and not users
     if kind is None:

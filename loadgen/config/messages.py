@@ -13,6 +13,7 @@ from loadgen.config.problems import Path, Problem
 from loadgen.config.text import (
     ENVIRONMENT_PATTERN,
     KEY_PATTERN,
+    NAME_FORM,
     NAME_PATTERN,
     USERS_PATTERN,
     closest,
@@ -21,7 +22,7 @@ from loadgen.config.text import (
 )
 
 _FORMS = {
-    NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
+    NAME_PATTERN: NAME_FORM,
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
     USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",

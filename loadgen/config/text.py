@@ -9,6 +9,8 @@ ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 #: A Python file and the name of a class in it.
 USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+#: `NAME_PATTERN` in words, after "must be".
+NAME_FORM = "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 _SHOWN_CHARACTERS = 60
 #: API keys of AppSync begin with da2-; the rest is never shown.
@@ -40,6 +42,12 @@ def shown(value: object) -> str:
     if len(text) > _SHOWN_CHARACTERS:
         text = text[:_SHOWN_CHARACTERS] + "…"
     return repr(text) if isinstance(value, str) else text
+
+
+def named(path: object) -> str:
+    """Return the path of a file for a message: as it is, but without API keys, and quoted if it is not printable."""
+    text = str(path)
+    return redacted(text) if text.isprintable() else shown(text)
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from loadgen.config import document
 from loadgen.config.problems import Places, Problem, ScenarioError
-from loadgen.config.text import nearest, redacted, shown
+from loadgen.config.text import named, nearest, shown
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
 from loadgen.scenario.recordings import read_recordings
@@ -129,4 +129,4 @@ def _source(path: Path) -> str:
     text = str(path)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         text = str(path.relative_to(Path.cwd()))
-    return redacted(text) if text.isprintable() else shown(text)
+    return named(text)

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from loadgen.config.problems import Places, ScenarioError
-from loadgen.config.text import dotted, redacted, shown
+from loadgen.config.text import dotted, named, redacted, shown
 from loadgen.config.units import MAX_DURATION_NS
 from loadgen.pacing import shapes
 from loadgen.scenario.models import Group
@@ -82,7 +82,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
         wrong = list(_disorder(rows))
     if wrong:
         # The sentences about rows have API keys redacted already; the path may still hold one.
-        source = redacted(str(path)) if str(path).isprintable() else shown(str(path))
+        source = named(path)
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)
     if len(rows) < 2:

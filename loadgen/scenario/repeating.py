@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from analysis.record import files
 from loadgen.config.problems import ScenarioError
-from loadgen.config.text import redacted, shown
+from loadgen.config.text import named
 
 MANIFEST: Final = "manifest.json"
 _MAX_BYTES: Final = 16_000_000
@@ -29,17 +29,13 @@ def scenario_of(run: Path) -> dict[str, Any]:
     """
     data = _manifest(run).get("scenario")
     if not isinstance(data, dict):
-        raise ScenarioError([f"{_source(run)}: it has no scenario"])
+        raise ScenarioError([f"{named(run / MANIFEST)}: it has no scenario"])
     groups = data.get("clients")
-    if any(isinstance(group, dict) and "users" in group for group in (groups or {}).values()):
+    users = any(isinstance(group, dict) and "users" in group for group in (groups or {}).values())
+    if users or data.get("data"):
+        lacking = "its users are Python code" if users else "its data are files"
         raise ScenarioError(
-            [
-                f"{_source(run)}: its users are Python code, which a record does not hold; run the scenario's own file"
-            ]
-        )
-    if data.get("data"):
-        raise ScenarioError(
-            [f"{_source(run)}: its data are files, which a record does not hold; run the scenario's own file"]
+            [f"{named(run / MANIFEST)}: {lacking}, which a record does not hold; run the scenario's own file"]
         )
     return data
 
@@ -60,20 +56,15 @@ def target_of(run: Path) -> str | None:
 def _manifest(run: Path) -> Mapping[str, Any]:
     path = run / MANIFEST
     if (trouble := files.trouble(path)) is not None:
-        raise ScenarioError([f"{_source(run)} {trouble}"])
+        raise ScenarioError([f"{named(run / MANIFEST)} {trouble}"])
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ScenarioError(
-                [f"{_source(run)}: the file is larger than 16 MB, too large for a record of ours"]
+                [f"{named(run / MANIFEST)}: the file is larger than 16 MB, too large for a record of ours"]
             )
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        raise ScenarioError([f"{_source(run)}: it cannot be read as JSON"]) from None
+        raise ScenarioError([f"{named(run / MANIFEST)}: it cannot be read as JSON"]) from None
     if not isinstance(found, dict):
-        raise ScenarioError([f"{_source(run)}: it is no record of a run"])
+        raise ScenarioError([f"{named(run / MANIFEST)}: it is no record of a run"])
     return found
-
-
-def _source(run: Path) -> str:
-    text = str(run / MANIFEST)
-    return redacted(text) if text.isprintable() else shown(text)
