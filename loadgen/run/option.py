@@ -64,8 +64,6 @@ class Option:
     maximum: float | None = None
     variables: tuple[str, ...] = ()
     """Environment variables that are read if the option is not given."""
-    permission: bool = False
-    """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
     locust_flag: str | None = None
     """Its name on Locust's command line, if it differs."""
     locust_opposite: bool = False
@@ -74,3 +72,8 @@ class Option:
     """Its help on Locust's command line, if it differs."""
     locust_default: Any = None
     """Its default on Locust's command line, if the field's is None."""
+
+    @property
+    def permission(self) -> bool:
+        """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
+        return self.panel is Panel.PERMISSIONS

@@ -7,6 +7,7 @@ No option takes a secret, since command lines are public: options name the varia
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, get_args, get_origin
 
@@ -20,6 +21,16 @@ JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
 JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
+# An option of each group of the help.
+_scenario = partial(Option, panel=Panel.SCENARIO)
+_target = partial(Option, panel=Panel.TARGET)
+_login = partial(Option, panel=Panel.LOGIN)
+_permission = partial(Option, panel=Panel.PERMISSIONS)
+_output = partial(Option, panel=Panel.OUTPUT)
+_workers = partial(Option, panel=Panel.WORKERS)
+_live = partial(Option, panel=Panel.LIVE)
+_cost = partial(Option, panel=Panel.COST)
+
 _DEFAULT_SCENARIO: Final = "comments"
 
 
@@ -32,8 +43,7 @@ class RunOptions:
 
     scenario: Annotated[
         str | None,
-        Option(
-            panel=Panel.SCENARIO,
+        _scenario(
             help="Catalogue name (see `loadgen scenarios`), YAML file, folder of a run to repeat, or locustfile with"
             " EventsUser classes; with --worker only a locustfile is needed.",
             argument=True,
@@ -43,8 +53,7 @@ class RunOptions:
     ] = None
     target: Annotated[
         str | None,
-        Option(
-            panel=Panel.TARGET,
+        _target(
             help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, mqtt://HOST for a broker, or a URL of"
             " a protocol file such as nats+ws://HOST:PORT; default: the embedded server.",
             metavar="URL",
@@ -52,16 +61,15 @@ class RunOptions:
     ] = None
     api_key_env: Annotated[
         str | None,
-        Option(panel=Panel.LOGIN, help="Environment variable with the target's API key.", metavar="NAME"),
+        _login(help="Environment variable with the target's API key.", metavar="NAME"),
     ] = None
-    auth: Annotated[str | None, Option(panel=Panel.LOGIN, help=LOGIN_HELP, metavar="HOW")] = None
-    results: Annotated[
-        Path, Option(panel=Panel.OUTPUT, metavar="FOLDER", help="Folder to create the run folder in.")
-    ] = Path("results")
+    auth: Annotated[str | None, _login(help=LOGIN_HELP, metavar="HOW")] = None
+    results: Annotated[Path, _output(metavar="FOLDER", help="Folder to create the run folder in.")] = Path(
+        "results"
+    )
     output: Annotated[
         Path | None,
-        Option(
-            panel=Panel.OUTPUT,
+        _output(
             metavar="FOLDER",
             help="The run folder itself, new or empty; default: one in --results, named by time and scenario, to which"
             " the link `latest` there points.",
@@ -69,84 +77,60 @@ class RunOptions:
     ] = None
     faults: Annotated[
         Path | None,
-        Option(panel=Panel.TARGET, help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
+        _target(help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
     ] = None
     journal: Annotated[
         Path | None,
-        Option(panel=Panel.TARGET, help="Folder for the embedded server's journal.", metavar="FOLDER"),
+        _target(help="Folder for the embedded server's journal.", metavar="FOLDER"),
     ] = None
     overrides: Annotated[
         list[str],
-        Option(
-            panel=Panel.SCENARIO,
-            flag="--set",
-            help="Override a value, such as clients.readers.count=100.",
-            metavar="KEY=VALUE",
+        _scenario(
+            flag="--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
         ),
     ] = field(default_factory=list)
     data: Annotated[
         list[str],
-        Option(
-            panel=Panel.SCENARIO,
+        _scenario(
             help="With a locustfile: rows for self.data.NAME, from a .csv, .jsonl or .parquet in its folder.",
             metavar="NAME=FILE",
         ),
     ] = field(default_factory=list)
     users: Annotated[
         int | None,
-        Option(
-            panel=Panel.SCENARIO, reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1
-        ),
+        _scenario(reader=Reader.PARENT, help="With a locustfile: number of users.", minimum=1),
     ] = None
     spawn_rate: Annotated[
         float | None,
-        Option(
-            panel=Panel.SCENARIO,
-            reader=Reader.PARENT,
-            help="With a locustfile: users that begin per second.",
-            minimum=0.001,
+        _scenario(
+            reader=Reader.PARENT, help="With a locustfile: users that begin per second.", minimum=0.001
         ),
     ] = None
     run_time: Annotated[
         str | None,
-        Option(
-            panel=Panel.SCENARIO,
-            reader=Reader.PARENT,
-            help="With a locustfile: length of the measurement.",
-            metavar="30s",
-        ),
+        _scenario(reader=Reader.PARENT, help="With a locustfile: length of the measurement.", metavar="30s"),
     ] = None
     tags: Annotated[
         list[str],
-        Option(
-            panel=Panel.SCENARIO,
-            reader=Reader.PARENT,
-            help="Run only the tasks of users that have this tag.",
-            metavar="TAG",
+        _scenario(
+            reader=Reader.PARENT, help="Run only the tasks of users that have this tag.", metavar="TAG"
         ),
     ] = field(default_factory=list)
     exclude_tags: Annotated[
         list[str],
-        Option(
-            panel=Panel.SCENARIO,
-            reader=Reader.PARENT,
-            help="Leave out the tasks of users that have this tag.",
-            metavar="TAG",
+        _scenario(
+            reader=Reader.PARENT, help="Leave out the tasks of users that have this tag.", metavar="TAG"
         ),
     ] = field(default_factory=list)
     allow_users: Annotated[
         bool,
-        Option(
-            panel=Panel.PERMISSIONS,
-            reader=Reader.PARENT,
-            help="Allow a scenario to run the Python files that its `users` name.",
-            permission=True,
+        _permission(
+            reader=Reader.PARENT, help="Allow a scenario to run the Python files that its `users` name."
         ),
     ] = False
     abort_on: Annotated[
         list[AbortOn],
-        Option(
-            panel=Panel.SCENARIO,
+        _scenario(
             help="End the run early (exit code 3): invalid: once a worker is lost or your code fails; rate: once 5 % of"
             " the events that were due are not sent.",
             metavar="invalid|rate",
@@ -154,65 +138,33 @@ class RunOptions:
     ] = field(default_factory=list)
     processes: Annotated[
         int,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            help="Worker processes on this machine.",
-            minimum=1,
-            maximum=256,
-        ),
+        _workers(reader=Reader.PARENT, help="Worker processes on this machine.", minimum=1, maximum=256),
     ] = 1
     master: Annotated[
         bool,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            help="Run as master of workers on other machines.",
-            negatable=True,
-        ),
+        _workers(reader=Reader.PARENT, help="Run as master of workers on other machines.", negatable=True),
     ] = False
     expect_workers: Annotated[
         int,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            help="With --master: start once this many workers have joined.",
-            minimum=1,
+        _workers(
+            reader=Reader.PARENT, help="With --master: start once this many workers have joined.", minimum=1
         ),
     ] = 1
     worker: Annotated[
         bool,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            help="Run as worker of the master at --master-host.",
-            negatable=True,
-        ),
+        _workers(reader=Reader.PARENT, help="Run as worker of the master at --master-host.", negatable=True),
     ] = False
     master_host: Annotated[
         str,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            metavar="HOST",
-            help="With --worker: host of the master.",
-        ),
+        _workers(reader=Reader.PARENT, metavar="HOST", help="With --worker: host of the master."),
     ] = "127.0.0.1"
     master_port: Annotated[
         int,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            metavar="PORT",
-            help="Port of the master.",
-            minimum=1,
-            maximum=65535,
-        ),
+        _workers(reader=Reader.PARENT, metavar="PORT", help="Port of the master.", minimum=1, maximum=65535),
     ] = 5557
     weight: Annotated[
         str | None,
-        Option(
-            panel=Panel.WORKERS,
+        _workers(
             reader=Reader.WORKER,
             help="With --worker: relative share of the clients; 2 gets twice as many as 1 (default:"
             f" {WEIGHT} or 1).",
@@ -222,23 +174,17 @@ class RunOptions:
     ] = None
     workers_timeout: Annotated[
         float,
-        Option(
-            panel=Panel.WORKERS, help="With --master: time to wait for workers.", metavar="SECONDS", minimum=1
-        ),
+        _workers(help="With --master: time to wait for workers.", metavar="SECONDS", minimum=1),
     ] = 600.0
     master_bind_host: Annotated[
         str,
-        Option(
-            panel=Panel.WORKERS,
-            reader=Reader.PARENT,
-            metavar="ADDRESS",
-            help="With --master: address to listen on for workers.",
+        _workers(
+            reader=Reader.PARENT, metavar="ADDRESS", help="With --master: address to listen on for workers."
         ),
     ] = "127.0.0.1"
     join: Annotated[
         Path | None,
-        Option(
-            panel=Panel.WORKERS,
+        _workers(
             reader=Reader.BOTH,
             help="With --master or --worker: file with the keys for workers to join; a master creates it if it is"
             f" missing (default: {JOIN_MASTER}, {JOIN_WORKER}).",
@@ -248,8 +194,7 @@ class RunOptions:
     ] = None
     max_cost: Annotated[
         float | None,
-        Option(
-            panel=Panel.COST,
+        _cost(
             help="Refuse a run estimated to cost more on AWS, and stop one that has cost more.",
             metavar="USD",
             minimum=0,
@@ -257,14 +202,11 @@ class RunOptions:
     ] = None
     prices: Annotated[
         Path | None,
-        Option(
-            panel=Panel.COST, help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"
-        ),
+        _cost(help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"),
     ] = None
     summary_json: Annotated[
         bool,
-        Option(
-            panel=Panel.OUTPUT,
+        _output(
             flag="--json",
             help="Print the summary as JSON, and nothing else to standard output.",
             # Locust uses this name for an option of its own.
@@ -273,26 +215,21 @@ class RunOptions:
     ] = False
     quiet: Annotated[
         bool,
-        Option(
-            panel=Panel.OUTPUT,
-            help="Show no progress, and of the results only the verdict and where they are.",
-        ),
+        _output(help="Show no progress, and of the results only the verdict and where they are."),
     ] = False
     progress: Annotated[
         Progress,
-        Option(
-            panel=Panel.OUTPUT,
-            help="auto: one line that is redrawn on a terminal, or else a line now and then; plain: always the latter.",
+        _output(
+            help="auto: one line that is redrawn on a terminal, or else a line now and then; plain: always the latter."
         ),
     ] = Progress.AUTO
     progress_interval: Annotated[
         float,
-        Option(panel=Panel.OUTPUT, help="Time between plain lines.", metavar="SECONDS", minimum=0.1),
+        _output(help="Time between plain lines.", metavar="SECONDS", minimum=0.1),
     ] = 5.0
     report: Annotated[
         bool,
-        Option(
-            panel=Panel.OUTPUT,
+        _output(
             help="Write report.html; `loadgen report FOLDER` can write it later.",
             negatable=True,
             locust_flag="--no-report",
@@ -302,8 +239,7 @@ class RunOptions:
     ] = True
     yes: Annotated[
         bool,
-        Option(
-            panel=Panel.COST,
+        _cost(
             help="Do not ask before a run that costs money.",
             # Plain Locust never asks: without this option it refuses a run that costs money.
             locust_help="Allow a run that costs money.",
@@ -311,109 +247,75 @@ class RunOptions:
     ] = False
     allow_remote: Annotated[
         bool,
-        Option(
-            panel=Panel.PERMISSIONS,
+        _permission(
             reader=Reader.BOTH,
             help="Allow a target on another machine (not a loopback address).",
-            permission=True,
         ),
     ] = False
     no_proxy: Annotated[
         bool,
-        Option(
-            panel=Panel.TARGET,
-            reader=Reader.BOTH,
-            help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
-        ),
+        _target(reader=Reader.BOTH, help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."),
     ] = False
     allow_env: Annotated[
         list[str],
-        Option(
-            panel=Panel.PERMISSIONS,
+        _permission(
             reader=Reader.BOTH,
             help="Allow a scenario, protocol file or master to use this environment variable.",
             metavar="NAME",
-            permission=True,
         ),
     ] = field(default_factory=list)
     allow_file: Annotated[
         list[Path],
-        Option(
-            panel=Panel.PERMISSIONS,
+        _permission(
             reader=Reader.BOTH,
             help="Allow a scenario or master to log in with this file, or with files in this folder.",
             metavar="PATH",
-            permission=True,
         ),
     ] = field(default_factory=list)
     allow_commands: Annotated[
         bool,
-        Option(
-            panel=Panel.PERMISSIONS,
-            reader=Reader.BOTH,
-            help="Allow a scenario or master to run a command that prints a token.",
-            permission=True,
+        _permission(
+            reader=Reader.BOTH, help="Allow a scenario or master to run a command that prints a token."
         ),
     ] = False
     profile: Annotated[
         str | None,
         # Locust uses this name for an option of its own.
-        Option(
-            panel=Panel.TARGET,
-            help="With aws:STACK: AWS profile.",
-            metavar="NAME",
-            locust_flag="--aws-profile",
-        ),
+        _target(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
     ] = None
     region: Annotated[
         str | None,
-        Option(
-            panel=Panel.TARGET,
-            help="With aws:STACK: AWS region of the stack.",
-            metavar="REGION",
-            locust_flag="--aws-region",
+        _target(
+            help="With aws:STACK: AWS region of the stack.", metavar="REGION", locust_flag="--aws-region"
         ),
     ] = None
     cloudwatch: Annotated[
         bool,
-        Option(
-            panel=Panel.OUTPUT,
+        _output(
             reader=Reader.PARENT,
             help="Compare the results with CloudWatch's metrics, which takes some minutes after the run.",
         ),
     ] = False
     web: Annotated[
         bool,
-        Option(
-            panel=Panel.LIVE,
-            reader=Reader.PARENT,
-            help="Show Locust's web UI and wait for its start button.",
-            negatable=True,
+        _live(
+            reader=Reader.PARENT, help="Show Locust's web UI and wait for its start button.", negatable=True
         ),
     ] = False
     web_port: Annotated[
         int,
-        Option(
-            panel=Panel.LIVE,
-            reader=Reader.PARENT,
-            metavar="PORT",
-            help="Port of the web UI.",
-            minimum=1,
-            maximum=65535,
-        ),
+        _live(reader=Reader.PARENT, metavar="PORT", help="Port of the web UI.", minimum=1, maximum=65535),
     ] = 8089
     prometheus: Annotated[
         str | None,
-        Option(
-            panel=Panel.LIVE,
+        _live(
             help="Serve metrics for Prometheus at /metrics; without HOST on the loopback interface only.",
             metavar="[HOST:]PORT",
         ),
     ] = None
     allowed_hosts: Annotated[
         list[str],
-        Option(
-            panel=Panel.LIVE,
+        _live(
             flag="--allowed-host",
             help="Accept this host name too, for the web UI and the Prometheus port.",
             metavar="NAME",
@@ -421,8 +323,7 @@ class RunOptions:
     ] = field(default_factory=list)
     otel: Annotated[
         bool,
-        Option(
-            panel=Panel.LIVE,
+        _live(
             help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
             # Locust uses this name for an option of its own.
             locust_flag="--live-otel",
