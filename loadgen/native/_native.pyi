@@ -232,18 +232,13 @@ class TemplateFastPath(Lane):
         """
 
 class DeliveryFastPath(FastPath):
-    """The fast path of one connection for AppSync Events' deliveries, or bare events, that carry our stamp."""
+    """The fast path of one connection for AppSync Events' deliveries that carry our stamp."""
 
-    def __init__(
-        self, rows: Rows, tokens: tuple[str, ...] = ("_lg",), checked: bool = False, only: int | None = None
-    ) -> None:
+    def __init__(self, rows: Rows, tokens: tuple[str, ...] = ("_lg",), checked: bool = False) -> None:
         """Make a fast path that writes to ``rows`` and finds the stamp at the end of ``tokens``, as a pointer does.
 
         With ``checked`` the stamp has a checksum. Events that differ from it are left to Python, as are those whose
         canonical text is uncertain.
-
-        With ``only`` each message is an event, not a delivery of AppSync Events, and is recorded under this number.
-        ``checked`` is not possible then.
 
         Raises ValueError unless the rows have 9 columns and there are 1 to 16 tokens without characters that JSON
         escapes, and UnicodeEncodeError if a token has a lone surrogate.

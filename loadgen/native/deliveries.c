@@ -5,8 +5,6 @@
    The stamp may be anywhere in the event (`JsonPath`), with a checksum or without, and the rest of the event may be any
    JSON. The members of a message may be in any order, with whitespace between them, and beside others.
 
-   With `only`, for protocols without such an envelope, every message is a whole event of the same subscription.
-
    An event that another subscriber has got a moment ago is not read again (`known.h`).
 
    It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
@@ -106,17 +104,6 @@ static const unsigned char *name_of(const unsigned char *at, const unsigned char
     return *member == OTHER || GOES_ON("\"data\"") ? at : NULL;
 }
 
-static int events_take(
-    FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
-) {
-    DeliveryFastPath *self = (DeliveryFastPath *)fast_path;
-    const unsigned char *end = text + length;
-    JsonStamp stamp;
-    const unsigned char *at = json_stamp(text, end, self->path, &stamp);
-    if (at == NULL || json_space(at, end) != end) return 0;
-    return delivery_append(fast_path->rows, self->first.number, stamp.numbers, times, uncertain_ns);
-}
-
 static int deliveries_take(
     FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
@@ -192,17 +179,11 @@ static int deliveries_and_answers_take(
 /* --- the Python type --- */
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rows", "tokens", "checked", "only", NULL};
-    PyObject *rows, *tokens = NULL, *only = Py_None;
+    static char *names[] = {"rows", "tokens", "checked", NULL};
+    PyObject *rows, *tokens = NULL;
     int checked = 0;
     if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!|O!pO", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked, &only)) {
-        return NULL;
-    }
-    long long number = only != Py_None ? PyLong_AsLongLong(only) : 0;
-    if (number == -1 && PyErr_Occurred()) return NULL;
-    if (only != Py_None && checked) {
-        PyErr_SetString(PyExc_ValueError, "checksums are only computed for events in messages");
+            args, kwargs, "O!|O!p", names, &RowsType, &rows, &PyTuple_Type, &tokens, &checked)) {
         return NULL;
     }
     if (delivery_rows_check((Rows *)rows)) return NULL;
@@ -215,9 +196,9 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     if (self == NULL) return NULL;
     self->path = path;
     self->fast_path.take_data = fast_path_take_frames;
-    self->fast_path.take = only != Py_None ? events_take : deliveries_take;
+    self->fast_path.take = deliveries_take;
     self->fast_path.rows = (Rows *)Py_NewRef(rows);
-    self->first = (Subscription){.length = FREE, .number = number};
+    self->first = (Subscription){.length = FREE};
     return (PyObject *)self;
 }
 
@@ -283,10 +264,6 @@ static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t 
 
 static PyObject *fast_path_add(PyObject *object, PyObject *args) {
     DeliveryFastPath *self = (DeliveryFastPath *)object;
-    if (self->fast_path.take == events_take) {
-        PyErr_SetString(PyExc_ValueError, "all messages belong to the only subscription");
-        return NULL;
-    }
     const char *id;
     Py_ssize_t length;
     long long number;
@@ -325,7 +302,6 @@ static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored))
     DeliveryFastPath *self = (DeliveryFastPath *)object;
     rows_lock(self->fast_path.rows);
     remove_all(self);
-    if (self->lane == NULL) self->fast_path.take = deliveries_take;
     rows_unlock(self->fast_path.rows);
     Py_RETURN_NONE;
 }

@@ -60,6 +60,8 @@ def test_a_frame_is_taken_as_python_takes_it_or_left() -> None:
 
 def test_a_bare_event_is_taken_as_python_takes_it_or_left() -> None:
     random = Random(SEED)
+    # A message is an event as a whole, as nchan delivers it.
+    whole = native.Template("text", ("event",))
     taken = sound = 0
     for _ in range(FRAMES // 10):
         stamps = Stamps(random.choice(PLACES))
@@ -71,7 +73,7 @@ def test_a_bare_event_is_taken_as_python_takes_it_or_left() -> None:
         place = native_place(stamps)
         assert place is not None
         rows = native.Rows(9, 4)
-        fast_path = native.DeliveryFastPath(rows, place.tokens, only=5)
+        fast_path = native.TemplateFastPath(rows, place.tokens, whole, native.TEXT_FRAMES, only=5)
         frame = frames.text_frame(text)
         size = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
         assert size in (0, len(frame))

@@ -393,19 +393,14 @@ def test_all_frames_of_a_burst_are_taken(integrity: bool) -> None:
 
 def test_with_one_subscription_only_every_message_is_an_event() -> None:
     rows = native.Rows(9, 4)
-    fast_path = native.DeliveryFastPath(rows, ("meta", "t"), only=6)
+    whole = native.Template("text", ("event",))
+    fast_path = native.TemplateFastPath(rows, ("meta", "t"), whole, native.TEXT_FRAMES, only=6)
     event = frames.text_frame(b'{"a":"\\n\\u00e9\\"",\n"meta":{"t":[1,2,3,4,5]}} ')
     other = frames.text_frame(messages.data("s1", '{"meta":{"t":[1,2,3,4,5]}}'))
     assert fast_path.take_frames(event + other, ARRIVAL_NS, READ_NS) == len(event)
     assert rows_in(rows) == [[6, ARRIVAL_NS, READ_NS, 0, 1, 2, 3, 4, 5]]
-    with pytest.raises(ValueError, match="only subscription"):
-        fast_path.add("s1", 1)
-    fast_path.clear()
-    assert fast_path.take_frames(event, ARRIVAL_NS, READ_NS) == 0
-    with pytest.raises(ValueError, match="checksum"):
-        native.DeliveryFastPath(rows, checked=True, only=6)
     with pytest.raises(OverflowError):
-        native.DeliveryFastPath(rows, only=2**63)
+        native.TemplateFastPath(rows, ("meta", "t"), whole, native.TEXT_FRAMES, only=2**63)
 
 
 @pytest.mark.parametrize("tokens", [(), ("a",) * 17, ('"',), ("\\",), ("a\n",)])
