@@ -21,7 +21,7 @@ class ByteStream(SocketStream):
     messages that end before the last byte, and its `end` is that of the message that ends with the last byte.
     """
 
-    __slots__ = ("_closing", "_on_bytes", "_tls_direct")
+    __slots__ = ("_closing", "_on_bytes")
 
     def __init__(
         self,
@@ -35,8 +35,6 @@ class ByteStream(SocketStream):
         super().__init__(address, on_closed, on_failed, slow)
         self._on_bytes = on_bytes
         self._closing = False
-        #: True if the native poller decrypts what this connection receives by Python's TLS; False if `Tls` does.
-        self._tls_direct = False
 
     @property
     def is_open(self) -> bool:
@@ -64,37 +62,15 @@ class ByteStream(SocketStream):
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take what it recognises; None removes the fast path.
+        """Let a fast path take what it recognises, as `SocketStream.use_fast_path` says.
 
         It must hold itself back (`Lane.hold`) while the session holds the beginning of a message.
         """
-        before = self._fast_path
-        if fast_path is not before:
-            self._fast_path = fast_path
-            self._route(changed=True)
-            self._send_owed_by(before)
+        super().use_fast_path(fast_path)
 
-    def resume_reading(self) -> None:
-        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
-        if self._socket is not None and self._poller is None:
-            super().resume_reading()
-            self._tls_direct = False
-
-    def _route(self, changed: bool = False) -> None:
-        """Update the poller's routing: the fast path, and who decrypts; ``changed`` if the fast path has changed."""
-        if self._poller is None:
-            return
-        fast_path, tls = self._fast_path, self._tls
-        if tls is None or isinstance(tls, NativeTls):
-            if changed and self._plain:
-                self._poller.route(self._descriptor, None, fast_path, tls)
-            return
-        direct = fast_path is not None and tls.is_between_records()
-        if direct is not self._tls_direct or changed:
-            self._tls_direct = direct
-            self._poller.route(
-                self._descriptor, None, fast_path if direct else None, tls.ends() if direct else None
-            )
+    def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
+        if changed and self._poller is not None:
+            self._poller.route(self._descriptor, None, self._fast_path, tls)
 
     def _secured(self) -> None:
         assert self._opening is not None

@@ -45,6 +45,7 @@ class SocketStream(PolledSocket):
         "_opening",
         "_plain",
         "_tls",
+        "_tls_direct",
         "_unsent",
         "violation",
     )
@@ -70,6 +71,8 @@ class SocketStream(PolledSocket):
         self._tls: Tls | NativeTls | None = None
         #: True if the poller reads without TLS, or decrypts by itself: it then gives plaintext to the fast path.
         self._plain = not address.secure
+        #: True if the native poller decrypts by the functions of Python's `Tls`; False if that does it itself.
+        self._tls_direct = False
         self._fast_path: FastPath | None = None
         self._opening: Signal | None = None
         #: An error that occurred between the end of the handshake and the return of `open`.
@@ -151,10 +154,6 @@ class SocketStream(PolledSocket):
         """Drop the connection without an orderly close; ``on_closed`` is called before this returns."""
         self._ended()
 
-    def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path."""
-        raise NotImplementedError
-
     # Hooks for the subclasses.
 
     def _unanswered(self, timeout_s: float) -> str:
@@ -169,12 +168,50 @@ class SocketStream(PolledSocket):
         """Process decrypted bytes, which are valid only until this returns. For the times see `poller.Source.take`."""
         raise NotImplementedError
 
-    def _route(self) -> None:
-        """Update the poller's routing; called after the decrypted bytes of a read."""
+    def _fits_fast_path(self) -> bool:
+        """Return True if what comes next begins where a fast path may begin."""
+        return True
+
+    def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
+        """Update the routing of what the native poller reads as plaintext; ``changed`` if the fast path has changed."""
+        raise NotImplementedError
+
+    def _route(self, changed: bool = False) -> None:
+        """Update the poller's routing: the fast path, and who decrypts; ``changed`` if the fast path has changed."""
+        if self._poller is None:
+            return
+        fast_path, tls = self._fast_path, self._tls
+        if tls is None or isinstance(tls, NativeTls):
+            if self._plain:
+                self._route_plain(tls, changed)
+            return
+        direct = fast_path is not None and self._fits_fast_path() and tls.is_between_records()
+        if direct is not self._tls_direct or changed:
+            self._tls_direct = direct
+            ends = tls.ends() if direct else None
+            self._poller.route(self._descriptor, None, fast_path if direct else None, ends)
 
     def _all_sent(self) -> None:
         """Continue sending: the socket has accepted all that was buffered."""
         self._unsent = None
+
+    def use_fast_path(self, fast_path: FastPath | None) -> None:
+        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path.
+
+        Messages that it takes do not reach the callbacks.
+        """
+        before = self._fast_path
+        if fast_path is not before:
+            self._fast_path = fast_path
+            self._route(changed=True)
+            self._send_owed_by(before)
+
+    def resume_reading(self) -> None:
+        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
+        if self._socket is not None and self._poller is None:
+            super().resume_reading()
+            self._tls_direct = False
+            self._route()
 
     # The receive path: called by the poller.
 

@@ -35,7 +35,7 @@ class WebSocket(SocketStream):
     ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
     """
 
-    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_ready", "_tls_direct", "_upgrading")
+    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_ready", "_upgrading")
 
     _handshake = "WebSocket handshake"
     abrupt = "closed without a close frame"
@@ -74,8 +74,6 @@ class WebSocket(SocketStream):
         self._frames: TextFrames | None = None
         #: `TextFrames.ready` when the poller was last told.
         self._ready = False
-        #: True if the native poller decrypts what this connection receives by Python's TLS; False if `Tls` does.
-        self._tls_direct = False
 
     @property
     def is_open(self) -> bool:
@@ -110,50 +108,21 @@ class WebSocket(SocketStream):
             self._write_pending()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path.
-
-        Messages that it takes do not reach ``on_text``.
-        """
-        before = self._fast_path
-        if fast_path is not before:
-            self._fast_path = fast_path
-            if self._frames is not None:
-                self._frames.fast_path = fast_path
-            self._route(changed=True)
-            self._send_owed_by(before)
-
-    def resume_reading(self) -> None:
-        """Read again, through the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
-        if self._socket is not None and self._poller is None:
-            super().resume_reading()
-            self._tls_direct = False
-            self._route()
+        """Let a fast path take messages, as `SocketStream.use_fast_path` says."""
+        if self._frames is not None:
+            self._frames.fast_path = fast_path
+        super().use_fast_path(fast_path)
 
     # The receive path: called by the poller.
 
-    def _route(self, changed: bool = False) -> None:
-        """Update the poller's routing: the callback for whole frames, the fast path, and who decrypts.
+    def _fits_fast_path(self) -> bool:
+        return self._frames is not None and self._frames.ready
 
-        ``changed`` is True if the fast path has changed.
-        """
-        if self._poller is None:
-            return
-        fast_path, tls = self._fast_path, self._tls
-        if tls is None or isinstance(tls, NativeTls):
-            # Within a frame every byte must reach us, so neither the callback nor the fast path may be set.
-            if self._plain:
-                self._poller.route(self._descriptor, self.whole, fast_path if self._ready else None, tls)
-            return
-        direct = (
-            fast_path is not None
-            and self._frames is not None
-            and self._frames.ready
-            and tls.is_between_records()
-        )
-        if direct is not self._tls_direct or changed:
-            self._tls_direct = direct
-            ends = tls.ends() if direct else None
-            self._poller.route(self._descriptor, None, fast_path if direct else None, ends)
+    def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
+        # Within a frame every byte must reach us, so neither the callback nor the fast path may be set.
+        if self._poller is not None:
+            fast_path = self._fast_path if self._ready else None
+            self._poller.route(self._descriptor, self.whole, fast_path, tls)
 
     def _step(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         frames = self._frames
