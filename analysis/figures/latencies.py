@@ -5,29 +5,27 @@ events due in one stretch of time, and samples are kept in the smallest integer 
 is left out.
 """
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.figures.bounds import Bounded, Collector
+from analysis.figures.event_channels import ChannelsOfEvents
 from analysis.figures.groups import Group, Groups
 from analysis.figures.percentiles import rank_of
 from analysis.figures.samples import Store
 from analysis.figures.shared_stamps import Shared, Stamps
-from analysis.ledger.events import channels_of, numbered
 from analysis.loading.doubts import Doubts, Off
-from analysis.loading.lookup import EventPlaces, Places, grouping
+from analysis.loading.lookup import Places, grouping
 from analysis.loading.pieces import in_windows
 from analysis.loading.room import Room, narrow
 from analysis.loading.run import Ints, Run, Window, codes, ints
-from analysis.loading.slices import cut_by_second, stretches
+from analysis.loading.slices import cut_by_second
 
 SECOND_NS = 1_000_000_000
 #: The percentiles that are computed for each second; 100 is the maximum.
@@ -207,7 +205,7 @@ class _Pass:
         self._edges_ns = start_ns + np.linspace(0, max(end_ns - start_ns, columns), columns + 1).astype(
             np.int64
         )
-        self._events = _ChannelOfEvents(run, self._window)
+        self._events = ChannelsOfEvents(run, self._window)
         subscriptions = run.table("subscriptions", ("subscription",))
         self._people = Places(np.unique(ints(subscriptions, "subscription")))
         self._group_of, self._groups = _groups_of(run, self._people)
@@ -375,44 +373,6 @@ def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
     found = np.zeros(len(people), dtype=np.int64)
     found[people.of(ints(table, "subscription"))] = code
     return found, names
-
-
-class _ChannelOfEvents:
-    """Finds the channel of each event of the measure phase; safe to use from several threads.
-
-    It reads the events in stretches of time and keeps the last two, as the slices of deliveries are read in order.
-    """
-
-    def __init__(self, run: Run, window: Window) -> None:
-        self._run, self._cut = run, stretches(run, window)
-        self._starts_ns = [stretch.start_ns for stretch in self._cut]
-        self._lock = Lock()
-        self._read = lru_cache(maxsize=2)(self._stretch)
-        self._known = channels_of(run, window, self._cut)
-        #: Text of each channel's code.
-        self.channels = self._read(0)[2] if self._known is None else self._known
-
-    @property
-    def edges_ns(self) -> list[int]:
-        """Times at which a slice of deliveries must end."""
-        return self._starts_ns[1:]
-
-    def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the code of the channel of each event that was due in a slice, or -1 if it is not on record."""
-        number = max(bisect_right(self._starts_ns, window.start_ns) - 1, 0)
-        with self._lock:
-            places, channel, _ = self._read(number)
-        return channel[places.of(publisher, sequence)]
-
-    def _stretch(self, number: int) -> tuple[EventPlaces, Ints, list[str | None]]:
-        table = self._run.table("events", ("publisher", "sequence", "channel"), self._cut[number])
-        key = (ints(table, "publisher") << 32) | ints(table, "sequence")
-        channel, names = numbered(table, self._known)
-        if (key[1:] < key[:-1]).any():
-            order = np.argsort(key, kind="stable")
-            key, channel = key[order], channel[order]
-        # The last entry is that of events that are not on record.
-        return EventPlaces(key), np.append(channel.astype(np.int32), np.int32(-1)), names
 
 
 def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:

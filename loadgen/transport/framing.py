@@ -102,7 +102,7 @@ class TextFrames:
     ) -> None:
         """Parse the bytes of one read: any number of frames, the last one possibly incomplete.
 
-        The times mean the same as in `poller.Source.take`.
+        The times mean the same as in `polled_source.Source.take`.
         """
         if self._given_up:
             self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)

@@ -7,7 +7,8 @@ from loadgen.transport import kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import DialError, remote_of
 from loadgen.transport.framing import OnText
-from loadgen.transport.poller import NativePoller, Poller, Source, poller, python_poller
+from loadgen.transport.polled_source import Source
+from loadgen.transport.poller import NativePoller, Poller, poller, python_poller
 from loadgen.transport.silence import OnSilent, Silence, last_data_ns, silence_watch, unread_bytes
 from loadgen.transport.slow_reading import SlowReading
 

@@ -32,7 +32,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -43,6 +43,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import contain, pass_on
+from loadgen.transport.polled_source import Source
 
 _READ = 1
 _EPOLLIN = 1
@@ -62,51 +63,6 @@ _TURN_NS = 50_000_000
 _SETTLE_NS = 50_000
 #: Flag of a read that filled its buffer, so that the socket may hold more.
 FILLED = socket.MSG_TRUNC
-
-
-class Source(Protocol):
-    """A connection from the poller's point of view."""
-
-    # The classes of connections derive from this one, and save memory by having no `__dict__`.
-    __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")
-
-    #: Reads its socket; only the Python poller calls it.
-    recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
-    #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
-    whole: OnText | None
-    #: Lower bounds for the next read (ns since the epoch): its data arrived after ``since_ns`` (or up to `_SETTLE_NS`
-    #: before it), and its stamp is later than ``stamp_ns``.
-    since_ns: int
-    stamp_ns: int
-
-    def take(
-        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
-    ) -> None:
-        """Process the bytes of one read; empty at the end of the stream. They are valid only until this returns.
-
-        No message in the data arrived later than ``arrival_ns``. The message whose last byte is the last byte of the
-        data arrived at most ``end_ns`` earlier. Every other message arrived at most ``within_ns`` earlier.
-        """
-
-    def broke(self, error: OSError) -> None:
-        """End the source: its socket cannot be read any more."""
-
-    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process decrypted bytes that the native fast path has not taken; empty at the end of TLS."""
-
-    def send_owed(self) -> None:
-        """Send what the fast path owes the service for what it has taken; see `FastPath.take_owed`."""
-
-    def tls_wrote(self) -> None:
-        """Send what TLS itself has to send: the native poller has decrypted something that needs an answer."""
-
-    def tls_stopped(
-        self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
-    ) -> None:
-        """Handle the error of a TLS read: nothing more to decrypt (`ssl.SSLWantReadError`), or a failure of TLS."""
-
-    def failed(self, error: BaseException) -> None:
-        """End the source: one of its callbacks raised ``error``, or memory for the data of a read ran out."""
 
 
 #: Functions that write ciphertext into a TLS object, and read plaintext from it.

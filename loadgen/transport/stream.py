@@ -165,7 +165,7 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def _step(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process decrypted bytes, which are valid only until this returns. For the times see `poller.Source.take`."""
+        """Process decrypted bytes, valid only until this returns. For the times see `polled_source.Source.take`."""
         raise NotImplementedError
 
     def _fits_fast_path(self) -> bool:
@@ -216,7 +216,7 @@ class SocketStream(PolledSocket):
     # The receive path: called by the poller.
 
     def take(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process the bytes of one read; empty at the end of the stream. See `poller.Source`."""
+        """Process the bytes of one read; empty at the end of the stream. See `polled_source.Source`."""
         if not data:
             self._end_of_stream()
         elif self._tls is None:
@@ -227,7 +227,7 @@ class SocketStream(PolledSocket):
             self.send_owed()
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process bytes that the native poller has decrypted. See `poller.Source`."""
+        """Process bytes that the native poller has decrypted. See `polled_source.Source`."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             if not self._plain:
@@ -253,7 +253,7 @@ class SocketStream(PolledSocket):
             self._fail(tls_failure(error, self._address.name))
 
     def send_owed(self) -> None:
-        """Send what the fast path owes the service. See `poller.Source`."""
+        """Send what the fast path owes the service. See `polled_source.Source`."""
         self._send_owed_by(self._fast_path)
 
     def _send_owed_by(self, fast_path: FastPath | None) -> None:

@@ -102,7 +102,7 @@ class Tls:
     ) -> bool:
         """Decrypt the ciphertext of one read and pass it on; return False if the server has ended TLS.
 
-        The times mean the same as in `poller.Source.take`.
+        The times mean the same as in `polled_source.Source.take`.
         """
         incoming, inner = self._incoming, self._inner
         incoming.write(data)

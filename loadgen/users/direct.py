@@ -34,7 +34,7 @@ class Owner(Protocol):
 class DirectPublishes:
     """Sends publishes by a lane, and gives those that it gives up to their owners."""
 
-    __slots__ = ("_frame_of", "_lane", "_owners", "_socket")
+    __slots__ = ("_frame_of", "_lane", "_numbers", "_owners", "_socket")
 
     def __init__(
         self, lane: PublishLane, frame_of: Callable[[str], PublishFrame | None], socket: SocketStream
@@ -42,6 +42,7 @@ class DirectPublishes:
         """``frame_of`` returns the frame of a channel's messages, or None if the lane cannot make them."""
         self._lane, self._frame_of, self._socket = lane, frame_of, socket
         self._owners: list[Owner] = []
+        self._numbers: dict[Owner, int] = {}
 
     def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
         """Return a fast path that takes the answers, beside the deliveries that another one would take."""
@@ -93,8 +94,9 @@ class DirectPublishes:
 
     def give_up(self, owner: Owner) -> None:
         """Record an owner's publishes that await their answers as unanswered."""
-        if owner in self._owners:
-            for given in self._lane.withdraw_all(self._owners.index(owner)):
+        number = self._numbers.get(owner)
+        if number is not None:
+            for given in self._lane.withdraw_all(number):
                 owner.settle_given_up(given, None, None, "unanswered", None)
 
     def lost(self, on_failed: OnFailed) -> None:
@@ -106,10 +108,10 @@ class DirectPublishes:
                 on_failed(error)
 
     def _number_of(self, owner: Owner) -> int:
-        owners = self._owners
-        if owner not in owners:
-            owners.append(owner)
-        return owners.index(owner)
+        number = self._numbers.setdefault(owner, len(self._owners))
+        if number == len(self._owners):
+            self._owners.append(owner)
+        return number
 
 
 def direct_publishes(

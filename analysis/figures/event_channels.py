@@ -1,0 +1,50 @@
+"""Find the channel of each event that deliveries are counted by."""
+
+from bisect import bisect_right
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+
+from analysis.ledger.events import channels_of, numbered
+from analysis.loading.lookup import EventPlaces
+from analysis.loading.run import Ints, Run, Window, ints
+from analysis.loading.slices import stretches
+
+
+class ChannelsOfEvents:
+    """Finds the channel of each event of the measure phase; safe to use from several threads.
+
+    It reads the events in stretches of time and keeps the last two, as the slices of deliveries are read in order.
+    """
+
+    def __init__(self, run: Run, window: Window) -> None:
+        self._run, self._cut = run, stretches(run, window)
+        self._starts_ns = [stretch.start_ns for stretch in self._cut]
+        self._lock = Lock()
+        self._read = lru_cache(maxsize=2)(self._stretch)
+        self._known = channels_of(run, window, self._cut)
+        #: Text of each channel's code.
+        self.channels = self._read(0)[2] if self._known is None else self._known
+
+    @property
+    def edges_ns(self) -> list[int]:
+        """Times at which a slice of deliveries must end."""
+        return self._starts_ns[1:]
+
+    def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:
+        """Return the code of the channel of each event that was due in a slice, or -1 if it is not on record."""
+        number = max(bisect_right(self._starts_ns, window.start_ns) - 1, 0)
+        with self._lock:
+            places, channel, _ = self._read(number)
+        return channel[places.of(publisher, sequence)]
+
+    def _stretch(self, number: int) -> tuple[EventPlaces, Ints, list[str | None]]:
+        table = self._run.table("events", ("publisher", "sequence", "channel"), self._cut[number])
+        key = (ints(table, "publisher") << 32) | ints(table, "sequence")
+        channel, names = numbered(table, self._known)
+        if (key[1:] < key[:-1]).any():
+            order = np.argsort(key, kind="stable")
+            key, channel = key[order], channel[order]
+        # The last entry is that of events that are not on record.
+        return EventPlaces(key), np.append(channel.astype(np.int32), np.int32(-1)), names
