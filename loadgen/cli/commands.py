@@ -9,7 +9,7 @@ from typing import Any, Final
 
 #: The commands in the groups and the order in which `loadgen --help` lists them.
 GROUPS: Final = {
-    "Run": ("run", "ab", "capacity", "join", "keys"),
+    "Run": ("run", "ab", "capacity", "choose", "join", "keys"),
     "Understand": ("report", "open", "compare", "baseline", "history", "notebook", "verify", "calibrate"),
     "Plan": ("new", "scenarios", "plan", "doctor", "schema"),
     "Serve and try": ("serve", "probe", "publish", "subscribe"),
@@ -19,6 +19,7 @@ GROUPS: Final = {
 COMMANDS: Final = {
     "aws": ("aws",),
     "capacity": ("capacity",),
+    "choose": ("choose",),
     "client": ("publish", "subscribe", "probe"),
     "compare": ("compare", "baseline", "history", "ab"),
     "doctor": ("doctor",),

@@ -1,0 +1,1 @@
+"""Show one scenario on several services side by side: latency, completeness, cost and limits, without a score."""

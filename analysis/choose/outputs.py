@@ -1,0 +1,56 @@
+"""Show a comparison of services in the terminal, or as Markdown."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis import text
+from analysis.choose import content
+from analysis.choose.content import Column
+from analysis.choose.record import Choice
+from analysis.console import sentence
+from analysis.report.outputs import escaped
+
+BOUNDS = (
+    "In brackets: the interval in which the true figure lies, by the clocks and stamps of the run. Several runs show"
+    " the lowest and the highest such bound. How runs differ among themselves is not in it: make three or more."
+)
+
+
+def show(console: Console, choice: Choice, found: Sequence[Column]) -> None:
+    """Print the tables, and what each service cannot do."""
+    for each in content.tables(found, choice.month):
+        table = Table(title=each.title, title_justify="left", expand=False)
+        table.add_column("", overflow="fold")
+        for column in found:
+            table.add_column(column.tried.label, overflow="fold")
+        for row in each.rows:
+            table.add_row(Text(row.name), *(Text(cell) for cell in row.cells))
+        console.print(table)
+    for line in content.stand_ins(found):
+        sentence(console, Text(line, style="yellow"))
+    for label, lines in content.limits(found):
+        for line in lines:
+            sentence(console, Text(f"{label}: {line}"))
+    sentence(console, Text(BOUNDS, style="dim"))
+
+
+def markdown(choice: Choice, found: Sequence[Column]) -> str:
+    """Return the comparison as Markdown."""
+    lines = [f"# {escaped(text.clean(choice.scenario))} on {len(found)} services", ""]
+    lines += [f"- {escaped(line)}" for line in content.stand_ins(found)] + [""]
+    for each in content.tables(found, choice.month):
+        lines += [f"## {escaped(each.title)}", ""]
+        lines.append("| | " + " | ".join(escaped(column.tried.label) for column in found) + " |")
+        lines.append("|---|" + "---|" * len(found))
+        lines += [
+            f"| {escaped(row.name)} | " + " | ".join(map(escaped, row.cells)) + " |" for row in each.rows
+        ]
+        lines.append("")
+    lines += ["## What each cannot do, or does differently", ""]
+    for label, limits in content.limits(found):
+        lines += [f"- {escaped(label)}: {escaped(line)}" for line in limits]
+    lines += ["", BOUNDS, ""]
+    return "\n".join(lines)

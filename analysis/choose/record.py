@@ -1,0 +1,117 @@
+"""The file `choice.json`: which services were tried, by which runs, what each costs and cannot do."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from analysis.loading.run import ReadError
+from analysis.record import files
+
+NAME: Final = "choice.json"
+FORMAT: Final = 1
+
+_Text = Annotated[str, msgspec.Meta(max_length=2000)]
+_Label = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,49}$")]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A run that was made on a service."""
+
+    folder: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,49}/[0-9]{1,4}$")]
+    """The run's folder, relative to the file."""
+    exit_code: int
+
+
+class Amount(msgspec.Struct, frozen=True):
+    """An amount in US dollars; ``max`` is None if it has no known bound, both are None if it is unknown."""
+
+    min: float | None
+    max: float | None
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """What a period costs."""
+
+    usd: Amount
+    sure: bool = True
+    """True if the amount rests on sure prices only."""
+
+
+class Use(msgspec.Struct, frozen=True):
+    """The use of a quota; ``share`` is the share that is used, or None if unknown."""
+
+    name: _Text
+    share: float | None
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What the scenario costs by one way of billing, as `loadgen plan --services` computes it."""
+
+    offer: _Text
+    run: Bill | None
+    """The cost of one run, or None if unknown."""
+    hour: Bill
+    month: Bill
+    binds_first: Use | None
+    """The quota of which the largest share is used, or None if none is known."""
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """A service that the scenario was to run on."""
+
+    label: _Label
+    title: _Text
+    command: _Text
+    """The command that repeats a run of it."""
+    runs: tuple[Made, ...] = ()
+    stands_for: _Text | None = None
+    """What stood in its place on this machine, such as a local stand-in, or None if it was the service itself."""
+    problem: _Text | None = None
+    """Why the scenario could not run on it, or None if it did."""
+    limits: tuple[_Text, ...] = ()
+    """What the service cannot do of the scenario, or does differently, one sentence each."""
+    costs: tuple[Cost, ...] = ()
+    """Cost and quotas of the scenario, one for each way to be billed; empty if nobody bills for it."""
+    unpriced: _Text | None = None
+    """Why `costs` is empty."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """All services that one scenario was to run on."""
+
+    scenario: _Text
+    created_ns: int
+    services: tuple[Tried, ...]
+    month: _Text = ""
+    """What a month's cost assumes, such as `8 hours a day on 30 days`."""
+    format: int = FORMAT
+
+
+def write(folder: Path, choice: Choice) -> None:
+    """Write the file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    files.output(folder / NAME, msgspec.json.format(msgspec.json.encode(choice), indent=1).decode() + "\n")
+
+
+def read(folder: Path) -> Choice:
+    """Read the file in a folder; it may come from anywhere, so its types are checked.
+
+    Raises:
+        ReadError: there is none, or it cannot be used.
+    """
+    path = folder / NAME
+    try:
+        choice = msgspec.json.decode(path.read_bytes(), type=Choice)
+    except FileNotFoundError:
+        raise ReadError(f"{folder} has no {NAME}: it is not a folder of `loadgen choose`") from None
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ReadError(f"{path} is not a record of `loadgen choose`: {str(error)[:200]}") from None
+    if choice.format != FORMAT:
+        raise ReadError(f"{path} has format {choice.format}, this version reads {FORMAT}")
+    return choice

@@ -1,0 +1,1 @@
+"""Run one scenario on several services, and put them side by side: `loadgen choose`."""

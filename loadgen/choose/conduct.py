@@ -1,0 +1,197 @@
+"""Run a scenario on each service in turn, and record what was made."""
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from analysis.choose import record
+from analysis.choose.record import Choice, Made, Tried
+from analysis.record import files
+from loadgen import subprocesses
+from loadgen.choose import local
+from loadgen.choose.costs import costs, priced_as
+from loadgen.choose.limits import limits
+from loadgen.choose.services import ChoiceError, Wanted
+from loadgen.config.problems import ScenarioError
+from loadgen.exits import ExitCode
+from loadgen.planning.services.load import Month
+from loadgen.protocol.base import TargetProtocol
+from loadgen.resolve.resolver import planned
+from loadgen.targets import protocol_of
+
+#: Exit codes of a run that has a record: of the others only the words are kept.
+_RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
+#: A URL that has the protocol of a service on this machine, to check the scenario by its rules.
+_LIKE: Final = {
+    "appsync-events": None,
+    "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",
+    "api-gateway": "apigw+ws://127.0.0.1:1/production",
+    "mqtt": "mqtt://127.0.0.1:1",
+}
+
+
+@dataclass
+class Comparison:
+    """The runs of one scenario on several services."""
+
+    scenario: str
+    overrides: tuple[str, ...]
+    folder: Path
+    month: Month
+    month_said: str
+    prices: tuple[Path, ...] = ()
+    created_ns: int = field(default_factory=time.time_ns)
+    _tried: dict[str, Tried] = field(default_factory=dict)
+
+    def prepare(self, services: Sequence[Wanted]) -> None:
+        """Check the scenario by each service's rules, and compute its costs there; nothing is run.
+
+        Raises:
+            ScenarioError: it can run on none of them, for the reasons given.
+        """
+        for service in services:
+            self._tried[service.label] = self._prepared(service)
+        problems = [tried.problem for tried in self._tried.values() if tried.problem is not None]
+        if len(problems) == len(services):
+            raise ScenarioError(problems)
+        self.save()
+
+    def run(self, services: Sequence[Wanted], repeats: int, say: Callable[[str], None]) -> None:
+        """Make the runs in turns, every second turn in reverse order, so that drift of the machine affects all alike.
+
+        Raises:
+            KeyboardInterrupt: the user interrupted; what was made is recorded.
+        """
+        for turn in range(repeats):
+            for service in services if turn % 2 == 0 else reversed(services):
+                if self._tried[service.label].problem is None:
+                    say(f"{service.label}, run {turn + 1} of {repeats}")
+                    self._make(service, turn + 1, say)
+
+    def save(self) -> None:
+        """Write the record as it is now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        record.write(
+            self.folder,
+            Choice(
+                scenario=self.scenario,
+                created_ns=self.created_ns,
+                services=tuple(self._tried.values()),
+                month=self.month_said,
+            ),
+        )
+
+    def _prepared(self, service: Wanted) -> Tried:
+        like = service.url if service.local is None else _LIKE[service.local]
+        protocol = protocol_of(like)
+        stands_for = None if service.local is None else local.note(service.local)
+        tried = Tried(
+            label=service.label,
+            title=protocol.title,
+            command=shlex.join(
+                self._arguments(service, local.Address(("--target", _shown(service, protocol))))
+            ),
+            stands_for=stands_for,
+        )
+        if service.local is not None and (missing := local.missing(service.local)) is not None:
+            return _with(tried, problem=missing)
+        try:
+            _, run = planned(self.scenario, self.overrides + _sets(service.options), like)
+        except ScenarioError as error:
+            return _with(tried, problem="; ".join(error.problems))
+        name = priced_as(protocol.name)
+        unpriced = "whoever runs the broker or server pays for it" if name is None else None
+        return _with(
+            tried,
+            limits=limits(protocol, run),
+            costs=costs(protocol.name, run, self.month, self.prices),
+            unpriced=unpriced,
+        )
+
+    def _make(self, service: Wanted, number: int, say: Callable[[str], None]) -> None:
+        place = self.folder / service.label / str(number)
+        try:
+            with local.serving(service) as address:
+                code = self._run(service, address, place)
+        except ChoiceError as error:
+            self._add(service, problem=str(error))
+            return
+        if code in _RECORDED and (place / "summary.json").exists():
+            self._add(service, made=Made(f"{service.label}/{number}", code))
+        else:
+            said = _last_words(_log(place)) or f"exit code {code}"
+            say(f"{service.label}: {said}")
+            self._add(service, problem=said)
+
+    def _run(self, service: Wanted, address: local.Address, place: Path) -> int:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        command = subprocesses.command(
+            "loadgen", *self._arguments(service, address)[1:], "--output", str(place.resolve())
+        )
+        environment = {**subprocesses.environment(), **address.environment}
+        with (
+            files.fresh(_log(place)).open("wb") as log,
+            subprocesses.Supervised(command, environment, stdout=log, stderr=log) as child,
+        ):
+            code = child.wait()
+        if child.interrupts:
+            if (place / "summary.json").exists():
+                self._add(service, made=Made(f"{service.label}/{place.name}", code))
+            raise KeyboardInterrupt
+        return code
+
+    def _arguments(self, service: Wanted, address: local.Address) -> list[str]:
+        """Return the command line of a run, without its place."""
+        sets = [part for item in self.overrides for part in ("--set", item)]
+        return ["loadgen", "run", self.scenario, *sets, *address.options, *service.options]
+
+    def _add(self, service: Wanted, *, made: Made | None = None, problem: str | None = None) -> None:
+        tried = self._tried[service.label]
+        if made is not None:
+            tried = _with(tried, runs=(*tried.runs, made))
+        if problem is not None:
+            tried = _with(tried, problem=problem)
+        self._tried[service.label] = tried
+        self.save()
+
+
+def _shown(service: Wanted, protocol: TargetProtocol) -> str:
+    """Return the target's URL for display, without secrets."""
+    if service.url is None:
+        return "…"
+    try:
+        return protocol.endpoints(service.url).describe()["url"] or "…"
+    except ValueError:
+        return "…"
+
+
+def _with(tried: Tried, **more: object) -> Tried:
+    return msgspec.structs.replace(tried, **more)
+
+
+def _sets(options: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides among the options of a service: `--set KEY=VALUE` or `--set=KEY=VALUE`."""
+    found = [value for name, value in pairwise(options) if name == "--set"]
+    found += [option.removeprefix("--set=") for option in options if option.startswith("--set=")]
+    return tuple(found)
+
+
+def _log(place: Path) -> Path:
+    return place.with_name(f"{place.name}.log")
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:1000] if lines else ""
