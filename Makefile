@@ -20,7 +20,7 @@ help: ## List these commands
 
 # The package is installed again when one of these files has changed.
 MADE_OF := pyproject.toml constraints.txt hatch_build.py $(wildcard loadgen/native/*.[ch])
-PIP := $(BIN)/python -m pip install -q -c constraints.txt
+INSTALL := tools/install.sh
 
 install: .venv/installed ## Create .venv with the pinned packages for runs
 
@@ -30,15 +30,15 @@ setup: .venv/ready ## Create .venv with the pinned packages for runs, checks and
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python $(MADE_OF)
-	$(PIP) -e .
+	$(INSTALL) -e .
 	touch $@
 
 .venv/ready: .venv/bin/python $(MADE_OF)
-	$(PIP) -e '.[test]'
+	$(INSTALL) -e '.[test]'
 	touch $@ .venv/installed
 
 .venv/dev: .venv/bin/python $(MADE_OF)
-	$(PIP) -e '.[dev,mutation,test]'
+	$(INSTALL) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
 check: style types ## Check lint rules, formatting, types and imports between parts

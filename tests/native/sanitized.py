@@ -96,16 +96,10 @@ def main(arguments: list[str]) -> int:
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"the sanitized library could not be built: {error}", file=sys.stderr)
             return 2
-        pytest = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tests.native.sanitized_plugin",
-            "-p",
-            "no:cacheprovider",
-        ]
+        # ThreadSanitizer follows every thread itself, on all cores; the other tests run side by side.
+        side_by_side = [] if threads else ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
+        plugins = ["-p", "tests.native.sanitized_plugin", "-p", "no:cacheprovider"]
+        pytest = [sys.executable, "-m", "pytest", "-q", *plugins, *side_by_side]
         ended = subprocess.run(
             [*pytest, *arguments], cwd=ROOT, env=environment(library, log, runtimes)
         ).returncode
