@@ -60,11 +60,6 @@ class AppSyncGraphql:
     tls = TlsOptions()
     answers_opening = answers_subscribes = answers_publishes = True
 
-    quick: Quick
-    """Takes the subscription's id and the event's text out of a `data` message."""
-    template: "native.Template | None"
-    """The same for `loadgen.native`, or None if it is not there."""
-
     def __init__(self, endpoints: GraphqlUrl, credential: Credential) -> None:
         self.connect_url = endpoints.ws_url
         self.http_url = endpoints.http_url
@@ -86,8 +81,8 @@ class AppSyncGraphql:
         # No name of GraphQL is a number or has a '/' or '~'.
         assert found is not None
         assert parts is not None
-        self.quick = found
-        self.template = native.Template("json", parts) if native.available else None
+        self.quick: Quick = found
+        self.template: native.Template | None = native.Template("json", parts) if native.available else None
 
     def for_client(self, logins: ClientLogins) -> "AppSyncGraphql":
         """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
@@ -179,7 +174,7 @@ class AppSyncGraphql:
             )
         errors = messages.errors_of(answer)
         if status != 200 or errors:
-            refusal = messages.refusal_of(errors, status)
+            refusal = messages.refusal_of(errors, None if status == 200 else status)
             return PublishAnswer(error=messages.describe(errors) or f"HTTP {status}", refusal=refusal)
         data = answer.get("data")
         if not isinstance(data, dict) or data.get(self._operations.result) is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -12,9 +12,7 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.appsync_graphql import messages
 from loadgen.protocol.appsync_graphql.messages import ServerMessage
 from loadgen.protocol.base import PublishFrame, SessionHandler
-
-if TYPE_CHECKING:
-    from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
+from loadgen.protocol.generic.patterns import Quick
 
 OnMessage = Callable[[bytes | bytearray, int, int], None]
 
@@ -39,6 +37,24 @@ _LEAST_TIMEOUT_MS: Final = 100
 _ASKED, _ACTIVE, _LEAVING = 0, 1, 2
 
 
+class Api(Protocol):
+    """What all sessions of a service share."""
+
+    quick: Quick
+    """Takes the subscription's id and the event's text out of a `data` message."""
+    template: "native.Template | None"
+    """The same for `loadgen.native`, or None if it is not there."""
+
+    def start(self, subscription_id: str, channel: str) -> bytes:
+        """Return the message that subscribes to a channel, with its authorization."""
+
+    def event_in(self, payload: Any) -> str | None:
+        """Return the text of the event in the payload of a `data` message, or None if it has none."""
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return a message of the service for display, without secrets."""
+
+
 class GraphqlSession:
     """Implements `Session` for one connection to a GraphQL API.
 
@@ -55,7 +71,7 @@ class GraphqlSession:
     #: The client sends no keepalives, as the service sends its own.
     keepalive_ns: Final = None
 
-    def __init__(self, service: "AppSyncGraphql", handler: SessionHandler) -> None:
+    def __init__(self, service: Api, handler: SessionHandler) -> None:
         self.timeout_ns: int | None = None
         self._acknowledged = False
         self._subscriptions: dict[str, int] = {}

@@ -57,7 +57,10 @@ class Outlet:
 class Hub:
     """The subscriptions of all connections."""
 
-    def __init__(self, settings: GraphqlSettings, losses: Losses) -> None:
+    def __init__(
+        self, settings: GraphqlSettings, losses: Losses, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._now_ns = now_ns
         self._settings = settings
         self._losses = losses
         #: By field: by the names of the given arguments: by their values.
@@ -67,7 +70,7 @@ class Hub:
 
     def add(self, subscription: Subscription) -> None:
         """Begin to deliver to the subscription."""
-        subscription.acknowledged_ns = time.monotonic_ns()
+        subscription.acknowledged_ns = self._now_ns()
         by_names = self._index.setdefault(_call(subscription.compiled).name, {})
         by_values = by_names.setdefault(subscription.names, {})
         by_values.setdefault(subscription.values, {})[subscription] = None
@@ -133,7 +136,7 @@ class Hub:
     def _why_lost(self, subscription: Subscription) -> str | None:
         """Return why a delivery is lost on purpose, or None if it is not."""
         settings = self._settings
-        if time.monotonic_ns() - subscription.acknowledged_ns < settings.lose_after_start_ack_ns:
+        if self._now_ns() - subscription.acknowledged_ns < settings.lose_after_start_ack_ns:
             return "after-start-ack"
         if settings.lose_every:
             self._due += 1
