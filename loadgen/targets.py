@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Final
 from urllib.parse import urlsplit
 
+from loadgen.config.problems import ScenarioError
 from loadgen.protocol.appsync.target import PROTOCOL
+from loadgen.protocol.appsync_graphql import endpoints as graphql
 from loadgen.protocol.base import TargetProtocol
 
 #: The protocol of a URL whose scheme selects none of the others.
@@ -34,11 +36,15 @@ _ORDINARY: Final = frozenset({"ws", "wss", "http", "https"})
 def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProtocol:
     """Return the protocol of a target by its URL's scheme or host; for any other and without a URL, AppSync Events.
 
-    ``protocol_file`` is the text of the protocol file that the URL names, or None to read that file.
+    The path `/graphql` names a GraphQL API, too. ``protocol_file`` is the text of the file that the URL names: its
+    protocol file or the operations of a GraphQL API. If it is None, that file is read.
 
     Raises:
         ScenarioError: the URL names a protocol file (`nats+ws://…`) that does not exist or cannot be used.
     """
+    if url is not None and graphql.recognises(url):
+        api: TargetProtocol = _graphql().protocol_of(url, protocol_file)
+        return api
     scheme, separator, _ = (url or "").strip().partition("://")
     package = _package(scheme.lower(), url or "") if separator else None
     if package is not None:
@@ -62,9 +68,23 @@ def _package(scheme: str, url: str) -> str | None:
 
 
 def protocol_file_of(url: str) -> str | None:
-    """Return the text of the protocol file that a URL names, or None if it names none; raises as `protocol_of` does."""
+    """Return the text of the file that a URL names, or None if it names none.
+
+    Raises:
+        ScenarioError: the file does not exist or cannot be used.
+    """
+    if graphql.recognises(url):
+        try:
+            return graphql.document_of(url)
+        except graphql.EndpointError as error:
+            raise ScenarioError([f"--target: {error}"]) from None
     files = _protocol_files(url)
     return None if files is None else str(files.text_at(url))
+
+
+def _graphql() -> ModuleType:
+    """Return the module with the protocol of GraphQL APIs."""
+    return import_module("loadgen.protocol.appsync_graphql.target")
 
 
 def _protocol_files(url: str) -> ModuleType | None:

@@ -254,17 +254,18 @@ def probe(
     Exit codes: 0 every step passed, 2 usage, 4 a step failed.
     """
     from loadgen.client.frames import Frame
-    from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
+    from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, GRAPHQL_ADVICE, Probe, Step
     from loadgen.targets import APPSYNC_EVENTS
 
     protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel, publish=True)
+    advice = {"appsync-events": APPSYNC_ADVICE, "appsync-graphql": GRAPHQL_ADVICE}
     checked = Probe(
         service,
         channel,
         over_http=protocol.rules.publishes_over_http,
         over_connection=protocol.rules.publishes_over_connections,
-        advice=APPSYNC_ADVICE if protocol is APPSYNC_EVENTS else FILE_ADVICE,
+        advice=advice.get(protocol.name, FILE_ADVICE),
         with_frames=frames,
     )
     steps: list[Step] = []
@@ -318,8 +319,6 @@ def _show(steps: list[Any], url: str) -> None:
 
 
 def _tell(protocol: "TargetProtocol", deviations: list[str]) -> None:
-    from loadgen.targets import APPSYNC_EVENTS
-
-    rule = "AWS" if protocol is APPSYNC_EVENTS else "its protocol file"
+    rule = "AWS" if protocol.name.startswith("appsync-") else "its protocol file"
     for what in deviations:
         print(f"loadgen: the service deviates from {rule}: {_clean(what)}", file=sys.stderr)

@@ -1,9 +1,10 @@
 """`loadgen serve`: run the embedded server in the foreground."""
 
 import os
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -72,11 +73,49 @@ def serve(
             help="Where the journal finds stamps: a member or JSON pointer; default: `_lg`.", metavar="PLACE"
         ),
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            help="Imitate another service: `appsync-graphql` or `api-gateway`; --journal is then a file.",
+            metavar="NAME",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An option of --service, such as `lose-every=100`; repeatable.", metavar="NAME=VALUE"
+        ),
+    ] = None,
 ) -> None:
     """Serve the AppSync Events protocol on this machine.
 
-    This is the embedded server that `loadgen run` starts when no target is given.
+    This is the embedded server that `loadgen run` starts when no target is given. --service imitates another service.
     """
+    if service is not None or option:
+        others = {
+            "--namespace": namespace,
+            "--api": api,
+            "--quotas": quotas,
+            "--faults": faults,
+            "--stamp": stamp,
+            "--processes": processes if processes != 1 else None,
+            "--ka-interval": ka_interval if ka_interval != limits.KEEPALIVE_INTERVAL_S else None,
+            "--connection-timeout": (
+                connection_timeout if connection_timeout != limits.CONNECTION_TIMEOUT_MS / 1000 else None
+            ),
+            "--lifetime": lifetime if lifetime != limits.CONNECTION_LIFETIME_S else None,
+        }
+        _serve_stand_in(
+            service,
+            option or (),
+            [name for name, value in others.items() if value is not None],
+            api_key_env=api_key_env,
+            journal=journal,
+            host=host,
+            port=port,
+            certfile=certfile,
+            keyfile=keyfile,
+        )
     from loadgen.server import serving
     from loadgen.server.api_keys import ConfigError
     from loadgen.server.config import ServerConfig
@@ -101,5 +140,27 @@ def serve(
             processes=processes,
         )
     except ConfigError as error:
+        fail(str(error))
+    raise typer.Exit(serving.serve(config))
+
+
+def _serve_stand_in(
+    service: str | None, options: Sequence[str], misplaced: Sequence[str], **more: Any
+) -> NoReturn:
+    """Run a stand-in of another service; ``misplaced`` are given options that only the Event API has."""
+    from loadgen.stand_ins import serving
+
+    if service is None:
+        fail("--option is for a --service: name one, as in --service appsync-graphql")
+    if misplaced:
+        fail(
+            f"{misplaced[0]} is for the AppSync Events server, and not for --service: leave it out, and give the"
+            " service's own settings by --option NAME=VALUE"
+        )
+    try:
+        config = serving.StandInConfig.from_options(
+            service=service, options=options, environment=os.environ, **more
+        )
+    except ValueError as error:
         fail(str(error))
     raise typer.Exit(serving.serve(config))

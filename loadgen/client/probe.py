@@ -81,6 +81,19 @@ APPSYNC_ADVICE: Final = Advice(
     publish="check that the namespace exists and that the mode may publish there",
     delivery="a handler may have filtered it; right after subscribe_success AWS may lose events: try again",
 )
+GRAPHQL_ADVICE: Final = Advice(
+    websocket="check that the URL ends in /graphql and is that of a GraphQL API; '?auth=query' in it sends the"
+    " authorization in the query",
+    login="check the key or token, that it has not expired, and that the API has this authorization mode",
+    subscribe="check the names in the URL's query, or its operations file, against the API's schema"
+    " (docs/appsync-graphql.md), and that the mode may use the subscription",
+    publish_http="check that POST to the URL reaches the service",
+    publish_websocket="mutations go over HTTP",
+    publish="check the names in the URL's query, or its operations file, against the API's schema"
+    " (docs/appsync-graphql.md), and that the mode may use the mutation",
+    delivery="check that the subscription listens to the mutation (@aws_subscribe); right after start_ack AWS may lose"
+    " events: try again",
+)
 FILE_ADVICE: Final = Advice(
     websocket="compare connect.url, subprotocols and headers of the protocol file with what the service wants",
     login="compare 'opening' of the protocol file with what the service sends and wants",

@@ -6,11 +6,10 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from aiohttp import web
-
-from loadgen.server.config import ServerConfig
 
 _BACKLOG: Final = 4096
 #: Attempts to find a port that is free on every address of the host.
@@ -21,6 +20,30 @@ _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPO
 
 class StartError(Exception):
     """The server cannot start; the message is one sentence."""
+
+
+class Address(Protocol):
+    """Where to listen, and with which certificate; a `ServerConfig` is one."""
+
+    @property
+    def host(self) -> str:
+        """The name or address to listen on."""
+
+    @property
+    def port(self) -> int:
+        """The port, or 0 for a free one."""
+
+    @property
+    def certfile(self) -> Path | None:
+        """The PEM certificate chain, or None to serve without TLS."""
+
+    @property
+    def keyfile(self) -> Path | None:
+        """The PEM key of the certificate."""
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that share the port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +59,7 @@ class Listeners:
             listener.close()
 
 
-async def listen(runner: web.AppRunner, config: ServerConfig) -> int:
+async def listen(runner: web.AppRunner, config: Address) -> int:
     """Listen on each address of the host that this machine has; return the port.
 
     Raises:
@@ -55,7 +78,7 @@ async def accept(runner: web.AppRunner, listeners: Listeners) -> int:
     return port
 
 
-def open_for_processes(config: ServerConfig) -> list[Listeners]:
+def open_for_processes(config: Address) -> list[Listeners]:
     """Return listening sockets for each of the configured processes, all on one port and on each address of the host.
 
     Each process has its own socket (SO_REUSEPORT), and the kernel distributes connections over them by a hash of the
@@ -69,7 +92,7 @@ def open_for_processes(config: ServerConfig) -> list[Listeners]:
     return [Listeners(sockets, tls) for sockets in _opened(config, config.processes)]
 
 
-def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
+def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
     """Return the listening sockets of each process, one for each address of the host that this machine has.
 
     A host such as `localhost` may have an IPv6 address even on a machine without IPv6.
@@ -127,7 +150,7 @@ def _bound(family: int, address: Any, port: int, *, shared: bool) -> socket.sock
     return listener
 
 
-def _why_not(config: ServerConfig, port: int, error: OSError) -> StartError:
+def _why_not(config: Address, port: int, error: OSError) -> StartError:
     if isinstance(error, socket.gaierror):
         return StartError(f"host {config.host!a} has no address: name a local one, as 127.0.0.1")
     if error.errno == errno.EADDRINUSE:
@@ -144,7 +167,7 @@ def _why_not(config: ServerConfig, port: int, error: OSError) -> StartError:
     return StartError(f"cannot listen on port {port} of {config.host}: {os.strerror(error.errno or 0)}")
 
 
-def _tls_context(config: ServerConfig) -> ssl.SSLContext | None:
+def _tls_context(config: Address) -> ssl.SSLContext | None:
     if config.certfile is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -35,19 +35,25 @@ class Announcement:
     pid: int
     pids: Sequence[int] = ()
     """The process ids of the serving processes, usually only `pid`; empty if the server does not name them."""
+    target: str = ""
+    """The target's URL for `loadgen run --target`, if it is not `http_url`."""
 
 
 class ServerProcess:
-    """Context manager around `python -m loadgen.server`.
+    """Context manager around `python -m loadgen.server`, or another module with its way to start and end.
 
-    `options` are its command-line options. A given `api_key` is passed in the environment, never on the command line.
+    `options` are the module's command-line options. A given `api_key` is passed in the environment, never on the
+    command line.
 
     Raises:
         ServerStartError: on entry, if the server does not start.
     """
 
-    def __init__(self, options: Sequence[str] = (), *, api_key: str | None = None) -> None:
+    def __init__(
+        self, options: Sequence[str] = (), *, api_key: str | None = None, module: str = "loadgen.server"
+    ) -> None:
         self._options = list(options)
+        self._module = module
         self._api_key = api_key
         self._process: subprocess.Popen[bytes] | None = None
         self.stderr_path: Path | None = None
@@ -101,7 +107,7 @@ class ServerProcess:
         return code
 
     def _start(self, meanwhile: Callable[[], object]) -> Announcement:
-        command = subprocesses.command("loadgen.server", "--announce", "--exit-with-stdin", *self._options)
+        command = subprocesses.command(self._module, "--announce", "--exit-with-stdin", *self._options)
         environment = subprocesses.environment()
         if self._api_key is not None:
             environment[_KEY_VARIABLE] = self._api_key

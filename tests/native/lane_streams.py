@@ -10,6 +10,9 @@ import mqtt5
 
 from loadgen.payloads.place import place_named
 from loadgen.payloads.plans import Stamps
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync_graphql.endpoints import GraphqlUrl
+from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
 from loadgen.protocol.base import SessionHandler
 from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
 from loadgen.protocol.mqtt.session import MqttSession
@@ -251,6 +254,32 @@ def json_list(random: Random, stamps: Stamps) -> bytes:
     return f"{head}{number_},".encode() + b'{"a":1,"data":' + event(random, stamps) + b"}" + tail.encode()
 
 
+def graphql(random: Random, stamps: Stamps) -> bytes:
+    """A `data` message of AppSync GraphQL, sometimes with errors or without its event."""
+    fields: Any = {"name": "a", "data": event(random, stamps).decode(errors="replace")}
+    if random.random() < 0.05:
+        fields = random.choice((None, {}, {"data": None}, [fields], {"data": 7}))
+    parts: list[tuple[str, Any]] = [
+        ("id", _id(random)),
+        ("type", "data" if random.random() < 0.95 else random.choice(("ka", "start_ack", "complete"))),
+        ("payload", {"data": {"subscribe": fields}}),
+    ]
+    if random.random() < 0.2:
+        parts[2][1]["errors"] = random.choice(([], None, [{"message": "é"}]))
+    if random.random() < 0.3:
+        random.shuffle(parts)
+    return (json.dumps if random.random() < 0.2 else _compact)(dict(parts)).encode()
+
+
+def graphql_session(log: SessionHandler) -> Any:
+    """Return a session with AppSync GraphQL."""
+    service = AppSyncGraphql(GraphqlUrl.from_url("http://127.0.0.1:1/graphql"), ApiKey("k"))
+    session = service.session(log)
+    for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
+        session.subscribe(subscription_id, channel)
+    return session
+
+
 def kinds() -> list[Streams]:
     """Return all kinds of streams."""
     readers = PacketReader()
@@ -283,6 +312,12 @@ def kinds() -> list[Streams]:
         b"\xc3\xa9",
         b"\x00",
     ]
+    made.append(
+        Streams(
+            "appsync-graphql", graphql, graphql_session, 0x81, True, text_fragments,
+            others=(b'{"type":"ka"}', b'{"type":"error","payload":{"errors":{"message":"x"}}}', b""),
+        )
+    )  # fmt: skip
     for binary in (False, True):
         first = 0x82 if binary else 0x81
         made += [

@@ -26,28 +26,33 @@ _HTTP_HEADERS: Final = {"content-type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class IamSignature:
-    """Signs each request; `credentials` is called every time, as temporary credentials are renewed."""
+    """Signs each request; `credentials` is called every time, as temporary credentials are renewed.
+
+    The paths are those that signatures cover: of publishes and subscribes, and of connects.
+    """
 
     credentials: Callable[[], ReadOnlyCredentials] = field(repr=False)
     region: str
+    path: str = HTTP_PATH
+    connect_path: str = HTTP_PATH
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the headers of a `POST /event` with that body, without `Host`, which the HTTP client adds."""
-        signed = self._sign(http_host, body, _HTTP_HEADERS)
+        """Return the headers of a `POST` with that body, without `Host`, which the HTTP client adds."""
+        signed = self._sign(http_host, body, _HTTP_HEADERS, self.path)
         del signed["host"]
         return signed
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
         """Return the `header-` subprotocol's headers: a signature of the path `/event` (AWS: amplify-js #14001)."""
-        return self._sign(http_host, body, _FRAME_HEADERS)
+        return self._sign(http_host, body, _FRAME_HEADERS, self.connect_path)
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
         """Return the `authorization` of a frame whose signed body is `body`."""
-        return self._sign(http_host, body, _FRAME_HEADERS)
+        return self._sign(http_host, body, _FRAME_HEADERS, self.path)
 
-    def _sign(self, http_host: str, body: bytes | str, headers: dict[str, str]) -> dict[str, str]:
+    def _sign(self, http_host: str, body: bytes | str, headers: dict[str, str], path: str) -> dict[str, str]:
         request: Any = AWSRequest(
-            "POST", f"https://{http_host}{HTTP_PATH}", data=body, headers={**headers, "host": http_host}
+            "POST", f"https://{http_host}{path}", data=body, headers={**headers, "host": http_host}
         )
         SigV4Auth(self.credentials(), SERVICE, self.region).add_auth(request)
         return {

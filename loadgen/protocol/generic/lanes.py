@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from loadgen import native
-from loadgen.protocol.generic.description import Delivery, Description, Identity
+from loadgen.protocol.generic.description import Description, Identity
 from loadgen.protocol.generic.frames import pieces
-from loadgen.protocol.generic.patterns import ANYTHING, TextPattern, pointer_tokens, quick
+from loadgen.protocol.generic.patterns import ANYTHING, Scalar, TextPattern, pointer_tokens, quick
 
 #: Parts of a template in the form of `native.Template`.
 Parts = tuple[Any, ...]
@@ -39,7 +39,7 @@ def parts_of(description: Description) -> Parts | None:
     """Return the template of a description's deliveries, or None if the pattern is not of a form that it can have."""
     deliver = description.deliver
     if description.messages == "json":
-        return _of_json(deliver)
+        return json_parts(deliver.when, deliver.at)
     assert isinstance(deliver.pattern, TextPattern)
     written, sized = deliver.pattern.written, False
     if description.messages == "lines":
@@ -87,13 +87,14 @@ def _of_text(written: str, identity: Identity | None, lines: bool, sized: bool) 
     return tuple(parts)
 
 
-def _of_json(deliver: Delivery) -> Parts | None:
-    if quick(deliver.when, deliver.at) is None or sum(name in _KEYS for name in deliver.at) > 1:
+def json_parts(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Parts | None:
+    """Return the template of JSON deliveries, or None if it cannot have one; the arguments are as for `JsonPattern`."""
+    if quick(when, at) is None or sum(name in _KEYS for name in at) > 1:
         return None
     leaves: dict[tuple[str, ...], Any] = {}
-    for pointer, value in deliver.when.items():
+    for pointer, value in when.items():
         leaves[pointer_tokens(pointer)] = _literal(value)
-    for name, pointer in deliver.at.items():
+    for name, pointer in at.items():
         if name != "reason":
             leaves[pointer_tokens(pointer)] = _EVENTS.get(name) or _KEYS[name]
     tree: Parts = _tree(leaves)

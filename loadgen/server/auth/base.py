@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from loadgen.protocol.appsync.endpoints import HTTP_PATH
 from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 
@@ -22,7 +23,8 @@ class AuthorizationRequest:
     """One operation to authorize.
 
     `credentials` are HTTP headers or the `authorization` of a frame, with lower-case names. `signed_body` returns the
-    bytes that a signature must cover. `namespace` is None for a connect and for a channel of an unknown namespace.
+    bytes that a signature must cover, and `path` the path. `namespace` is None for a connect and for a channel of an
+    unknown namespace.
     """
 
     operation: Operation
@@ -30,6 +32,7 @@ class AuthorizationRequest:
     signed_body: Callable[[], bytes] = field(repr=False)
     channel: str | None = None
     namespace: Namespace | None = None
+    path: str = HTTP_PATH
 
 
 Identity = Mapping[str, Any]

@@ -20,7 +20,6 @@ from botocore.credentials import Credentials
 
 from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.channels import namespace_of
-from loadgen.protocol.appsync.endpoints import HTTP_PATH
 from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
@@ -99,7 +98,7 @@ class IamAuthorizer:
         _require_recent(timestamp, parts["date"])
         body = request.signed_body()
         try:
-            canonical, expected = _signature(user, parts, credentials, timestamp, body)
+            canonical, expected = _signature(user, parts, credentials, timestamp, body, request.path)
         except ValueError:
             # The host is invalid in a URL, or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
@@ -128,7 +127,12 @@ def _require_recent(timestamp: str, scope_date: str) -> None:
 
 
 def _signature(
-    user: IamUser, parts: re.Match[str], credentials: Mapping[str, str], timestamp: str, body: bytes
+    user: IamUser,
+    parts: re.Match[str],
+    credentials: Mapping[str, str],
+    timestamp: str,
+    body: bytes,
+    path: str,
 ) -> tuple[str, str]:
     """Return the canonical request, and its signature with the user's secret.
 
@@ -146,7 +150,7 @@ def _signature(
         # botocore signs this header's value as the body's hash. Without this check, a signature of another body would
         # pass.
         raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
-    url = f"https://{credentials['host']}{HTTP_PATH}"
+    url = f"https://{credentials['host']}{path}"
     request = AWSRequest("POST", url, data=body, headers={name: credentials[name] for name in names})
     request.context["timestamp"] = timestamp
     signer: Any = _Verifier(

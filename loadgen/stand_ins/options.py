@@ -1,0 +1,75 @@
+"""Check the options of a stand-in, which the command line gives as `--option NAME=VALUE`."""
+
+from collections.abc import Mapping, Sequence
+
+
+class OptionError(ValueError):
+    """An option of a stand-in is unknown or out of range; the message is one sentence."""
+
+
+class Options:
+    """Reads options by name; :meth:`finish` refuses those that no reader asked for."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = dict(given)
+        self._known: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        """Return the value of an option, or None if it is not given."""
+        self._known.append(name)
+        return self._given.get(name)
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """Return a number.
+
+        Raises:
+            OptionError: it is no number, or out of range.
+        """
+        written = self.text(name)
+        if written is None:
+            return default
+        try:
+            value = float(written)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise OptionError(
+                f"--option {name}={_shown(written)} is out of range: it may be {least:g} to {most:g}"
+            )
+        return value
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number; raises OptionError as `number` does."""
+        value = self.number(name, default, least, most)
+        if value != int(value):
+            raise OptionError(f"--option {name}={_shown(self._given[name])} is not a whole number")
+        return int(value)
+
+    def word(self, name: str, default: str, words: Sequence[str]) -> str:
+        """Return one of some words.
+
+        Raises:
+            OptionError: it is another.
+        """
+        written = self.text(name)
+        if written is None:
+            return default
+        if written not in words:
+            raise OptionError(f"--option {name}={_shown(written)} is unknown: it may be {' or '.join(words)}")
+        return written
+
+    def finish(self) -> None:
+        """Refuse options with unknown names; call it after all others were read.
+
+        Raises:
+            OptionError: an option is unknown.
+        """
+        unknown = [name for name in self._given if name not in self._known]
+        if unknown:
+            raise OptionError(
+                f"--option {_shown(unknown[0])} is unknown: this service has {', '.join(sorted(self._known))}"
+            )
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:50])[1:-1]
