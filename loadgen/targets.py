@@ -1,13 +1,15 @@
 """Find the protocol of a target by its URL.
 
 To add a protocol, write a package whose module `target` has a function `protocol_of(url)` that returns a
-`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`. Neither is needed for a protocol file, whose name begins
-the target's URL: `nats+ws://…` (`loadgen.protocol_file`).
+`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`, or its hosts in `_BY_HOST`. Neither is needed for a protocol
+file, whose name begins the target's URL: `nats+ws://…` (`loadgen.protocol_file`).
 """
 
+import re
 from importlib import import_module
 from types import ModuleType
 from typing import Final
+from urllib.parse import urlsplit
 
 from loadgen.config.problems import ScenarioError
 from loadgen.protocol.appsync.target import PROTOCOL
@@ -19,11 +21,20 @@ APPSYNC_EVENTS: Final = PROTOCOL
 #: The packages of the other protocols by URL scheme; imported when needed.
 _BY_SCHEME: Final = {
     **dict.fromkeys(("mqtt", "mqtts", "mqtt+ws", "mqtt+wss"), "loadgen.protocol.mqtt"),
+    **dict.fromkeys(("apigw+ws", "apigw+wss"), "loadgen.protocol.api_gateway"),
 }
+#: The packages of protocols whose URLs have an ordinary scheme, by a pattern of their hosts.
+_BY_HOST: Final = (
+    (
+        re.compile(r"[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"),
+        "loadgen.protocol.api_gateway",
+    ),
+)
+_ORDINARY: Final = frozenset({"ws", "wss", "http", "https"})
 
 
 def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProtocol:
-    """Return the protocol of a target by its URL's scheme, or AppSync Events for any other scheme and without a URL.
+    """Return the protocol of a target by its URL's scheme or host; for any other and without a URL, AppSync Events.
 
     The path `/graphql` names a GraphQL API, too. ``protocol_file`` is the text of the file that the URL names: its
     protocol file or the operations of a GraphQL API. If it is None, that file is read.
@@ -35,7 +46,7 @@ def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProt
         api: TargetProtocol = _graphql().protocol_of(url, protocol_file)
         return api
     scheme, separator, _ = (url or "").strip().partition("://")
-    package = _BY_SCHEME.get(scheme.lower()) if separator else None
+    package = _package(scheme.lower(), url or "") if separator else None
     if package is not None:
         found: TargetProtocol = import_module(f"{package}.target").protocol_of(url)
         return found
@@ -43,6 +54,17 @@ def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProt
         described: TargetProtocol = files.protocol_at(url, protocol_file)
         return described
     return APPSYNC_EVENTS
+
+
+def _package(scheme: str, url: str) -> str | None:
+    """Return the package of a URL's protocol, or None if neither its scheme nor its host selects one."""
+    if scheme not in _ORDINARY:
+        return _BY_SCHEME.get(scheme)
+    try:
+        host = urlsplit(url.strip()).hostname or ""
+    except ValueError:
+        return None  # `endpoints` raises the error
+    return next((package for pattern, package in _BY_HOST if pattern.fullmatch(host)), None)
 
 
 def protocol_file_of(url: str) -> str | None:

@@ -25,6 +25,9 @@ class Handshake:
     binary: bool = False
     #: Path and query of this connection, which may hold credentials, or None for those of `Service.connect_url`.
     resource: str | None = field(default=None, repr=False)
+    #: The longest payload of a frame that the service takes: longer messages are sent in fragments (RFC 6455, 5.4).
+    #: None for no limit.
+    most_frame_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def connection(
         headers=handshake.headers,
         binary=handshake.binary,
         resource=handshake.resource,
+        most_frame_bytes=handshake.most_frame_bytes,
         on_text=on_message,
         on_closed=on_closed,
         on_failed=on_failed,

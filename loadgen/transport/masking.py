@@ -1,4 +1,4 @@
-"""The frames that a client sends: whole messages, masked (RFC 6455, 5.2 and 5.3)."""
+"""The frames that a client sends: masked, whole messages or fragments (RFC 6455, 5.2 to 5.4)."""
 
 from collections.abc import Callable
 
@@ -13,3 +13,14 @@ def _masked(opcode: int, message: bytes) -> bytes:
 
 #: Returns the frame of a message with an opcode. Natively it takes a tenth of the library's time.
 masked: Callable[[int, bytes], bytes] = native.masked if native.available else _masked
+
+
+def fragments(opcode: int, message: bytes, most_bytes: int) -> bytes:
+    """Return the frames of a message, each with a payload of at most ``most_bytes``."""
+    frames = bytearray()
+    for begin in range(0, len(message), most_bytes):
+        frame = bytearray(masked(Opcode.CONT if begin else opcode, message[begin : begin + most_bytes]))
+        if begin + most_bytes < len(message):
+            frame[0] &= 0x7F  # not the final frame
+        frames += frame
+    return bytes(frames) or masked(opcode, message)

@@ -19,7 +19,7 @@ from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.library import Library
-from loadgen.transport.masking import masked
+from loadgen.transport.masking import fragments, masked
 from loadgen.transport.native_tls import Data, NativeTls
 from loadgen.transport.opening import OpeningHandshake
 from loadgen.transport.slow_reading import SlowReading
@@ -35,7 +35,7 @@ class WebSocket(SocketStream):
     ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
     """
 
-    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_ready", "_upgrading")
+    __slots__ = ("_frames", "_library", "_most_frame_bytes", "_patience", "_pong_due", "_ready", "_upgrading")
 
     _handshake = "WebSocket handshake"
     abrupt = "closed without a close frame"
@@ -52,13 +52,15 @@ class WebSocket(SocketStream):
         binary: bool = False,
         resource: str | None = None,
         max_message_bytes: int | None = 4 * 1024 * 1024,
+        most_frame_bytes: int | None = None,
         slow: SlowReading | None = None,
     ) -> None:
         """Make a connection that is yet to be opened.
 
         ``binary`` selects binary frames for sent messages; received messages of either kind go to ``on_text``.
         ``resource`` is the path and query to request in place of the address's. A received message may have at most
-        ``max_message_bytes``, or any size if that is None.
+        ``max_message_bytes``, or any size if that is None. A sent message longer than ``most_frame_bytes`` goes
+        in several frames.
         """
         super().__init__(address, on_closed, on_failed, slow)
         #: The opening handshake until the server has accepted. It may hold credentials, which are used only once.
@@ -66,6 +68,7 @@ class WebSocket(SocketStream):
             address.name, address.url, subprotocols, headers, resource, address.accepted
         )
         self._library = Library(on_text, binary, max_message_bytes)
+        self._most_frame_bytes = most_frame_bytes
         #: Timer that limits the wait for the body of a refusal, or for the server to disconnect after its close frame.
         self._patience: Any = None
         #: True if sending a pong is scheduled for the hub's next turn.
@@ -88,7 +91,11 @@ class WebSocket(SocketStream):
         """
         if not self.is_open:
             raise TransportError(f"{self._address.name}: the connection is closed")
-        self._write(masked(self._library.opcode, message))
+        most = self._most_frame_bytes
+        if most is None or len(message) <= most:
+            self._write(masked(self._library.opcode, message))
+        else:
+            self._write(fragments(self._library.opcode, message, most))
 
     def way_to_send(self) -> int | None:
         """Return the descriptor for frames of text, -1 if they must be encrypted or buffered, or None; see the base."""

@@ -5,10 +5,10 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import SERVER, Protocol, State
 
-from loadgen.transport.masking import _masked, masked
+from loadgen.transport.masking import _masked, fragments, masked
 
 KINDS = [pytest.param(_masked, id="library"), pytest.param(masked, id="native")]
 
@@ -44,3 +44,17 @@ def test_a_forked_process_does_not_repeat_the_masks_of_its_parent(kind: object) 
     assert os.read(here, 6) != kind(Opcode.TEXT, b"")  # type: ignore[operator]
     os.close(here)
     os.close(there)
+
+
+@given(st.integers(0, 100_000), st.sampled_from([1_000, 32 * 1024]), st.booleans())
+def test_a_long_message_goes_in_frames_of_the_given_size(size: int, most: int, binary: bool) -> None:
+    opcode = Opcode.BINARY if binary else Opcode.TEXT
+    message = os.urandom(size)
+    server = Protocol(SERVER, state=State.OPEN, max_size=None)
+    server.receive_data(fragments(opcode, message, most))
+    frames: list[Frame] = server.events_received()  # type: ignore[assignment]
+    assert b"".join(bytes(frame.data) for frame in frames) == message
+    assert all(len(frame.data) <= most for frame in frames)
+    assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert [frame.opcode for frame in frames] == [opcode] + [Opcode.CONT] * (len(frames) - 1)
+    assert len(frames) == max(1, -(-size // most))
