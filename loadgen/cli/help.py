@@ -13,7 +13,8 @@ from loadgen.run.option import Panel
 SETTINGS: Final[Mapping[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 _ARGUMENTS: Final = "Arguments"
 _OPTIONS: Final = "Options"
-#: The order of the groups of options. Those of no group, --help among them, come last.
+#: The order of the groups of options. Those of no group, --help among them, come after the groups of a run's options;
+#: groups that only one command has come last.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
 #: Widest first column; the description of a longer option begins on the next line.
 _COLUMN: Final = 26
@@ -90,7 +91,7 @@ def _write_parameters(parameters: Iterable[Any], ctx: Any, formatter: Any) -> No
         elif (record := each.get_help_record(ctx)) is not None:
             names, meaning = record
             groups.setdefault(each.rich_help_panel or _OPTIONS, []).append((_plain(names), meaning))
-    for title in sorted(groups, key=_ORDER.index):
+    for title in sorted(groups, key=lambda title: _ORDER.index(title) if title in _ORDER else len(_ORDER)):
         with formatter.section(title):
             formatter.write_dl(groups[title], col_max=_COLUMN)
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -16,12 +16,18 @@ from loadgen.exits import ExitCode
 from loadgen.planning.operations import Handler
 
 PricesOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option(
-        help="Your own prices and quotas (YAML), such as another region's; default: those in docs/prices.md.",
+        help="Your own prices and quotas (YAML), such as another region's; default: those in docs/prices.md."
+        " Repeatable with --services.",
         metavar="FILE",
     ),
 ]
+_SERVICES: Final = "Several services"
+
+
+def _of_services(help_: str, metavar: str | None = None, **limits: Any) -> Any:
+    return typer.Option(help=help_, metavar=metavar, rich_help_panel=_SERVICES, **limits)
 
 
 class PlanFormat(Enum):
@@ -69,25 +75,88 @@ def plan(
             help="First measure a worker process on this machine (about a minute).",
         ),
     ] = False,
+    services: Annotated[
+        str | None, _of_services("Compare services: `all`, or names such as api-gateway,ably:mau.", "NAMES")
+    ] = None,
+    plot: Annotated[
+        Path | None, _of_services("Also draw the costs as the load grows (.png or .svg).", "FILE")
+    ] = None,
+    hours_per_day: Annotated[
+        float | None, _of_services("Hours of use a day; default: 24.", "HOURS", min=0.01, max=24)
+    ] = None,
+    days: Annotated[
+        float | None, _of_services("Days of use a month; default: 365 / 12.", "DAYS", min=0.01, max=31)
+    ] = None,
+    connects_per_day: Annotated[
+        float | None, _of_services("Connects of a client a day; default: 1.", "NUMBER", min=0, max=100_000)
+    ] = None,
+    users: Annotated[
+        int | None, _of_services("Different users a month; default: the clients.", "NUMBER", min=0)
+    ] = None,
+    clients: Annotated[
+        int | None, _of_services("Without a scenario: clients connected at once.", "NUMBER", min=1)
+    ] = None,
+    rate: Annotated[
+        str | None, _of_services("Without a scenario: events published, such as 10/s.", "RATE")
+    ] = None,
+    fan_out: Annotated[
+        float | None, _of_services("Without a scenario: deliveries of an event.", "NUMBER", min=0, max=1e9)
+    ] = None,
+    event_size: Annotated[
+        str | None, _of_services("Without a scenario: size of an event, such as 200B or 1KiB.", "SIZE")
+    ] = None,
+    channels: Annotated[
+        int | None, _of_services("Without a scenario: channels in use at once.", "NUMBER", min=0)
+    ] = None,
+    subscriptions: Annotated[
+        int | None,
+        _of_services("Without a scenario: subscriptions of a client; default: 1.", "NUMBER", min=0),
+    ] = None,
+    over_websocket: Annotated[
+        bool, _of_services("Without a scenario: clients publish over WebSocket instead of HTTP.")
+    ] = False,
 ) -> None:
     """Estimate a scenario's cost, use of quotas, and machines.
 
     Nothing is run, except with --calibrate, which loads only this machine and keeps the figures for later plans.
+    With --services, compare the costs and quotas of several services instead.
 
     Exit codes: 0 planned, 2 usage or scenario error, 3 the machine could not be measured.
     """
+    from loadgen.cli.services import MonthOptions, Numbers, compare
     from loadgen.planning.calibration import load_calibration
     from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
+    from loadgen.planning.services.files import is_service_file
     from loadgen.planning.show import markdown, print_estimate
     from loadgen.resolve.checks import protocol_for
     from loadgen.resolve.resolver import planned
     from loadgen.scenario import ScenarioError
 
+    numbers = Numbers(clients, rate, fan_out, event_size, channels, subscriptions, over_websocket)
+    month = MonthOptions(hours_per_day, days, connects_per_day, users)
+    if services is not None:
+        if calibrate or machine_cpus or machine_gb or machine_usd:
+            fail("--calibrate and --machine-… are for a plan of one service: leave out --services")
+        try:
+            named = None if scenario is None else planned(scenario, overrides or (), target)[1]
+            compare(services, named, numbers, month, prices or (), handler or (), format_.value, plot)
+        except ScenarioError as error:
+            fail(str(error))
+        return
+    alone = [*numbers.given, *month.given, *(["--plot"] if plot is not None else [])]
+    if alone:
+        fail(f"{alone[0]} is for a comparison of services: add --services all")
+    if len(prices or ()) > 1:
+        fail("several --prices are for a comparison of services: add --services all")
+    if prices and is_service_file(prices[0]):
+        fail(
+            f"{prices[0]}: is a service file, which only a comparison of services can use: add --services all"
+        )
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
     try:
-        known = load_prices(prices)
+        known = load_prices(prices[0] if prices else None)
         found = None if scenario is None else planned(scenario, overrides or (), target)
     except ScenarioError as error:
         fail(str(error))

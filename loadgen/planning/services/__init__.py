@@ -1,0 +1,1 @@
+"""Compare prices and quotas of several services for one load; see `loadgen.planning.services.costing`."""

@@ -1,0 +1,213 @@
+"""Find where the monthly costs of two offers cross as a load grows along an axis.
+
+Costs are steps and slopes, and may be ranges. So a crossing is an interval: below it one offer is surely cheaper, above
+it the other is. For costs known exactly, it is a point where both cost the same, or a step where one jumps past the
+other. Costs are compared on a grid; two crossings of the same pair between neighbouring points of the grid are missed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import combinations
+from typing import Any, Final
+
+from loadgen.planning.services.bill import bill
+from loadgen.planning.services.costing import Costing, amount
+from loadgen.planning.services.limits import growing, lifetime_s, tightest
+from loadgen.planning.services.load import AXES, Axis, Load
+from loadgen.planning.services.span import ZERO, Span
+
+#: How far a load is made smaller and larger.
+GROWTH: Final = 100
+_POINTS_PER_DECADE: Final = 20
+_HALVINGS: Final = 30
+#: Halvings before which the straight line between the ends is tried.
+_TRIED: Final = frozenset({0, 1, 2, 3, 5, 8, 12, 17, 23, 29})
+_CENT: Final = Fraction(1, 100)
+#: Share of a factor below which an interval is a point.
+_NARROW: Final = Fraction(1, 10**9)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Monthly costs of an offer along an axis."""
+
+    costing: Costing
+    axis: Axis
+    factors: tuple[Fraction, ...]
+    usd: tuple[Span, ...]
+    _known: dict[Fraction, Span] = field(default_factory=dict, repr=False, compare=False)
+
+    def at(self, factor: Fraction) -> Span:
+        """Return the monthly cost of the load grown by ``factor``."""
+        if factor not in self._known:
+            self._known[factor] = cost_at(self.costing, self.axis, factor)
+        return self._known[factor]
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """An interval of an axis at which the cheaper of two offers changes."""
+
+    axis: Axis
+    below: Costing
+    """Surely the cheaper offer below `begin`."""
+    above: Costing
+    """Surely the cheaper offer above `end`."""
+    begin: Fraction
+    """Value of the axis, such as a number of connections; see `loadgen.planning.services.load.Load.value`."""
+    end: Fraction
+    usd_below: Span
+    """Monthly cost of `below` at the crossing; at both ends if it is an interval."""
+    usd_above: Span
+    factor: Fraction
+    """Growth of the load at the middle of the interval."""
+    step: bool
+    """True if a cost jumps there, so that the two never cost the same."""
+    sure: bool
+    """True if both costs are known exactly and rest on sure figures only."""
+    exceeded: tuple[str, ...]
+    """Quotas that are exceeded at the crossing, as `service: quota`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the crossing as JSON values."""
+        return {
+            "axis": self.axis,
+            "cheaper_below": self.below.label,
+            "cheaper_above": self.above.label,
+            "from": float(self.begin),
+            "to": float(self.end),
+            "usd_cheaper_below": amount(self.usd_below),
+            "usd_cheaper_above": amount(self.usd_above),
+            "step": self.step,
+            "sure": self.sure,
+            "exceeded": list(self.exceeded),
+        }
+
+
+def grid() -> tuple[Fraction, ...]:
+    """Return the factors at which costs are compared, evenly spread in logarithms, with 1 among them."""
+    decades = len(str(GROWTH)) - 1
+    points = decades * _POINTS_PER_DECADE
+    return tuple(
+        Fraction(10 ** (number / _POINTS_PER_DECADE)).limit_denominator(10**6)
+        for number in range(-points, points + 1)
+    )
+
+
+def cost_at(costing: Costing, axis: Axis, factor: Fraction) -> Span:
+    """Return the monthly cost of an offer for its load grown by ``factor``."""
+    return _month(costing, costing.load.grown(axis, factor))
+
+
+def _month(costing: Costing, load: Load) -> Span:
+    return bill(costing.service, costing.offer_name, load.used_in_month(lifetime_s(costing.service))).usd()
+
+
+def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
+    """Return the monthly costs of all offers along an axis; none if the load has no such number, or it is zero."""
+    if not costings or not costings[0].load.value(axis):
+        return []
+    factors = grid()
+    loads = [costings[0].load.grown(axis, factor) for factor in factors]
+    return [
+        Curve(costing, axis, factors, tuple(_month(costing, load) for load in loads)) for costing in costings
+    ]
+
+
+def crossings(costings: Sequence[Costing]) -> list[Crossing]:
+    """Return all crossings of all pairs of offers along all axes; the offers must be for the same load."""
+    return [crossing for axis in AXES for crossing in of_curves(curves(costings, axis))]
+
+
+def of_curves(found: Sequence[Curve]) -> list[Crossing]:
+    """Return the crossings of all pairs of curves along one axis, by their place on it."""
+    crossed = [each for first, second in combinations(found, 2) for each in _of_pair(first, second)]
+    return sorted(crossed, key=lambda each: each.factor)
+
+
+def _sign(first: Span, second: Span) -> int:
+    """Return -1 if the first is surely cheaper, 1 if the second is, and 0 if neither is."""
+    if first.low is None or second.low is None:
+        return 0
+    if first.high is not None and first.high < second.low:
+        return -1
+    return 1 if second.high is not None and second.high < first.low else 0
+
+
+def _of_pair(first: Curve, second: Curve) -> list[Crossing]:
+    found = []
+    last: tuple[int, int] | None = None
+    for place, (one, other) in enumerate(zip(first.usd, second.usd, strict=True)):
+        sign = _sign(one, other)
+        if not sign:
+            continue
+        if last is not None and last[1] != sign:
+            found.append(_crossing(first, second, last, (place, sign)))
+        last = (place, sign)
+    return found
+
+
+def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple[int, int]) -> Crossing:
+    factors = first.factors
+    (left, sign_before), (right, _) = before, after
+    below, above = (first, second) if sign_before < 0 else (second, first)
+    # The one is surely cheaper up to `begin`, the other from `end` on.
+    begin, _ = _edge(lambda factor: _lead(below, above, factor), factors[left], factors[left + 1])
+    _, end = _edge(lambda factor: _lead(above, below, factor), factors[right], factors[right - 1])
+    if end - begin <= begin * _NARROW:
+        begin = end
+    usd_below = below.at(begin).hull(below.at(end))
+    usd_above = above.at(begin).hull(above.at(end))
+    exact = usd_below.single and usd_above.single and begin == end
+    value = below.costing.load.value(below.axis)
+    assert value is not None
+    middle = (begin + end) / 2
+    grown = below.costing.load.grown(below.axis, middle)
+    return Crossing(
+        below.axis,
+        below.costing,
+        above.costing,
+        begin * value,
+        end * value,
+        usd_below,
+        usd_above,
+        middle,
+        begin == end and not (exact and abs((usd_below.low or ZERO) - (usd_above.low or ZERO)) <= _CENT),
+        exact and below.costing.month.sure and above.costing.month.sure,
+        tuple(each for costing in (below.costing, above.costing) for each in _exceeded(costing, grown)),
+    )
+
+
+def _lead(cheaper: Curve, dearer: Curve, factor: Fraction) -> Fraction | None:
+    """Return by how much one curve is surely cheaper at least, or None if a bound is unknown."""
+    high, low = cheaper.at(factor).high, dearer.at(factor).low
+    return None if high is None or low is None else low - high
+
+
+def _edge(
+    lead: Callable[[Fraction], Fraction | None], inside: Fraction, outside: Fraction
+) -> tuple[Fraction, Fraction]:
+    """Return two close factors, in rising order, between which a lead that is positive at ``inside`` ends.
+
+    Both are the point where the lead is zero, if there is one.
+    """
+    at_inside, at_outside = lead(inside), lead(outside)
+    for halving in range(_HALVINGS):
+        if halving in _TRIED and at_inside is not None and at_outside is not None and at_inside != at_outside:
+            # Costs are linear between steps, so the straight line is right once no step is left in between.
+            root = inside + (outside - inside) * at_inside / (at_inside - at_outside)
+            if min(inside, outside) <= root <= max(inside, outside) and lead(root) == 0:
+                return root, root
+        middle = (inside + outside) / 2
+        at_middle = lead(middle)
+        if at_middle is not None and at_middle > 0:
+            inside, at_inside = middle, at_middle
+        else:
+            outside, at_outside = middle, at_middle
+    return min(inside, outside), max(inside, outside)
+
+
+def _exceeded(costing: Costing, load: Load) -> list[str]:
+    use = tightest(growing(costing.service, costing.offer_name, load))
+    return [] if use is None or (use.share or 0) <= 1 else [f"{costing.label}: {use.label}"]
