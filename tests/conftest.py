@@ -16,6 +16,8 @@ from tests.programs import wanting
 
 HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
+#: Characters of a value in the name of a test.
+LONGEST_ID = 200
 #: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
 #: Files of that list which were collected all the same, as they were named.
@@ -63,6 +65,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             -together[item.path],
         )
     )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Cut long values in the names of tests, which each process sends several times: one was of 17 million spaces."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{ascii(val[:LONGEST_ID])} and {len(val) - LONGEST_ID} more"
+    return None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
