@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Cut long values in the names of tests, which each process sends several times: one was of 17 million spaces."""
     if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
-        return f"{ascii(val[:LONGEST_ID])} and {len(val) - LONGEST_ID} more"
+        return f"{val[:LONGEST_ID]!a} and {len(val) - LONGEST_ID} more"
     return None
 
 
@@ -96,7 +96,6 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported, which lives as long as the process."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 
