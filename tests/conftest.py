@@ -16,6 +16,8 @@ from tests.programs import wanting
 
 HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
+#: Characters of a value in the name of a test.
+LONGEST_ID = 200
 #: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
 #: Files of that list which were collected all the same, as they were named.
@@ -65,6 +67,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Cut long values in the names of tests, which each process sends several times: one was of 17 million spaces."""
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{val[:LONGEST_ID]!a} and {len(val) - LONGEST_ID} more"
+    return None
+
+
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     """Refuse a test file that imports Locust, which patches threads for all tests of the process; see patched.py."""
     if "locust" not in sys.modules or not report.fspath.endswith(".py") or _named:
@@ -87,7 +96,6 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported, which lives as long as the process."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
 

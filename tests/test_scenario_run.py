@@ -13,7 +13,6 @@ import loadgen
 from loadgen import scenario_run
 from loadgen.exits import ExitCode, RunError
 from loadgen.run.options import ENTRIES
-from loadgen.scenario import ScenarioError
 from loadgen.scenario_run import ScenarioRun, command, files, run_scenario
 
 
@@ -83,51 +82,6 @@ def test_files_are_written_beside_the_scenario(tmp_path: Path) -> None:
 def test_files_elsewhere_or_of_no_known_format_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(TypeError, match=r"a file|the file"):
         files.write(tmp_path / "at" / "x.yaml", {}, {name: [{"a": 1}]})
-
-
-def test_a_mistake_in_a_scenario_is_told_without_the_temporary_file() -> None:
-    scenario = {"version": 1, "clients": {"readers": {"count": 0, "subscribe": "/default/a"}}}
-    with pytest.raises(ScenarioError) as raised:
-        run_scenario(scenario)
-    assert "scenario: clients.readers.count" in str(raised.value)
-    assert all("/" not in each.split(":")[0] for each in raised.value.problems)
-    with pytest.raises(ScenarioError, match="there is no scenario 'no-such'"):
-        run_scenario("no-such")
-
-
-def test_an_unreachable_target_is_an_error_with_its_code() -> None:
-    with pytest.raises(RunError) as raised:
-        run_scenario("comments", target="http://127.0.0.1:9/event", api_key="da2-secret")
-    assert raised.value.code is ExitCode.TARGET
-    assert "127.0.0.1:9" in str(raised.value)
-    assert "da2-secret" not in str(raised.value)
-
-
-def test_nothing_of_the_callers_process_changes() -> None:
-    code = """
-import asyncio, os, signal, sys, threading
-import loadgen
-before = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-async def main():
-    try:
-        await asyncio.to_thread(loadgen.run_scenario, "no-such")
-    except Exception as error:
-        assert "no scenario" in str(error), error
-    else:
-        raise SystemExit("no error")
-    try:
-        loadgen.run_scenario("no-such")
-    except Exception as error:
-        assert "no scenario" in str(error), error
-
-asyncio.run(main())
-after = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
-assert before == after
-assert not {"gevent", "locust"} & sys.modules.keys(), "gevent"
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_without_a_summary_says_what_the_command_said(tmp_path: Path) -> None:

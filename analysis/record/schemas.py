@@ -235,7 +235,8 @@ def columns(table: str) -> frozenset[str]:
     return frozenset(SCHEMAS[table].names)
 
 
-def later_types(table: str) -> dict[str, pa.DataType]:
+@cache
+def later_types(table: str) -> Mapping[str, pa.DataType]:
     """Return the types, by name, of the columns that older records lack."""
     schema = plain(table)
     return {name: schema.field(name).type for name in LATER.get(table, ())}

@@ -1,6 +1,7 @@
 """Read YAML into plain data, and record the line of each part."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path as File
 from typing import Any
 
@@ -15,6 +16,8 @@ _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "nu
 _MAX_DEPTH = 20
 _MAX_VALUES = 100_000
 _MAX_OPEN = 100
+#: Longer texts are composed anew each time they are read, as their nodes take megabytes.
+_KEPT_CHARACTERS = 20_000
 _TOO_DEEP = "the YAML is nested too deeply; write plain values"
 _TOO_LARGE = "the file is larger than 1 MB, which no file of this kind is"
 MAX_BYTES = 1_000_000
@@ -33,7 +36,7 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
     _refuse_nested_line(text, source)
     yaml = YAML(typ="safe", pure=True)
     try:
-        root = yaml.compose(text)
+        root = (_composed if len(text) <= _KEPT_CHARACTERS else _composed.__wrapped__)(text)
     except RecursionError:
         raise ScenarioError([f"{source}: {_TOO_DEEP}"]) from None
     except MarkedYAMLError as error:
@@ -54,6 +57,16 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
     if reader.problems:
         raise ScenarioError(reader.problems)
     return data, places
+
+
+@lru_cache(maxsize=32)
+def _composed(text: str) -> Node | None:
+    """Return the nodes of a YAML text, which nobody changes.
+
+    A scenario is read several times: for its plan, its estimate and its record. To compose it takes most of the time.
+    """
+    root: Node | None = YAML(typ="safe", pure=True).compose(text)
+    return root
 
 
 def _refuse_nested_line(text: str, source: str) -> None:

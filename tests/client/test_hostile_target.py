@@ -1,7 +1,6 @@
 """Test the commands' messages for a service that does not speak its protocol."""
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -20,6 +19,7 @@ from loadgen.run.target import Target
 from loadgen.run.target_check import check
 from loadgen.transport import bounds
 from loadgen.transport.errors import TransportError
+from tests.listening import accepting
 from tests.transport.hostile import frame, yes
 
 ACK = frame(0x81, b'{"type":"connection_ack","connectionTimeoutMs":300000}')
@@ -48,16 +48,7 @@ def service(http: list[bytes], after_ack: bytes = b"") -> Iterator[str]:
                 peer.sendall(part)
             peer.recv(65536)
 
-    def accept() -> None:
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=converse, args=(peer,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
+    with accepting(converse) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/event"
 
 

@@ -75,37 +75,48 @@ def _or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 _INT32 = st.integers(-1, 2**31 - 1)
+_INT40 = st.integers(0, 2**40)
+_COUNTS = st.integers(0, 7)
 _TIMES = st.integers(0, 2**62) | st.integers(0, 50)
 _TEXTS = st.sampled_from(["/default/a", "/default/b", "", "é \U0001f389", "10.0.0.1:443"]) | st.text(
     max_size=6
 ).filter(lambda text: text.isprintable())
+# Made once: hypothesis examines each strategy that it has not seen before.
+_GAPS = _or_none(st.sets(st.integers(0, 7)))
+_SIZES = [st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count) for count in range(8)]
+_STATUSES = st.sampled_from(["accepted", "sent", "error", "unanswered", "unmade", "unsent"])
+_REFUSED = st.dictionaries(st.integers(0, 8), st.sampled_from(["too rude", "too large"]), max_size=4)
+_FORMS = st.sampled_from([list, tuple])
+_TIMES_OR_NONE, _TEXTS_OR_NONE = _or_none(_TIMES), _or_none(_TEXTS)
+_WAITS = _or_none(st.integers(-(2**40), 2**40))
+_CAUSES = _or_none(st.tuples(_INT32, _INT40, _INT32))
 
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
     """Draw a request, with gaps where an event was not made, and refusals of any events."""
-    count, first = draw(st.integers(0, 7)), draw(st.integers(0, 2**40))
+    count, first = draw(_COUNTS), draw(_INT40)
     sequences: Sequence[int] = range(first, first + count)
-    if draw(st.booleans()):
-        gaps = draw(st.sets(st.integers(0, 7)))
+    gaps = draw(_GAPS)
+    if gaps is not None:
         sequences = [number for number in sequences if number - first not in gaps]
-    sizes = draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(sequences), max_size=len(sequences)))
+    sizes = draw(_SIZES[len(sequences)])
     return Request(
         draw(_INT32),
         sequences,
-        draw(st.integers(0, 2**40)),
+        draw(_INT40),
         draw(_TEXTS),
         draw(_TIMES),
-        draw(_or_none(_TIMES)),
-        draw(_or_none(_TIMES)),
-        draw(_or_none(_TIMES)),
-        draw(st.sampled_from(["accepted", "sent", "error", "unanswered", "unmade", "unsent"])),
-        draw(_or_none(_TEXTS)),
-        draw(st.sampled_from([list, tuple]))(sizes),
-        draw(st.dictionaries(st.integers(0, 8), st.sampled_from(["too rude", "too large"]), max_size=4)),
-        draw(_or_none(st.integers(-(2**40), 2**40))),
-        draw(_or_none(_TEXTS)),
-        draw(_or_none(st.tuples(_INT32, st.integers(0, 2**40), _INT32))),
+        draw(_TIMES_OR_NONE),
+        draw(_TIMES_OR_NONE),
+        draw(_TIMES_OR_NONE),
+        draw(_STATUSES),
+        draw(_TEXTS_OR_NONE),
+        draw(_FORMS)(sizes),
+        draw(_REFUSED),
+        draw(_WAITS),
+        draw(_TEXTS_OR_NONE),
+        draw(_CAUSES),
     )
 
 

@@ -7,11 +7,12 @@ from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.resolve import Clients
-from loadgen.resolve.loading import catalogue, from_resolved, load
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import Scenario, ScenarioError
 from loadgen.targets import protocol_of
+from tests.scenario.shipped import SHIPPED
 
 BROKER = "mqtt://127.0.0.1:1883"
 AWS = "mqtts://x-ats.iot.eu-west-1.amazonaws.com"
@@ -28,7 +29,7 @@ def test_a_login_that_no_broker_knows_is_refused(name: str) -> None:
         load(name, target=BROKER)
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if entry.name not in ELSEWHERE])
+@pytest.mark.parametrize("name", [entry.name for entry in SHIPPED if entry.name not in ELSEWHERE])
 def test_the_catalogue_runs_on_a_broker_with_the_same_clients_and_channels(name: str) -> None:
     there, here = load(name), load(name, target=BROKER)
     assert here.resolved() == there.resolved()

@@ -41,7 +41,7 @@ THREAD_TESTS = [
     "tests/mqtt/test_lane.py",
     "tests/native/test_tls.py",
     "-k",
-    "not interpreter_ends and not forked",
+    "not forked",
 ]
 VARIABLE = "LOADGEN_NATIVE_LIBRARY"
 

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not native.available, reason="the native receive path was not built"),
 ]
 
-MESSAGES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000")) // 2
+MESSAGES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "40000")) // 2
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "31"))
 
 

@@ -6,7 +6,6 @@ import gc
 import itertools
 import select
 import socket
-import subprocess
 import sys
 import termios
 import threading
@@ -35,7 +34,7 @@ PATIENCE_S = 30.0
 OVERHEAD_BYTES = 200
 LARGEST_READ = 4 + 65_535
 #: Seconds after which a thread gives way to another, where some of them do nothing but send.
-_TURNS_S = 0.0002
+TURNS_S = 0.0002
 SO_TIMESTAMPNS = 35
 
 
@@ -253,7 +252,7 @@ def test_a_socket_that_was_removed_is_read_no_more() -> None:
     thread = threading.Thread(target=flood)
     interval_s = sys.getswitchinterval()
     # Or each of the turns waits for the other thread some 5 ms at a time, which burns them.
-    sys.setswitchinterval(_TURNS_S)
+    sys.setswitchinterval(TURNS_S)
     thread.start()
     try:
         for turn in range(600):
@@ -545,121 +544,6 @@ def test_the_largest_frame_comes_in_parts_of_any_size() -> None:
         assert len(rows_of(rows)) == 4
         poller.remove(ours.fileno())
     assert taking.data == b""
-
-
-IMPORTS = """
-import os, socket, sys, threading, time
-from loadgen import native
-from tests.native.test_thread import Taking, add, delivery
-"""
-#: The rest of a script is run by three processes, one after the other, each of which has imported all.
-THREE_TIMES = """
-for _ in range(3):
-    child = os.fork()
-    if not child:
-        break
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code:
-        os._exit(code if code > 0 else 100)
-else:
-    os._exit(0)
-"""
-FLOODED = f"""
-sys.setswitchinterval({_TURNS_S})
-
-def flood(peer):
-    while True:
-        peer.send(delivery(1) + b"\\x89\\x00")
-
-poller = native.Poller(print, 1 << 16)
-rows = native.Rows(9, 5)
-fast_path = native.DeliveryFastPath(rows)
-fast_path.add("s1", 5)
-pairs = [socket.socketpair() for _ in range(4)]
-for ours, peer in pairs:
-    ours.setblocking(False)
-    add(poller, ours, Taking())
-    poller.route(ours.fileno(), None, fast_path)
-    threading.Thread(target=flood, args=(peer,), daemon=True).start()
-time.sleep(0.05)
-poller.process(10)
-"""
-
-
-def run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", IMPORTS + THREE_TIMES + FLOODED + script],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=120,
-    )
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        pytest.param("", id="the script's end"),
-        pytest.param("sys.exit(0)", id="exit"),
-        pytest.param("os._exit(0)", id="at once"),
-        pytest.param("sys.modules['kept'] = poller", id="kept until the very end"),
-        pytest.param("poller = None", id="the poller's end"),
-        pytest.param("import atexit; atexit.register(lambda: poller.process(10))", id="used while it ends"),
-    ],
-)
-def test_the_interpreter_ends_while_the_thread_reads(end: str) -> None:
-    ended = run(end)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-
-
-FORKED = """
-import gc
-for turn in range(10):
-    child = os.fork()
-    if not child:
-        # The parent's rows and poller are whole, and of no use to the child; it makes its own.
-        rows.take()
-        try:
-            poller.add(pairs[0][1].fileno(), Taking(), 1)
-        except RuntimeError:
-            pass
-        else:
-            os._exit(3)
-        poller.remove(pairs[0][0].fileno())
-        del poller
-        gc.collect()
-        own, ours_and_theirs, taking = native.Poller(print), socket.socketpair(), Taking()
-        add(own, ours_and_theirs[0], taking)
-        ours_and_theirs[1].send(b"child")
-        until = time.monotonic() + 30
-        while taking.data != b"child" and time.monotonic() < until:
-            own.process(10)
-        os._exit(0 if taking.data == b"child" else 4)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    # The parent's socket that the child has removed is still read.
-    rows.take()
-    until = time.monotonic() + 30
-    while not (taken := rows.take()):
-        poller.process(100)
-        assert time.monotonic() < until
-"""
-
-
-def test_a_forked_process_has_a_poller_of_its_own_and_leaves_the_parents_alone() -> None:
-    # Its flood is of whole deliveries, or the thread waits for what nobody completes.
-    script = FORKED.replace("poller.process(100)", "time.sleep(0.001)")
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            IMPORTS + FLOODED.replace(' + b"\\x89\\x00"', "").replace("1 << 16", "1 << 30") + script,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=240,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_no_signal_is_handled_by_the_thread() -> None:

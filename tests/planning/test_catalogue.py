@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 from loadgen.cli import scenarios as command
 from loadgen.cli.app import app
 from loadgen.planning.catalogue import CURVE_COLUMNS, Portrait, portrait, sparkline
-from loadgen.resolve.loading import CatalogueEntry, catalogue
+from loadgen.resolve.loading import CatalogueEntry
 from tests.scenario.examples import GOOD, with_publish
+from tests.scenario.shipped import SHIPPED
 
-ENTRIES = catalogue()
+ENTRIES = SHIPPED
 
 
 def told(path: Path, text: str) -> Portrait:

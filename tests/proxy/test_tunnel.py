@@ -1,7 +1,6 @@
 """Test tunnels on real sockets, with a proxy that sends arbitrary answers to CONNECT."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.proxy import Proxy, ProxyError
+from tests.listening import accepting
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 SECRET = "Basic aHVudGVyMg=="
@@ -25,27 +25,17 @@ Says = Callable[[socket.socket, bytes], None]
 def proxied(says: Says, login: str | None = None) -> Iterator[tuple[Proxy, list[bytes]]]:
     """Run a proxy that reads the head of a request and says something; yields it and the heads."""
     heads: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    peer, _ = listener.accept()
-                    threading.Thread(target=answer, args=(peer,), daemon=True).start()
+    def answer(peer: socket.socket) -> None:
+        with peer, suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += peer.recv(4096)
+            heads.append(head)
+            says(peer, head)
 
-        def answer(peer: socket.socket) -> None:
-            with peer, suppress(OSError):
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += peer.recv(4096)
-                heads.append(head)
-                says(peer, head)
-
-        threading.Thread(target=serve, daemon=True).start()
-        try:
-            yield Proxy("127.0.0.1", listener.getsockname()[1], "HTTPS_PROXY", login), heads
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
+    with accepting(answer) as listener:
+        yield Proxy("127.0.0.1", listener.getsockname()[1], "HTTPS_PROXY", login), heads
 
 
 def saying(*parts: bytes) -> Says:

@@ -17,7 +17,7 @@ from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import load_prices
 from loadgen.protocol.base import Service
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun, resolver
-from loadgen.resolve.loading import catalogue, load
+from loadgen.resolve.loading import load
 from loadgen.resolve.rows import ClientRows
 from loadgen.resolve.run import decoded, encoded
 from loadgen.run.shares import shares
@@ -26,6 +26,7 @@ from loadgen.targets import protocol_of
 from loadgen.users import playing
 from loadgen.users.code import UserCode
 from loadgen.users.worker import NoLogins, WorkerRun
+from tests.scenario.shipped import SHIPPED
 
 TARGETS = (
     None,
@@ -36,7 +37,7 @@ TARGETS = (
     "nats+ws://127.0.0.1:8080",
 )
 #: Users with tasks open what their code opens (tests/system/users/test_journeys.py).
-SCENARIOS = tuple(entry.name for entry in catalogue() if entry.name != "support-chat")
+SCENARIOS = tuple(entry.name for entry in SHIPPED if entry.name != "support-chat")
 #: Services that cannot do what these ask: wildcards, several channels on a connection, several events in a request.
 REFUSED = {
     ("nchan+ws://127.0.0.1:8080", "comments"),

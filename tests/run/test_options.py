@@ -23,6 +23,8 @@ from loadgen.run.options import ENTRIES, Entry, RunOptions
 
 #: Those that the harness adds to Locust's command line.
 OURS = list(OF_LOCUST.values())
+#: Of `loadgen`: made once, since to make it takes longer than to read a command line.
+COMMANDS: click.Group = typer.main.get_command(app)  # type: ignore[assignment]
 #: Any text that can be a word of a command line: spaces, leading dashes, quotes, line breaks, non-ASCII.
 TEXTS = st.one_of(
     st.sampled_from(["-some value", "--set=a=b", "-", "a=b=c", "a b", '"', "'x'", "%s", "{x}", "@f", "é☃"]),
@@ -73,8 +75,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> RunOptions:
 
     with monkeypatch.context() as patch:
         patch.setattr(launch, "run", keep)
-        done = CliRunner().invoke(app, ["run", *words])
-    assert done.exit_code == 0, done.output
+        assert COMMANDS.main(["run", *words], prog_name="loadgen", standalone_mode=False) == 0
     return found[0]
 
 
@@ -162,8 +163,7 @@ def test_locusts_parser_has_the_options_of_the_table_and_no_other() -> None:
 
 
 def test_loadgen_run_has_the_options_of_the_table_and_no_other() -> None:
-    command: click.Command = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    found = {parameter.name: parameter for parameter in command.params}
+    found = {parameter.name: parameter for parameter in COMMANDS.commands["run"].params}
     assert set(found) == set(ENTRIES)
     assert list(ENTRIES) == [field.name for field in dataclasses.fields(RunOptions)]
     for entry in ENTRIES.values():

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.record import files
-from loadgen.cli.launch import report
-from loadgen.exits import ExitCode, RunError
+from loadgen.exits import RunError
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
@@ -49,35 +47,9 @@ def test_a_spool_becomes_tables_and_a_histogram_log_and_goes(tmp_path: Path) -> 
     }
 
 
-def test_report_completes_a_record_that_broke_off(tmp_path: Path) -> None:
-    folder = begun_run(tmp_path)
-    assert report(folder.path) == 0
-    assert (folder.path / "report.html").exists()
-    assert not folder.incomplete
-
-
 def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
     names = {begun_run(tmp_path).path.name for _ in range(3)}
     assert len(names) == 3
-
-
-def full_disk(path: Path) -> Path:
-    """Make a file as `files.fresh` does, on a disk that takes nothing."""
-    path.symlink_to("/dev/full")
-    return path
-
-
-def test_a_disk_that_is_full_at_the_end_keeps_the_spool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = begun_run(tmp_path)
-    monkeypatch.setattr(files, "fresh", full_disk)
-    with pytest.raises(RunError, match=r"No space left on device.*loadgen report") as caught:
-        folder.complete()
-    assert caught.value.code is ExitCode.INCONCLUSIVE
-    assert folder.incomplete
-    monkeypatch.undo()
-    assert report(folder.path) == 0
 
 
 def test_what_is_no_run_is_a_sentence(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from loadgen.planning.catalogue import portrait
-from loadgen.resolve.loading import catalogue, load
+from loadgen.resolve.loading import load
 from loadgen.scenario import ScenarioError
 from loadgen.scenario.loading import find
 from loadgen.scenario.repeating import is_run, target_of
+from tests.scenario.shipped import SHIPPED
 
 
 def recorded(folder: Path, scenario: Any, target: Any = None) -> Path:
@@ -21,7 +22,7 @@ def recorded(folder: Path, scenario: Any, target: Any = None) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [each.name for each in catalogue()])
+@pytest.mark.parametrize("name", [each.name for each in SHIPPED])
 def test_a_run_is_repeated_as_it_was_or_refused_for_what_it_lacks(name: str, tmp_path: Path) -> None:
     first = load(name, {"seed": "77"})
     run = recorded(tmp_path / "a run", first.resolved())

@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from loadgen import subprocesses as children
+from loadgen.exits import ExitCode, RunError
+from loadgen.scenario import ScenarioError
 from loadgen.scenario_run import ScenarioRun, run_scenario
 from loadgen.testing import LoadRun, LocalEventApi, event_api, load_run  # noqa: F401
 from tests.paths import REPO
@@ -155,3 +157,48 @@ def test_it_works_in_a_notebook(tmp_path: Path) -> None:
     outputs = book.cells[0].outputs
     assert outputs[-1]["data"]["text/plain"] == "True"
     assert any("delivered" in each.get("text", "") for each in outputs)
+
+
+def test_a_mistake_in_a_scenario_is_told_without_the_temporary_file() -> None:
+    scenario = {"version": 1, "clients": {"readers": {"count": 0, "subscribe": "/default/a"}}}
+    with pytest.raises(ScenarioError) as raised:
+        run_scenario(scenario)
+    assert "scenario: clients.readers.count" in str(raised.value)
+    assert all("/" not in each.split(":")[0] for each in raised.value.problems)
+    with pytest.raises(ScenarioError, match="there is no scenario 'no-such'"):
+        run_scenario("no-such")
+
+
+def test_an_unreachable_target_is_an_error_with_its_code() -> None:
+    with pytest.raises(RunError) as raised:
+        run_scenario("comments", target="http://127.0.0.1:9/event", api_key="da2-secret")
+    assert raised.value.code is ExitCode.TARGET
+    assert "127.0.0.1:9" in str(raised.value)
+    assert "da2-secret" not in str(raised.value)
+
+
+def test_nothing_of_the_callers_process_changes() -> None:
+    code = """
+import asyncio, os, signal, sys, threading
+import loadgen
+before = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+async def main():
+    try:
+        await asyncio.to_thread(loadgen.run_scenario, "no-such")
+    except Exception as error:
+        assert "no scenario" in str(error), error
+    else:
+        raise SystemExit("no error")
+    try:
+        loadgen.run_scenario("no-such")
+    except Exception as error:
+        assert "no scenario" in str(error), error
+
+asyncio.run(main())
+after = dict(os.environ), [signal.getsignal(n) for n in range(1, 32)], signal.pthread_sigmask(signal.SIG_BLOCK, [])
+assert before == after
+assert not {"gevent", "locust"} & sys.modules.keys(), "gevent"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -48,16 +48,22 @@ class Reader:
         return self.seen, self.protocol.close_rcvd, type(error), str(error)
 
 
+# Made once: hypothesis examines each strategy that it has not seen before.
+_OPCODES = st.sampled_from([Opcode.TEXT] * 8 + [Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG])
+_CONTROL_SIZES, _FIVE, _FORTY = st.integers(0, 125), st.integers(0, 5), st.integers(0, 40)
+_RESERVED = st.sampled_from([0x40, 0x03])
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> bytes:
-    opcode = draw(st.sampled_from([Opcode.TEXT] * 8 + [Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG]))
-    size = draw(SIZES if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) else st.integers(0, 125))
-    fin = opcode in (Opcode.PING, Opcode.PONG) or draw(st.integers(0, 5)) > 0
-    if draw(st.integers(0, 40)) == 0:
+    opcode = draw(_OPCODES)
+    size = draw(SIZES if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) else _CONTROL_SIZES)
+    fin = opcode in (Opcode.PING, Opcode.PONG) or draw(_FIVE) > 0
+    if draw(_FORTY) == 0:
         opcode, fin, size = Opcode.CLOSE, True, 0
-    data = Frame(opcode, b"x" * size, fin).serialize(mask=draw(st.integers(0, 40)) == 0)
-    if draw(st.integers(0, 40)) == 0:
-        data = bytes([data[0] | draw(st.sampled_from([0x40, 0x03]))]) + data[1:]
+    data = Frame(opcode, b"x" * size, fin).serialize(mask=draw(_FORTY) == 0)
+    if draw(_FORTY) == 0:
+        data = bytes([data[0] | draw(_RESERVED)]) + data[1:]
     return data
 
 

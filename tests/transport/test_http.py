@@ -18,6 +18,7 @@ from loadgen.server.process import Announcement
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.http_connection import whole_answer
+from tests.listening import accepting
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 Answer = Callable[[socket.socket, int], bool]
@@ -29,22 +30,13 @@ def served(answer: Answer) -> Iterator[tuple[str, list[socket.socket]]]:
     accepted: list[socket.socket] = []
 
     def converse(peer: socket.socket) -> None:
+        accepted.append(peer)
         number = 0
         with peer:
             while peer.recv(1 << 20) and answer(peer, number):
                 number += 1
 
-    def accept() -> None:
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                return
-            accepted.append(peer)
-            threading.Thread(target=converse, args=(peer,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
+    with accepting(converse) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/event", accepted
 
 

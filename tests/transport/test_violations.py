@@ -235,24 +235,28 @@ SIZES = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 6
 LIMIT = 100_000
 
 
+# Made once: hypothesis examines each strategy that it has not seen before.
+_OPCODES = st.sampled_from(
+    [Opcode.TEXT] * 6 + [Opcode.BINARY] + [Opcode.CONT] * 3 + [Opcode.PING, Opcode.PONG]
+)
+_CONTROL_SIZES, _BYTES = st.integers(0, 127), st.integers(0, 255)
+_CLOSES = st.sampled_from([b"", b"\x03\xe8", b"\x03\xe8bye", b"\x03", b"\x03\xed", b"\x03\xe8\xff"])
+_THREE, _NINE, _TWENTY, _THIRTY = (st.integers(0, most) for most in (3, 9, 20, 30))
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> bytes:
-    opcode = draw(
-        st.sampled_from([Opcode.TEXT] * 6 + [Opcode.BINARY] + [Opcode.CONT] * 3 + [Opcode.PING, Opcode.PONG])
-    )
+    opcode = draw(_OPCODES)
     control = opcode in (Opcode.PING, Opcode.PONG)
-    size = draw(st.integers(0, 127) if control else SIZES)
-    first = opcode | (0x80 if draw(st.integers(0, 3 if not control else 9)) else 0)
-    if draw(st.integers(0, 20)) == 0:
-        first = draw(st.integers(0, 255))
+    size = draw(_CONTROL_SIZES if control else SIZES)
+    first = opcode | (0x80 if draw(_NINE if control else _THREE) else 0)
+    if draw(_TWENTY) == 0:
+        first = draw(_BYTES)
     data = frame(first, b"x" * size)
-    if draw(st.integers(0, 30)) == 0:
+    if draw(_THIRTY) == 0:
         data = Frame(Opcode.TEXT, b"x" * size).serialize(mask=True)
-    if draw(st.integers(0, 20)) == 0:
-        data = frame(
-            0x88,
-            draw(st.sampled_from([b"", b"\x03\xe8", b"\x03\xe8bye", b"\x03", b"\x03\xed", b"\x03\xe8\xff"])),
-        )
+    if draw(_TWENTY) == 0:
+        data = frame(0x88, draw(_CLOSES))
     return data
 
 

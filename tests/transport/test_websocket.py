@@ -23,6 +23,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.websocket import WebSocket
+from tests.listening import accepting
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("inlet_kind")
@@ -270,25 +271,14 @@ def test_http_publish_by_either_library(
 def test_pooled_connections_are_kept_when_descriptors_are_past_the_reach_of_select(
     plain_server: Announcement,
 ) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        accepted = []
+    accepted = []
 
-        def answer() -> None:
-            while True:
-                try:
-                    peer, _ = listener.accept()
-                except OSError:
-                    return
-                accepted.append(peer)
-                threading.Thread(target=answer_one, args=(peer,), daemon=True).start()
+    def answer(peer: socket.socket) -> None:
+        accepted.append(peer)
+        while peer.recv(65536):
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-        def answer_one(peer: socket.socket) -> None:
-            while peer.recv(65536):
-                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-        threading.Thread(target=answer, daemon=True).start()
+    with accepting(answer) as listener:
         many = [socket.socket() for _ in range(1100)]
         client = GeventHttpClient(f"http://127.0.0.1:{listener.getsockname()[1]}/event", 1)
         for _ in range(5):

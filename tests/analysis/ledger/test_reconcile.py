@@ -197,6 +197,17 @@ PATTERNS = (*CHANNELS, "/default/*", "/default/a/*", "/other/*")
 Situation = tuple[list[Row], list[Row], list[Row], list[Row]]
 
 
+# Made once: hypothesis examines each strategy that it has not seen before.
+_CHANNEL, _PATTERN = st.sampled_from(CHANNELS), st.sampled_from(PATTERNS)
+_STATUSES = st.sampled_from(["accepted", "accepted", "rejected", "error", "unanswered"])
+_OFFSETS, _DELAYS, _SPANS, _LENGTHS = (
+    st.integers(*ends) for ends in ((-20, 990), (-5, 100), (0, 200), (1, 400))
+)
+_ENDS = st.sampled_from([None, "gone"])
+_THREE, _FOUR, _FIVE, _SIX, _NINE, _MANY = (st.integers(0, most) for most in (3, 4, 5, 6, 9, 25))
+_LIVES = st.integers(1, 4)
+
+
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
     """Events, subscriptions, connections and deliveries that need not agree in any way."""
@@ -204,21 +215,21 @@ def situations(draw: st.DrawFn) -> Situation:
         event(
             publisher,
             sequence,
-            draw(st.sampled_from(CHANNELS)),
-            draw(st.integers(-20, 990)) * MS,
-            draw(st.sampled_from(["accepted", "accepted", "rejected", "error", "unanswered"])),
+            draw(_CHANNEL),
+            draw(_OFFSETS) * MS,
+            draw(_STATUSES),
         )
-        for publisher in range(draw(st.integers(0, 3)))
-        for sequence in range(draw(st.integers(0, 4)))
+        for publisher in range(draw(_THREE))
+        for sequence in range(draw(_FOUR))
     ]
     subscriptions, connections = [], []
-    for number in range(draw(st.integers(0, 5))):
-        pattern, at_ns = draw(st.sampled_from(PATTERNS)), -100 * MS
-        for life in range(draw(st.integers(1, 4))):
-            acknowledged_ns = at_ns + draw(st.integers(0, 200)) * MS
-            ready_ns = acknowledged_ns + draw(st.integers(0, 200)) * MS
-            ended_ns = at_ns = ready_ns + draw(st.integers(1, 400)) * MS
-            got = draw(st.integers(0, 9))
+    for number in range(draw(_FIVE)):
+        pattern, at_ns = draw(_PATTERN), -100 * MS
+        for life in range(draw(_LIVES)):
+            acknowledged_ns = at_ns + draw(_SPANS) * MS
+            ready_ns = acknowledged_ns + draw(_SPANS) * MS
+            ended_ns = at_ns = ready_ns + draw(_LENGTHS) * MS
+            got = draw(_NINE)
             row = subscription(
                 number,
                 pattern,
@@ -228,12 +239,10 @@ def situations(draw: st.DrawFn) -> Situation:
                 acknowledged_ns=ZERO + acknowledged_ns if got > 0 else None,
             )
             subscriptions.append(row)
-            connections.append(connection(number, life, draw(st.sampled_from([None, "gone"]))))
+            connections.append(connection(number, life, draw(_ENDS)))
     known = [*events, event(50, 0, "/default/a", 5 * MS)]
-    deliveries = [
-        delivery(draw(st.sampled_from(known)), draw(st.integers(0, 6)), draw(st.integers(-5, 100)) * MS)
-        for _ in range(draw(st.integers(0, 25)))
-    ]
+    which = st.sampled_from(known)
+    deliveries = [delivery(draw(which), draw(_SIX), draw(_DELAYS) * MS) for _ in range(draw(_MANY))]
     return events, subscriptions, connections, deliveries
 
 

@@ -1,6 +1,6 @@
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -120,8 +120,8 @@ def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the
     """Documents near the shape: each of its places holds something right, something else, or nothing."""
     document = None
     for pointer, right in [*when.items(), *((each, None) for each in at.values())]:
-        value = data.draw(st.just(right) | others)
-        if data.draw(st.integers(0, 9)):
+        value = data.draw(_right_or_other(right))
+        if data.draw(_NINE):
             document = _placed(document, pointer_tokens(pointer), value)
     message = json.dumps(document).encode()
     decode = _quick(json.dumps([when, at]))
@@ -170,6 +170,14 @@ def test_what_the_quick_decoder_cannot_tell_is_left_to_the_pattern(
     when: dict[str, Scalar], at: dict[str, str]
 ) -> None:
     assert quick(when, at) is None
+
+
+_NINE = st.integers(0, 9)
+
+
+@lru_cache(typed=True)
+def _right_or_other(right: Scalar) -> st.SearchStrategy[Any]:
+    return st.just(right) | others
 
 
 @cache

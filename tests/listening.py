@@ -1,0 +1,32 @@
+"""A listening socket whose connections a thread accepts, and that no thread uses any more once it is closed."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def accepting(converse: Callable[[socket.socket], None]) -> Iterator[socket.socket]:
+    """Yield a listener on the loopback; each connection has a thread of its own for ``converse``.
+
+    `close` does not wake a thread that waits in `accept`, and one that is about to enter it would accept for whatever
+    socket has the number by then: the connection of the next test. So the thread is ended before the socket is closed.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=converse, args=(peer,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield listener
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

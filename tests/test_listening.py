@@ -1,0 +1,19 @@
+"""Test that a listener is left by its thread before its number is free."""
+
+import socket
+import threading
+
+from tests.listening import accepting
+
+
+def test_the_thread_has_ended_when_the_listener_is_closed() -> None:
+    for number in range(20):
+        with accepting(lambda peer, number=number: peer.sendall(b"%d" % number)) as listener:  # type: ignore[misc]
+            (thread,) = (each for each in threading.enumerate() if each.name.endswith("(accept)"))
+            with socket.create_connection(listener.getsockname()) as client:
+                assert client.recv(10) == b"%d" % number
+        assert not thread.is_alive()
+        with socket.create_server(("127.0.0.1", 0)) as other, socket.create_connection(other.getsockname()):
+            # Of a thread that still accepted for the closed one this would be the connection.
+            peer, _ = other.accept()
+            peer.close()
