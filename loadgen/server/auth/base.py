@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
@@ -15,6 +15,22 @@ class Operation(Enum):
     CONNECT = "EVENT_CONNECT"
     PUBLISH = "EVENT_PUBLISH"
     SUBSCRIBE = "EVENT_SUBSCRIBE"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The HTTP request or the upgrade that an operation came by.
+
+    `addresses` are those of `x-forwarded-for` and then the TCP peer's, the members of AWS's `sourceIp`. `host` is the
+    `Host` header. `query` is the raw query of an HTTP request.
+    """
+
+    addresses: tuple[str, ...] = ()
+    host: str = ""
+    query: str = ""
+
+
+UNKNOWN_CALLER: Final = Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class AuthorizationRequest:
     signed_body: Callable[[], bytes] = field(repr=False)
     channel: str | None = None
     namespace: Namespace | None = None
+    caller: Caller = UNKNOWN_CALLER
 
 
 Identity = Mapping[str, Any]
@@ -52,6 +69,17 @@ class Authorizer(Protocol):
             RefusedError: the request is not authorized.
         """
         ...
+
+
+def caller_of(headers: Mapping[str, str], peer: str | None, query: str = "") -> Caller:
+    """Return the caller of an HTTP request with these headers; names are case-insensitive, as in aiohttp's mapping.
+
+    `peer` is the address of the TCP connection, or None if it is unknown. With `x-forwarded-for`, the addresses are
+    those of the header and the peer's (AWS docs: `sourceIp`); the header is not verified, as a client may write it.
+    """
+    forwarded = headers.get("x-forwarded-for", "").split(",")
+    addresses = [text for each in forwarded if (text := each.strip()) and _can_be_written(text)]
+    return Caller((*addresses, *((peer,) if peer else ())), headers.get("host", ""), query)
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
