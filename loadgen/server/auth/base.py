@@ -49,6 +49,8 @@ class AuthorizationRequest:
     caller: Caller = UNKNOWN_CALLER
 
 
+_NUMBER_MAX: Final = 2**53
+
 Identity = Mapping[str, Any]
 """The requester, with the members of AWS's `ctx.identity` in the mode used; an API key has no identity (None)."""
 
@@ -83,14 +85,16 @@ def caller_of(headers: Mapping[str, str], peer: str | None, query: str = "") -> 
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields, with names in lower case, since names are case-insensitive (AWS docs).
+    """Return the fields, with names in lower case, since names are case-insensitive (AWS docs).
 
+    Whole numbers are taken as text, since some signers write `Content-Length` as one; other values are left out.
     A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """
     return {
-        name.lower(): value
+        name.lower(): value if isinstance(value, str) else str(value)
         for name, value in (fields or {}).items()
-        if isinstance(value, str) and (value.isascii() or _can_be_written(value))
+        if (isinstance(value, str) and (value.isascii() or _can_be_written(value)))
+        or (type(value) is int and 0 <= value < _NUMBER_MAX)
     }
 
 
