@@ -85,6 +85,16 @@ def _service(
     return protocol, service
 
 
+def _mode(protocol: "TargetProtocol", auth: str) -> tuple[str | None, str | None]:
+    """Return the mode of the login and its region, or None for each that there is not."""
+    from loadgen.run.target import login_of
+
+    if auth == f"api-key:{_KEY_VARIABLE}" and protocol.anonymous:
+        return None, None
+    login = login_of(None, auth)
+    return (None, None) if login is None else (login.mode, login.region)
+
+
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
     """Refuse a channel that the protocol file does not allow; an Event API checks its own channels."""
     from loadgen.targets import APPSYNC_EVENTS
@@ -248,13 +258,15 @@ def probe(
 ) -> None:
     """Check a target step by step, from DNS to delivery.
 
-    The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish and delivery. docs/troubleshooting.md says what to
-    do about each.
+    The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish, delivery, a wildcard over several levels, and a
+    made-up login that must be refused. docs/troubleshooting.md says what to do about each.
 
-    Exit codes: 0 every step passed, 2 usage, 4 a step failed.
+    Exit codes: 0 no step failed, 2 usage, 4 a step failed.
     """
     from loadgen.client.frames import Frame
-    from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, GRAPHQL_ADVICE, Probe, Step
+    from loadgen.client.further_checks import WrongLogin
+    from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, GRAPHQL_ADVICE, Probe
+    from loadgen.client.steps import Step
     from loadgen.targets import APPSYNC_EVENTS
 
     protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
@@ -267,6 +279,8 @@ def probe(
         over_connection=protocol.rules.publishes_over_connections,
         advice=advice.get(protocol.name, FILE_ADVICE),
         with_frames=frames,
+        rules=protocol.rules,
+        wrong_login=WrongLogin.of(*_mode(protocol, auth)),
     )
     steps: list[Step] = []
     seen: list[Frame] = []
@@ -281,7 +295,7 @@ def probe(
     if not as_json:
         _show_frames(seen, checked.frames.left_out if checked.frames is not None else 0)
         _show(steps, (service.http_url if protocol is APPSYNC_EVENTS else None) or target)
-    raise typer.Exit(0 if all(step.ok for step in steps) else int(ExitCode.TARGET))
+    raise typer.Exit(int(ExitCode.TARGET) if any(step.ok is False for step in steps) else 0)
 
 
 def _show_frames(frames: list[Any], left_out: int) -> None:
@@ -307,7 +321,8 @@ def _show(steps: list[Any], url: str) -> None:
     signs = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("·", "dim")}
     for step in steps:
         elapsed = "" if step.elapsed_ms is None else f"{step.elapsed_ms:,.1f} ms"
-        detail = Text(_clean(step.detail) if step.ok is not None else "not tried", "" if step.ok else "dim")
+        tried = step.ok is not None or step.detail
+        detail = Text(_clean(step.detail) if tried else "not tried", "" if step.ok else "dim")
         if step.ok is False:
             detail = Text(_clean(step.detail), "red").append(f"\n{step.advice}", "default")
         table.add_row(signs[step.ok], step.name, elapsed, detail)

@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -20,10 +20,12 @@ from loadgen.client.event_client import (
     look_at_the_clock,
 )
 from loadgen.client.frames import Frames
+from loadgen.client.further_checks import DeepWildcard, WrongLogin
 from loadgen.client.http import HttpPublisher
-from loadgen.measure.clock import now_ns
+from loadgen.client.steps import SkippedError, Step, StepError, own_event
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.refusals import Refusal
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
@@ -31,32 +33,6 @@ from loadgen.transport.names import connect_host
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _EXPIRY_WARNING_DAYS: Final = 14
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The result of one step.
-
-    ``ok`` is None if the step was not tried because an earlier one failed. ``advice`` says how to fix a failure.
-    """
-
-    name: str
-    ok: bool | None
-    elapsed_ms: float | None = None
-    detail: str = ""
-    advice: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields for JSON."""
-        return asdict(self)
-
-
-class StepError(Exception):
-    """A step failed; the message says why, and ``advice`` how to fix it."""
-
-    def __init__(self, detail: str, advice: str) -> None:
-        super().__init__(detail)
-        self.advice = advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +86,8 @@ class Probe:
     """A check of one service; `run` yields each step when it is done.
 
     ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects what is sent
-    and received in :attr:`frames`.
+    and received in :attr:`frames`. With ``rules`` and ``wrong_login`` two further steps follow, which are tried even if
+    one of them fails: see `further_checks`.
     """
 
     def __init__(
@@ -122,6 +99,8 @@ class Probe:
         over_connection: bool = True,
         advice: Advice = APPSYNC_ADVICE,
         with_frames: bool = False,
+        rules: ProtocolRules | None = None,
+        wrong_login: WrongLogin | None = None,
     ) -> None:
         self._service = service
         #: What was sent and received, if asked for.
@@ -137,11 +116,23 @@ class Probe:
             self._ways += [("publish over WebSocket", self._publish_websocket), ("delivery", self._delivery)]
         self._deliveries: Queue = Queue()
         self._client: EventClient | None = None
+        self._further: list[tuple[str, Callable[[], str]]] = []
+        if rules is not None:
+            deep = DeepWildcard(service, rules, channel, self._dialer, self.frames, over_http=over_http)
+            self._further.append(("deep wildcard", deep.run))
+        if wrong_login is not None:
+            its = wrong_login
+            self._further.append(
+                (
+                    "wrong login",
+                    lambda: its.run(service, channel, self._dialer, self.frames, over_http=over_http),
+                )
+            )
         urls = (service.http_url if over_http else None, service.connect_url)
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; after a failure, yield the remaining steps as not tried."""
+        """Yield each step when it is done; after a failure of a step that others need, yield those as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._dns),
             ("TCP", self._tcp),
@@ -154,22 +145,25 @@ class Probe:
         failed = False
         try:
             for name, step in steps:
-                if failed:
-                    yield Step(name, None)
-                    continue
-                begun = time.perf_counter()
-                if self.frames is not None:
-                    self.frames.step = name
-                try:
-                    detail = step()
-                except StepError as failure:
-                    failed = True
-                    yield Step(name, False, _since_ms(begun), str(failure), failure.advice)
-                else:
-                    yield Step(name, True, _since_ms(begun), detail)
+                done = Step(name, None) if failed else self._done(name, step)
+                failed = failed or done.ok is False
+                yield done
         finally:
             if self._client is not None:
                 self._client.close()
+        for name, step in self._further:
+            yield Step(name, None) if failed else self._done(name, step)
+
+    def _done(self, name: str, step: Callable[[], str]) -> Step:
+        begun = time.perf_counter()
+        if self.frames is not None:
+            self.frames.step = name
+        try:
+            return Step(name, True, detail=step(), elapsed_ms=_since_ms(begun))
+        except SkippedError as skipped:
+            return Step(name, None, detail=f"skipped: {skipped}")
+        except StepError as failure:
+            return Step(name, False, _since_ms(begun), str(failure), failure.advice)
 
     # The steps: each returns the detail to report, or raises StepError.
 
@@ -314,7 +308,7 @@ class Probe:
             yield f"{' and '.join(to)} through the proxy {each['address']} ({each['variable']})"
 
     def _new_event(self) -> tuple[str, int]:
-        event, sent_ns = _event()
+        event, sent_ns = own_event()
         if self.frames is not None:
             self.frames.vouch(event)
         return event, sent_ns
@@ -354,11 +348,6 @@ def _fitting(error: Exception, advice: str) -> str:
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice
     return refusal.advice
-
-
-def _event() -> tuple[str, int]:
-    sent_ns = now_ns()
-    return f'{{"loadgen":"probe","sent_ns":{sent_ns}}}', sent_ns
 
 
 def _host(url: SplitResult) -> str:

@@ -15,6 +15,7 @@ from loadgen.config.text import (
     KEY_PATTERN,
     NAME_FORM,
     NAME_PATTERN,
+    REFERENCE_PATTERN,
     USERS_PATTERN,
     closest,
     nearest,
@@ -25,6 +26,7 @@ _FORMS = {
     NAME_PATTERN: NAME_FORM,
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
+    REFERENCE_PATTERN: "module:function or path/to/file.py:function",
     USERS_PATTERN: "a Python file and a class in it, such as my_users.py:Reader",
 }
 #: Keys whose value may be a word or a mapping, each with the text that gives an example mapping in errors.
@@ -123,7 +125,7 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
         if info is None:
             break
         data = data[step] if _has(data, step) else None
-        if get_origin(info.annotation) in (Mapping, tuple) or isinstance(data, list):
+        if get_origin(info.annotation) in (dict, Mapping, tuple) or isinstance(data, list):
             # The next step is the name or index of an entry in a mapping or list of such models.
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 #: A Python file and the name of a class in it.
 USERS_PATTERN = r"^[^:\x00-\x1f]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+#: A function in a module or a Python file.
+REFERENCE_PATTERN = r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 #: `NAME_PATTERN` in words, after "must be".
 NAME_FORM = "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first"

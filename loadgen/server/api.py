@@ -15,7 +15,7 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.messages import UNREADABLE, FailedEvent, PublishResponse, SuccessfulEvent
 from loadgen.server import handlers
 from loadgen.server.auth.access import AccessControl
-from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
+from loadgen.server.auth.base import UNKNOWN_CALLER, AuthorizationRequest, Caller, Identity, Operation
 from loadgen.server.config import ServerConfig
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.hub import Counters, Hub
@@ -55,7 +55,7 @@ class EventApi:
         """Return full rate limits for a new connection."""
         return ConnectionRates(self.quotas)
 
-    async def connect(self, credentials: Mapping[str, str]) -> None:
+    async def connect(self, credentials: Mapping[str, str], caller: Caller = UNKNOWN_CALLER) -> None:
         """Allow a WebSocket connection.
 
         Raises:
@@ -64,7 +64,7 @@ class EventApi:
         self._rates.connect()
         try:
             await self._access.authorize(
-                AuthorizationRequest(Operation.CONNECT, credentials, lambda: CONNECT_BODY)
+                AuthorizationRequest(Operation.CONNECT, credentials, lambda: CONNECT_BODY, caller=caller)
             )
         except RefusedError as refused:
             if refused.error == errors.UNAUTHORIZED:
@@ -72,7 +72,11 @@ class EventApi:
             raise
 
     async def subscribe(
-        self, credentials: Mapping[str, str], channel: str, headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        credentials: Mapping[str, str],
+        channel: str,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        caller: Caller = UNKNOWN_CALLER,
     ) -> str:
         """Allow a subscription and return its normalised channel or pattern.
 
@@ -85,7 +89,7 @@ class EventApi:
         if self._subscribes is not None and not self._subscribes.try_take():
             raise RefusedError(errors.LIMIT_EXCEEDED, HTTPStatus.TOO_MANY_REQUESTS)
         identity = await self._authorize(
-            Operation.SUBSCRIBE, credentials, channel, partial(subscribe_body, channel)
+            Operation.SUBSCRIBE, credentials, channel, partial(subscribe_body, channel), caller
         )
         try:
             pattern = validate_subscribe(channel)
@@ -105,6 +109,7 @@ class EventApi:
         too_many_events: WireError,
         signed: bytes | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        caller: Caller = UNKNOWN_CALLER,
     ) -> PublishResponse:
         """Deliver a batch to the subscribers and return the outcome of each event.
 
@@ -118,7 +123,7 @@ class EventApi:
                 second, or the handler refuses.
         """
         body = partial(publish_body, channel, events) if signed is None else lambda: signed
-        identity = await self._authorize(Operation.PUBLISH, credentials, channel, body)
+        identity = await self._authorize(Operation.PUBLISH, credentials, channel, body, caller)
         try:
             normal = validate_publish(channel)
         except ChannelError:
@@ -158,7 +163,7 @@ class EventApi:
             if text is not None:
                 failure = self._failure(channel, text)
             if failure is not None:
-                response.failed.append(FailedEvent(identifier, index, *failure))
+                response.failed.append(FailedEvent(failure[0], identifier, index, failure[1]))
                 continue
             response.successful.append(SuccessfulEvent(identifier, index))
             if text is not None:
@@ -179,11 +184,16 @@ class EventApi:
         return None
 
     async def _authorize(
-        self, operation: Operation, credentials: Mapping[str, str], channel: str, signed_body: Any
+        self,
+        operation: Operation,
+        credentials: Mapping[str, str],
+        channel: str,
+        signed_body: Any,
+        caller: Caller,
     ) -> Identity | None:
         namespace = self._namespaces.of(channel)
         return await self._access.authorize(
-            AuthorizationRequest(operation, credentials, signed_body, channel, namespace)
+            AuthorizationRequest(operation, credentials, signed_body, channel, namespace, caller)
         )
 
     def _require_namespace(self, channel: str) -> Namespace:

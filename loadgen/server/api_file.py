@@ -13,7 +13,7 @@ from analysis import extras
 from loadgen.config.base import MAPPING, WORD, Part
 from loadgen.config.part_file import read_part
 from loadgen.config.problems import ScenarioError
-from loadgen.config.text import ENVIRONMENT_PATTERN, shown
+from loadgen.config.text import ENVIRONMENT_PATTERN, REFERENCE_PATTERN, shown
 from loadgen.config.units import DurationNs, EventRate, SizeBytes, problem
 from loadgen.server.api_keys import ConfigError, api_key_from_environment
 from loadgen.server.auth.access import AllowedModes
@@ -22,6 +22,7 @@ from loadgen.server.auth.base import Authorizer
 from loadgen.server.auth.lambda_authorizer import TTL_MAX_S, LambdaAuthorizer
 from loadgen.server.auth.tokens import JwtAuthorizer
 from loadgen.server.definition import ApiDefinition
+from loadgen.server.direct_lambda import direct
 from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace, is_namespace_name
 from loadgen.server.quotas import Quotas
@@ -29,12 +30,12 @@ from loadgen.server.quotas import Quotas
 ModeName = Literal["API_KEY", "AWS_IAM", "AMAZON_COGNITO_USER_POOLS", "OPENID_CONNECT", "AWS_LAMBDA"]
 Modes = Annotated[tuple[ModeName, ...], Field(strict=False)]
 Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)]
-Reference = Annotated[str, StringConstraints(pattern=r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$")]
+Reference = Annotated[str, StringConstraints(pattern=REFERENCE_PATTERN)]
 _SECOND_NS = 1_000_000_000
 
 
 def _kind(value: object) -> str:
-    return MAPPING if isinstance(value, dict | QuotaPart) else WORD
+    return MAPPING if isinstance(value, dict | Part) else WORD
 
 
 class ApiKeys(Part):
@@ -117,6 +118,18 @@ class Auth(Part):
     """Modes that may subscribe, unless a namespace overrides it."""
 
 
+class DirectLambda(Part):
+    """A handler in the form of a function for AWS Lambda: direct Lambda integration."""
+
+    lambda_: Reference = Field(alias="lambda")
+    """The function of (event, context), as module:function or path/to/file.py:function."""
+
+
+Handler = Annotated[
+    Annotated[Reference, Tag(WORD)] | Annotated[DirectLambda, Tag(MAPPING)], Discriminator(_kind)
+]
+
+
 class NamespacePart(Part):
     """Settings of one namespace, each overriding the API's."""
 
@@ -124,10 +137,10 @@ class NamespacePart(Part):
     """Modes that may publish here."""
     subscribe: Modes | None = None
     """Modes that may subscribe here."""
-    on_publish: Reference | None = None
-    """Handler of publishes: module:function or path/to/file.py:function."""
-    on_subscribe: Reference | None = None
-    """Handler of subscriptions, in the same form."""
+    on_publish: Handler | None = None
+    """Handler of publishes: module:function or path/to/file.py:function, or {lambda: ...} for AWS Lambda's form."""
+    on_subscribe: Handler | None = None
+    """Handler of subscriptions, in the same forms."""
 
 
 class QuotaPart(Part):
@@ -207,8 +220,8 @@ def define(file: ApiFile, folder: Path, api_key: str, environment: Mapping[str, 
                 name,
                 _modes(part.publish, described, f"namespaces.{name}.publish"),
                 _modes(part.subscribe, described, f"namespaces.{name}.subscribe"),
-                _function(part.on_publish, folder),
-                _function(part.on_subscribe, folder),
+                _handler(part.on_publish, folder),
+                _handler(part.on_subscribe, folder),
             )
         )
     connect, publish, subscribe = (
@@ -283,6 +296,15 @@ def _modes(names: tuple[str, ...] | None, described: set[Mode], where: str) -> f
         part = {Mode.IAM: "iam", Mode.COGNITO: "cognito", Mode.OIDC: "oidc", Mode.LAMBDA: "lambda"}[mode]
         raise ConfigError(f"{where} allows {mode.value}, which auth does not describe: add 'auth.{part}'")
     return modes
+
+
+def _handler(part: str | DirectLambda | None, folder: Path) -> Callable[..., Any] | None:
+    """Return a namespace's handler; raises ConfigError if its function cannot be loaded."""
+    if not isinstance(part, DirectLambda):
+        return _function(part, folder)
+    function = _function(part.lambda_, folder)
+    assert function is not None
+    return direct(function)
 
 
 def _function(reference: str | None, folder: Path) -> Callable[..., Any] | None:

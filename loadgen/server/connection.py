@@ -12,7 +12,7 @@ from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.appsync.messages import ClientMessage
 from loadgen.server import quiet
 from loadgen.server.api import EventApi
-from loadgen.server.auth.base import credentials_from
+from loadgen.server.auth.base import UNKNOWN_CALLER, Caller, credentials_from
 from loadgen.server.frames import text_frame
 from loadgen.server.hub import Subscription
 from loadgen.server.refusal import RefusedError
@@ -39,8 +39,10 @@ class Connection:
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
         headers: Mapping[str, str],
+        caller: Caller = UNKNOWN_CALLER,
     ) -> None:
         self._api = api
+        self._caller = caller
         self._rates = api.connection_rates()
         # Only handlers need the headers: without handlers, do not keep a copy for each of 10,000 connections.
         self._headers = headers if api.has_handlers else {}
@@ -199,7 +201,7 @@ class Connection:
         try:
             _require_operation_id(operation_id)
             pattern = await self._api.subscribe(
-                credentials_from(message.authorization), channel, self._headers
+                credentials_from(message.authorization), channel, self._headers, self._caller
             )
             if operation_id in self._subscriptions:
                 raise RefusedError(errors.duplicated_operation(operation_id))
@@ -244,6 +246,7 @@ class Connection:
                 events,
                 errors.TOO_MANY_EVENTS_WEBSOCKET,
                 headers=self._headers,
+                caller=self._caller,
             )
         except RefusedError as refused:
             self.send_error("publish_error", refused.error, operation_id)

@@ -1,6 +1,8 @@
 """Channel namespace handlers: Python callables in place of AWS's JavaScript handlers.
 
 A handler receives a :class:`Context`, with the members of AWS's `ctx` in snake case. It may be a coroutine function.
+Other functions run in a thread, one call at a time (:mod:`loadgen.server.synchronous`). A function for AWS Lambda
+becomes a handler by :func:`loadgen.server.direct_lambda.direct`.
 
     def on_publish(ctx):
         return [event for event in ctx.events if event["payload"].get("public")]
@@ -10,8 +12,6 @@ A handler receives a :class:`Context`, with the members of AWS's `ctx` in snake 
             raise Unauthorized
 """
 
-import asyncio
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +22,11 @@ import msgspec
 
 from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.errors import WireError
+from loadgen.server import synchronous
 from loadgen.server.refusal import RefusedError
 
 TIMEOUT_S: Final = 30.0
-"""Timeout of a coroutine function as handler (secondary source; see docs/reference/appsync-events.md, section 5)."""
+"""Timeout of a handler (secondary source; see docs/reference/appsync-events.md, section 5)."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -70,9 +71,10 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The headers of the request, without credentials; names are in lower case."""
+    """The headers of the request, without credentials; names are in lower case. `domain_name` is a custom domain's."""
 
     headers: Mapping[str, str]
+    domain_name: str | None = None
 
 
 @dataclass(slots=True)
@@ -153,13 +155,16 @@ _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-amz-security-token
 
 async def _call(handler: Callable[[Context], Any], ctx: Context, failed: WireError) -> Any:
     try:
-        returned = handler(ctx)
-        if inspect.isawaitable(returned):
-            returned = await asyncio.wait_for(returned, TIMEOUT_S)
+        returned = await synchronous.call(synchronous.HANDLERS, handler, ctx, timeout_s=TIMEOUT_S)
     except Unauthorized:
         raise RefusedError(errors.HANDLER_UNAUTHORIZED, HTTPStatus.UNAUTHORIZED) from None
+    except RefusedError:
+        raise
     except HandlerError as error:
         raise RefusedError(WireError(error.error_type, str(error)), HTTPStatus.FORBIDDEN) from None
+    except synchronous.BusyError:
+        _log.error("a handler is not called: others have not returned for longer than %g s", TIMEOUT_S)
+        raise RefusedError(failed, HTTPStatus.INTERNAL_SERVER_ERROR) from None
     except Exception:
         # The developer sees the traceback on the server's terminal; the client gets a fixed text.
         _log.exception("a handler failed")

@@ -8,7 +8,7 @@ from aiohttp import web
 from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.unreadable import is_utf8
 from loadgen.server.api import EventApi
-from loadgen.server.auth.base import credentials_from
+from loadgen.server.auth.base import caller_of, credentials_from
 from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
 from loadgen.server.refusal import RefusedError
 
@@ -48,6 +48,7 @@ class PublishEndpoint:
                 errors.TOO_MANY_EVENTS_HTTP,
                 signed=body,
                 headers=credentials,
+                caller=caller_of(request.headers, request.remote, request.raw_path.partition("?")[2]),
             )
         except RefusedError as refused:
             return _refusal(refused)

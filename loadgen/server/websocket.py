@@ -14,7 +14,7 @@ from loadgen.protocol.appsync.auth import (
     decode_header_subprotocol,
 )
 from loadgen.server.api import EventApi
-from loadgen.server.auth.base import credentials_from
+from loadgen.server.auth.base import caller_of, credentials_from
 from loadgen.server.connection import GOING_AWAY, Connection
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
@@ -73,10 +73,11 @@ class RealtimeEndpoint:
         transport = request.transport
         if transport is None:
             return socket
-        connection = Connection(self._api, socket, transport, credentials_from(request.headers))
+        caller = caller_of(request.headers, request.remote)
+        connection = Connection(self._api, socket, transport, credentials_from(request.headers), caller)
         self._connections.add(connection)
         try:
-            await self._api.connect(_handshake_credentials(request))
+            await self._api.connect(_handshake_credentials(request), caller)
             self._api.counters.connections += 1
             await connection.run()
         except RefusedError as refused:

@@ -53,8 +53,24 @@ def test_padding_is_tolerated() -> None:
     assert decode_header_subprotocol("header-" + encoded) == {"host": "h"}
 
 
+def test_a_whole_number_is_taken_as_text() -> None:
+    """aws4 of npm writes Content-Length as one."""
+    encoded = base64.urlsafe_b64encode(b'{"host":"h","Content-Length":2}').decode().rstrip("=")
+    assert decode_header_subprotocol("header-" + encoded) == {"host": "h", "Content-Length": "2"}
+
+
 @pytest.mark.parametrize(
-    "text", ["header", "header-", "header-%%%", "header-W10", "header-e30.", "header-x", "header-eyJhIjoxfQ"]
+    "text",
+    [
+        "header",
+        "header-",
+        "header-%%%",
+        "header-W10",
+        "header-e30.",
+        "header-x",
+        "header-eyJhIjpbMV19",
+        "header-eyJhIjoxLjV9",
+    ],
 )
 def test_a_bad_subprotocol_raises_without_showing_its_content(text: str) -> None:
     with pytest.raises(ValueError) as caught:

@@ -48,6 +48,23 @@ def problems(tmp_path: Path, text: str) -> list[str]:
         ("auth: {oidc: {issuer: x, jwks: gone.json}}", "the JWKS file"),
         ("auth: {oidc: {issuer: x, jwks: api.yaml}}", "is not a JSON Web Key Set"),
         ("auth: {lambda: {function: 'a.py:f', ttl: 2h}}", "api.yaml:1: auth.lambda has a ttl above 3600s"),
+        (
+            "namespaces: {a: {on_publish: handlers}}",
+            "namespaces.a.on_publish must be module:function or path/to/file.py:function, not 'handlers'",
+        ),
+        (
+            "namespaces: {a: {on_publish: {lamda: 'a.py:f'}}}",
+            "namespaces.a.on_publish.lamda is not a known key; did you mean 'lambda'?",
+        ),
+        (
+            "namespaces: {a: {on_subscribe: {lambda: 3}}}",
+            "namespaces.a.on_subscribe.lambda must be text, not 3",
+        ),
+        (
+            "namespaces: {a: {on_subscribe: {lambda: 'a.py:f'}}}",
+            "'a.py:f' cannot be loaded: FileNotFoundError",
+        ),
+        ("namespaces: {a: {on_publsh: 'a.py:f'}}", "is not a known key; did you mean 'on_publish'?"),
         ("quotas: {connections: fast}", "api.yaml:1: quotas.connections"),
         ("quotas: lots", "api.yaml:1: quotas"),
     ],

@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -15,6 +15,8 @@ SUBPROTOCOL: Final = "aws-appsync-event-ws"
 """The subprotocol that the client offers and the server echoes (AWS docs)."""
 
 HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
+
+_decode_headers = msgspec.json.Decoder(dict[str, str | Annotated[int, msgspec.Meta(ge=0, lt=2**53)]]).decode
 
 CONNECT_BODY: Final = b"{}"
 """The body that is signed for a connect (AWS: amplify-js #14001)."""
@@ -102,6 +104,8 @@ def encode_header_subprotocol(headers: dict[str, str]) -> str:
 def decode_header_subprotocol(subprotocol: str) -> dict[str, str]:
     """Return the headers that a `header-` subprotocol carries.
 
+    Whole numbers are taken as text, since some signers write `Content-Length` as one (assumption: AWS takes them).
+
     Raises:
         ValueError: it is not base64url of a JSON object of strings; the message never holds the content.
     """
@@ -111,7 +115,7 @@ def decode_header_subprotocol(subprotocol: str) -> dict[str, str]:
     try:
         # urlsafe_b64decode would silently skip characters outside the alphabet.
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=dict[str, str])
+        return {name: str(value) for name, value in _decode_headers(raw).items()}
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise ValueError(
             "the 'header-' subprotocol is not base64url of a JSON object whose values are strings"

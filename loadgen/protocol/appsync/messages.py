@@ -1,7 +1,8 @@
 """Messages of both directions as msgspec structs, with encoders that return the bytes of one text frame.
 
-The order of keys is free on the wire. `event` is a JSON string with one event per frame. The documentation shows a
-list, but all clients that were tested on AWS agree on the string; the decoder accepts both.
+The order of keys is free on the wire; ours is AWS's where one is known. `event` is a JSON string with one event per
+frame. The documentation shows a list, but all clients that were tested on AWS agree on the string; the decoder accepts
+both.
 """
 
 import re
@@ -39,11 +40,14 @@ class SuccessfulEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A refused event of a publish; sources disagree on the names and on the code's type, so all variants are read."""
+    """A refused event of a publish; sources disagree on the names and on the code's type, so all variants are read.
 
+    The keys are in the order of AWS's own answer (seen on AWS: AUVRED), since some clients compare texts.
+    """
+
+    code: str | int | None = None
     identifier: str | None = None
     index: int | None = None
-    code: str | int | None = None
     message: str | None = None
     error_code: str | int | None = msgspec.field(default=None, name="errorCode")
     error_message: str | None = msgspec.field(default=None, name="errorMessage")
@@ -201,6 +205,9 @@ def error(message_type: str, errors: Sequence[WireError], operation_id: str | No
     """Return a `connection_error`, `error`, `subscribe_error`, `publish_error` or the like, with or without an id."""
     if operation_id is None:
         return _encode({"type": message_type, "errors": errors})
+    if message_type == "publish_error":
+        # AWS documents the id first here, and the type first in answers to a subscribe.
+        return _encode({"id": operation_id, "type": message_type, "errors": errors})
     return _encode({"type": message_type, "id": operation_id, "errors": errors})
 
 
@@ -219,7 +226,7 @@ def publish_success(
 ) -> bytes:
     """Return the answer to a publish; both lists refer to the events by index."""
     return _encode(
-        {"type": "publish_success", "id": operation_id, "successful": successful, "failed": failed}
+        {"id": operation_id, "type": "publish_success", "successful": successful, "failed": failed}
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from loadgen.protocol.appsync.endpoints import HTTP_PATH
 from loadgen.server.modes import Mode
@@ -16,6 +16,22 @@ class Operation(Enum):
     CONNECT = "EVENT_CONNECT"
     PUBLISH = "EVENT_PUBLISH"
     SUBSCRIBE = "EVENT_SUBSCRIBE"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The HTTP request or the upgrade that an operation came by.
+
+    `addresses` are those of `x-forwarded-for` and then the TCP peer's, the members of AWS's `sourceIp`. `host` is the
+    `Host` header. `query` is the raw query of an HTTP request.
+    """
+
+    addresses: tuple[str, ...] = ()
+    host: str = ""
+    query: str = ""
+
+
+UNKNOWN_CALLER: Final = Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +48,11 @@ class AuthorizationRequest:
     signed_body: Callable[[], bytes] = field(repr=False)
     channel: str | None = None
     namespace: Namespace | None = None
+    caller: Caller = UNKNOWN_CALLER
     path: str = HTTP_PATH
 
+
+_NUMBER_MAX: Final = 2**53
 
 Identity = Mapping[str, Any]
 """The requester, with the members of AWS's `ctx.identity` in the mode used; an API key has no identity (None)."""
@@ -57,15 +76,28 @@ class Authorizer(Protocol):
         ...
 
 
-def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields, with names in lower case, since names are case-insensitive (AWS docs).
+def caller_of(headers: Mapping[str, str], peer: str | None, query: str = "") -> Caller:
+    """Return the caller of an HTTP request with these headers; names are case-insensitive, as in aiohttp's mapping.
 
+    `peer` is the address of the TCP connection, or None if it is unknown. With `x-forwarded-for`, the addresses are
+    those of the header and the peer's (AWS docs: `sourceIp`); the header is not verified, as a client may write it.
+    """
+    forwarded = headers.get("x-forwarded-for", "").split(",")
+    addresses = [text for each in forwarded if (text := each.strip()) and _can_be_written(text)]
+    return Caller((*addresses, *((peer,) if peer else ())), headers.get("host", ""), query)
+
+
+def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the fields, with names in lower case, since names are case-insensitive (AWS docs).
+
+    Whole numbers are taken as text, since some signers write `Content-Length` as one; other values are left out.
     A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """
     return {
-        name.lower(): value
+        name.lower(): value if isinstance(value, str) else str(value)
         for name, value in (fields or {}).items()
-        if isinstance(value, str) and (value.isascii() or _can_be_written(value))
+        if (isinstance(value, str) and (value.isascii() or _can_be_written(value)))
+        or (type(value) is int and 0 <= value < _NUMBER_MAX)
     }
 
 

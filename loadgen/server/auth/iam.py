@@ -5,38 +5,24 @@ A client signs `POST https://<HTTP host>/event` for the service `appsync` (AWS: 
 request body for a publish over HTTP.
 """
 
-import hashlib
 import hmac
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final
-
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from typing import Final
 
 from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.channels import namespace_of
 from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
+from loadgen.server.auth.signatures import ALGORITHM, Signature, SignedRequest
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
-ALGORITHM: Final = "AWS4-HMAC-SHA256"
 SERVICE: Final = "appsync"
 SKEW_MAX: Final = timedelta(minutes=15)
 """Largest difference between a signature's time and now (assumption: the bound of most AWS services)."""
 
-_AUTHORIZATION = re.compile(
-    rf"{ALGORITHM} Credential=(?P<key>[\w-]{{1,128}})/(?P<date>\d{{8}})/"
-    r"(?P<region>[a-z0-9-]{1,64})/(?P<service>[a-z0-9-]{1,64})"
-    r"/aws4_request,\s*SignedHeaders=(?P<headers>[a-z0-9;-]{1,2048}),\s*Signature=(?P<signature>[0-9a-f]{64})",
-    re.ASCII,
-)
-_TIMESTAMP = "%Y%m%dT%H%M%SZ"
-_CONTENT_HASH = "x-amz-content-sha256"
 _ACTIONS = {
     Operation.CONNECT: "EventConnect",
     Operation.PUBLISH: "EventPublish",
@@ -85,31 +71,35 @@ class IamAuthorizer:
             RefusedError: the signature is incomplete, too old or wrong, or the user is unknown or lacks the permission.
                 Only the text for a wrong signature is known; the others are assumptions.
         """
-        credentials = request.credentials
-        parts = _AUTHORIZATION.fullmatch(credentials["authorization"])
-        if parts is None:
-            raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
-        user = self._users.get(parts["key"])
-        if user is None or not _same(credentials.get("x-amz-security-token"), user.session_token):
-            raise RefusedError(errors.UNKNOWN_ACCESS_KEY, HTTPStatus.FORBIDDEN)
-        if parts["region"] != self._region or parts["service"] != SERVICE:
-            raise RefusedError(errors.signature_scope(self._region, SERVICE), HTTPStatus.BAD_REQUEST)
-        timestamp = credentials.get("x-amz-date", "")
-        _require_recent(timestamp, parts["date"])
-        body = request.signed_body()
+        credentials, caller = request.credentials, request.caller
         try:
-            canonical, expected = _signature(user, parts, credentials, timestamp, body, request.path)
+            signed = Signature.read(credentials["authorization"])
+            user = self._users.get(signed.key)
+            if user is None or not _same(credentials.get("x-amz-security-token"), user.session_token):
+                raise RefusedError(errors.UNKNOWN_ACCESS_KEY, HTTPStatus.FORBIDDEN)
+            if signed.region != self._region or signed.service != SERVICE:
+                raise RefusedError(errors.signature_scope(self._region, SERVICE), HTTPStatus.BAD_REQUEST)
+            came = SignedRequest(credentials, request.signed_body(), caller.query, caller.host, request.path)
+            _require_recent(came.time(), signed.date)
+            possible = list(came.signatures(signed, user.secret_access_key))
         except ValueError:
-            # The host is invalid in a URL, or a header cannot be encoded.
+            # Malformed or incomplete (`SignatureError`), or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
-        if not hmac.compare_digest(expected, parts["signature"]):
-            raise RefusedError(errors.signature_mismatch(canonical), HTTPStatus.BAD_REQUEST)
+        # The session token need not be signed: it is compared above (assumption: AWS accepts it outside the signature).
+        if not any(hmac.compare_digest(expected, signed.value) for _, expected in possible):
+            raise RefusedError(errors.signature_mismatch(possible[0][0]), HTTPStatus.BAD_REQUEST)
         if not user.may(request.operation, namespace_of(request.channel) if request.channel else ""):
             raise RefusedError(errors.ACCESS_DENIED, HTTPStatus.FORBIDDEN)
+        # Nobody here has logged in by a Cognito identity pool, whose members are null then (AWS docs).
         return {
             "accountId": user.account_id,
+            "cognitoIdentityPoolId": None,
+            "cognitoIdentityId": None,
+            "sourceIp": list(caller.addresses),
             "username": user.username,
             "userArn": f"arn:aws:iam::{user.account_id}:user/{user.username}",
+            "cognitoIdentityAuthType": None,
+            "cognitoIdentityAuthProvider": None,
         }
 
 
@@ -117,53 +107,6 @@ def _same(given: str | None, wanted: str | None) -> bool:
     return hmac.compare_digest((given or "").encode(errors="surrogatepass"), (wanted or "").encode())
 
 
-def _require_recent(timestamp: str, scope_date: str) -> None:
-    try:
-        signed_at = datetime.strptime(timestamp, _TIMESTAMP).replace(tzinfo=UTC)
-    except ValueError:
-        raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
-    if timestamp[:8] != scope_date or abs(datetime.now(UTC) - signed_at) > SKEW_MAX:
+def _require_recent(signed_at: datetime, scope_date: str) -> None:
+    if f"{signed_at:%Y%m%d}" != scope_date or abs(datetime.now(UTC) - signed_at) > SKEW_MAX:
         raise RefusedError(errors.SIGNATURE_EXPIRED, HTTPStatus.BAD_REQUEST)
-
-
-def _signature(
-    user: IamUser,
-    parts: re.Match[str],
-    credentials: Mapping[str, str],
-    timestamp: str,
-    body: bytes,
-    path: str,
-) -> tuple[str, str]:
-    """Return the canonical request, and its signature with the user's secret.
-
-    Raises:
-        RefusedError: a header in SignedHeaders is missing, a required one (host, date, session token) is not signed, or
-            the content hash is not that of the body.
-    """
-    names = parts["headers"].split(";")
-    if not {"host", "x-amz-date"} <= set(names) or any(name not in credentials for name in names):
-        raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
-    if user.session_token is not None and "x-amz-security-token" not in names:
-        raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
-    digest = hashlib.sha256(body).hexdigest()
-    if credentials.get(_CONTENT_HASH, digest) != digest:
-        # botocore signs this header's value as the body's hash. Without this check, a signature of another body would
-        # pass.
-        raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
-    url = f"https://{credentials['host']}{path}"
-    request = AWSRequest("POST", url, data=body, headers={name: credentials[name] for name in names})
-    request.context["timestamp"] = timestamp
-    signer: Any = _Verifier(
-        Credentials(user.access_key_id, user.secret_access_key, user.session_token),
-        SERVICE,
-        parts["region"],
-    )
-    canonical: str = signer.canonical_request(request)
-    return canonical, signer.signature(signer.string_to_sign(request, canonical), request)
-
-
-class _Verifier(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer, restricted to the headers that the client has signed."""
-
-    def headers_to_sign(self, request: Any) -> Any:
-        return request.headers

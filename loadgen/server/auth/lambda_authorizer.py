@@ -4,7 +4,6 @@ The callable receives the event that AWS would send (AWS docs; see docs/referenc
 returns `{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
 """
 
-import inspect
 import logging
 import time
 from collections import OrderedDict
@@ -14,12 +13,16 @@ from typing import Any, Final
 from uuid import uuid4
 
 from loadgen.protocol.appsync import errors
+from loadgen.server import synchronous
 from loadgen.server.auth.base import AuthorizationRequest, Identity
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 TTL_MAX_S: Final = 3600
 """Longest time for which an answer may be cached, in seconds (AWS docs)."""
+
+TIMEOUT_S: Final = 10.0
+"""Timeout of the function (assumption: that of AppSync's GraphQL APIs)."""
 
 LambdaFunction = Callable[[dict[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
@@ -68,14 +71,18 @@ class LambdaAuthorizer:
 
     async def _ask(self, request: AuthorizationRequest) -> tuple[float, bool, Identity]:
         try:
-            answer = self._function(_event(request))
-            if inspect.isawaitable(answer):
-                answer = await answer
+            answer = await synchronous.call(
+                synchronous.HANDLERS, self._function, _event(request), timeout_s=TIMEOUT_S
+            )
             allowed = answer["isAuthorized"]
             ttl_s = answer.get("ttlOverride")
             ttl_s = self._ttl_s if ttl_s is None else min(max(float(ttl_s), 0.0), TTL_MAX_S)
             # `is True`, since the text "false" is truthy.
-            return self._clock() + ttl_s, allowed is True, {"handlerContext": answer.get("handlerContext")}
+            # Event APIs name it `handlerContext` (AWS docs), GraphQL APIs and Powertools' model of the Lambda event
+            # `resolverContext`. Both are given, and an empty object if the function returns none (assumption).
+            context = answer.get("handlerContext") or {}
+            identity = {"handlerContext": context, "resolverContext": context}
+            return self._clock() + ttl_s, allowed is True, identity
         except Exception:
             # The developer sees the traceback on the server's terminal; the client gets no details.
             _log.exception("the Lambda authorizer failed")

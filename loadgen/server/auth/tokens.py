@@ -18,6 +18,10 @@ from loadgen.server.refusal import RefusedError
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
 """Accepted algorithms, asymmetric only: with HS256 anyone could sign, using the public key as the secret."""
 
+DEFAULT_AUTH_STRATEGY: Final = "ALLOW"
+"""`ctx.identity.defaultAuthStrategy` of a user-pool token (assumption: an Event API, other than a GraphQL API, has no
+setting for it)."""
+
 _LEEWAY_S: Final = 5
 _BEARER: Final = "bearer "
 
@@ -62,8 +66,11 @@ class JwtAuthorizer:
             raise RefusedError(errors.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED)
         identity: dict[str, Any] = {"claims": claims, "issuer": self._issuer, "sub": claims.get("sub")}
         if self.mode is Mode.COGNITO:
-            identity["username"] = claims.get("cognito:username", claims.get("username"))
+            # An ID token has `cognito:username`, an access token `username`; other issuers' tokens may have neither.
+            identity["username"] = claims.get("cognito:username", claims.get("username", claims.get("sub")))
             identity["groups"] = claims.get("cognito:groups")
+            identity["sourceIp"] = list(request.caller.addresses)
+            identity["defaultAuthStrategy"] = DEFAULT_AUTH_STRATEGY
         return identity
 
     def _verified(self, token: str) -> dict[str, Any]:

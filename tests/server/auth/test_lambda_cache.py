@@ -92,7 +92,7 @@ def test_the_function_gets_what_aws_sends_and_may_be_a_coroutine() -> None:
         events.append(event)
         return {"isAuthorized": True, "handlerContext": {"a": "b"}}
 
-    assert ask(LambdaAuthorizer(function)) == {"handlerContext": {"a": "b"}}
+    assert ask(LambdaAuthorizer(function)) == {"handlerContext": {"a": "b"}, "resolverContext": {"a": "b"}}
     (event,) = events
     assert event["authorizationToken"] == "t"
     assert event["requestContext"]["operation"] == "EVENT_SUBSCRIBE"

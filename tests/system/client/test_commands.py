@@ -33,6 +33,8 @@ STEPS = [
     "delivery",
     "publish over WebSocket",
     "delivery",
+    "deep wildcard",
+    "wrong login",
 ]
 
 
@@ -151,6 +153,10 @@ def test_probe_goes_all_the_way(server: Announcement) -> None:
     done = ask(server, "probe", "--json")
     assert done.code == 0, done.said
     assert steps(done) == {}
+    deep, wrong = [json.loads(line) for line in done.out.splitlines()][-2:]
+    assert deep["detail"] == "/default/* gets events two levels below"
+    assert wrong["detail"] == "refused: UnauthorizedException"
+    assert deep["ok"] is wrong["ok"] is True
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
     done = here(server, "probe")
     assert done.code == 0
     assert "all is well" in done.out
-    assert all(len(line) <= 80 for line in done.out.splitlines())
+    assert [line for line in done.out.splitlines() if len(line) > 80] == []
 
 
 def test_names_under_localhost_need_no_resolver(server: Announcement) -> None:

@@ -176,8 +176,13 @@ def test_a_json_protocol_with_logins_batches_and_both_ways_to_publish(
     allowed = ("--allow-env", "EVENTS_KEY", "--allow-env", "EVENTS_HEADER")
     probed = loadgen("probe", "--target", target, "--json", *allowed, env=env)
     assert probed.code == 0, probed.said
-    steps = [json.loads(line)["name"] for line in probed.out.splitlines()]
-    assert steps[-4:] == ["publish over HTTP", "delivery", "publish over WebSocket", "delivery"]
+    rows = [json.loads(line) for line in probed.out.splitlines()]
+    ways = ["publish over HTTP", "delivery", "publish over WebSocket", "delivery"]
+    assert [row["name"] for row in rows][-6:] == [*ways, "deep wildcard", "wrong login"]
+    assert (rows[-1]["ok"], rows[-1]["detail"]) == (
+        None,
+        "skipped: a protocol file has one login for all clients",
+    )
     settings = (*COMMENTS, "clients.commenters.publish.batch=5", "clients.readers.churn={subscriptions: 5/s}")
     run = tmp_path / "results"
     finished = loadgen(

@@ -1,0 +1,269 @@
+"""Two steps of a probe beyond the path of an event: a wildcard over several levels, and a login that must be refused.
+
+Both fail silently in a run: a subscription to `/chat/*` gets nothing of `/chat/a/b`, or a login is not checked at all.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import gevent
+
+from loadgen.client.event_client import (
+    TIMEOUT_S,
+    Delivery,
+    EventClient,
+    NoAnswerError,
+    ServiceRefusedError,
+)
+from loadgen.client.frames import Frames
+from loadgen.client.http import HttpPublisher
+from loadgen.client.steps import SkippedError, StepError, own_event
+from loadgen.protocol.base import ClientLogins, PublishAnswer, Service
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.transport.dialing import Dialer
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+
+#: The last segments of the channel that only a wildcard over several levels matches.
+_SEGMENT: Final = "loadgen-probe"
+_DEEPER: Final = "deep"
+_PUBLISH_INTERVAL_S: Final = 0.25
+#: How long the deep channel's events are awaited once the shallow channel's have begun to arrive.
+_PATIENCE_S: Final = 3.0
+#: Nobody's password, key or token. No user's own secret is altered and sent.
+_MADE_UP: Final = "loadgen-probe-wrong-login"
+_MADE_UP_KEY_ID: Final = "AKIALOADGENPROBE"
+_DEFAULT_REGION: Final = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class DeepWildcard:
+    """Subscribes to `/ns/*` and publishes to `/ns/a` and `/ns/a/b`.
+
+    Events go to both channels until one arrives from the deep one, since a service may lose events just after it has
+    accepted a subscription. Those of the shallow channel show that the subscription is live.
+    """
+
+    service: Service
+    rules: ProtocolRules
+    channel: str
+    dialer: Dialer
+    frames: Frames | None
+    over_http: bool
+
+    def run(self) -> str:
+        """Return the detail of the step.
+
+        Raises:
+            SkippedError: the protocol has no such wildcards, or the login may not use one here.
+            StepError: no event of the deep channel has arrived.
+        """
+        pattern, shallow, deep = self._channels()
+        arrived: set[str] = set()
+        channel_of: dict[str, str] = {}
+
+        def on_event(delivery: Delivery) -> None:
+            if delivery.event in channel_of:
+                arrived.add(channel_of[delivery.event])
+
+        client = EventClient(self.service, on_event, [pattern], dialer=self.dialer, frames=self.frames)
+        try:
+            try:
+                client.open()
+                client.login()
+                client.subscribe(pattern)
+            except ServiceRefusedError as error:
+                raise SkippedError(f"{pattern} cannot be subscribed to here ({error})") from None
+            except (NoAnswerError, TransportError) as error:
+                raise StepError(str(error), "try again; the steps above had the same login") from None
+            publish, close = self._publisher(client)
+            try:
+                self._publish_until(deep, [shallow, deep], arrived, channel_of, publish)
+            finally:
+                close()
+        finally:
+            client.close()
+        if deep in arrived:
+            return f"{pattern} gets events two levels below"
+        if shallow in arrived:
+            raise StepError(
+                f"a subscription to {pattern} gets events of {shallow}, and none of {deep}",
+                "the service's '*' stands for one level, and the protocol's for several: subscribe to each level, or"
+                " a run counts the deeper channels' events as lost",
+            )
+        raise StepError(
+            f"a subscription to {pattern} gets neither events of {shallow} nor of {deep}",
+            "the service may not have wildcards, or a handler filters these channels",
+        )
+
+    def _channels(self) -> tuple[str, str, str]:
+        """Return the pattern, a channel one level below it, and one two levels below."""
+        parts = self.channel.strip("/").split("/")
+        first = parts[0]
+        pattern = f"/{first}/*"
+        shallow = f"/{first}/{parts[1] if len(parts) > 1 else _SEGMENT}"
+        deep = f"/{'/'.join(parts)}" if len(parts) > 2 else f"{shallow}/{_DEEPER}"
+        try:
+            self.rules.validate_subscribe(pattern)
+            for channel in (shallow, deep):
+                self.rules.validate_publish(channel)
+        except ValueError as error:
+            raise SkippedError(str(error)) from None
+        if not self.rules.matches(pattern, deep):
+            raise SkippedError(f"in this protocol {pattern} does not match {deep}")
+        return pattern, shallow, deep
+
+    def _publisher(
+        self, client: EventClient
+    ) -> tuple[Callable[[str, str], PublishAnswer], Callable[[], None]]:
+        if not self.over_http:
+            return lambda channel, event: client.publish(channel, [event]), lambda: None
+        http = HttpPublisher(self.service, self.dialer, self.frames)
+        http.__enter__()
+        return (
+            lambda channel, event: http.post(channel, [event])[0],
+            lambda: http.__exit__(None, None, None),
+        )
+
+    def _publish_until(
+        self,
+        wanted: str,
+        channels: list[str],
+        arrived: set[str],
+        channel_of: dict[str, str],
+        publish: Callable[[str, str], PublishAnswer],
+    ) -> None:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while wanted not in arrived and time.monotonic() < deadline_s:
+            for channel in channels:
+                event, _ = own_event()
+                channel_of[event] = channel
+                if self.frames is not None:
+                    self.frames.vouch(event)
+                self._must_be_accepted(channel, partial(publish, channel, event))
+            until_s = time.monotonic() + _PUBLISH_INTERVAL_S
+            while wanted not in arrived and time.monotonic() < until_s:
+                gevent.sleep(0.005)
+            if arrived:
+                deadline_s = min(deadline_s, time.monotonic() + _PATIENCE_S)
+
+    def _must_be_accepted(self, channel: str, publish: Callable[[], PublishAnswer]) -> None:
+        advice = "check that the mode may publish to every channel of the namespace"
+        try:
+            answer = publish()
+        except (ServiceRefusedError, NoAnswerError, TransportError) as error:
+            raise StepError(f"{channel}: {error}", advice) from None
+        if reason := answer.error or answer.rejected.get(0):
+            raise StepError(f"{channel}: {reason}", advice)
+
+
+@dataclass(frozen=True, slots=True)
+class WrongLogin:
+    """Uses the service with a made-up login, which must be refused; without `logins` the step is skipped."""
+
+    logins: ClientLogins | None
+    why_not: str = ""
+
+    @classmethod
+    def of(cls, mode: str | None, region: str | None = None) -> "WrongLogin":
+        """Return the check for a mode of `loadgen.scenario.login.Login`, or None for an anonymous client."""
+        if mode is None:
+            return cls(None, "the target is used without a login")
+        made_up = _made_up(mode, region or _DEFAULT_REGION)
+        if made_up is None:
+            return cls(None, f"no wrong login of mode {mode} can be made up")
+        return cls(ClientLogins(made_up, made_up, made_up))
+
+    def run(
+        self, service: Service, channel: str, dialer: Dialer, frames: Frames | None, *, over_http: bool
+    ) -> str:
+        """Return the detail of the step.
+
+        Raises:
+            SkippedError: there is no login, or the target gives all clients one.
+            StepError: the service has accepted the wrong login, or it is unknown whether it did.
+        """
+        if self.logins is None:
+            raise SkippedError(self.why_not)
+        try:
+            wrong = service.for_client(self.logins)
+        except ValueError as error:
+            raise SkippedError(str(error)) from None
+        seen = [_refusal_of(wrong, channel, dialer, frames)]
+        if over_http:
+            seen.append(_http_refusal_of(wrong, channel, dialer, frames))
+        # The names of the errors: their texts repeat themselves.
+        return f"refused: {', '.join(dict.fromkeys(reason.partition(': ')[0] for reason in seen))}"
+
+
+_ACCEPTED_ADVICE: Final = (
+    "anyone may use this target: check which login it wants, and that an authorizer does not allow every"
+    " token"
+)
+
+
+def _refusal_of(service: Service, channel: str, dialer: Dialer, frames: Frames | None) -> str:
+    """Return why a client that connects and subscribes is refused; raises StepError if it is not."""
+    client = EventClient(service, lambda _: None, [channel], dialer=dialer, frames=frames)
+    try:
+        client.open()
+        client.login()
+        client.subscribe(channel)
+        if not service.answers_subscribes:
+            # A service that does not answer a subscribe may report its refusal as an error, or end the connection.
+            raise SkippedError("the service answers neither the login nor the subscribe")
+    except (ServiceRefusedError, HandshakeRefusedError) as error:
+        return str(error)
+    except (NoAnswerError, TransportError) as error:
+        raise StepError(
+            f"with a wrong login: {error}", "the service does not say that it refuses the login"
+        ) from None
+    finally:
+        with suppress(TransportError):
+            client.close()
+    raise StepError(f"a made-up login may connect, and subscribe to {channel}", _ACCEPTED_ADVICE)
+
+
+def _http_refusal_of(service: Service, channel: str, dialer: Dialer, frames: Frames | None) -> str:
+    """Return why a publish over HTTP is refused; raises StepError if it is not."""
+    event, _ = own_event()
+    if frames is not None:
+        frames.vouch(event)
+    try:
+        with HttpPublisher(service, dialer, frames) as publisher:
+            answer, _ = publisher.post(channel, [event])
+    except TransportError as error:
+        raise StepError(
+            f"with a wrong login: {error}", "the service does not say that it refuses the login"
+        ) from None
+    if answer.error is None:
+        raise StepError(f"a made-up login may publish to {channel} over HTTP", _ACCEPTED_ADVICE)
+    return answer.error
+
+
+def _made_up(mode: str, region: str) -> Any:
+    """Return a login of nobody, or None if the mode has none."""
+    match mode:
+        case "api-key":
+            from loadgen.protocol.appsync.auth import ApiKey
+
+            return ApiKey(f"da2-{_MADE_UP}")
+        case "cognito" | "oidc" | "lambda":
+            from loadgen.protocol.appsync.auth import BearerToken
+
+            return BearerToken(lambda: _MADE_UP)
+        case "iam":
+            from botocore.credentials import ReadOnlyCredentials
+
+            from loadgen.protocol.appsync.sigv4 import IamSignature
+
+            nobody = ReadOnlyCredentials(_MADE_UP_KEY_ID, _MADE_UP, None)
+            return IamSignature(lambda: nobody, region)
+        case "password":
+            from loadgen.protocol.mqtt.auth import UserPassword
+
+            return UserPassword(_MADE_UP, _MADE_UP)
+    return None

@@ -1,0 +1,181 @@
+"""Run synchronous functions of users in a thread, so that they may wait, or run an event loop of their own.
+
+A function on the server's thread holds up every connection while it waits, and cannot call `asyncio.run`, as handlers
+of AWS Lambda do. The functions run one at a time, in the order of the calls, as they did on the event loop and as those
+of one execution environment of AWS Lambda do: they may share state without a lock.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+ABANDONED_MAX: Final = 16
+"""Most functions that have not returned in time and are still running; each holds a thread. After that, calls fail."""
+
+
+class BusyError(RuntimeError):
+    """Too many functions have not returned; no further one is started."""
+
+
+@dataclass(slots=True)
+class _Call:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    loop: asyncio.AbstractEventLoop
+    context: contextvars.Context
+    begun: "asyncio.Future[None]"
+    done: "asyncio.Future[Any]"
+    #: Set when the caller waits no more, possibly before the function is started.
+    given_up: bool = False
+
+    def run(self) -> None:
+        """Call the function in this thread and hand its result to the loop of its caller."""
+        self._tell(self.begun, None, None)
+        try:
+            result, error = self.context.run(self.function, *self.arguments), None
+        except BaseException as raised:
+            result, error = None, raised
+            if not isinstance(raised, Exception) or isinstance(raised, StopIteration):
+                # A future cannot raise StopIteration, and the others would end the caller's task or the server.
+                error = RuntimeError(f"{type(raised).__name__}: {raised}")
+        self._tell(self.done, result, error)
+
+    def refuse(self, error: BusyError) -> None:
+        """Tell the caller that the function will not be started."""
+        self._tell(self.begun, None, error)
+
+    def _tell(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+        def settle() -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self.loop.call_soon_threadsafe(settle)
+
+
+class SynchronousCalls:
+    """One daemon thread, started with the first call and replaced if a function does not return in time.
+
+    The first call must come after a fork, as threads do not survive it. The methods belong to event loops' threads.
+    """
+
+    def __init__(self, abandoned_max: int = ABANDONED_MAX) -> None:
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._current: threading.Thread | None = None
+        self._running: _Call | None = None
+        self._abandoned: set[threading.Thread] = set()
+        self._abandoned_max = abandoned_max
+
+    async def call(self, function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
+        """Call a function in the thread and return its result; the time limit counts from its start.
+
+        Raises:
+            TimeoutError: it has not returned in time. It cannot be stopped, and goes on in a thread of its own.
+            BusyError: as many functions as allowed go on that way.
+            Exception: what the function has raised.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(
+            function,
+            arguments,
+            loop,
+            contextvars.copy_context(),
+            loop.create_future(),
+            loop.create_future(),
+        )
+        self._start()
+        self._calls.put(call)
+        try:
+            await call.begun
+            return await asyncio.wait_for(call.done, timeout_s)
+        except TimeoutError:
+            if call.done.done() and not call.done.cancelled():
+                raise  # the function's own
+            self._abandon(call)
+            raise
+        finally:
+            call.given_up = True
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._current is not None:
+                return
+            self._abandoned = {thread for thread in self._abandoned if thread.is_alive()}
+            if len(self._abandoned) >= self._abandoned_max:
+                raise BusyError(f"{len(self._abandoned)} functions have not returned in time")
+            self._current = threading.Thread(target=self._work, name="handlers", daemon=True)
+            self._current.start()
+
+    def _abandon(self, call: _Call) -> None:
+        """Leave the thread to the function that holds it, and let another one serve the calls that wait."""
+        with self._lock:
+            if self._running is call and self._current is not None:
+                self._abandoned.add(self._current)
+                self._current = None
+        if self._calls.empty():
+            return
+        try:
+            self._start()
+        except BusyError as error:
+            # Nothing would start the calls that wait.
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._calls.get_nowait().refuse(error)
+
+    def _work(self) -> None:
+        own = threading.current_thread()
+        while True:
+            call = self._calls.get()
+            with self._lock:
+                if self._current is not own:
+                    # Abandoned since: the successor takes it.
+                    self._calls.put(call)
+                    return
+                self._running = call
+            if not call.given_up:
+                call.run()
+            with self._lock:
+                if self._current is not own:
+                    # Abandoned during the call: there is a successor, or this thread is its own.
+                    self._abandoned.discard(own)
+                    if self._current is not None:
+                        return
+                    self._current = own
+
+
+async def call(
+    calls: SynchronousCalls, function: Callable[..., Any], *arguments: Any, timeout_s: float
+) -> Any:
+    """Call a function of either kind: a coroutine function on the event loop, another in the thread.
+
+    The time limit applies to each. A function that returns an awaitable is called in the thread, and what it returns
+    is awaited here.
+    """
+    if is_coroutine_function(function):
+        return await asyncio.wait_for(function(*arguments), timeout_s)
+    returned = await calls.call(function, *arguments, timeout_s=timeout_s)
+    if inspect.isawaitable(returned):
+        return await asyncio.wait_for(returned, timeout_s)
+    return returned
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Return True for `async def`, also as a method, a partial or the `__call__` of an object."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  the method itself is looked at
+    )
+
+
+HANDLERS: Final = SynchronousCalls()
+"""The thread of all handlers and authorizers of this process."""
