@@ -155,7 +155,8 @@ class Client:
             else:
                 self._reconnects.connected()
                 return
-            if not self._wait_to_return(None, None if refusal is None else refusal.retry_after_s):
+            asked = (connection.retry_s, None if refusal is None else refusal.retry_after_s)
+            if not self._wait_to_return(None, max((each for each in asked if each is not None), default=None)):
                 return
 
     def _come_back(self, connection: ClientConnection) -> None:
@@ -163,7 +164,7 @@ class Client:
         run, intent = self._run, connection.intent
 
         def again() -> None:
-            if self._wait_to_return(intent):
+            if self._wait_to_return(intent, connection.retry_s):
                 self._connect(connection)
 
         if not run.stopping:
