@@ -34,7 +34,18 @@ class EventStream:
     complete.
     """
 
-    __slots__ = ("_begun", "_data", "_id", "_name", "_partial", "_size", "_skip", "error", "last_id", "retry_ms")
+    __slots__ = (
+        "_begun",
+        "_data",
+        "_id",
+        "_name",
+        "_partial",
+        "_size",
+        "_skip",
+        "error",
+        "last_id",
+        "retry_ms",
+    )
 
     def __init__(self, last_id: bytes = b"") -> None:
         """``last_id`` is the last id of the stream that this one continues."""
@@ -73,9 +84,7 @@ class EventStream:
             self._partial.clear()
             mark = len(_MARK) if held.startswith(_MARK) else 0
             before = len(held) - end
-            return [
-                event._replace(end=event.end + mark - before) for event in self.feed(held[mark:])
-            ]
+            return [event._replace(end=event.end + mark - before) for event in self.feed(held[mark:])]
         if self._skip:
             self._skip = False
             place = 1 if data[0] == 0x0A else 0
@@ -110,6 +119,7 @@ class EventStream:
             self._size += len(value) + 1
             if self._size > MOST_BYTES:
                 self._fail(EVENT_TOO_LONG)
+                return
             self._data.append(value)
         elif field == b"event":
             self._name = value

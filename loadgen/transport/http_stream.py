@@ -15,7 +15,13 @@ from loadgen.protocol.unreadable import shown
 from loadgen.transport import bounds, isolation
 from loadgen.transport.address import Address
 from loadgen.transport.chunked import Body
-from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError, UnreadableError
+from loadgen.transport.errors import (
+    HandshakeRefusedError,
+    NeverAgainError,
+    NotNowError,
+    TransportError,
+    UnreadableError,
+)
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
 from loadgen.transport.native_tls import Data, NativeTls
@@ -209,7 +215,9 @@ class HttpStream(SocketStream):
             said += f", which sends us to {where}: redirects are not followed, so give that address"
         elif status // 100 == 2:
             said += ", and an event stream begins with 200"
-        if refusal.again:
+        if status == 204:
+            self._fail(NeverAgainError(f"{name} refused the {self._handshake}: {said}", refusal))
+        elif refusal.again:
             self._fail(NotNowError(f"{name} does not accept the {self._handshake} now: {said}", refusal))
         else:
             self._fail(HandshakeRefusedError(f"{name} refused the {self._handshake}: {said}", refusal))

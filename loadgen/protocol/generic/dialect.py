@@ -97,11 +97,11 @@ class Dialect:
 
     def text(self, written: str) -> str:
         """Return a text from the file with environment variables filled in."""
-        return filled(written, self.login_values(), self._environment)
+        return filled(written, self._login_in(written), self._environment)
 
-    def login_values(self) -> dict[str, str]:
-        """Return the values of the placeholders of the client's login; empty if it has none."""
-        return {} if self.login is None or not self.description.login else self.login.values()
+    def _login_in(self, written: str) -> dict[str, str]:
+        """Return the values of the placeholders of the client's login, or none if the text has no such placeholder."""
+        return {} if self.login is None or "{login." not in written else self.login.values()
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
         """Return headers from the file with environment variables filled in."""
@@ -115,7 +115,9 @@ class Dialect:
         Environment variables and the client's login are filled in, percent-encoded, unless ``secrets`` is false: such
         a URL may be shown.
         """
-        login = {name: quote(value, safe="") for name, value in self.login_values().items()} if secrets else {}
+        login = (
+            {name: quote(value, safe="") for name, value in self._login_in(url).items()} if secrets else {}
+        )
         environment = (
             {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
         )

@@ -96,7 +96,11 @@ class GenericSession(Resumable):
         """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
         last_id = b"" if self._stream is None else self._stream.last_id
         # In a header it must be of printable characters; RFC 9110, 5.5.
-        if not last_id or len(last_id) > MOST_ID_BYTES or not (last_id.isascii() and last_id.decode().isprintable()):
+        if (
+            not last_id
+            or len(last_id) > MOST_ID_BYTES
+            or not (last_id.isascii() and last_id.decode().isprintable())
+        ):
             return handshake
         return replace(handshake, headers={**handshake.headers, "last-event-id": last_id.decode()})
 

@@ -42,7 +42,7 @@ def nchan(folder: Path, kept: int = 0) -> Iterator[str]:
     """Run nginx with the locations that `nchan.yaml` and `nchan-sse.yaml` ask for; yields its URL.
 
     A channel keeps the last ``kept`` messages for clients that come back. Below `/own` a client needs the token
-    `secret-CHANNEL` to subscribe, in a header or in the URL.
+    `secret-N`, N the last segment of the channel, to subscribe, in a header or in the URL.
     """
     command = require("nginx")
     require_file(_NCHAN, "nchan", "libnginx-mod-nchan")
@@ -69,10 +69,10 @@ def nchan(folder: Path, kept: int = 0) -> Iterator[str]:
             location ~ ^/sub/(.+)$ {{
               nchan_subscriber websocket eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest;
             }}
-            location ~ ^/own/sub/(?<name>.+)$ {{
+            location ~ ^/own/sub/(?<name>.+/(?<last>[^/]+))$ {{
               set $given "$http_authorization$arg_token";
-              if ($given != "Bearer secret-$name") {{ set $wrong 1; }}
-              if ($given = "secret-$name") {{ set $wrong ""; }}
+              if ($given != "Bearer secret-$last") {{ set $wrong 1; }}
+              if ($given = "secret-$last") {{ set $wrong ""; }}
               if ($wrong) {{ return 401; }}
               nchan_subscriber eventsource; nchan_channel_id $name; nchan_subscriber_first_message newest;
             }}
