@@ -75,9 +75,9 @@ def _service(
         fail(str(error))
     except RunError as error:
         fail(str(error), error.code)
-    if service.connect_url.partition("://")[0] not in ("ws", "wss"):
+    if service.connect_url.partition("://")[0] not in ("ws", "wss", "http", "https"):
         fail(
-            f"this command speaks over WebSocket only, and the target is one of {protocol.title} over another"
+            f"this command speaks over WebSocket and HTTP only, and the target is one of {protocol.title} over another"
             " transport; `loadgen run` does"
         )
     if routed:

@@ -9,7 +9,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
-from loadgen.client.frames import Frames
+from loadgen.client.frames import UPGRADED, Frames
 from loadgen.payloads.stamping import Event as AnyEvent
 from loadgen.payloads.stamping import Marked
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
@@ -110,7 +110,7 @@ class EventClient:
         look_at_the_clock()
         self.socket.open(timeout_s)
         if self._frames is not None:
-            self._frames.upgraded()
+            self._frames.accepted("200 OK" if self._service.connect_url.startswith("http") else UPGRADED)
 
     def login(self, timeout_s: float = TIMEOUT_S) -> None:
         """Log in and wait for the answer, if the service gives one.

@@ -56,6 +56,10 @@ _MQTT_PACKETS: Final = (
 )  # fmt: skip
 
 
+#: The answer that accepts a WebSocket.
+UPGRADED: Final = "101 Switching Protocols"
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A frame, request or answer for display; ``step`` is the step of the probe that it belongs to."""
@@ -100,7 +104,7 @@ class Frames:
         self._plain.add(text)
 
     def upgrade(self, url: str, handshake: Handshake) -> None:
-        """Add the request that opens a WebSocket."""
+        """Add the request that opens a WebSocket or an event stream."""
         self._mqtt = "mqtt" in handshake.subprotocols
         offered = [
             each if each in _PLAIN_SUBPROTOCOLS else self._hide(each) for each in handshake.subprotocols
@@ -109,9 +113,9 @@ class Frames:
         lines += [f"Sec-WebSocket-Protocol: {', '.join(offered)}"] if offered else []
         self._add(True, 0, lines + self._headers(handshake.headers))
 
-    def upgraded(self) -> None:
-        """Add the answer that accepts the WebSocket."""
-        self._add(False, 0, ["101 Switching Protocols"])
+    def accepted(self, answer: str) -> None:
+        """Add the answer that accepts the connection."""
+        self._add(False, 0, [answer])
 
     def request(self, url: str, request: HttpRequest) -> None:
         """Add an HTTP request."""

@@ -128,6 +128,8 @@ class Probe:
                     lambda: its.run(service, channel, self._dialer, self.frames, over_http=over_http),
                 )
             )
+        #: True if the connection is a stream in an HTTP answer, not a WebSocket.
+        self._by_http = service.connect_url.startswith("http")
         urls = (service.http_url if over_http else None, service.connect_url)
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
@@ -137,7 +139,7 @@ class Probe:
             ("DNS", self._dns),
             ("TCP", self._tcp),
             ("TLS", self._tls),
-            ("WebSocket", self._websocket),
+            ("event stream" if self._by_http else "WebSocket", self._connection),
             ("login", self._login),
             ("subscribe", self._subscribe),
             *self._ways,
@@ -229,7 +231,7 @@ class Probe:
             seen.append(f"{host} {version}, {_expiry(certificate)}")
         return "; ".join(seen)
 
-    def _websocket(self) -> str:
+    def _connection(self) -> str:
         self._client = EventClient(
             self._service, self._deliveries.put, [self._channel], dialer=self._dialer, frames=self.frames
         )
@@ -242,17 +244,18 @@ class Probe:
         except (HandshakeRefusedError, NotNowError) as error:
             raise StepError(str(error), _fitting(error, self._advice.websocket)) from None
         except TransportError as error:
+            kind = "event streams" if self._by_http else "WebSockets"
             raise StepError(
-                str(error), "something on the way does not pass WebSockets: try without a proxy"
+                str(error), f"something on the way does not pass {kind}: try without a proxy"
             ) from None
         stamps = "kernel timestamps" if self._client.socket.kernel_timestamps else "no kernel timestamps"
-        return f"upgraded, {stamps}"
+        return f"{'answered with an event stream' if self._by_http else 'upgraded'}, {stamps}"
 
     def _login(self) -> str:
         client = self._connected()
         self._said(client.login, self._advice.login)
         if not self._service.answers_opening:
-            return "none: the service has accepted with the upgrade"
+            return f"none: the service has accepted with {'its answer' if self._by_http else 'the upgrade'}"
         timeout_ns = client.keepalive_timeout_ns
         return "accepted" if timeout_ns is None else f"accepted, keep-alive timeout {timeout_ns / 1e9:g} s"
 

@@ -212,7 +212,8 @@ class Service(Protocol):
     def connect_url(self) -> str:
         """The URL to open connections to.
 
-        Its scheme gives the transport: `ws` or `wss` for a WebSocket, `tcp` or `tls` for a plain byte stream.
+        Its scheme gives the transport: `ws` or `wss` for a WebSocket, `tcp` or `tls` for a plain byte stream, `http` or
+        `https` for the body of an answer to GET that has no end (server-sent events), which only receives.
         """
 
     @property

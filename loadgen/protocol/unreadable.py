@@ -27,6 +27,8 @@ PACKET_UNREADABLE: Final = "MQTT packet that the codec cannot read"
 NO_PACKET: Final = "bytes that are no MQTT 5 packet"
 ANSWER_NOT_UTF8: Final = "HTTP answer that is not UTF-8"
 ANSWER_UNREADABLE: Final = "HTTP answer that cannot be read"
+EVENT_TOO_LONG: Final = "event stream with a line or event longer than 4 MiB"
+BODY_UNREADABLE: Final = "HTTP body that cannot be read"
 FRAME_UNREADABLE: Final = "WebSocket frame that cannot be read"
 
 

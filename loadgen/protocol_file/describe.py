@@ -12,6 +12,7 @@ from loadgen.protocol.generic.description import (
     ChannelForm,
     Delivery,
     Description,
+    EventNames,
     Exchange,
     HttpPublish,
     Identity,
@@ -21,6 +22,7 @@ from loadgen.protocol.generic.description import (
     Step,
 )
 from loadgen.protocol.generic.frames import Written, names, pieces
+from loadgen.protocol.generic.login import modes_of
 from loadgen.protocol.generic.patterns import JsonPattern, Pattern, TextPattern
 from loadgen.protocol_file.model import (
     JsonMatch,
@@ -33,7 +35,7 @@ from loadgen.protocol_file.model import (
 )
 
 _IDENTITIES: tuple[Identity, ...] = ("id", "number", "channel")
-_SINGLE, _BATCH = frozenset({"event", "event_json"}), frozenset({"events", "events_json"})
+_SINGLE, _BATCH = frozenset({"event", "event_json", "event_form"}), frozenset({"events", "events_json"})
 _LINE_END = "\r\n"
 
 
@@ -52,6 +54,9 @@ def description_of(file: ProtocolFile, name: str) -> Description:
             deliver.at if isinstance(deliver, JsonMatch) else {},
         ),
         messages=file.connect.messages,
+        transport=file.connect.transport,
+        events=EventNames(file.connect.events, file.connect.error_events),
+        join=file.connect.join,
         binary=file.connect.frames == "binary",
         subprotocols=file.connect.subprotocols,
         headers=file.connect.headers,
@@ -73,6 +78,7 @@ def description_of(file: ProtocolFile, name: str) -> Description:
         else StampedForm(file.stamped.head, file.stamped.send, file.stamped.deliver),
         batches=all(_of_batch(written) for written in _bodies(file)),
         environment=file.environment(),
+        login=file.login(),
     )
 
 
@@ -85,6 +91,8 @@ def identity_of(match: str | JsonMatch) -> Identity | None:
 def problems_of(file: ProtocolFile) -> Iterator[Problem]:
     """Yield the problems between the parts of a file; each part by itself is valid."""
     yield from _url_problems(file)
+    yield from _transport_problems(file)
+    yield from _login_problems(file)
     yield from _match_problems(file)
     yield from _delivery_problems(file)
     for path, exchange in _exchanges(file):
@@ -97,7 +105,16 @@ def problems_of(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
-    by_url = _has(file.connect.url, "channel")
+    one, several = _has(file.connect.url, "channel"), _has(file.connect.url, "channels")
+    by_url = one or several
+    if one and several:
+        yield Problem(("connect", "url"), "has both {channel} and {channels}; keep one of them")
+    if several and identity_of(file.deliver) != "channel":
+        yield Problem(
+            ("connect", "url"),
+            "has {channels}, and 'deliver' does not name the channel, so that nobody knows whose it is; write {channel}"
+            " in one of them",
+        )
     if by_url and file.subscribe is not None:
         yield Problem(
             ("connect", "url"), "has {channel}, and there is 'subscribe' too; keep one way to subscribe"
@@ -106,7 +123,8 @@ def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
         yield Problem(
             ("connect", "url"), "has no {channel}, and there is no 'subscribe'; say how to subscribe"
         )
-    ways: list[tuple[Path, str, str]] = [(("connect", "url"), file.connect.url, "ws")]
+    scheme = "http" if file.connect.transport == "sse" else "ws"
+    ways: list[tuple[Path, str, str]] = [(("connect", "url"), file.connect.url, scheme)]
     if file.publish.http is not None:
         ways.append((("publish", "http", "url"), file.publish.http.url, "http"))
     for path, url, scheme in ways:
@@ -128,6 +146,37 @@ def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
         yield Problem(
             ("publish", "http"), "says nowhere to which channel: write {channel} in its url or body"
         )
+
+
+def _transport_problems(file: ProtocolFile) -> Iterator[Problem]:
+    """Yield what does not go with the transport."""
+    connect = file.connect
+    if connect.transport == "websocket":
+        for key, given in (("events", connect.events), ("error_events", connect.error_events)):
+            if given:
+                yield Problem(("connect", key), "goes with 'transport: sse' only; drop it")
+        return
+    receives = "cannot be: server-sent events only come from the service; "
+    for key, whole in (("opening", file.opening), ("subscribe", file.subscribe), ("replies", file.replies)):
+        if whole:
+            yield Problem((key,), receives + "say all in connect.url and connect.headers")
+    if file.publish.websocket is not None:
+        yield Problem(("publish", "websocket"), receives + "say how to publish over HTTP")
+    if file.keepalive is not None and file.keepalive.every_ns is not None:
+        yield Problem(("keepalive", "every"), receives + "give a timeout alone")
+    if connect.subprotocols:
+        yield Problem(("connect", "subprotocols"), "goes with a WebSocket only; drop it")
+    if connect.frames != "text":
+        yield Problem(("connect", "frames"), "goes with a WebSocket only; drop it")
+    if connect.messages == "lines":
+        yield Problem(("connect", "messages"), "must be text or json: each event is one message")
+
+
+def _login_problems(file: ProtocolFile) -> Iterator[Problem]:
+    try:
+        modes_of(file.login())
+    except ValueError as error:
+        yield Problem(("connect",), str(error))
 
 
 def _match_problems(file: ProtocolFile) -> Iterator[Problem]:
@@ -220,11 +269,12 @@ def _stamped_problems(file: ProtocolFile, stamped: Stamped) -> Iterator[Problem]
 
 def _event_problems(file: ProtocolFile) -> Iterator[Problem]:
     ways: list[tuple[Path, Written]] = []
+    by_url = _has(file.connect.url, "channel") or _has(file.connect.url, "channels")
     if file.publish.websocket is not None:
         ways.append((("publish", "websocket", "send"), file.publish.websocket.send))
-        if not _has_any(file.publish.websocket.send, "channel") and not _has(file.connect.url, "channel"):
+        if not _has_any(file.publish.websocket.send, "channel") and not by_url:
             yield Problem(("publish", "websocket", "send"), "does not say to which channel; write {channel}")
-        if _has(file.connect.url, "channel") and file.subscribe is None:
+        if by_url and file.subscribe is None:
             yield Problem(
                 ("publish", "websocket"),
                 "cannot be used where connect.url has {channel}: those who publish have no channel of their own;"

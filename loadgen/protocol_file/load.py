@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -13,9 +13,10 @@ from loadgen.config import document
 from loadgen.config.messages import problems_in
 from loadgen.config.problems import ScenarioError
 from loadgen.config.text import nearest, shown
-from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.base import ClientLogins, TargetProtocol
 from loadgen.protocol.generic import channels
 from loadgen.protocol.generic.description import Description
+from loadgen.protocol.generic.login import modes_of
 from loadgen.protocol.generic.service import GenericService, TargetUrl
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.rules import ProtocolRules
@@ -57,7 +58,9 @@ class GenericEndpoints:
         return {
             "url": self.url,
             "http_url": None if http is None else http.url.replace("{target}", self.target.http),
-            "ws_url": self.description.url.replace("{target}", self.target.websocket),
+            "ws_url": self.description.url.replace(
+                "{target}", self.target.http if self.description.transport == "sse" else self.target.websocket
+            ),
         }
 
 
@@ -156,8 +159,8 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
         name=f"generic:{name}",
         title=title,
         rules=_rules(description),
-        logins=frozenset(),
-        anonymous=True,
+        logins=modes_of(description.login),
+        anonymous=not description.login,
         endpoints=partial(_endpoints, description),
         service=_service,
         setup=lambda _endpoints: _setup(source, text, description),
@@ -198,8 +201,12 @@ def _endpoints(description: Description, url: str) -> GenericEndpoints:
     return GenericEndpoints(url, target, description)
 
 
-def _service(endpoints: GenericEndpoints, environment: Mapping[str, str] | None) -> GenericService:
-    return GenericService(endpoints.description, endpoints.target, environment or {})
+def _service(endpoints: GenericEndpoints, given: Any) -> GenericService:
+    """Return the service; ``given`` are the values of the file's variables, or a credential if it has none, or None."""
+    if isinstance(given, Mapping):
+        return GenericService(endpoints.description, endpoints.target, given)
+    service = GenericService(endpoints.description, endpoints.target, {})
+    return service if given is None else service.for_client(ClientLogins(connect=given))
 
 
 def _setup(source: str, text: str, description: Description) -> Mapping[str, str]:
@@ -211,7 +218,8 @@ def _setup(source: str, text: str, description: Description) -> Mapping[str, str
         publish = "over HTTP, 'via: websocket' included"
     else:
         publish = "as the scenario says, over HTTP or WebSocket"
-    return {
+    carried = {"carried by": "server-sent events over HTTP/1.1"} if description.transport == "sse" else {}
+    return carried | {
         "protocol_file": f"{source} (SHA-256 {digest[:16]}…)",
         "publish": publish + ("" if acknowledged else "; over WebSocket the service acknowledges none"),
         "wildcards": "none"

@@ -21,11 +21,12 @@ from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.config.text import shown
 from loadgen.config.units import PositiveDurationNs, format_duration, problem
 from loadgen.protocol.generic.frames import TemplateError, Written, check, names
+from loadgen.protocol.generic.login import PLACEHOLDERS
 from loadgen.protocol.generic.patterns import PointerError, pointer_tokens, regex
 from loadgen.protocol.generic.stamped import HEAD_NAMES, SEND_NAMES, check_delivery, check_names
 
 _REQUEST = ("id", "number", "channel")
-_EVENTS = ("event", "event_json", "events", "events_json", "bytes")
+_EVENTS = ("event", "event_json", "events", "events_json", "bytes", "event_form")
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
@@ -110,7 +111,8 @@ def _scalar(value: object) -> object:
 
 def _no_secret(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
-        if name.lower() in _SECRET_HEADERS and not any(of_environment for _, of_environment in names(value)):
+        hidden = any(of_environment or each in PLACEHOLDERS for each, of_environment in names(value))
+        if name.lower() in _SECRET_HEADERS and not hidden:
             raise problem(
                 f"has the header {name} with a value written out; put the secret into an environment variable and"
                 " write {env:NAME}"
@@ -119,8 +121,10 @@ def _no_secret(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 Pointer = Annotated[str, AfterValidator(_pointer)]
-Header = Annotated[str, _text(), AfterValidator(_header)]
-Url = Annotated[str, _text("target", "channel")]
+Header = Annotated[str, _text(*PLACEHOLDERS), AfterValidator(_header)]
+Url = Annotated[str, _text("target", "channel", *PLACEHOLDERS)]
+ConnectUrl = Annotated[str, _text("target", "channel", "channels", *PLACEHOLDERS)]
+EventName = Annotated[str, Field(min_length=1, max_length=200)]
 _AS_SENT = WithJsonSchema({"type": ["string", "object", "array"]})
 FixedTemplate = Annotated[Any, _template(), _AS_SENT]
 RequestTemplate = Annotated[Any, _template(*_REQUEST), _AS_SENT]
@@ -189,12 +193,24 @@ class Channels(Part):
 class Connect(Part):
     """The URL and options for opening a connection."""
 
-    url: Url = "{target}"
-    """The URL to connect to. {target} is the target's URL, {channel} the channel, if connecting subscribes to it."""
+    transport: Literal["websocket", "sse"] = "websocket"
+    """What carries the messages: a WebSocket, or server-sent events, the body of an answer to GET that has no end."""
+    url: ConnectUrl = "{target}"
+    """The URL to connect to. {target} is the target's URL, with http in place of ws if the transport is sse. {channel}
+    is the channel, if connecting subscribes to it, and {channels} are all channels of the client, if connecting
+    subscribes to them and deliveries name theirs."""
+    join: Separator = ","
+    """The text between two channels in {channels}."""
+    events: tuple[EventName, ...] | None = Field(default=None, strict=False, min_length=1)
+    """sse: the names of the events that are messages; an event without a name has the name message. Others are ignored.
+    Default is all events."""
+    error_events: tuple[EventName, ...] = Field(default=(), strict=False)
+    """sse: the names of events that report an error, with the reason as their data."""
     subprotocols: tuple[Header, ...] = Field(default=(), strict=False)
     """Subprotocols to offer as Sec-WebSocket-Protocol."""
     headers: Headers = Field(default_factory=dict)
-    """Headers of the handshake; write secrets as {env:NAME}."""
+    """Headers of the handshake; write secrets as {env:NAME}, and a client's own login as {login.token}, {login.key}, or
+    {login.username} and {login.password}."""
     frames: Literal["text", "binary"] = "text"
     """The kind of WebSocket frame to send."""
     messages: Literal["text", "json", "lines"] = "text"
@@ -263,7 +279,8 @@ class PublishHttp(Part):
     headers: Headers = Field(default_factory=dict)
     """Headers of the request; write secrets as {env:NAME}."""
     body: BodyTemplate = "{event}"
-    """The body: text, or a mapping or list that is sent as JSON."""
+    """The body: text, or a mapping or list that is sent as JSON. {event_form} is the event as a value of a form, as in
+    "topic={channel}&data={event_form}"."""
     expect: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(default=(200,), min_length=1)
     """The HTTP statuses that mean that the event was accepted."""
     refused: Match | None = None
@@ -352,7 +369,7 @@ Matches = Annotated[tuple[Match, ...], BeforeValidator(_many)]
 
 
 class ProtocolFile(Part):
-    """The protocol of a WebSocket service, version 1."""
+    """The protocol of a service over WebSocket or server-sent events, version 1."""
 
     version: Literal[1]
     """Version of this format: 1."""
@@ -390,6 +407,13 @@ class ProtocolFile(Part):
         found: set[str] = set()
         for written in _templates_in(self.model_dump(by_alias=True)):
             found.update(name for name, of_environment in names(written) if of_environment)
+        return frozenset(found)
+
+    def login(self) -> frozenset[str]:
+        """Return the placeholders of a client's own login that the file has."""
+        found: set[str] = set()
+        for written in _templates_in(self.model_dump(by_alias=True)):
+            found.update(name for name, _ in names(written) if name in PLACEHOLDERS)
         return frozenset(found)
 
 

@@ -12,7 +12,7 @@ from loadgen.credentials.clients import Maker
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
-from loadgen.protocol.base import Endpoints, Service, TargetProtocol
+from loadgen.protocol.base import ClientLogins, Endpoints, Service, TargetProtocol
 from loadgen.resolve import ResolvedRun
 from loadgen.run.group_logins import GroupMakers, makers
 from loadgen.run.master_messages import TargetPart
@@ -160,16 +160,18 @@ class Target:
                 ExitCode.USAGE,
             )
         try:
+            environment = None
             if protocol.variables:
                 whose = f"the protocol file of {protocol.title!a}"
-                return protocol.service(
-                    endpoints, self.allowed.environment(protocol.variables, whose, endpoints.host)
-                )
+                environment = self.allowed.environment(protocol.variables, whose, endpoints.host)
             if self.login is None:
-                return protocol.service(endpoints, None)
+                return protocol.service(endpoints, environment)
             if self.login_from is not None:
                 self.allowed.demand(self.login, self.login_from, endpoints.host)
-            return protocol.service(endpoints, secret_of(self.login, endpoints.host))
+            secret = secret_of(self.login, endpoints.host)
+            if environment is None:
+                return protocol.service(endpoints, secret)
+            return protocol.service(endpoints, environment).for_client(ClientLogins(connect=secret))
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 

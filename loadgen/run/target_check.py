@@ -112,7 +112,9 @@ class _NotNow(Exception):  # noqa: N818  may be retried
 def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan | None = None) -> None:
     """Connect and log in once; raises RunError if that fails, or _NotNow if a retry may help."""
     try:
-        client = EventClient(service, dialer=dialer)
+        # Some services name the channel in the URL, and let a client have no other than its own.
+        channels = () if whose is None else [plan.channel for plan in whose.subscriptions]
+        client = EventClient(service, channels=channels, dialer=dialer)
     except TransportError as error:  # such as an unusable client certificate
         raise RunError(str(error), ExitCode.USAGE) from None
     try:

@@ -15,8 +15,10 @@ from loadgen.transport.native_tls import NativeTls, native_context
 from loadgen.transport.tls import Tls, TlsSessions
 from loadgen.transport.upgrade import LastAccepted
 
-#: Schemes of plain byte streams: true if the scheme uses TLS. All other schemes are WebSocket.
-_STREAMS: Final = {"tcp": False, "tls": True}
+#: Schemes of plain byte streams and of streams in an HTTP answer: true if the scheme uses TLS. All other schemes are
+#: WebSocket.
+_STREAMS: Final = {"tcp": False, "tls": True, "http": False, "https": True}
+_HTTP_PORTS: Final = {"http": 80, "https": 443}
 
 
 class Address:
@@ -33,11 +35,14 @@ class Address:
     def __init__(self, url: str, tls: TlsOptions | None = None, dialer: Dialer | None = None) -> None:
         self.url = url
         scheme, _, _ = url.partition("://")
-        #: URL of the WebSocket handshake, or None for a plain byte stream.
+        #: URL of the WebSocket handshake, or None for any other stream.
         self.uri: WebSocketURI | None = None
+        #: True if the stream is the body of an HTTP answer.
+        self.is_http = scheme in _HTTP_PORTS
         if scheme in _STREAMS:
             parts = urlsplit(url)
-            self.host, self.port, self.secure = parts.hostname or "", parts.port or 0, _STREAMS[scheme]
+            port = parts.port or _HTTP_PORTS.get(scheme, 0)
+            self.host, self.port, self.secure = parts.hostname or "", port, _STREAMS[scheme]
         else:
             self.uri = parse_uri(url)
             self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure

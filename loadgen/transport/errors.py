@@ -24,6 +24,10 @@ class HandshakeRefusedError(TransportError):
     """The server refused the WebSocket handshake for good: trying again cannot help."""
 
 
+class NeverAgainError(HandshakeRefusedError):
+    """The service told this client not to come back."""
+
+
 class NotNowError(TransportError):
     """The server refused the WebSocket handshake for now: trying again later may help."""
 

@@ -6,6 +6,7 @@ from typing import Any
 from gevent.event import Event
 
 from loadgen.measure.clock import Clock, now_ns
+from loadgen.protocol.resuming import Resumable
 from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
@@ -14,6 +15,7 @@ from loadgen.users.conversation import Connect, Conversation, Listener, OnDelive
 from loadgen.users.direct import DirectPublishes
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
+from loadgen.users.reconnect import LEAVE
 from loadgen.users.unanswered import OnAnswer
 from loadgen.users.worker import WorkerRun
 
@@ -78,6 +80,8 @@ class ClientConnection:
             NotNowError: the service refused the connection for now; trying again later may help.
             OurFailureError: the harness failed; the failure is already recorded.
         """
+        # A client that has left on purpose begins anew, as a page that is opened again does.
+        earlier = self._conversation if self._life.intent != LEAVE else None
         life = self._life = self._life.next(self._clock())
         record = LifeRecord(self._run, self._client, life)
         self._conversation = conversation = None
@@ -88,6 +92,7 @@ class ClientConnection:
                 *(self._on_delivery, self._on_over, self._connect, self._clock),
                 on_request=self._on_request,
                 listener=self._listener,
+                earlier=None if earlier is None else earlier.session,
             )
             conversation.open(timeout_s)
         except Exception as error:
@@ -110,6 +115,12 @@ class ClientConnection:
     def intent(self) -> str | None:
         """Why the client itself ended the latest life (see `reconnect`), or None if it did not."""
         return self._life.intent
+
+    @property
+    def retry_s(self) -> float | None:
+        """The wait before the next connection that the service has asked for during the last life (s), or None."""
+        session = None if self._conversation is None else self._conversation.session
+        return session.retry_s if isinstance(session, Resumable) else None
 
     @property
     def has_socket(self) -> bool:

@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol
 
 from loadgen.measure.clock import Clock
 from loadgen.measure.stamp import Stamp
-from loadgen.protocol.base import UNACKNOWLEDGED, Handshake, PublishAnswer
+from loadgen.protocol.base import UNACKNOWLEDGED, Handshake, PublishAnswer, Session
 from loadgen.protocol.refusals import Refusal
+from loadgen.protocol.resuming import Resumable
 from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
@@ -95,7 +96,9 @@ class Conversation:
         clock: Clock,
         on_request: OnRequest | None = None,
         listener: Listener | None = None,
+        earlier: Session | None = None,
     ) -> None:
+        """``earlier`` is the session of the client's last life that this one continues, or None."""
         self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
@@ -109,6 +112,10 @@ class Conversation:
         service = self._service = run.logins.service(client)
         session = self._session = service.session(self, f"{client.number}-{life.number}")
         handshake = service.handshake([plan.channel for plan in client.subscriptions])
+        if isinstance(session, Resumable):
+            if isinstance(earlier, Resumable):
+                session.resume(earlier)
+            handshake = session.continued(handshake)
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
@@ -141,6 +148,11 @@ class Conversation:
         for plan in self._client.subscriptions:
             self.subscribe(plan)
         self._life.established = True
+
+    @property
+    def session(self) -> Session:
+        """The protocol's state of this life; still there when the life has ended."""
+        return self._session
 
     @property
     def socket(self) -> SocketStream | None:

@@ -4,7 +4,6 @@ A life lasts from a connect to the end of that connection; a reconnect begins th
 """
 
 from loadgen.measure.failures import HARNESS
-from loadgen.protocol.unreadable import FRAME_UNREADABLE
 from loadgen.resolve import ClientPlan
 from loadgen.transport import isolation
 from loadgen.transport.stream import SocketStream
@@ -39,7 +38,7 @@ class LifeRecord:
         """
         life, progress = self._life, self._run.progress
         if (violation := socket.violation) is not None:
-            self._run.recorder.undecodable.add(FRAME_UNREADABLE, lambda: str(violation))
+            self._run.recorder.undecodable.add(socket.violation_kind, lambda: str(violation))
         progress.lost_connections += life.ended(socket, code, reason)
         progress.connected -= life.connected_ns is not None
         subscriptions.end(at_ns, life.intent)

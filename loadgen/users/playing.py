@@ -7,7 +7,7 @@ from gevent import Greenlet
 
 from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.errors import HandshakeRefusedError, NeverAgainError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
@@ -146,6 +146,9 @@ class Client:
                     if not self._wait_to_return(None):
                         return
                     continue
+                if isinstance(error, NeverAgainError) and self._reconnects.was_connected:
+                    run.report_error(str(error), fatal=False)
+                    return
                 run.report_error(
                     f"{error}; {error.refusal.advice}" if error.refusal else str(error), fatal=True
                 )
@@ -155,7 +158,10 @@ class Client:
             else:
                 self._reconnects.connected()
                 return
-            if not self._wait_to_return(None, None if refusal is None else refusal.retry_after_s):
+            asked = (connection.retry_s, None if refusal is None else refusal.retry_after_s)
+            if not self._wait_to_return(
+                None, max((each for each in asked if each is not None), default=None)
+            ):
                 return
 
     def _come_back(self, connection: ClientConnection) -> None:
@@ -163,7 +169,7 @@ class Client:
         run, intent = self._run, connection.intent
 
         def again() -> None:
-            if self._wait_to_return(intent):
+            if self._wait_to_return(intent, connection.retry_s):
                 self._connect(connection)
 
         if not run.stopping:

@@ -59,7 +59,8 @@ def test_a_sound_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             '"{chanel}", event',
             "mine.yaml:12: publish.websocket.send has the placeholder {chanel}, which is none here;"
             " known are {id},"
-            " {number}, {channel}, {event}, {event_json}, {events}, {events_json}, {bytes} and {env:NAME}",
+            " {number}, {channel}, {event}, {event_json}, {events}, {events_json}, {bytes}, {event_form}"
+            " and {env:NAME}",
         ),
         (
             "event: /event}",

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loadgen.protocol.generic.frames import Written
+from loadgen.protocol.generic.frames import Written, pieces
 from loadgen.protocol.generic.patterns import Pattern, Scalar
 
 Messages = Literal["text", "json", "lines"]
 """The content of a WebSocket message: one text, one JSON document, or a piece of a stream of lines ending in CR LF."""
+
+Transport = Literal["websocket", "sse"]
+"""What carries the messages: a WebSocket, or a stream of server-sent events, which only receives."""
 
 Identity = Literal["id", "number", "channel"]
 """The value by which a message names its request or subscription."""
@@ -100,6 +103,16 @@ class KeepAlive:
 
 
 @dataclass(frozen=True, slots=True)
+class EventNames:
+    """The names of server-sent events whose data is a message; events of other names are ignored."""
+
+    #: Names of the events to read, or None for all.
+    read: Sequence[str] | None = None
+    #: Names of events that report an error, whose data is the reason.
+    errors: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StampedForm:
     """The texts of messages with a stamp in a header beside the event; see `loadgen.protocol.generic.stamped`."""
 
@@ -117,6 +130,11 @@ class Description:
     url: str
     deliver: Delivery
     messages: Messages = "text"
+    transport: Transport = "websocket"
+    #: The names of events; only server-sent events have any.
+    events: EventNames = EventNames()
+    #: The text between two channels in the URL of a connection with several channels.
+    join: str = ","
     binary: bool = False
     subprotocols: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -135,8 +153,16 @@ class Description:
     #: True if a publish may carry several events.
     batches: bool = False
     environment: frozenset[str] = frozenset()
+    #: The placeholders of a client's login in the file (see `loadgen.protocol.generic.login`).
+    login: frozenset[str] = frozenset()
 
     @property
     def one_subscription(self) -> bool:
         """True if a connection carries at most one subscription."""
-        return self.subscribe is None or self.deliver.identity is None
+        by_url = self.subscribe is None and not self.several_by_url
+        return by_url or self.deliver.identity is None
+
+    @property
+    def several_by_url(self) -> bool:
+        """True if the connection's URL names all of its channels."""
+        return ("channels", False) in list(pieces(self.url))

@@ -1,6 +1,7 @@
 """Data shared by all connections to a described service: made once, not for each of thousands of connections."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.frames import Frame, Written, filled
 from loadgen.protocol.generic.lanes import template_of
+from loadgen.protocol.generic.login import FileLogin
 from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
@@ -36,15 +38,12 @@ class Dialect:
                 " set"
             )
         self.description = description
+        #: The login of the client, or None if it has none.
+        self.login: FileLogin | None = None
         self._environment = {name: environment[name] for name in description.environment}
         # All forms in which a service may repeat a secret; the longest first, so that no part of a secret remains.
         self._secrets = sorted(
-            (
-                (form, f"{{env:{name}}}")
-                for name, value in self._environment.items()
-                for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}
-                if form
-            ),
+            _forms((value, f"{{env:{name}}}") for name, value in self._environment.items()),
             key=lambda secret: -len(secret[0]),
         )
         self.opening = [
@@ -59,7 +58,8 @@ class Dialect:
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
         #: What the native part takes of the deliveries, or None if it takes none.
-        self.template = template_of(description) if native.available else None
+        by_frame = native.available and description.transport == "websocket"
+        self.template = template_of(description) if by_frame else None
         self._stamped = description.stamped
         #: Writes and reads messages with stamps in a header, or None if the protocol file does not describe them.
         self.stamped = None if self._stamped is None else StampedLines(self._stamped, deliver.identity)
@@ -70,6 +70,12 @@ class Dialect:
         #: Cached function that returns the service's name of a channel.
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
 
+    def with_login(self, login: FileLogin) -> "Dialect":
+        """Return the same dialect as a client with this login uses it."""
+        made = copy(self)
+        made.login = login
+        return made
+
     def carry_stamps(self, name: str) -> None:
         """From now on, send and read the stamps of events in the header ``name``."""
         assert self._stamped is not None
@@ -77,11 +83,11 @@ class Dialect:
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the service for display: escaped, cut, and without secrets."""
-        return unreadable.shown(message, self._secrets)
+        return unreadable.shown(message, self._hidden())
 
     def redacted(self, text: str) -> str:
         """Return a text of the service, cut, with each secret replaced by its `{env:NAME}`."""
-        for secret, name in self._secrets:
+        for secret, name in self._hidden():
             text = text.replace(secret, name)
         return unreadable.cut(text)
 
@@ -91,7 +97,11 @@ class Dialect:
 
     def text(self, written: str) -> str:
         """Return a text from the file with environment variables filled in."""
-        return filled(written, {}, self._environment)
+        return filled(written, self._login_in(written), self._environment)
+
+    def _login_in(self, written: str) -> dict[str, str]:
+        """Return the values of the placeholders of the client's login, or none if the text has no such placeholder."""
+        return {} if self.login is None or "{login." not in written else self.login.values()
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
         """Return headers from the file with environment variables filled in."""
@@ -102,13 +112,31 @@ class Dialect:
     ) -> str:
         """Return a URL from the file with ``target`` and ``values`` filled in.
 
-        Environment variables are filled in, percent-encoded, unless ``secrets`` is false: such a URL may be shown.
+        Environment variables and the client's login are filled in, percent-encoded, unless ``secrets`` is false: such
+        a URL may be shown.
         """
+        login = (
+            {name: quote(value, safe="") for name, value in self._login_in(url).items()} if secrets else {}
+        )
         environment = (
             {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
         )
-        return filled(url, {"target": target, **(values or {})}, environment)
+        return filled(url, {"target": target, **login, **(values or {})}, environment)
+
+    def _hidden(self) -> list[tuple[str, str]]:
+        """Return each form of a secret that a service may repeat, and what is shown in its place; the longest first."""
+        if self.login is None:
+            return self._secrets
+        return sorted([*self._secrets, *_forms(self.login.secrets())], key=lambda secret: -len(secret[0]))
 
     def _frame_of(self, exchange: object) -> Frame | None:
         send = getattr(exchange, "send", None)
         return None if send is None else self.frame(send)
+
+
+def _forms(secrets: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield each secret in all forms in which a service may repeat it, with what is shown in its place."""
+    for value, instead in secrets:
+        for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}:
+            if form:
+                yield form, instead

@@ -7,6 +7,7 @@ around anything but a name are literal, so that a text can hold JSON.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -29,6 +30,8 @@ _RAW: Final[Mapping[str, _Value]] = {
     "events": lambda id_, number, channel, events: _encode(events),
     "events_json": lambda id_, number, channel, events: b"[%b]" % ",".join(events).encode(),
     "bytes": lambda id_, number, channel, events: b"%d" % len(events[0].encode()),
+    # As a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
+    "event_form": lambda id_, number, channel, events: quote_plus(events[0], safe="*-._").encode(),
 }
 _IN_STRING: Final[Mapping[str, _Value]] = {
     **_RAW,
@@ -45,6 +48,10 @@ _AS_JSON: Final[Mapping[str, _Value]] = {
 
 #: Placeholders for values that are JSON: in a JSON template each must be a whole value, not part of a string.
 ALONE: Final = frozenset({"events", "events_json", "event_json"})
+
+
+#: The placeholder for an event as a value of a form.
+FORM: Final = "event_form"
 
 
 class TemplateError(ValueError):
@@ -85,6 +92,8 @@ def check(written: Written, known: Sequence[str]) -> None:
     if not isinstance(written, str):
         for text in _texts(written):
             parts = list(pieces(text))
+            if (FORM, False) in parts:
+                raise TemplateError(f"has {{{FORM}}} in JSON; it is for a body that is a text")
             alone = next((part[0] for part in parts if not isinstance(part, str) and part[0] in ALONE), None)
             if alone is not None and len(parts) > 1:
                 raise TemplateError(

@@ -78,6 +78,16 @@ class Opening:
         for message in held:
             receive(*message)
 
+    def release_known(self, receive: OnMessage, is_known: Callable[[bytes], bool]) -> None:
+        """As `release`, but keep the messages that are not known to be of a subscription yet."""
+        self.steps.clear()
+        held, self._held = self._held, []
+        for message in held:
+            if is_known(message[0]):
+                receive(*message)
+            else:
+                self._held.append(message)
+
     def _next_frames(self) -> list[bytes]:
         frames = []
         while self.steps and (frame := self.steps[0].frame) is not None:

@@ -1,6 +1,7 @@
 """A service at one address that speaks the protocol of a protocol file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote, urlsplit
@@ -18,6 +19,8 @@ from loadgen.protocol.base import (
 )
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.dialect import CHANNELS_KNOWN, Dialect
+from loadgen.protocol.generic.frames import pieces
+from loadgen.protocol.generic.login import PLACEHOLDERS, FileLogin, modes_of
 from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern
 from loadgen.protocol.generic.session import GenericSession
 from loadgen.protocol.hosts import is_loopback
@@ -132,7 +135,8 @@ class GenericService:
         self.description = description
         self._dialect = dialect = Dialect(description, environment)
         self._target = target
-        self.connect_url = dialect.fill(description.url, target.websocket, secrets=False)
+        self._connect_target = target.http if description.transport == "sse" else target.websocket
+        self.connect_url = dialect.fill(description.url, self._connect_target, secrets=False)
         http = description.publish_http
         self.http_url = None if http is None else dialect.fill(http.url, target.http, secrets=False)
         self.answers_opening = any(step.expect is not None for step in description.opening)
@@ -140,11 +144,19 @@ class GenericService:
         self.answers_publishes = description.publish is None or description.publish.accepted is not None
         self._body = None if http is None else dialect.frame(http.body)
         self._headers = {} if http is None else dialect.headers(http.headers)
-        self._resource = lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
+        self._fills_headers = http is not None and any(map(_names_login, http.headers.values()))
+        self._resource = self._resources()
 
     def for_client(self, logins: ClientLogins) -> "GenericService":
-        """Never called: the protocol file says how all clients log in."""
-        raise ValueError("a protocol file has one login for all clients")
+        """Return the service with the login that the file's placeholders stand for; see `generic.login`."""
+        if not modes_of(self.description.login):
+            raise ValueError("a protocol file has one login for all clients")
+        if logins.connect is None:
+            return self
+        made = copy(self)
+        made._dialect = self._dialect.with_login(FileLogin(logins.connect))
+        made._resource = made._resources()
+        return made
 
     def carry_stamps(self, name: str) -> None:
         """Put stamps into a header of the file's `stamped` messages."""
@@ -153,8 +165,9 @@ class GenericService:
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``."""
         description = self.description
-        channel = self._dialect.wire(channels[0] if channels else PROBE_CHANNEL)
-        url = self._dialect.fill(description.url, self._target.websocket, {"channel": quote(channel)})
+        names = [quote(self._dialect.wire(channel)) for channel in channels or (PROBE_CHANNEL,)]
+        values = {"channel": names[0], "channels": description.join.join(names)}
+        url = self._dialect.fill(description.url, self._connect_target, values)
         return Handshake(
             subprotocols=[self._dialect.text(name) for name in description.subprotocols],
             headers=self._dialect.headers(description.headers),
@@ -173,7 +186,7 @@ class GenericService:
         assert body is not None
         channel = self._dialect.wire(channel)
         return HttpRequest(
-            body.render("", 0, channel, events), self._headers, http.method, self._resource(channel)
+            body.render("", 0, channel, events), self._http_headers(), http.method, self._resource(channel)
         )
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
@@ -210,6 +223,19 @@ class GenericService:
         """Return a channel that a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
+    def _resources(self) -> Callable[[str], str]:
+        """Return the function for the path and query of a publish to a channel; it caches those without a login."""
+        http = self.description.publish_http
+        if http is None or _names_login(http.url):
+            return self._publish_resource
+        return lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
+
+    def _http_headers(self) -> Mapping[str, str]:
+        http = self.description.publish_http
+        assert http is not None
+        # Those with a token are filled in for each request, since it may be renewed.
+        return self._dialect.headers(http.headers) if self._fills_headers else self._headers
+
     def _publish_resource(self, channel: str) -> str:
         assert self.description.publish_http is not None
         return _resource_of(
@@ -221,6 +247,10 @@ class GenericService:
 
 _ACCEPTED = PublishAnswer()
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
+
+def _names_login(text: str) -> bool:
+    return any(not isinstance(piece, str) and piece[0] in PLACEHOLDERS for piece in pieces(text))
 
 
 def _cut(url: str) -> str:

@@ -1,26 +1,32 @@
 """The session of one connection to a service that a protocol file describes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from loadgen import native
 from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PING, PublishAnswer, PublishFrame, SessionHandler
+from loadgen.protocol.base import PING, Handshake, PublishAnswer, PublishFrame, SessionHandler
 from loadgen.protocol.boundary import Boundary
+from loadgen.protocol.event_stream import MOST_ID_BYTES, EventStream
 from loadgen.protocol.generic.dialect import Dialect
+from loadgen.protocol.generic.events import of_events
 from loadgen.protocol.generic.lanes import identity_in, names_in
 from loadgen.protocol.generic.opening import OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
 from loadgen.protocol.generic.receiving import UNREADABLE, Receiver, Unit
 from loadgen.protocol.generic.requests import Requests, Routes
 from loadgen.protocol.generic.rules import Rule
+from loadgen.protocol.resuming import Resumable
 
 UNASKED = "an acknowledgement came that no request was waiting for"
 _ACCEPTED = PublishAnswer()
 
 
-class GenericSession:
+class GenericSession(Resumable):
     """Implements `Session` by the description from a protocol file."""
 
     __slots__ = (
@@ -29,8 +35,10 @@ class GenericSession:
         "_dialect",
         "_handler",
         "_opening",
+        "_receive_message",
         "_requests",
         "_routes",
+        "_stream",
         "receive",
         "timeout_ns",
     )
@@ -48,7 +56,9 @@ class GenericSession:
         self._requests = Requests()
         self._routes = Routes()
         self._boundary = Boundary()
-        self.receive = Receiver(
+        #: The parser of server-sent events, or None if the transport is another one.
+        self._stream = EventStream() if dialect.description.transport == "sse" else None
+        self._receive_message = Receiver(
             dialect.description,
             handler,
             self._opening,
@@ -61,6 +71,42 @@ class GenericSession:
             dialect.stamped,
             self._boundary,
         ).receive()
+        self.receive = self._receive_message
+        if self._stream is not None:
+            names = dialect.description.events
+            self.receive = of_events(
+                self._parser, names, self._receive_message, handler, dialect.shown, dialect.redacted
+            )
+
+    # Continuing an event stream.
+
+    @property
+    def retry_s(self) -> float | None:
+        """The wait that the last `retry` field asks for (s), or None."""
+        asked_ms = None if self._stream is None else self._stream.retry_ms
+        return None if asked_ms is None else asked_ms / 1000
+
+    def resume(self, earlier: Resumable) -> None:
+        """Continue the event stream of an earlier session after the last event that it received."""
+        if isinstance(earlier, GenericSession) and self._stream is not None and earlier._stream is not None:
+            self._stream = EventStream(earlier._stream.last_id)
+            self._stream.retry_ms = earlier._stream.retry_ms
+
+    def continued(self, handshake: Handshake) -> Handshake:
+        """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
+        last_id = b"" if self._stream is None else self._stream.last_id
+        # In a header it must be of printable characters; RFC 9110, 5.5.
+        if (
+            not last_id
+            or len(last_id) > MOST_ID_BYTES
+            or not (last_id.isascii() and last_id.decode().isprintable())
+        ):
+            return handshake
+        return replace(handshake, headers={**handshake.headers, "last-event-id": last_id.decode()})
+
+    def _parser(self) -> EventStream:
+        assert self._stream is not None
+        return self._stream
 
     # Called by the client that owns the connection.
 
@@ -107,11 +153,23 @@ class GenericSession:
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
         if exchange is None or frame is None:
-            self._opening.release(self.receive)
+            if self._description.several_by_url:
+                self._opening.release_known(self._receive_message, self._is_subscribed)
+            else:
+                self._opening.release(self._receive_message)
             return b""
         number = self._requests.add(exchange, "subscribe", subscription_id, channel)
         self._routes.by_number[number] = subscription_id
         return frame.render(subscription_id, number, channel)
+
+    def _is_subscribed(self, message: Message) -> bool:
+        """Return False for a delivery to a channel that is not subscribed to yet."""
+        try:
+            unit = msgspec.json.decode(message) if self._description.messages == "json" else message
+            found = self._description.deliver.pattern.match(unit)
+        except UNREADABLE:
+            return True
+        return found is None or found.channel is None or found.channel in self._routes.by_channel
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""

@@ -144,7 +144,7 @@ class Link:
 
     def _come_back(self) -> None:
         """Connect again after a lost connection, as the reconnect policy says; a greenlet."""
-        wait_s = self._reconnects.wait_s(self.connection.intent)
+        wait_s = self._reconnects.wait_s(self.connection.intent, self.connection.retry_s)
         if wait_s is None:
             return
         gevent.sleep(wait_s)

@@ -401,7 +401,7 @@ def test_events_can_be_within_the_text_of_a_message_or_of_a_line() -> None:
 
 def test_the_files_that_come_with_the_program_are_all_proven_here() -> None:
     files = Path(protocol_file.__file__).with_name("known").glob("*.yaml")
-    assert {path.stem for path in files} == {"nats", "nchan"}
+    assert {path.stem for path in files} == {"nats", "nchan", "nchan-sse"}
 
 
 class Timed(Told):

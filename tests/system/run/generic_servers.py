@@ -38,8 +38,12 @@ def nats(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nchan(folder: Path) -> Iterator[str]:
-    """Run nginx with the two locations that `nchan.yaml` asks for; yields its URL."""
+def nchan(folder: Path, kept: int = 0) -> Iterator[str]:
+    """Run nginx with the locations that `nchan.yaml` and `nchan-sse.yaml` ask for; yields its URL.
+
+    A channel keeps the last ``kept`` messages for clients that come back. Below `/own` a client needs the token
+    `secret-N`, N the last segment of the channel, to subscribe, in a header or in the URL.
+    """
     command = require("nginx")
     require_file(_NCHAN, "nchan", "libnginx-mod-nchan")
     port = free_port()
@@ -63,9 +67,18 @@ def nchan(folder: Path) -> Iterator[str]:
           server {{
             listen 127.0.0.1:{port};
             location ~ ^/sub/(.+)$ {{
-              nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
+              nchan_subscriber websocket eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest;
             }}
-            location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 0; }}
+            location ~ ^/own/sub/(?<name>.+/(?<last>[^/]+))$ {{
+              set $given "$http_authorization$arg_token";
+              if ($given != "Bearer secret-$last") {{ set $wrong 1; }}
+              if ($given = "secret-$last") {{ set $wrong ""; }}
+              if ($wrong) {{ return 401; }}
+              nchan_subscriber eventsource; nchan_channel_id $name; nchan_subscriber_first_message newest;
+            }}
+            location ~ ^/(?:own/)?pub/(.+)$ {{
+              nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length {kept};
+            }}
           }}
         }}
         """

@@ -1,0 +1,92 @@
+"""Take the body out of an HTTP/1.1 answer that may never end (RFC 9112, 6 and 7), without I/O."""
+
+import re
+from typing import Final
+
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
+#: Longest line of a chunk's size with its extensions, and longest trailer section, in bytes.
+MOST_LINE_BYTES: Final = 4096
+MOST_TRAILER_BYTES: Final = 16 * 1024
+
+
+class Body:
+    """The body of one answer; feed it the bytes after the head, divided in any way.
+
+    ``length`` is the declared length of a body that is not chunked, or None if the connection's end is the body's end.
+    """
+
+    __slots__ = ("_chunked", "_left", "_line", "_state", "_trailers", "ended", "error")
+
+    def __init__(self, *, chunked: bool, length: int | None = None) -> None:
+        self._chunked = chunked
+        #: Bytes to come of the chunk or the body; None if there is no limit.
+        self._left = 0 if chunked else length
+        self._state = "size" if chunked else "data"
+        self._line = b""
+        self._trailers = 0
+        #: True once the whole body has arrived; what follows is ignored.
+        self.ended = not chunked and length == 0
+        #: How the body breaks HTTP, as a phrase, or None. After that nothing more is parsed.
+        self.error: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the body may end with the connection here."""
+        return self.ended or (not self._chunked and self._left is None)
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """Return the bytes of the body in ``data``, and True if the last of them is also the last byte of ``data``.
+
+        Never raises, whatever the bytes are.
+        """
+        if not self._chunked and self._left is None:
+            return data, True
+        parts: list[bytes] = []
+        place, end, last = 0, len(data), -1
+        while place < end and not self.ended and self.error is None:
+            if self._state != "data":
+                place = self._control(data, place)
+                continue
+            assert self._left is not None
+            part = data[place : place + self._left]
+            parts.append(part)
+            place += len(part)
+            last = place
+            self._left -= len(part)
+            if not self._left:
+                if self._chunked:
+                    self._state = "end"
+                else:
+                    self.ended = True
+        return parts[0] if len(parts) == 1 else b"".join(parts), last == end
+
+    def _control(self, data: bytes, place: int) -> int:
+        """Process a part of a chunk's frame; return the place behind it."""
+        stop = data.find(b"\n", place)
+        if stop < 0:
+            self._line += data[place:]
+            if len(self._line) > MOST_LINE_BYTES:
+                self.error = f"a line of more than {MOST_LINE_BYTES:,} bytes where a chunk's size should be"
+            elif self._state == "end" and not b"\r\n".startswith(self._line):
+                self.error = "a chunk that is longer than its size says"
+            return len(data)
+        line, self._line = self._line + data[place:stop], b""
+        line = line.removesuffix(b"\r")
+        if self._state == "end":
+            self._state = "size"
+            if line:
+                self.error = "a chunk that is longer than its size says"
+        elif self._state == "trailers":
+            self._trailers += len(line) + 2
+            if not line:
+                self.ended = True
+            elif self._trailers > MOST_TRAILER_BYTES:
+                self.error = f"trailers of more than {MOST_TRAILER_BYTES:,} bytes"
+        elif len(line) > MOST_LINE_BYTES:
+            self.error = f"a line of more than {MOST_LINE_BYTES:,} bytes where a chunk's size should be"
+        elif (found := _SIZE.fullmatch(line)) is None:
+            self.error = "a chunk without a size"
+        else:
+            self._left = int(found[1], 16)
+            self._state = "data" if self._left else "trailers"
+        return stop + 1
