@@ -302,7 +302,8 @@ class MqttSession:
                     if int(code) >= REFUSED:
                         handler.on_service_error(f"an unsubscribe failed: {words(code, packet.reason_str)}")
             case mqtt5.PubRecPacket():
-                answers.append(self._outgoing.received(packet, arrival_ns))
+                if answer := self._outgoing.received(packet, arrival_ns):
+                    answers.append(answer)
             case mqtt5.PubRelPacket():
                 answers.append(self._incoming.release(packet))
             case mqtt5.PubCompPacket():
