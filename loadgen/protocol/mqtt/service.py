@@ -15,7 +15,7 @@ from loadgen.protocol.base import (
     SessionHandler,
     TlsOptions,
 )
-from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.memory import Memory
 from loadgen.protocol.mqtt.session import MqttSession, Use, shown
@@ -40,6 +40,7 @@ class MqttService:
     """Implements `Service` for a broker and a login."""
 
     __slots__ = (
+        "_keys",
         "_memories",
         "_prefix",
         "_sessions",
@@ -52,11 +53,12 @@ class MqttService:
     http_url = None
     answers_opening = answers_subscribes = True
 
-    def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> None:
+    def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> None:
         """Without ``login`` the client is anonymous.
 
         Raises:
-            ValueError: a certificate is used without TLS, or AWS IoT Core without a login.
+            ValueError: a certificate is used without TLS, AWS keys without a WebSocket, or AWS IoT Core without a
+                login.
         """
         if isinstance(login, ClientCertificate) and not broker.tls:
             raise ValueError(
@@ -64,7 +66,15 @@ class MqttService:
                 " write 'mqtts://' or 'mqtt+wss://'"
             )
         if broker.aws and login is None:
-            raise ValueError("AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY")
+            raise ValueError(
+                "AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY, or with 'mqtt+wss://'"
+                " --auth iam"
+            )
+        self._keys = login if isinstance(login, AwsKeys) else None
+        if self._keys is not None and not (broker.websocket and (broker.tls or broker.loopback)):
+            raise ValueError(
+                f"AWS keys sign the upgrade of a WebSocket, and the target is {broker.url}: write 'mqtt+wss://'"
+            )
         self.connect_url = broker.connect_url
         self.answers_publishes = broker.settings.qos > 0
         self.tls = _tls(broker, login)
@@ -93,7 +103,11 @@ class MqttService:
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the WebSocket handshake; packets travel in binary frames (MQTT 5, 6)."""
-        return Handshake((SUBPROTOCOL,), binary=True)
+        if self._keys is None:
+            return Handshake((SUBPROTOCOL,), binary=True)
+        from loadgen.protocol.mqtt.sigv4 import signed_resource
+
+        return Handshake((SUBPROTOCOL,), binary=True, resource=signed_resource(self._keys, self.connect_url))
 
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``.
@@ -133,7 +147,7 @@ class MqttService:
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
 
-def _tls(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> TlsOptions:
+def _tls(broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> TlsOptions:
     certificate = login if isinstance(login, ClientCertificate) else None
     alpn: tuple[str, ...] = ()
     if broker.aws and broker.port == _AWS_ALPN_PORT and not broker.websocket:

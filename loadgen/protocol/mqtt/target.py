@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from loadgen.protocol.base import Service, TargetProtocol
 from loadgen.protocol.mqtt import limits, topics
-from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl, EndpointError
 from loadgen.protocol.mqtt.settings import VERSIONS
 from loadgen.protocol.rules import ProtocolRules
@@ -33,7 +33,7 @@ AWS_RULES = replace(
 _CARRIED_BY = {"tcp": "TCP", "tls": "TLS", "ws": "WebSocket", "wss": "WebSocket over TLS"}
 
 
-def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> Service:
+def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> Service:
     # Imported late: reading a scenario must not load the codec.
     from loadgen.protocol.mqtt.service import MqttService
 
@@ -63,7 +63,7 @@ PROTOCOL = TargetProtocol(
     name="mqtt",
     title="MQTT 5",
     rules=RULES,
-    logins=frozenset({"password", "certificate"}),
+    logins=frozenset({"password", "certificate", "iam"}),
     anonymous=True,
     endpoints=BrokerUrl.from_url,
     service=_service,
