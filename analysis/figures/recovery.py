@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis.figures.percentiles import nearest_rank
+from analysis.ledger.receivers import receivers_of
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Ints, Run, codes, ints
 
@@ -235,7 +236,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
         return None
     lives = _lives_of_subscriptions(run)
     cut = np.array([bool(_DROP.fullmatch(text or "")) for text in lives.intents], dtype=bool)
-    dropped = np.unique(lives.subscription[cut[lives.intent] & (lives.ready_ns >= 0)])
+    dropped = np.unique(receivers_of(run).of(lives.subscription[cut[lives.intent] & (lives.ready_ns >= 0)]))
     rows = reconcile(run, window).breakdown.rows["subscription"]
     missed = rows.counts["missed_in_gap"]
     missed_by = dict(zip(rows.keys, missed.tolist(), strict=True))

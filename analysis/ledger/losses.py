@@ -30,6 +30,7 @@ _CLASS_OF_KIND = {
     windows.UNOBSERVED: UNOBSERVED,
 }
 _CLASSES = 1 + len(CLASSES)
+Cells = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 #: Largest number of (subscription, event) cells processed at once, which bounds memory.
 _CELLS = 20_000_000
 
@@ -83,6 +84,10 @@ def find_losses(
     harness ended the connection, any event not yet overdue is unobserved, because it may have been read without being
     recorded.
 
+    An event for a group that shares its subscription may have been under way to any member whose connection broke. If
+    the members' connections ended for different reasons, the loss is unobserved before it is lost, and lost before it
+    is missed.
+
     ``expected`` and ``arrived`` hold, by event, how many subscriptions should have received it and did. ``incomplete``
     holds the (event, subscription) pairs of the deliveries that did arrive, for those events that missed a
     subscription. ``through`` holds, for each segment that ended with a broken connection, the last event of each
@@ -98,6 +103,7 @@ def find_losses(
         return Losses(by_event, by_subscription, numbers)
     by_event = by_event.copy()
     break_ns = _break_begins_ns(present, late_after_ns)
+    breaks = _Breaks.of(present, late_after_ns)
     order = np.argsort(incomplete[0], kind="stable")
     sorted_event, sorted_subscription = incomplete[0][order], incomplete[1][order]
     for rows, members in reach.values():
@@ -109,6 +115,8 @@ def find_losses(
         for begin in range(0, len(affected), turn):
             chosen = affected[begin : begin + turn]
             cells = _classes(events, chosen, present, members, column, len(local), break_ns, through)
+            if breaks is not None:
+                breaks.mark(cells, events, chosen, numbers[local], through)
             for place, event in enumerate(chosen.tolist()):
                 low, high = np.searchsorted(sorted_event, [event, event + 1])
                 reached = np.searchsorted(numbers, sorted_subscription[low:high])
@@ -129,7 +137,7 @@ def _classes(
     width: int,
     break_ns: Ints,
     through: Through,
-) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+) -> Cells:
     """Return the class that a loss would have, for each of ``width`` subscriptions and each chosen event.
 
     0 means not expected. The chosen events must be in order of sending.
@@ -158,6 +166,62 @@ def _classes(
                 under_way = through_ns < overtaken_until_ns[last]
                 row[last] = np.where(under_way, of_ending, row[last])
     return cells
+
+
+@dataclass(frozen=True)
+class _Breaks:
+    """The segments of members of groups that ended with a broken connection, in the order in which they are marked."""
+
+    #: Index of each in `Through`, its group, the sending times of events that may have been under way, and the class of
+    #: their loss.
+    index: Ints
+    receiver: Ints
+    begin_ns: Ints
+    end_ns: Ints
+    loss: Ints
+
+    @classmethod
+    def of(cls, present: Segments, late_after_ns: int | None) -> "_Breaks | None":
+        """Return the breaks, or None if no subscription is shared."""
+        members = present.members
+        if members is None:
+            return None
+        broken = np.flatnonzero(members.broken)
+        loss = np.array([_CLASS_OF_KIND[kind] for kind in members.ending[broken].tolist()], dtype=np.int64)
+        # A later mark replaces an earlier one.
+        order = np.argsort([_MARKED.index(each) for each in loss.tolist()], kind="stable").astype(np.int64)
+        broken, loss = broken[order], loss[order]
+        return cls(
+            len(present) + broken,
+            present.receivers.of(members.subscription[broken]),
+            _break_begins_ns(members, late_after_ns)[broken],
+            members.end_ns[broken],
+            loss,
+        )
+
+    def mark(self, cells: Cells, events: Events, chosen: Ints, receivers: Ints, through: Through) -> None:
+        """Put the classes into cells (see `_classes`), of which each row belongs to one of the ``receivers``."""
+        sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
+        acked_ns = events.acked_ns[chosen]
+        overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
+        begins = np.searchsorted(sent_ns, self.begin_ns, side="left")
+        ends = np.searchsorted(sent_ns, self.end_ns, side="left")
+        row_of = {number: row for row, number in enumerate(receivers.tolist())}
+        for place in np.flatnonzero(begins < ends).tolist():
+            number = row_of.get(int(self.receiver[place]))
+            if number is None:
+                continue
+            last = slice(begins[place], ends[place])
+            row = cells[number][last]
+            under_way = row > 0
+            if self.loss[place] != UNOBSERVED:
+                through_ns = through.last_ns(int(self.index[place]), publisher[last])
+                under_way &= through_ns < overtaken_until_ns[last]
+            row[under_way] = self.loss[place]
+
+
+#: Classes of losses by broken connections of members, from the one that counts least.
+_MARKED = (MISSED_AWAY, MISSED_IN_GAP, IN_RECONNECT, UNOBSERVED)
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:

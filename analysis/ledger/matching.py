@@ -4,7 +4,8 @@ A slice holds the deliveries of the events due in one stretch of time. All rows 
 everything about one event is settled within a slice. The order of a subscription's rows spans events and is checked
 afterwards, in file order.
 
-A row is a row of deliveries.parquet. A pair is an event and a subscription. A segment of presence is a stretch of time
+A row is a row of deliveries.parquet, and belongs to its subscription or, if that is shared, to the group (see
+`analysis.ledger.receivers`). A pair is an event and a subscription. A segment of presence is a stretch of time
 in which one subscription was in one state, such as ready or in reconnect (see `analysis.ledger.windows`). A rank is a
 place in the order in which the subscribers received an event: the first, median, 99th percentile or last.
 """
@@ -37,7 +38,8 @@ class Through:
     other.
     """
 
-    #: Segment and publisher packed by `key`, ascending, and the sending time of the last event of each such pair.
+    #: Segment and publisher packed by `key`, ascending, and the sending time of the last event of each such pair. The
+    #: segments of members of groups are numbered after all others.
     pair: Ints
     sent_ns: Ints
 
@@ -122,7 +124,9 @@ class _Slice:
     unrecorded: int
     row: Ints
     event: Ints
+    #: The receiver, and the subscription at which the row arrived: a member if the receiver is a group.
     subscription: Ints
+    member: Ints
     segment: Ints
     latency_ns: Ints
     off: Off
@@ -202,6 +206,8 @@ def match(
             event = part.event[broken]
             pair = Through.key(part.segment[broken], events.publisher[event])
             through.append(Through.of([pair], [events.sent_ns[event]]))
+        if present.members is not None:
+            through.append(_through_members(present, present.members, events, part))
         missing = np.zeros(count, dtype=bool)
         missing[part.events] = part.counts < expected[part.events]
         if missing.any():
@@ -213,6 +219,16 @@ def match(
         for pairs in (duplicates, incomplete)
     )
     return found
+
+
+def _through_members(present: Segments, members: Segments, events: Events, part: _Slice) -> Through:
+    """Return the last events that arrived in the segments of members of groups that ended with a broken connection."""
+    sent_ns = events.sent_ns[part.event]
+    segment = members.at(part.member, sent_ns)
+    broken = segment >= 0
+    broken[broken] = members.broken[segment[broken]]
+    pair = Through.key(len(present) + segment[broken], events.publisher[part.event[broken]])
+    return Through.of([pair], [sent_ns[broken]])
 
 
 class _Matcher:
@@ -238,9 +254,10 @@ class _Matcher:
     def match(self, window: Window, row: Ints, at: Mapping[str, Ints]) -> _Slice:
         """Match the rows of a slice, given their positions in the file."""
         events = self._events
-        publisher, sequence, subscription, arrival_ns = (
+        publisher, sequence, member, arrival_ns = (
             at[name] for name in ("publisher", "sequence", "subscription", "arrival_ns")
         )
+        subscription = self._present.receivers.of(member)
         off = self.doubts.of(at).headline
         place = self.places.of(publisher, sequence)
         first = self._first(window, place, publisher, sequence, subscription)
@@ -252,15 +269,15 @@ class _Matcher:
         unrecorded = int(np.count_nonzero(first & ~known))
         not_acknowledged = int(np.count_nonzero(first & known & ~accepted))
         if not accepted.all():
-            row, place, subscription, arrival_ns = (
-                a[accepted] for a in (row, place, subscription, arrival_ns)
+            row, place, subscription, member, arrival_ns = (
+                a[accepted] for a in (row, place, subscription, member, arrival_ns)
             )
             off = off.only(accepted)
         segment = self._segment(place, subscription)
         there = segment >= 0
         if not there.all():
-            row, place, subscription, segment, arrival_ns = (
-                a[there] for a in (row, place, subscription, segment, arrival_ns)
+            row, place, subscription, member, segment, arrival_ns = (
+                a[there] for a in (row, place, subscription, member, segment, arrival_ns)
             )
             off = off.only(there)
         latency_ns = arrival_ns - events.intended_ns[place]
@@ -273,6 +290,7 @@ class _Matcher:
             row,
             place,
             subscription,
+            member,
             segment,
             latency_ns,
             off,

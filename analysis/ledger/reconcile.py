@@ -4,7 +4,8 @@ Expected is every pair of an accepted event of the measure phase and a subscript
 present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and
 a loss has a class. A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected
 is counted from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances`
-says whether the three agree. A pair is an event and a subscription; a row is one of deliveries.parquet.
+says whether the three agree. A pair is an event and a subscription; a row is one of deliveries.parquet. Subscriptions
+that share their events count as one (see `analysis.ledger.receivers`).
 
 Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
 well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
@@ -224,13 +225,13 @@ class _Book:
                 channels = events.channels
         through = Through.joined(self._through)
         publishers = np.unique(np.concatenate(senders))
-        odd = {"reordered": find_reordered(run, self._marks, publishers, self._numbers)}
+        odd = {"reordered": find_reordered(run, self._marks, publishers, self._present.people)}
         altered = find_altered(run, self._marks)
         if altered is not None:
             odd[ALTERED] = altered
         for name, found in odd.items():
             self._total[name] = len(found.publisher)
-            self._add_person(name, found.subscription)
+            self._add_person(name, self._present.receivers.of(found.subscription))
         sums = Sums()
         for place in range(len(self._parts)):
             self._classify(place, through, odd, sums)

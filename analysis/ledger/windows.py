@@ -13,21 +13,33 @@ The last kind, unobserved, is a gap that begins where a failure of the harness e
 other gaps. A delivery of an event sent in this gap that is not on record is unobserved, and is not lost either.
 
 A subscription has one life for each connection over which its client requests it: a reconnect begins a new life.
+
+If a client keeps its session over reconnects, the service owes it the events of a gap that the client caused itself, as
+far as the session was to be kept: the gap is then one like any other (in reconnect), unless the client unsubscribed.
+
+Subscriptions that share their events (`analysis.ledger.receivers`) count as one. Its segments are those of its members
+together: it is ready while a member is, and a gap is one only while no member is there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from analysis.ledger.receivers import NOT_SHARED, Receivers, receivers_of
 from analysis.loading.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
 READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
+UNSUBSCRIBE = "unsubscribe"
+#: Values of `session` of a connection whose client's session the service was to keep since the connection before.
+OWED_SESSIONS = ("resumed", "lost")
+#: States of shared subscriptions: the group is in the first of these in which any member is.
+_BEST = (READY, BEFORE_READY, UNOBSERVED, IN_RECONNECT, DROPPED, AWAY)
 
 _SUBSCRIPTION_COLUMNS = (
     "worker", "subscription", "connection", "life", "turn", "channel", "acknowledged_ns", "ready_ns", "ended_ns",
@@ -51,6 +63,19 @@ class Segments:
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
+    #: The segments of the single members of shared subscriptions, or None if there are none. In the segments above a
+    #: group has one subscription's, which never end with a broken connection: only a member's connection breaks.
+    members: "Segments | None" = None
+    receivers: Receivers = NOT_SHARED
+
+    @property
+    def people(self) -> Ints:
+        """The numbers of all subscriptions that were ever present, members of groups included, ascending."""
+        single = self.subscription
+        if self.members is None:
+            return np.unique(single)
+        groups = self.receivers.of(self.members.subscription)
+        return np.unique(np.concatenate((single[~np.isin(single, groups)], self.members.subscription)))
 
     @property
     def broken(self) -> Flags:
@@ -118,7 +143,7 @@ def segments(run: Run) -> Segments:
     subscription, pattern, heard_ns = (np.tile(each, 3) for each in (subscription, pattern, heard_ns))
     order = np.lexsort((start_ns, subscription))
     order = order[start_ns[order] < end_ns[order]]
-    return Segments(
+    found = Segments(
         subscription[order],
         pattern[order],
         start_ns[order],
@@ -127,6 +152,67 @@ def segments(run: Run) -> Segments:
         ending[order],
         heard_ns[order],
         patterns,
+    )
+    receivers = receivers_of(run)
+    return _joined(found, receivers) if receivers else found
+
+
+def _joined(found: Segments, receivers: Receivers) -> Segments:
+    """Return the segments with those of the members of each group joined into one subscription's."""
+    shared = np.isin(found.subscription, receivers.members)
+    members = _taken(found, shared)
+    parts = [_taken(found, ~shared)]
+    group = receivers.of(members.subscription)
+    by_group = np.argsort(group, kind="stable")
+    edges = np.flatnonzero(np.diff(group[by_group])) + 1
+    for rows in np.split(by_group, edges) if len(by_group) else []:
+        parts.append(_together(_taken(members, rows), int(group[rows[0]])))
+    names = ("subscription", "pattern", "start_ns", "end_ns", "kind", "ending", "heard_ns")
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in names
+    }
+    order = np.lexsort((columns["start_ns"], columns["subscription"]))
+    return replace(
+        found,
+        **{name: column[order] for name, column in columns.items()},
+        members=members,
+        receivers=receivers,
+    )
+
+
+def _taken(found: Segments, rows: Any) -> Segments:
+    return Segments(
+        found.subscription[rows],
+        found.pattern[rows],
+        found.start_ns[rows],
+        found.end_ns[rows],
+        found.kind[rows],
+        found.ending[rows],
+        found.heard_ns[rows],
+        found.patterns,
+    )
+
+
+def _together(members: Segments, number: int) -> Segments:
+    """Return the segments of a group as one subscription, in which the best state of any member counts."""
+    bounds = np.unique(np.concatenate((members.start_ns, members.end_ns)))
+    begins, ends = np.searchsorted(bounds, members.start_ns), np.searchsorted(bounds, members.end_ns)
+    kind = np.zeros(len(bounds), dtype=np.int64)
+    for each in reversed(_BEST):
+        its = members.kind == each
+        there = np.bincount(begins[its], minlength=len(bounds)) - np.bincount(
+            ends[its], minlength=len(bounds)
+        )
+        kind[np.cumsum(there) > 0] = each
+    changes = np.ones(len(bounds), dtype=bool)
+    changes[1:] = kind[1:] != kind[:-1]
+    place = np.flatnonzero(changes)
+    until_ns = np.append(bounds[place[1:]], bounds[-1:])
+    present = kind[place] > 0
+    start_ns, end_ns, kind = bounds[place][present], until_ns[present], kind[place][present]
+    same = np.ones(len(start_ns), dtype=np.int64)
+    return Segments(
+        number * same, members.pattern[0] * same, start_ns, end_ns, kind, 0 * same, end_ns, members.patterns
     )
 
 
@@ -143,6 +229,10 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
     intent, intents = codes(table, "intent")
     of_intent = np.array([gap_of(text) for text in intents], dtype=np.int64)
     own = of_intent[intent] if len(intents) else np.zeros(len(intent), dtype=np.int64)
+    unsubscribed = np.array([text == UNSUBSCRIBE for text in intents], dtype=bool)
+    owed = _owed(run, connection, life) & np.isin(own, (DROPPED, AWAY))
+    if owed.any():
+        own = np.where(owed & ~unsubscribed[intent], IN_RECONNECT, own)
     return np.where(own == 0, np.where(_lost(run, connection, life), IN_RECONNECT, 0), own)
 
 
@@ -162,6 +252,25 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
     ours = error == errors.index(None) if None in errors else np.zeros(len(error), dtype=bool)
     lost = np.sort(_life_key(ints(table, "connection"), ints(table, "life"))[~ours])
     return np.isin(_life_key(connection, life), lost)
+
+
+def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
+    """Return a mask of subscription lives whose client's session the service was to keep until the next connection."""
+    table = run.table("connections", ("connection", "life", "session"))
+    session, sessions = codes(table, "session")
+    known = np.array([text is not None for text in sessions], dtype=bool)
+    if not known.any():
+        return np.zeros(len(connection), dtype=bool)
+    accepted = known[session]
+    keys, kept = _life_key(ints(table, "connection"), ints(table, "life"))[accepted], session[accepted]
+    order = np.argsort(keys)
+    keys, kept = keys[order], kept[order]
+    place = np.searchsorted(keys, _life_key(connection, life), side="right")
+    follows = place < len(keys)
+    place = np.minimum(place, len(keys) - 1)
+    follows &= keys[place] >> 16 == connection
+    owed = np.array([text in OWED_SESSIONS for text in sessions], dtype=bool)
+    return np.asarray(follows & owed[kept[place]], dtype=bool)
 
 
 def _silent_since_ns(run: Run, connection: Ints, life: Ints) -> Ints:

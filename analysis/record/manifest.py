@@ -99,6 +99,7 @@ class _Worker(Struct):
     probe_deliveries: Count | UnsetType = UNSET
     echo: _Lane | None = None
     deviations: Counts = {}
+    asides: Counts = {}
     network: Counts = {}
     proxies: list[_Proxy] = []
     checks: dict[str, _Check] = {}

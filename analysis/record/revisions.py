@@ -33,6 +33,7 @@ FREE: Final = frozenset(
         f"{SUMMARY}:target.setup",
         f"{SUMMARY}:throttling.connections.answers",
         f"{SUMMARY}:throttling.subscriptions.answers",
+        f"{SUMMARY}:workers.asides",
         f"{SUMMARY}:workers.deviations",
         f"{SUMMARY}:workers.network",
     }

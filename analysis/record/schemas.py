@@ -75,6 +75,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("intent", _TEXT),
             ("refusal", _TEXT),
             ("replies", pa.int32()),
+            ("shared", _TEXT),
         ]
     ),
     "connections": pa.schema(
@@ -96,6 +97,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("remote_address", _TEXT),
             ("silent_since_ns", pa.int64()),
             ("refusal", _TEXT),
+            ("session", _TEXT),
         ]
     ),
     "clock": pa.schema(
@@ -185,8 +187,8 @@ LATER: Final[Mapping[str, tuple[str, ...]]] = {
         "cause_sequence",
         "cause_subscription",
     ),
-    "subscriptions": ("turn", "intent", "refusal", "replies"),
-    "connections": ("intent", "slow", "remote_address", "silent_since_ns", "refusal"),
+    "subscriptions": ("turn", "intent", "refusal", "replies", "shared"),
+    "connections": ("intent", "slow", "remote_address", "silent_since_ns", "refusal", "session"),
     "clock": ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"),
     "health": ("paused_ns", "paused_until_ns", "suspended_ns", "receive_cpu_ns", *AROUND),
 }

@@ -110,6 +110,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
     norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
         lines.append(f"the service deviates from {norm}: {text.clean(what)} ({number:,}×)")
+    for what, number in workers["asides"].items():
+        lines.append(f"counted apart: {text.clean(what)} ({number:,}×)")
     for what, number in workers["network"].items():
         lines.append(f"{text.clean(what)} ({number:,}×)")
     for late in workers["late"]:

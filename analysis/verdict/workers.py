@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from analysis.ledger.events import Events, by_code
+from analysis.ledger.receivers import receivers_of
 from analysis.ledger.reconcile import Reconciled
 from analysis.ledger.windows import FOREVER, Patterns
 from analysis.loading.run import Ints, Run, Window, codes, ints
@@ -33,6 +35,9 @@ def summarise(run: Run, window: Window | None, settled: Reconciled | None) -> di
         **{name: sum(worker.get(name, 0) for worker in workers) for name in _ODD},
         "deviations": dict(
             sum((Counter(worker.get("deviations", {})) for worker in workers), Counter()).most_common()
+        ),
+        "asides": dict(
+            sum((Counter(worker.get("asides", {})) for worker in workers), Counter()).most_common()
         ),
         "network": dict(
             sum((Counter(worker.get("network", {})) for worker in workers), Counter()).most_common()
@@ -100,6 +105,8 @@ def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     if not run.broken_off_ns:
         return []
     table = run.table("subscriptions", ("worker", "subscription", "life", "turn", "channel", "ended_ns"))
+    # The events of shared subscriptions go to other members.
+    table = table.filter(pa.array(~np.isin(ints(table, "subscription"), receivers_of(run).members)))
     pattern, patterns = codes(table, "channel")
     order = np.lexsort((ints(table, "turn"), ints(table, "life"), ints(table, "subscription")))
     subscription = ints(table, "subscription")[order]

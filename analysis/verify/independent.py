@@ -53,7 +53,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
                 found["ledger.altered"] = altered(database, run, window, plain)
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
-                    f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(inside)})"  # noqa: S608
+                    f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(database, inside)})"  # noqa: S608
                     " GROUP BY publisher, sequence)"
                 )
                 found |= _distribution(database, f"fanout.{name}_ns", "latency_ns", source)
@@ -69,7 +69,22 @@ def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
             kind = "TABLE" if path.exists() and path.stat().st_size <= _SMALL_BYTES else "VIEW"
             source = _source(path, plain)
             database.execute(f"CREATE TEMP {kind} {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
+        database.execute(_RECEIVERS[_has_column(database, "subscriptions", "shared")])
         yield database, plain
+
+
+#: Makes a table of the receiver of each subscription: the lowest number of those that share its events. Older records
+#: know no shared subscriptions.
+_RECEIVERS = (
+    "CREATE TEMP TABLE receivers AS SELECT DISTINCT subscription, subscription AS receiver FROM subscriptions",
+    "CREATE TEMP TABLE receivers AS SELECT subscription, min(receiver) AS receiver FROM (SELECT subscription,"
+    " CASE WHEN shared IS NULL THEN subscription ELSE min(subscription) OVER (PARTITION BY shared, channel) END"
+    " AS receiver FROM subscriptions) GROUP BY subscription",
+)
+
+
+def _has_column(database: Any, table: str, column: str) -> bool:
+    return column in {row[0] for row in database.execute(f"DESCRIBE {table}").fetchall()}
 
 
 def _inside(window: Window) -> str:
@@ -248,23 +263,34 @@ MATCHES = (
 )
 
 
-def _pairs(inside: str) -> str:
-    """Return SQL for expected deliveries: an accepted event, and a matching subscription at the time of sending."""
+def _pairs(database: Any, inside: str) -> str:
+    """Return SQL for expected deliveries: an accepted event, and a matching receiver at the time of sending.
+
+    A receiver is a subscription, or all that share their events.
+    """
+    (shared,) = database.execute(
+        "SELECT count(*) > 0 FROM receivers WHERE subscription <> receiver"
+    ).fetchone()
     return (
-        "SELECT e.publisher, e.sequence, e.intended_ns, s.subscription FROM"  # noqa: S608
+        f"SELECT {'DISTINCT' if shared else ''} e.publisher, e.sequence, e.intended_ns, s.receiver FROM"  # noqa: S608
         f" (SELECT * FROM events WHERE {inside} AND status IN ('accepted', 'sent')) e JOIN"
-        " (SELECT subscription, channel, ended_ns,"
+        " (SELECT receiver, channel, ended_ns,"
         " least(coalesce(acknowledged_ns, ready_ns), coalesce(ready_ns, acknowledged_ns)) AS since_ns"
-        " FROM subscriptions WHERE coalesce(acknowledged_ns, ready_ns) IS NOT NULL) s"
+        " FROM subscriptions JOIN receivers USING (subscription)"
+        " WHERE coalesce(acknowledged_ns, ready_ns) IS NOT NULL) s"
         f" ON {MATCHES} AND e.sent_ns >= s.since_ns AND (s.ended_ns IS NULL OR e.sent_ns < s.ended_ns)"
     )
 
 
-def _expected_arrivals(inside: str) -> str:
+#: SQL for the deliveries with their receivers.
+_RECEIVED = "(SELECT d.*, receiver FROM deliveries d JOIN receivers USING (subscription))"
+
+
+def _expected_arrivals(database: Any, inside: str) -> str:
     return (
         "SELECT p.publisher, p.sequence, min(d.arrival_ns) - any_value(p.intended_ns) AS latency_ns"  # noqa: S608
-        f" FROM ({_pairs(inside)}) p JOIN deliveries d USING (publisher, sequence, subscription)"
-        " GROUP BY p.publisher, p.sequence, p.subscription"
+        f" FROM ({_pairs(database, inside)}) p JOIN {_RECEIVED} d USING (publisher, sequence, receiver)"
+        " GROUP BY p.publisher, p.sequence, p.receiver"
     )
 
 
@@ -275,19 +301,20 @@ def altered(database: Any, run: Run, window: Window, plain: str) -> int:
     """
     path = _source(run.path / "altered.parquet", plain)
     (count,) = database.execute(
-        "SELECT count(*) FROM (SELECT p.publisher, p.sequence, p.subscription, min(d.arrival_ns) AS arrival_ns"  # noqa: S608
-        f" FROM ({_pairs(_inside(window))}) p JOIN deliveries d USING (publisher, sequence, subscription)"
-        " GROUP BY p.publisher, p.sequence, p.subscription) first"
+        "SELECT count(*) FROM (SELECT p.publisher, p.sequence, arg_min(d.subscription, d.arrival_ns) AS subscription,"  # noqa: S608
+        " min(d.arrival_ns) AS arrival_ns"
+        f" FROM ({_pairs(database, _inside(window))}) p JOIN {_RECEIVED} d USING (publisher, sequence, receiver)"
+        " GROUP BY p.publisher, p.sequence, p.receiver) first"
         f" SEMI JOIN read_parquet('{path}') altered USING (publisher, sequence, subscription, arrival_ns)"
     ).fetchone()
     return int(count)
 
 
 def _ledger(database: Any, inside: str, late_after_ns: int | None, window: Window) -> dict[str, float | None]:
-    (expected,) = database.execute(f"SELECT count(*) FROM ({_pairs(inside)})").fetchone()  # noqa: S608
+    (expected,) = database.execute(f"SELECT count(*) FROM ({_pairs(database, inside)})").fetchone()  # noqa: S608
     bound_ns = 2**63 - 1 if late_after_ns is None else late_after_ns
     arrived, late = database.execute(
-        f"SELECT count(*), count(*) FILTER (latency_ns > {bound_ns}) FROM ({_expected_arrivals(inside)})"  # noqa: S608
+        f"SELECT count(*), count(*) FILTER (latency_ns > {bound_ns}) FROM ({_expected_arrivals(database, inside)})"  # noqa: S608
     ).fetchone()
     delivered = arrived - late
     return {

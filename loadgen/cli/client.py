@@ -102,7 +102,7 @@ def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = 
     if protocol is APPSYNC_EVENTS:
         return
     try:
-        (protocol.rules.validate_publish if publish else protocol.rules.validate_subscribe)(channel)
+        (protocol.rules.validate_publish if publish else protocol.rules.demand_subscribable)(channel)
     except ValueError as error:
         fail(str(error))
 

@@ -213,6 +213,12 @@ class EventClient:
         """Record that the service deviated from its protocol."""
         self.deviations.append(what)
 
+    def on_aside(self, what: str) -> None:
+        """Ignore a message that is no live delivery."""
+
+    def on_session(self, state: str) -> None:
+        """Never called: this client keeps no session."""
+
     def on_service_error(self, reason: str) -> None:
         """Fail every pending request: an error that names no request may be about any of them."""
         self._fail(ServiceRefusedError(reason))

@@ -11,7 +11,7 @@ from loadgen.transport import proxy
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
-_OF_HOST = re.compile(r"\.(?:appsync-api|execute-api)\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+_OF_HOST = re.compile(r"\.(?:appsync-api|execute-api|iot)\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
 def cognito_client(login: "Login", http_host: str) -> Any:

@@ -88,6 +88,8 @@ class Recorder:
         self.probe_deliveries = 0
         #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()
+        #: Number of messages that are neither live deliveries nor new publishes, by kind, such as retained ones.
+        self.asides: Counter[str] = Counter()
         #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
         self.slow: set[int] = set()
         self._spool = spool

@@ -53,6 +53,8 @@ class SubscriptionRow(NamedTuple):
     refusal: str | None = None
     #: Replies that each event delivered to the subscription is to cause, or None if the plan has none for it.
     replies: int | None = None
+    #: Name of the group whose members share the subscription, or None if it is not shared.
+    shared: str | None = None
 
 
 class ConnectionRow(NamedTuple):
@@ -77,6 +79,8 @@ class ConnectionRow(NamedTuple):
     silent_since_ns: int | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused or the reason is unknown.
     refusal: str | None = None
+    #: What became of the session that the client keeps over reconnects, or None if it keeps none.
+    session: str | None = None
 
 
 class ClockRow(NamedTuple):

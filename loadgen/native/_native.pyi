@@ -191,15 +191,16 @@ class Lane(FastPath):
         """Take nothing while ``held``: the session holds the beginning of a message."""
 
 class PacketFastPath(Lane):
-    """The fast path of one MQTT 5 connection for PUBLISH packets with our stamp; names are topics.
+    """The fast path of one MQTT connection for PUBLISH packets with our stamp; names are topics.
 
-    Packets of QoS 1 are acknowledged by `take_owed`.
+    Packets of QoS 1 are acknowledged by `take_owed`. Those of QoS 2 are not taken.
     """
 
-    def __init__(self, rows: Rows, tokens: tuple[str, ...], first: int = 0) -> None:
+    def __init__(self, rows: Rows, tokens: tuple[str, ...], first: int = 0, properties: bool = True) -> None:
         """Make a fast path for a stream, or for frames whose ``first`` byte is 0x81 or 0x82.
 
-        The stamp is at the end of ``tokens``. Raises ValueError as `DeliveryFastPath` does.
+        The stamp is at the end of ``tokens``. Without ``properties`` packets are of MQTT 3.1.1. Raises ValueError as
+        `DeliveryFastPath` does.
         """
 
     def add_below(self, beginning: str, number: int | None, /) -> None:

@@ -1,14 +1,13 @@
-/* The lane of an MQTT 5 connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3).
+/* The lane of an MQTT connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3; MQTT 3.1.1, 3.3).
 
    It takes a packet only if `loadgen.protocol.mqtt.session` would make exactly the same row of it, and would answer it
    with the same PUBACK. All other packets, and those with a property that is rare or bears on the topic, are left to
-   Python, and so are duplicates. */
+   Python, and so are duplicates, retained messages and those of QoS 2. */
 #include <string.h>
 
 #include "lane.h"
 
 #define PUBLISH 0x30
-#define RETAIN 0x01
 #define QOS_1 0x02
 /* A packet that may be longer than Python takes is left to it before all of it has arrived. */
 #define JOINED_BYTES_MAX 65535
@@ -22,6 +21,7 @@ typedef const unsigned char *Text;
 typedef struct {
     Lane lane;     /* its names are topics */
     Names filters; /* beginnings of topics that end in a separator, each of a wildcard subscription */
+    unsigned char properties; /* 1 if packets have properties, as in MQTT 5 */
 } PacketFastPath;
 
 /* Reads a variable byte integer (MQTT 5, 1.5.5). Returns its bytes, 0 if it is malformed, or -1 if it does not end. */
@@ -97,8 +97,8 @@ static const Name *subscription_of(const PacketFastPath *self, Text topic, size_
 
 static Py_ssize_t packet_unit(Lane *lane, Text at, Text end, Unit *unit) {
     Text begin = at;
-    int qos_1 = *at == (PUBLISH | QOS_1) || *at == (PUBLISH | QOS_1 | RETAIN);
-    if (!qos_1 && *at != PUBLISH && *at != (PUBLISH | RETAIN)) return LANE_DECLINED;
+    int qos_1 = *at == (PUBLISH | QOS_1);
+    if (!qos_1 && *at != PUBLISH) return LANE_DECLINED;
     size_t size;
     int bytes = variable(++at, end, &size);
     if (bytes < 0) return LANE_INCOMPLETE;
@@ -122,24 +122,30 @@ static Py_ssize_t packet_unit(Lane *lane, Text at, Text end, Unit *unit) {
         if (unit->acknowledged == 0) return LANE_DECLINED;
         at += 2;
     }
-    bytes = variable(at, end, &size);
-    if (bytes <= 0) return LANE_DECLINED;
-    at += bytes;
-    if (size > (size_t)(end - at) || !are_plain(at, at + size)) return LANE_DECLINED;
-    return lane_event(lane, at + size, end, unit) ? end - begin : LANE_DECLINED;
+    if (((const PacketFastPath *)lane)->properties) {
+        bytes = variable(at, end, &size);
+        if (bytes <= 0) return LANE_DECLINED;
+        at += bytes;
+        if (size > (size_t)(end - at) || !are_plain(at, at + size)) return LANE_DECLINED;
+        at += size;
+    }
+    return lane_event(lane, at, end, unit) ? end - begin : LANE_DECLINED;
 }
 
 /* --- the Python type --- */
 
 static PyObject *packets_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"rows", "tokens", "first", NULL};
+    static char *names[] = {"rows", "tokens", "first", "properties", NULL};
     PyObject *rows, *tokens;
-    int first = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|i", names, &RowsType, &rows, &PyTuple_Type, &tokens, &first)) {
+    int first = 0, properties = 1;
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!O!|ip", names, &RowsType, &rows, &PyTuple_Type, &tokens, &first, &properties)) {
         return NULL;
     }
     Lane *self = lane_new(type, rows, tokens, first);
-    if (self != NULL) self->unit = packet_unit;
+    if (self == NULL) return NULL;
+    self->unit = packet_unit;
+    ((PacketFastPath *)self)->properties = (unsigned char)properties;
     return (PyObject *)self;
 }
 

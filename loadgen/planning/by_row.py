@@ -2,6 +2,7 @@
 
 import msgspec
 
+from loadgen.protocol.shares import pattern_of
 from loadgen.resolve import ResolvedRun, Variable
 from loadgen.resolve.group import Group
 from loadgen.resolve.responding import of_request
@@ -49,7 +50,7 @@ def _columns(channel: str) -> list[str]:
 
 def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
     """Return whether a match depends on comparing values of a column with literal text or another column."""
-    patterns, channels = pattern.strip("/").split("/"), channel.strip("/").split("/")
+    patterns, channels = pattern_of(pattern).strip("/").split("/"), channel.strip("/").split("/")
     below = patterns[-1] == "*"
     if below:
         patterns.pop()

@@ -13,6 +13,7 @@ from math import ceil, prod
 
 from loadgen.pacing import Arrival, Pace, request_count
 from loadgen.planning.by_row import by_row
+from loadgen.protocol import shares
 from loadgen.resolve import Clients, ResolvedRun, Variable
 from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
@@ -26,7 +27,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Number of subscriptions, or their expected number, by channel pattern."""
+    """Number of subscriptions, or their expected number, by channel pattern; those that share events count as one."""
 
     patterns: Mapping[str, float]
     spelled_out: bool
@@ -67,15 +68,15 @@ def audience(run: ResolvedRun) -> Audience | None:
     run = planned
     if run.totals.subscriptions <= SPELLED_OUT:
         clients = Clients(run)
-        counted: Counter[str] = Counter()
+        subscribed: Counter[str] = Counter()
         for group in run.groups:
             # Without variables, all clients of a group have the channels of the first.
             alike = not any(Template.parse(source).names for source in group.subscribe)
             drawn, each = (min(group.count, 1), group.count) if alike else (group.count, 1)
             for number in range(group.first, group.first + drawn):
                 for channel in clients.channels(group, number):
-                    counted[channel] += each
-        return Audience({pattern: float(count) for pattern, count in counted.items()}, spelled_out=True)
+                    subscribed[channel] += each
+        return Audience(receivers(subscribed), spelled_out=True)
     sources = [(Template.parse(source), group.count) for group in run.groups for source in group.subscribe]
     sizes = (prod(run.variables[n].count for n in set(template.names)) for template, _ in sources)
     if sum(sizes) > _PATTERNS_MAX:
@@ -84,7 +85,19 @@ def audience(run: ResolvedRun) -> Audience | None:
     for template, count in sources:
         for values, weight in _combinations(template, run.variables, count):
             patterns[template.render(values)] += weight
-    return Audience(patterns, spelled_out=False)
+    return Audience(receivers(patterns), spelled_out=False)
+
+
+def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
+    """Return by channel pattern how many receivers an event has, for numbers of subscriptions.
+
+    The members of a shared subscription are one receiver. If their number is an average below 1, so is the receivers'.
+    """
+    found: defaultdict[str, float] = defaultdict(float)
+    for channel, count in subscribed.items():
+        group, pattern = shares.split(channel)
+        found[pattern] += float(count) if group is None else min(1.0, count)
+    return dict(found)
 
 
 def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:

@@ -8,7 +8,7 @@ import msgspec
 
 from loadgen.pacing import Arrival, Pace
 from loadgen.planning.by_row import by_row
-from loadgen.planning.fanout import SPELLED_OUT, Audience, GroupLoad, audience, group_loads
+from loadgen.planning.fanout import SPELLED_OUT, Audience, GroupLoad, audience, group_loads, receivers
 from loadgen.resolve import Clients, Group, Publishing, ResolvedRun, Variable
 from loadgen.resolve.responding import Responding, of_request
 from loadgen.scenario.template import Template
@@ -67,7 +67,7 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
         clients.client(number).subscriptions[respond.entry].channel
         for number in range(group.first, group.first + group.count)
     )
-    seen = Audience({pattern: float(count) for pattern, count in heard.items()}, spelled_out=True)
+    seen = Audience(receivers(heard), spelled_out=True)
     rates: list[tuple[float, Pace]] = []
     for load in group_loads(run, seen):
         publish = run.publishing[load.name]

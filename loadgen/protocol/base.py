@@ -132,6 +132,15 @@ class SessionHandler(Protocol):
     def on_deviation(self, what: str) -> None:
         """The service deviated from its protocol, but was understood."""
 
+    def on_aside(self, what: str) -> None:
+        """A message came or went that is no live delivery or no new publish, and is only counted, such as a copy."""
+
+    def on_session(self, state: str) -> None:
+        """The client keeps its session over reconnects; called before `on_connected` with what became of it.
+
+        ``state`` is `new`, `resumed`, `expired`, or `lost` if the service did not keep it though it should have.
+        """
+
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
 
@@ -255,7 +264,10 @@ class Service(Protocol):
         """Return the handshake of a client that will subscribe to ``channels``; called for every connection."""
 
     def session(self, handler: SessionHandler, name: str = "") -> Session:
-        """Return a new session; ``name`` distinguishes the connections of a process, reconnects included."""
+        """Return a new session; ``name`` distinguishes the connections of a process, reconnects included.
+
+        The name of a client's connection is its number, a hyphen, and the number of the connection's life: `7-0`.
+        """
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the HTTP request that publishes a batch."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from loadgen.protocol import shares
+
 
 @dataclass(frozen=True, slots=True)
 class ProtocolRules:
@@ -45,3 +47,14 @@ class ProtocolRules:
     """True if each subscribe and publish carries a login, besides that of the connection."""
     stamp_beside: Literal["user_property", "header"] | None = None
     """Where a message can carry an event's stamp outside the event, or None if it cannot."""
+    shared_subscriptions: bool = False
+    """True if the members of a group can share a subscription, so that each event goes to one of them (`shares`)."""
+
+    def demand_subscribable(self, channel: str) -> None:
+        """Raise ValueError with one sentence unless a channel or pattern may be subscribed to."""
+        if not self.shared_subscriptions and shares.group_of(self.normalise(channel)) is not None:
+            raise ValueError(
+                f"channel {channel!a} is a shared subscription, which only MQTT brokers have: name the pattern alone,"
+                f" {shares.pattern_of(self.normalise(channel))!a}"
+            )
+        self.validate_subscribe(channel)

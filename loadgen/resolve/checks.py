@@ -252,7 +252,7 @@ def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str
     """Yield each template of channels with its place in the scenario and the check of its channels."""
     for name, group in clients.items():
         for number, source in enumerate(group.subscribe):
-            yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
+            yield ("clients", name, "subscribe", number), source, rules.demand_subscribable
         if group.publish is not None:
             yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
         if group.respond is not None:

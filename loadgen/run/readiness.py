@@ -4,6 +4,10 @@ On the real service events can be lost for about two seconds after `subscribe_su
 (docs/reference/appsync-events.md, section 1.5). To bridge that window, a worker publishes probe events to each awaited
 channel until every subscription to it has received one. If the scenario says so, it waits for a settle time instead.
 Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
+
+Of a shared subscription a probe reaches one member only, which the service chooses. As many probes are published as
+members wait, and a member that none has reached after `SHARED_ROUNDS` rounds counts as ready: the service may prefer
+others for as long as it likes.
 """
 
 from collections import Counter
@@ -20,6 +24,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.payloads.stamping import Event as AnyEvent
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.protocol.shares import group_of
 from loadgen.resolve import ResolvedRun
 from loadgen.run.probe_events import ProbeEvents
 from loadgen.transport.dialing import Dialer
@@ -28,6 +33,9 @@ from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
+SHARED_ROUNDS = 12
+#: Most probes of one round for the members of a shared subscription.
+_SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
 #: If no subscription is acknowledged for this long, none is expected soon.
 _REST_S = 0.04
@@ -120,6 +128,8 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
+        #: By channel of a shared subscription: what to call for each member that waits, and its rounds of probes.
+        self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
         self._prober: _Prober = (
@@ -137,6 +147,8 @@ class ProbedReadiness:
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes."""
         self._awaited[channel] += 1
+        if group_of(channel) is not None:
+            self._members.setdefault(channel, []).append((on_ready, 0))
         self._watched += 1
         self._wanted.set()
 
@@ -152,6 +164,7 @@ class ProbedReadiness:
         """Stop awaiting one subscription to ``channel``."""
         if self._awaited[channel] <= 1:
             del self._awaited[channel]
+            self._members.pop(channel, None)
             if not self._awaited:
                 self._wanted.clear()
         else:
@@ -173,11 +186,24 @@ class ProbedReadiness:
             if not waited:
                 self._let_others_subscribe()
             pool = Pool(_PROBE_CONNECTIONS)
-            for channel in list(self._awaited):
-                pool.spawn(self._publish, channel)
+            for channel, awaited in list(self._awaited.items()):
+                for _ in range(min(awaited, _SHARED_PROBES_MAX) if channel in self._members else 1):
+                    pool.spawn(self._publish, channel)
             pool.join()
             gevent.sleep(PROBE_INTERVAL_S)
+            self._give_up_on_members()
             waited = True
+
+    def _give_up_on_members(self) -> None:
+        """Let the members of shared subscriptions be ready that no probe has reached in many rounds."""
+        for channel, waiting in list(self._members.items()):
+            self._members[channel] = [
+                (on_ready, rounds + 1) for on_ready, rounds in waiting if rounds < SHARED_ROUNDS
+            ]
+            for on_ready, rounds in waiting:
+                if rounds >= SHARED_ROUNDS:
+                    # Does nothing for a member that is ready already.
+                    on_ready(now_ns())
 
     def _let_others_subscribe(self) -> None:
         """Wait while further subscriptions come, at most `PROBE_INTERVAL_S`, so that a probe reaches all."""

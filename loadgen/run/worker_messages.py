@@ -233,6 +233,8 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     probe_deliveries: Count
     echo: Echo | None
     deviations: Annotated[dict[Text, Count], Meta(max_length=1_000)]
+    #: Messages that are neither live deliveries nor new publishes, by kind.
+    asides: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     failures: Annotated[list[Failure], Meta(max_length=1_000)]
     checks: Annotated[dict[Name, Check], Meta(max_length=2_000)]
     gathered_by: Literal["shared folder", "messages"]

@@ -59,7 +59,8 @@ class Login(Part):
 
     mode: AuthMode
     """For Event APIs: api-key, iam (SigV4 with AWS credentials), or with a token cognito, oidc or lambda. For MQTT
-    brokers: password, or certificate (X.509); without a login the client is anonymous."""
+    brokers: password, certificate (X.509), or iam for AWS IoT Core over WebSocket; without a login the client is
+    anonymous."""
     token: str | None = None
     """A client's own token, as in "{people.token}": only in the login of a group."""
     key_env: Variable | None = None

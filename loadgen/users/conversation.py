@@ -277,6 +277,14 @@ class Conversation:
         """Count a deviation of the service from its protocol."""
         self._run.recorder.deviations[what] += 1
 
+    def on_aside(self, what: str) -> None:
+        """Count a message that is no live delivery and no new publish."""
+        self._run.recorder.asides[what] += 1
+
+    def on_session(self, state: str) -> None:
+        """Note what became of the session that the client keeps."""
+        self._life.session = state
+
     def on_service_error(self, reason: str) -> None:
         """Report an error message of the service that belongs to no request."""
         self._life.error = reason

@@ -36,6 +36,9 @@ class Life:
     refusal: Refusal | None = None
     #: Time of the last data received, if the client closed the connection because the service was silent for too long.
     silent_since_ns: int | None = None
+    #: What became of the session that the client keeps over reconnects (see `SessionHandler.on_session`), or None if it
+    #: keeps none.
+    session: str | None = None
 
     def next(self, at_ns: int) -> "Life":
         """Return the client's next life, which begins at ``at_ns`` with a fresh state."""
@@ -101,4 +104,5 @@ class Life:
             remote_address=socket.remote_address,
             silent_since_ns=self.silent_since_ns,
             refusal=self.refusal.kind.value if self.refusal is not None else None,
+            session=self.session,
         )

@@ -13,6 +13,7 @@ import gevent
 from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.rows import SubscriptionRow
 from loadgen.measure.stamp import Stamp
+from loadgen.protocol import shares
 from loadgen.protocol.base import Session
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ClientPlan, SubscriptionPlan
@@ -69,7 +70,7 @@ class Subscription:
             connection=client.number,
             life=life.number,
             group=client.group,
-            channel=self.plan.channel,
+            channel=shares.pattern_of(self.plan.channel),
             requested_ns=self.requested_ns,
             acknowledged_ns=self.acknowledged_ns,
             probed_ns=probed_ns,
@@ -80,6 +81,7 @@ class Subscription:
             intent=intent,
             refusal=self.refusal.kind.value if self.refusal is not None else None,
             replies=self.plan.replies,
+            shared=shares.group_of(self.plan.channel),
         )
 
 

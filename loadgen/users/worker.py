@@ -62,8 +62,9 @@ class Readiness(Protocol):
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.
 
-        Without probes, ``on_ready`` is called with the current time after the settle time. With probes it is never
-        called: the user sees the probe arrive and calls :meth:`proven`.
+        Without probes, ``on_ready`` is called with the current time after the settle time. With probes it is called
+        only for a shared subscription whose probes went to other members: else the user sees the probe arrive and calls
+        :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:

@@ -129,8 +129,8 @@ _LATER: dict[str, dict[str, pa.DataType]] = {
         "cause_sequence": _INT64,
         "cause_subscription": _INT32,
     },
-    "subscriptions": {"replies": _INT32},
-    "connections": {"remote_address": _TEXT},
+    "subscriptions": {"replies": _INT32, "shared": _TEXT},
+    "connections": {"remote_address": _TEXT, "session": _TEXT},
 }
 _DEFAULTS: dict[str, Any] = {
     "worker": 0,

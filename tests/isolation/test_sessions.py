@@ -16,8 +16,8 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer, Service, Session
 from loadgen.protocol.mqtt.auth import UserPassword
-from loadgen.protocol.mqtt.session import MqttSession
 from tests.isolation import corpus
+from tests.mqtt.sessions import session_of
 from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
 
@@ -90,7 +90,7 @@ def conversation(kind: str, told: Told) -> Session:
     """Return a session that has subscribed and published, as one in use has."""
     handler: Any = told
     if kind == "mqtt":
-        session: Session = MqttSession(handler, "c", 1, UserPassword("u", SECRET))
+        session: Session = session_of(handler, 1, UserPassword("u", SECRET))
         session.receive(corpus.MQTT[0], 1, 2)
         told.calls.clear()
     else:

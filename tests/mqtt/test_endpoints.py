@@ -25,7 +25,7 @@ def test_a_url_says_where_the_broker_is_and_what_carries_the_packets(
     url: str, connect_url: str, host: str, qos: int
 ) -> None:
     broker = BrokerUrl.from_url(url)
-    assert (broker.connect_url, broker.host, broker.qos) == (connect_url, host, qos)
+    assert (broker.connect_url, broker.host, broker.settings.qos) == (connect_url, host, qos)
     assert broker.tls == connect_url.startswith(("tls", "wss"))
     assert broker.loopback == (broker.hostname in ("127.0.0.1", "::1"))
     assert BrokerUrl.from_url(broker.url).connect_url == connect_url
@@ -39,8 +39,15 @@ def test_a_url_says_where_the_broker_is_and_what_carries_the_packets(
         ("mqtt://broker:0", "is not one of a broker"),
         ("mqtt://user:secret@broker", "--auth password:"),
         ("mqtt://broker/topic", "only 'mqtt+ws://'"),
-        ("mqtt://broker?qos=2", "it may be 0 or 1"),
-        ("mqtt://broker?keepalive=5", "only 'qos' is known"),
+        ("mqtt://broker?qos=3", "it may be 0, 1 or 2"),
+        ("mqtt://broker?version=4", "it may be 5 or 3.1.1"),
+        ("mqtt://broker?clean=no", "it may be true or false"),
+        ("mqtt://broker?expiry=60", "add 'clean=false'"),
+        ("mqtt://broker?clean=false&expiry=0", "from 1 to 604800"),
+        ("mqtt://broker?clean=false&version=3.1.1&expiry=9", "needs a session to keep and MQTT 5"),
+        ("mqtt://broker?clean=false&qos=0", "use 'qos=1'"),
+        ("mqtt://broker?qos=1&qos=2", "twice"),
+        ("mqtt://broker?keepalive=5", "only 'qos', 'version'"),
         ("mqtt://broker#news", "fragment"),
         (f"mqtt://{AWS}", "not encrypted"),
     ],

@@ -28,6 +28,7 @@ from loadgen.transport.dialing import Dialer
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from tests.authority import trusted
+from tests.mqtt.sessions import session_of
 from tests.mqtt.test_session import Recording, packets
 from tests.native.fuzz import rows_in
 
@@ -145,7 +146,7 @@ def opened(
     """Connect a session that has subscribed, with its lane."""
     handler = Recording()
     websocket = broker.url.startswith("ws")
-    session = MqttSession(handler, "c", 1, websocket=websocket)
+    session = session_of(handler, 1, websocket=websocket)
     address = Address(broker.url, TlsOptions(), Dialer())
     handshake = Handshake(("mqtt",), binary=True)
     stream = connection(address, handshake, session.receive, lambda code, why: None, slow=slow)

@@ -15,10 +15,13 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
+from loadgen.protocol.mqtt.incoming import NOT_HELD
+from loadgen.protocol.mqtt.outgoing import NO_PUBLISH, Request
 from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
 from loadgen.protocol.refusals import Kind
+from tests.mqtt.sessions import session_of
 
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 
@@ -50,7 +53,7 @@ def connected(
     qos: int = 1, reader: PacketReader | None = None, **connack: Any
 ) -> tuple[MqttSession, Recording]:
     handler = Recording()
-    session = MqttSession(handler, "loadgen-1", qos, reader=reader)
+    session = session_of(handler, qos, reader=reader)
     session.receive(mqtt5.ConnAckPacket(**connack).write(), 1, 2)
     return session, handler
 
@@ -71,7 +74,7 @@ def list_of_grants() -> Sequence[Any]:
 
 
 def test_it_connects_without_a_past_and_with_the_login() -> None:
-    session = MqttSession(Recording(), "loadgen-1", 1, UserPassword("me", "pass"))
+    session = session_of(Recording(), 1, UserPassword("me", "pass"))
     (packet,) = packets(session.opening()[0])
     assert (packet.client_id, packet.username, packet.password) == ("loadgen-1", "me", b"pass")
     assert packet.clean_start is True
@@ -100,7 +103,7 @@ def test_a_broker_of_qos_0_is_refused_where_qos_1_was_asked_for() -> None:
 
 def test_an_answer_that_is_no_mqtt_5_is_told_as_such() -> None:
     handler = Recording()
-    session = MqttSession(handler, "c", 1)
+    session = session_of(handler)
     # A broker of MQTT 3.1.1 refuses the protocol's version (its 3.2.2.3).
     session.receive(b"\x20\x02\x00\x01", 1, 1)
     assert "does it speak MQTT 5?" in handler.named("on_refused")[0][0]
@@ -117,7 +120,7 @@ def test_a_subscription_is_acknowledged_granted_less_or_refused() -> None:
         assert packet.topic_filters[0].retain_handling == mqtt5.RetainHandling.SEND_NEVER
         session.receive(mqtt5.SubAckPacket(packet.packet_id, [answer]).write(), 7, 8)
     assert handler.named("on_subscribed") == [("s1", 7), ("s1", 7)]
-    assert handler.named("on_deviation") == [(LESS_THAN_ASKED,)]
+    assert handler.named("on_deviation") == [(LESS_THAN_ASKED.format(0, 1),)]
     (failed,) = handler.named("on_subscribe_failed")
     assert failed[:2] == ("s1", "not authorized (MQTT reason code 135)")
     assert failed[2].kind is Kind.DENIED
@@ -274,7 +277,6 @@ PACKETS = {
     "DISCONNECT": mqtt5.DisconnectPacket().write(),
     "AUTH": mqtt5.AuthPacket().write(),
 }
-NO_PUBLISH = "a PUBACK belongs to no PUBLISH"
 #: What a session says of each packet whole: (method of the handler, its first argument). It has subscribed to
 #: /default/a by packet 1, and then asked for s9 by packet 2; it waits for no PUBACK.
 SAID = {
@@ -282,11 +284,11 @@ SAID = {
     "CONNACK": [("on_deviation", "the broker sent a second ConnAck")],
     "PUBLISH, QoS 0": [("on_event", "s0")],
     "PUBLISH, QoS 1": [("on_event", "s0"), ("on_reply", mqtt5.PubAckPacket(9).write())],
-    "PUBACK": [("on_deviation", NO_PUBLISH)],
-    "PUBACK, refused": [("on_deviation", NO_PUBLISH)],
-    "PUBREC": [("on_deviation", "the broker sent a PubRec")],
-    "PUBREL": [("on_deviation", "the broker sent a PubRel")],
-    "PUBCOMP": [("on_deviation", "the broker sent a PubComp")],
+    "PUBACK": [("on_deviation", NO_PUBLISH.format("PUBACK"))],
+    "PUBACK, refused": [("on_deviation", NO_PUBLISH.format("PUBACK"))],
+    "PUBREC": [("on_deviation", NO_PUBLISH.format("PUBREC")), ("on_reply", bytes.fromhex("62 03 00 01 92"))],
+    "PUBREL": [("on_deviation", NOT_HELD), ("on_reply", bytes.fromhex("70 03 00 01 92"))],
+    "PUBCOMP": [("on_deviation", NO_PUBLISH.format("PUBCOMP"))],
     "SUBSCRIBE": [("on_deviation", "the broker sent a Subscribe")],
     "SUBACK": [("on_subscribed", "s9")],
     "SUBACK, refused": [("on_subscribe_failed", "s9")],
@@ -331,6 +333,7 @@ def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool
     Stops where the session may: at a goodbye, and where the bytes are no packet.
     """
     found: list[tuple[str, tuple[str, str]]] = []
+    held: set[int] = set()
     view = memoryview(stream)
     while view:
         try:
@@ -349,7 +352,15 @@ def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool
         view = view[size:]
         if isinstance(packet, mqtt5.DisconnectPacket):
             return found, True
+        if isinstance(packet, mqtt5.PubRelPacket):
+            held.discard(packet.packet_id)
         if isinstance(packet, mqtt5.PublishPacket):
+            if packet.qos == mqtt5.QoS.EXACTLY_ONCE and packet.packet_id is not None:
+                if packet.packet_id in held:
+                    continue
+                held.add(packet.packet_id)
+            if packet.retain:
+                continue
             try:
                 found.append(("on_event", (packet.topic, packet.payload.decode())))
             except UnicodeDecodeError:
@@ -419,6 +430,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     assert len(handler.named("on_broken")) <= 1
     # Each of what it calls is of a handler's: nothing but these is done with what a broker sends.
     assert {name for name, _ in handler.calls} <= {
+        "on_aside",
         "on_broken",
         "on_deviation",
         "on_event",
@@ -433,7 +445,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
 @given(STREAMS.map(b"".join))
 def test_before_the_broker_has_let_us_in_it_does_or_is_refused_with_a_reason(stream: bytes) -> None:
     handler = Recording()
-    session = MqttSession(handler, "loadgen-1", 1)
+    session = session_of(handler)
     session.receive(stream, 1, 2)
     let_in, refused = handler.named("on_connected"), handler.named("on_refused")
     assert len(let_in) + len(refused) <= 1
@@ -495,7 +507,7 @@ def test_it_says_goodbye() -> None:
 def test_packet_ids_go_round_and_skip_what_is_in_use(qos: int) -> None:
     session, _ = connected(qos=qos, receive_max=65_535)
     session._last_id = 65_534
-    session._requests[1] = (None, 0)  # type: ignore[assignment]
+    session._outgoing.reserve(1, Request("p1", 1), 0)
     assert [session._next_id() for _ in range(3)] == [65_535, 2, 3]
 
 
@@ -526,12 +538,12 @@ def test_one_panic_makes_the_sessions_of_its_service_careful_and_no_others() -> 
     assert other.read is mqtt5.read
     service = MqttService(BrokerUrl.from_url("mqtt://127.0.0.1"), None)
     first, second = service.session(Recording(), "a"), service.session(Recording(), "b")
-    assert first._reader is second._reader
+    assert first._wire is second._wire
 
 
 def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:
     handler = Recording()
-    session = MqttSession(handler, "loadgen-1", 1, stamp_name="lg")
+    session = session_of(handler, 1, stamp_name="lg")
     session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
     subscribed(session, handler, "/default/a")
     events = [Marked(b"\xff\x00", "[1,2,3,4,5]"), Marked(b"", "[1,2,4,4,5]")]
@@ -549,7 +561,7 @@ def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:
 
 
 def test_at_qos_0_stamps_travel_beside_too() -> None:
-    session = MqttSession(Recording(), "loadgen-1", 0, stamp_name="lg")
+    session = session_of(Recording(), 0, stamp_name="lg")
     session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
     (sent,) = packets(session.publish("p1", "/default/a", [Marked(b"x", "[1]")]))
     assert (sent.payload, sent.user_properties, int(sent.qos)) == (b"x", [("lg", "[1]")], 0)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.protocol import shares
 from loadgen.protocol.appsync import channels
 from loadgen.protocol.mqtt import topics
 from loadgen.protocol.mqtt.topics import Subscriptions, TopicError
@@ -81,7 +82,6 @@ def test_a_channel_is_a_topic_with_a_slash_before_it(channel: str, topic: str) -
         ("/a/#/b", "only '#' is known"),
         ("/a#", "only '#' is known"),
         ("/$SYS/uptime", "begins with '$'"),
-        ("/$share/group/a", "begins with '$'"),
         ("/a\0b", "null character"),
         ("/\ud800", "UTF-8"),
         ("/" + "x" * 65_536, "has 65536 bytes"),
@@ -101,3 +101,43 @@ def test_a_wildcard_stands_at_the_end_of_a_subscription_and_nowhere_else() -> No
             topics.validate_publish(channel)
     with pytest.raises(TopicError, match="before its end"):
         topics.validate_subscribe("/a/*/b")
+
+
+@pytest.mark.parametrize(
+    ("channel", "topic_filter", "pattern"),
+    [
+        ("/$share/readers/default/news", "$share/readers/default/news", "/default/news"),
+        ("$share/readers/default/#", "$share/readers/default/#", "/default/*"),
+        ("/$share/g//of/the/root", "$share/g//of/the/root", "//of/the/root"),
+    ],
+)
+def test_a_shared_subscription_names_its_group_and_the_pattern_that_it_shares(
+    channel: str, topic_filter: str, pattern: str
+) -> None:
+    normal = topics.validate_subscribe(channel)
+    assert topics.filter_of(normal) == topic_filter
+    assert shares.pattern_of(normal) == pattern
+    assert shares.group_of(normal) == topic_filter.split("/")[1]
+    assert topics.topic_of(normal) == topics.topic_of(pattern)
+    assert topics.matches(normal, pattern.replace("*", "x"))
+    with pytest.raises(TopicError):
+        topics.validate_publish(channel)
+
+
+@given(PATTERNS, CHANNELS, st.text("abü-1", min_size=1))
+def test_a_shared_subscription_receives_what_its_pattern_receives(
+    pattern: str, channel: str, group: str
+) -> None:
+    shared = topics.validate_subscribe(f"/$share/{group}{pattern}")
+    assert shares.split(shared) == (group, pattern)
+    assert topics.matches(shared, channel) == topics.matches(pattern, channel)
+
+
+@pytest.mark.parametrize(
+    "channel",
+    ["/$share", "/$share/", "/$share/g", "/$share/g/", "/$share//a", "/$share/a+b/c", "/$share/#/c", "/$share/*/c",
+     "/$share/g\0/c", "/$share/g/a/*/b", "/$share/g/$SYS/x", "/$share/\ud800/x"],
+)  # fmt: skip
+def test_what_is_no_shared_subscription_is_told(channel: str) -> None:
+    with pytest.raises(TopicError, match="channel "):
+        topics.validate_subscribe(channel)

@@ -16,7 +16,9 @@ from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
 from loadgen.protocol.base import SessionHandler
 from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
 from loadgen.protocol.mqtt.session import MqttSession
+from loadgen.protocol.mqtt.wire import Mqtt311, read311, sent_again
 from loadgen.protocol_file import protocol_at
+from tests.mqtt.sessions import session_of
 from tests.native.fuzz import changed as changed_text
 from tests.native.fuzz import flip, number, repeat, stamped, swap, written
 
@@ -112,10 +114,28 @@ _MQTT_FRAGMENTS: Final = [
 ]  # fmt: skip
 
 
-def mqtt_session(websocket: bool, qos: int, readers: PacketReader) -> Callable[[SessionHandler], Any]:
+def packet311(random: Random, stamps: Stamps) -> bytes:
+    """Return a PUBLISH of MQTT 3.1.1, usually a plain one."""
+    qos = random.choice((0, 0, 0, 1, 1, 1, 2) if random.random() < 0.3 else (0, 1))
+    packed = Mqtt311().publish(
+        random.choice(_TOPICS), event(random, stamps),
+        qos=qos, packet_id=random.choice((1, 255, 256, 65535, 7)) if qos else None, retain=random.random() < 0.05,
+    )  # fmt: skip
+    return sent_again(packed) if qos and random.random() < 0.05 else packed
+
+
+_MQTT311_OTHERS: Final = [
+    b"\xd0\x00", b"\x40\x02\x00\x4d", b"\x90\x03\x00\x09\x00", b"\x62\x02\x00\x09",
+    b"\x30\x09\x00\x06deep/x\xff",
+]  # fmt: skip
+
+
+def mqtt_session(
+    websocket: bool, qos: int, readers: PacketReader, version: str = "5"
+) -> Callable[[SessionHandler], Any]:
     def make(log: SessionHandler) -> MqttSession:
-        session = MqttSession(log, "c", qos, reader=readers, websocket=websocket)
-        session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+        session = session_of(log, qos, reader=readers, websocket=websocket, version=version)
+        session.receive(mqtt5.ConnAckPacket().write() if version == "5" else b"\x20\x02\x00\x00", 1, 2)
         for subscription_id, channel in (CHANNELS | WILDCARDS | UNNUMBERED).items():
             session.subscribe(subscription_id, channel)
         return session
@@ -295,6 +315,13 @@ def kinds() -> list[Streams]:
                     0x82 if websocket else 0, fragments=_MQTT_FRAGMENTS, others=_MQTT_OTHERS,
                 )
             )  # fmt: skip
+        made.append(
+            Streams(
+                f"mqtt 3.1.1{', frames' if websocket else ''}", packet311,
+                mqtt_session(websocket, 1, PacketReader(read311), "3.1.1"), 0x82 if websocket else 0,
+                fragments=_MQTT_FRAGMENTS, others=_MQTT311_OTHERS,
+            )
+        )  # fmt: skip
     text_fragments = [
         b" ",
         b"\r\n",

@@ -34,7 +34,7 @@ def last_word(**other: Any) -> Finished:
     plain: dict[str, Any] = {
         **dict.fromkeys((*counts, "probe_deliveries", "spool_bytes"), 0),
         **{name: [] for name in ("undecodable_kinds", "failures", "proxies")},
-        **{name: {} for name in ("deviations", "checks", "rows", "network")},
+        **{name: {} for name in ("deviations", "asides", "checks", "rows", "network")},
         **dict.fromkeys(("echo", "files", "left")),
         "receive_path": "native",
         "gathered_by": "messages",

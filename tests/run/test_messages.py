@@ -151,6 +151,7 @@ MADE: dict[type[Message], st.SearchStrategy[Any]] = {
         ),
         echo=st.none() | _echo,
         deviations=_counts,
+        asides=_counts,
         failures=st.lists(
             st.builds(workers.Failure, kind=_name, where=_name, message=_name, count=_count, first_ns=_ns),
             max_size=3,

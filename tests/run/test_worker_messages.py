@@ -47,6 +47,7 @@ FINISHED: Payload = {
     "undecodable_kinds": [{"kind": "k", "count": 1, "example": "e"}],
     "echo": None,
     "deviations": {"odd": 1},
+    "asides": {"retained": 2},
     "network": {"192.0.2.1:443 does not answer": 1},
     "proxies": [{"address": "p:3128", "variable": "HTTPS_PROXY", "login": True, "to": ["wss://api:443"]}],
     "failures": [{"kind": "harness", "where": "w", "message": "m", "count": 1, "first_ns": 1}],

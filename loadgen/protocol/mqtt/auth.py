@@ -1,6 +1,8 @@
 """The credentials of an MQTT client."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +11,19 @@ class UserPassword:
 
     username: str = field(repr=False)
     password: str = field(repr=False)
+
+
+@runtime_checkable
+class AwsKeys(Protocol):
+    """AWS credentials that sign the WebSocket's upgrade, such as `appsync.sigv4.IamSignature`."""
+
+    @property
+    def credentials(self) -> Callable[[], Any]:
+        """Returns `access_key`, `secret_key` and `token`; called for each connection, as they are renewed."""
+
+    @property
+    def region(self) -> str:
+        """The AWS region."""
 
 
 @dataclass(frozen=True, slots=True)

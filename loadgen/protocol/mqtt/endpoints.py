@@ -1,4 +1,4 @@
-"""Parse a broker's URL: its address, its transport and the quality of service."""
+"""Parse a broker's URL: its address, its transport and its settings."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.mqtt.settings import Settings, of_query
 
 #: By scheme of the URL: the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
 #: assigned 1883 and 8883; for WebSocket brokers, which have no assigned port, HTTP's ports are the default.
@@ -29,11 +30,11 @@ class BrokerUrl:
     """A parsed broker URL."""
 
     url: str
-    """The given URL with its port and without `qos`."""
+    """The given URL with its port and without its query."""
     connect_url: str
     hostname: str
     port: int
-    qos: int
+    settings: Settings
 
     @property
     def host(self) -> str:
@@ -98,7 +99,7 @@ class BrokerUrl:
             f"{scheme}://{name}:{port}{path}",
             hostname,
             port,
-            _qos(parts, url),
+            _settings(parts, url),
         )
         if broker.aws and not broker.tls:
             raise EndpointError(f"URL {_shown(url)} is not encrypted: AWS IoT Core speaks 'mqtts://' only")
@@ -126,17 +127,11 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     return parts, port
 
 
-def _qos(parts: SplitResult, url: str) -> int:
-    qos = 1
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name != "qos":
-            raise EndpointError(
-                f"URL {_shown(url)} has the query {name!a}: only 'qos' is known, as in '?qos=0'"
-            )
-        if value not in ("0", "1"):
-            raise EndpointError(f"URL {_shown(url)} has 'qos={ascii(value)[1:-1]}': it may be 0 or 1")
-        qos = int(value)
-    return qos
+def _settings(parts: SplitResult, url: str) -> Settings:
+    try:
+        return of_query(parse_qsl(parts.query, keep_blank_values=True))
+    except ValueError as error:
+        raise EndpointError(f"URL {_shown(url)} {error}") from None
 
 
 def _shown(url: str) -> str:

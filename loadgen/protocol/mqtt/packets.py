@@ -23,13 +23,19 @@ class UnreadablePacketError(Exception):
         self.topic = topic
 
 
-class PacketReader:
-    """Reads packets by `mqtt5.read` and explains its panics; the sessions of a service share one."""
+Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
-    def __init__(self) -> None:
+
+class PacketReader:
+    """Reads packets by `mqtt5.read` and explains its panics; the sessions of a service share one.
+
+    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` instead of panics.
+    """
+
+    def __init__(self, read: Read = mqtt5.read) -> None:
         #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is
         #: incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
-        self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
+        self.read: Read = read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
         """Return the error that a panic of the codec over these bytes means, or None for any other error."""

@@ -1,5 +1,6 @@
 """A broker as a target: implements the interface of `loadgen.protocol.base`."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from copy import copy
@@ -14,10 +15,12 @@ from loadgen.protocol.base import (
     SessionHandler,
     TlsOptions,
 )
-from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
-from loadgen.protocol.mqtt.packets import PacketReader
-from loadgen.protocol.mqtt.session import MqttSession, shown
+from loadgen.protocol.mqtt.memory import Memory
+from loadgen.protocol.mqtt.session import MqttSession, Use, shown
+from loadgen.protocol.mqtt.wire import wire_of
+from loadgen.protocol.shares import pattern_of
 
 SUBPROTOCOL: Final = "mqtt"
 """The WebSocket subprotocol to offer (MQTT 5, 6)."""
@@ -29,19 +32,19 @@ PROBE_SEGMENT: Final = "loadgen-probe"
 _AWS_ALPN_PORT: Final = 443
 _AWS_ALPN_CERTIFICATE: Final = "x-amzn-mqtt-ca"
 _AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol
+#: The name of a connection of a scenario's client: the client's number and that of the connection's life.
+_OF_A_CLIENT: Final = re.compile(r"(\d+)-\d+").fullmatch
 
 
 class MqttService:
     """Implements `Service` for a broker and a login."""
 
     __slots__ = (
+        "_keys",
+        "_memories",
         "_prefix",
-        "_qos",
-        "_reader",
         "_sessions",
-        "_stamp_name",
-        "_user",
-        "_websocket",
+        "_use",
         "answers_publishes",
         "connect_url",
         "tls",
@@ -50,11 +53,12 @@ class MqttService:
     http_url = None
     answers_opening = answers_subscribes = True
 
-    def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> None:
+    def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> None:
         """Without ``login`` the client is anonymous.
 
         Raises:
-            ValueError: a certificate is used without TLS, or AWS IoT Core without a login.
+            ValueError: a certificate is used without TLS, AWS keys without a WebSocket, or AWS IoT Core without a
+                login.
         """
         if isinstance(login, ClientCertificate) and not broker.tls:
             raise ValueError(
@@ -62,40 +66,68 @@ class MqttService:
                 " write 'mqtts://' or 'mqtt+wss://'"
             )
         if broker.aws and login is None:
-            raise ValueError("AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY")
+            raise ValueError(
+                "AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY, or with 'mqtt+wss://'"
+                " --auth iam"
+            )
+        self._keys = login if isinstance(login, AwsKeys) else None
+        if self._keys is not None and not (broker.websocket and (broker.tls or broker.loopback)):
+            raise ValueError(
+                f"AWS keys sign the upgrade of a WebSocket, and the target is {broker.url}: write 'mqtt+wss://'"
+            )
         self.connect_url = broker.connect_url
-        self.answers_publishes = broker.qos > 0
+        self.answers_publishes = broker.settings.qos > 0
         self.tls = _tls(broker, login)
-        self._qos = broker.qos
-        self._websocket = broker.websocket
-        self._user = login if isinstance(login, UserPassword) else None
+        self._use = Use(
+            broker.settings,
+            wire_of(broker.settings.version),
+            login if isinstance(login, UserPassword) else None,
+            websocket=broker.websocket,
+        )
         # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
-        self._reader = PacketReader()
-        self._stamp_name: str | None = None
+        #: By a client's number: the state of its session, if it resumes sessions.
+        self._memories: dict[str, Memory] = {}
 
     def carry_stamps(self, name: str) -> None:
         """Put stamps into a user property (MQTT 5, 3.3.2.3.7); brokers pass it on unaltered."""
-        self._stamp_name = name
+        self._use = self._use._replace(stamp_name=name)
 
     def for_client(self, logins: ClientLogins) -> "MqttService":
         """Return the service with the user and password of one client; it shares all else with this one."""
         made = copy(self)
         if logins.connect is not None:
-            made._user = logins.connect
+            made._use = self._use._replace(login=logins.connect)
         return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the WebSocket handshake; packets travel in binary frames (MQTT 5, 6)."""
-        return Handshake((SUBPROTOCOL,), binary=True)
+        if self._keys is None:
+            return Handshake((SUBPROTOCOL,), binary=True)
+        from loadgen.protocol.mqtt.sigv4 import signed_resource
+
+        return Handshake((SUBPROTOCOL,), binary=True, resource=signed_resource(self._keys, self.connect_url))
 
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
-        """Return a new session with a unique client id that contains ``name``."""
-        client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
-        return MqttSession(
-            handler, client_id, self._qos, self._user, self._reader, self._stamp_name, self._websocket
-        )
+        """Return a new session with a unique client id that contains ``name``.
+
+        With `clean=false` the connections of a scenario's client have one id and one `Memory`. Other connections, such
+        as those of readiness probes, begin anew.
+        """
+        found = None if self._use.settings.clean else _OF_A_CLIENT(name)
+        if found is not None:
+            memory = self._memory(found[1])
+            return MqttSession(handler, memory.client_id, self._use, memory)
+        return MqttSession(handler, f"{self._prefix}-{name or 'n'}-{next(self._sessions)}", self._use)
+
+    def _memory(self, client: str) -> Memory:
+        memory = self._memories.get(client)
+        if memory is None:
+            settings = self._use.settings
+            expiry_s = settings.expiry_s if settings.properties else None
+            memory = self._memories[client] = Memory(f"{self._prefix}-{client}", expiry_s)
+        return memory
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Never called: MQTT has no HTTP."""
@@ -107,14 +139,15 @@ class MqttService:
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the broker for display: escaped, cut, and without the login's secrets."""
-        return shown(message, self._user)
+        return shown(message, self._use.login)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""
+        pattern = pattern_of(pattern)
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
 
-def _tls(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> TlsOptions:
+def _tls(broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> TlsOptions:
     certificate = login if isinstance(login, ClientCertificate) else None
     alpn: tuple[str, ...] = ()
     if broker.aws and broker.port == _AWS_ALPN_PORT and not broker.websocket:

@@ -1,52 +1,56 @@
-"""The session of one connection to an MQTT 5 broker, with the codec of the `mqtt5` package; no I/O.
+"""The session of one connection to an MQTT broker, with the codec of the `mqtt5` package; no I/O.
 
 Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
-are. At QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive
-maximum); further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing
-shows whether it accepted an event.
+are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged ones (receive maximum);
+further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
+it accepted an event.
 
-Each connection starts without stored state (clean start, no session kept). Messages that a broker would have stored for
-an absent client are not delivered, as with AppSync Events.
+Unless the client resumes its session (`Memory`), each connection starts without stored state (clean start, no session
+kept): messages that a broker would have stored for an absent client are not delivered, as with AppSync Events.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import mqtt5
 
 from loadgen import native
 from loadgen.measure.arrival import end_of
+from loadgen.measure.clock import now_ns
 from loadgen.native import FastPath, PublishLane, Rows
 from loadgen.payloads.stamping import Marked, NativePlace
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PublishAnswer, PublishFrame, SessionHandler
+from loadgen.protocol.base import PublishFrame, SessionHandler
 from loadgen.protocol.boundary import Boundary
-from loadgen.protocol.mqtt import limits
+from loadgen.protocol.mqtt import limits, wire
 from loadgen.protocol.mqtt.auth import UserPassword
+from loadgen.protocol.mqtt.incoming import Incoming, Message
+from loadgen.protocol.mqtt.memory import LOST, LOST_SESSION, RESUMED, UNASKED_SESSION, Memory
+from loadgen.protocol.mqtt.outgoing import LAST_PACKET_ID, SENT_AGAIN, Outgoing, Request
 from loadgen.protocol.mqtt.packets import PacketReader
-from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
+from loadgen.protocol.mqtt.reasons import REFUSED, reason_of, refusal_of, words
+from loadgen.protocol.mqtt.settings import Settings
+from loadgen.protocol.mqtt.topics import Subscriptions, filter_of, topic_of
+from loadgen.protocol.mqtt.wire import Wire, acknowledgement
 from loadgen.protocol.refusals import Refusal
 
-_REFUSED: Final = 128
-"""Reason codes from here on mean failure (MQTT 5, 2.4)."""
-_LAST_PACKET_ID: Final = 65_535
-_QOS_0, _QOS_1 = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE
 _Publish, _PubAck = mqtt5.PublishPacket, mqtt5.PubAckPacket
+_QOS_1: Final = mqtt5.QoS.AT_LEAST_ONCE
 
-LESS_THAN_ASKED = "the broker granted QoS 0 to a subscription that asked for QoS 1"
+LESS_THAN_ASKED: Final = "the broker granted QoS {} to a subscription that asked for QoS {}"
 
 
-class _Request:
-    """A publish request that waits for acknowledgements."""
+class Use(NamedTuple):
+    """How the sessions of a service use a broker; they share it."""
 
-    __slots__ = ("open", "publish_id", "rejected")
-
-    def __init__(self, publish_id: str, events: int) -> None:
-        self.publish_id = publish_id
-        self.open = events
-        self.rejected: dict[int, str] = {}
+    settings: Settings
+    wire: Wire
+    login: UserPassword | None = None
+    #: The user property with the stamps, or None if they are in the events.
+    stamp_name: str | None = None
+    #: True if the packets travel in WebSocket frames.
+    websocket: bool = False
 
 
 class MqttSession:
@@ -58,64 +62,55 @@ class MqttSession:
         "_connected",
         "_ended",
         "_handler",
+        "_incoming",
         "_keep_alive_s",
         "_last_id",
         "_login",
+        "_memory",
+        "_outgoing",
+        "_packet_max",
         "_partial",
         "_qos",
         "_reader",
-        "_receive_max",
-        "_requests",
-        "_room",
+        "_settings",
         "_stamp_name",
         "_stream",
         "_subscriptions",
         "_topics",
-        "_waiting",
+        "_wire",
         "timeout_ns",
     )
 
     def __init__(
-        self,
-        handler: SessionHandler,
-        client_id: str,
-        qos: int,
-        login: UserPassword | None = None,
-        reader: PacketReader | None = None,
-        stamp_name: str | None = None,
-        websocket: bool = False,
+        self, handler: SessionHandler, client_id: str, use: Use, memory: Memory | None = None
     ) -> None:
-        """``reader`` is shared by the sessions of a service; without it this session makes its own.
-
-        ``stamp_name`` is the user property with the stamps, or None if they are in the events. ``websocket`` tells that
-        the packets travel in WebSocket frames.
-        """
+        """With a ``memory`` the client's session outlives the connection; ``client_id`` is then the memory's."""
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler
         self._client_id = client_id
-        self._qos = qos
-        self._login = login
-        self._reader = reader or PacketReader()
-        self._stamp_name = stamp_name
+        self._settings, self._wire, self._login = use.settings, use.wire, use.login
+        self._qos: int = use.settings.qos
+        self._reader: PacketReader = use.wire.reader
+        self._stamp_name = use.stamp_name
+        self._memory = memory
         self._connected = False
         #: True once the broker has refused or ended the connection, or the stream is unreadable.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
+        #: The largest packet that the broker takes, in bytes, or None if it has told no limit.
+        self._packet_max: int | None = None
         self._last_id = 0
         self._topics = Subscriptions()
         #: By packet id: the subscription that a SUBSCRIBE requests.
         self._subscriptions: dict[int, str] = {}
-        #: By packet id: the request that a PUBLISH belongs to, and the index of its event in it.
-        self._requests: dict[int, tuple[_Request, int]] = {}
-        #: The number of PUBLISH packets that the broker still accepts, its receive maximum, and the waiting packets.
-        self._room = self._receive_max = 0
-        self._waiting: deque[bytes] = deque()
+        self._outgoing = Outgoing(handler, use.wire, memory)
+        self._incoming = Incoming(handler, use.wire, memory)
         #: The received part of an incomplete packet.
         self._partial: bytearray | None = None
         self._boundary = Boundary()
         #: How messages are framed for `native.PacketFastPath`: the first byte of a frame, or 0 without frames.
-        self._stream = native.BINARY_FRAMES if websocket else native.NO_FRAMES
+        self._stream = native.BINARY_FRAMES if use.websocket else native.NO_FRAMES
 
     @property
     def early_delivery(self) -> str | None:
@@ -125,7 +120,7 @@ class MqttSession:
     @property
     def most_unanswered(self) -> int:
         """The broker's receive maximum, or 0 (any number) at QoS 0, which has no answers."""
-        return self._receive_max if self._qos else 0
+        return self._outgoing.receive_max if self._qos else 0
 
     @property
     def keepalive_ns(self) -> int | None:
@@ -134,80 +129,74 @@ class MqttSession:
 
     def opening(self) -> Sequence[bytes]:
         """Return the CONNECT."""
-        login = self._login
-        connect = mqtt5.ConnectPacket(
-            self._client_id,
-            username=login.username if login else None,
-            password=login.password.encode() if login else None,
-            clean_start=True,
-            keep_alive=limits.KEEP_ALIVE_S,
-            receive_max=limits.RECEIVE_MAX,
-            max_packet_size=limits.PACKET_MAX_BYTES,
-        )
-        return (connect.write(),)
+        memory, settings = self._memory, self._settings
+        # Whatever a broker knows of a new client's id is not ours.
+        clean = memory is None or not memory.begun
+        expiry_s = 0 if memory is None else settings.expiry_s
+        if memory is not None and not settings.properties:
+            # In 3.1.1 one flag says both that there is no past and that nothing is kept.
+            clean = False
+        return (self._wire.connect(self._client_id, self._login, clean=clean, expiry_s=expiry_s),)
 
     def awaits(self) -> str:
         """Return an empty text: the opening can only be waiting for the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return a SUBSCRIBE that asks for no retained messages."""
-        topic_filter = topic_of(channel)
+        """Return a SUBSCRIBE; messages that the broker had kept for this subscription are delivered first."""
         packet_id = self._next_id()
         self._subscriptions[packet_id] = subscription_id
-        self._topics.add(topic_filter, subscription_id)
-        wanted = mqtt5.TopicFilter(
-            topic_filter,
-            max_qos=_QOS_1 if self._qos else _QOS_0,
-            retain_handling=mqtt5.RetainHandling.SEND_NEVER,
-        )
-        return mqtt5.SubscribePacket(packet_id, [wanted]).write()
+        topic_filter = filter_of(channel)
+        self._topics.add(topic_of(channel), subscription_id, topic_filter)
+        if self._memory is not None:
+            self._memory.topics = self._topics
+        for message in self._incoming.take_early(self._topics):
+            self._deliver(*message)
+        return self._wire.subscribe(packet_id, topic_filter, qos=self._qos, retained=self._settings.retain)
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return an UNSUBSCRIBE; late messages belong to this subscription until its filter is subscribed again."""
-        return mqtt5.UnsubscribePacket(self._next_id(), [self._topics.filter_of(subscription_id)]).write()
+        return self._wire.unsubscribe(self._next_id(), self._topics.filter_of(subscription_id))
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
         """Return the PUBLISH packets that the broker accepts now; the others are sent later by `on_reply`."""
-        topic = topic_of(channel)
-        if not self._qos:
-            if self._stamp_name is not None:
-                return b"".join([self._marked(topic, event).write() for event in events])
-            return b"".join([_Publish(topic, event.encode()).write() for event in events])
-        request = _Request(publish_id, len(events))
+        topic, qos = topic_of(channel), self._qos
+        if not qos:
+            return b"".join([self._written(topic, event, 0, None) for event in events])
+        request = Request(publish_id, len(events))
         packets = []
         for index, event in enumerate(events):
             packet_id = self._next_id()
-            self._requests[packet_id] = request, index
-            packet = (
-                _Publish(topic, event.encode(), qos=_QOS_1, packet_id=packet_id)
-                if self._stamp_name is None
-                else self._marked(topic, event, qos=_QOS_1, packet_id=packet_id)
-            )
-            packets.append(packet.write())
-        # Keep the order: no packet overtakes a waiting one.
-        room = 0 if self._waiting else min(self._room, len(packets))
-        self._room -= room
-        self._waiting.extend(packets[room:])
-        return b"".join(packets[:room])
+            packet = self._written(topic, event, qos, packet_id)
+            if self._packet_max is not None and len(packet) > self._packet_max:
+                request.refused(index, f"the broker takes packets of at most {self._packet_max:,} bytes")
+                continue
+            self._outgoing.reserve(packet_id, request, index)
+            packets.append((packet_id, packet))
+        if not request.open:
+            self._outgoing.done(request, now_ns())
+        return self._outgoing.publish(packets)
 
-    def _marked(self, topic: str, event: Marked, **more: Any) -> mqtt5.PublishPacket:
-        assert self._stamp_name is not None
-        return _Publish(topic, event.body, user_properties=[(self._stamp_name, event.stamp)], **more)
+    def _written(self, topic: str, event: Any, qos: int, packet_id: int | None) -> bytes:
+        write, retain = self._wire.publish, self._settings.retain
+        if self._stamp_name is None:
+            return write(topic, event.encode(), qos=qos, packet_id=packet_id, retain=retain)
+        stamp = self._stamp_name, event.stamp
+        return write(topic, event.body, qos=qos, packet_id=packet_id, retain=retain, stamp=stamp)
 
     def keepalive(self) -> bytes:
         """Return a PINGREQ; the broker must answer, so that silence beyond `timeout_ns` means that it is gone."""
-        return mqtt5.PingReqPacket().write()
+        return wire.PINGREQ
 
     def closing(self) -> bytes:
-        """Return the DISCONNECT."""
-        return mqtt5.DisconnectPacket().write()
+        """Return the DISCONNECT; a session that outlives the connection stays at the broker until it expires."""
+        return wire.DISCONNECT
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
         """Return a fast path for the PUBLISH packets of this connection, or None if events have checksums."""
         if place.checked:
             return None
-        lane = native.PacketFastPath(rows, place.tokens, self._stream)
+        lane = native.PacketFastPath(rows, place.tokens, self._stream, self._settings.properties)
         exact, below = self._topics.by_topic()
         for topic, subscription_id in exact.items():
             lane.add(topic, numbers.get(subscription_id))
@@ -221,16 +210,15 @@ class MqttSession:
         return None
 
     def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Process any part of the stream; the acknowledgements of all its messages are sent together."""
+        """Process any part of the stream; the answers to all its messages are sent together."""
         if self._ended:
             return
         if self._partial is not None:
             self._partial += data
             data, self._partial = self._partial, None
         view, place, end = memoryview(data), 0, len(data)
-        on_event, find, read = self._handler.on_event, self._topics.find, self._reader.read
-        acknowledgements = []
-        stamp_name = self._stamp_name
+        read, incoming = self._reader.read, self._incoming
+        answers: list[bytes] = []
         while place < end:
             try:
                 packet, size = read(view[place:])
@@ -254,118 +242,160 @@ class MqttSession:
                 continue
             place += size
             if type(packet) is _Publish:
-                if packet.packet_id is not None:
-                    acknowledgements.append(_PubAck(packet.packet_id).write())
-                if stamp_name is not None and (stamp := _property(packet, stamp_name)) is not None:
-                    self._handler.on_marked(
-                        find(packet.topic) or "",
-                        Marked(bytes(packet.payload), stamp),
-                        arrival_ns if place < end else end_of(arrival_ns),
-                        read_ns,
-                    )
+                packet_id = packet.packet_id
+                if packet_id is not None:
+                    if packet.qos == _QOS_1:
+                        answers.append(acknowledgement(wire.PUBACK, packet_id))
+                    else:
+                        answers.append(acknowledgement(wire.PUBREC, packet_id))
+                        if incoming.is_copy(packet):
+                            continue
+                if (packet.retain or packet.duplicate) and incoming.is_aside(packet):
                     continue
-                try:
-                    text = str(packet.payload, "utf-8")
-                except UnicodeDecodeError:
-                    self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._shown(packet.payload))
-                    continue
-                # A message without a subscription gets an empty id, so that it is counted as unknown.
-                at_ns = arrival_ns if place < end else end_of(arrival_ns)
-                on_event(find(packet.topic) or "", text, at_ns, read_ns)
+                self._deliver(packet, arrival_ns if place < end else end_of(arrival_ns), read_ns)
             elif type(packet) is _PubAck:
-                self._on_acknowledged(packet, arrival_ns)
+                self._outgoing.acknowledged(packet, arrival_ns)
             else:
-                self._on_other(packet, arrival_ns)
+                self._on_other(packet, arrival_ns, answers)
                 if self._ended:
                     break
         self._boundary.set(self._partial is None and not self._ended)
-        if acknowledgements:
-            self._handler.on_reply(self._boundary.take_owed() + b"".join(acknowledgements))
-        if self._waiting and self._room:
-            self._send_waiting()
+        if self._memory is not None:
+            self._memory.heard()
+        if answers:
+            self._handler.on_reply(self._boundary.take_owed() + b"".join(answers))
+        if self._outgoing.sendable:
+            self._handler.on_reply(self._outgoing.take())
 
     # Internals.
 
-    def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
-        found = self._requests.pop(packet.packet_id, None)
-        if found is None:
-            self._handler.on_deviation("a PUBACK belongs to no PUBLISH")
-            return
-        self._room += 1
-        request, index = found
-        if int(packet.reason_code) >= _REFUSED:
-            request.rejected[index] = _reason(packet)
-        request.open -= 1
-        if not request.open:
-            self._handler.on_published(
-                request.publish_id, PublishAnswer(rejected=request.rejected), arrival_ns
+    def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
+        """Pass a message to its subscription, or let it wait for it."""
+        # A message without a subscription gets an empty id, so that it is counted as unknown.
+        subscription_id = self._topics.find(packet.topic)
+        if subscription_id is None:
+            if self._incoming.is_early(Message(packet, arrival_ns, read_ns)):
+                return
+            subscription_id = ""
+        name = self._stamp_name
+        if name is not None and (stamp := _property(packet, name)) is not None:
+            self._handler.on_marked(
+                subscription_id, Marked(bytes(packet.payload), stamp), arrival_ns, read_ns
             )
+            return
+        try:
+            text = str(packet.payload, "utf-8")
+        except UnicodeDecodeError:
+            self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._shown(packet.payload))
+            return
+        self._handler.on_event(subscription_id, text, arrival_ns, read_ns)
 
-    def _on_other(self, packet: mqtt5.Packet, arrival_ns: int) -> None:
+    def _on_other(self, packet: mqtt5.Packet, arrival_ns: int, answers: list[bytes]) -> None:
         handler = self._handler
         match packet:
             case mqtt5.ConnAckPacket():
                 self._on_connack(packet, arrival_ns)
             case mqtt5.SubAckPacket():
-                subscription_id = self._subscriptions.pop(packet.packet_id, None)
-                if subscription_id is None or len(packet.reason_codes) != 1:
-                    handler.on_deviation("a SUBACK belongs to no SUBSCRIBE")
-                    return
-                granted = packet.reason_codes[0]
-                if int(granted) >= _REFUSED:
-                    handler.on_subscribe_failed(
-                        subscription_id, _words(granted, packet.reason_str), _refusal(int(granted))
-                    )
-                    return
-                if int(granted) < self._qos:
-                    handler.on_deviation(LESS_THAN_ASKED)
-                handler.on_subscribed(subscription_id, arrival_ns)
+                self._on_suback(packet, arrival_ns)
             case mqtt5.UnsubAckPacket():
                 for code in packet.reason_codes:
-                    if int(code) >= _REFUSED:
-                        handler.on_service_error(f"an unsubscribe failed: {_words(code, packet.reason_str)}")
+                    if int(code) >= REFUSED:
+                        handler.on_service_error(f"an unsubscribe failed: {words(code, packet.reason_str)}")
+            case mqtt5.PubRecPacket():
+                if answer := self._outgoing.received(packet, arrival_ns):
+                    answers.append(answer)
+            case mqtt5.PubRelPacket():
+                answers.append(self._incoming.release(packet))
+            case mqtt5.PubCompPacket():
+                self._outgoing.completed(packet, arrival_ns)
             case mqtt5.PingRespPacket():
                 pass
             case mqtt5.DisconnectPacket():
                 self._ended = True
-                handler.on_service_error(f"the broker ended the connection: {_reason(packet)}")
+                handler.on_service_error(f"the broker ended the connection: {reason_of(packet)}")
             case _:
                 handler.on_deviation(f"the broker sent a {type(packet).__name__.removesuffix('Packet')}")
+
+    def _on_suback(self, packet: mqtt5.SubAckPacket, arrival_ns: int) -> None:
+        handler = self._handler
+        subscription_id = self._subscriptions.pop(packet.packet_id, None)
+        if subscription_id is None or len(packet.reason_codes) != 1:
+            handler.on_deviation("a SUBACK belongs to no SUBSCRIBE")
+            return
+        granted = packet.reason_codes[0]
+        if int(granted) >= REFUSED:
+            handler.on_subscribe_failed(
+                subscription_id, words(granted, packet.reason_str), refusal_of(int(granted))
+            )
+            return
+        if int(granted) < self._qos:
+            handler.on_deviation(LESS_THAN_ASKED.format(int(granted), self._qos))
+        handler.on_subscribed(subscription_id, arrival_ns)
 
     def _on_connack(self, packet: mqtt5.ConnAckPacket, arrival_ns: int) -> None:
         if self._connected:
             self._handler.on_deviation("the broker sent a second ConnAck")
             return
-        if int(packet.reason_code) >= _REFUSED:
-            self._ended = True
-            self._handler.on_refused(_reason(packet), _refusal(int(packet.reason_code)))
+        if int(packet.reason_code) >= REFUSED:
+            self._refused(reason_of(packet), refusal_of(int(packet.reason_code)))
             return
         if int(packet.max_qos) < self._qos:
-            self._ended = True
-            self._handler.on_refused("the broker offers QoS 0 only: ask for it with '?qos=0' in the URL")
+            best = int(packet.max_qos)
+            self._refused(f"the broker offers QoS {best} at most: ask for it with '?qos={best}' in the URL")
+            return
+        if self._settings.retain and not packet.retain_available:
+            self._refused("the broker retains no messages: drop 'retain=true' in the URL")
             return
         self._connected = True
-        self._room = self._receive_max = packet.receive_max
+        self._outgoing.connected(packet.receive_max)
+        self._packet_max = packet.max_packet_size
         if packet.server_keep_alive is not None:
             self._keep_alive_s = packet.server_keep_alive
         self.timeout_ns = int(self._keep_alive_s * limits.SILENT_AFTER * 1e9) or None
+        self._resume(packet)
         self._handler.on_connected(arrival_ns)
 
-    def _send_waiting(self) -> None:
-        count = min(self._room, len(self._waiting))
-        self._room -= count
-        self._handler.on_reply(b"".join([self._waiting.popleft() for _ in range(count)]))
+    def _refused(self, why: str, refusal: Refusal | None = None) -> None:
+        self._ended = True
+        self._handler.on_refused(why, refusal)
+
+    def _resume(self, packet: mqtt5.ConnAckPacket) -> None:
+        """Go on with the session of the last connection, if the client and the broker kept it."""
+        memory, handler = self._memory, self._handler
+        if memory is None:
+            if packet.session_present:
+                handler.on_deviation(UNASKED_SESSION)
+            return
+        if packet.session_present and not memory.begun:
+            handler.on_deviation(UNASKED_SESSION)
+        found = memory.found(packet.session_present)
+        if packet.session_expiry_interval is not None:
+            # The broker has the last word (MQTT 5, 3.2.2.3.2).
+            memory.expiry_s = packet.session_expiry_interval
+        if found == LOST:
+            handler.on_deviation(LOST_SESSION)
+        if found == RESUMED:
+            self._incoming.resume(memory.topics)
+            unfinished, count = self._outgoing.resume()
+            for _ in range(count):
+                handler.on_aside(SENT_AGAIN)
+            if unfinished:
+                handler.on_reply(unfinished)
+        handler.on_session(found)
 
     def _cannot_go_on(self, why: str, sent: memoryview | bytearray) -> None:
         """End the session: the beginning of the next packet is no longer known."""
         self._ended = True
         self._partial = None
+        title = self._settings.title
         if self._connected:
             self._handler.on_undecodable(unreadable.NO_PACKET, self._shown(sent))
-            self._handler.on_broken(f"the broker sent something that is not an MQTT 5 packet: {why}")
+            self._handler.on_broken(f"the broker sent something that is not an {title} packet: {why}")
         else:
+            other = "" if self._settings.properties else " (for MQTT 5 drop 'version=3.1.1')"
             self._handler.on_refused(
-                f"it answers with something that is not an MQTT 5 packet ({why}); does it speak MQTT 5?"
+                f"it answers with something that is not an {title} packet ({why}); does it speak"
+                f" {title}?{other}"
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:
@@ -374,9 +404,9 @@ class MqttSession:
 
     def _next_id(self) -> int:
         """Return a packet id that is not in use (MQTT 5, 2.2.1: from 1 to 65,535)."""
-        for _ in range(_LAST_PACKET_ID):
-            self._last_id = self._last_id % _LAST_PACKET_ID + 1
-            if self._last_id not in self._requests and self._last_id not in self._subscriptions:
+        for _ in range(LAST_PACKET_ID):
+            self._last_id = self._last_id % LAST_PACKET_ID + 1
+            if not self._outgoing.in_use(self._last_id) and self._last_id not in self._subscriptions:
                 break
         return self._last_id
 
@@ -390,30 +420,3 @@ def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -
     """Return a broker's message for display, without the login's secrets: the broker may echo our CONNECT."""
     secrets = (login.password, login.username) if login else ()
     return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in secrets])
-
-
-_Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
-
-
-#: Server unavailable, server busy, quota exceeded, connection rate exceeded (MQTT 5, 2.4).
-_NOT_NOW: Final = frozenset({0x88, 0x89, 0x97, 0x9F})
-#: Bad user name or password, not authorized, banned, bad authentication method (MQTT 5, 2.4).
-_DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
-
-
-def _refusal(code: int) -> Refusal | None:
-    """Return the refusal that a reason code means, or None if the code has no known class."""
-    if code in _NOT_NOW:
-        return Refusal.throttled()
-    return Refusal.denied() if code in _DENIED else None
-
-
-def _reason(packet: _Reasoned) -> str:
-    return _words(packet.reason_code, packet.reason_str)
-
-
-def _words(code: Any, said: str | None) -> str:
-    """Return a reason code as words, with the broker's reason string."""
-    # The codec's enumerations have no `name`; their `repr` is `<ConnAckReasonCode.BANNED: 138>`.
-    name = repr(code).partition(".")[2].partition(":")[0].replace("_", " ").lower()
-    return f"{name} (MQTT reason code {int(code)})" + (f": {unreadable.cut(said)}" if said else "")

@@ -1,12 +1,13 @@
-"""Brokers as kinds of target: any MQTT 5 broker, and AWS IoT Core with its quotas."""
+"""Brokers as kinds of target: any MQTT broker, and AWS IoT Core with its quotas."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from loadgen.protocol.base import Service, TargetProtocol
 from loadgen.protocol.mqtt import limits, topics
-from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl, EndpointError
+from loadgen.protocol.mqtt.settings import VERSIONS
 from loadgen.protocol.rules import ProtocolRules
 
 RULES = ProtocolRules(
@@ -21,6 +22,7 @@ RULES = ProtocolRules(
     publishes_over_http=False,
     overlapping_subscriptions=False,
     stamp_beside="user_property",
+    shared_subscriptions=True,
 )
 AWS_RULES = replace(
     RULES,
@@ -31,7 +33,7 @@ AWS_RULES = replace(
 _CARRIED_BY = {"tcp": "TCP", "tls": "TLS", "ws": "WebSocket", "wss": "WebSocket over TLS"}
 
 
-def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> Service:
+def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | AwsKeys | None) -> Service:
     # Imported late: reading a scenario must not load the codec.
     from loadgen.protocol.mqtt.service import MqttService
 
@@ -39,19 +41,29 @@ def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) 
 
 
 def _setup(broker: BrokerUrl) -> Mapping[str, str]:
-    return {
+    settings = broker.settings
+    told = {
         "publish": "over each client's own connection, a PUBLISH packet an event, 'via: http' included",
-        "quality of service": f"QoS {broker.qos}"
-        + ("" if broker.qos else ": the broker acknowledges no publish"),
+        "quality of service": f"QoS {settings.qos}"
+        + ("" if settings.qos else ": the broker acknowledges no publish"),
         "carried by": _CARRIED_BY[broker.connect_url.partition(":")[0]],
     }
+    if not settings.clean:
+        told["sessions"] = "resumed after a reconnect; " + (
+            f"the broker keeps them for {settings.expiry_s} s"
+            if settings.properties
+            else "the broker decides how long it keeps them"
+        )
+    if settings.retain:
+        told["retained"] = "every published event; those that come on subscribing are counted apart"
+    return told
 
 
 PROTOCOL = TargetProtocol(
     name="mqtt",
     title="MQTT 5",
     rules=RULES,
-    logins=frozenset({"password", "certificate"}),
+    logins=frozenset({"password", "certificate", "iam"}),
     anonymous=True,
     endpoints=BrokerUrl.from_url,
     service=_service,
@@ -63,6 +75,15 @@ AWS_IOT = replace(PROTOCOL, name="aws-iot", title="AWS IoT Core (MQTT 5)", rules
 def protocol_of(url: str) -> TargetProtocol:
     """Return the kind of broker at a URL."""
     try:
-        return AWS_IOT if BrokerUrl.from_url(url).aws else PROTOCOL
+        broker = BrokerUrl.from_url(url)
     except EndpointError:
         return PROTOCOL  # the URL is invalid, and `endpoints` of any kind of broker raises the error
+    found = AWS_IOT if broker.aws else PROTOCOL
+    if broker.settings.properties:
+        return found
+    # Without properties a message has no place for a stamp beside its payload.
+    return replace(
+        found,
+        title=found.title.replace(VERSIONS[0], broker.settings.version),
+        rules=replace(found.rules, stamp_beside=None),
+    )

@@ -6,9 +6,14 @@ same, and become the topic filter `default/comments/#`. That filter also covers 
 (MQTT 5, 4.7.1.2), but `/default/comments/*` does not: messages of that topic belong to no subscription.
 
 `+` is refused: the harness cannot compute which events such a subscription should receive.
+
+`/$share/GROUP/default/comments/*` is a shared subscription, the topic filter `$share/GROUP/default/comments/#` (MQTT 5,
+4.8.2; many brokers of MQTT 3.1.1 know it too).
 """
 
 from collections.abc import Mapping
+
+from loadgen.protocol import shares
 
 _SHOWN_CHARACTERS = 80
 _TOPIC_MAX_BYTES = 65_535
@@ -49,8 +54,11 @@ def validate_subscribe(channel: str) -> str:
         TopicError: the channel is not a valid topic, or has a wildcard anywhere but as the last of several segments.
     """
     normal = normalise(channel)
-    _check(channel, normal.removesuffix("/*"))
-    if "*" in normal.removesuffix("/*").split("/"):
+    group, pattern = shares.split(normal)
+    if group is not None:
+        _check_group(channel, group, pattern)
+    _check(channel, pattern.removesuffix("/*"))
+    if "*" in pattern.removesuffix("/*").split("/"):
         raise TopicError(
             f"channel {_shown(channel)} has a wildcard before its end: only the last segment may be '*' or '#'"
         )
@@ -58,17 +66,26 @@ def validate_subscribe(channel: str) -> str:
 
 
 def matches(pattern: str, channel: str) -> bool:
-    """Return whether a subscription to ``pattern`` should receive events of ``channel``; both must be valid."""
-    pattern, channel = normalise(pattern), normalise(channel)
+    """Return whether a subscription to ``pattern`` should receive events of ``channel``; both must be valid.
+
+    The members of a shared subscription receive the events of its pattern, each event one of them.
+    """
+    pattern, channel = shares.pattern_of(normalise(pattern)), shares.pattern_of(normalise(channel))
     if pattern.endswith("/*"):
         return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
     return pattern == channel
 
 
 def topic_of(channel: str) -> str:
-    """Return the topic of a valid channel, or the topic filter of a pattern."""
-    topic = normalise(channel)[1:]
+    """Return the topic of a valid channel, or the filter that the topics of a pattern's messages match."""
+    topic = shares.pattern_of(normalise(channel))[1:]
     return topic[:-1] + "#" if topic.endswith("/*") else topic
+
+
+def filter_of(channel: str) -> str:
+    """Return the topic filter to subscribe to for a valid channel or pattern: with the group, if it is shared."""
+    group = shares.group_of(normalise(channel))
+    return topic_of(channel) if group is None else f"$share/{group}/{topic_of(channel)}"
 
 
 class Subscriptions:
@@ -83,9 +100,12 @@ class Subscriptions:
         self._found: dict[str, str] = {}
         self._filters: dict[str, str] = {}
 
-    def add(self, topic_filter: str, subscription_id: str) -> None:
-        """Assign the filter's messages to a subscription from now on."""
-        self._filters[subscription_id] = topic_filter
+    def add(self, topic_filter: str, subscription_id: str, subscribed: str | None = None) -> None:
+        """Assign the filter's messages to a subscription from now on.
+
+        ``subscribed`` is the filter that was subscribed to if it has more than the filter of the messages' topics.
+        """
+        self._filters[subscription_id] = topic_filter if subscribed is None else subscribed
         if topic_filter.endswith("/#"):
             self._below[topic_filter[:-1]] = subscription_id
             self._found.clear()
@@ -93,7 +113,7 @@ class Subscriptions:
             self._exact[topic_filter] = subscription_id
 
     def filter_of(self, subscription_id: str) -> str:
-        """Return the topic filter of a subscription.
+        """Return the topic filter that a subscription subscribed to.
 
         Raises:
             KeyError: no subscription has this id.
@@ -126,6 +146,15 @@ class Subscriptions:
                 return found
             end = topic.rfind("/", 0, end)
         return None
+
+
+def _check_group(channel: str, group: str, pattern: str) -> None:
+    if not group or not pattern.removeprefix("/") or any(sign in group for sign in "+#*"):
+        raise TopicError(
+            f"channel {_shown(channel)} is no shared subscription: write '/$share/GROUP/default/news', with a name for"
+            " the group that has no '+', '#' or '*'"
+        )
+    _check(channel, f"/{group}")
 
 
 def _check(channel: str, normal: str) -> None:

@@ -53,6 +53,7 @@ class LastWord:
             probe_deliveries=recorder.probe_deliveries,
             echo=None if echo is None else Echo(**echo),
             deviations=clipped_counts(recorder.deviations),
+            asides=clipped_counts(recorder.asides),
             network=clipped_counts(self._troubles.network),
             proxies=[Proxy.of(each) for each in proxy.routes(service.connect_url, service.http_url)],
             failures=[Failure(**each) for each in self._failures.to_list()],

@@ -88,7 +88,7 @@ class JourneyClient:
             ValueError: no client can subscribe to such a channel.
         """
         channel = self._run.rules.normalise(channel)
-        self._run.rules.validate_subscribe(channel)
+        self._run.rules.demand_subscribable(channel)
         self._feeds.demand_apart(channel)
         deadline_s = time.monotonic() + timeout
         try:

@@ -220,6 +220,7 @@ def finished() -> Finished:
         probe_deliveries=0,
         echo=None,
         deviations={},
+        asides={},
         failures=[],
         checks={},
         gathered_by="shared folder",

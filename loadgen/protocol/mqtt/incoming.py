@@ -1,0 +1,94 @@
+"""The messages of one connection beside plain deliveries: copies of QoS 2, retained ones, and those that come early.
+
+At QoS 2 a message may be sent again until we have said PUBREC; its packet id tells the copies until the broker says
+PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver what it has kept before anything is subscribed.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from loadgen.protocol.base import SessionHandler
+from loadgen.protocol.mqtt.memory import Memory
+from loadgen.protocol.mqtt.topics import Subscriptions
+from loadgen.protocol.mqtt.wire import PUBCOMP, Wire, acknowledgement
+
+RETAINED: Final = "retained messages, which came on subscribing"
+MARKED_AGAIN: Final = "messages that the broker marked as sent again (DUP)"
+COPIES: Final = "further copies of a message of QoS 2, which count once"
+
+REUSED_ID: Final = "the broker used the packet id of a message of QoS 2 that it had not released"
+NOT_HELD: Final = "a PUBREL belongs to no PUBLISH"
+
+#: Most messages that wait for their subscription; further ones belong to none.
+_EARLY_MAX: Final = 100_000
+
+
+class Message(NamedTuple):
+    """A PUBLISH, and when it arrived and was read (ns)."""
+
+    packet: Any
+    arrival_ns: int
+    read_ns: int
+
+
+class Incoming:
+    """The messages of one connection; with a ``memory`` it goes on where the last connection ended."""
+
+    __slots__ = ("_early", "_former", "_handler", "_held", "_wire")
+
+    def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None) -> None:
+        self._handler, self._wire = handler, wire
+        #: Packet ids of messages of QoS 2 that were delivered and not released yet.
+        self._held: set[int] = set() if memory is None else memory.held
+        #: Subscriptions of the last connection, whose messages wait for this connection's; None if there are none.
+        self._former: Subscriptions | None = None
+        self._early: list[Message] = []
+
+    def resume(self, topics: Subscriptions) -> None:
+        """Let messages of the last connection's subscriptions wait until they are subscribed again."""
+        self._former = topics
+
+    def is_copy(self, packet: Any) -> bool:
+        """Note a PUBLISH of QoS 2; return True if it was delivered before."""
+        if packet.packet_id not in self._held:
+            self._held.add(packet.packet_id)
+            return False
+        if not packet.duplicate:
+            self._handler.on_deviation(REUSED_ID)
+        self._handler.on_aside(COPIES)
+        return True
+
+    def release(self, packet: Any) -> bytes:
+        """Take a PUBREL and return the answer to it."""
+        if packet.packet_id in self._held:
+            self._held.discard(packet.packet_id)
+            return acknowledgement(PUBCOMP, packet.packet_id)
+        self._handler.on_deviation(NOT_HELD)
+        return self._wire.unknown_id(PUBCOMP, packet.packet_id)
+
+    def is_aside(self, packet: Any) -> bool:
+        """Count a PUBLISH with the flag RETAIN or DUP; return True if it is no live delivery."""
+        if packet.retain:
+            self._handler.on_aside(RETAINED)
+            return True
+        if packet.duplicate:
+            self._handler.on_aside(MARKED_AGAIN)
+        return False
+
+    def is_early(self, message: Message) -> bool:
+        """Keep a message of a subscription of the last connection until `take_early`; return False for any other."""
+        former = self._former
+        if former is None or len(self._early) >= _EARLY_MAX or former.find(message.packet.topic) is None:
+            return False
+        self._early.append(message)
+        return True
+
+    def take_early(self, topics: Subscriptions) -> Iterator[Message]:
+        """Yield the messages that waited for a subscription and now have one, in their order."""
+        if self._early:
+            early, self._early = self._early, []
+            for message in early:
+                if topics.find(message.packet.topic) is None:
+                    self._early.append(message)
+                else:
+                    yield message

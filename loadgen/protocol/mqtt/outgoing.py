@@ -1,0 +1,175 @@
+"""The publishes of one connection: their packet ids, acknowledgements and the broker's limit of unacknowledged ones.
+
+At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 it answers with PUBREC, we say PUBREL, and it says PUBCOMP:
+only then the publish is complete (MQTT 5, 4.3.3).
+"""
+
+from collections import deque
+from typing import Any, Final
+
+from loadgen.protocol.base import PublishAnswer, SessionHandler
+from loadgen.protocol.mqtt.memory import Memory, Unfinished
+from loadgen.protocol.mqtt.reasons import REFUSED, reason_of
+from loadgen.protocol.mqtt.wire import PUBREL, Wire, acknowledgement, sent_again
+
+LAST_PACKET_ID: Final = 65_535
+
+NO_PUBLISH: Final = "a {} belongs to no PUBLISH"
+SENT_AGAIN: Final = "our publishes sent again after a reconnect"
+
+
+class Request:
+    """A publish request that waits for acknowledgements."""
+
+    __slots__ = ("open", "publish_id", "rejected")
+
+    def __init__(self, publish_id: str, events: int) -> None:
+        self.publish_id = publish_id
+        self.open = events
+        self.rejected: dict[int, str] = {}
+
+    def refused(self, index: int, why: str) -> None:
+        """Note that an event was refused, and will have no other answer."""
+        self.rejected[index] = why
+        self.open -= 1
+
+
+class Outgoing:
+    """The publishes of QoS 1 and 2 of one connection.
+
+    The ``handler`` hears of a request when all its events are answered. With a ``memory`` unfinished publishes are kept
+    for the next connection.
+    """
+
+    __slots__ = (
+        "_handler",
+        "_memory",
+        "_released",
+        "_requests",
+        "_room",
+        "_waiting",
+        "_wire",
+        "receive_max",
+    )
+
+    def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None = None) -> None:
+        self._handler, self._wire, self._memory = handler, wire, memory
+        #: By packet id: the request that a PUBLISH belongs to, and the index of its event; None for one of an earlier
+        #: connection, whose request has ended with it.
+        self._requests: dict[int, tuple[Request, int] | None] = {}
+        #: Packet ids of QoS 2 of which the broker has taken the message.
+        self._released: set[int] = set()
+        #: The number of PUBLISH packets that the broker still accepts, and the waiting ones with their ids.
+        self._room = 0
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        #: The number of unacknowledged PUBLISH packets that the broker accepts; known once connected.
+        self.receive_max = 0
+
+    def connected(self, receive_max: int) -> None:
+        """Note the broker's limit."""
+        self._room = self.receive_max = receive_max
+
+    def in_use(self, packet_id: int) -> bool:
+        """Return True if a packet id belongs to a publish that is not complete."""
+        return packet_id in self._requests
+
+    @property
+    def sendable(self) -> bool:
+        """True if a waiting packet may be sent now."""
+        return bool(self._waiting) and self._room > 0
+
+    def reserve(self, packet_id: int, request: Request, index: int) -> None:
+        """Take a packet id for a publish: the event of a request at an index."""
+        self._requests[packet_id] = request, index
+
+    def publish(self, packets: list[tuple[int, bytes]]) -> bytes:
+        """Return those of the packets (id and bytes) that the broker accepts now; others wait."""
+        # Keep the order: no packet overtakes a waiting one.
+        behind = bool(self._waiting)
+        self._waiting.extend(packets)
+        return b"" if behind else self.take()
+
+    def take(self) -> bytes:
+        """Return the waiting packets that the broker accepts now."""
+        count = min(self._room, len(self._waiting))
+        self._room -= count
+        taken = [self._waiting.popleft() for _ in range(count)]
+        if self._memory is not None:
+            for packet_id, packet in taken:
+                if packet_id not in self._memory.unfinished:
+                    self._memory.unfinished[packet_id] = Unfinished(packet)
+        return b"".join([packet for _, packet in taken])
+
+    def resume(self) -> tuple[bytes, int]:
+        """Return the packets that continue the publishes of earlier connections, and their number.
+
+        A message that the broker has taken is only released; others are sent again with the same packet id (MQTT 5,
+        4.4), before any new publish.
+        """
+        if self._memory is None:
+            return b"", 0
+        released, again = [], []
+        for packet_id, each in self._memory.unfinished.items():
+            self._requests[packet_id] = None
+            if each.released:
+                self._released.add(packet_id)
+                released.append(acknowledgement(PUBREL, packet_id))
+            else:
+                again.append((packet_id, sent_again(each.packet)))
+        # Each PUBREL belongs to a PUBLISH that the broker still counts.
+        self._room -= len(released)
+        self._waiting.extendleft(reversed(again))
+        return b"".join(released) + self.take(), len(released) + len(again)
+
+    def acknowledged(self, packet: Any, arrival_ns: int) -> None:
+        """Take a PUBACK."""
+        if packet.packet_id in self._released:
+            self._handler.on_deviation(NO_PUBLISH.format("PUBACK"))
+        else:
+            self._end(packet, arrival_ns, "PUBACK")
+
+    def received(self, packet: Any, arrival_ns: int) -> bytes:
+        """Take a PUBREC and return the answer to it."""
+        packet_id = packet.packet_id
+        if packet_id not in self._requests:
+            self._handler.on_deviation(NO_PUBLISH.format("PUBREC"))
+            return self._wire.unknown_id(PUBREL, packet_id)
+        if int(packet.reason_code) >= REFUSED:
+            self._end(packet, arrival_ns, "PUBREC")
+            return b""
+        self._released.add(packet_id)
+        if self._memory is not None and (kept := self._memory.unfinished.get(packet_id)) is not None:
+            kept.released = True
+        return acknowledgement(PUBREL, packet_id)
+
+    def completed(self, packet: Any, arrival_ns: int) -> None:
+        """Take a PUBCOMP."""
+        if packet.packet_id not in self._released:
+            self._handler.on_deviation(NO_PUBLISH.format("PUBCOMP"))
+            return
+        # The broker may no longer know the id, after a reconnect: then it has completed the exchange before.
+        self._end(packet, arrival_ns, "PUBCOMP")
+
+    def _end(self, packet: Any, arrival_ns: int, kind: str) -> None:
+        packet_id = packet.packet_id
+        if packet_id not in self._requests:
+            self._handler.on_deviation(NO_PUBLISH.format(kind))
+            return
+        found = self._requests.pop(packet_id)
+        self._released.discard(packet_id)
+        if self._memory is not None:
+            self._memory.unfinished.pop(packet_id, None)
+        self._room += 1
+        if found is None:
+            return
+        request, index = found
+        if kind != "PUBCOMP" and int(packet.reason_code) >= REFUSED:
+            request.refused(index, reason_of(packet))
+        else:
+            request.open -= 1
+        if not request.open:
+            self.done(request, arrival_ns)
+
+    def done(self, request: Request, at_ns: int) -> None:
+        """Tell that all events of a request are answered."""
+        self._handler.on_published(request.publish_id, PublishAnswer(rejected=request.rejected), at_ns)
