@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import analysis
+from analysis import text
 from analysis.figures import errors
 from analysis.text import utc
 from tests.analysis.synthetic import SECOND, connection, event, subscription, write_run
@@ -45,6 +46,6 @@ def test_a_run_without_errors_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_foreign_text_is_cleaned_and_cut() -> None:
-    kind = errors.kind_of("\x1b[31m" + "x" * 1000)
+    kind = text.kind_of("\x1b[31m" + "x" * 1000)
     assert "\x1b" not in kind
     assert len(kind) == 300
