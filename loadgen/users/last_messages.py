@@ -13,8 +13,8 @@ KEPT: Final = 4
 #: Of a longer message only the length is kept.
 KEPT_BYTES: Final = 1024
 
-#: Time (ns), size in bytes, content, and whether it was sent. A text as content describes the message.
-_Kept = tuple[int, int, bytes | str, bool]
+#: Time (ns); the message, or its length in bytes; and None if it was received, else a description, empty if it has none.
+_Kept = tuple[int, bytes | bytearray | int, str | None]
 
 
 class LastMessages:
@@ -37,17 +37,19 @@ class LastMessages:
 
     def received(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         """Keep a received message and pass it on; see `framing.OnText`."""
-        size = len(message)
-        self._fourth, self._third, self._second = self._third, self._second, self._top
-        self._top = (arrival_ns, size, bytes(message) if size <= KEPT_BYTES else b"", False)
+        # On the hot path where there is no fast path: no loop and no calls.
+        self._fourth = self._third
+        self._third = self._second
+        self._second = self._top
+        self._top = (arrival_ns, message if len(message) <= KEPT_BYTES else len(message), None)
         self._receive(message, arrival_ns, read_ns)
 
-    def sent(self, message: bytes, at_ns: int, about: str | None = None) -> None:
-        """Keep a sent message, or only its size and ``about``, a description without secrets."""
-        size = len(message)
-        self._fourth, self._third, self._second = self._third, self._second, self._top
-        content = (message if size <= KEPT_BYTES else b"") if about is None else about
-        self._top = (at_ns, size, content, True)
+    def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
+        """Keep a sent message, or only its size if there is ``about``, a description without secrets."""
+        self._fourth = self._third
+        self._third = self._second
+        self._second = self._top
+        self._top = (at_ns, len(message) if about or len(message) > KEPT_BYTES else message, about)
 
     def shown(self, channels: Sequence[str], end_ns: int) -> list[LastMessage]:
         """Return the messages for display, the oldest first, without the secrets of the client's login.
@@ -58,20 +60,19 @@ class LastMessages:
         shown = []
         for kept in (self._fourth, self._third, self._second, self._top):
             if kept is not None:
-                at_ns, size, content, sent = kept
-                said = _said(frames, content, size, sent=sent)
-                shown.append(LastMessage(sent, max(0, end_ns - int(at_ns)), size, said))
+                at_ns, content, about = kept
+                size = content if isinstance(content, int) else len(content)
+                said = _said(frames, content, about)
+                shown.append(LastMessage(about is not None, max(0, end_ns - int(at_ns)), size, said))
         return shown
 
 
-def _said(frames: Frames, content: bytes | str, size: int, *, sent: bool) -> str:
-    if isinstance(content, str):
-        return f"{content} ({size:,} bytes)"
-    if not content:
-        return f"… ({size:,} bytes)"
+def _said(frames: Frames, content: bytes | bytearray | int, about: str | None) -> str:
+    if isinstance(content, int):
+        return about or "…"
     # What a service says in no known form may hold anything, so it is treated as carefully as a sent message.
-    if sent or content[:1] not in (b"{", b"["):
-        frames.sent(content)
+    if about is not None or content[:1] not in (b"{", b"["):
+        frames.sent(bytes(content))
     else:
         frames.received(content)
     return frames.take()[0].text

@@ -58,7 +58,7 @@ class LifeRecord:
         self._row(socket, None, at_ns)
         self._unasked(subscriptions, at_ns)
 
-    def sent(self, message: bytes, at_ns: int, about: str | None = None) -> None:
+    def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
         """Keep a message that was sent, or only ``about``, a description without secrets; see `LastMessages`."""
         if self.messages is not None:
             self.messages.sent(message, at_ns, about)
