@@ -26,6 +26,7 @@ MODULES: Final = {
     "compare": ("ruptures", "scipy"),
     "live": ("opentelemetry",),
     "notebooks": ("ipykernel", "nbclient", "nbformat"),
+    "pdf": ("weasyprint",),
     "verify": ("duckdb", "scipy"),
 }
 _OF_EXTRA = re.compile(r""";.*\bextra\s*==\s*['"](?P<extra>[\w-]+)['"]""")

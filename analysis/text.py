@@ -1,8 +1,9 @@
 """Format figures for people, and clean text that comes from outside."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from analysis.pricing import money
 
@@ -21,6 +22,8 @@ UNPRICED = {
     "connection_minutes": "connection-minutes",
     "data_out": "data transfer",
 }
+#: Numbers, addresses and identifiers differ between errors of one kind.
+_VARIES: Final = re.compile(r"\b(?:[0-9a-f]{8,}(?:-[0-9a-f]{4,})*|\d[\d.:]*)\b", re.IGNORECASE)
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
 
@@ -34,6 +37,11 @@ def duration(ns: float | None) -> str:
         if abs(ns) >= size * 0.9995:
             return f"{significant(ns / size)} {unit}"
     return f"{significant(ns)} ns"
+
+
+def kind_of(error: str) -> str:
+    """Return an error's text with the parts that vary within a kind as `…`."""
+    return clean(_VARIES.sub("…", error))
 
 
 def cores(value: float | None) -> str:

@@ -1,6 +1,5 @@
-"""The errors of a run by kind, each with its first example."""
+"""The errors of a run by kind, each with its first example, and the last messages before it."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,8 +13,10 @@ from analysis.loading.slices import all_stretches
 #: Maximum number of kinds shown: those that came most often.
 MOST: Final = 30
 COLUMNS: Final = ("where", "kind", "count", "first at", "first example")
-#: Numbers, addresses and identifiers differ between errors of one kind.
-_VARIES: Final = re.compile(r"\b(?:[0-9a-f]{8,}(?:-[0-9a-f]{4,})*|\d[\d.:]*)\b", re.IGNORECASE)
+#: Maximum number of connections whose last messages are shown; manifest.json has the others.
+MOST_SHOWN: Final = 10
+_MOST_LINES: Final = 8
+_MOST_CHARACTERS: Final = 600
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -27,11 +28,6 @@ class _Kind:
     first_ns: int | None = None
     example: str = ""
     of: str = ""
-
-
-def kind_of(error: str) -> str:
-    """Return an error's text with the parts that vary within a kind as `…`."""
-    return text.clean(_VARIES.sub("…", error))
 
 
 def rows(run: Run) -> list[tuple[str, ...]]:
@@ -47,6 +43,38 @@ def rows(run: Run) -> list[tuple[str, ...]]:
     ordered = sorted(found.values(), key=lambda kind: (-kind.count, kind.first_ns or 0, kind.kind))
     created_ns: int = run.manifest["created_ns"]
     return [_row(kind, created_ns) for kind in ordered[:MOST]]
+
+
+@dataclass(frozen=True)
+class LastMessages:
+    """The last messages of a connection that failed, for display; ``of`` says which connection, and why it ended."""
+
+    of: str
+    #: Lines of text with their way and their time before the end.
+    lines: list[str]
+
+
+def last_messages(run: Run) -> list[LastMessages]:
+    """Return the last messages of the first connection of each worker for each kind of error that it failed with.
+
+    At most `MOST_SHOWN`; records of earlier versions have none.
+    """
+    found = []
+    for worker in run.manifest["workers"]:
+        for broken in worker.get("broken_connections", ()):
+            who = f"worker {worker['worker']}, connection {broken['connection']}, life {broken['life']}"
+            lines = [_line(message) for message in broken["messages"][:_MOST_LINES]]
+            if lines:
+                found.append(LastMessages(f"{who}: {text.clean(str(broken['error']))}", lines))
+    return found[:MOST_SHOWN]
+
+
+def _line(message: dict[str, Any]) -> str:
+    way = "→" if message["sent"] else "←"
+    said = " ".join(text.clean(line) for line in str(message["text"])[:_MOST_CHARACTERS].split("\n"))
+    return (
+        f"{way} {text.duration(message['before_ns'])} before the end, {message['size_bytes']:,} bytes: {said}"
+    )
 
 
 def _row(kind: _Kind, created_ns: int) -> tuple[str, ...]:
@@ -72,7 +100,7 @@ def _add(
     kinds: dict[str, str] = {}
     for row in _first_of_each(wrong.select(["error", time, *whose]), time):
         error = str(row["error"])
-        name = kinds.setdefault(error, kind_of(error))
+        name = kinds.setdefault(error, text.kind_of(error))
         kind = found.setdefault((where, name), _Kind(where, name))
         kind.count += row["count"]
         at_ns = row["at"]

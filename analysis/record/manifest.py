@@ -57,6 +57,20 @@ class _Unreadable(Struct):
     example: str
 
 
+class _LastMessage(Struct):
+    sent: bool
+    before_ns: SpanNs
+    size_bytes: Count
+    text: str
+
+
+class _Broken(Struct):
+    error: str
+    connection: Count
+    life: Count
+    messages: list[_LastMessage] = []
+
+
 class _Lane(Struct):
     sent: Count
     returned: Count
@@ -94,6 +108,7 @@ class _Worker(Struct):
     foreign: Count | UnsetType = UNSET
     undecodable: Count | UnsetType = UNSET
     undecodable_kinds: list[_Unreadable] = []
+    broken_connections: list[_Broken] = []
     unknown_subscription: Count | UnsetType = UNSET
     probes: Count | UnsetType = UNSET
     probe_deliveries: Count | UnsetType = UNSET

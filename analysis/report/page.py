@@ -41,15 +41,16 @@ _COST_NAMES = {
 }
 
 
-def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
+def render(run: Run, summary: dict[str, Any], *, drawn: bool = True, scripts: bool = True) -> str:
     """Return the page; the template engine escapes all text from the run.
 
-    Without ``drawn`` only the titles of the plots appear, and no figure is made.
+    Without ``drawn`` only the titles of the plots appear, and no figure is made. Without ``scripts`` the page is for
+    paper: it has no interactive charts.
     """
     kind, sentence = text.verdict(summary)
     figures, charts = _figures(run, drawn=drawn)
-    looks = closer.looks(run, summary)
-    live = interactive.of(run, charts, looks) if charts else None
+    looks = closer.looks(run, summary) if scripts else []
+    live = interactive.of(run, charts, looks) if charts and scripts else None
     wrong = errors.rows(run)
     return _template().render(
         summary=summary,
@@ -69,6 +70,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         looks=looks,
         errors=wrong,
         error_columns=errors.COLUMNS,
+        last_messages=errors.last_messages(run),
         contents=_contents(summary, figures, looks, wrong),
         started=text.utc(run.manifest["created_ns"]),
         phase_names=_PHASE_NAMES,

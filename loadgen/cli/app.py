@@ -105,17 +105,22 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     format_: Annotated[
         ReportFormat,
-        typer.Option("--format", help="html for report.html, pdf for report.pdf, md for summary.md."),
+        typer.Option(
+            "--format", help="html for report.html, pdf for report.pdf (extra pdf), md for summary.md."
+        ),
     ] = ReportFormat.HTML,
 ) -> None:
     """Write a run's summary and report again."""
     from loadgen.cli import launch
 
+    if format_ is ReportFormat.PDF:
+        from analysis.report import pdf
+
+        pdf.require()
     code = launch.report(folder)
     if code == 0 and format_ is ReportFormat.PDF:
         from analysis import summary
         from analysis.loading import run
-        from analysis.report import pdf
 
         record = run.load(folder)
         pdf.write(record, summary.summarise(record), folder / "report.pdf")

@@ -15,6 +15,7 @@ import pyarrow as pa
 from analysis.record import schemas
 from loadgen import native
 from loadgen.measure import histograms
+from loadgen.measure.broken import BrokenConnections
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
@@ -83,6 +84,8 @@ class Recorder:
         self.foreign = 0
         #: Unreadable messages from the service.
         self.undecodable = Undecodable()
+        #: The last messages of connections that failed.
+        self.broken = BrokenConnections()
         self.unknown_subscription = 0
         #: Number of readiness probes received: events that prove that a subscription delivers.
         self.probe_deliveries = 0

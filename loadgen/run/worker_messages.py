@@ -175,6 +175,29 @@ class Undecodable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     example: Text
 
 
+class BrokenMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A message of a connection that failed; see `measure.broken`."""
+
+    sent: bool
+    before_ns: Ns
+    size_bytes: Count
+    text: Text
+
+
+class Broken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A connection that failed, and its last messages; see `measure.broken`."""
+
+    error: Text
+    connection: Count
+    life: Count
+    messages: Annotated[list[BrokenMessage], Meta(max_length=20)]
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Broken":
+        """Return the message for an entry of `BrokenConnections.to_list`."""
+        return cls(**{**entry, "messages": [BrokenMessage(**each) for each in entry["messages"]]})
+
+
 class Check(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Results of one check of user code; see `measure.checks`."""
 
@@ -228,6 +251,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     foreign: Count
     undecodable: Count
     undecodable_kinds: Annotated[list[Undecodable], Meta(max_length=1_000)]
+    broken_connections: Annotated[list[Broken], Meta(max_length=100)] = msgspec.field(default_factory=list)
     unknown_subscription: Count
     probes: Count
     probe_deliveries: Count

@@ -21,6 +21,7 @@ from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.users.deliveries import Deliveries, OnEvent, OnMarked
 from loadgen.users.direct import DirectPublishes, direct_publishes
 from loadgen.users.keepalive import KeepAlive
+from loadgen.users.last_messages import LastMessages
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.login import Login
@@ -118,12 +119,14 @@ class Conversation:
             handshake = session.continued(handshake)
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
-        socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
+        messages = record.messages = LastMessages(service, session.receive)
+        socket = connect(run.address, handshake, messages.received, self._on_closed, record.failed, slow)
         #: None once the connection has ended, like `_subscriptions`, to free the memory before the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
             None if listener is None else listener.on_moved,
+            messages.sent,
         )
         self._login = Login(run, life, record, session, socket, clock)
 

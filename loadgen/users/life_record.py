@@ -3,10 +3,14 @@
 A life lasts from a connect to the end of that connection; a reconnect begins the next one.
 """
 
+from functools import partial
+
+from loadgen.measure.broken import LastMessage
 from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
 from loadgen.transport import isolation
 from loadgen.transport.stream import SocketStream
+from loadgen.users.last_messages import LastMessages
 from loadgen.users.life import Life
 from loadgen.users.reconnect import HARNESS_FAILURE
 from loadgen.users.subscriptions import Subscriptions
@@ -16,10 +20,12 @@ from loadgen.users.worker import WorkerRun
 class LifeRecord:
     """Updates the worker's counts and records a life's rows, when it is accepted and when it ends."""
 
-    __slots__ = ("_client", "_life", "_run")
+    __slots__ = ("_client", "_life", "_run", "messages")
 
     def __init__(self, run: WorkerRun, client: ClientPlan, life: Life) -> None:
         self._run, self._client, self._life = run, client, life
+        #: What is displayed if the connection fails, or None until there is a conversation.
+        self.messages: LastMessages | None = None
 
     def accepted(self, socket: SocketStream) -> None:
         """Record that the service has accepted the connection.
@@ -51,6 +57,11 @@ class LifeRecord:
         self._row(socket, None, at_ns)
         self._unasked(subscriptions, at_ns)
 
+    def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
+        """Keep a message that was sent, or only ``about``, a description without secrets; see `LastMessages`."""
+        if self.messages is not None:
+            self.messages.sent(message, at_ns, about)
+
     def failed(self, error: BaseException) -> None:
         """Count a failure of the harness on this connection, and set the life's intent to it."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
@@ -65,3 +76,11 @@ class LifeRecord:
     def _row(self, socket: SocketStream, code: int | None, closed_ns: int | None) -> None:
         row = self._life.row(self._client, socket, close_code=code, closed_ns=closed_ns)
         self._run.recorder.connection(row)
+        if row.error is not None and closed_ns is not None and self.messages is not None:
+            self._run.recorder.broken.add(
+                row.error, row.connection, row.life, partial(self._last_messages, self.messages, closed_ns)
+            )
+
+    def _last_messages(self, messages: LastMessages, closed_ns: int) -> list[LastMessage]:
+        channels = [plan.channel for plan in self._client.subscriptions]
+        return messages.shown(channels, closed_ns)

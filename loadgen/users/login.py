@@ -72,6 +72,7 @@ class Login:
             raise life.failure()
         for message in self._session.opening():
             socket.send(message)
+            self._record.sent(message, self._clock())
         if not self._run.service.answers_opening:
             self.on_connected(life.opened_ns)
         if not self._heard.wait(timeout_s):

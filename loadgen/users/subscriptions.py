@@ -117,6 +117,7 @@ class Subscriptions:
         "_link",
         "_numbers",
         "_on_moved",
+        "_on_sent",
         "_on_watch",
         "_run",
         "_session",
@@ -136,8 +137,13 @@ class Subscriptions:
         on_watch: Callable[[], None],
         clock: Clock = now_ns,
         on_moved: Callable[[Subscription], None] | None = None,
+        on_sent: Callable[[bytes, int, str], None] | None = None,
     ) -> None:
-        """``on_moved``, if given, is called after each change of a subscription's state, from the hub."""
+        """Begin without subscriptions.
+
+        ``on_moved``, if given, is called after each change of a subscription's state, from the hub, and ``on_sent``
+        with (message, time in ns, description without secrets) of each subscribe message.
+        """
         self._run = run
         self._client = client
         self._life = life
@@ -147,6 +153,7 @@ class Subscriptions:
         self._on_watch = on_watch
         self._clock = clock
         self._on_moved = on_moved
+        self._on_sent = on_sent
         self._by_id: dict[str, Subscription] = {}
         #: The latest request of each subscription, by number.
         self._latest: dict[int, Subscription] = {}
@@ -178,6 +185,8 @@ class Subscriptions:
             self.on_subscribed(subscription_id, self._life.opened_ns)
             return
         self._link.send(message)
+        if self._on_sent is not None:
+            self._on_sent(message, subscription.requested_ns, f"subscribe to {plan.channel}")
         if not self._run.service.answers_subscribes:
             # The service never answers subscribes, so the ramp waits only until the request is sent.
             self._move(subscription, State.ASSUMED)

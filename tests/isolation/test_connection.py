@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.measure.broken import BrokenConnections
 from loadgen.measure.clock import Clock, now_ns
 from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
 from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
+from loadgen.protocol.unreadable import shown
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
@@ -123,6 +125,7 @@ class Rows:
     def __init__(self) -> None:
         self.unknown_subscription = self.foreign = 0
         self.undecodable = Undecodable()
+        self.broken = BrokenConnections()
         self.delivered: list[int] = []
         self.subscriptions: list[Any] = []
         self.connections: list[Any] = []
@@ -192,6 +195,7 @@ class World:
                 answers_opening=True,
                 answers_publishes=True,
                 answers_subscribes=True,
+                shown=shown,
             ),
         )
         self.run.logins = NoLogins(self.run.service)

@@ -45,6 +45,14 @@ FINISHED: Payload = {
     **dict.fromkeys(("deliveries", "events", "foreign", "undecodable", "unknown_subscription"), 1),
     **dict.fromkeys(("probes", "probe_deliveries", "spool_bytes"), 2),
     "undecodable_kinds": [{"kind": "k", "count": 1, "example": "e"}],
+    "broken_connections": [
+        {
+            "error": "e",
+            "connection": 1,
+            "life": 0,
+            "messages": [{"sent": False, "before_ns": 5, "size_bytes": 3, "text": "t"}],
+        }
+    ],
     "echo": None,
     "deviations": {"odd": 1},
     "asides": {"retained": 2},

@@ -8,7 +8,16 @@ from loadgen.run.worker.echoes import Echoes
 from loadgen.run.worker.spool import OwnSpool
 from loadgen.run.worker.status import Probes
 from loadgen.run.worker.troubles import Troubles
-from loadgen.run.worker_messages import Check, Echo, Failure, Finished, Proxy, Undecodable, clipped_counts
+from loadgen.run.worker_messages import (
+    Broken,
+    Check,
+    Echo,
+    Failure,
+    Finished,
+    Proxy,
+    Undecodable,
+    clipped_counts,
+)
 from loadgen.transport import proxy
 from loadgen.transport.poller import is_native, thread_priority
 
@@ -48,6 +57,7 @@ class LastWord:
             foreign=recorder.foreign,
             undecodable=recorder.undecodable.count,
             undecodable_kinds=[Undecodable(**each) for each in recorder.undecodable.to_list()],
+            broken_connections=[Broken.of(each) for each in recorder.broken.to_list()],
             unknown_subscription=recorder.unknown_subscription,
             probes=self._readiness.probes,
             probe_deliveries=recorder.probe_deliveries,

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import analysis
+from analysis import text
 from analysis.figures import errors
+from analysis.report.page import render
 from analysis.text import utc
-from tests.analysis.synthetic import SECOND, connection, event, subscription, write_run
+from tests.analysis.synthetic import SECOND, connection, event, simple_run, subscription, write_run
 
 
 def test_errors_of_one_kind_are_counted_together_with_the_first_as_example(tmp_path: Path) -> None:
@@ -45,6 +47,55 @@ def test_a_run_without_errors_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_foreign_text_is_cleaned_and_cut() -> None:
-    kind = errors.kind_of("\x1b[31m" + "x" * 1000)
+    kind = text.kind_of("\x1b[31m" + "x" * 1000)
     assert "\x1b" not in kind
     assert len(kind) == 300
+
+
+def broken(error: str, messages: list[tuple[bool, str]]) -> dict[str, object]:
+    said = [
+        {"sent": sent, "before_ns": 1_500_000 * number, "size_bytes": len(text), "text": text}
+        for number, (sent, text) in enumerate(messages)
+    ]
+    return {"error": error, "connection": 7, "life": 1, "messages": said}
+
+
+def test_the_last_messages_are_told_as_text_on_a_page_of_their_own_lines(tmp_path: Path) -> None:
+    hostile = "\x1b[31m</pre><script>alert(1)</script>"
+    entries = [
+        broken("closed with code 1008", [(True, "subscribe to /a"), (False, hostile)]),
+        broken("none", []),
+    ]
+    worker = {
+        "worker": 0,
+        "id": "x",
+        "hostname": "h",
+        "pid": 1,
+        "finished": True,
+        "broken_connections": entries,
+    }
+    run = analysis.load(simple_run(tmp_path / "run", workers=[worker]))
+    (told,) = errors.last_messages(run)
+    assert told.of == "worker 0, connection 7, life 1: closed with code 1008"
+    assert told.lines == [
+        "→ 0 before the end, 15 bytes: subscribe to /a",
+        "← 1.50 ms before the end, 36 bytes: \ufffd[31m</pre><script>alert(1)</script>",
+    ]
+
+
+def test_the_report_shows_them_beside_the_errors_escaped(tmp_path: Path) -> None:
+    entries = [broken("closed with code 1008", [(False, "</pre><script>alert(1)</script>")])] * 30
+    worker = {
+        "worker": 0,
+        "id": "x",
+        "hostname": "h",
+        "pid": 1,
+        "finished": True,
+        "broken_connections": entries,
+    }
+    tables = {"connections": [connection(1, error="closed with code 1008")]}
+    run = analysis.load(write_run(tmp_path / "run", tables, workers=[worker]))
+    page = render(run, analysis.summarise(run), drawn=False)
+    assert page.count("&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;") == errors.MOST_SHOWN
+    assert "<script>alert" not in page
+    assert page.index('id="errors"') < page.index('id="last-messages"') < page.index('id="phases"')

@@ -197,19 +197,6 @@ def hostile_run(folder: Path) -> Path:
     )
 
 
-def test_the_pdf_has_the_figures_and_nothing_that_acts(tmp_path: Path) -> None:
-    from analysis.report import pdf
-    from analysis.summary import summarise
-
-    scenario = {"version": 1, "name": HOSTILE + "$x^2$", "gates": ["delivery.loss == 0"]}
-    run = analysis.load(simple_run(tmp_path / "run", scenario=scenario))
-    pdf.write(run, summarise(run), tmp_path / "report.pdf")
-    content = (tmp_path / "report.pdf").read_bytes()
-    assert content.startswith(b"%PDF-")
-    assert content.count(b"/Type /Page\n") >= 4 or content.count(b"/Type /Page ") >= 4
-    assert b"/JavaScript" not in content
-
-
 def started(page: str) -> list[tuple[str, dict[str, str | None]]]:
     """Return the elements of a page as a browser would find them: name and attributes."""
     found: list[tuple[str, dict[str, str | None]]] = []

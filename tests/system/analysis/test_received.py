@@ -40,6 +40,12 @@ MANIFEST["workers"][0] |= {
     "checks": {"mine": {"passed": 1, "failed": 0}},
     "failures": [{"kind": "harness", "where": "x", "message": "y", "count": 1, "first_ns": 1}],
     "undecodable_kinds": [{"kind": "x", "count": 1, "example": "y"}],
+    "broken_connections": [
+        {
+            "error": "x", "connection": 1, "life": 0,
+            "messages": [{"sent": True, "before_ns": 1, "size_bytes": 2, "text": "y"}],
+        }
+    ],
 }  # fmt: skip
 MANIFEST |= {
     "offered": [{"group": "commenters", "events_per_s": 50.0, "points": [[0, 1.0], [5_000_000_000, 2.0]]}],

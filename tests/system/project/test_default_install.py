@@ -1,5 +1,6 @@
 """Test what works in an installation without extras: the main commands do, and each other one says what to install."""
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -68,8 +69,16 @@ def test_a_run_and_its_reports_need_no_extra(bare: dict[str, str], tmp_path: Pat
     run = only_run(results)
     as_judged(done, run)
     assert (run / "report.html").stat().st_size > 10_000
+
+
+def test_a_pdf_needs_its_extra_or_a_browser(bare: dict[str, str], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(SAMPLE, tmp_path / "run", ignore=shutil.ignore_patterns("*.html", "*.md")))
     done = loadgen("report", str(run), "--format", "pdf", env=bare)
-    assert (done.code, (run / "report.pdf").exists()) == (0, True), done.said
+    assert (done.code, (run / "report.pdf").exists()) == (2, False), done.said
+    assert "a PDF needs the extra 'pdf', which is not installed" in done.said
+    assert "print report.html from a browser" in done.said
+    # It ended before it did anything.
+    assert not (run / "report.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""The last messages of connections that failed: those of the first connection for each kind of error."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from analysis.text import kind_of
+
+#: Kinds of errors of which an example is kept.
+MOST_KINDS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LastMessage:
+    """A message for display, without secrets; ``before_ns`` is the time from it to the connection's end."""
+
+    sent: bool
+    before_ns: int
+    size_bytes: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenConnection:
+    """The first connection of this process that failed with an error of a kind, and its last messages in order."""
+
+    error: str
+    connection: int
+    life: int
+    messages: Sequence[LastMessage]
+
+
+class BrokenConnections:
+    """The examples of one worker process."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, BrokenConnection] = {}
+        self._known: set[str] = set()
+
+    def add(
+        self, error: str, connection: int, life: int, messages: Callable[[], Sequence[LastMessage]]
+    ) -> None:
+        """Keep a connection's last messages if it is the first with an error of its kind.
+
+        ``messages`` is called only then.
+        """
+        # Errors of a thousand connections often have one text.
+        if error in self._known or len(self._kinds) >= MOST_KINDS:
+            return
+        kind = kind_of(error)
+        if len(self._known) < MOST_KINDS:
+            self._known.add(error)
+        if kind not in self._kinds:
+            self._kinds[kind] = BrokenConnection(error, connection, life, messages())
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the connections in the order of their failures, in the form used in the manifest."""
+        return [asdict(each) for each in self._kinds.values()]

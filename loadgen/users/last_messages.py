@@ -1,0 +1,78 @@
+"""The last messages of one life of a connection, for display if it fails."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from loadgen.client.frames import Frames
+from loadgen.measure.broken import LastMessage
+from loadgen.protocol.base import Service
+from loadgen.transport.framing import OnText
+
+#: Messages kept of a life; publishes, and deliveries that a fast path takes, are not among them.
+KEPT: Final = 4
+#: Of a longer message only the length is kept.
+KEPT_BYTES: Final = 1024
+
+#: Time (ns); the message, or its length in bytes; and None if it was received, else a description, empty if it has none.
+_Kept = tuple[int, bytes | bytearray | int, str | None]
+
+
+class LastMessages:
+    """Keeps the last messages of one life of a connection.
+
+    A subscribe message is kept as its channel only: it often holds a token, and a thousand clients would hold a
+    thousand of them.
+    """
+
+    __slots__ = ("_fourth", "_receive", "_second", "_service", "_third", "_top")
+
+    def __init__(self, service: Service, receive: OnText) -> None:
+        """``receive`` gets each message given to :meth:`received`."""
+        self._service = service
+        self._receive = receive
+        self._top: _Kept | None = None
+        self._second: _Kept | None = None
+        self._third: _Kept | None = None
+        self._fourth: _Kept | None = None
+
+    def received(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        """Keep a received message and pass it on; see `framing.OnText`."""
+        # On the hot path where there is no fast path: no loop and no calls.
+        self._fourth = self._third
+        self._third = self._second
+        self._second = self._top
+        self._top = (arrival_ns, message if len(message) <= KEPT_BYTES else len(message), None)
+        self._receive(message, arrival_ns, read_ns)
+
+    def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
+        """Keep a sent message, or only its size if there is ``about``, a description without secrets."""
+        self._fourth = self._third
+        self._third = self._second
+        self._second = self._top
+        self._top = (at_ns, len(message) if about or len(message) > KEPT_BYTES else message, about)
+
+    def shown(self, channels: Sequence[str], end_ns: int) -> list[LastMessage]:
+        """Return the messages for display, the oldest first, without the secrets of the client's login.
+
+        ``channels`` are texts that hold no secret, and ``end_ns`` the time of the connection's end.
+        """
+        frames = Frames(self._service.shown, channels)
+        shown = []
+        for kept in (self._fourth, self._third, self._second, self._top):
+            if kept is not None:
+                at_ns, content, about = kept
+                size = content if isinstance(content, int) else len(content)
+                said = _said(frames, content, about)
+                shown.append(LastMessage(about is not None, max(0, end_ns - int(at_ns)), size, said))
+        return shown
+
+
+def _said(frames: Frames, content: bytes | bytearray | int, about: str | None) -> str:
+    if isinstance(content, int):
+        return about or "…"
+    # What a service says in no known form may hold anything, so it is treated as carefully as a sent message.
+    if about is not None or content[:1] not in (b"{", b"["):
+        frames.sent(bytes(content))
+    else:
+        frames.received(content)
+    return frames.take()[0].text
