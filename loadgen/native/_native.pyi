@@ -6,7 +6,7 @@ from typing import Any, Literal
 from typing_extensions import Buffer
 
 from loadgen.native import GivenUp, Priority, TlsSession
-from loadgen.transport.poller import Source
+from loadgen.transport.polled_source import Source
 
 def stop() -> None:
     """End the threads of all pollers: the process ends."""

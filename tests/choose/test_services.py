@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from loadgen.choose.services import LOCAL, ChoiceError, Wanted, wanted
 
 _labels = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
-_options = st.lists(st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("-")), max_size=3)
+_options = st.lists(
+    st.text(min_size=1, max_size=20).filter(lambda text: not text.startswith("-")), max_size=3
+)
 
 
 def test_a_name_stands_for_a_service_on_this_machine() -> None:
@@ -34,7 +36,9 @@ def test_a_label_is_no_part_of_a_url_with_a_query() -> None:
 
 
 @given(_labels, st.sampled_from(LOCAL), _options)
-def test_label_name_and_options_are_read_as_they_were_written(label: str, name: str, options: list[str]) -> None:
+def test_label_name_and_options_are_read_as_they_were_written(
+    label: str, name: str, options: list[str]
+) -> None:
     (found,) = wanted([shlex.join([f"{label}={name}", *options])])
     assert found == Wanted(label, name, None, "", tuple(options))
 

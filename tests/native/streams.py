@@ -16,7 +16,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.server import frames
 from loadgen.transport.framing import TextFrames
 from loadgen.transport.library import Library
-from loadgen.transport.poller import Source
+from loadgen.transport.polled_source import Source
 from tests.native.fuzz import Different, Made, Row, by_python, new_fast_path, reader, rows_in
 
 PATIENCE_S = 60.0

@@ -19,7 +19,7 @@ from loadgen import native
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
-from loadgen.transport.poller import Source
+from loadgen.transport.polled_source import Source
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 

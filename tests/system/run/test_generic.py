@@ -9,7 +9,8 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from loadgen.client.probe import FILE_ADVICE, Probe, Step
+from loadgen.client.probe import FILE_ADVICE, Probe
+from loadgen.client.steps import Step
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol_file import text_at
