@@ -78,34 +78,31 @@ def tables(found: Sequence[Column], month: str) -> list[Table]:
             Table(
                 title,
                 tuple(
-                    Row(name, tuple(_offers(column, said) for column in found))
-                    for name, said in _COSTS.items()
+                    Row(name, tuple(_offers(column, said, first=not place) for column in found))
+                    for place, (name, said) in enumerate(_COSTS.items())
                 ),
             )
         )
     return tables
 
 
-def limits(found: Sequence[Column]) -> list[tuple[str, list[str]]]:
-    """Return for each service what it cannot do of the scenario, and what stood in its place."""
-    return [
-        (
-            column.tried.label,
-            [
-                *([] if column.problem is None else [f"did not run: {text.clean(column.problem)}"]),
-                *map(text.clean, column.tried.limits),
-            ],
-        )
-        for column in found
-    ]
+def limits(found: Sequence[Column]) -> list[tuple[str, str]]:
+    """Return what services cannot do of the scenario, each as (labels of the services, sentence)."""
+    said: dict[str, list[str]] = {}
+    for column in found:
+        if column.problem is not None:
+            said.setdefault(f"did not run: {text.clean(column.problem)}", []).append(column.tried.label)
+        for limit in column.tried.limits:
+            said.setdefault(text.clean(limit), []).append(column.tried.label)
+    return [(", ".join(labels), line) for line, labels in said.items()]
 
 
 def stand_ins(found: Sequence[Column]) -> list[str]:
-    """Return one sentence for each service that something on this machine stood in for."""
+    """Return one sentence for each service that something on this machine has stood in for."""
     return [
         f"{column.tried.label} was {text.clean(column.tried.stands_for)}"
         for column in found
-        if column.tried.stands_for is not None
+        if column.tried.stands_for is not None and column.runs
     ]
 
 
@@ -197,7 +194,8 @@ def _money(usd: Amount) -> str:
         return text.UNKNOWN
     if usd.max is None:
         return f"at least {money(usd.min)}"
-    return money(usd.min) if usd.min == usd.max else f"{money(usd.min)} … {money(usd.max)}"
+    low, high = money(usd.min), money(usd.max)
+    return low if low == high else f"{low} … {high}"
 
 
 def _bill(bill: Bill | None) -> str:
@@ -213,11 +211,11 @@ def _use(use: Use | None) -> str:
     return name if use.share is None else f"{name}, {text.ratio(use.share)} used"
 
 
-def _offers(column: Column, said: Callable[[Cost], str]) -> str:
-    """Return what a function says of each way to be billed."""
+def _offers(column: Column, said: Callable[[Cost], str], *, first: bool) -> str:
+    """Return what a function says of each way to be billed; without one, the ``first`` row says why."""
     costs = column.tried.costs
     if not costs:
-        return text.clean(column.tried.unpriced or text.UNKNOWN)
+        return text.clean((column.tried.unpriced if first else None) or text.UNKNOWN)
     if len(costs) == 1:
         return said(costs[0])
     return "; ".join(f"{text.clean(cost.offer)}: {said(cost)}" for cost in costs)

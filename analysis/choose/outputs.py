@@ -31,9 +31,8 @@ def show(console: Console, choice: Choice, found: Sequence[Column]) -> None:
         console.print(table)
     for line in content.stand_ins(found):
         sentence(console, Text(line, style="yellow"))
-    for label, lines in content.limits(found):
-        for line in lines:
-            sentence(console, Text(f"{label}: {line}"))
+    for labels, line in content.limits(found):
+        sentence(console, Text(f"{labels}: {line}"))
     sentence(console, Text(BOUNDS, style="dim"))
 
 
@@ -50,7 +49,6 @@ def markdown(choice: Choice, found: Sequence[Column]) -> str:
         ]
         lines.append("")
     lines += ["## What each cannot do, or does differently", ""]
-    for label, limits in content.limits(found):
-        lines += [f"- {escaped(label)}: {escaped(line)}" for line in limits]
+    lines += [f"- {escaped(labels)}: {escaped(line)}" for labels, line in content.limits(found)]
     lines += ["", BOUNDS, ""]
     return "\n".join(lines)

@@ -91,7 +91,9 @@ class Comparison:
         )
 
     def _prepared(self, service: Wanted) -> Tried:
-        like = service.url if service.local is None else _LIKE[service.local]
+        like = service.url
+        if service.local is not None and (local_url := _LIKE[service.local]) is not None:
+            like = local.with_query(local_url, service.query)
         protocol = protocol_of(like)
         stands_for = None if service.local is None else local.note(service.local)
         tried = Tried(
@@ -108,14 +110,9 @@ class Comparison:
             _, run = planned(self.scenario, self.overrides + _sets(service.options), like)
         except ScenarioError as error:
             return _with(tried, problem="; ".join(error.problems))
-        name = priced_as(protocol.name)
-        unpriced = "whoever runs the broker or server pays for it" if name is None else None
-        return _with(
-            tried,
-            limits=limits(protocol, run),
-            costs=costs(protocol.name, run, self.month, self.prices),
-            unpriced=unpriced,
-        )
+        name, unpriced = priced_as(protocol.name, like)
+        found = () if name is None else costs(name, run, self.month, self.prices)
+        return _with(tried, limits=limits(protocol, run), costs=found, unpriced=unpriced)
 
     def _make(self, service: Wanted, number: int, say: Callable[[str], None]) -> None:
         place = self.folder / service.label / str(number)

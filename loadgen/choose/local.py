@@ -59,19 +59,20 @@ def serving(service: Wanted) -> Iterator[Address]:
         yield Address()
     elif service.local == "mqtt":
         with _mosquitto() as port:
-            yield Address(("--target", _with_query(f"mqtt://127.0.0.1:{port}", service.query)))
+            yield Address(("--target", with_query(f"mqtt://127.0.0.1:{port}", service.query)))
     else:
         assert service.local is not None
         try:
             with ServerProcess(("--service", service.local), module="loadgen.stand_ins") as server:
                 said = server.announcement
-                options = ("--target", _with_query(said.target, service.query), "--api-key-env", _KEY)
+                options = ("--target", with_query(said.target, service.query), "--api-key-env", _KEY)
                 yield Address(options, {_KEY: said.api_key})
         except ServerStartError as error:
             raise ChoiceError(f"the stand-in of {service.local} did not start: {error}") from None
 
 
-def _with_query(url: str, query: str) -> str:
+def with_query(url: str, query: str) -> str:
+    """Return a URL with a query, if there is one."""
     return f"{url}?{query}" if query else url
 
 

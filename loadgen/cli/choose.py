@@ -94,9 +94,7 @@ def choose(
             days=exact(days),
             connects_per_day=Fraction(exact(connects_per_day)),
         )
-        said = (
-            f"{hours_per_day:g} hours a day on {days:g} days, {connects_per_day:g} connects of a client a day"
-        )
+        said = f"{hours_per_day:g} hours a day on {days:g} days, each client connects {connects_per_day:g} × a day"
         comparison = Comparison(
             scenario, tuple(overrides or ()), folder, month=month, month_said=said, prices=tuple(prices or ())
         )

@@ -57,7 +57,19 @@ def test_a_service_that_did_not_run_has_no_figures_but_a_reason(tmp_path: Path) 
     assert cells["delivered in time, of expected"] == ("100 %", "no run")
     assert cells["lost"] == ("0", "no run")
     assert cells["the ledger balances"] == ("yes", "no run")
-    assert content.limits(columns)[1] == ("other", ["did not run: no such host"])
+    assert content.limits(columns) == [("other", "did not run: no such host")]
+
+
+def test_what_holds_for_several_services_is_said_once(tmp_path: Path) -> None:
+    tried = [Tried(label, "t", "c", limits=("no batches", f"only {label}")) for label in ("a", "b")]
+    columns = [Column(each, (), None) for each in tried]
+    assert content.limits(columns) == [("a, b", "no batches"), ("a", "only a"), ("b", "only b")]
+
+
+def test_why_there_is_no_price_is_said_once(tmp_path: Path) -> None:
+    columns = [Column(Tried("a", "t", "c", unpriced="it is free"), (), None)]
+    (_, costs) = content.tables(columns, "")
+    assert [row.cells for row in costs.rows] == [("it is free",), ("–",), ("–",), ("–",)]
 
 
 def test_a_run_that_is_gone_is_a_problem_of_its_service(tmp_path: Path) -> None:
