@@ -34,8 +34,8 @@ def choose(
         list[str] | None,
         typer.Option(
             help="A service: a URL, or `appsync-events`, `appsync-graphql`, `api-gateway` or `mqtt` for one on this"
-            " machine; in quotes with options of `loadgen run`, such as its login. Repeatable; default: all on this"
-            " machine.",
+            " machine; in quotes with options of `loadgen run`, such as its login. Repeatable; default: all that"
+            " this machine has.",
             metavar="SERVICE",
         ),
     ] = None,
@@ -124,6 +124,7 @@ def _make(comparison: "Comparison", said: list[str], repeats: int) -> bool:
     Raises:
         Exit: a service or the scenario cannot be used, or the folder cannot be written.
     """
+    from loadgen.choose.local import missing
     from loadgen.choose.services import LOCAL, ChoiceError, wanted
     from loadgen.config.problems import ScenarioError
 
@@ -131,7 +132,7 @@ def _make(comparison: "Comparison", said: list[str], repeats: int) -> bool:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             fail(f"{folder} is not an empty folder: choose another with --output")
-        services = wanted(said or LOCAL)
+        services = wanted(said or [name for name in LOCAL if missing(name) is None])
         folder.mkdir(parents=True, exist_ok=True)
         comparison.prepare(services)
         comparison.run(services, repeats, say)
