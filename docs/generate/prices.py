@@ -1,5 +1,6 @@
 """The price file: its keys, and what the one that comes with the program says."""
 
+from decimal import Decimal
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -14,6 +15,8 @@ from loadgen.planning.prices import (
     QuotaTable,
     load_prices,
 )
+from loadgen.planning.services.files import FOLDER, NAMES, packaged
+from loadgen.planning.services.models import Limit, Price, Service
 
 
 def page() -> str:
@@ -26,7 +29,7 @@ def page() -> str:
             f"What `loadgen plan`, `--max-cost` and a run's cost reckon with: {known.service}, {known.region}, in US"
             f" dollars. Copy [the file](../../{source}), edit it and give it with `--prices FILE`. A value that is left"
             " out is not known, and is shown as such. [What a load costs](../prices.md) says what is reckoned from"
-            " it.\n",
+            " it. The other services, which `--services` compares with it, follow below.\n",
             f"How sure a figure is: {', '.join(code(each) for each in get_args(Certainty))}.\n",
             "## Prices\n",
             _figures(known.prices, MoneyPrices),
@@ -56,7 +59,54 @@ def page() -> str:
                     for name, each in known.quotas
                 ],
             ),
+            *(_service(packaged(name)) for name in NAMES if name != "appsync-events"),
         ]
+    )
+
+
+def _service(service: Service) -> str:
+    """Return the prices and quotas of another service, for `loadgen plan --services`."""
+    prices = [
+        *((name, _price(each), each) for name, each in service.prices.items()),
+        *(
+            (f"{name}: {plan.name}", "unknown" if plan.usd is None else f"${plan.usd:,g} a month", plan)
+            for name, choice in service.plans.items()
+            for plan in choice.choices
+        ),
+    ]
+    quotas = [(name, _limit(each), each) for name, each in service.quotas.items()]
+    parts = [
+        f"## {service.title}\n",
+        f"`{service.service}` for [`--services`](../services-prices.md), from"
+        f" `{(FOLDER / service.service).relative_to(REPO).as_posix()}.yaml`, region: {service.region}.\n",
+        table(
+            ("price or quota", "value", "certainty", "source", "note"),
+            [(code(name), value, each.certainty, *_said(each)) for name, value, each in (*prices, *quotas)],
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _price(price: Price) -> str:
+    per = "" if price.per == 1 else f" for {price.per:,.0f}"
+    tiers = [
+        (_dollars(tier.usd) + per) + (" above" if tier.up_to is None else f", up to {tier.up_to:,.0f}")
+        for tier in price.tiers
+    ]
+    return "; ".join(tiers) or _dollars(price.usd) + per
+
+
+def _dollars(usd: float | None) -> str:
+    return "unknown" if usd is None else f"${Decimal(repr(usd)):,f}"
+
+
+def _limit(limit: Limit) -> str:
+    if limit.least is None or limit.most is None:
+        return "–"
+    return (
+        _number(limit.least)
+        if limit.least == limit.most
+        else f"{_number(limit.least)} – {_number(limit.most)}"
     )
 
 

@@ -92,6 +92,8 @@ def compare(
         load = _of_numbers(numbers, of_month)
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
         fail(f"--plot: the name of the picture must end in .png or .svg, not {plot.name!a}")
+    if plot is not None and not plot.parent.is_dir():
+        fail(f"--plot: there is no folder {str(plot.parent)!a} for the picture")
     costings = costing.costings(load, services, prices)
     curves = [crossings.curves(costings, axis) for axis in AXES]
     found = [each for along in curves for each in crossings.of_curves(along)]

@@ -1,6 +1,8 @@
 """Draw the monthly costs of several services as a load grows, with their uncertainty."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -26,14 +28,15 @@ _AXIS_LABELS: Final[dict[Axis, str]] = {
 }
 #: Space between two labels, as a share of the height of the axes.
 _LABEL_SPACE: Final = 0.034
-_DPI: Final = 130
+_DPI: Final = 100
 
 
 def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Crossing]) -> Figure:
     """Return a figure with a panel per axis; ``curves`` has the curves of all services for each axis.
 
     Solid lines are sure. Dashed lines rest on a weak source or an assumption, or are the middle of a band, the range.
-    Dotted lines are lower bounds. Rings are crossings of two sure costs.
+    Dotted lines are lower bounds. Rings are crossings of two sure costs. A cross is where a known quota, or the largest
+    plan, binds.
     """
     with style.styled():
         panels = [each for each in curves if each]
@@ -51,7 +54,7 @@ def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Cros
         figure.suptitle(f"{load.name}: US dollars a month, list prices", color="#333333", fontsize=13)
         said = (
             "solid: sure · dashed: weak source, assumption, or the middle of a range (band) · dotted: at least · ring:"
-            " crossing of two sure costs · vertical line: this load"
+            " crossing of two sure costs · cross: a quota binds · vertical line: this load"
         )
         if missing:
             said += f"\nnot drawn, price unknown: {', '.join(missing)}"
@@ -69,7 +72,9 @@ def save(figure: Figure, path: Path) -> None:
     if path.suffix.lower() == ".svg":
         path.write_text(style.to_svg(figure), encoding="utf-8")
     elif path.suffix.lower() == ".png":
-        figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None})
+        figure.savefig(
+            path, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"optimize": True}
+        )
     else:
         raise ValueError(f"{path.name!r} must end in .png or .svg")
 
@@ -90,6 +95,7 @@ def _panel(
     for curve in curves:
         colour = colours[curve.costing.service.service]
         end = _line(ax, curve, base, colour)
+        _quota(ax, curve, base, colour)
         if end is not None:
             ends.append((end, curve.costing.label, colour))
     for crossing in crossings:
@@ -143,10 +149,18 @@ def _line(ax: Axes, curve: Curve, base: float, colour: str) -> float | None:
     return (middles[-1] if known else None) if not open_ended else open_ended[-1][1]
 
 
+def _quota(ax: Axes, curve: Curve, base: float, colour: str) -> None:
+    """Mark where a quota binds, if it is on the axis and the cost there is known."""
+    factor = next(each.factor for each in curve.costing.headrooms if each.axis == curve.axis)
+    if factor is None or not float(curve.factors[0]) <= factor <= float(curve.factors[-1]):
+        return
+    usd = curve.at(Fraction(factor).limit_denominator(10**6))
+    if usd.low and usd.high:
+        ax.plot(base * factor, float(usd.low * usd.high) ** 0.5, "x", color=colour, ms=7, mew=2, zorder=6)
+
+
 def _label(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     """Write the names at the right, as near to the lines' ends as they have room."""
-    import math
-
     low, high = (math.log10(each) for each in ax.get_ylim())
     wanted = sorted(((math.log10(end) - low) / (high - low), name, colour) for end, name, colour in ends)
     places = [height for height, _, _ in wanted]
@@ -168,7 +182,7 @@ def _label(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
             xycoords="axes fraction",
             textcoords="axes fraction",
             color=colour,
-            fontsize=8.5,
+            fontsize=9,
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},

@@ -22,7 +22,7 @@ _COSTS: Final = ("service", "a run", "an hour", "a month", "its own part", "back
 _QUOTAS: Final = ("service", "binds first", "asked", "quota", "share", "source", "connecting all takes")
 _ROOM: Final = ("until a quota binds", *(f"{axis} ×" for axis in AXES))
 #: Certainties of costs in words.
-_CERTAINTIES: Final = {"weak": "weak source", "assumed": "assumes", "unclear": "range"}
+_CERTAINTIES: Final = {"weak": "weak source", "assumed": "assumes"}
 _CROSSINGS: Final = ("as this grows", "at", "cheaper below", "cheaper above", "a month there", "remark")
 _UNITS: Final[dict[Axis, str]] = {
     "subscribers": "{} connections",
@@ -116,18 +116,26 @@ def tables(
     costings: Sequence[Costing], found: Sequence[Crossing]
 ) -> Iterator[tuple[Sequence[str], list[Row]]]:
     """Yield (columns, rows) of each table."""
-    yield _COSTS, [_cost_row(costing) for costing in costings]
+    yield _without_empty(_COSTS, [_cost_row(costing) for costing in costings])
     yield _QUOTAS, _merged(costings, _quota_row)
     yield _ROOM, _merged(costings, lambda costing: tuple(_room(costing, axis) for axis in AXES))
     yield _CROSSINGS, [_crossing_row(each) for axis in AXES for each in _nearest(found, axis)]
+
+
+def _without_empty(columns: Sequence[str], rows: list[Row]) -> tuple[Sequence[str], list[Row]]:
+    """Return a table without the columns in which every cell is empty."""
+    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
+    return [columns[place] for place in kept], [tuple(row[place] for place in kept) for row in rows]
 
 
 def _cost_row(costing: Costing) -> Row:
     month = costing.month
     if not month.usd().known:
         certainty = f"not known: {', '.join(month.unknown)}"
+    elif month.usd().single:
+        certainty = "sure" if month.sure else _CERTAINTIES.get(month.certainty, month.certainty)
     else:
-        certainty = "sure" if month.sure else _CERTAINTIES.get(month.certainty, "range")
+        certainty = "range"
     return (
         costing.label,
         _run(costing),

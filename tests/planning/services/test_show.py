@@ -44,7 +44,8 @@ def test_amounts_in_words() -> None:
 
 
 def test_the_tables_of_the_example() -> None:
-    found = costings(example())
+    # One of each kind: two offers, a range, a backend, an unknown price.
+    found = costings(example(), "api-gateway,aws-iot-core,azure-web-pubsub:standard,momento")
     console = Console(width=200, record=True, highlight=False, file=io.StringIO())
     show.print_services(example(), found, crossings(found), console)
     text = console.export_text()
@@ -93,14 +94,10 @@ def test_a_scenario_has_the_cost_of_a_run() -> None:
     assert pusher["month"]["usd"] == {"min": None, "max": None}
 
 
-@pytest.mark.parametrize("kind", ["png", "svg"])
-def test_the_picture_is_written(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"costs.{kind}"
-    said(*EXAMPLE, "--services", "appsync-events,api-gateway,momento", "--plot", str(path))
-    if kind == "png":
-        assert path.read_bytes().startswith(b"\x89PNG")
-    else:
-        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+def test_the_picture_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "costs.png"
+    said(*EXAMPLE, "--services", "api-gateway,momento", "--plot", str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_drawn_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -120,6 +117,7 @@ def test_what_is_drawn_says_how_sure_it_is(tmp_path: Path) -> None:
     assert any("--" in each and "-" in each for each in styles.values())
     assert figure.get_supxlabel().endswith("not drawn, price unknown: momento")
     save(figure, tmp_path / "x.svg")
+    assert ElementTree.parse(tmp_path / "x.svg").getroot().tag.endswith("svg")
     with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
         save(figure, tmp_path / "x.gif")
 
@@ -134,7 +132,7 @@ REFUSED = [
     (["plan", "comments", "--clients", "5", "--services", "all"], "--clients is for a load without a scenario"),
     (["plan", "comments", "--services", "abbly"], "there is no service 'abbly'; did you mean 'ably'?"),
     (["plan", "comments", "--services", "ably", "--plot", "x.gif"], "must end in .png or .svg, not 'x.gif'"),
-    (["plan", "comments", "--services", "ably", "--plot", "/dev/null/x.png"], "'/dev/null/x.png' cannot be written"),
+    (["plan", "comments", "--services", "ably", "--plot", "/none/x.png"], "there is no folder '/none' for the picture"),
     (["plan", "comments", "--services", "ably", "--calibrate"], "--calibrate and --machine-"),
     (["plan", "comments", "--prices", str(FOLDER / "ably.yaml")], "is a service file, which only a comparison"),
     (
