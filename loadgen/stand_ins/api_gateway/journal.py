@@ -18,8 +18,8 @@ class Journal:
     """Appends lines to a file, or does nothing if there is none. Each line is written at once and whole.
 
     Every line has `kind` and `at_ns` (time of the day). A line of kind `lost` is an event that one connection will
-    never get: `why`, `connection`, `channel` (as subscribed), and `token`, `publisher` and `sequence` of the event's
-    stamp.
+    never get: `why`, `connection`, `channel` (as subscribed), and `stamp`, the token, publisher and sequence that the
+    load generator wrote into the event (member `_lg`), or null.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -37,16 +37,8 @@ class Journal:
         """Note that a delivery, as the backend writes it, will not reach a connection."""
         if self._file is None:
             return
-        channel, token, publisher, sequence = _delivery(message)
-        self.note(
-            "lost",
-            why=why,
-            connection=connection,
-            channel=channel,
-            token=token,
-            publisher=publisher,
-            sequence=sequence,
-        )
+        channel, stamp = _delivery(message)
+        self.note("lost", why=why, connection=connection, channel=channel, stamp=stamp)
 
     def close(self) -> None:
         """Close the file."""
@@ -60,16 +52,16 @@ class _Delivery(msgspec.Struct):
     data: msgspec.Raw
 
 
-def _delivery(message: bytes) -> tuple[str | None, int | None, int | None, int | None]:
+def _delivery(message: bytes) -> tuple[str | None, tuple[int, int, int] | None]:
     """Return the channel of a delivery and the numbers in its event's stamp, each None if it has none."""
     try:
         found = msgspec.json.decode(message, type=_Delivery)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None, None, None, None
+        return None, None
     event: str | bytes = bytes(found.data)
     try:
         if bytes(found.data).startswith(b'"'):
             event = msgspec.json.decode(found.data, type=str)
-        return found.channel, *_numbers(event)
+        return found.channel, _numbers(event)
     except (*NOT_OURS, msgspec.MsgspecError, RecursionError):
-        return found.channel, None, None, None
+        return found.channel, None
