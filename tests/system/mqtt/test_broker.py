@@ -155,7 +155,10 @@ def _answer(listener: socket.socket, answer: bytes) -> None:
     [
         ("password:ONE", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
         ("certificate:only.pem", "certificate:CERTIFICATE.pem:KEY.pem"),
-        ("api-key:NAME", "one cannot log in to MQTT 5 by api-key: modes for it are certificate, iam, password"),
+        (
+            "api-key:NAME",
+            "one cannot log in to MQTT 5 by api-key: modes for it are certificate, iam, password",
+        ),
         ("password:NOT_SET_A:NOT_SET_B", "NOT_SET_A is not set"),
     ],
 )
