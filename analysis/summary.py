@@ -18,6 +18,7 @@ from analysis.figures.percentiles import Percentiles
 from analysis.figures.samples import Samples
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.ranks import RANKS
+from analysis.ledger.receivers import receivers_of
 from analysis.ledger.reconcile import reconcile
 from analysis.loading import requests
 from analysis.loading.room import Room
@@ -232,7 +233,16 @@ def _greatest_error_ns(run: Run, worker: Ints, times_ns: Ints) -> int | None:
 def _connections(run: Run) -> dict[str, Any]:
     table = run.table(
         "connections",
-        ("connection", "life", "started_ns", "opened_ns", "acknowledged_ns", "error", "kernel_timestamps"),
+        (
+            "connection",
+            "life",
+            "started_ns",
+            "opened_ns",
+            "acknowledged_ns",
+            "error",
+            "kernel_timestamps",
+            "session",
+        ),
     )
     started_ns, opened_ns, login_ns = (ints(table, c) for c in ("started_ns", "opened_ns", "acknowledged_ns"))
     connected = login_ns >= 0
@@ -244,6 +254,7 @@ def _connections(run: Run) -> dict[str, Any]:
         "open_ns": Percentiles.of((opened_ns - started_ns)[opened_ns >= 0]).to_dict(),
         "login_ns": Percentiles.of((login_ns - started_ns)[connected]).to_dict(),
         "errors": _counts(table, "error"),
+        "sessions": _counts(table, "session"),
         "kernel_timestamps": float(stamped.mean()) if stamped.size else None,
     }
 
@@ -255,9 +266,11 @@ def _readiness(run: Run) -> dict[str, Any]:
     requested_ns, acknowledged_ns = ints(table, "requested_ns"), ints(table, "acknowledged_ns")
     probed_ns, ready_ns = ints(table, "probed_ns"), ints(table, "ready_ns")
     probed = (probed_ns >= 0) & (ready_ns >= 0)
+    shared = receivers_of(run)
     return {
         "subscriptions": len(np.unique(ints(table, "subscription"))),
         "ready": len(np.unique(ints(table, "subscription")[ready_ns >= 0])),
+        "shared": {"subscriptions": len(shared.members), "groups": len(np.unique(shared.of(shared.members)))},
         "acknowledge_ns": Percentiles.of((acknowledged_ns - requested_ns)[acknowledged_ns >= 0]).to_dict(),
         "gap_ns": Percentiles.of((ready_ns - probed_ns)[probed]).to_dict(),
         "errors": _counts(table, "error"),

@@ -25,6 +25,7 @@ FREE: Final = frozenset(
     {
         f"{SUMMARY}:checks.named",
         f"{SUMMARY}:connections.errors",
+        f"{SUMMARY}:connections.sessions",
         f"{SUMMARY}:echo.each[].errors",
         f"{SUMMARY}:faults",
         f"{SUMMARY}:publish.errors",

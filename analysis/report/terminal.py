@@ -9,7 +9,7 @@ from rich.text import Text
 from analysis import text
 from analysis.console import sentence
 from analysis.figures import addresses, echo
-from analysis.report import outputs, reactions
+from analysis.report import outputs, reactions, sharing
 from analysis.verdict import checks, clockbound, loops, throttling
 from analysis.verdict.findings import explained
 
@@ -90,6 +90,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
             f" {outage['connections_lost']:,} connections lost ({outage['connections_silent']:,} had fallen silent),"
             f" {outage['attempts_failed']:,} attempts failed"
         )
+    lines += sharing.notes(summary)
     publish, workers, connections = summary["publish"], summary["workers"], summary["connections"]
     for source, errors in (
         ("publish", publish["errors"] if publish else {}),
@@ -110,8 +111,6 @@ def notes(summary: dict[str, Any]) -> list[str]:
     norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
         lines.append(f"the service deviates from {norm}: {text.clean(what)} ({number:,}×)")
-    for what, number in workers["asides"].items():
-        lines.append(f"counted apart: {text.clean(what)} ({number:,}×)")
     for what, number in workers["network"].items():
         lines.append(f"{text.clean(what)} ({number:,}×)")
     for late in workers["late"]:

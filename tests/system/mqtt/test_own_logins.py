@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import analysis
+from analysis.verify.check import verify
 from tests.programs import require
 from tests.system.harness import expect_by_verdict, free_port, loadgen, only_run
 
@@ -65,8 +66,9 @@ def people() -> list[tuple[str, str]]:
     return [(f"user-{number}", f"canary-{number}") for number in range(USERS)]
 
 
+@pytest.mark.parametrize("query", ["", "?qos=0", "?qos=2", "?qos=2&version=3.1.1"])
 def test_each_client_logs_in_as_its_own_user_and_a_wrong_password_is_named_by_its_line(
-    broker: str, tmp_path: Path
+    broker: str, tmp_path: Path, query: str
 ) -> None:
     rows = [
         (name, "canary-wrong" if number == 5 else password)
@@ -77,7 +79,14 @@ def test_each_client_logs_in_as_its_own_user_and_a_wrong_password_is_named_by_it
     )
     (tmp_path / "own.yaml").write_text(SCENARIO)
     done = loadgen(
-        *("run", str(tmp_path / "own.yaml"), "--target", broker, "--results", str(tmp_path / "results")),
+        *(
+            "run",
+            str(tmp_path / "own.yaml"),
+            "--target",
+            broker + query,
+            "--results",
+            str(tmp_path / "results"),
+        ),
         *("--auth", "password:BACKEND:BACKEND_PASSWORD"),
         env=ENV,
     )
@@ -85,7 +94,12 @@ def test_each_client_logs_in_as_its_own_user_and_a_wrong_password_is_named_by_it
     summary = expect_by_verdict(done, folder)
     assert "client 5 of users (people.csv:7): the service refused the login: " in done.err
     assert summary["connections"]["connected"] == USERS - 1 + 2, "the backend has connections, too"
+    ledger = summary["ledger"]
+    assert ledger["balances"]
+    assert ledger["lost"] == ledger["duplicates"] == 0
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 100
     run = analysis.load(folder)
+    assert verify(run).disagreements == []
     ready = run.subscriptions[run.subscriptions["ready_ns"].notna()]
     wanted = {number: f"/default/users/user-{number}" for number in range(USERS) if number != 5}
     assert ready.drop_duplicates("subscription").set_index("subscription")["channel"].to_dict() == wanted
