@@ -25,25 +25,10 @@ def cost(run: Run) -> dict[str, Any] | None:
     prices = run.manifest.get("prices")
     if prices is None:
         return None
+    counted, minutes, bytes_out = operations(
+        run, prices["message_unit_bytes"], prices["keepalive_interval_s"]
+    )
     target = run.manifest["target"]
-    published, delivered, bytes_out = counted_events(run, prices["message_unit_bytes"])
-    connects, open_ns = _connections(run)
-    echoes = echo.counted(run)
-    keepalive_ns = prices["keepalive_interval_s"] * 1e9
-    counted: dict[str, float | None] = {
-        "publish": published,
-        "delivery": delivered,
-        "foreign": _of_workers(run, "foreign"),
-        "probe_publish": _plus(_of_workers(run, "probes"), echoes["sent"] * echoes["messages"]),
-        "probe_delivery": _plus(
-            _of_workers(run, "probe_deliveries"), echoes["returned"] * echoes["messages"]
-        ),
-        "connect": connects + echoes["connects"],
-        "subscribe": run.table("subscriptions", ("subscription",)).num_rows + echoes["subscribes"],
-        "handler": 0 if target["embedded"] else None,
-        "keepalive": int((open_ns // keepalive_ns).sum()),
-    }
-    minutes = int(open_ns.sum()) / _NS_PER_MINUTE
     bill = pricing.bill(counted, minutes, bytes_out, prices)
     return {
         # A target on this machine costs nothing.
@@ -58,6 +43,32 @@ def cost(run: Run) -> dict[str, Any] | None:
         "usd_unclear": bill["unclear"],
         "unknown": bill["unknown"],
     }
+
+
+def operations(
+    run: Run, unit_bytes: int, keepalive_s: float
+) -> tuple[dict[str, float | None], float, int | None]:
+    """Return a run's operations by the names of `analysis.pricing.KINDS`, its connection-minutes, and bytes delivered.
+
+    Events and deliveries count once for each unit of ``unit_bytes`` or part of one. None is unknown.
+    """
+    published, delivered, bytes_out = counted_events(run, unit_bytes)
+    connects, open_ns = _connections(run)
+    echoes = echo.counted(run)
+    counted: dict[str, float | None] = {
+        "publish": published,
+        "delivery": delivered,
+        "foreign": _of_workers(run, "foreign"),
+        "probe_publish": _plus(_of_workers(run, "probes"), echoes["sent"] * echoes["messages"]),
+        "probe_delivery": _plus(
+            _of_workers(run, "probe_deliveries"), echoes["returned"] * echoes["messages"]
+        ),
+        "connect": connects + echoes["connects"],
+        "subscribe": run.table("subscriptions", ("subscription",)).num_rows + echoes["subscribes"],
+        "handler": 0 if run.manifest["target"]["embedded"] else None,
+        "keepalive": int((open_ns // (keepalive_s * 1e9)).sum()),
+    }
+    return counted, int(open_ns.sum()) / _NS_PER_MINUTE, bytes_out
 
 
 def _plus(known: int | None, more: int) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from loadgen.planning.services.models import Quantity
 from loadgen.planning.services.span import ZERO
@@ -14,6 +14,17 @@ AXES: Final[tuple[Axis, ...]] = ("subscribers", "rate", "payload", "fan-out")
 #: 365 days ÷ 12, so that a month of whole days has the 730 h of AWS's own examples.
 DAYS_A_MONTH: Final = Fraction(365, 12)
 _MONTH: Final = {"month": Fraction(1)}
+
+
+class Metered(Protocol):
+    """Sizes of events as a bill needs them."""
+
+    @property
+    def mean(self) -> Fraction | None:
+        """Mean size in bytes, or None if unknown."""
+
+    def units(self, unit_bytes: Fraction | None) -> Fraction:
+        """Return the mean number of units per event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ class Flow:
 
     events: Fraction
     deliveries: Fraction | None
-    sizes: Sizes
+    sizes: Metered
     over_http: bool = True
     batch: int = 1
 
@@ -127,7 +138,9 @@ class Used:
                 )
             case "delivery_byte":
                 return _sum(
-                    None if flow.deliveries is None else flow.deliveries * flow.sizes.mean
+                    None
+                    if flow.deliveries is None or flow.sizes.mean is None
+                    else flow.deliveries * flow.sizes.mean
                     for flow in self.flows
                 )
             case "channel_minute":

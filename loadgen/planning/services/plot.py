@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from analysis import text
 from analysis.plots import style
 from loadgen.planning.services.costing import Costing
 from loadgen.planning.services.crossings import Crossing, Curve
@@ -51,7 +52,9 @@ def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Cros
             else:
                 ax.set_axis_off()
         missing = [costing.label for costing in costings if costing.month.usd().low is None]
-        figure.suptitle(f"{load.name}: US dollars a month, list prices", color="#333333", fontsize=13)
+        figure.suptitle(
+            f"{text.clean(load.name)}: US dollars a month, list prices", color="#333333", fontsize=13
+        )
         said = (
             "solid: sure · dashed: weak source, assumption, or the middle of a range (band) · dotted: at least · ring:"
             " crossing of two sure costs · cross: a quota binds · vertical line: this load"
