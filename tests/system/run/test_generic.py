@@ -9,7 +9,8 @@ from textwrap import dedent
 import pandas as pd
 import pytest
 
-from loadgen.client.probe import FILE_ADVICE, Probe, Step
+from loadgen.client.probe import FILE_ADVICE, Probe
+from loadgen.client.steps import Step
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol_file import text_at
@@ -181,7 +182,7 @@ def test_a_json_protocol_with_logins_batches_and_both_ways_to_publish(
     assert [row["name"] for row in rows][-6:] == [*ways, "deep wildcard", "wrong login"]
     assert (rows[-1]["ok"], rows[-1]["detail"]) == (
         None,
-        "skipped: a protocol file has one login for all clients",
+        "skipped: which part of the protocol file is the login is not known",
     )
     settings = (*COMMENTS, "clients.commenters.publish.batch=5", "clients.readers.churn={subscriptions: 5/s}")
     run = tmp_path / "results"
