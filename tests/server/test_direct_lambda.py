@@ -40,6 +40,7 @@ from loadgen.server.handlers import context, run_on_publish
 from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 from loadgen.server.refusal import RefusedError
+from loadgen.server.synchronous import SynchronousCalls
 from loadgen.server.testing import LocalEventApi
 from tests.server.auth.signer import ACCESS_KEY, REGION, SECRET_KEY, authorization, now
 
@@ -364,7 +365,7 @@ def test_an_answer_of_another_form_is_a_failed_handler() -> None:
         ctx = context("PUBLISH", "/one/a", "one", None, {})
         handler = direct(partial(answered, answer))
         with pytest.raises(RefusedError) as caught:
-            asyncio.run(run_on_publish(handler, ctx, {"1": "{}"}))
+            asyncio.run(run_on_publish(handler, ctx, {"1": "{}"}, SynchronousCalls()))
         assert caught.value.error.error_type == "MessageProcessingError"
 
 
