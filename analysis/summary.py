@@ -26,7 +26,16 @@ from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import stretches
 from analysis.loading.target import target_of
 from analysis.record import revisions
-from analysis.verdict import checks, clockbound, disturbances, loops, surroundings, throttling, workers
+from analysis.verdict import (
+    checks,
+    clockbound,
+    disturbances,
+    loops,
+    silent,
+    surroundings,
+    throttling,
+    workers,
+)
 from analysis.verdict.cpu import CPU, cpu_share, receive_share
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.verdict.judgement import judge
@@ -89,6 +98,8 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["workers"] = workers.summarise(run, window, settled)
     summary["ledger"] = ledger.to_dict()
     summary["losses"] = {dimension: settled.breakdown.worst(dimension) for dimension in DIMENSIONS}
+    if (without := silent.summarise(run, settled)) is not None:
+        summary["silent_subscriptions"] = without
     summary["throughput"] = {
         "offered_per_s": ledger.events_due / window.seconds,
         "accepted_per_s": None if ledger.events_accepted is None else ledger.events_accepted / window.seconds,

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from analysis import text
 from analysis.figures import cloudwatch
 from analysis.report import reactions
-from analysis.verdict import checks, loops
+from analysis.verdict import checks, loops, silent
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE
 from analysis.verdict.findings import explained
 
@@ -158,7 +158,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         ]
     if (reacted := reactions.sentence(summary)) is not None:
         lines.append(f"- {escaped(reacted)}")
-    lines += [f"- {escaped(line)}" for line in loops.sentences(summary)]
+    lines += [f"- {escaped(line)}" for line in (*loops.sentences(summary), *silent.notes(summary))]
     if (made := checks.sentence(summary)) is not None:
         lines += [f"- {escaped(line)}" for line in (made, *checks.failing(summary))]
     for number, step in enumerate(summary["steps"], start=1):

@@ -10,7 +10,7 @@ from analysis import text
 from analysis.console import sentence
 from analysis.figures import addresses, echo
 from analysis.report import outputs, reactions, sharing
-from analysis.verdict import checks, clockbound, loops, throttling
+from analysis.verdict import checks, clockbound, loops, silent, throttling
 from analysis.verdict.findings import explained
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -81,6 +81,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines += loops.sentences(summary)
     lines += checks.failing(summary)
     lines += throttling.notes(summary)
+    lines += silent.notes(summary)
     lines += _purposes(summary)
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")

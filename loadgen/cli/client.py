@@ -18,6 +18,7 @@ from loadgen.console import say
 from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
+    from loadgen.client.further_checks import WrongLogin
     from loadgen.protocol.base import Service, TargetProtocol
 
 DEFAULT_TARGET = "http://127.0.0.1:8700/event"
@@ -85,14 +86,15 @@ def _service(
     return protocol, service
 
 
-def _mode(protocol: "TargetProtocol", auth: str) -> tuple[str | None, str | None]:
-    """Return the mode of the login and its region, or None for each that there is not."""
+def _wrong_login(protocol: "TargetProtocol", auth: str) -> "WrongLogin":
+    """Return the check that a wrong login of the same mode is refused."""
+    from loadgen.client.further_checks import WrongLogin
     from loadgen.run.target import login_of
 
-    if auth == f"api-key:{_KEY_VARIABLE}" and protocol.anonymous:
-        return None, None
-    login = login_of(None, auth)
-    return (None, None) if login is None else (login.mode, login.region)
+    if protocol.variables:
+        return WrongLogin(None, "which part of the protocol file is the login is not known")
+    login = None if auth == f"api-key:{_KEY_VARIABLE}" and protocol.anonymous else login_of(None, auth)
+    return WrongLogin.of(None) if login is None else WrongLogin.of(login.mode, login.region)
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
@@ -264,7 +266,6 @@ def probe(
     Exit codes: 0 no step failed, 2 usage, 4 a step failed.
     """
     from loadgen.client.frames import Frame
-    from loadgen.client.further_checks import WrongLogin
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, GRAPHQL_ADVICE, Probe
     from loadgen.client.steps import Step
     from loadgen.targets import APPSYNC_EVENTS
@@ -280,7 +281,7 @@ def probe(
         advice=advice.get(protocol.name, FILE_ADVICE),
         with_frames=frames,
         rules=protocol.rules,
-        wrong_login=WrongLogin.of(*_mode(protocol, auth)),
+        wrong_login=_wrong_login(protocol, auth),
     )
     steps: list[Step] = []
     seen: list[Frame] = []

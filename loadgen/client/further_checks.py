@@ -183,7 +183,7 @@ class WrongLogin:
         """Return the detail of the step.
 
         Raises:
-            SkippedError: there is no login, or the target gives all clients one.
+            SkippedError: there is no login, or the protocol has none that is a client's own.
             StepError: the service has accepted the wrong login, or it is unknown whether it did.
         """
         if self.logins is None:

@@ -29,7 +29,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
-from loadgen.transport.names import connect_host
+from loadgen.transport.names import loopback_addresses
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _EXPIRY_WARNING_DAYS: Final = 14
@@ -173,13 +173,15 @@ class Probe:
         seen = []
         for host in dict.fromkeys(_place(url)[0] for url in self._urls):
             try:
-                found = socket.getaddrinfo(connect_host(host), None, type=socket.SOCK_STREAM)
+                found = loopback_addresses(host) or tuple(
+                    str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                )
             except OSError as error:
                 raise StepError(
                     f"{host} has no address ({error.strerror or error})",
                     "check the URL for typing errors, and that this machine can resolve names",
                 ) from None
-            seen.append(f"{host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
+            seen.append(f"{host} is {', '.join(dict.fromkeys(found))}")
         return "; ".join([*seen, *self._left_to_proxies()])
 
     def _tcp(self) -> str:

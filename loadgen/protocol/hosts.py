@@ -4,11 +4,11 @@ import ipaddress
 
 
 def is_loopback(hostname: str) -> bool:
-    """Return True for a loopback address, `localhost`, or a name below `.localhost`; names are not resolved.
+    """Return True for a loopback address, `localhost`, or a name below it, in any case; names are not resolved.
 
     `::ffff:127.0.0.1`, the IPv4-mapped IPv6 address of 127.0.0.1, counts as loopback.
     """
-    name = hostname.rstrip(".")
+    name = hostname.rstrip(".").lower()
     try:
         found = ipaddress.ip_address(name)
         mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

@@ -19,9 +19,11 @@ from loadgen.server.auth.base import UNKNOWN_CALLER, AuthorizationRequest, Calle
 from loadgen.server.config import ServerConfig
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.hub import Counters, Hub
+from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace, Namespaces
 from loadgen.server.quotas import ApiRates, ConnectionRates, TokenBucket
 from loadgen.server.refusal import RefusedError
+from loadgen.server.synchronous import SynchronousCalls
 
 #: Code of an event that the fault settings reject. It is our own; AWS has no such code.
 _INJECTED_CODE = 500
@@ -49,6 +51,10 @@ class EventApi:
             namespace.on_publish or namespace.on_subscribe for namespace in definition.namespaces
         )
         """True if a namespace has a handler, which may read the headers of requests."""
+        self.identifies = any(authorizer.mode is not Mode.API_KEY for authorizer in definition.authorizers)
+        """True if requests may have an identity or a signature, for which their caller must be known."""
+        #: Runs the handlers that are no coroutine functions.
+        self._calls = SynchronousCalls()
         self._access = AccessControl(definition.authorizers, definition.allowed)
 
     def connection_rates(self) -> ConnectionRates:
@@ -98,7 +104,7 @@ class EventApi:
         namespace = self._require_namespace(channel)
         if namespace.on_subscribe is not None:
             ctx = handlers.context("SUBSCRIBE", pattern, namespace.name, identity, headers)
-            await handlers.run_on_subscribe(namespace.on_subscribe, ctx)
+            await handlers.run_on_subscribe(namespace.on_subscribe, ctx, self._calls)
         return pattern
 
     async def publish(
@@ -136,7 +142,7 @@ class EventApi:
         if namespace.on_publish is not None:
             ctx = handlers.context("PUBLISH", normal, namespace.name, identity, headers)
             handled = await handlers.run_on_publish(
-                namespace.on_publish, ctx, dict(zip(identifiers, texts, strict=True))
+                namespace.on_publish, ctx, dict(zip(identifiers, texts, strict=True)), self._calls
             )
             outcomes = [handled.get(identifier) for identifier in identifiers]
         if self.hub.full:

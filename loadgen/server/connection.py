@@ -42,10 +42,11 @@ class Connection:
         caller: Caller = UNKNOWN_CALLER,
     ) -> None:
         self._api = api
-        self._caller = caller
         self._rates = api.connection_rates()
         # Only handlers need the headers: without handlers, do not keep a copy for each of 10,000 connections.
         self._headers = headers if api.has_handlers else {}
+        # Likewise without modes that identify their callers.
+        self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
         # The transport's own methods, without a Python wrapper: the fan-out calls both for every delivery.

@@ -22,8 +22,8 @@ import msgspec
 
 from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.errors import WireError
-from loadgen.server import synchronous
 from loadgen.server.refusal import RefusedError
+from loadgen.server.synchronous import BusyError, SynchronousCalls, call
 
 TIMEOUT_S: Final = 30.0
 """Timeout of a handler (secondary source; see docs/reference/appsync-events.md, section 5)."""
@@ -116,23 +116,29 @@ def context(
     )
 
 
-async def run_on_subscribe(handler: OnSubscribe, ctx: Context) -> None:
-    """Run the handler of a subscription; raises RefusedError if it refuses or fails."""
-    await _call(handler, ctx, errors.SUBSCRIPTION_PROCESSING)
+async def run_on_subscribe(handler: OnSubscribe, ctx: Context, calls: SynchronousCalls) -> None:
+    """Run the handler of a subscription, in ``calls`` if it is no coroutine function.
+
+    Raises:
+        RefusedError: it refuses or fails.
+    """
+    await _call(handler, ctx, calls, errors.SUBSCRIPTION_PROCESSING)
 
 
-async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, str]) -> dict[str, Outcome]:
+async def run_on_publish(
+    handler: OnPublish, ctx: Context, events: Mapping[str, str], calls: SynchronousCalls
+) -> dict[str, Outcome]:
     """Run the handler of a publish; return the outcome of each event that it returned, by id, in the returned order.
 
-    `events` are JSON texts by id. Events that the handler does not return are filtered out. None filters out all events
-    (assumption: the type allows null, but AWS does not document its meaning). An unknown or repeated id refuses the
-    whole publish (AWS docs).
+    A handler that is no coroutine function runs in ``calls``. `events` are JSON texts by id. Events that the handler
+    does not return are filtered out. None filters out all events (assumption: the type allows null, but AWS does not
+    document its meaning). An unknown or repeated id refuses the whole publish (AWS docs).
 
     Raises:
         RefusedError: the handler refused, failed, or returned something other than a list of its events.
     """
     ctx.events = [{"id": identifier, "payload": _decode(text)} for identifier, text in events.items()]
-    returned = await _call(handler, ctx, errors.MESSAGE_PROCESSING)
+    returned = await _call(handler, ctx, calls, errors.MESSAGE_PROCESSING)
     outcomes: dict[str, Outcome] = {}
     try:
         for event in returned or ():
@@ -153,16 +159,18 @@ async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, 
 _SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-amz-security-token", "sec-websocket-protocol"})
 
 
-async def _call(handler: Callable[[Context], Any], ctx: Context, failed: WireError) -> Any:
+async def _call(
+    handler: Callable[[Context], Any], ctx: Context, calls: SynchronousCalls, failed: WireError
+) -> Any:
     try:
-        returned = await synchronous.call(synchronous.HANDLERS, handler, ctx, timeout_s=TIMEOUT_S)
+        returned = await call(calls, handler, ctx, timeout_s=TIMEOUT_S)
     except Unauthorized:
         raise RefusedError(errors.HANDLER_UNAUTHORIZED, HTTPStatus.UNAUTHORIZED) from None
     except RefusedError:
         raise
     except HandlerError as error:
         raise RefusedError(WireError(error.error_type, str(error)), HTTPStatus.FORBIDDEN) from None
-    except synchronous.BusyError:
+    except BusyError:
         _log.error("a handler is not called: others have not returned for longer than %g s", TIMEOUT_S)
         raise RefusedError(failed, HTTPStatus.INTERNAL_SERVER_ERROR) from None
     except Exception:

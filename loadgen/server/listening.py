@@ -11,6 +11,8 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
+from loadgen.transport.names import is_under_localhost
+
 _BACKLOG: Final = 4096
 #: Attempts to find a port that is free on every address of the host.
 _PORT_TRIES: Final = 8
@@ -100,13 +102,13 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
     Raises:
         StartError: the host has no address here, or the port cannot be opened.
     """
+    # The C library would ask a name server for a name under `localhost` (RFC 6761, 6.3).
+    host = "localhost" if is_under_localhost(config.host) else config.host or None
     for left in reversed(range(_PORT_TRIES)):
         opened: list[list[socket.socket]] = [[] for _ in range(processes)]
         port, absent = config.port, None
         try:
-            found = socket.getaddrinfo(
-                config.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
                 try:
                     if port and processes > 1:

@@ -66,7 +66,8 @@ class _Call:
 class SynchronousCalls:
     """One daemon thread, started with the first call and replaced if a function does not return in time.
 
-    The first call must come after a fork, as threads do not survive it. The methods belong to event loops' threads.
+    It may be made before a fork, but called only after it, as threads do not survive a fork. The methods belong to
+    event loops' threads.
     """
 
     def __init__(self, abandoned_max: int = ABANDONED_MAX) -> None:
@@ -175,7 +176,3 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  the method itself is looked at
     )
-
-
-HANDLERS: Final = SynchronousCalls()
-"""The thread of all handlers and authorizers of this process."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 import gevent
 from gevent.monkey import get_original
 
+from loadgen.protocol.hosts import is_loopback
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.proxy import Proxy
@@ -288,7 +289,8 @@ class Dialer:
                 self._overtaken(attempt.address, now_s, host)
         for address, error in failed:
             self._leave_out(address, now_s + REFUSED_S)
-            if not (host == "localhost" and address.loopback):
+            # A server may listen on one of the loopback addresses only.
+            if not (address.loopback and is_loopback(host)):
                 self._on_note(
                     f"{address.text} of {host} cannot be connected to ({error.strerror or error}): connections go to"
                     " its other addresses"

@@ -18,7 +18,7 @@ from gevent.monkey import get_original
 from loadgen.protocol.hosts import is_loopback
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
-from loadgen.transport.names import connect_host
+from loadgen.transport.names import loopback_addresses
 
 #: Age of an answer after which the next connect resolves the name again.
 FRESH_S: Final = 30.0
@@ -86,7 +86,9 @@ class Resolver:
         key = (host, port)
         known = self._known.get(key)
         if known is None:
-            literal = _literal(connect_host(host), port)
+            literal = tuple(
+                address for each in loopback_addresses(host) or (host,) for address in _literal(each, port)
+            )
             if literal:
                 self._known[key] = literal, float("inf")
                 return literal

@@ -22,8 +22,15 @@ from aws_lambda_powertools.utilities.parser.models.appsync import (
 )
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import BaseModel
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
-from loadgen.protocol.appsync.auth import subscribe_body
+from loadgen.protocol.appsync.auth import (
+    SUBPROTOCOL,
+    encode_header_subprotocol,
+    publish_body,
+    subscribe_body,
+)
 from loadgen.server.auth.base import AuthorizationRequest, Authorizer, Operation, caller_of
 from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import LambdaAuthorizer
@@ -33,6 +40,7 @@ from loadgen.server.handlers import context, run_on_publish
 from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 from loadgen.server.refusal import RefusedError
+from loadgen.server.synchronous import SynchronousCalls
 from loadgen.server.testing import LocalEventApi
 from tests.server.auth.signer import ACCESS_KEY, REGION, SECRET_KEY, authorization, now
 
@@ -298,12 +306,66 @@ def answered(answer: Any, event: Any, ctx: Any) -> Any:
     return answer
 
 
+@pytest.mark.parametrize("over_websocket", [True, False])
+def test_a_function_gets_the_identity_and_the_addresses_of_the_caller(over_websocket: bool) -> None:
+    events: list[dict[str, Any]] = []
+
+    def keep(event: dict[str, Any], ctx: LambdaContext) -> Any:
+        events.append(json.loads(json.dumps(event)))
+        return {"events": event["events"]} if event["info"]["operation"] == "PUBLISH" else None
+
+    handler = direct(keep)
+    authorizers = [IamAuthorizer([IamUser(ACCESS_KEY, SECRET_KEY, username="ada")], REGION)]
+    with LocalEventApi(
+        [Namespace("one", on_publish=handler, on_subscribe=handler)], authorizers=authorizers
+    ) as api:
+        host = api.http_url.split("/")[2]
+        body = publish_body("/one/a", ['{"n":1}'])
+
+        def signed(of: bytes) -> dict[str, str]:
+            timestamp = now()
+            headers = {"host": host, "x-amz-date": timestamp}
+            return {**headers, "Authorization": authorization(of, headers, timestamp)}
+
+        forwarded = {"x-forwarded-for": "203.0.113.7, 198.51.100.1"}
+        if over_websocket:
+            subprotocols = [Subprotocol(SUBPROTOCOL), Subprotocol(encode_header_subprotocol(signed(b"{}")))]
+            with connect(api.ws_url, subprotocols=subprotocols, additional_headers=forwarded) as socket:
+                for kind, channel, of, more in (
+                    ("subscribe", "/one/*", subscribe_body("/one/*"), {}),
+                    ("publish", "/one/a", body, {"events": ['{"n":1}']}),
+                ):
+                    message = {
+                        "type": kind,
+                        "id": kind,
+                        "channel": channel,
+                        "authorization": signed(of),
+                        **more,
+                    }
+                    socket.send(json.dumps(message))
+                    assert json.loads(socket.recv(60))["type"] in ("subscribe_success", "data")
+        else:
+            sent = {**signed(body), **forwarded, "content-type": "application/json"}
+            assert httpx.post(api.http_url, content=body, headers=sent, timeout=60).status_code == 200
+    assert [event["info"]["operation"] for event in events] == (
+        ["SUBSCRIBE", "PUBLISH"] if over_websocket else ["PUBLISH"]
+    )
+    for event in events:
+        assert AppSyncEventsModel.model_validate(event).identity == AppSyncIamIdentity(
+            accountId="000000000000",
+            sourceIp=["203.0.113.7", "198.51.100.1", "127.0.0.1"],
+            username="ada",
+            userArn="arn:aws:iam::000000000000:user/ada",
+        )
+        assert "authorization" not in event["request"]["headers"]
+
+
 def test_an_answer_of_another_form_is_a_failed_handler() -> None:
     for answer in ([{"id": "1"}], {"events": 7}, "x", {"events": [{"payload": 1}]}):
         ctx = context("PUBLISH", "/one/a", "one", None, {})
         handler = direct(partial(answered, answer))
         with pytest.raises(RefusedError) as caught:
-            asyncio.run(run_on_publish(handler, ctx, {"1": "{}"}))
+            asyncio.run(run_on_publish(handler, ctx, {"1": "{}"}, SynchronousCalls()))
         assert caught.value.error.error_type == "MessageProcessingError"
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.transport import names
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.resolving import RemoteAddress, Resolver, UnresolvedError, text_of
 
@@ -137,7 +138,6 @@ def test_a_resolver_that_does_not_answer_in_time_is_named_and_its_answer_still_c
         ("::ffff:192.0.2.1", "[::ffff:192.0.2.1]:80", False),
         ("192.0.2.1", "192.0.2.1:80", False),
         ("0.0.0.0", "0.0.0.0:80", False),
-        ("x.localhost", "127.0.0.1:80", True),
     ],
 )
 def test_an_address_needs_no_name_server(host: str, text: str, loopback: bool) -> None:
@@ -145,6 +145,24 @@ def test_an_address_needs_no_name_server(host: str, text: str, loopback: bool) -
     (address,) = Resolver(server).addresses(host, 80, 1.0)
     assert (address.text, address.loopback) == (text, loopback)
     assert server.asked == 0
+
+
+@pytest.mark.parametrize("host", ["x.localhost", "a.b.LOCALHOST", "x.localhost."])
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_a_name_under_localhost_needs_no_name_server(
+    host: str, ipv6: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "_has_ipv6", lambda: ipv6)
+    server = NameServer()
+    addresses = Resolver(server).addresses(host, 80, 1.0)
+    assert [address.text for address in addresses] == ["127.0.0.1:80", "[::1]:80"][: 1 + ipv6]
+    assert all(address.loopback for address in addresses)
+    assert server.asked == 0
+
+
+@pytest.mark.parametrize("host", ["localhost", "xlocalhost", "localhost.example", "x.localhost.example", ""])
+def test_other_names_are_left_to_the_name_server(host: str) -> None:
+    assert names.loopback_addresses(host) == ()
 
 
 @given(st.lists(V4, unique=True, max_size=5), st.lists(V6, unique=True, max_size=5), st.randoms())

@@ -13,10 +13,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from loadgen.protocol.appsync import errors
-from loadgen.server import synchronous
 from loadgen.server.auth.base import AuthorizationRequest, Identity
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
+from loadgen.server.synchronous import SynchronousCalls, call
 
 TTL_MAX_S: Final = 3600
 """Longest time for which an answer may be cached, in seconds (AWS docs)."""
@@ -45,6 +45,7 @@ class LambdaAuthorizer:
         self, function: LambdaFunction, ttl_s: float = 0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._function = function
+        self._calls = SynchronousCalls()
         self._ttl_s = min(ttl_s, TTL_MAX_S)
         self._clock = clock
         self._cache: OrderedDict[_Key, tuple[float, bool, Identity]] = OrderedDict()
@@ -71,9 +72,7 @@ class LambdaAuthorizer:
 
     async def _ask(self, request: AuthorizationRequest) -> tuple[float, bool, Identity]:
         try:
-            answer = await synchronous.call(
-                synchronous.HANDLERS, self._function, _event(request), timeout_s=TIMEOUT_S
-            )
+            answer = await call(self._calls, self._function, _event(request), timeout_s=TIMEOUT_S)
             allowed = answer["isAuthorized"]
             ttl_s = answer.get("ttlOverride")
             ttl_s = self._ttl_s if ttl_s is None else min(max(float(ttl_s), 0.0), TTL_MAX_S)

@@ -108,7 +108,8 @@ class SignedRequest:
         except ValueError:
             pass
         try:
-            return parsedate_to_datetime(written).astimezone(UTC)
+            moment = parsedate_to_datetime(written)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             raise SignatureError from None
 

@@ -300,6 +300,49 @@ def test_whatever_botocore_signs_is_accepted_and_covers_the_body(
     assert refused(sent, body + b" ", session=session)
 
 
+_ANYTHING = st.text(st.characters(codec="utf-8"), max_size=30)
+_DATES = st.sampled_from(
+    [
+        "",
+        "20261129T100000Z",
+        "Mon, 01 Jan 0001 00:00:00 -0000",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "1 Jan 1 0:0 +2400",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(
+            [
+                "host",
+                "date",
+                "x-amz-date",
+                "accept",
+                "content-length",
+                "x-amz-content-sha256",
+                "x-amz-security-token",
+            ]
+        ),
+        _ANYTHING | _DATES,
+    ),
+    signed=st.lists(st.sampled_from(["host", "date", "x-amz-date", "accept", "content-length"])).map(
+        ";".join
+    ),
+    query=_ANYTHING,
+    connection_host=_ANYTHING,
+    anything=st.none() | _ANYTHING,
+)
+def test_whatever_comes_is_refused_in_order(
+    headers: dict[str, str], signed: str, query: str, connection_host: str, anything: str | None
+) -> None:
+    text = f"Credential={ACCESS_KEY}/20261129/{REGION}/appsync/aws4_request,SignedHeaders={signed},Signature={'0' * 64}"
+    sent = {**headers, "authorization": f"AWS4-HMAC-SHA256 {text if anything is None else anything}"}
+    assert refused(sent, caller=Caller((), connection_host, query))
+
+
 def test_the_identity_has_every_documented_member() -> None:
     caller = caller_of({"x-forwarded-for": "203.0.113.7, 198.51.100.1", "host": HOST}, "127.0.0.1")
     assert ask(Client().sign(SUBSCRIBE), caller=caller) == {

@@ -17,6 +17,8 @@ import pytest
 import trustme
 
 from loadgen.server.process import Announcement, ServerProcess
+from loadgen.server.testing import LocalEventApi
+from loadgen.transport.names import loopback_addresses
 from tests.system.harness import Finished, free_port, loadgen, start
 from tests.system.here import Here
 from tests.system.here import here as call
@@ -261,12 +263,46 @@ def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
     assert [line for line in done.out.splitlines() if len(line) > 80] == []
 
 
-def test_names_under_localhost_need_no_resolver(server: Announcement) -> None:
+#: Under them the realtime host differs from the HTTP host.
+LOCAL_NAMES = (
+    "abc.appsync-api.eu-west-1.localhost",
+    "abc.appsync-realtime-api.eu-west-1.LOCALHOST.",
+    "x.localhost",
+)
+
+
+@pytest.mark.parametrize("name", LOCAL_NAMES)
+@pytest.mark.parametrize(
+    "variables", [{}, {"HTTP_PROXY": "{dead}", "HTTPS_PROXY": "{dead}", "ALL_PROXY": "{dead}"}]
+)
+def test_names_under_localhost_need_no_resolver_and_no_proxy(
+    server: Announcement, name: str, variables: dict[str, str]
+) -> None:
     port = server.http_url.rpartition(":")[2].partition("/")[0]
-    done = here(
-        server, "probe", "--json", LOADGEN_TARGET=f"http://abc.appsync-api.eu-west-1.localhost:{port}/event"
-    )
+    proxies = {key: value.format(dead=f"http://127.0.0.1:{free_port()}") for key, value in variables.items()}
+    target = f"http://{name}:{port}/event"
+    done = here(server, "probe", "--json", LOADGEN_TARGET=target, **proxies)
     assert done.code == 0, done.said
+    for transport in ([], ["--websocket"]):
+        done = here(
+            server, "publish", "/default/a", "1", "--wait", *transport, LOADGEN_TARGET=target, **proxies
+        )
+        assert done.code == 0, done.said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "api.localhost"])
+def test_a_server_under_localhost_may_listen_on_either_address(host: str) -> None:
+    if host == "::1" and len(loopback_addresses("x.localhost")) == 1:
+        pytest.skip("this machine has no IPv6")
+    with LocalEventApi(host=host) as api:
+        port = api.http_url.rpartition(":")[2].partition("/")[0]
+        environment = {"LOADGEN_API_KEY": api.api_key}
+        for name in LOCAL_NAMES:
+            target = f"http://{name}:{port}/event"
+            done = call("publish", "/default/a", "1", "--wait", env={**environment, "LOADGEN_TARGET": target})
+            assert done.code == 0, done.said
+            # The family that the server does not have is no news.
+            assert done.err == ""
 
 
 def test_the_help_loads_nothing_heavy() -> None:

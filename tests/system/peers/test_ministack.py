@@ -124,9 +124,10 @@ def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Pat
 def test_probe_goes_all_the_way(peer: Peer) -> None:
     done = peer.here("probe", "--json")
     steps = {step["name"]: step for step in map(json.loads, done.out.splitlines())}
-    # Both versions' `*` stands for one level.
+    # Both versions' `*` stands for one level, and neither looks at the key.
     assert done.code == 4, done.said
-    assert [name for name, step in steps.items() if not step["ok"]] == ["deep wildcard"]
+    assert [name for name, step in steps.items() if not step["ok"]] == ["deep wildcard", "wrong login"]
+    assert "a made-up login may connect" in steps["wrong login"]["detail"]
     assert "gets events of /default/loadgen-probe, and none of" in steps["deep wildcard"]["detail"]
     assert "counts the deeper channels' events as lost" in steps["deep wildcard"]["advice"]
     assert (EVENT_IS_A_LIST in done.out) == (peer.version == "1.4.0")
@@ -182,3 +183,6 @@ phases: {warmup: 500ms, measure: 1s, drain: 500ms}
     assert ledger["lost"] == ledger["expected"], done.said
     assert ledger["expected"] == 5 * 20, done.said
     assert ledger["delivered"] == 0, done.said
+    said = " ".join(done.out.split())
+    assert "5 of 5 subscriptions to /default/* received none of 100 expected events" in said
+    assert "such as /default/a/b, and the service's '*' may stand for one level" in said

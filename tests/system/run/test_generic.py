@@ -182,7 +182,7 @@ def test_a_json_protocol_with_logins_batches_and_both_ways_to_publish(
     assert [row["name"] for row in rows][-6:] == [*ways, "deep wildcard", "wrong login"]
     assert (rows[-1]["ok"], rows[-1]["detail"]) == (
         None,
-        "skipped: a protocol file has one login for all clients",
+        "skipped: which part of the protocol file is the login is not known",
     )
     settings = (*COMMENTS, "clients.commenters.publish.batch=5", "clients.readers.churn={subscriptions: 5/s}")
     run = tmp_path / "results"
