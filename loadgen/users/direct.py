@@ -12,6 +12,7 @@ from loadgen.payloads.stamping import Body
 from loadgen.protocol.base import PublishAnswer, PublishFrame, Session
 from loadgen.resolve import ClientPlan
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slices import in_slices
 from loadgen.transport.stream import SocketStream
 from loadgen.users.unanswered import LOST
 from loadgen.users.worker import WorkerRun
@@ -94,7 +95,7 @@ class DirectPublishes:
     def give_up(self, owner: Owner) -> None:
         """Record an owner's publishes that await their answers as unanswered."""
         if owner in self._owners:
-            for given in self._lane.withdraw_all(self._owners.index(owner)):
+            for given in in_slices(self._lane.withdraw_all(self._owners.index(owner))):
                 owner.settle_given_up(given, None, None, "unanswered", None)
 
     def lost(self, on_failed: OnFailed) -> None:
