@@ -1,4 +1,4 @@
-"""Keep freed memory in the process, to reuse it for the next slice of deliveries.
+"""Settings of glibc's heap, for this process.
 
 The analysis allocates and frees arrays of some ten megabytes for each slice. By default glibc and Arrow's allocator
 return each of them to the kernel, which then has to clear the same pages again and again: a quarter of a large report's
@@ -7,9 +7,20 @@ CPU time.
 
 import ctypes
 import os
+import sys
+from collections.abc import Mapping
+from enum import IntEnum
 
-# Parameters of mallopt(3), from glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+
+class Parameter(IntEnum):
+    """Parameters of mallopt(3), from glibc's malloc.h."""
+
+    TRIM_THRESHOLD = -1
+    MMAP_THRESHOLD = -3
+    MMAP_MAX = -4
+    ARENA_MAX = -8
+
+
 #: Free memory (bytes) at the top of the heap above which glibc still returns it to the kernel.
 _KEPT_BYTES = 512 * 2**20
 
@@ -19,12 +30,25 @@ def keep_freed() -> None:
 
     Call it before pyarrow is imported. Does nothing where the C library has no ``mallopt``.
     """
+    # One heap for all threads: a thread's own one could not grow beyond 64 MB.
+    if (
+        adjust({Parameter.ARENA_MAX: 1, Parameter.MMAP_MAX: 0, Parameter.TRIM_THRESHOLD: _KEPT_BYTES})
+        is not None
+    ):
+        # Arrow reads it when it is loaded.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
+def adjust(parameters: Mapping[Parameter, int]) -> bool | None:
+    """Set parameters of the heap, in their order, and return True if all were accepted.
+
+    Returns None where the C library has no ``mallopt``, as elsewhere than on Linux.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
-        return
-    # One heap for all threads: a thread's own one could not grow beyond 64 MB.
-    for parameter, value in ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEPT_BYTES)):
-        mallopt(parameter, value)
-    # Arrow reads it when it is loaded.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        return None
+    accepted = [bool(mallopt(int(parameter), value)) for parameter, value in parameters.items()]
+    return all(accepted)

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from analysis.compare.chances import Student
 from analysis.compare.design import Asked, Design, Estimate, Kind, needed
 from analysis.compare.profile import METRICS, OPTIONAL, Profile, value_of
+from analysis.text import clean
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
@@ -98,13 +99,26 @@ def compare(
                     *(None,) * 5,
                     UNKNOWN,
                     None,
-                    "a run has no such figure",
+                    _lacking(name, base, new),
                     advice="more runs do not help",
                 )
             )
             continue
         differences.append(_difference(name, base, new, design, estimate, name in significant, asked))
     return differences
+
+
+def _lacking(name: str, base: Sequence[Profile], new: Sequence[Profile]) -> str:
+    """Return which runs have no figure of a metric that can be compared."""
+    said = []
+    for side, profiles in (("base", base), ("new", new)):
+        without = [profile.run for profile in profiles if not (profile.figures.get(name) or 0) > 0]
+        if len(without) == len(profiles):
+            said.append(f"{side} has no such figure above zero")
+        elif without:
+            more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
+            said.append(f"{side} has no such figure above zero in run {clean(without[0])}{more}")
+    return ", ".join(said)
 
 
 def metrics_of(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:

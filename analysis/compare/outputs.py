@@ -139,7 +139,9 @@ def show(
         sentence(console, Text(f"{metrics}: {reason}", "yellow"))
     verdict = overall(differences)
     if sides is None:
-        sentence(console, Text(f"\n{verdict}", _LOOKS[verdict]))
+        undecided = ", ".join(each.metric for each in differences if each.verdict == UNKNOWN)
+        said = f"{verdict} in {undecided}" if verdict == UNKNOWN else verdict
+        sentence(console, Text(f"\n{said}", _LOOKS[verdict]))
         return
     console.print()
     for line in services.decision(sides, differences):

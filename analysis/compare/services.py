@@ -111,6 +111,8 @@ def why(difference: Difference, sides: tuple[str, str] | None) -> str:
     if sides is not None:
         for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
             reason = reason.replace(f"within it {verdict}", f"within it {side} better")
+        for name, side in zip(("base", "new"), sides, strict=True):
+            reason = reason.replace(f"{name} has no such figure", f"{side} has no such figure")
     return reason
 
 

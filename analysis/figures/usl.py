@@ -7,7 +7,8 @@ parts coherent (N. J. Gunther, Guerrilla Capacity Planning, 2007). If κ > 0, th
 
 The fit is least squares of ln X, because errors of throughput are proportional to it. Intervals are from the fit's
 covariance with Student's t of n−3 degrees of freedom; the peak's is by the delta method on its logarithm. σ and κ may
-become negative: an interval that includes zero means that the data do not show the effect.
+become negative: an interval that includes zero means that the data do not show the effect, and one below zero that they
+contradict the law.
 """
 
 import math
@@ -139,6 +140,8 @@ def _peak(
 ) -> tuple[Interval | None, str]:
     """Return (load at the peak, empty text), or (None, reason why no peak is claimed)."""
     for name, interval in (("κ", kappa), ("σ", sigma)):
+        if interval.high < 0:
+            return None, f"no peak is claimed: the interval of {name} lies below zero"
         if interval.low <= 0:
             return None, f"no peak is claimed: the interval of {name} includes zero"
     if sigma.value >= 1:

@@ -70,6 +70,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True, scripts: bo
         looks=looks,
         errors=wrong,
         error_columns=errors.COLUMNS,
+        paper=not scripts,
         last_messages=errors.last_messages(run),
         contents=_contents(summary, figures, looks, wrong),
         started=text.utc(run.manifest["created_ns"]),

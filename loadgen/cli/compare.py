@@ -1,7 +1,9 @@
 """`loadgen compare`, `baseline`, `history` and `ab`: compare builds, services or settings."""
 
 import json
+import os
 import shlex
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -163,6 +165,9 @@ def ab(
     min_effect: Annotated[
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Print the results of each run, not only a line.")
+    ] = False,
 ) -> None:
     """Run two variants in turns and compare them.
 
@@ -190,8 +195,9 @@ def ab(
         pair = [("base", base), ("new", new)]
         for side, said in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {'' if fixed else 'at most '}{repeats}", flush=True)
-            _run(said, results / side)
-            _read_more(results / side, runs[side])
+            _run(said, results / side, whole)
+            for made in _read_more(results / side, runs[side]):
+                print(_told(made, results / side / made.run), flush=True)
         if fixed or turn + 1 == repeats:
             continue
         verdict = outputs.overall(settings.differences(runs["base"], runs["new"]))
@@ -201,24 +207,43 @@ def ab(
     _conclude((results / "base", runs["base"]), (results / "new", runs["new"]), settings)
 
 
-def _run(said: str, results: Path) -> None:
-    """Make a run in a folder of runs; exits if it fails other than by a gate."""
+def _run(said: str, results: Path, whole: bool) -> None:
+    """Make a run in a folder of runs; exits if it fails other than by a gate.
+
+    ``whole`` prints its results. Its progress and errors are on standard error.
+    """
     command = subprocesses.command("loadgen", "run", *shlex.split(said), *arguments(results=results))
-    with subprocesses.Supervised(command, subprocesses.environment()) as child:
+    with ExitStack() as stack:
+        stdout = None if whole else stack.enter_context(Path(os.devnull).open("wb"))
+        child = stack.enter_context(
+            subprocesses.Supervised(command, subprocesses.environment(), stdout=stdout)
+        )
         code = child.wait()
     if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
         raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))
 
 
-def _read_more(folder: Path, known: "list[Profile]") -> None:
-    """Read the runs of a folder that are not known yet, and add them, oldest first."""
+def _told(made: "Profile", folder: Path) -> str:
+    """Return a line about a run: its verdict, its main figures, and where its report is."""
+    from analysis.compare.outputs import figure
+
+    figures = (("p50", "delivery.latency.p50"), ("p99", "delivery.latency.p99"), ("", "delivery.rate"))
+    said = ", ".join(f"{name} {figure(metric, made.figures.get(metric))}".strip() for name, metric in figures)
+    report = folder / "report.html"
+    return f"  {made.verdict}, {said}; report: {report if report.exists() else folder}"
+
+
+def _read_more(folder: Path, known: "list[Profile]") -> "list[Profile]":
+    """Read the runs of a folder that are not known yet, add them, oldest first, and return them."""
     from analysis.compare import profile
     from analysis.loading.run import ReadError
     from analysis.record.folders import runs_in
 
     names = {each.run for each in known}
     try:
-        known += [one for path in runs_in(folder) if path.name not in names for one in profile.read(path)]
+        more = [one for path in runs_in(folder) if path.name not in names for one in profile.read(path)]
     except ReadError as error:
         fail(str(error))
+    known += more
     known.sort(key=lambda each: each.created_ns)
+    return more

@@ -51,5 +51,7 @@ def doctor(
         console,
         Text("nothing to mend", "green")
         if not amiss
-        else f"{amiss} {'thing' if amiss == 1 else 'things'} to mend, if you need what they limit",
+        else "1 thing to mend, if you need what it limits"
+        if amiss == 1
+        else f"{amiss} things to mend, if you need what they limit",
     )

@@ -5,11 +5,8 @@ blocks in the heaps of its threads and fragment them (tests/system/measure/test_
 benchmarks/README.md shows the effect.
 """
 
-import ctypes
-import sys
+from analysis.heap import Parameter, adjust
 
-# Parameters of mallopt(3), from glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGE_BYTES = 1 << 20
 #: Free memory at the end of the heap that is kept. Each second's figures need several arrays of half a megabyte, and
 #: new pages for each took a third of the time of writing rows.
@@ -21,17 +18,9 @@ def keep_small() -> bool:
 
     Call it before starting threads. Returns False if it had no full effect, as with a C library other than glibc.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return False
-    return all(
-        bool(mallopt(parameter, value))
-        for parameter, value in (
-            (_M_ARENA_MAX, 1),
-            (_M_MMAP_THRESHOLD, _LARGE_BYTES),
-            (_M_TRIM_THRESHOLD, _KEPT_BYTES),
-        )
-    )
+    parameters = {
+        Parameter.ARENA_MAX: 1,
+        Parameter.MMAP_THRESHOLD: _LARGE_BYTES,
+        Parameter.TRIM_THRESHOLD: _KEPT_BYTES,
+    }
+    return adjust(parameters) or False

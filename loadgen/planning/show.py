@@ -94,7 +94,9 @@ def _indented(line: str) -> Padding:
 def _table(columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 or column == "certainty" else "right")
+        # Folded where it is too wide, never cut.
+        left = number == 0 or column == "certainty"
+        table.add_column(column, justify="left" if left else "right", overflow="fold")
     return table
 
 

@@ -46,7 +46,7 @@ def operations(estimate: Estimate) -> list[Row]:
         rows.append((label, *cells))
     minutes = [usage.connection_minutes for usage in stretches]
     rows.append(
-        ("connection-minutes", *_pairs(minutes, [bill["usd"]["connection_minutes"] for bill in bills]))
+        ("connection minutes", *_pairs(minutes, [bill["usd"]["connection_minutes"] for bill in bills]))
     )
     out = [None if usage.bytes_out is None else usage.bytes_out / 1e9 for usage in stretches]
     rows.append(("GB of events sent out", *_pairs(out, [bill["usd"]["data_out"] for bill in bills])))

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +39,7 @@ def scenario_of(run: Path) -> dict[str, Any]:
         raise ScenarioError(
             [f"{named(run / MANIFEST)}: {lacking}, which a record does not hold; run the scenario's own file"]
         )
-    return data
+    return deepcopy(data)
 
 
 def target_of(run: Path) -> str | None:
@@ -58,13 +60,21 @@ def _manifest(run: Path) -> Mapping[str, Any]:
     if (trouble := files.trouble(path)) is not None:
         raise ScenarioError([f"{named(run / MANIFEST)} {trouble}"])
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ScenarioError(
-                [f"{named(run / MANIFEST)}: the file is larger than 16 MB, too large for a record of ours"]
-            )
+        status = path.stat()
+    except OSError:
+        raise ScenarioError([f"{named(run / MANIFEST)}: it cannot be read as JSON"]) from None
+    return _read(path, (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, state: tuple[int, int, int, int]) -> Mapping[str, Any]:
+    """Return a manifest, read once for all who ask while the file stays in the same ``state``; its size is the last."""
+    if state[-1] > _MAX_BYTES:
+        raise ScenarioError([f"{named(path)}: the file is larger than 16 MB, too large for a record of ours"])
+    try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        raise ScenarioError([f"{named(run / MANIFEST)}: it cannot be read as JSON"]) from None
+        raise ScenarioError([f"{named(path)}: it cannot be read as JSON"]) from None
     if not isinstance(found, dict):
-        raise ScenarioError([f"{named(run / MANIFEST)}: it is no record of a run"])
+        raise ScenarioError([f"{named(path)}: it is no record of a run"])
     return found

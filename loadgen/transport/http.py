@@ -27,6 +27,7 @@ from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.http_request import Requests
 from loadgen.transport.isolation import OnFailed, OurFailureError
+from loadgen.transport.slices import in_slices
 from loadgen.transport.waiting import after
 
 _RawSocket = get_original("socket", "socket")
@@ -158,7 +159,7 @@ class GeventHttpClient:
         self._closed = True
         waiting = list(self._waiting)
         self._waiting.clear()
-        for _, on_response in waiting:
+        for _, on_response in in_slices(waiting):
             self.tell(
                 on_response, 0, b"", TransportError(f"{self.name}: no connection could be opened in time")
             )

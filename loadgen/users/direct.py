@@ -12,6 +12,7 @@ from loadgen.payloads.stamping import Body
 from loadgen.protocol.base import PublishAnswer, PublishFrame, Session
 from loadgen.resolve import ClientPlan
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slices import in_slices
 from loadgen.transport.stream import SocketStream
 from loadgen.users.unanswered import LOST
 from loadgen.users.worker import WorkerRun
@@ -96,7 +97,7 @@ class DirectPublishes:
         """Record an owner's publishes that await their answers as unanswered."""
         number = self._numbers.get(owner)
         if number is not None:
-            for given in self._lane.withdraw_all(number):
+            for given in in_slices(self._lane.withdraw_all(number)):
                 owner.settle_given_up(given, None, None, "unanswered", None)
 
     def lost(self, on_failed: OnFailed) -> None:

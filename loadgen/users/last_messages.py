@@ -13,7 +13,7 @@ KEPT: Final = 4
 #: Of a longer message only the length is kept.
 KEPT_BYTES: Final = 1024
 
-#: Time (ns); the message, or its length in bytes; and None if it was received, else a description, empty if it has none.
+#: Time (ns); the message, or its length in bytes; and None if it was received, else a description, which may be empty.
 _Kept = tuple[int, bytes | bytearray | int, str | None]
 
 

@@ -13,6 +13,7 @@ from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.slices import in_slices
 from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import WorkerRun
 
@@ -107,7 +108,7 @@ class OpenRequests:
 
     def give_up(self) -> None:
         """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
-        for number, request in list(self._open.items()):
+        for number, request in in_slices(list(self._open.items())):
             if request.sent_ns is None:
                 self.settle(
                     number, None, None, "error", "no connection could be opened by the end of the drain"

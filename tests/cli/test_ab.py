@@ -1,6 +1,7 @@
 """Test `loadgen ab`: the order of runs, the early stop, and the comparison at its end, with runs that are written."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ class Runs:
     def __init__(self) -> None:
         self.made: list[str] = []
 
-    def __call__(self, said: str, results: Path) -> None:
+    def __call__(self, said: str, results: Path, whole: bool) -> None:
         number = len(self.made)
         self.made.append(results.name)
         latency_ns = int(float(said) * MS * (1 + (number * 7 % 5) / 1_000))
@@ -56,6 +57,13 @@ def test_it_stops_when_the_result_is_clear_and_keeps_the_plan(tmp_path: Path, ru
     pairs = len(runs.made) // 2
     assert pairs < 12
     assert f"worse: clear after {pairs} of at most 12 pairs" in said
+    # A line a run, with its verdict, its figures and where it is.
+    lines = said.splitlines()
+    at = lines.index("base, run 1 of at most 12")
+    assert re.fullmatch(
+        rf"  \w+, p50 10\.0 ms, p99 10\.0 ms, .+; report: {tmp_path}/base/run-00", lines[at + 1]
+    )
+    assert lines[at + 2].startswith("new, run 1 of")
     assert json.loads((tmp_path / "ab.json").read_text()) == {"format": 1, "most": 12}
     again = CliRunner().invoke(app, ["compare", str(tmp_path / "base"), str(tmp_path / "new"), "--json"])
     assert json.loads(again.output)["most"] == 12

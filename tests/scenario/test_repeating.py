@@ -10,7 +10,7 @@ from loadgen.planning.catalogue import portrait
 from loadgen.resolve.loading import load
 from loadgen.scenario import ScenarioError
 from loadgen.scenario.loading import find
-from loadgen.scenario.repeating import is_run, target_of
+from loadgen.scenario.repeating import is_run, scenario_of, target_of
 from tests.scenario.shipped import SHIPPED
 
 
@@ -72,3 +72,24 @@ def test_a_damaged_record_is_refused_in_a_sentence(content: str, problem: str, t
     with pytest.raises(ScenarioError, match=problem) as caught:
         load(str(tmp_path))
     assert "manifest.json" in str(caught.value)
+
+
+def test_the_record_is_read_once_and_anew_once_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    plain = Path.read_text
+
+    def counted(self: Path, *given: Any, **named: Any) -> str:
+        read.append(self)
+        return plain(self, *given, **named)
+
+    run = recorded(tmp_path / "run", {"version": 1, "name": "a"}, {"url": "http://one/event"})
+    monkeypatch.setattr(Path, "read_text", counted)
+    assert target_of(run) == "http://one/event"
+    scenario_of(run)["name"] = "spoiled by its caller"
+    assert scenario_of(run)["name"] == "a"
+    assert read == [run / "manifest.json"]
+    recorded(run, {"version": 1, "name": "longer"}, {"url": "http://another/event"})
+    assert (target_of(run), scenario_of(run)["name"]) == ("http://another/event", "longer")
+    assert len(read) == 2

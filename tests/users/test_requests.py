@@ -1,15 +1,18 @@
 """Publish requests by whoever decides when they are due, such as a user's own code in place of a schedule."""
 
 from collections import Counter
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
 
+import gevent
 import pytest
 
 from loadgen.measure.failures import Failures
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import TransportError
+from loadgen.transport.slices import ITEMS
 from loadgen.users.code import UserCode
 from loadgen.users.requests import PublishRequests
 from loadgen.users.senders import MakeEvents, OnOutcome
@@ -88,6 +91,28 @@ def test_what_no_connection_takes_and_what_nobody_answers_end_differently() -> N
     # An answer that comes all the same is too late for the record.
     case.sender.given[1][3](PublishAnswer(), 400, None)
     assert len(case.rows) == 2
+
+
+def test_many_requests_are_given_up_without_holding_the_event_loop() -> None:
+    case, count = Case(), 20 * ITEMS
+    for number in range(count):
+        case.of.publish(number, (number,), "/default/a", 100, 110)
+    turns: list[int] = []
+
+    def watch() -> None:
+        while case.of.unanswered:
+            turns.append(case.of.unanswered)
+            if len(turns) == 2:
+                # An answer in between counts: the request is recorded as accepted, once.
+                case.sender.given[-1][2](300, None)
+                case.sender.given[-1][3](PublishAnswer(), 400, None)
+            gevent.sleep(0)
+
+    watching = gevent.spawn(watch)
+    case.of.give_up()
+    watching.join(5)
+    assert max(before - after for before, after in pairwise(turns)) <= ITEMS + 1
+    assert case.statuses() == {"error": count - 1, "accepted": 1}
 
 
 def test_what_is_due_too_late_is_offered_load_all_the_same() -> None:

@@ -1,16 +1,18 @@
 """Test comparisons: error rates by simulation, and results for folders, baselines and single runs."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from analysis.compare import profile as profiles
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, compare
-from analysis.compare.outputs import doubts, overall
+from analysis.compare.outputs import doubts, overall, show
 from analysis.compare.profile import Profile, bins, value_of
 from loadgen.cli import compare as registered
 from loadgen.cli.app import app
@@ -167,3 +169,25 @@ def test_the_command(tmp_path: Path) -> None:
     assert code == 0, said
     for bad in ("nowhere", str(REPO / "README.md")):
         assert command("compare", bad, str(tmp_path / "new.json"))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ((0, 1, 2), "new has no such figure above zero"),
+        ((1,), "new has no such figure above zero in run {second}"),
+        ((0, 2), "new has no such figure above zero in run {first} and 1 more"),
+    ],
+)
+def test_a_metric_that_runs_lack_is_named_with_them(lacking: tuple[int, ...], said: str) -> None:
+    base, new = World(18).sides(3, 1.0)
+    for number in lacking:
+        del new[number].figures["publish.latency.p99"]
+    found = {each.metric: each for each in compare(base, new)}["publish.latency.p99"]
+    assert (found.verdict, found.advice) == (UNKNOWN, "more runs do not help")
+    assert found.reason == said.format(first=new[0].run, second=new[1].run)
+    out = io.StringIO()
+    show(Console(file=out, width=200), base, new, compare(base, new))
+    assert f"publish.latency.p99: {found.reason}" in out.getvalue()
+    assert out.getvalue().rstrip().splitlines()[-1].startswith("can't tell in ")
+    assert "publish.latency.p99" in out.getvalue().rstrip().splitlines()[-1]

@@ -48,10 +48,25 @@ def test_no_peak_beyond_the_evidence() -> None:
     assert found.coherence is not None
 
 
+@pytest.mark.parametrize(("sigma", "kappa", "name"), [(-0.001, 2e-5, "σ"), (0.02, -1e-6, "κ")])
+def test_no_peak_where_an_interval_lies_below_zero(sigma: float, kappa: float, name: str) -> None:
+    found = usl.fit(LOADS.tolist(), simulated(1, sigma, kappa, noise=1e-4))
+    interval = found.contention if name == "σ" else found.coherence
+    assert interval is not None
+    assert interval.high < 0
+    assert found.peak is None
+    assert found.reason == f"no peak is claimed: the interval of {name} lies below zero"
+
+
 @pytest.mark.parametrize(("sigma", "kappa", "name"), [(0.02, 0.0, "κ"), (0.0, 2e-5, "σ")])
 def test_no_peak_where_an_interval_includes_zero(sigma: float, kappa: float, name: str) -> None:
     refused = [usl.fit(LOADS.tolist(), simulated(seed, sigma, kappa)) for seed in range(40)]
-    reasons = [f"the interval of {name} includes zero" in found.reason for found in refused]
+    reasons = [f"the interval of {name} " in found.reason for found in refused]
+    for found in refused:
+        interval = found.contention if name == "σ" else found.coherence
+        assert interval is not None
+        if f"{name} includes zero" in found.reason:
+            assert interval.low <= 0 <= interval.high
     # One side of a 95 % interval is wrong in 2.5 %.
     assert sum(reasons) >= 35
 
