@@ -97,7 +97,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported, which lives as long as the process."""
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(200_000, 50, 1000)
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:

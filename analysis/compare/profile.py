@@ -7,7 +7,7 @@ ratio (0.5 %), so that blocks can be resampled and pooled. The run's own figures
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -120,8 +120,8 @@ class Profile:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields."""
-        return asdict(self)
+        """Return the fields, which the profile and the result share: their histograms may be large."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 def read(path: Path) -> list[Profile]:

@@ -20,7 +20,7 @@ AREAS = (
     Area(
         "ledger",
         ("analysis/ledger/reconcile.py",),
-        ("tests/analysis/ledger/test_reconcile.py",),
+        ("tests/analysis/ledger/test_book.py", "tests/analysis/ledger/test_reconcile.py"),
         (
             "tests/analysis/ledger/test_reconcile.py::test_it_agrees_with_counting_one_by_one_and_always_balances",
         ),

@@ -133,7 +133,7 @@ class User:
         return wanted == responses["PASSWORD_CLAIM_SIGNATURE"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(name=st.text(min_size=1, max_size=20), password=st.text(min_size=1, max_size=30))
 def test_a_user_pool_accepts_the_right_password_only(name: str, password: str) -> None:
     user = User(name, password)

@@ -65,8 +65,14 @@ def test_values_stay_as_they_are_written_and_rows_know_the_line_where_they_begin
     ]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all examples: to make one for each takes longer than to read a file."""
+    return tmp_path_factory.mktemp("files")
+
+
 @given(
-    st.lists(
+    values=st.lists(
         st.tuples(
             st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")),
             st.text("a\"',; \n"),
@@ -74,14 +80,14 @@ def test_values_stay_as_they_are_written_and_rows_know_the_line_where_they_begin
         min_size=1,
         max_size=20,
     ),
-    st.sampled_from(",;\t|"),
+    separator=st.sampled_from(",;\t|"),
 )
 def test_whatever_the_csv_writer_writes_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, values: list[tuple[str, str]], separator: str
+    folder: Path, values: list[tuple[str, str]], separator: str
 ) -> None:
     import csv
 
-    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    path = folder / "x.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL)
         writer.writerows([("first", "second"), *values])
@@ -291,24 +297,29 @@ def told(path: Path, kind: Kind, *columns: str) -> tuple[str, ...]:
     return ()
 
 
-@given(st.data())
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    """A Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": [str(n) for n in range(500)], "n": list(range(500))}), sink)
+    return bytes(sink.getvalue())
+
+
+@given(data=st.data())
 def test_a_broken_parquet_file_is_a_mistake_and_no_defect(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    folder: Path, whole: bytes, data: st.DataObject
 ) -> None:
-    path = tmp_path_factory.mktemp("parquet") / "x.parquet"
-    pq.write_table(pa.table({"id": [str(n) for n in range(500)], "n": list(range(500))}), path)
-    content = bytearray(path.read_bytes())
+    path = folder / "x.parquet"
+    content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     assert all(each.startswith("x: ") for each in told(path, "parquet", "id", "n"))
 
 
-@given(st.binary(max_size=60), st.sampled_from(["csv", "jsonl", "parquet"]))
-def test_any_bytes_give_rows_or_a_mistake(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: Kind
-) -> None:
-    path = tmp_path_factory.mktemp("any") / "x"
+@given(content=st.binary(max_size=60), kind=st.sampled_from(["csv", "jsonl", "parquet"]))
+def test_any_bytes_give_rows_or_a_mistake(folder: Path, content: bytes, kind: Kind) -> None:
+    path = folder / "x"
     for beginning in (b"", b"id,plan\n", b'{"id": 1}\n'):
         path.write_bytes(beginning + content)
         assert all(each.startswith(("x:", "and ")) for each in told(path, kind, "id"))

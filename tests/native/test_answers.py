@@ -26,7 +26,7 @@ from tests.native.fuzz import changed, value, written
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
-ANSWERS = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000")) // 2
+ANSWERS = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "50000")) // 2
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "23"))
 FRAME = messages.publish_frame('/default/é"', {"x-api-key": "k", "host": "h"})
 ARRIVAL_NS = 1_790_000_000_000_000_001

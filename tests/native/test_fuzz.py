@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.skipif(not native.available, reason="the native receive path was not built"),
 ]
 
-FRAMES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000"))
+FRAMES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "50000"))
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "20"))
 
 

@@ -38,7 +38,7 @@ def events(table: Table, pick: str, count: int, stamps: Stamps = Stamps(), **who
     return [stamping.event(*STAMP[:2], k, *STAMP[3:], maker.next(k, {})) for k in range(count)]
 
 
-@given(st.lists(BODIES, min_size=1, max_size=5), st.sampled_from(PLACES), st.booleans())
+@given(st.lists(BODIES, min_size=1, max_size=3), st.sampled_from(PLACES), st.booleans())
 def test_each_message_is_sent_as_it_is(bodies: list[dict[str, Any]], place: Place, integrity: bool) -> None:
     for body in bodies:
         body.pop("meta", None)

@@ -64,7 +64,17 @@ def findings(sources: Mapping[str, str]) -> set[str]:
 @cache
 def _nodes(of: ast.AST) -> tuple[ast.AST, ...]:
     """Return a node and all below it: what is looked for in a function is looked for in several ways."""
-    return tuple(ast.walk(of))
+    # As `ast.walk`, in another order and half the time.
+    found, waiting = [], [of]
+    while waiting:
+        found.append(node := waiting.pop())
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                waiting.append(value)
+            elif isinstance(value, list):
+                waiting += [each for each in value if isinstance(each, ast.AST)]
+    return tuple(found)
 
 
 def _learn(tree: ast.Module, classes: _Classes) -> None:

@@ -197,7 +197,7 @@ def test_what_is_not_as_it_should_be_is_refused_with_its_reason(
 _values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(-5, 5), inner),
-    max_leaves=20,
+    max_leaves=10,
 )
 _kinds = st.sampled_from(
     (

@@ -25,6 +25,7 @@ HOSTILE = "</script><script>alert(1)</script><!-- \u2028 & ' \" ]]> $$x$$"
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
