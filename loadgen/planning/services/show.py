@@ -99,16 +99,21 @@ def heading(load: Load) -> Iterator[str]:
     """Yield the load and the month in sentences."""
     numbers = load.numbers()
 
-    def said(name: str) -> str:
-        return number(numbers[name])
+    def said(name: str, things: str = "") -> str:
+        shown = number(numbers[name])
+        return f"{shown} {things.removesuffix('s') if shown == '1' else things}".strip()
 
+    if load.known:
+        yield (
+            f"{said('connections', 'connections')}, {said('subscriptions', 'subscriptions')},"
+            f" {said('channels', 'channels')}; {said('events_per_s')} events/s of {said('event_bytes', 'bytes')}, each"
+            f" to {said('fan_out', 'subscribers')}"
+        )
+    else:
+        yield "clients run tasks of users: their code decides what they send and receive, so costs are unknown"
     yield (
-        f"{said('connections')} connections, {said('subscriptions')} subscriptions, {said('channels')} channels;"
-        f" {said('events_per_s')} events/s of {said('event_bytes')} bytes, each to {said('fan_out')} subscribers"
-    )
-    yield (
-        f"a month: {said('days')} days of {said('hours_per_day')} h, a client connects {said('connects_per_day')} ×"
-        f" a day, or more often where the service ends connections; {said('users')} different users"
+        f"a month: {said('days', 'days')} of {said('hours_per_day')} h, a client connects {said('connects_per_day')} ×"
+        f" a day, or more often where the service ends connections; {said('users', 'different users')}"
     )
 
 

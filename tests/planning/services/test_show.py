@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
@@ -56,6 +57,20 @@ def test_the_tables_of_the_example() -> None:
     assert "$615.00 – $1,047.00 range" in lines["azure-web-pubsub:standard"]
     # Offers with the same quotas share a row.
     assert "aws-iot-core messages delivered 1,000/s 20,000/s 5.00 %" in " ".join(text.split())
+
+
+def test_a_load_in_words() -> None:
+    first, month = show.heading(example())
+    assert first == (
+        "10,000 connections, 10,000 subscriptions, 100 channels; 10 events/s of 1,024 bytes, each to 100 subscribers"
+    )
+    assert month.startswith("a month: 30 days of 8 h, a client connects 1 × a day")
+    one = replace(example(), channels=Fraction(1)).grown("fan-out", Fraction(1, 100))
+    assert ", 1 channel;" in next(iter(show.heading(one)))
+    assert next(iter(show.heading(one))).endswith("each to 1 subscriber")
+    unknown = list(show.heading(replace(example(), known=False)))
+    assert unknown[0].startswith("clients run tasks of users")
+    assert unknown[1].endswith("unknown different users")
 
 
 def test_json_has_every_crossing_and_null_for_the_unknown() -> None:
