@@ -112,7 +112,7 @@ class Probe:
             self._further.append(
                 (
                     "wrong login",
-                    lambda: its.run(service, channel, self._dialer, self.frames, over_http=over_http),
+                    lambda: its.run(channel, self._dialer, self.frames, over_http=over_http),
                 )
             )
         urls = (service.http_url if over_http else None, service.connect_url)
