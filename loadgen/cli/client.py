@@ -86,7 +86,14 @@ def _service(
     return protocol, service
 
 
-def _wrong_login(protocol: "TargetProtocol", auth: str) -> "WrongLogin":
+def _url_of(target: str, service: "Service") -> str:
+    """Return the target's URL, also of an API that is named by its stack (`aws:STACK`)."""
+    from loadgen.aws.target import PREFIX
+
+    return (service.http_url or target) if target.startswith(PREFIX) else target
+
+
+def _wrong_login(protocol: "TargetProtocol", url: str, auth: str) -> "WrongLogin":
     """Return the check that a wrong login of the same mode is refused."""
     from loadgen.client.further_checks import WrongLogin
     from loadgen.run.target import login_of
@@ -94,7 +101,11 @@ def _wrong_login(protocol: "TargetProtocol", auth: str) -> "WrongLogin":
     if protocol.variables:
         return WrongLogin(None, "which part of the protocol file is the login is not known")
     login = None if auth == f"api-key:{_KEY_VARIABLE}" and protocol.anonymous else login_of(None, auth)
-    return WrongLogin.of(None) if login is None else WrongLogin.of(login.mode, login.region)
+
+    def make(made_up: object) -> "Service":
+        return protocol.service(protocol.endpoints(url), made_up)
+
+    return WrongLogin.of(make, None) if login is None else WrongLogin.of(make, login.mode, login.region)
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
@@ -281,7 +292,7 @@ def probe(
         advice=advice.get(protocol.name, FILE_ADVICE),
         with_frames=frames,
         rules=protocol.rules,
-        wrong_login=_wrong_login(protocol, auth),
+        wrong_login=_wrong_login(protocol, _url_of(target, service), auth),
     )
     steps: list[Step] = []
     seen: list[Frame] = []

@@ -22,7 +22,7 @@ from loadgen.client.event_client import (
 from loadgen.client.frames import Frames
 from loadgen.client.http import HttpPublisher
 from loadgen.client.steps import SkippedError, StepError, own_event
-from loadgen.protocol.base import ClientLogins, PublishAnswer, Service
+from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
@@ -162,39 +162,39 @@ class DeepWildcard:
 
 @dataclass(frozen=True, slots=True)
 class WrongLogin:
-    """Uses the service with a made-up login, which must be refused; without `logins` the step is skipped."""
+    """Uses a service whose login is made up, which must refuse it; without a service the step is skipped."""
 
-    logins: ClientLogins | None
+    service: Service | None
     why_not: str = ""
 
     @classmethod
-    def of(cls, mode: str | None, region: str | None = None) -> "WrongLogin":
-        """Return the check for a mode of `loadgen.scenario.login.Login`, or None for an anonymous client."""
+    def of(cls, make: Callable[[Any], Service], mode: str | None, region: str | None = None) -> "WrongLogin":
+        """Return the check for a mode of `loadgen.scenario.login.Login`, or None for an anonymous client.
+
+        ``make`` returns the service with a login of that mode, or raises ValueError if the two do not fit together.
+        """
         if mode is None:
             return cls(None, "the target is used without a login")
         made_up = _made_up(mode, region or _DEFAULT_REGION)
         if made_up is None:
             return cls(None, f"no wrong login of mode {mode} can be made up")
-        return cls(ClientLogins(made_up, made_up, made_up))
+        try:
+            return cls(make(made_up))
+        except ValueError as error:
+            return cls(None, str(error))
 
-    def run(
-        self, service: Service, channel: str, dialer: Dialer, frames: Frames | None, *, over_http: bool
-    ) -> str:
+    def run(self, channel: str, dialer: Dialer, frames: Frames | None, *, over_http: bool) -> str:
         """Return the detail of the step.
 
         Raises:
-            SkippedError: there is no login, or the protocol has none that is a client's own.
+            SkippedError: there is no login, or none can be made up.
             StepError: the service has accepted the wrong login, or it is unknown whether it did.
         """
-        if self.logins is None:
+        if self.service is None:
             raise SkippedError(self.why_not)
-        try:
-            wrong = service.for_client(self.logins)
-        except ValueError as error:
-            raise SkippedError(str(error)) from None
-        seen = [_refusal_of(wrong, channel, dialer, frames)]
+        seen = [_refusal_of(self.service, channel, dialer, frames)]
         if over_http:
-            seen.append(_http_refusal_of(wrong, channel, dialer, frames))
+            seen.append(_http_refusal_of(self.service, channel, dialer, frames))
         # The names of the errors: their texts repeat themselves.
         return f"refused: {', '.join(dict.fromkeys(reason.partition(': ')[0] for reason in seen))}"
 

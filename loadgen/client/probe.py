@@ -125,7 +125,7 @@ class Probe:
             self._further.append(
                 (
                     "wrong login",
-                    lambda: its.run(service, channel, self._dialer, self.frames, over_http=over_http),
+                    lambda: its.run(channel, self._dialer, self.frames, over_http=over_http),
                 )
             )
         #: True if the connection is a stream in an HTTP answer, not a WebSocket.

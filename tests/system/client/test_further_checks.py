@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.targets import APPSYNC_EVENTS
 
 
+def wrong(api: LocalEventApi, mode: str | None) -> WrongLogin:
+    return WrongLogin.of(partial(AppSyncEvents, Endpoints.from_url(api.http_url)), mode)
+
+
 def further(
     api: LocalEventApi,
-    wrong: WrongLogin,
+    mode: str | None,
     *,
     credential: Credential | None = None,
     channel: str = "/default/a",
@@ -36,7 +41,7 @@ def further(
         channel,
         over_http=over_http,
         rules=APPSYNC_EVENTS.rules,
-        wrong_login=wrong,
+        wrong_login=wrong(api, mode),
         with_frames=frames,
     )
     steps = {step.name: step for step in probe.run()}
@@ -55,9 +60,7 @@ def further(
 )
 def test_the_local_server_passes_both(channel: str, deep: str, over_http: bool) -> None:
     with LocalEventApi() as api:
-        steps, shown = further(
-            api, WrongLogin.of("api-key"), channel=channel, over_http=over_http, frames=True
-        )
+        steps, shown = further(api, "api-key", channel=channel, over_http=over_http, frames=True)
         assert api.subscriptions == 0
     assert steps["deep wildcard"].detail == "/default/* gets events two levels below"
     assert steps["wrong login"].detail == "refused: UnauthorizedException"
@@ -84,7 +87,7 @@ def no_wildcards(ctx: Any) -> None:
 
 def test_a_wildcard_of_one_level_is_told_from_none() -> None:
     with LocalEventApi([Namespace("default", on_publish=shallow_only)]) as api:
-        steps, _ = further(api, WrongLogin.of("api-key"))
+        steps, _ = further(api, "api-key")
     deep = steps["deep wildcard"]
     assert deep.ok is False
     assert (
@@ -94,7 +97,7 @@ def test_a_wildcard_of_one_level_is_told_from_none() -> None:
     # The other check does not depend on it.
     assert steps["wrong login"].ok
     with LocalEventApi([Namespace("default", on_publish=nothing)]) as api:
-        steps, _ = further(api, WrongLogin.of("api-key"), channel="/default/own", over_http=False)
+        steps, _ = further(api, "api-key", channel="/default/own", over_http=False)
     assert steps["deep wildcard"].ok is False
     assert "gets events of /default/own, and none of" in steps["deep wildcard"].detail
 
@@ -104,14 +107,14 @@ def test_a_subscription_that_gets_nothing_and_one_that_is_not_allowed() -> None:
     service_only = {"deep wildcard", "wrong login"}
     with LocalEventApi([filtered]) as api:
         service = AppSyncEvents(Endpoints.from_url(api.http_url), ApiKey(api.api_key))
-        probe = Probe(service, "/default/a", rules=APPSYNC_EVENTS.rules, wrong_login=WrongLogin.of("api-key"))
+        probe = Probe(service, "/default/a", rules=APPSYNC_EVENTS.rules, wrong_login=wrong(api, "api-key"))
         probe._ways.clear()
         # The steps before say nothing of deliveries here.
         steps = {step.name: step for step in _without_delivery(probe)}
     assert service_only <= steps.keys()
     assert "gets neither events of /default/a nor of /default/a/deep" in steps["deep wildcard"].detail
     with LocalEventApi([Namespace("default", on_subscribe=no_wildcards)]) as api:
-        steps, _ = further(api, WrongLogin.of("api-key"))
+        steps, _ = further(api, "api-key")
     deep = steps["deep wildcard"]
     assert deep.ok is None
     assert deep.detail.startswith("skipped: /default/* cannot be subscribed to here (Unauthorized")
@@ -139,10 +142,10 @@ def publish_only(event: Any) -> Any:
 )
 def test_an_authorizer_that_allows_every_token_is_found(function: Any, detail: str) -> None:
     with LocalEventApi(authorizers=[LambdaAuthorizer(function)]) as api:
-        steps, _ = further(api, WrongLogin.of("lambda"), credential=BearerToken(lambda: "right"))
-    wrong = steps["wrong login"]
-    assert (wrong.ok, wrong.detail) == (False, detail)
-    assert "does not allow every token" in wrong.advice
+        steps, _ = further(api, "lambda", credential=BearerToken(lambda: "right"))
+    found = steps["wrong login"]
+    assert (found.ok, found.detail) == (False, detail)
+    assert "does not allow every token" in found.advice
 
 
 @pytest.mark.parametrize("mode", ["api-key", "lambda", "iam"])
@@ -152,7 +155,7 @@ def test_a_made_up_login_of_each_mode_is_refused(mode: str) -> None:
         IamAuthorizer([IamUser("AKIAREAL", "secret")]),
     ]
     with LocalEventApi(authorizers=authorizers) as api:
-        steps, shown = further(api, WrongLogin.of(mode), frames=True)
+        steps, shown = further(api, mode, frames=True)
     expected = "UnrecognizedClientException" if mode == "iam" else "UnauthorizedException"
     assert (steps["wrong login"].ok, steps["wrong login"].detail) == (True, f"refused: {expected}")
     # Once over WebSocket, once over HTTP.
@@ -169,13 +172,23 @@ def test_a_made_up_login_of_each_mode_is_refused(mode: str) -> None:
 )
 def test_what_cannot_be_checked_is_said(mode: str | None, reason: str) -> None:
     with LocalEventApi() as api:
-        steps, _ = further(api, WrongLogin.of(mode))
+        steps, _ = further(api, mode)
     assert (steps["wrong login"].ok, steps["wrong login"].detail) == (None, f"skipped: {reason}")
+
+
+def test_a_protocol_without_such_a_login_skips_the_step() -> None:
+    """MQTT with a certificate over an unencrypted connection, say."""
+
+    def refuses(made_up: object) -> Any:
+        raise ValueError("these do not fit together")
+
+    check = WrongLogin.of(refuses, "iam")
+    assert (check.service, check.why_not) == (None, "these do not fit together")
 
 
 def test_a_failed_step_leaves_both_untried(tmp_path: Path) -> None:
     with LocalEventApi() as api:
-        steps, _ = further(api, WrongLogin.of("api-key"), credential=ApiKey("da2-another"))
+        steps, _ = further(api, "api-key", credential=ApiKey("da2-another"))
     assert [(steps[name].ok, steps[name].detail) for name in ("deep wildcard", "wrong login")] == [
         (None, "")
     ] * 2
