@@ -193,6 +193,59 @@ def test_without_a_probe_each_loss_after_start_ack_is_found(tmp_path: Path) -> N
     assert summary["ledger"]["delivered"] + summary["ledger"]["late"] == len(received(made)) > 0
 
 
+COMING_AND_GOING = """version: 1
+integrity: true
+variables: {topic: {count: 4}}
+clients:
+  movers:
+    count: 10
+    subscribe: ["/default/{topic}", "/default/x/{topic}"]
+    churn: {subscriptions: 20/s, away: 100ms}
+  dropped:
+    count: 10
+    subscribe: "/default/{topic}"
+    reconnect: {first: 200ms, jitter: none}
+    drops: [{at: 500ms, share: 50%}, {at: 1500ms, share: 50%, close: frame}]
+  writers: {count: 2, publish: {channel: "/default/{topic}", rate: 80/s, via: websocket}}
+  deep:
+    count: 1
+    publish: {channel: "/default/x/{topic}", rate: 40/s, payload: {json: {n: 1, t: 'ä"\\'}}}
+phases: {warmup: 300ms, measure: 3s, drain: 1s, echo: 100ms}
+"""
+
+
+def test_clients_come_and_go_and_json_that_is_written_anew_counts_as_unaltered(tmp_path: Path) -> None:
+    scenario, results = tmp_path / "coming-and-going.yaml", tmp_path / "results"
+    scenario.write_text(COMING_AND_GOING)
+    with stand_in("awsjson=rewrite") as server:
+        done = run(server, str(scenario), results, (), "--processes", "2")
+    folder = only_run(results)
+    summary = expect_by_verdict(done, folder)
+    demand_well_measured(folder, summary)
+    assert summary["ledger"]["altered"] == 0
+    purpose = summary["recovery"]["on_purpose"]
+    assert purpose["dropped"] == 10
+    assert purpose["unsubscribed"] > 20
+    for worker in read(folder / "manifest.json")["workers"]:
+        assert worker["echo"]["via"] == "http"
+        assert worker["echo"]["returned"] > 10
+        assert worker["echo"]["errors"] == {}
+
+
+def test_subscribing_too_fast_is_refused_without_an_id_and_tried_again(tmp_path: Path) -> None:
+    with stand_in("starts-per-s=8") as server:
+        done = run(server, "comments", tmp_path, COMMENTS)
+    folder = only_run(tmp_path)
+    summary = expect_by_verdict(done, folder)
+    made = analysis.load(folder)
+    subscriptions = made.subscriptions
+    refused = subscriptions[subscriptions["error"].notna()]
+    assert len(refused) > 5
+    assert set(refused["error"]) == {"LimitExceededError: Rate limit exceeded"}
+    assert subscriptions[subscriptions["ready_ns"].notna()]["subscription"].nunique() == 40
+    assert summary["ledger"]["lost"] == 0
+
+
 IDS = [str(UUID(int=7_000_000_007 * (number + 1), version=4)) for number in range(60)]
 AUTHORIZER = """
 def decide(event, context=None):
