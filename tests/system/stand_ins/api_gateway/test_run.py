@@ -211,6 +211,33 @@ def test_the_harness_posts_to_the_connections_of_single_users_itself(
     assert "canary" not in kept + done.said
 
 
+def test_long_events_travel_in_frames_of_32_kb_and_too_long_ones_end_the_connection(tmp_path: Path) -> None:
+    scenario = tmp_path / "long.yaml"
+    scenario.write_text(
+        """version: 1
+clients:
+  listeners: {count: 4, subscribe: "/room"}
+  speaker: {count: 1, publish: {channel: "/room", rate: 10/s, payload: 100KB}}
+  shouter: {count: 1, publish: {channel: "/hall", rate: 1/s, payload: 140KB}, reconnect: {first: 50ms}}
+phases: {warmup: 300ms, measure: 2s, drain: 1s}
+"""
+    )
+    with standing_in(tmp_path) as service:
+        done = loadgen(
+            *("run", str(scenario), "--target", service.target, "--results", str(tmp_path / "results")),
+        )
+        gateway = service.stats()["gateway"]
+    folder = only(tmp_path / "results")
+    summary = expect_by_verdict(done, folder)
+    assert (
+        summary["ledger"]["delivered"] + summary["ledger"]["late"] == summary["ledger"]["expected"] >= 4 * 15
+    )
+    assert gateway["closed with 1009"] > 0
+    assert "closed with code 1009" in " ".join(summary["connections"]["errors"])
+    run = analysis.load(folder)
+    assert verify(run).disagreements == []
+
+
 NOTIFICATIONS = """version: 1
 data:
   people: {csv: people.csv, secret: [token]}
