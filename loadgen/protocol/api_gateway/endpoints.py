@@ -68,9 +68,16 @@ class WebSocketUrl:
         """The path of connections: the stage, or that of a custom domain's mapping."""
         return urlsplit(self.connect_url).path or "/"
 
+    @property
+    def http_url(self) -> str | None:
+        """The URL of `@connections`, or None if the API's backend sends to it."""
+        if self.shape.form == "backend":
+            return None
+        return f"http{self.connect_url.removeprefix('ws').removesuffix('/')}/@connections"
+
     def describe(self) -> dict[str, str | None]:
-        """Return the URLs for the manifest; the one for HTTP is None."""
-        return {"url": self.url, "http_url": None, "ws_url": self.connect_url}
+        """Return the URLs for the manifest."""
+        return {"url": self.url, "http_url": self.http_url, "ws_url": self.connect_url}
 
     @classmethod
     def from_url(cls, url: str) -> "WebSocketUrl":

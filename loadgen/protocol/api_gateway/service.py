@@ -9,13 +9,22 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.api_gateway.endpoints import WebSocketUrl
 from loadgen.protocol.api_gateway.limits import FRAME_MAX_BYTES
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken
-from loadgen.protocol.base import ClientLogins, Handshake
+from loadgen.protocol.base import ClientLogins, Handshake, HttpRequest, PublishAnswer
+from loadgen.protocol.generic.frames import Frame
 from loadgen.protocol.generic.service import GenericService, TargetUrl
+from loadgen.protocol.refusals import Kind, Refusal, of_answer
 
 if TYPE_CHECKING:
     from loadgen.protocol.appsync.sigv4 import IamSignature
 
-Login = "ApiKey | BearerToken | IamSignature | None"
+UNKNOWN: Final = "AAAAAAAAAAAAAAA="
+"""An id in the form of the service's, for a connection that this process does not know."""
+
+_SEARCHED_BYTES: Final = 64 * 1024
+_ACCEPTED: Final = PublishAnswer()
+_GONE: Final = Refusal(
+    Kind.DENIED, "run it in one worker process, and see in the report when connections were lost"
+)
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
@@ -28,10 +37,24 @@ class ApiGatewayService(GenericService):
     def __init__(
         self, target: WebSocketUrl, login: "ApiKey | BearerToken | IamSignature | None" = None
     ) -> None:
-        """Without ``login`` the client is anonymous (authorization NONE)."""
+        """Without ``login`` the client is anonymous (authorization NONE).
+
+        Raises:
+            ValueError: `@connections` of AWS is to be used without a signature.
+        """
+        if target.aws and target.http_url is not None and isinstance(login, ApiKey | BearerToken | None):
+            raise ValueError(
+                "form=connections posts to @connections, which AWS lets nobody do unsigned: give --auth iam"
+            )
+        #: The ids of connections by channel, for `form=connections`; all clients of the process share them.
+        self._addresses: dict[str, str] = {}
         super().__init__(
-            target.shape.description(target.connect_url), TargetUrl.parse(target.connect_url), {}
+            target.shape.description(target.connect_url, self._addresses),
+            TargetUrl.parse(target.connect_url),
+            {},
         )
+        self.http_url = target.http_url
+        self._delivery = Frame(target.shape.delivery(), {})
         self._api = target
         self._login = login
         #: What authorized the last connection, by name: it must be hidden if the service echoes it.
@@ -64,6 +87,38 @@ class ApiGatewayService(GenericService):
 
             headers = self._sent = signed_headers(login, "GET", self._api.host, resource)
         return Handshake(headers=headers, resource=resource, most_frame_bytes=FRAME_MAX_BYTES)
+
+    def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
+        """Return the POST of one event to the connection that subscribed to a channel.
+
+        If no client of this process did, the request names a connection that does not exist.
+        """
+        channel = self._dialect.wire(channel)
+        body = self._delivery.render("", 0, channel, events)
+        address = quote(self._addresses.get(channel, UNKNOWN), safe="")
+        resource = f"{self._api.path.removesuffix('/')}/@connections/{address}"
+        headers: Mapping[str, str] = {}
+        login = self._login
+        if isinstance(login, ApiKey):
+            headers = {"Authorization": f"Bearer {login.key}"}
+        elif isinstance(login, BearerToken):
+            headers = {"Authorization": f"Bearer {login.token()}"}
+        elif login is not None:
+            from loadgen.protocol.api_gateway.signing import signed_headers
+
+            headers = signed_headers(login, "POST", self._api.host, resource, body)
+        self._sent = headers
+        return HttpRequest(body, headers, resource=resource)
+
+    def http_answer(self, status: int, body: bytes) -> PublishAnswer:
+        """Parse the answer to a POST to `@connections`."""
+        if status == 200:
+            return _ACCEPTED
+        what, refusal = of_answer(status, {}, body[:_SEARCHED_BYTES])
+        if status == 410:
+            what += ": the connection is gone, or its client is not of this worker process"
+            refusal = _GONE
+        return PublishAnswer(error=what, refusal=refusal)
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the service for display: escaped, cut, and without the login's secrets."""

@@ -10,17 +10,22 @@ The query of the target's URL changes names and forms; the defaults are those of
     service  {"type": "error", "id": "2", "message": "…"}            in place of an acknowledgement
 
 `channel` of a delivery is the channel, or the pattern, that the client subscribed to.
+
+With `form=connections` the harness itself sends each event by a POST to `@connections`, to one connection. For that,
+the answer to a subscribe tells the connection's id:
+
+    service  {"type": "subscribed", "id": "1", "channel": "/a/b", "connectionId": "…"}
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self
 
 from loadgen.protocol.api_gateway import limits
 from loadgen.protocol.generic.channels import matches, normalise, validate_publish, validate_subscribe
 from loadgen.protocol.generic.description import ChannelForm, Delivery, Description, Exchange, KeepAlive
-from loadgen.protocol.generic.patterns import Found, JsonPattern
+from loadgen.protocol.generic.patterns import Found, JsonPattern, Scalar
 from loadgen.protocol.rules import ProtocolRules
 
 TITLE: Final = "API Gateway WebSocket API"
@@ -64,6 +69,33 @@ class GatewayError(JsonPattern):
         return Found(reason=f"API Gateway: {said}" + (f" ({explained})" if explained else ""))
 
 
+class Acknowledgement(JsonPattern):
+    """Recognises the answer to a subscribe, and notes which connection subscribed to its channel.
+
+    ``addresses`` has the ids of connections by channel. An answer without the id of its connection is not recognised.
+    """
+
+    __slots__ = ("_addresses", "_channel")
+
+    def __init__(
+        self, when: Mapping[str, Scalar], at: Mapping[str, str], channel: str, addresses: dict[str, str]
+    ) -> None:
+        """``channel`` is the member with the channel."""
+        super().__init__(when, at)
+        self._channel, self._addresses = channel, addresses
+
+    def match(self, message: Any) -> Found | None:
+        """Return the values in the message, or None if it does not match."""
+        found = super().match(message)
+        if found is None:
+            return None
+        channel, connection = message.get(self._channel), message.get("connectionId")
+        if not isinstance(channel, str) or not isinstance(connection, str):
+            return None
+        self._addresses[channel] = connection
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """Names and forms of the messages, and how a client keeps its connection and shows its token."""
@@ -104,6 +136,8 @@ class Shape:
     """Whether events travel as JSON texts within a string, or as JSON itself."""
     acks: Acks = "all"
     """The requests that the backend answers."""
+    form: Literal["backend", "connections"] = "backend"
+    """Who sends events to subscribers: the API's backend, or the harness itself, to one connection a channel."""
     wildcards: bool = False
     """True if the backend takes patterns that end in `/*`; the service knows nothing of channels."""
     keepalive: Literal["message", "ping", "none"] = "message"
@@ -132,6 +166,15 @@ class Shape:
         if "token" in given:
             given["token_in"], given["token_name"] = given.pop("token")
         made = cls(**given)
+        if made.form == "connections":
+            if made.acks not in ("all", "subscribe"):
+                raise ShapeError(
+                    "has 'form=connections', for which subscribes must be answered: leave 'acks' out"
+                )
+            if made.wildcards:
+                raise ShapeError(
+                    "has 'form=connections', which sends to one channel's connection: leave 'wildcards' out"
+                )
         made._check()
         return made
 
@@ -153,12 +196,30 @@ class Shape:
     def describe(self) -> str:
         """Return the messages of a subscribe, a publish and a delivery, for the manifest."""
         event = "…" if self.event == "json" else '"…"'
+        publish = f" {{{self.route}: {self.publish}, {self.id}, {self.channel}, {self.data}: {event}}},"
         return (
             f"{{{self.route}: {self.subscribe}, {self.id}, {self.channel}}},"
-            f" {{{self.route}: {self.publish}, {self.id}, {self.channel}, {self.data}: {event}}},"
+            f"{publish if self.form == 'backend' else ''}"
             f" {{{self.type}: {self.delivered}, {self.channel}, {self.data}: {event}}}; answered:"
             f" {_ANSWERED[self.acks]}"
         )
+
+    def describe_publish(self) -> str:
+        """Return how events are published, for the manifest."""
+        if self.form == "connections":
+            return (
+                "by the harness itself: a POST to @connections for each event, to the one connection that subscribed"
+                " to its channel, 'via: websocket' included; there is no fan-out and no backend"
+            )
+        return (
+            f"a message to the route {self.publish!a} over each client's own connection, 'via: http' included; the"
+            " API's backend sends it on"
+        )
+
+    def delivery(self) -> Mapping[str, str]:
+        """Return the message that a backend sends for an event, as a template of `loadgen.protocol.generic.frames`."""
+        event = "{event}" if self.event == "string" else "{event_json}"
+        return {self.type: self.delivered, self.channel: "{channel}", self.data: event}
 
     def describe_keepalive(self) -> str:
         """Return how an idle connection is kept, for the manifest."""
@@ -168,8 +229,15 @@ class Shape:
             return f"a WebSocket ping every {self.keepalive_s} s; that the service counts it is an assumption"
         return f"a message to the route {self.ping!a} every {self.keepalive_s} s"
 
-    def description(self, url: str) -> Description:
-        """Return the protocol of these messages, for connections to ``url``."""
+    def description(self, url: str, addresses: dict[str, str]) -> Description:
+        """Return the protocol of these messages, for connections to ``url``.
+
+        With `form=connections`, ``addresses`` gets the id of the connection that subscribed to each channel.
+        """
+        subscribe = self._exchange("subscribe", self.subscribe, self.subscribed)
+        if self.form == "connections":
+            when, at = {_pointer(self.type): self.subscribed}, {"id": _pointer(self.id)}
+            subscribe = replace(subscribe, accepted=Acknowledgement(when, at, self.channel, addresses))
         event = "{event}" if self.event == "string" else "{event_json}"
         place = "event" if self.event == "string" else "event_json"
         at = {"channel": _pointer(self.channel), place: _pointer(self.data)}
@@ -180,11 +248,13 @@ class Shape:
             url=url,
             deliver=Delivery(JsonPattern(when, at), "channel", when, at),
             messages="json",
-            subscribe=self._exchange("subscribe", self.subscribe, self.subscribed),
+            subscribe=subscribe,
             unsubscribe=self._exchange("subscribe", self.unsubscribe, self.unsubscribed)
             if self.unsubscribe
             else None,
-            publish=self._exchange("publish", self.publish, self.published, {self.data: event}),
+            publish=self._exchange("publish", self.publish, self.published, {self.data: event})
+            if self.form == "backend"
+            else None,
             ignore=[JsonPattern({_pointer(self.type): self.pong}, {})],
             errors=[
                 GatewayError(self.type),
@@ -226,7 +296,8 @@ class Shape:
             connects_per_s=None,
             events_per_s=None,
             connection_lifetime_s=None,
-            publishes_over_http=False,
+            publishes_over_http=self.form == "connections",
+            publishes_over_connections=self.form == "backend",
             overlapping_subscriptions=False,
             subscriptions_change=bool(self.unsubscribe),
             batches=False,
@@ -243,6 +314,7 @@ _CHOICES: Final = {
     "event": ("string", "json"),
     "acks": ("all", "subscribe", "publish", "none"),
     "keepalive": ("message", "ping", "none"),
+    "form": ("backend", "connections"),
     "wildcards": ("no", "yes"),
 }
 _NAMES: Final = (

@@ -21,8 +21,7 @@ def _service(target: WebSocketUrl, login: Any) -> Service:
 def _setup(target: WebSocketUrl) -> Mapping[str, str]:
     shape = target.shape
     return {
-        "publish": f"a message to the route {shape.publish!a} over each client's own connection, 'via: http' included;"
-        " the API's backend sends it on",
+        "publish": shape.describe_publish(),
         "messages": shape.describe(),
         "wildcards": "/* is /*, as the backend says" if shape.wildcards else "none",
         "keepalive": shape.describe_keepalive(),

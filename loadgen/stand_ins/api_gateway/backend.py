@@ -146,7 +146,7 @@ class Backend:
             channel=body.channel,
             id=msgspec.json.decode(body.id),
         )
-        return _answer(b"subscribed", body.id, body.channel)
+        return _answer(b"subscribed", body.id, body.channel, invocation.connection)
 
     async def _on_unsubscribe(self, invocation: link.Invocation) -> str:
         body = _body(invocation.body.encode())
@@ -226,8 +226,12 @@ def _keep(task: asyncio.Task[None]) -> None:
     task.add_done_callback(_tasks.discard)
 
 
-def _answer(kind: bytes, id_: msgspec.Raw | bytes, channel: str | None = None) -> str:
+def _answer(
+    kind: bytes, id_: msgspec.Raw | bytes, channel: str | None = None, connection: str | None = None
+) -> str:
     more = b"" if channel is None else b',"channel":' + _text(channel)
+    # A backend may tell a client its connection's id; nothing else does.
+    more += b"" if connection is None else b',"connectionId":' + _text(connection)
     return (b'{"type":"%b","id":%b%b}' % (kind, bytes(id_), more)).decode()
 
 

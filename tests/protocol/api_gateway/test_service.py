@@ -17,6 +17,7 @@ from loadgen.protocol.appsync.auth import ApiKey, BearerToken
 from loadgen.protocol.appsync.sigv4 import IamSignature
 from loadgen.protocol.base import PING, ClientLogins, PublishAnswer
 from loadgen.protocol.generic.session import UNASKED, GenericSession
+from loadgen.protocol.refusals import Kind
 from loadgen.server import frames
 from loadgen.stand_ins.api_gateway.authorization import Keys, RefusedError, Request, demand_signature
 from tests.protocol.generic.test_session import Told
@@ -205,6 +206,90 @@ def test_unreadable_messages_are_counted_by_kind() -> None:
         unreadable.UNDESCRIBED,
         unreadable.UNDESCRIBED,
     ]
+
+
+class TestConnections:
+    """`form=connections`: the harness itself posts to `@connections`."""
+
+    def test_an_event_goes_to_the_connection_that_subscribed_to_its_channel(self) -> None:
+        service = service_of("form=connections", ApiKey("k"))
+        assert service.http_url == "http://127.0.0.1:8700/production/@connections"
+        told, other = Told(), Told()
+        ada, bob = service.session(told), service.for_client(ClientLogins()).session(other)
+        for session, name, address in ((ada, "ada", "A/+="), (bob, "bob", "B==")):
+            session.opening()
+            session.subscribe(name, f"/users/{name}")
+            answer = {"type": "subscribed", "id": name, "channel": f"/users/{name}", "connectionId": address}
+            session.receive(json.dumps(answer).encode(), 1, 2)
+        assert told.take() == [("subscribed", "ada")]
+        assert other.take() == [("subscribed", "bob")]
+        request = service.http_publish("/users/bob", ['{"n":1}'])
+        assert (request.method, request.resource) == ("POST", "/production/@connections/B%3D%3D")
+        assert service.http_publish("/users/ada", ["{}"]).resource == "/production/@connections/A%2F%2B%3D"
+        assert request.headers == {"Authorization": "Bearer k"}
+        assert "Bearer" not in repr(request)
+        bob.receive(request.body, 1, 2)
+        assert other.take() == [("event", "bob", '{"n":1}')]
+        assert "AAAA" in str(service.http_publish("/users/eve", ["{}"]).resource), "of no connection"
+
+    def test_an_answer_without_the_connections_id_is_none(self) -> None:
+        session, told = begun("form=connections")
+        session.subscribe("s1", "/a")
+        session.receive(b'{"type":"subscribed","id":"s1","channel":"/a"}', 1, 2)
+        [(kind, what, _)] = told.take()
+        assert (kind, what) == ("undecodable", unreadable.UNDESCRIBED)
+
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (403, Kind.DENIED),
+            (410, Kind.DENIED),
+            (413, Kind.DENIED),
+            (429, Kind.THROTTLED),
+            (500, Kind.FAILING),
+        ],
+    )
+    def test_a_refused_post_says_why(self, status: int, kind: Kind) -> None:
+        service = service_of("form=connections")
+        assert service.http_answer(200, b"") == OK
+        answer = service.http_answer(status, b"\xff")
+        assert answer.error is not None
+        assert answer.error.startswith(f"HTTP {status}")
+        assert answer.refusal is not None
+        assert answer.refusal.kind is kind
+
+    @given(st.integers(100, 599), st.binary(max_size=200))
+    def test_any_answer_is_read(self, status: int, body: bytes) -> None:
+        answer = service_of("form=connections").http_answer(status, body)
+        assert (answer.error is None) == (status == 200)
+
+    def test_a_post_is_signed_with_its_body_and_the_path_as_it_is_sent(self) -> None:
+        login = IamSignature(lambda: ReadOnlyCredentials("AKID", "secret", None), "us-east-1")
+        service = service_of("form=connections", login)
+        service._addresses["/a"] = "L0SM9cOFvHcCIhw="
+        request = service.http_publish("/a", ["{}"])
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers["host"] = "127.0.0.1:8700"
+        assert request.resource is not None
+        keys = Keys("AKID", "secret")
+        demand_signature(Request("POST", request.resource, headers, request.body), keys)
+        with pytest.raises(RefusedError):
+            demand_signature(Request("POST", request.resource, headers, b"other"), keys)
+
+    def test_aws_is_not_asked_without_a_signature(self) -> None:
+        url = "wss://a.execute-api.us-east-1.amazonaws.com/prod"
+        for login in (None, ApiKey("k"), BearerToken(lambda: "t")):
+            with pytest.raises(ValueError, match="--auth iam"):
+                service_of("form=connections", login, url)
+        assert service_of("", None, url).http_url is None
+
+    def test_events_are_posted_and_never_sent_over_a_connection(self) -> None:
+        rules = targets.protocol_of(f"{URL}?form=connections").rules
+        assert rules.publishes_over_http
+        assert not rules.publishes_over_connections
+        for wrong in ("acks=none", "acks=publish", "wildcards=yes"):
+            with pytest.raises(ValueError, match="form=connections"):
+                service_of(f"form=connections&{wrong}")
 
 
 class TestLogins:

@@ -75,6 +75,8 @@ class Client:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self._early: list[dict[str, Any]] = []
+        #: The id of this connection, which the backend tells with the answer to a subscribe.
+        self.id = ""
 
     async def send(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
@@ -92,7 +94,9 @@ class Client:
 
     async def subscribe(self, channel: str, id_: str) -> None:
         await self.send(action="subscribe", id=id_, channel=channel)
-        assert await self.next("subscribed") == {"type": "subscribed", "id": id_, "channel": channel}
+        answer = await self.next("subscribed")
+        self.id = answer.pop("connectionId")
+        assert answer == {"type": "subscribed", "id": id_, "channel": channel}
 
     async def publish(self, channel: str, data: Any, id_: str = "p") -> None:
         await self.send(action="publish", id=id_, channel=channel, data=data)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import analysis
 from analysis.verify.check import verify
 from loadgen.protocol.generic.channels import matches
@@ -18,6 +20,15 @@ from tests.system.harness import only_run as only
 
 KEY = "da2-canary0000000000000000"
 FEW = (*SMALL, "clients.commenters.publish.rate=20/s")
+FEWER_USERS = (
+    "gates=[]",
+    "variables.user.count=20",
+    "variables.anyone.count=20",
+    "clients.users.count=20",
+    "clients.backend.count=2",
+    "clients.backend.publish.rate=50/s",
+    "phases.warmup=500ms",
+)
 Pair = tuple[int, int, int]
 """An event's publisher and number, and a subscription."""
 
@@ -167,6 +178,63 @@ def test_a_throttled_post_is_repeated_and_a_gone_connection_comes_back(tmp_path:
     ledger, reconnects = summary["ledger"], summary["recovery"]["reconnects"]
     assert ledger["lost_otherwise"] == 0
     assert 0 < reconnects["attempts"] - reconnects["failed"] == summary["connections"]["connected"] - 43
+    assert verify(run).disagreements == []
+
+
+@pytest.mark.parametrize("authorizer", ["none", "iam"])
+def test_the_harness_posts_to_the_connections_of_single_users_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authorizer: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-canary")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("BACKEND_KEY", KEY)
+    auth = "iam" if authorizer == "iam" else "api-key:BACKEND_KEY"
+    with standing_in(tmp_path, authorizer=authorizer, lose_every="50") as service:
+        done = loadgen(
+            *("run", "notifications", "--target", f"{service.target}?form=connections", "--auth", auth),
+            *("--results", str(tmp_path / "results")),
+            *overrides([*FEWER_USERS, "phases.measure=2s", "phases.drain=1s"]),
+        )
+        lost, stats = service.lost(), service.stats()
+    folder = only(tmp_path / "results")
+    summary = expect_by_verdict(done, folder, lossy=True)
+    run = analysis.load(folder)
+    events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
+    assert missing(run) == {pair for pair in lost if pair[:2] in events} != set()
+    assert summary["ledger"]["events_accepted"] == summary["ledger"]["events_due"] > 50
+    assert stats["backend"]["posts"] == 0, "the backend only told the connections' ids"
+    assert "publish" not in stats["backend"]["invocations"]
+    assert verify(run).disagreements == []
+    assert read(folder / "manifest.json")["target"]["http_url"].endswith("/production/@connections")
+    kept = "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
+    assert "canary" not in kept + done.said
+
+
+def test_long_events_travel_in_frames_of_32_kb_and_too_long_ones_end_the_connection(tmp_path: Path) -> None:
+    scenario = tmp_path / "long.yaml"
+    scenario.write_text(
+        """version: 1
+clients:
+  listeners: {count: 4, subscribe: "/room"}
+  speaker: {count: 1, publish: {channel: "/room", rate: 10/s, payload: 100KB}}
+  shouter: {count: 1, publish: {channel: "/hall", rate: 1/s, payload: 140KB}, reconnect: {first: 50ms}}
+phases: {warmup: 300ms, measure: 2s, drain: 1s}
+"""
+    )
+    with standing_in(tmp_path) as service:
+        done = loadgen(
+            *("run", str(scenario), "--target", service.target, "--results", str(tmp_path / "results")),
+        )
+        gateway = service.stats()["gateway"]
+    folder = only(tmp_path / "results")
+    summary = expect_by_verdict(done, folder)
+    assert (
+        summary["ledger"]["delivered"] + summary["ledger"]["late"] == summary["ledger"]["expected"] >= 4 * 15
+    )
+    assert gateway["closed with 1009"] > 0
+    assert "closed with code 1009" in " ".join(summary["connections"]["errors"])
+    run = analysis.load(folder)
     assert verify(run).disagreements == []
 
 
