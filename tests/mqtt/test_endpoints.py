@@ -50,6 +50,7 @@ def test_a_url_says_where_the_broker_is_and_what_carries_the_packets(
         ("mqtt://broker?keepalive=5", "only 'qos', 'version'"),
         ("mqtt://broker#news", "fragment"),
         (f"mqtt://{AWS}", "not encrypted"),
+        (f"mqtts://{AWS}?qos=2", "use 'qos=1'"),
     ],
 )
 def test_what_is_no_brokers_url_is_told_in_a_sentence(url: str, said: str) -> None:

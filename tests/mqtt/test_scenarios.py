@@ -2,8 +2,10 @@
 
 import pytest
 
-from loadgen.planning import guard
+from loadgen.live.plan import expected_by_channel
+from loadgen.planning import fanout, guard
 from loadgen.planning.estimate import estimate
+from loadgen.planning.fanout import audience, group_loads
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.resolve import Clients
@@ -137,3 +139,91 @@ def test_no_costs_of_another_service_are_shown() -> None:
     said = estimate(run, prices, unpriced=broker.title).to_dict()
     assert (said["unpriced"], said["run"], said["quotas"]) == ("MQTT 5", None, None)
     assert estimate(run, prices).to_dict()["unpriced"] is None
+
+
+def sharing(subscribe: list[str], others: int = 2) -> Scenario:
+    return from_resolved(
+        {
+            "version": 1,
+            "target": {"url": BROKER},
+            "variables": {
+                "room": {"count": 3},
+                **({"team": {"count": 2, "assign": "by-client"}} if "{team}" in "".join(subscribe) else {}),
+            },
+            "clients": {
+                "workers": {"count": 6, "subscribe": subscribe},
+                "alone": {"count": others, "subscribe": ["/default/*"]},
+                "writers": {"count": 1, "publish": {"channel": "/default/{room}", "rate": "10/s"}},
+            },
+            "phases": {"measure": "10s", "warmup": "0s"},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "receivers"),
+    [
+        ("/$share/one/default/*", 1.0),
+        ("/$share/team-{team}/default/*", 2.0),
+        ("$share/one/default/#", 1.0),
+        ("/default/*", 6.0),
+    ],
+)
+def test_a_group_that_shares_its_events_receives_each_once(pattern: str, receivers: float) -> None:
+    run = resolve(sharing([pattern]), BROKER)
+    seen = audience(run)
+    assert seen is not None
+    assert seen.patterns == {"/default/*": receivers + 2}
+    (load,) = group_loads(run, seen)
+    assert load.subscribers == pytest.approx(receivers + 2)
+    assert expected_by_channel(run, RULES)("/default/1") == receivers + 2
+    assert run.totals.subscriptions == 8, "each member subscribes"
+
+
+def test_beyond_what_is_spelled_out_a_group_counts_once_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "SPELLED_OUT", 3)
+    run = resolve(sharing(["/$share/team-{team}/default/*"]), BROKER)
+    seen = audience(run)
+    assert seen is not None
+    assert not seen.spelled_out
+    assert seen.patterns == {"/default/*": pytest.approx(4.0)}
+
+
+def test_a_client_cannot_share_what_it_subscribes_to_alone() -> None:
+    with pytest.raises(ScenarioError, match="overlap"):
+        check_overlaps(resolve(sharing(["/$share/one/default/*", "/default/1"]), BROKER), RULES)
+
+
+def test_only_brokers_know_shared_subscriptions() -> None:
+    for target in (None, "nats+ws://127.0.0.1:8080"):
+        with pytest.raises(ScenarioError, match=r"shared subscription, which only MQTT brokers have"):
+            load("comments", {"clients.readers.subscribe": "/$share/g/default/comments/1"}, target=target)
+    load("comments", {"clients.readers.subscribe": "/$share/g/default/comments/{article}/*"}, target=BROKER)
+
+
+def test_without_properties_no_stamp_travels_beside_the_payload() -> None:
+    assert protocol_of(f"{BROKER}?version=3.1.1").rules.stamp_beside is None
+    assert protocol_of(f"{BROKER}?version=3.1.1").title == "MQTT 3.1.1"
+    assert protocol_of(f"{AWS}?version=3.1.1").title == "AWS IoT Core (MQTT 3.1.1)"
+    assert protocol_of(BROKER).rules.stamp_beside == "user_property"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", {}),
+        ("?clean=false", {"sessions": "resumed after a reconnect; the broker keeps them for 300 s"}),
+        (
+            "?clean=false&version=3.1.1",
+            {"sessions": "resumed after a reconnect; the broker decides how long it keeps them"},
+        ),
+        (
+            "?retain=true",
+            {"retained": "every published event; those that come on subscribing are counted apart"},
+        ),
+    ],
+)
+def test_the_manifest_tells_how_the_broker_is_used(query: str, told: dict[str, str]) -> None:
+    protocol = protocol_of(BROKER + query)
+    setup = protocol.setup(protocol.endpoints(BROKER + query))
+    assert {name: setup[name] for name in setup if name in ("sessions", "retained")} == told

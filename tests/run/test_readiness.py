@@ -1,5 +1,6 @@
 """Test the times and channels of probes."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -7,6 +8,7 @@ import gevent
 import pytest
 
 from loadgen.protocol.base import PublishAnswer
+from loadgen.run import readiness
 from loadgen.run.readiness import PROBE_INTERVAL_S, ProbedReadiness
 from loadgen.transport.errors import TransportError
 
@@ -146,4 +148,43 @@ def test_a_stream_of_new_subscriptions_does_not_put_a_round_off_for_ever(pause_s
     streaming = gevent.spawn(subscribe)
     assert probes.sent(1)
     streaming.kill()
+    probes.readiness.stop()
+
+
+SHARED = "/$share/team/a"
+
+
+def test_as_many_probes_are_sent_as_members_of_a_shared_subscription_wait() -> None:
+    probes = _Probes()
+    probes.ramp_over = True
+    watch(probes, SHARED, SHARED, SHARED, "b", "b")
+    assert Counter(probes.sent(4)[:4]) == {SHARED: 3, "b": 1}
+    probes.readiness.proven(SHARED)
+    probes.readiness.withdraw("b")
+    probes.readiness.withdraw("b")
+    before = len(probes.prober.channels)
+    probes.sent(before + 2)
+    assert set(probes.prober.channels[before:]) == {SHARED}
+    probes.readiness.stop()
+
+
+def test_a_member_that_no_probe_reaches_counts_as_ready_after_many_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "PROBE_INTERVAL_S", 0.01)
+    probes = _Probes()
+    probes.ramp_over = True
+    ready: list[int] = []
+
+    def on_ready(at_ns: int) -> None:
+        ready.append(at_ns)
+        probes.readiness.proven(SHARED)
+
+    probes.readiness.watch(SHARED, on_ready)
+    # The service sends its events to this member, and another subscription never gets any.
+    probes.readiness.watch("b", lambda _: pytest.fail("what is not shared is awaited for ever"))
+    probes.until(lambda: bool(ready))
+    assert probes.prober.channels.count(SHARED) >= readiness.SHARED_ROUNDS
+    gevent.sleep(0.1)
+    assert len(ready) == 1
     probes.readiness.stop()

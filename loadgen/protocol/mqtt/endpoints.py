@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.settings import Settings, of_query
 
 #: By scheme of the URL: the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
@@ -77,7 +78,7 @@ class BrokerUrl:
 
         Raises:
             EndpointError: the URL has an unknown scheme, a path without a WebSocket scheme, credentials, a fragment or
-                an unknown query, or would reach AWS IoT Core unencrypted.
+                an unknown query, or would reach AWS IoT Core unencrypted or at QoS 2.
         """
         parts, port = _split(url)
         scheme, own_port = _CARRIERS[parts.scheme]
@@ -102,7 +103,13 @@ class BrokerUrl:
             _settings(parts, url),
         )
         if broker.aws and not broker.tls:
-            raise EndpointError(f"URL {_shown(url)} is not encrypted: AWS IoT Core speaks 'mqtts://' only")
+            raise EndpointError(
+                f"URL {_shown(url)} is not encrypted: AWS IoT Core speaks 'mqtts://' and 'mqtt+wss://' only"
+            )
+        if broker.aws and broker.settings.qos > limits.AWS_QOS_MAX:
+            raise EndpointError(
+                f"URL {_shown(url)} asks for QoS 2, which AWS IoT Core does not have: use 'qos=1'"
+            )
         return broker
 
 

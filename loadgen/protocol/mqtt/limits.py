@@ -28,5 +28,8 @@ AWS_PUBLISHES_PER_CONNECTION_PER_SECOND: Final = 100
 AWS_CONNECTS_PER_SECOND: Final = 500
 """Connect requests per second and account; adjustable."""
 
+AWS_QOS_MAX: Final = 1
+"""AWS IoT Core has QoS 0 and 1 ("MQTT", AWS IoT Developer Guide, mqtt.html)."""
+
 AWS_SUBSCRIPTIONS_PER_CONNECTION: Final = 50
 """Subscriptions on one connection; adjustable."""

@@ -268,23 +268,19 @@ def _connack(flags: int, content: memoryview) -> Any:
 
 
 def _publish(flags: int, content: memoryview) -> Any:
-    qos = flags >> 1 & 3
-    _demand(qos < 3, "its PUBLISH has QoS 3")
+    """Read a PUBLISH as one of MQTT 5 that has no properties, by the codec."""
     length = int.from_bytes(content[:2], "big")
     place = 2 + length
     _demand(len(content) >= 2 and place <= len(content), "its PUBLISH is malformed")
-    packet_id = None
-    if qos:
-        packet_id = _number(content[place:])
+    # The codec panics over a topic that is not UTF-8.
+    str(content[2:place], "utf-8")
+    if flags & 6:
+        _number(content[place:])
         place += 2
-    return mqtt5.PublishPacket(
-        str(content[2 : 2 + length], "utf-8"),
-        bytes(content[place:]),
-        qos=_QOS[qos],
-        retain=bool(flags & 1),
-        duplicate=bool(flags & DUPLICATE),
-        packet_id=packet_id,
+    packet, _ = mqtt5.read(
+        memoryview(_packet(0x30 | flags, b"".join((content[:place], b"\0", content[place:]))))
     )
+    return packet
 
 
 def _answer(kind: Any, wanted_flags: int = 0) -> Any:
