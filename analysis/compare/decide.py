@@ -18,7 +18,7 @@ method needs one valid p-value for each metric at the moment of deciding, so it 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -82,9 +82,8 @@ def compare(
     """
     draws = np.random.default_rng(seed)
     design = Design.of(base, new, most)
-    cumulated = _Cumulated()
     metrics = metrics_of(base, new)
-    estimates = {name: _estimate(name, base, new, design, draws, resamples, cumulated) for name in metrics}
+    estimates = {name: _estimate(name, base, new, design, draws, resamples) for name in metrics}
     known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     significant = _holm(known, 1 - confidence) if design.decides else set()
     # Holm's first step is the hardest: a metric that passes it is found whatever the others say.
@@ -185,12 +184,11 @@ def _estimate(
     design: Design,
     draws: np.random.Generator,
     resamples: int,
-    cumulated: "_Cumulated",
 ) -> Estimate | None:
     before, after = _logs(name, base), _logs(name, new)
     if before is None or after is None:
         return None
-    within = [_block_variance(name, profile, draws, resamples, cumulated) for profile in (*base, *new)]
+    within = [_block_variance(name, profile, draws, resamples) for profile in (*base, *new)]
     floor = sum(within[: len(base)]) / len(base) ** 2 + sum(within[len(base) :]) / len(new) ** 2
     shift = float(after.mean() - before.mean())
     (before_low, before_high), (after_low, after_high) = (_end_logs(name, side) for side in (base, new))
@@ -237,9 +235,7 @@ def _geometric_mean(name: str, profiles: Sequence[Profile]) -> float | None:
     return None if logs is None else float(np.exp(logs.mean()))
 
 
-def _block_variance(
-    name: str, profile: Profile, draws: np.random.Generator, resamples: int, cumulated: "_Cumulated"
-) -> float:
+def _block_variance(name: str, profile: Profile, draws: np.random.Generator, resamples: int) -> float:
     """Return the variance of the logarithm of a run's figure, by resampling its blocks of time."""
     distribution, percent, _ = METRICS[name]
     if percent is None:
@@ -250,7 +246,7 @@ def _block_variance(
     histograms = profile.blocks.get(distribution, [])
     if len(histograms) < 2:
         return 0.0
-    numbers, upto = cumulated(histograms)
+    numbers, upto = profile.cumulated(distribution)
     drawn = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
     weights = drawn.astype(np.float64)
     wanted = np.ceil((weights @ upto[-1]) * (percent / 100))
@@ -265,27 +261,3 @@ def _block_variance(
     ends, which = np.unique(at, return_inverse=True)
     values = np.array([max(value_of(int(number)), 1.0) for number in numbers[ends]])[which]
     return float(np.log(values).var(ddof=1))
-
-
-class _Cumulated:
-    """Cache of histograms as arrays: several metrics of a comparison use the same histograms."""
-
-    def __init__(self) -> None:
-        self._made: dict[int, tuple[Ints, Floats]] = {}
-
-    def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-        """Return the numbers of all bins, ascending, and for each a row with each histogram's count up to it."""
-        found = self._made.get(id(histograms))
-        if found is None:
-            found = self._made[id(histograms)] = _cumulated(histograms)
-        return found
-
-
-def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-    bins = np.array([int(number) for histogram in histograms for number in histogram], dtype=np.int64)
-    counts = [count for histogram in histograms for count in histogram.values()]
-    numbers, place = np.unique(bins, return_inverse=True)
-    matrix = np.zeros((len(histograms), len(numbers)))
-    matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
-    # Whole numbers below 2**53, so that sums of them are exact. A row is read at once.
-    return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)

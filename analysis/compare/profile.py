@@ -8,11 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from analysis.figures import fanout, latencies, reactions
 from analysis.figures.bounds import Bounded, Collector
@@ -47,9 +50,10 @@ METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
 OPTIONAL: Final = frozenset(name for name in METRICS if name.startswith("reaction."))
 
 Histogram = dict[str, int]
+Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
     """One run: `figures` by metric (ns, or per second); `blocks` by distribution, one histogram per time block."""
 
@@ -119,9 +123,35 @@ class Profile:
             seconds=_seconds(run),
         )
 
+    def cumulated(self, distribution: str) -> tuple[Ints, Floats]:
+        """Return the numbers of a distribution's bins, ascending, and for each a row with each block's count up to it.
+
+        They are kept: several metrics, and each look of a plan, use the same histograms.
+        """
+        histograms = self.blocks[distribution]
+        found = self._cumulated.get(id(histograms))
+        if found is None:
+            found = self._cumulated[id(histograms)] = _cumulated(histograms)
+        return found
+
+    @cached_property
+    def _cumulated(self) -> dict[int, tuple[Ints, Floats]]:
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, which the profile and the result share: their histograms may be large."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+def _cumulated(histograms: Sequence[Histogram]) -> tuple[Ints, Floats]:
+    of_all = chain.from_iterable(histograms)
+    bins = np.fromiter(map(int, of_all), dtype=np.int64)
+    counts = [count for histogram in histograms for count in histogram.values()]
+    numbers, place = np.unique(bins, return_inverse=True)
+    matrix = np.zeros((len(histograms), len(numbers)))
+    matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
+    # Whole numbers below 2**53, so that sums of them are exact. A row is read at once.
+    return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
 def read(path: Path) -> list[Profile]:

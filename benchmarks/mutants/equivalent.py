@@ -14,7 +14,10 @@ class Equivalent:
 
 
 _LEDGER, _MATCHING = "analysis/ledger/reconcile.py", "analysis/ledger/matching.py"
+_ENVELOPE, _BOUNDS = "analysis/clocks/envelope.py", "analysis/clocks/bounds.py"
 _CURVE = "loadgen/pacing/curve.py"
+_FROZEN = "@dataclass(frozen=True, slots=True)"
+_STRAYS = "doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))"
 _NO_CHANNEL = "any number that is no channel's stands for none: only those from 0 on are asked for"
 _ACCEPTED = (
     "for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):"
@@ -36,6 +39,30 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "edges = np.searchsorted(values[order], np.arange(count + 1))",
         "edges = np.searchsorted(values[order], np.arange(count + 2))",
         "the last edge is not looked at",
+    ),
+    Equivalent(
+        _LEDGER,
+        "self._parts = Parts(len(self._cut) > 1)",
+        "self._parts = Parts(len(self._cut) != 1)",
+        "there is always a stretch",
+    ),
+    Equivalent(
+        _LEDGER,
+        "@lru_cache(maxsize=1)",
+        "@lru_cache(maxsize= 2)",
+        "a second result that is kept takes memory only",
+    ),
+    Equivalent(
+        _ENVELOPE, _FROZEN, _FROZEN.replace("frozen=True", "frozen=False"), "nobody assigns: mypy refuses it"
+    ),
+    Equivalent(
+        _ENVELOPE,
+        _FROZEN,
+        _FROZEN.replace("slots=True", "slots=False"),
+        "objects that are larger, and the same",
+    ),
+    Equivalent(
+        _BOUNDS, _STRAYS, _STRAYS.replace("(strays, 0.0)", "(strays, -1.0)"), "no stray is below zero"
     ),
     Equivalent(_LEDGER, _ACCEPTED, _ACCEPTED.replace("-1", "- 2"), _NO_CHANNEL),
     Equivalent(_LEDGER, _ACCEPTED, _ACCEPTED.replace("-1", "~1"), _NO_CHANNEL),

@@ -116,6 +116,8 @@ def test_a_worker_speaks_for_itself_whatever_name_it_gives(site: Site, faults: r
         client.say("client_ready", "2.47.0")
     until(lambda: len(site.master.clients) == 2)
     two.say("heartbeat", BEAT, of="one")
+    # It is answered to who said it; below, only the answer to what was said last is waited for.
+    until(lambda: "heartbeat" in two.hear())
     two.say("spawning_complete", {"user_classes_count": {"Reader": 9}, "user_count": 9}, of="one")
     two.say("stats", STATS, of="one")
     two.say("logs", {"worker_id": "one", "logs": ["forged"]}, of="one")

@@ -126,3 +126,42 @@ def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
     assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
     # The read may have left something: nothing of it is exact.
     assert fed(stream, 80, 10, 10) == [(80, 10)]
+
+
+def test_frames_are_for_the_fast_path_only_at_a_boundary_and_while_nothing_is_elsewhere() -> None:
+    text = Frame(Opcode.TEXT, b"abc").serialize(mask=False)
+    begun, rest = (
+        Frame(opcode, b"x", fin).serialize(mask=False)
+        for opcode, fin in ((Opcode.TEXT, False), (Opcode.CONT, True))
+    )
+    reader = Reader()
+
+    def frames_of(refused: str | None = None) -> TextFrames:
+        return TextFrames(
+            reader.text, reader.library, MAX_BYTES, judge=lambda first, second, length: refused is not None
+        )
+
+    def state(of: TextFrames) -> tuple[bool, bool]:
+        assert of.ready or of.whole is None
+        return of.ready, of.whole is not None
+
+    found = frames_of()
+    assert state(found) == (True, True)
+    for data, at_boundary in (
+        (text[:3], False),
+        (text[3:], True),
+        (begun, False),
+        (rest, True),
+        (text, True),
+    ):
+        found.feed(data, 1, 2)
+        assert state(found) == (at_boundary, at_boundary)
+    found.end()
+    assert state(found) == (False, False)
+    # What is refused, and what is too long, ends it too.
+    for refused, data in (("no", begun), (None, text[:1] + b"\x7f" + (MAX_BYTES + 1).to_bytes(8))):
+        found = frames_of(refused)
+        found.feed(data, 1, 2)
+        assert state(found) == (False, False)
+        found.feed(text, 1, 2)
+        assert state(found) == (False, False)

@@ -251,3 +251,48 @@ def test_where_the_workers_clock_was_set_back_its_times_may_be_of_before_or_afte
     assert np.abs(high[[0, 2]] - [0, 3 * SECOND]).max() < MS
     assert low[1] <= 0
     assert high[1] >= 3 * SECOND
+
+
+def test_while_it_is_not_known_when_the_masters_clock_was_read_it_may_have_been_slewed() -> None:
+    way_ns = 50 * MS
+    bounds = by_steady_clocks(pinged(*[0] * 30, steady=True, way_ns=way_ns))
+    low, high = bounds.curve.interval(np.arange(1005, 1025, dtype=np.int64) * SECOND)
+    # Where a ping was sent, it bounds from above; from below it does when it is back, a round trip later, in which the
+    # clocks may part. So uncertain is the moment, too: within half a round trip the master's clock may be slewed.
+    widths = (high - low) / 2 - (way_ns + READING_NS + 2 * ROUNDING_NS)
+    assert widths.min() == pytest.approx((PART + SLEW) * way_ns, abs=US)
+
+
+def test_a_suspension_lies_between_two_pings_by_the_workers_clock() -> None:
+    pings = pinged(*[0] * 20, steady=True)
+    assert pings.master_raw_ns is not None
+    slept = np.where(np.arange(20) >= 10, 5 * SECOND, 0)
+    (jump,) = by_steady_clocks(
+        Pings(
+            pings.sent_ns,
+            pings.master_received_ns + slept,
+            pings.master_sent_ns + slept,
+            pings.received_ns,
+            pings.sent_raw_ns,
+            pings.received_raw_ns,
+            pings.master_raw_ns + slept,
+        )
+    ).jumps
+    assert jump.moved_ns == pytest.approx(5 * SECOND, abs=MS)
+    assert (jump.from_ns, jump.to_ns) == pytest.approx((1009 * SECOND, 1010 * SECOND), abs=MS)
+
+
+def test_the_masters_clock_is_told_soon_after_a_machine_was_started_too() -> None:
+    pings = pinged(*[3 * SECOND] * 10, steady=True)
+    assert pings.raw is not None
+    # Steady clocks of both count from a millisecond before the first ping.
+    started = [times - int(pings.raw[number][0]) + MS for number, times in enumerate(pings.raw)]
+    bounds = by_steady_clocks(
+        Pings(
+            pings.sent_ns, pings.master_received_ns, pings.master_sent_ns, pings.received_ns,
+            started[0], started[1] + 200 * US, started[2] + 100 * US,
+        )
+    )  # fmt: skip
+    for number in (0, 5, 9):
+        shown = 1003 * SECOND + number * SECOND + 200 * US
+        assert abs(bounds.master_wall_ns(number) - shown) < 20 * US

@@ -100,6 +100,8 @@ def test_a_curve_is_linear_between_its_nodes_and_counts_from_its_bases() -> None
     assert curve.estimate(np.array([1000, 1005, 1010, 2000])).tolist() == [51, 52, 53, 53]
     # The estimate is not the middle: the error is to the farther end.
     assert curve.error_ns.tolist() == [5, 11]
+    # Without bases it counts from zero.
+    assert Curve(array(0, 10), array(0, 0), array(8, 8), array(1, 3)).estimate(np.array([5])).tolist() == [2]
 
 
 @pytest.mark.parametrize("moved", [10 * MS, -10 * MS])
@@ -219,6 +221,11 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
     only = Points(
         points.upper_at[narrow], points.upper[narrow], points.lower_at[narrow], points.lower[narrow]
     )
+    assert envelope._mean_rate(points, []) == pytest.approx(mean_rate(only, []))
+    # A wider ping is not looked at, though its upper bound would tell more.
+    wider = np.arange(1, count, 4)
+    points.upper[wider], points.lower[wider] = -400.0, -1e6
+    assert mean_rate(points, []) != pytest.approx(mean_rate(only, []))
     assert envelope._mean_rate(points, []) == pytest.approx(mean_rate(only, []))
 
 

@@ -251,6 +251,7 @@ def test_exactly_a_tenth_of_a_millisecond_is_no_step_and_a_step_says_all_there_i
 
 
 def test_a_clock_that_is_the_masters_needs_no_correction() -> None:
+    assert clocks.shared_clock(4).pings == 0
     fit = clocks.shared_clock(4, 7)
     assert fit.to_dict() == {
         "worker": 4,
