@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import fields
 
 import pyarrow as pa
@@ -10,11 +9,13 @@ import pyarrow.parquet as pq
 from writing import REPO, code, head, table
 
 from analysis.figures.derived import REPLIES
+from analysis.record import revisions
 from analysis.record.schemas import SCHEMAS
 from loadgen.run.record import FORMAT, PHASES, Manifest
 
 _SOURCE = REPO / "results" / "README.md"
 _SAMPLE = REPO / "results" / "sample"
+_PREFIX = f"{revisions.SUMMARY}:"
 
 
 def page() -> str:
@@ -55,7 +56,7 @@ def page() -> str:
         ]
         parts += [f"## {title}\n", *_prose(sections[title], before_table=True)]
         parts += [table(("column", "type", "meaning"), rows), *_prose(sections[title], before_table=False)]
-    _agree("summary.json", list(_summary_keys()), _meanings(sections["summary.json"], 1))
+    _agree_on_summary(_meanings(sections["summary.json"], 1))
     for title in ("summary.json", "histograms.hlog"):
         parts += [f"## {title}\n", sections[title].strip() + "\n"]
     return _links("\n".join(parts))
@@ -67,9 +68,13 @@ def _computed() -> dict[str, pa.Schema]:
     return {**written, "replies": REPLIES}
 
 
-def _summary_keys() -> Iterable[str]:
-    keys: Iterable[str] = json.loads((_SAMPLE / "summary.json").read_text(encoding="utf-8"))
-    return keys
+def _agree_on_summary(meanings: dict[str, str]) -> None:
+    """Check that the table has each key of the sample run's summary, and no key that no summary has."""
+    sample = json.loads((_SAMPLE / "summary.json").read_text(encoding="utf-8"))
+    listed = revisions.keys(revisions.current())
+    every = {re.split(r"[.\[]", key.removeprefix(_PREFIX))[0] for key in listed if key.startswith(_PREFIX)}
+    _agree("summary.json", list(sample), {name: said for name, said in meanings.items() if name in sample})
+    _agree("summary.json", list(every & set(meanings)), meanings)
 
 
 def _links(text: str) -> str:
