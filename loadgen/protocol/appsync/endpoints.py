@@ -10,9 +10,10 @@ HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
-#: The form of AWS's hosts; emulators use it under their own domain, such as `<id>.appsync-api.<region>.localhost`.
-_TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
-_AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
+#: The form of AWS's hosts, also of GraphQL APIs; emulators use it under their own domain, such as
+#: `<id>.appsync-api.<region>.localhost`.
+TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
+AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class EndpointError(ValueError):
@@ -69,10 +70,10 @@ class Endpoints:
         parts, port = _split(url)
         tls = _SCHEMES[parts.scheme]
         hostname = parts.hostname or ""
-        if _AWS_HOST.fullmatch(hostname) and not tls:
+        if AWS_HOST.fullmatch(hostname) and not tls:
             raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
         http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
-        two = _TWO_HOSTS.fullmatch(hostname)
+        two = TWO_HOSTS.fullmatch(hostname)
         if two:
             http_name = f"{two['id']}.appsync-api.{two['rest']}"
             realtime_name = f"{two['id']}.appsync-realtime-api.{two['rest']}"

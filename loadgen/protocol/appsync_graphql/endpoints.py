@@ -1,12 +1,12 @@
 """Derive the two URLs of a GraphQL API, and the way to use it, from the one URL that the user gives."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from loadgen.protocol.appsync.endpoints import AWS_HOST, TWO_HOSTS
 from loadgen.protocol.appsync_graphql.operations import (
     DEFAULTS,
     Operations,
@@ -27,9 +27,6 @@ SCHEMES: Final = {
 }
 #: Schemes with which the path must be `PATH`, since AppSync Events has them too.
 _PLAIN_SCHEMES: Final = {"http": False, "https": True, "ws": False, "wss": True}
-#: The form of AWS's hosts; emulators use it under their own domain.
-_TWO_HOSTS: Final = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
-_AWS_HOST: Final = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 _MOST_FILE_BYTES: Final = 100_000
 
 #: How a connection carries its authorization: as a subprotocol (src: amplify-js), or in the query (AWS's guide).
@@ -99,12 +96,12 @@ class GraphqlUrl:
         parts, port = _split(url)
         tls = {**SCHEMES, **_PLAIN_SCHEMES}[parts.scheme]
         hostname = parts.hostname or ""
-        if _AWS_HOST.fullmatch(hostname) and not tls:
+        if AWS_HOST.fullmatch(hostname) and not tls:
             raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
         path = parts.path.removesuffix("/").removesuffix(REALTIME) or PATH
         http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
         realtime_path = path + REALTIME
-        two = _TWO_HOSTS.fullmatch(hostname)
+        two = TWO_HOSTS.fullmatch(hostname)
         if two:
             http_name = f"{two['id']}.appsync-api.{two['rest']}"
             realtime_name = f"{two['id']}.appsync-realtime-api.{two['rest']}"

@@ -208,7 +208,9 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
             written = request.query.get("header")
             if written is None or request.query.get("payload") is None:
                 raise RefusedError(NO_HEADERS)
-            found = msgspec.json.decode(base64.b64decode(written, validate=True), type=dict[str, str])
+            # Clients that do not percent-encode the query send `+`, which means a space there.
+            raw = base64.b64decode(written.replace(" ", "+"), validate=True)
+            found = msgspec.json.decode(raw, type=dict[str, str])
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise RefusedError(errors.CONNECT_BAD_HEADER) from None
     credentials = credentials_from(found)

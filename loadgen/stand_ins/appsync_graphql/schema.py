@@ -57,7 +57,9 @@ _AWS: Final = "".join(
     "directive @aws_cognito_user_pools(cognito_groups: [String!]) on FIELD_DEFINITION | OBJECT",
     "directive @aws_auth(cognito_groups: [String!]) on FIELD_DEFINITION",
 ))  # fmt: skip
-_MOST_TOKENS: Final = 5_000
+#: Validation takes time that grows with the square of the tokens, and accepted documents are kept.
+_MOST_TOKENS: Final = 1_000
+_MOST_CHARACTERS: Final = 50_000
 _MOST_DOCUMENTS: Final = 1_000
 _MOST_DEPTH: Final = 20
 _valid_json = msgspec.json.Decoder(msgspec.Raw).decode
@@ -168,13 +170,19 @@ class Schema:
             raise SchemaError(
                 'has no subscription with @aws_subscribe(mutations: ["…"]) that names one of its mutations'
             )
-        self.compile = lru_cache(maxsize=_MOST_DOCUMENTS)(self._compile)
-        """Return the operation of a document; the arguments are its text and the operation's name, or None.
+        self._compiled = lru_cache(maxsize=_MOST_DOCUMENTS)(self._compile)
 
-        Raises OperationError if it is invalid.
+    def compile(self, query: str, name: str | None = None) -> Compiled:
+        """Return the operation of a document by its name, or the only one; the same text gives the same object.
+
+        Raises:
+            OperationError: the document is invalid.
         """
+        if len(query) > _MOST_CHARACTERS:
+            raise OperationError(f"The document has more than {_MOST_CHARACTERS:,} characters")
+        return self._compiled(query, name)
 
-    def _compile(self, query: str, name: str | None = None) -> Compiled:
+    def _compile(self, query: str, name: str | None) -> Compiled:
         try:
             document = parse(query, max_tokens=_MOST_TOKENS)
             errors = validate(self._schema, document)

@@ -17,11 +17,11 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class GraphqlSettings:
-    """What one stand-in does; each field but the last two is an option of the same name, with dashes."""
+    """The settings of one stand-in."""
 
     access: AccessControl = field(repr=False)
     schema: Schema
-    #: Write `lose` nothing: every Nth delivery, or 0 for none.
+    #: Every Nth delivery is not written; 0 for none.
     lose_every: int = 0
     #: Events are not delivered to a subscription for this long after its `start_ack`, in nanoseconds.
     lose_after_start_ack_ns: int = 0

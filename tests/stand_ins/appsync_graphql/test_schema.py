@@ -146,6 +146,13 @@ def test_an_operation_that_cannot_be_is_refused(query: str, variables: Any, said
         executed(query, variables)
 
 
+def test_a_document_that_would_take_long_or_much_memory_is_refused() -> None:
+    many = "mutation { " + " ".join(f'a{number}: clear(room: "1") {{ room }}' for number in range(500)) + " }"
+    for query, said in ((many, "Unable to parse"), ("#" * 50_001, "more than 50,000 characters")):
+        with pytest.raises(OperationError, match=said):
+            SCHEMA.compile(query)
+
+
 def test_awsjson_must_be_a_text_of_json() -> None:
     schema = Schema()
     compiled = schema.compile('mutation ($d: AWSJSON!) { publish(name: "a", data: $d) { data } }')
