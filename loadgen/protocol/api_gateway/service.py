@@ -5,11 +5,14 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+import msgspec
+
 from loadgen.protocol import unreadable
 from loadgen.protocol.api_gateway.endpoints import WebSocketUrl
 from loadgen.protocol.api_gateway.limits import FRAME_MAX_BYTES
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken
 from loadgen.protocol.base import ClientLogins, Handshake, HttpRequest, PublishAnswer
+from loadgen.protocol.generic.dialect import Dialect
 from loadgen.protocol.generic.frames import Frame
 from loadgen.protocol.generic.service import GenericService, TargetUrl
 from loadgen.protocol.refusals import Kind, Refusal, of_answer
@@ -26,6 +29,34 @@ _GONE: Final = Refusal(
     Kind.DENIED, "run it in one worker process, and see in the report when connections were lost"
 )
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
+
+
+class LoginDialect(Dialect):
+    """A dialect that hides what authorized the last connection or request, if the service sends it back."""
+
+    #: The secrets by the names of their headers or parameters.
+    sent: Mapping[str, str] = _NOTHING_SENT
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return a message of the service for display: escaped, cut, and without the login's secrets."""
+        return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in self._forms()])
+
+    def redacted(self, text: str) -> str:
+        """Return a text of the service, cut, without the login's secrets."""
+        for secret in self._forms():
+            text = text.replace(secret, unreadable.HIDDEN)
+        return unreadable.cut(text)
+
+    def _forms(self) -> list[str]:
+        """Return the forms in which a service may repeat a secret, the longest first."""
+        # Of `Bearer TOKEN` the token alone may be repeated.
+        values = {part for value in self.sent.values() for part in (value, value.rpartition(" ")[2])}
+        forms = {form for value in values for form in (value, quote(value, safe=""), _in_json(value))}
+        return sorted(forms - {""}, key=len, reverse=True)
+
+
+def _in_json(text: str) -> str:
+    return msgspec.json.encode(text).decode()[1:-1]
 
 
 class ApiGatewayService(GenericService):
@@ -48,44 +79,44 @@ class ApiGatewayService(GenericService):
             )
         #: The ids of connections by channel, for `form=connections`; all clients of the process share them.
         self._addresses: dict[str, str] = {}
-        super().__init__(
-            target.shape.description(target.connect_url, self._addresses),
-            TargetUrl.parse(target.connect_url),
-            {},
-        )
+        description = target.shape.description(target.connect_url, self._addresses)
+        super().__init__(description, TargetUrl.parse(target.connect_url), {})
+        self._dialect: LoginDialect = LoginDialect(description, {})
         self.http_url = target.http_url
         self._delivery = Frame(target.shape.delivery(), {})
         self._api = target
         self._login = login
-        #: What authorized the last connection, by name: it must be hidden if the service echoes it.
-        self._sent = _NOTHING_SENT
 
     def for_client(self, logins: ClientLogins) -> "ApiGatewayService":
         """Return the service with the login of one client; it shares all else with this one."""
         made = copy(self)
         if logins.connect is not None:
             made._login = logins.connect
-        made._sent = _NOTHING_SENT
+            # Else the secrets of one client would be looked for in what another one is sent.
+            made._dialect = copy(self._dialect)
+            made._dialect.sent = _NOTHING_SENT
         return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake, which authorizes the connection; long messages go in frames of 32 KB."""
         headers: Mapping[str, str] = {}
         resource, login, shape = self._api.path, self._login, self._api.shape
+        sent: Mapping[str, str] | None = None
         if isinstance(login, ApiKey):
-            headers = self._sent = login.headers(self._api.host)
+            headers = login.headers(self._api.host)
         elif isinstance(login, BearerToken):
-            token = login.token()
-            self._sent = {shape.token_name: token}
+            sent = {shape.token_name: login.token()}
             if shape.token_in == "header":  # noqa: S105  a place
-                headers = self._sent
+                headers = sent
             else:
-                resource += f"?{quote(shape.token_name, safe='')}={quote(token, safe='')}"
+                (name, token), *_ = sent.items()
+                resource += f"?{quote(name, safe='')}={quote(token, safe='')}"
         elif login is not None:
             # Imported late: botocore takes long to load.
             from loadgen.protocol.api_gateway.signing import signed_headers
 
-            headers = self._sent = signed_headers(login, "GET", self._api.host, resource)
+            headers = signed_headers(login, "GET", self._api.host, resource)
+        self._dialect.sent = headers if sent is None else sent
         return Handshake(headers=headers, resource=resource, most_frame_bytes=FRAME_MAX_BYTES)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
@@ -107,7 +138,7 @@ class ApiGatewayService(GenericService):
             from loadgen.protocol.api_gateway.signing import signed_headers
 
             headers = signed_headers(login, "POST", self._api.host, resource, body)
-        self._sent = headers
+        self._dialect.sent = headers
         return HttpRequest(body, headers, resource=resource)
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
@@ -119,12 +150,3 @@ class ApiGatewayService(GenericService):
             what += ": the connection is gone, or its client is not of this worker process"
             refusal = _GONE
         return PublishAnswer(error=what, refusal=refusal)
-
-    def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return a message of the service for display: escaped, cut, and without the login's secrets."""
-        secrets = [
-            (form, unreadable.HIDDEN)
-            for value in self._sent.values()
-            for form in (value, quote(value, safe=""), value.rpartition(" ")[2])
-        ]
-        return unreadable.shown(message, secrets)

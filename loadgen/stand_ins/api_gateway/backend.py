@@ -91,6 +91,7 @@ class Backend:
         self._table = Table()
         self._free = asyncio.Semaphore(start.invocations)
         self._open = self._running = 0
+        self._later = Tasks()
         self.statistics = Statistics()
         self._routes: Mapping[str, Callable[[link.Invocation], Awaitable[str]]] = {
             "$connect": self._on_connect,
@@ -164,7 +165,7 @@ class Backend:
         if self._start.acknowledge_after:
             await self._fan_out(body.channel, bytes(body.data))
         else:
-            _keep(asyncio.create_task(self._fan_out(body.channel, bytes(body.data))))
+            self._later.add(asyncio.create_task(self._fan_out(body.channel, bytes(body.data))))
         return answer
 
     async def _fan_out(self, channel: str, data: bytes) -> None:
@@ -217,13 +218,18 @@ class Backend:
 
 
 _WHY: Final = {0: "no answer", 410: "gone", 413: "too large", 429: "throttled", 403: "forbidden"}
-_tasks: Final[set[asyncio.Task[None]]] = set()
 
 
-def _keep(task: asyncio.Task[None]) -> None:
-    """Hold a reference to a task until it is done."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+class Tasks:
+    """Holds references to tasks until they are done."""
+
+    def __init__(self) -> None:
+        self._tasks = set[asyncio.Task[None]]()
+
+    def add(self, task: "asyncio.Task[None]") -> None:
+        """Hold a reference to a task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _answer(
@@ -295,8 +301,9 @@ async def serve() -> None:
                 loop.call_soon(flush)
             waiting.append(link.encode(answer) + b"\n")
 
+        tasks = Tasks()
         while line := await reader.readline():
-            _keep(asyncio.create_task(invoke(line)))
+            tasks.add(asyncio.create_task(invoke(line)))
     journal.close()
 
 
