@@ -63,6 +63,7 @@ _INTERNAL = {
     "LOADGEN_RUN_API_KEY",
     "LOADGEN_SERVER_API_KEY",
     "LOADGEN_CALIBRATION_KEY",
+    "LOADGEN_CHOOSE_KEY",
     "LOADGEN_WEB_TOKEN",
     "PYTHONPATH",
     # Set by web servers for CGI programs, where HTTP_PROXY is not to be trusted.
