@@ -10,6 +10,8 @@ import mqtt5
 
 from loadgen.payloads.place import place_named
 from loadgen.payloads.plans import Stamps
+from loadgen.protocol.api_gateway.endpoints import WebSocketUrl
+from loadgen.protocol.api_gateway.service import ApiGatewayService
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync_graphql.endpoints import GraphqlUrl
 from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
@@ -300,6 +302,30 @@ def graphql_session(log: SessionHandler) -> Any:
     return session
 
 
+def gateway(random: Random, stamps: Stamps) -> bytes:
+    """A delivery of a WebSocket API's backend, which names the channel of its subscription."""
+    parts: list[tuple[str, Any]] = [
+        ("type", "message" if random.random() < 0.95 else random.choice(("subscribed", "error", "pong", 1))),
+        ("channel", _channel(random)),
+        ("data", event(random, stamps).decode(errors="replace")),
+    ]
+    if random.random() < 0.2:
+        parts.append(
+            (random.choice(("id", "connectionId", "message")), random.choice(("s1", None, {"type": 1})))
+        )
+    if random.random() < 0.3:
+        random.shuffle(parts)
+    return (json.dumps if random.random() < 0.2 else _compact)(dict(parts)).encode()
+
+
+def gateway_session(log: SessionHandler) -> Any:
+    """Return a session with a WebSocket API of API Gateway."""
+    session = ApiGatewayService(WebSocketUrl.from_url("apigw+ws://127.0.0.1:1/production")).session(log)
+    for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
+        session.subscribe(subscription_id, channel)
+    return session
+
+
 def kinds() -> list[Streams]:
     """Return all kinds of streams."""
     readers = PacketReader()
@@ -343,6 +369,12 @@ def kinds() -> list[Streams]:
         Streams(
             "appsync-graphql", graphql, graphql_session, 0x81, True, text_fragments,
             others=(b'{"type":"ka"}', b'{"type":"error","payload":{"errors":{"message":"x"}}}', b""),
+        )
+    )  # fmt: skip
+    made.append(
+        Streams(
+            "api-gateway", gateway, gateway_session, 0x81, True, text_fragments,
+            others=(b'{"type":"pong"}', b'{"message":"Forbidden","connectionId":"x"}', b'{"type":"published"}'),
         )
     )  # fmt: skip
     for binary in (False, True):
