@@ -335,7 +335,7 @@ class Worker:
             Finished(
                 receive_path="native", deliveries=self._rows().get("deliveries", 0), events=0, foreign=0, undecodable=0,
                 undecodable_kinds=[], unknown_subscription=0, probes=0, probe_deliveries=0, echo=None, deviations={},
-                failures=[], checks={}, gathered_by="messages", rows=self._rows(), spool_bytes=self.available,
-                files=dict(self._sent), left=None, network={}, proxies=[],
+                asides={}, failures=[], checks={}, gathered_by="messages", rows=self._rows(),
+                spool_bytes=self.available, files=dict(self._sent), left=None, network={}, proxies=[],
             )
         )  # fmt: skip
