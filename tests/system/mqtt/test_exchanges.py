@@ -17,6 +17,7 @@ from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.verify.check import verify
 from loadgen.protocol.mqtt.incoming import RETAINED
 from loadgen.protocol.mqtt.memory import LOST_SESSION
+from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
 from tests.programs import require
 from tests.system.harness import SMALL, free_port, loadgen, overrides, read
 from tests.system.mqtt import lossy
@@ -278,3 +279,33 @@ def test_retained_events_are_counted_apart(broker: Broker, tmp_path: Path, versi
     assert workers["unknown_subscription"] == 0
     assert workers["deviations"] == {}
     assert summary["recovery"]["on_purpose"]["unsubscribed"] > 10
+
+
+BREAKING = """version: 1
+clients:
+  readers: {count: 3, subscribe: "/default/breaking"}
+  writers:
+    count: 3
+    publish: {channel: "/default/breaking", rate: 900/s, via: websocket}
+    reconnect: {first: 150ms, jitter: none}
+    drops: [{at: 500ms, share: 100%}, {at: 1200ms, share: 100%}]
+phases: {warmup: 300ms, measure: 2s, drain: 2s}
+"""
+
+
+@pytest.mark.parametrize("query", ["qos=2", "qos=2&version=3.1.1"])
+def test_publishes_under_way_at_a_break_go_on_and_arrive_once(tmp_path: Path, query: str) -> None:
+    (tmp_path / "breaking.yaml").write_text(BREAKING)
+    with broker_with(tmp_path / "mosquitto", "max_queued_messages 0") as url:
+        target = f"{url}?{query}&clean=false"
+        folder, summary = run(str(tmp_path / "breaking.yaml"), target, tmp_path / "results")
+    ledger = summary["ledger"]
+    assert ledger["lost"] == ledger["duplicates"] == ledger["unrecorded"] == 0
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000
+    assert summary["workers"]["deviations"] == {}
+    # What was sent again has no answer on record; each of it that arrived did so at all readers.
+    assert ledger["not_acknowledged"] % 3 == 0
+    if (again := summary["workers"]["asides"].get(SENT_AGAIN, 0)) and ledger["not_acknowledged"]:
+        assert ledger["not_acknowledged"] <= 3 * again
+    writers = pd.read_parquet(folder / "connections.parquet").query("group == 'writers' and life > 0")
+    assert set(writers["session"].dropna().astype(str)) == {"resumed"}
