@@ -122,6 +122,7 @@ def test_probe_finds_a_server_of_ours(bare: dict[str, str]) -> None:
         ("compare", ["history", SAMPLE]),
         ("compare", ["ab", "comments", "comments"]),
         ("compare", ["capacity", "comments"]),
+        ("pandas", ["calibrate"]),
         ("verify", ["verify", SAMPLE]),
         ("notebooks", ["notebook", SAMPLE, "percentiles"]),
         ("aws", ["aws", "status", "--region", "eu-west-1"]),
