@@ -58,7 +58,7 @@ def main() -> None:
         finally:
             stop(child)
         report = (only_run(Path(results)) / "report.html").as_uri()
-        with browser.page(report, width=1000, height=1180) as page:
+        with browser.page(report, width=1000, height=1600) as page:
             page.wait("!!document.querySelector('figure.drawn')")
             time.sleep(1)
             page.view(out / "report.png")
