@@ -25,6 +25,7 @@ MODULES: Final = {
     "aws": ("boto3", "botocore"),
     "compare": ("ruptures", "scipy"),
     "live": ("opentelemetry",),
+    "pandas": ("pandas",),
     "notebooks": ("ipykernel", "nbclient", "nbformat"),
     "pdf": ("weasyprint",),
     "verify": ("duckdb", "scipy"),

@@ -111,9 +111,17 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
         ],
         "attributes": {},
         "creator": {"library": "pyarrow", "version": pa.__version__},
-        "pandas_version": importlib.metadata.version("pandas"),
+        "pandas_version": _pandas_version(),
     }
     return table.replace_schema_metadata({"pandas": json.dumps(found)})
+
+
+def _pandas_version() -> str:
+    """Return the version of the installed pandas, or the oldest that writes this form if none is installed."""
+    try:
+        return importlib.metadata.version("pandas")
+    except importlib.metadata.PackageNotFoundError:
+        return "2.2.0"
 
 
 def _note(pandas_type: str, numpy_type: str, **more: Any) -> dict[str, Any]:

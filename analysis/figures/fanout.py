@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis import extras
 from analysis.figures.bounds import Bounded, Collector
 from analysis.ledger.parts import HIGH, LOW, Part
 from analysis.ledger.ranks import RANKS
@@ -70,6 +71,7 @@ class Fanout:
     @cached_property
     def frame(self) -> "pd.DataFrame":
         """A DataFrame with one row for each event; latencies are null if no expected subscriber received the event."""
+        extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 
         frame = pd.DataFrame(

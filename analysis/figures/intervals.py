@@ -1,20 +1,28 @@
 """Compute one tidy DataFrame with a row for each second of a run."""
 
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from analysis import extras
 from analysis.figures.latencies import BANDS, SECOND_NS, latencies
 from analysis.figures.offered import events_by_second
 from analysis.loading.run import Ints, Run
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def by_second(run: Run) -> pd.DataFrame:
+
+def by_second(run: Run) -> "pd.DataFrame":
     """Return one row for each second from the first publish on.
 
     Columns: start_ns, phase (in which the second began), offered and accepted (events by intended time; if the service
     does not acknowledge publishes, accepted counts the events sent), arrived (deliveries by arrival), and p50_ns,
     p90_ns, p99_ns and max_ns (headline latency of the events due in the second, null if there are none).
     """
+    extras.require("pandas", "a table as DataFrame")
+    import pandas as pd
+
     start_ns, found = run.first_publish_ns, latencies(run)
     events = events_by_second(run, start_ns)
     arrived = found.arrivals if found else np.zeros(0, dtype=np.int64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis import extras
 from analysis.ledger.events import Events
 from analysis.ledger.losses import (
     BEFORE_READY,
@@ -85,6 +86,7 @@ class Breakdown:
     @cached_property
     def frame(self) -> "pd.DataFrame":
         """The `columns` as a DataFrame; `altered` is null if it is unknown."""
+        extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 
         frame = pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis import extras
 from analysis.clocks import fit as clocks
 from analysis.clocks.bounds import Pings
 from analysis.clocks.fit import ClockFit
@@ -305,6 +306,7 @@ class Run:
         return table
 
     def _frame(self, name: str) -> "pd.DataFrame":
+        extras.require("pandas", "a table as DataFrame")
         import pandas as pd
 
         path = self.path / f"{name}.parquet"

@@ -149,6 +149,9 @@ def calibrate(
 
     Exit codes: 0 every line agrees, 3 a line disagrees, 130 interrupted.
     """
+    from analysis import extras
+
+    extras.require("pandas", "loadgen calibrate")
     from analysis.console import screen
     from loadgen.calibrate import cases, runner
 

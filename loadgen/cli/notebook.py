@@ -97,5 +97,5 @@ def _open(run: Path, name: str, base: Path | None) -> int:
         copy(folder)
     except NotebookError as error:
         fail(str(error))
-    print(f"the copies are in {folder}")
+    print(f"the copies are in {folder}", flush=True)
     return subprocess.call([lab, f"{name}.ipynb"], env=environment(variables), cwd=folder)  # noqa: S603

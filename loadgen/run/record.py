@@ -41,7 +41,6 @@ _PACKAGES = (
     "gevent",
     "websockets",
     "geventhttpclient",
-    "httpx",
     "msgspec",
     "pandas",
     "pyarrow",
@@ -314,8 +313,16 @@ def _versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "loadgen": VERSION,
-        **{name: metadata.version(name) for name in _PACKAGES},
+        **{name: version for name in _PACKAGES if (version := _version_of(name)) is not None},
     }
+
+
+def _version_of(package: str) -> str | None:
+    """Return the version of an installed package, or None if it is not installed, as may be one of an extra."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _host() -> dict[str, Any]:

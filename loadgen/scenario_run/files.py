@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis import extras
+
 
 def yaml(value: Any) -> str:
     """Return the text of a value for `--set`; a text is YAML already."""
@@ -44,6 +46,7 @@ def write(path: Path, scenario: Mapping[str, Any], files: Mapping[str, Any]) -> 
 
 def _write_rows(path: Path, rows: Any) -> None:
     """Write rows, as mappings or a DataFrame, in the format that the file's name says."""
+    extras.require("pandas", "writing rows")
     import pandas as pd
 
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))

@@ -193,6 +193,11 @@ class Page:
         image = self.command("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(image["data"]))
 
+    def view(self, path: Path) -> None:
+        """Save what the window shows as PNG."""
+        image = self.command("Page.captureScreenshot")
+        path.write_bytes(base64.b64decode(image["data"]))
+
     def _notice(self, message: dict[str, Any]) -> None:
         method, parameters = message.get("method"), message.get("params", {})
         if method in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):

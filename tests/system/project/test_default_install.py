@@ -25,6 +25,21 @@ class Blocker:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocker())
+
+from importlib import metadata
+
+class Hidden(metadata.MetadataPathFinder):
+    @classmethod
+    def find_distributions(cls, context=metadata.DistributionFinder.Context()):
+        return [each for each in super().find_distributions(context) if each.name not in {names!r}]
+
+for number, finder in enumerate(sys.meta_path):
+    if hasattr(finder, "find_distributions"):
+        sys.meta_path[number] = type("Finder", (), {{
+            "find_spec": staticmethod(finder.find_spec),
+            "invalidate_caches": staticmethod(lambda: None),
+            "find_distributions": Hidden.find_distributions,
+        }})
 """
 _IAM: Final = """
 auth:
@@ -61,6 +76,13 @@ def test_the_modules_of_the_extras_are_really_missing(bare: dict[str, str]) -> N
             command = [sys.executable, "-c", f"import {name}"]
             done = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
             assert f"No module named {name!r}" in done.stderr
+
+
+def test_the_metadata_of_the_extras_are_really_missing(bare: dict[str, str]) -> None:
+    for name in ("pandas", "scipy", "weasyprint"):
+        command = [sys.executable, "-c", f"from importlib import metadata; metadata.version({name!r})"]
+        done = subprocess.run(command, env=bare, capture_output=True, text=True, check=False)
+        assert "PackageNotFoundError" in done.stderr, done.stderr
 
 
 def test_a_run_and_its_reports_need_no_extra(bare: dict[str, str], tmp_path: Path) -> None:
@@ -122,6 +144,7 @@ def test_probe_finds_a_server_of_ours(bare: dict[str, str]) -> None:
         ("compare", ["history", SAMPLE]),
         ("compare", ["ab", "comments", "comments"]),
         ("compare", ["capacity", "comments"]),
+        ("pandas", ["calibrate"]),
         ("verify", ["verify", SAMPLE]),
         ("notebooks", ["notebook", SAMPLE, "percentiles"]),
         ("aws", ["aws", "status", "--region", "eu-west-1"]),
