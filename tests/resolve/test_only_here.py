@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.paths import REPO
 
-#: The model of the scenario file, whose keys must fit each other whatever the target is.
-MAY = {"loadgen/scenario/models.py"}
+#: The model of the scenario file, whose keys must fit each other whatever the target is; and a list for the reader.
+MAY = {"loadgen/scenario/models.py", "loadgen/choose/limits.py"}
 #: Rules of a protocol that the answer is made from. `loadgen probe` passes them on, and decides nothing by them.
 RULES = {"publishes_over_http", "publishes_over_connections"}
 DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare, ast.Match)

@@ -149,7 +149,7 @@ class GraphqlSession:
             return
         if not unreadable.is_utf8(text):
             # The decoder skips unknown members, so invalid UTF-8 may remain there.
-            handler.on_undecodable(unreadable.NOT_UTF8, partial(self._service.shown, text))
+            handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._service.shown, text))
             return
         request = message.id
         match message.type:
@@ -245,5 +245,5 @@ class GraphqlSession:
 
 def _kind_of(error: Exception, message: bytes | bytearray) -> str:
     if not unreadable.is_utf8(message):
-        return unreadable.NOT_UTF8
+        return unreadable.MESSAGE_NOT_UTF8
     return unreadable.UNKNOWN_FORM if isinstance(error, msgspec.ValidationError) else unreadable.NOT_JSON

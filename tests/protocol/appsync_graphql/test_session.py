@@ -256,7 +256,7 @@ def test_what_is_unreadable_is_shown_without_the_login() -> None:
         session.receive(message, 1, 2)
     kinds = {kind for kind, _ in told.undecodable}
     assert {
-        unreadable.NOT_UTF8,
+        unreadable.MESSAGE_NOT_UTF8,
         unreadable.NOT_JSON,
         unreadable.UNKNOWN_FORM,
         unreadable.UNKNOWN_TYPE,
