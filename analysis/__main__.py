@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         _show(run, summary, options.show)
         if options.command == "finish" and not unwritten:
             where = run.path if options.no_report else run.path / "report.html"
-            # Without rich, which would wrap a long path, so that it could not be clicked or copied.
+            # Print without rich, which would wrap a long path, so that it could not be clicked or copied.
             said = f"{'results' if options.no_report else 'report'}: {where}"
             print(said, file=sys.stderr if options.show == "json" else sys.stdout, flush=True)
     for sentence in unwritten:

@@ -56,7 +56,7 @@ class _Forgiving(io.RawIOBase):
 
 #: Control characters except newline and tab; group 1 matches a colour sequence, which is kept.
 _COMMANDS = re.compile(r"(\x1b\[[0-9;]{0,20}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-#: Characters that change text direction or break lines; replaced as well on a terminal and on standard error.
+#: Characters that change text direction or break lines; they are replaced on a terminal and on standard error only.
 _TURNS = re.compile(r"[\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -102,7 +102,7 @@ def screen(*, log_columns: int = _LOG_COLUMNS) -> "Console":
 
 
 def sentence(console: "Console", said: "Text | str" = "") -> None:
-    """Print text that only a terminal wraps: in a log or a pipe a line is to be searched and copied."""
+    """Print text wrapped in a terminal only: in a log or a pipe, lines stay whole so that they can be searched."""
     console.print(said, soft_wrap=not console.file.isatty())
 
 
@@ -118,7 +118,7 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
             os.dup2(opened, descriptor)
             os.close(opened)
     raw = _Forgiving(descriptor)
-    # Without a BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes
+    # Use no BufferedWriter: an exception raised by a signal handler after a write would leave the bytes
     # in its buffer, and they would be written twice.
     return _Display(raw, encoding, for_people=raw.isatty() or descriptor == 2)
 

@@ -1,7 +1,7 @@
-"""Optional parts of the installation ("extras"): which packages each has, and the sentence if one is missing.
+"""Optional parts of the installation ("extras"): the packages of each, and the error message if an extra is missing.
 
-The sentence says how to add the extra to this very installation, from where it came (PEP 610). It never sends anyone to
-a package index to look for loadgen there: where the source is not known or gone, it names the extra's own packages.
+The message says how to add the extra to this installation, from where loadgen was installed (PEP 610). It never
+suggests installing loadgen from a package index: if the source is unknown or gone, it names the extra's packages.
 """
 
 import json
@@ -42,7 +42,7 @@ def require(extra: str, purpose: str) -> None:
 
     Args:
         extra: the extra's name, a key of `MODULES`.
-        purpose: what needs it, such as "loadgen compare"; it begins the sentence.
+        purpose: the feature that needs the extra, such as "loadgen compare"; the error message begins with it.
 
     Raises:
         ExtraMissingError: one of the extra's modules is missing.
@@ -53,7 +53,7 @@ def require(extra: str, purpose: str) -> None:
 
 
 def explained(error: ImportError) -> str | None:
-    """Return the sentence for a failed import, or None if no extra has the module."""
+    """Return the message on the extra that a failed import needs, or None if no extra contains the module."""
     if isinstance(error, ExtraMissingError):
         return str(error)
     top = (error.name or "").partition(".")[0]
@@ -67,7 +67,7 @@ def sentence(extra: str, purpose: str) -> str:
     """Return the sentence that says what needs the extra, and how to install it."""
     how = command(extra)
     if os.environ.get(IMAGE):
-        # Nothing can be installed in the image, which has no pip and is not the user's to write.
+        # In a container image nothing can be installed: it has no pip, and the user may not write to it.
         how = f"build the image with it (--build-arg EXTRAS=aws,live,{extra})"
     return f"{purpose} needs the extra {extra!r}, which is not installed: {how}"
 
@@ -97,14 +97,18 @@ def _installer() -> list[str]:
     if not _is_there("pip"):
         return ["uv", "pip", "install", "--python", python]
     found = shutil.which("pip")
-    # As `.venv/bin/pip` is for whoever has activated the environment.
+    # In an activated environment, plain `pip` is the pip beside this Python.
     if found is not None and Path(found).parent == Path(sys.executable).parent:
         return ["pip", "install"]
     return [python, "-m", "pip", "install"]
 
 
 def _from_source(extra: str) -> list[str] | None:
-    """Return what to install from the folder, wheel or repository that loadgen came from, or None if that is gone."""
+    """Return pip's arguments to install the extra from the folder, wheel or repository that loadgen came from.
+
+    Returns None if loadgen came from a package index, if the folder or wheel no longer exists, or if the repository's
+    URL may contain a password.
+    """
     said = _direct_url()
     url = said.get("url")
     if not isinstance(url, str):
@@ -113,7 +117,7 @@ def _from_source(extra: str) -> list[str] | None:
     vcs = said.get("vcs_info")
     if isinstance(vcs, dict):
         at = f"@{vcs['commit_id']}" if isinstance(vcs.get("commit_id"), str) else ""
-        # Not if a password or token may be in it.
+        # Do not show a URL that may contain a password or token.
         plain = (
             parts.scheme in ("https", "ssh", "git", "file") and ":" not in parts.netloc and not parts.query
         )
@@ -128,7 +132,7 @@ def _from_source(extra: str) -> list[str] | None:
 
 
 def _direct_url() -> dict[str, Any]:
-    """Return where the installation came from (PEP 610); empty if that is not known, or it is an index."""
+    """Return the content of direct_url.json (PEP 610); empty if it cannot be read or loadgen came from an index."""
     try:
         said = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, OSError, ValueError):
@@ -137,7 +141,7 @@ def _direct_url() -> dict[str, Any]:
 
 
 def _packages(extra: str) -> list[str]:
-    """Return the extra's own packages with their bounds, or their modules' names if there are no metadata."""
+    """Return the extra's own packages with their version bounds, or its modules' names if there are no metadata."""
     return list(requirements(extra)) or list(MODULES[extra])
 
 

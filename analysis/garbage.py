@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Disable collection while modules load, then freeze their objects so that later collections skip them."""
+    """Disable garbage collection while modules load, then freeze their objects so that later collections skip them."""
     was_on = gc.isenabled()
     gc.disable()
     try:

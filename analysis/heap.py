@@ -30,19 +30,19 @@ def keep_freed() -> None:
 
     Call it before pyarrow is imported. Does nothing where the C library has no ``mallopt``.
     """
-    # One heap for all threads: a thread's own one could not grow beyond 64 MB.
+    # Use one heap for all threads: a heap of one thread cannot grow beyond 64 MB.
     if (
         adjust({Parameter.ARENA_MAX: 1, Parameter.MMAP_MAX: 0, Parameter.TRIM_THRESHOLD: _KEPT_BYTES})
         is not None
     ):
-        # Arrow reads it when it is loaded.
+        # Arrow reads this variable when it is loaded.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 def adjust(parameters: Mapping[Parameter, int]) -> bool | None:
     """Set parameters of the heap, in their order, and return True if all were accepted.
 
-    Returns None where the C library has no ``mallopt``, as elsewhere than on Linux.
+    Returns None if the C library has no ``mallopt``, for example outside Linux.
     """
     if not sys.platform.startswith("linux"):
         return None

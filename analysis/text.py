@@ -22,7 +22,7 @@ UNPRICED = {
     "connection_minutes": "connection-minutes",
     "data_out": "data transfer",
 }
-#: Numbers, addresses and identifiers differ between errors of one kind.
+#: Matches numbers, addresses and identifiers, which differ between errors of one kind.
 _VARIES: Final = re.compile(r"\b(?:[0-9a-f]{8,}(?:-[0-9a-f]{4,})*|\d[\d.:]*)\b", re.IGNORECASE)
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
@@ -40,7 +40,7 @@ def duration(ns: float | None) -> str:
 
 
 def kind_of(error: str) -> str:
-    """Return an error's text with the parts that vary within a kind as `…`."""
+    """Return the kind of an error: its text with numbers, addresses and identifiers replaced by `…`."""
     return clean(_VARIES.sub("…", error))
 
 

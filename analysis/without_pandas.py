@@ -37,7 +37,13 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find pandas and nothing else; see `importlib.abc.MetaPathFinder`."""
+        """Handle the import of pandas only; other modules are left to the other finders.
+
+        See `importlib.abc.MetaPathFinder`.
+
+        Raises:
+            ModuleNotFoundError: pandas is hidden.
+        """
         if name != _NAME:
             return None
         if self.hides:

@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 
 def _columns() -> int | None:
-    """Return the width of the terminal that standard error is, or None if it is none."""
+    """Return the width of the terminal to which standard error is connected, or None if there is no terminal."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or None
     except (OSError, ValueError):
@@ -37,7 +37,7 @@ def _columns() -> int | None:
 
 
 def _wrapped(line: str, columns: int | None) -> list[str]:
-    """Return a line as lines of at most ``columns``; a longer word, such as a path, stays whole to be copied."""
+    """Wrap a line at ``columns``; a longer word, such as a path, stays in one piece so that it can be copied."""
     if columns is None or len(line) <= columns:
         return [line]
     return textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False)

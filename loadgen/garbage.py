@@ -10,7 +10,7 @@ from typing import Final
 
 from analysis.garbage import loading
 
-#: Native modules that list on standard error what was not collected at exit, as if it were a leak.
+#: Native modules that list objects left uncollected at exit on standard error, as if they were leaks.
 _COUNTING: Final = ("_duckdb",)
 
 

@@ -22,7 +22,8 @@ _LOADING = "load_locustfile"
 def leave_out_working_folder() -> None:
     """Remove the working directory from the `sys.path` entries before the standard library.
 
-    It stays if PYTHONPATH names it by its absolute path. Later entries stay too, such as that of an editable install.
+    The directory stays if PYTHONPATH names it by its absolute path. Later entries stay too, such as that of an editable
+    install.
     The folder of this package is appended if it is missing, so that the package stays importable.
     """
     _take_out()
@@ -61,7 +62,7 @@ def _search_last(folders: list[str]) -> None:
     from importlib.machinery import PathFinder
 
     class Last:
-        """Import finder that is asked last, for top-level modules that code in the folders imports from there."""
+        """Import finder, asked after all others, for top-level modules in ``folders`` that code in them imports."""
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":

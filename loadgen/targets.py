@@ -34,10 +34,10 @@ _ORDINARY: Final = frozenset({"ws", "wss", "http", "https"})
 
 
 def protocol_of(url: str | None, protocol_file: str | None = None) -> TargetProtocol:
-    """Return the protocol of a target by its URL's scheme or host; for any other and without a URL, AppSync Events.
+    """Return the protocol of a target by its URL's scheme, host or path; the default is AppSync Events.
 
-    The path `/graphql` names a GraphQL API, too. ``protocol_file`` is the text of the file that the URL names: its
-    protocol file or the operations of a GraphQL API. If it is None, that file is read.
+    A URL with the path `/graphql` selects the GraphQL protocol. ``protocol_file`` is the text of the file that the URL
+    names: a protocol file, or the operations of a GraphQL API. If it is None, this function reads the file.
 
     Raises:
         ScenarioError: the URL names a protocol file (`nats+ws://…`) that does not exist or cannot be used.
@@ -92,7 +92,7 @@ def _protocol_files(url: str) -> ModuleType | None:
     scheme = url.strip().partition("://")[0]
     if "+" not in scheme or scheme.lower() in _BY_SCHEME:
         return None
-    # Imported late: it loads pydantic and the YAML reader, which other targets do without.
+    # Import this only here: it loads pydantic and the YAML reader, which other targets do not need.
     from loadgen import protocol_file
 
     return protocol_file if protocol_file.split(url) is not None else None

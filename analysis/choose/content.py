@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Some rows under a heading."""
+    """A table of the comparison: a heading and its rows."""
 
     title: str
     rows: tuple[Row, ...]
@@ -87,7 +87,7 @@ def tables(found: Sequence[Column], month: str) -> list[Table]:
 
 
 def limits(found: Sequence[Column]) -> list[tuple[str, str]]:
-    """Return what services cannot do of the scenario, each as (labels of the services, sentence)."""
+    """Return the parts of the scenario that services cannot run, each as (labels of the services, sentence)."""
     said: dict[str, list[str]] = {}
     for column in found:
         if column.problem is not None:
@@ -98,7 +98,7 @@ def limits(found: Sequence[Column]) -> list[tuple[str, str]]:
 
 
 def stand_ins(found: Sequence[Column]) -> list[str]:
-    """Return one sentence for each service that something on this machine has stood in for."""
+    """Return one sentence for each service that was not tried itself, but replaced by a stand-in on this machine."""
     return [
         f"{column.tried.label} was {text.clean(column.tried.stands_for)}"
         for column in found
@@ -212,7 +212,10 @@ def _use(use: Use | None) -> str:
 
 
 def _offers(column: Column, said: Callable[[Cost], str], *, first: bool) -> str:
-    """Return what a function says of each way to be billed; without one, the ``first`` row says why."""
+    """Return the text of ``said`` for each billing offer of a service, in one cell.
+
+    If the service has no offer, the ``first`` row gives the reason and the other rows are unknown.
+    """
     costs = column.tried.costs
     if not costs:
         return text.clean((column.tried.unpriced if first else None) or text.UNKNOWN)

@@ -45,7 +45,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of a service."""
+    """One run on a service, with its figures."""
 
     folder: Path
     target: str
@@ -87,7 +87,7 @@ def _figures(run: Any, summary: dict[str, Any]) -> dict[str, Figure]:
     if window is None or summary["ledger"] is None:
         return {metric: Figure(None, None, None, "nothing was measured") for metric in METRICS}
     found = GateFigures(run, window, summary)
-    # A gate's threshold plays no part in its figure.
+    # A gate's figure does not depend on its threshold, so any threshold will do.
     return {
         metric: Figure(*found.value(parse(f"{metric} > {_ZERO[find(metric).kind]}"), window))
         for metric in METRICS

@@ -20,7 +20,7 @@ BOUNDS = (
 
 
 def show(console: Console, choice: Choice, found: Sequence[Column]) -> None:
-    """Print the tables, and what each service cannot do."""
+    """Print the tables, and the parts of the scenario that each service cannot run."""
     for each in content.tables(found, choice.month):
         table = Table(title=each.title, title_justify="left", expand=False)
         table.add_column("", overflow="fold")

@@ -1,4 +1,4 @@
-"""The file `choice.json`: which services were tried, by which runs, what each costs and cannot do."""
+"""The file `choice.json`: the services tried, with each one's runs, cost, and parts of the scenario it cannot run."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -31,7 +31,7 @@ class Amount(msgspec.Struct, frozen=True):
 
 
 class Bill(msgspec.Struct, frozen=True):
-    """What a period costs."""
+    """The cost of a period."""
 
     usd: Amount
     sure: bool = True
@@ -39,14 +39,14 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 class Use(msgspec.Struct, frozen=True):
-    """The use of a quota; ``share`` is the share that is used, or None if unknown."""
+    """The use of a quota; ``share`` is the used part of the quota, from 0 to 1, or None if unknown."""
 
     name: _Text
     share: float | None
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What the scenario costs by one way of billing, as `loadgen plan --services` computes it."""
+    """The scenario's cost under one billing offer, as `loadgen plan --services` computes it."""
 
     offer: _Text
     run: Bill | None
@@ -58,7 +58,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """A service that the scenario was to run on."""
+    """A service on which the scenario was run, or should have run."""
 
     label: _Label
     title: _Text
@@ -78,7 +78,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """All services that one scenario was to run on."""
+    """The services on which one scenario was run, or should have run."""
 
     scenario: _Text
     created_ns: int
@@ -101,7 +101,7 @@ def read(folder: Path) -> Choice:
     """Read the file in a folder; it may come from anywhere, so its types are checked.
 
     Raises:
-        ReadError: there is none, or it cannot be used.
+        ReadError: the file does not exist, or its content is not usable.
     """
     path = folder / NAME
     try:

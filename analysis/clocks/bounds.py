@@ -228,7 +228,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the pings' bounds as points in steady time, and the bases of the points' times and values."""
+    """Return the pings' bounds as points in steady time, and the time and the value to which these are relative."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (

@@ -44,10 +44,10 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Lowest and highest credible value over time, linear between nodes; times and values are relative to a base.
+    """Lowest and highest credible value over time, linear between nodes.
 
-    The estimate lies between the two. It is their middle, unless the middle would jump from ping to ping: the corrected
-    times of one clock would jump as well.
+    Times are relative to `base_at_ns`, values to `base_ns`. The estimate lies between lowest and highest. It is their
+    middle, unless the middle would jump from ping to ping, which would make corrected times jump as well.
     """
 
     at_ns: Floats
@@ -75,7 +75,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Upper and lower bounds, each at its own times in ascending order; times and values are relative to a base."""
+    """Upper and lower bounds, each at its own times in ascending order, relative to bases that the caller keeps."""
 
     upper_at: Floats
     upper: Floats
@@ -109,7 +109,10 @@ class Points:
 def _carried(
     best: np.ufunc, points_at: Floats, points: Floats, rate: float, at: Floats, nothing: float
 ) -> Floats:
-    """Return the best bound at each time from the points before it, each bound changing at ``rate`` since then."""
+    """Return the best bound at each time in ``at`` from the earlier points, whose bounds change at ``rate`` over time.
+
+    ``best`` is the maximum or the minimum. ``nothing`` is the bound at times before the first point.
+    """
     kept = np.concatenate(([nothing], best.accumulate(points - rate * points_at)))
     return np.asarray(kept[np.searchsorted(points_at, at, side="right")] + rate * at, dtype=np.float64)
 
@@ -169,9 +172,9 @@ def at_most(jump_ns: float) -> float:
 
 
 def _drawn_out(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Extend jumps in which the master's clock stood still.
+    """Extend the intervals of jumps in which the master's clock stood still.
 
-    Such a jump's interval grows at both ends by the longest time for which the clock may have stood still.
+    The interval grows at both ends by the jump's largest possible size: the clock may have stood still for that long.
     """
     drawn = []
     for jump in jumps:
@@ -257,7 +260,7 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Drop the first or last jump and the points beyond it, if these lack all upper or all lower bounds."""
+    """Drop the first or last jump, with the points beyond it, if these points have no upper or no lower bound."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):

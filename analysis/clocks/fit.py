@@ -174,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node, made non-decreasing and relative to `base_at_ns` plus `base_ns`."""
+    """Return the master's time at each node, relative to `base_at_ns` plus `base_ns`; decreases are levelled out."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
@@ -185,7 +185,7 @@ def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
 
 
 def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
-    """Convert a jump to the master's clock, on which it takes no time if that clock stood still."""
+    """Convert a jump to the master's clock; if that clock stood still, the jump begins and ends at the same time."""
     from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
     return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
 

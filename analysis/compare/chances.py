@@ -20,9 +20,9 @@ from typing import Final, Protocol
 
 from scipy import special
 
-#: Variance of the prior of the effect: it makes effects of two or more standard deviations cheap to find.
+#: Variance of the prior of the effect: with it, few pairs suffice to find effects of two or more standard deviations.
 PRIOR: Final = 10.0
-#: The fewest pairs after which `Anytime` can find one difference among a handful of metrics at 5 %.
+#: Smallest number of pairs at which `Anytime` can find a difference, with a handful of metrics tested together at 5 %.
 LOOKS_FROM: Final = 4
 
 
@@ -82,7 +82,7 @@ class Anytime:
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """A test that is given half of the error, because another test spends the other half."""
+    """A test at half of the error level, because another test uses the other half."""
 
     test: Test
 
@@ -96,9 +96,10 @@ class Half:
 
 
 def of_pairs(pairs: int, most: int | None) -> Test:
-    """Return the test after some pairs of runs of a plan that may stop early and has ``most`` pairs at most.
+    """Return the test to apply after ``pairs`` pairs of a plan that may stop early and has at most ``most`` pairs.
 
-    None is a plan without looks, and so is one with too few pairs for a look before the last to find anything.
+    ``most`` is None if the plan never stops early. After the last pair of a plan so short that no earlier look could
+    find a difference, Student's t is valid at the full level, as without looks.
     """
     if most is None or (most <= LOOKS_FROM and pairs == most):
         return Student(pairs - 1.0)

@@ -1,10 +1,11 @@
 """The statistics of a comparison.
 
-The unit is the run, not the delivery: deliveries of one run share its machine, its moment and its neighbours. Each
-run's figure is one observation, on a logarithmic scale because effects are ratios. How the runs were made decides the
-test (see `design`), and so does whether the plan may stop early (see `chances`). The spread between blocks of time
-within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For one run a side
-it is the only estimate, and the verdict then says that the spread between runs is not known.
+The unit is the run, not the delivery: the deliveries of one run share the machine, the time of day and the other load
+on the machine. Each run's figure is one observation, on a logarithmic scale because effects are ratios. The test
+depends on how the runs were made (see `design`) and on whether the plan may stop early (see `chances`). The spread
+between blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own
+error. With one run per side it is the only estimate, and the verdict then says that the spread between runs is not
+known.
 
 If clocks or stamps are uncertain, each run's figure is known only as an interval, from a low end to a high end (see
 `analysis.figures.bounds`). More runs do not reduce this error, because it is not random. The true ratio then lies
@@ -58,7 +59,7 @@ class Difference:
     reason: str
     #: Time that these runs would take one after the other, or None if unknown.
     minutes: float | None = None
-    #: What would decide a metric that can't be told, as a clause; else empty.
+    #: A clause on how to decide the metric if the verdict is undecided; else empty.
     advice: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def compare(
     estimates = {name: _estimate(name, base, new, design, draws, resamples) for name in metrics}
     known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     significant = _holm(known, 1 - confidence) if design.decides else set()
-    # Holm's first step is the hardest: a metric that passes it is found whatever the others say.
+    # Holm's first step has the strictest level: a metric that meets it is significant whatever the other p-values are.
     asked = Asked(min_effect, 1 - confidence, (1 - confidence) / max(1, len(known)))
     differences = []
     for name in metrics:
@@ -157,7 +158,7 @@ def _difference(
         if estimate.most - estimate.least > math.log1p(asked.min_effect):
             reason += ", since the runs' own figures are not known better"
     if design.kind is Kind.SINGLE:
-        # Blocks show only the error within each run.
+        # Blocks of time show only the error within each run, not how much runs differ.
         verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
     repeats, minutes, advice = None, None, ""
     if verdict == UNKNOWN:

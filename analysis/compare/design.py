@@ -1,11 +1,11 @@
-"""How the runs of a comparison were made: how many, and whether in turns. It decides which test applies.
+"""The design of a comparison: the number of runs on each side, and whether the sides took turns. It decides the test.
 
 * In pairs: three or more runs a side, in turns. Each pair's difference is an observation, so slow drifts cancel.
 * Apart: three or more runs a side, not in turns. Welch's t.
 * Against a baseline: one or two runs on one side and three or more on the other. A single run has no spread, so both
-  sides are taken to vary alike, and their pooled spread (of the baseline alone, if the other side is one run) gives the
-  prediction interval of the new runs: with n and m runs its error is the spread times √(1/n + 1/m).
-* Few: two runs a side. One degree of freedom gives intervals over many orders of magnitude, so there is none.
+  sides are assumed to vary alike, and their pooled spread (of the baseline alone, if the other side is one run) gives
+  the prediction interval of the new runs: with n and m runs its error is the spread times √(1/n + 1/m).
+* Few: two runs a side. One degree of freedom would give intervals over many orders of magnitude, so none is given.
 * Single: one run on a side and at most two on the other. Only the spread within runs is known.
 """
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from analysis.compare.chances import Student, Test, of_pairs, quantile
 from analysis.compare.profile import Profile
 
-#: The fewest runs that give a spread to rely on.
+#: Minimum number of runs from which a spread is estimated.
 RUNS_MIN: Final = 3
 POWER: Final = 0.9
 REPEATS_MAX: Final = 1_000
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Kind(Enum):
-    """How the runs were made; see the module."""
+    """The designs of a comparison; the docstring of this module describes them."""
 
     PAIRS = auto()
     APART = auto()
@@ -62,13 +62,13 @@ class Estimate:
 
     @property
     def vague(self) -> float:
-        """How far the true shift may lie from `shift` because figures are uncertain."""
+        """The largest distance of the true shift from `shift`, if figures are uncertain; 0 if all are exact."""
         return max(self.shift - self.least, self.most - self.shift)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The smallest change that matters (a share), and the error levels of one metric and of the first step of Holm."""
+    """The smallest change that matters (a share), the error level of one metric, and that of Holm's first step."""
 
     min_effect: float
     level: float
@@ -77,14 +77,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How the runs of the two sides were made."""
+    """The design of a comparison: the number of runs on each side, and the way in which they were made."""
 
     kind: Kind
     base: int
     new: int
     #: Maximum number of pairs of a plan that may stop early, or None if the number of runs was fixed beforehand.
     most: int | None = None
-    #: Mean time that a run took, or None if a run does not say.
+    #: Mean time (s) that a run took, or None if the time of any run is unknown.
     seconds: float | None = None
 
     @classmethod
@@ -104,12 +104,12 @@ class Design:
 
     @property
     def broken(self) -> bool:
-        """True if the runs may have stopped early and are no pairs, for which there is no test."""
+        """True if no test is valid, because the runs may have stopped early and are not in pairs."""
         return self.most is not None and self.kind in (Kind.APART, Kind.BASELINE)
 
     @property
     def decides(self) -> bool:
-        """True if there may be an interval and a difference; of single runs they are those within the runs."""
+        """True if the design allows an interval and a verdict; of single runs they use only the spread within runs."""
         return self.kind is not Kind.FEW and not self.broken
 
     def too_few(self) -> str:
@@ -140,9 +140,10 @@ class Design:
         return sum(parts), spread, Student(freedom)
 
     def of_more(self, runs: int) -> tuple[float, float, Test]:
-        """Return what more runs would give: the error in spreads of one run, the degrees of freedom, and the test.
+        """Return the standard error, the degrees of freedom and the test that a comparison of ``runs`` runs would have.
 
-        ``runs`` is the number on each side, or against a baseline that of the side with few runs.
+        The error is in units of the spread between runs. ``runs`` is the number on each side, or in a comparison with a
+        baseline the number on the side with fewer runs.
         """
         if self.kind is Kind.BASELINE:
             there = max(self.base, self.new)
@@ -154,7 +155,7 @@ class Design:
 
 
 def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Return True if the runs were made in turns: equally many per side (two or more), each pair before the next."""
+    """Return True if both sides have equally many runs (at least two) and each pair was made before the next pair."""
     if len(base) != len(new) or len(base) < 2:
         return False
     pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]
@@ -191,13 +192,17 @@ def needed(design: Design, estimate: Estimate, asked: Asked) -> tuple[int | None
 def _fewest(
     of_more: Callable[[int], tuple[float, float, Test]], least: int, effect: float, level: float
 ) -> int | None:
-    """Return the fewest runs that show an effect in spreads of one run, or None if more than `REPEATS_MAX`."""
+    """Return the fewest runs that show an effect, at least ``least``, or None if more than `REPEATS_MAX` are needed.
+
+    ``effect`` is in units of the spread between runs (one standard deviation). ``of_more`` returns the standard error,
+    the degrees of freedom and the test for a number of runs.
+    """
 
     def enough(runs: int) -> bool:
         error, freedom, test = of_more(runs)
         return (test.critical(level) + quantile(POWER, freedom)) * error <= effect
 
-    # More runs never need a larger effect, so search by halves.
+    # If some number of runs is enough, so is every larger number: find the smallest by binary search.
     low, high = least, REPEATS_MAX
     if not enough(high):
         return None

@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A metric over the runs that have it: their places among all runs, their figures, and the levels of these."""
+    """One metric over the runs that have it: each run's place among all runs, its figure, and the levels of figures."""
 
     metric: str
     places: list[int]
@@ -84,7 +84,7 @@ def changes(
     """Return the changes of level of every metric, in the order of runs; the profiles must be in order of time.
 
     ``min_effect`` is the smallest change to return, as a share. Runs that lack a metric are left out of its history.
-    ``histories`` are those of `series`, if known already.
+    ``histories`` is the result of `series` for these profiles, if it was computed before.
     """
     found = []
     for each in series(profiles) if histories is None else histories:
@@ -107,7 +107,7 @@ def changes(
 
 
 def split(values: Floats) -> list[Level]:
-    """Return the levels of a history of positive figures: a single one if the history is too short to tell."""
+    """Return the levels of a history of positive figures: a single one if the history is too short to find changes."""
     if not len(values):
         return []
     ends = [len(values)]

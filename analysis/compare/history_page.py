@@ -84,7 +84,7 @@ def plot(history: Series, changes: Sequence[Change], runs: int) -> Figure:
             fontsize=9,
             color=colour,
         )
-    # Room above the points for the words on changes.
+    # Leave room above the points for the labels of changes.
     axes.margins(y=0.25)
     axes.set_xlim(0.2, runs + 0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -37,7 +37,7 @@ def interval(difference: Difference) -> str:
 
 
 def runs(count: int) -> str:
-    """Return a number of runs with its noun."""
+    """Return a number of runs as text: `1 run`, `3 runs`."""
     return "1 run" if count == 1 else f"{count:,} runs"
 
 

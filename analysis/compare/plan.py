@@ -14,7 +14,7 @@ MOST_MAX: Final = 100
 
 
 def write(folder: Path, most: int | None) -> None:
-    """Write the plan of the runs in ``folder``: at most ``most`` pairs, or None if all runs are made in any case.
+    """Write the plan of the runs in ``folder``: at most ``most`` pairs, or None if the plan never stops early.
 
     Raises:
         OSError: the file cannot be written.
@@ -24,7 +24,7 @@ def write(folder: Path, most: int | None) -> None:
 
 
 def most_of(base: Path, new: Path) -> int | None:
-    """Return the largest number of pairs of the plan of two folders, or None if their runs did not stop early.
+    """Return the maximum number of pairs in the plan of two folders of runs, or None if no plan could stop early.
 
     Raises:
         ReadError: the plan cannot be read.

@@ -139,7 +139,7 @@ class Profile:
         return {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, which the profile and the result share: their histograms may be large."""
+        """Return the fields as they are, not copied, because the histograms may be large."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 

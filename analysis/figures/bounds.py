@@ -31,7 +31,10 @@ class Between(NamedTuple):
 
 
 class End:
-    """One end (low or high) of the intervals of all samples, kept as the samples that differ from it and their ends."""
+    """One end (low or high) of the intervals of all samples.
+
+    Only samples that differ from this end are stored, each with its end; for all others, the sample is the end.
+    """
 
     def __init__(self, room: Room) -> None:
         self._away, self._to = Samples(room), Samples(room)
@@ -56,7 +59,7 @@ class End:
         return self._to.total - self._away.total
 
     def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
-        """Return this end's values at ranks from 1 on, given all samples. What was found is remembered."""
+        """Return this end's values at ranks from 1 on, given all samples; values already found are remembered."""
         parts = [(samples, 1), (self._away, -1), (self._to, 1)]
         return self._known.get(ranks, lambda missing: at_ranks(parts, missing))
 
@@ -65,7 +68,7 @@ class Collector:
     """Collects samples, each with the lowest and the highest value that the true one may have."""
 
     def __init__(self, known: bool = True, room: Room | None = None) -> None:
-        """Begin without samples; ``known`` is False if the intervals are not known. `Room` bounds the memory."""
+        """Begin without samples; ``known`` is False if the intervals are not known. ``room`` bounds the memory."""
         self._known = known
         room = Room() if room is None else room
         #: The samples so far.

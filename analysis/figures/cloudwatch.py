@@ -52,7 +52,7 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # Round up even an end on a full minute: connections are closed after the last phase.
+    # An end on a full minute is also moved to the next one: connections are closed after the last phase.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 
@@ -98,7 +98,7 @@ class Metrics:
         return sum(sum(points.values()) for points in found) if found else None
 
     def peak(self, metric: str) -> float | None:
-        """Return the value of the highest minute, or None if the metric has no point."""
+        """Return the highest value that the metric had in any minute, or None if it has no point."""
         return max(self.points(metric).values(), default=None)
 
     def mean(self, metric: str) -> float | None:
@@ -252,7 +252,7 @@ def _row(
 
 
 def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
-    """Return possible reasons for a difference, or why our count is not known; empty if no difference is known."""
+    """Return possible reasons for a difference, or the reason why our count is unknown; empty without a difference."""
     if ours is None:
         return [
             "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"

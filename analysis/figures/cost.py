@@ -50,7 +50,7 @@ def operations(
 ) -> tuple[dict[str, float | None], float, int | None]:
     """Return a run's operations by the names of `analysis.pricing.KINDS`, its connection-minutes, and bytes delivered.
 
-    Events and deliveries count once for each unit of ``unit_bytes`` or part of one. None is unknown.
+    Events and deliveries count once for each unit of ``unit_bytes`` or part of one. Unknown numbers are None.
     """
     published, delivered, bytes_out = counted_events(run, unit_bytes)
     connects, open_ns = _connections(run)

@@ -39,7 +39,7 @@ def tables(run: Run) -> dict[str, pa.Table]:
 
 
 def _parts(run: Run) -> dict[str, Callable[[], Iterator[pa.Table]]]:
-    """Return for each table a function that makes it in parts, of which only one needs to be in memory."""
+    """Map each table's name to a function that yields the table in parts, so that only one part need be in memory."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}

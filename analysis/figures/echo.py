@@ -7,15 +7,15 @@ Let e_A be the error of worker A's clock after correction, and L(A,B) the true t
 B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and m(B,A) = L(B,A) + e_A - e_B.
 
 - Their sum is free of clock errors: m(A,B) + m(B,A) = L(A,B) + L(B,A).
-- Half their difference is e_B - e_A plus half the true difference of the two ways. No way takes negative time, so the
-  two ways differ by at most their sum. So e_B - e_A is at most half the sum away from half the difference.
+- Half their difference is e_B - e_A plus half of L(A,B) - L(B,A). Neither L is negative, so they differ by at most
+  their sum. So e_B - e_A is at most half the sum away from half the difference.
 - If B publishes nothing to A, compare with the events that A received from its own publishers: m(A,B) - m(A,A) is
-  e_B - e_A plus the way from the service to B minus that to A. The echoes L(B,B) and L(A,A) contain these ways and so
-  bound them.
+  e_B - e_A plus the time from the service to B minus the time from the service to A. The echoes L(B,B) and L(A,A)
+  contain these times and so bound them.
 
-An echo is one event to one subscription. An event of the scenario with many subscribers takes the same way, and each of
-its deliveries also waits for its turn. This adds (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clock
-errors too. L and m are medians throughout.
+An echo is one event to one subscription. An event of the scenario with many subscribers takes the same path, and each
+of its deliveries also waits until the service has sent the earlier ones. This adds (m(A,B) + m(B,A)) / 2 -
+(L(A,A) + L(B,B)) / 2, which is free of clock errors too. L and m are medians throughout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,13 +28,15 @@ from analysis.figures.percentiles import Percentiles, nearest_rank
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 
-#: Maximum number of deliveries read to compare the ways; if there are more, evenly spaced row groups are read.
+#: Maximum number of deliveries read to compare the latencies between workers; if there are more, evenly spaced row
+#: groups are read.
 _MOST_ROWS = 4_000_000
 #: Minimum number of deliveries from one worker to another for which their median is compared.
 _ENOUGH = 20
 #: Maximum number of pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10
-#: Share of the possible asymmetry above which a pair is doubtful; at it, one way takes three times the other.
+#: A pair of workers is doubtful if more than this share of the possible path asymmetry would be needed to explain its
+#: latencies (see `unexplained_share`). At 0.5, one direction takes three times as long as the other.
 _DOUBTFUL_SHARE = 0.5
 _NAMES = ("worker", "sequence", "intended_ns", "sent_ns", "arrival_ns")
 _COUNTS = ("sent", "returned", "connects", "subscribes")
@@ -124,8 +126,8 @@ def _pair(
 ) -> dict[str, Any] | None:
     """Return a pair's figures, or None if too few latencies between the two workers are known to compare their clocks.
 
-    ``apparent_ns`` is how far b's clock is ahead of a's after correction, if both ways take equal time.
-    ``asymmetry_ns`` is the largest error of that estimate, however long each way takes.
+    ``apparent_ns`` estimates how far b's clock is ahead of a's after correction, assuming equal times from a to b and
+    from b to a. ``asymmetry_ns`` is the largest error of this estimate if the two times are not equal.
     """
     there, back = between.get((a, b)), between.get((b, a))
     own_ns = (echo_ns[a] + echo_ns[b]) / 2 if a in echo_ns and b in echo_ns else None
@@ -157,10 +159,10 @@ def _pair(
 
 
 def unexplained_share(pair: Mapping[str, Any]) -> float | None:
-    """Return the apparent error left after the clocks' ±, as a share of the asymmetry that could explain it.
+    """Return the apparent clock error that exceeds the clocks' ±, as a share of the greatest possible path asymmetry.
 
-    0 means that the ± explains all of it. Above 1, no asymmetry can explain it: one way would take negative time.
-    Returns None if the ± is not known.
+    0 means that the ± explains the whole apparent error. Above 1, no asymmetry of the paths can explain the rest: one
+    direction would take negative time. Returns None if the ± is not known.
     """
     if pair["error_ns"] is None:
         return None
@@ -171,7 +173,7 @@ def unexplained_share(pair: Mapping[str, Any]) -> float | None:
 
 
 def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int, int]], int]:
-    """Return (publisher's worker, receiver's worker) → (median service latency, deliveries), and deliveries read."""
+    """Return (median service latency, deliveries) by (publisher's, receiver's worker), and the number of rows read."""
     events = run.table("events", ("publisher", "worker"))
     publishers, first = np.unique(ints(events, "publisher"), return_index=True)
     if not len(publishers):

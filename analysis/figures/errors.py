@@ -1,4 +1,4 @@
-"""The errors of a run by kind, each with its first example, and the last messages before it."""
+"""The errors of a run by kind, each with its first example, and the last messages of connections that failed."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,7 +50,7 @@ class LastMessages:
     """The last messages of a connection that failed, for display; ``of`` says which connection, and why it ended."""
 
     of: str
-    #: Lines of text with their way and their time before the end.
+    #: One line per message, with its direction (sent or received) and its time before the connection's end.
     lines: list[str]
 
 

@@ -1,4 +1,4 @@
-"""Find the channel of each event that deliveries are counted by."""
+"""Find the channel of events, so that deliveries can be counted by channel."""
 
 from bisect import bisect_right
 from functools import lru_cache
@@ -24,16 +24,16 @@ class ChannelsOfEvents:
         self._lock = Lock()
         self._read = lru_cache(maxsize=2)(self._stretch)
         self._known = channels_of(run, window, self._cut)
-        #: Text of each channel's code.
+        #: Name of the channel that each code stands for.
         self.channels = self._read(0)[2] if self._known is None else self._known
 
     @property
     def edges_ns(self) -> list[int]:
-        """Times at which a slice of deliveries must end."""
+        """Times at which a slice of deliveries must end, so that its events lie in a single stretch."""
         return self._starts_ns[1:]
 
     def of(self, window: Window, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the code of the channel of each event that was due in a slice, or -1 if it is not on record."""
+        """Return the channel code of each event, or -1 if the event is not on record; all must be due in ``window``."""
         number = max(bisect_right(self._starts_ns, window.start_ns) - 1, 0)
         with self._lock:
             places, channel, _ = self._read(number)
@@ -46,5 +46,5 @@ class ChannelsOfEvents:
         if (key[1:] < key[:-1]).any():
             order = np.argsort(key, kind="stable")
             key, channel = key[order], channel[order]
-        # The last entry is that of events that are not on record.
+        # EventPlaces returns -1 for events that are not on record: that index finds the appended last entry.
         return EventPlaces(key), np.append(channel.astype(np.int32), np.int32(-1)), names

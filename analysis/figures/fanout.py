@@ -40,7 +40,7 @@ class Fanout:
     intended_ns: Ints
     expected: npt.NDArray[np.int32]
     arrived: npt.NDArray[np.int32]
-    #: first_ns, median_ns, p99_ns and last_ns; if arrivals are known only as intervals, also first_ns_low and so on.
+    #: Arrays by name: first_ns, median_ns, p99_ns and last_ns; with uncertain arrivals also first_ns_low and so on.
     ranks_ns: Mapping[str, Ints]
 
     @classmethod

@@ -36,7 +36,7 @@ class Groups:
     """The codes (numbers of channels or workers) of samples, in the order in which these are stored."""
 
     def __init__(self, codes: Store) -> None:
-        """Begin without samples, to keep their codes in ``codes``."""
+        """Begin without samples; the codes of samples added later are stored in ``codes``."""
         self._codes = codes
         self._counts = np.zeros(1, dtype=np.int64)
 
@@ -85,7 +85,7 @@ class Groups:
         ]
 
     def _selected(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at its ranks by sorting only those near one."""
+        """Return each group's samples at its ranks; to save time, only samples close to a rank are sorted."""
         histograms = [Histogram() for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             histograms[number].add(values)

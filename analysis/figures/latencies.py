@@ -95,10 +95,11 @@ class Latencies:
     by_channel: list[Group]
     channels: list[str | None]
     by_worker: list[Group]
-    #: By group of clients, which the scenario names; `groups` has the names.
+    #: Figures by group of clients (a group of the scenario); `groups` has the groups' names.
     by_group: list[Group]
     groups: list[str | None]
-    #: In all phases: the seconds in which events were due, counted from the first publish, and each one's percentiles.
+    #: Seconds of all phases, counted from the first publish, in which events were due; `bands_ns` maps a percentile to
+    #: its latency in each of these seconds.
     seconds: Ints
     bands_ns: dict[int, Ints]
     #: Number of arrivals in each second since the first publish, from second 0 on, and the time of the last arrival.
@@ -116,7 +117,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return the latencies (ns) of a kind for events due in a window, except those whose begin is not on record."""
+    """Return the latencies (ns) of a kind for events due in a window, without those whose start is not on record."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
@@ -174,11 +175,11 @@ class _Slice:
     queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
-    #: Empty if all subscriptions are of one group.
+    #: Group of each delivery's subscription; empty if all subscriptions are of one group.
     group: Ints
-    #: Number of deliveries whose arrival is known only as an interval. If the run's record does not say, `stamps` holds
-    #: the deliveries of which several have the same kernel stamp.
+    #: Number of deliveries whose arrival is known only as an interval.
     inexact: int
+    #: Kernel stamps of the deliveries, to find shared ones; None if the run's record has the uncertainty of arrivals.
     stamps: Stamps | None
 
 
@@ -225,7 +226,7 @@ class _Pass:
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
         shared, inexact = Shared(), 0
-        # Of the other phases only two columns are needed. The measure phase lies between them.
+        # The windows before and after the measure phase need only two columns.
         measured = [place for place, each in enumerate(windows) if self._measured(each)]
         begin, end = (measured[0], measured[-1] + 1) if measured else (0, 0)
         few, all_columns = ("intended_ns", "arrival_ns"), (*_COLUMNS, *self._doubts.columns)
@@ -389,7 +390,7 @@ def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
     for place, group in enumerate(np.split(samples, np.cumsum(counts)[:-1])):
         done = 0
         for percent in BANDS:
-            # All below the rank of one percentile are smaller: the next is selected among the rest.
+            # The samples before the previous percentile's rank are smaller, so select this one from the rest.
             rank = rank_of(len(group), percent) - 1
             rest = group[done:]
             rest.partition(rank - done)

@@ -44,14 +44,14 @@ class GroupCurve:
 
     @property
     def flat(self) -> bool:
-        """True if the rate changes by steps only."""
+        """True if the rate is constant except for sudden steps."""
         same = self.events_per_s[1:] == self.events_per_s[:-1]
         return bool(np.all(same | (self.at_ns[1:] == self.at_ns[:-1])))
 
 
 @dataclass(frozen=True)
 class Step:
-    """A stretch of the measure phase in which every group's rate is flat."""
+    """A stretch of the measure phase in which every group's rate is constant."""
 
     window: Window
     events_per_s: float
@@ -115,10 +115,10 @@ def steps(run: Run) -> list[Step]:
 
 @dataclass(frozen=True)
 class BySecond:
-    """The events of a run by the second in which they were due, counted from some start; earlier ones are left out."""
+    """The events of a run by the second in which they were due; see `events_by_second` for where the seconds begin."""
 
     due: Ints
-    #: Of these, the events that should arrive; see `analysis.loading.columns.taken`.
+    #: Number of the due events that should arrive; see `analysis.loading.columns.taken`.
     accepted: Ints
     #: Time (ns) at which the last event was due, or None if there are no events.
     last_ns: int | None
@@ -127,7 +127,7 @@ class BySecond:
 
 
 def events_by_second(run: Run, start_ns: int) -> BySecond:
-    """Count the events due in each second from ``start_ns`` on."""
+    """Count the events due in each second from ``start_ns`` on; events due earlier are left out."""
     due = accepted = np.zeros(0, dtype=np.int64)
     last_ns, answered = None, True
     for stretch in all_stretches(run):

@@ -22,7 +22,7 @@ class Outage:
 
     start_ns: int
     end_ns: int
-    #: Clients whose connection was lost in the second before the outage, and failed attempts to connect during it.
+    #: Number of clients that lost their connection in the second before the outage, and of failed attempts during it.
     connections_lost: int
     attempts_failed: int
     #: Number of the lost connections that were closed for silence.
@@ -41,7 +41,7 @@ class Silence:
     start_ns: int
     #: Time at which the last silent client was connected again, or the end of the window if one never was.
     end_ns: int
-    #: Clients whose connection had fallen silent, and clients that were connected at the start of the silence.
+    #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
     connections: int
     connected: int
     #: Longest time from when a connection was last heard from until it was closed.
@@ -54,7 +54,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of connections; times in ns, _FOREVER for what never happened."""
+    """Lives of connections; times are in ns, and _FOREVER stands for an event that never happened."""
 
     connection: Ints
     started_ns: Ints

@@ -61,7 +61,7 @@ class Percentiles:
 
 
 def nearest_rank(ordered: Ints, percent: float) -> int:
-    """Return a percentile of sorted samples, of which at least one is needed."""
+    """Return a percentile of samples in ascending order; there must be at least one."""
     return int(ordered[rank_of(len(ordered), percent) - 1])
 
 

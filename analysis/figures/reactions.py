@@ -1,11 +1,11 @@
 """Reactions: the chain request → delivery → reply → delivery, from the record, which names each reply's cause.
 
 A request is an event of the measure phase that was delivered to a subscription whose client replies to it. Its replies
-count whenever they were due, so a stream that goes on into the drain is counted whole. A request that was lost caused
-nothing: its replies are neither due nor lost, and it counts as *uncaused*. A reply that arrived is timed from the
-intended time of its request: the first one's latency is the time to first reply. A gap is the time between two arrivals
-of replies to the same request at the same subscription, in the order of arrival. A reply is in disorder if it came
-after a later reply to the same request, in the order in which they were read.
+count whenever they were due, even after the measure phase, in the drain. A request that was lost caused nothing: its
+replies are neither due nor lost, and it counts as *uncaused*. A reply that arrived is timed from the intended time of
+its request: the first one's latency is the time to first reply. A gap is the time between two arrivals of replies to
+the same request at the same subscription, in the order of arrival. A reply is in disorder if it was read after a later
+reply to the same request.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ class Arrivals:
     reply: Ints
     subscription: Ints
     arrival_ns: Ints
-    #: Position in the run's record, which is the order of reading.
+    #: Row number in deliveries.parquet: its order is the order in which a client read its messages.
     row: Ints
     disordered: Flags
 
@@ -149,7 +149,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def missing(found: Reactions) -> int:
-    """Return the number of replies to delivered requests that were due before the end and were not accepted."""
+    """Return the number of replies due after delivered requests, less those accepted or cut off by the run's end."""
     return int(found.due.sum()) - int(np.count_nonzero(found.cut_off | found.accepted))
 
 
@@ -272,7 +272,7 @@ class _Chain:
         return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
 
     def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
-        """Return the intended time of the request of each event, or -1 if it has none in the window."""
+        """Return, for each event that is a reply, its request's intended time; -1 for others and outside the window."""
         order = np.argsort(key, kind="stable")
         place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
         place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)
@@ -381,7 +381,7 @@ def grouped(*keys: Ints) -> Ints:
     for key in keys:
         begins[1:] |= key[order[1:]] != key[order[:-1]]
     group = np.empty(len(order), dtype=np.int64)
-    # This is several times as fast as `np.unique` of rows.
+    # Numbering sorted rows in this way is several times as fast as `np.unique` of rows.
     group[order] = np.cumsum(begins)
     return group
 

@@ -1,9 +1,9 @@
 """Keep any number of samples in bounded memory, and find the exact sample at any rank.
 
 Samples are appended to a store: in memory at first, and then in a temporary file (see `analysis.loading.room`). Up to
-`SORTED_MAX` samples are sorted to find those at some ranks. Sorting more would take most of the time of a large report,
-and all of them in memory. So they are counted in narrow buckets when they are added; then the store is read again and
-only the samples in the ranks' buckets are sorted (see `analysis.figures.selection`).
+`SORTED_MAX` samples are simply sorted. Sorting more would take most of the time of a large report and need all samples
+in memory. So every sample is counted in a narrow bucket when it is added. To find a rank, the store is read again and
+only the samples in the bucket of that rank are sorted (see `analysis.figures.selection`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from analysis.loading.room import Kept, Room, narrow
 from analysis.loading.run import Ints
 
 Numbers = npt.NDArray[Any]
-#: Most samples that are sorted: to count so few in buckets, of which there are up to a million, takes longer.
+#: Up to this many samples are sorted. Counting so few in buckets, of which there may be a million, would take longer.
 SORTED_MAX = 100_000
 
 
@@ -42,7 +42,7 @@ class Store:
 
 
 class AtRanks:
-    """Remembers which number stands at which rank, since finding any means reading all samples again."""
+    """Remembers the number at each rank asked for, because finding a new one means reading all samples again."""
 
     def __init__(self) -> None:
         self._at: dict[int, int] = {}
@@ -66,7 +66,7 @@ class Samples:
 
     def __init__(self, room: Room | None = None) -> None:
         self.store = Store(room)
-        #: None until there are more than `SORTED_MAX` samples, or it is asked for.
+        #: The histogram is computed when there are more than `SORTED_MAX` samples, or when it is first used.
         self._histogram: Histogram | None = None
         self._count = self._total = self._negative = 0
         self._known = AtRanks()
@@ -115,7 +115,7 @@ class Samples:
 
     @property
     def total(self) -> int:
-        """The sum."""
+        """The sum of all samples."""
         return self._total
 
     @property
@@ -126,7 +126,7 @@ class Samples:
     def at_ranks(self, ranks: Ints) -> Ints:
         """Return the samples at ranks from 1 on, the smallest sample being at rank 1.
 
-        All samples are read once: ask for several ranks at a time. What was found is remembered.
+        One call reads all samples once, so ask for several ranks at a time. Samples already found are remembered.
         """
         return self._known.get(ranks, lambda missing: at_ranks([(self, 1)], missing))
 
@@ -140,14 +140,14 @@ class Samples:
 
 
 def ranks_of_figures(count: int) -> Ints:
-    """Return the ranks of minimum, percentiles and maximum among ``count`` samples, of which one is needed."""
+    """Return the ranks of minimum, percentiles and maximum among ``count`` samples; ``count`` is at least 1."""
     return np.array([1, *(rank_of(count, percent) for percent in POINTS), count], dtype=np.int64)
 
 
 def at_ranks(parts: list[tuple[Samples, int]], ranks: Ints) -> Ints:
-    """Return the numbers at ranks from 1 on of several samples together.
+    """Pool several sets of samples and return the samples at ``ranks``, which count from 1.
 
-    Each part has the weight 1, or -1 if its numbers are to be taken away from those of the other parts.
+    Each part has the weight 1, or -1 to remove its samples from the pool.
     """
     if sum(len(samples) for samples, _ in parts) <= SORTED_MAX:
         return _sorted(parts)[ranks - 1]
@@ -175,7 +175,7 @@ def _sorted(parts: list[tuple[Samples, int]]) -> Ints:
     )
     if not len(taken):
         return added
-    # Take away as many of each number as are to be taken away: the first ones of its run among the sorted numbers.
+    # Delete each number in `taken` from `added` as often as it occurs. Equal numbers are neighbours: both are sorted.
     numbers, counts = np.unique(taken, return_counts=True)
     first = np.searchsorted(added, numbers)
     within = np.arange(len(taken)) - np.repeat(np.cumsum(counts) - counts, counts)

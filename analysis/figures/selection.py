@@ -18,9 +18,9 @@ Numbers = npt.NDArray[Any]
 _SHIFT = 10
 #: All integers below this have buckets of their own.
 _EXACT = 1 << 14
-#: Buckets that fractions below 1 would have. Integers have none there, so they are left out.
+#: Number of buckets for fractions between 0 and 1. Integers have no values there, so these buckets are left out.
 _FRACTIONS = int(np.float32(1).view(np.int32) >> _SHIFT) - 1
-#: Most numbers that are collected and sorted at once, and number of cells into which a bucket is divided.
+#: Maximum number of values that are collected and sorted at once, and number of cells into which a bucket is divided.
 COLLECTED_MAX = 8_000_000
 CELLS = 4096
 
@@ -29,19 +29,19 @@ def bucket(values: Numbers) -> npt.NDArray[np.int32]:
     """Return the bucket of each integer; a greater integer has the same bucket or a greater one."""
     bits = values.astype(np.float32).view(np.int32)
     if bits.min(initial=0) < 0:
-        # Floats are a sign and a magnitude.
+        # The bits of a float are a sign and a magnitude: turn them into an integer with the same order.
         bits = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
         bits >>= _SHIFT
         bits -= np.clip(bits, -_FRACTIONS, _FRACTIONS)
         return bits
-    # No copy: there may be a hundred million.
+    # Work in place, without copies: there may be a hundred million values.
     bits >>= _SHIFT
     bits -= _FRACTIONS
     return np.maximum(bits, 0, out=bits)
 
 
 def _edges(numbers: Ints) -> npt.NDArray[np.float64]:
-    """Return the least number of each bucket."""
+    """Return the smallest integer of each bucket."""
     bits = (numbers + np.sign(numbers) * _FRACTIONS) << _SHIFT
     magnitude = np.abs(bits).astype(np.int32).view(np.float32).astype(np.float64)
     return np.asarray(np.where(bits < 0, -magnitude, magnitude), dtype=np.float64)
@@ -87,7 +87,7 @@ class Histogram:
 
 
 class Selection:
-    """Selects the numbers at ranks: `take` all numbers, then `turn`, and so on until `done`."""
+    """Finds the numbers at given ranks: call `take` for all numbers, then `turn`, and repeat both until `done`."""
 
     def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
         """Begin with the histograms of all parts, each with the weight 1, or -1 if its numbers are taken away.
@@ -113,13 +113,13 @@ class Selection:
         self._bracket = bracket
         self._rank = ranks - (up_to[needed] - remaining[needed])[bracket]
         low, high = _edges(needed + first), _edges(needed + first + 1)
-        # Numbers are rounded to the nearest float, so some lie slightly outside the edges.
+        # `bucket` rounds numbers to the nearest float, so some lie slightly outside the edges of their bucket.
         slack = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32)).astype(np.float64)
         exact = (np.abs(low) < _EXACT) & (np.abs(high) <= _EXACT)
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
         self._there, self._remaining = there[needed], remaining[needed]
-        #: Tables that lead from a number to its bracket or to -1: first by bucket, then by cell of the bracket before.
+        #: Tables that map a number to its bracket or to -1: first by bucket, then by cell of the previous bracket.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
         self._by_bucket[needed] = np.arange(len(needed))
         self._levels: list[tuple[Ints, Ints, Ints]] = []
@@ -153,16 +153,16 @@ class Selection:
         self._cells_remaining += weight * counts
 
     def turn(self) -> None:
-        """End a reading of all numbers."""
+        """Evaluate one complete reading, in which `take` was called for all numbers."""
         if self._dividing:
             self._divide()
         else:
             self._collect()
 
     def _settle(self, table: Ints) -> None:
-        """Find the ranks in brackets of a single number, and prepare the next reading for the others.
+        """Resolve the ranks whose bracket holds a single number, and prepare the next reading for the other ranks.
 
-        ``table`` is the last one that leads to the brackets.
+        ``table`` is the last of the tables that map a number to its bracket.
         """
         known = self._width[self._bracket] == 1
         self.found[self._place[known]] = self._low[self._bracket[known]]
@@ -202,7 +202,7 @@ class Selection:
         self._settle(table)
 
     def _collect(self) -> None:
-        """Find all ranks among the collected numbers, which are those of the brackets that are left."""
+        """Find the numbers at the remaining ranks among the values collected from their brackets."""
         values, weights = np.concatenate(self._values), np.concatenate(self._weights)
         counts = np.where(self._width > 1, self._remaining, 0)
         rank = (np.cumsum(counts) - counts)[self._bracket] + self._rank

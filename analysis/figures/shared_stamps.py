@@ -31,7 +31,7 @@ class Stamps:
 
     @classmethod
     def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "Stamps":
-        """Select these rows from a slice; ``people`` maps each subscription to a small number to sort by."""
+        """Select the rows to keep from a slice; ``people`` maps each subscription to a small number to sort by."""
         if not len(arrival_ns):
             return cls(subscription, arrival_ns, intended_ns)
         place = people.of(subscription)

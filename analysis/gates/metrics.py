@@ -23,7 +23,7 @@ class Metric:
 
     name: str
     kind: Kind
-    #: The distribution and the statistic to take of it, both empty for a metric that is a single number.
+    #: The distribution and its statistic; both are empty for a metric that is a single number.
     distribution: str = ""
     statistic: str = ""
 
@@ -34,7 +34,7 @@ class Metric:
 
     @property
     def windowed(self) -> bool:
-        """True if the metric can be taken of each window of the measurement."""
+        """True if the metric can be computed for each window of the measurement, as gates with `over` need."""
         return (self.distribution or self.name) in _BY_TIME
 
 

@@ -35,7 +35,7 @@ LOST_COUNTS = {
 }
 MISSED_COUNTS = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
 COUNTS = ("expected", "delivered", "late", *LOST_COUNTS, *MISSED_COUNTS, "duplicates", "reordered")
-#: Counted only if the run checked the content of deliveries.
+#: Name of the count of altered deliveries; it exists only if the run checked the content of deliveries.
 ALTERED = "altered"
 
 
@@ -138,7 +138,7 @@ class Sums:
         self._channels: list[Rows] = []
 
     def add(self, events: Events, counts: Mapping[str, Ints]) -> None:
-        """Add the counts by event, which have the same names in each stretch."""
+        """Add counts, each an array over the events of a stretch; every stretch must have counts of the same names."""
         names = [str(name) for name in events.channels]
         self._publishers.append(by_number(events.publisher, counts))
         self._channels.append(_by_name(events.channel, names, counts))
@@ -172,7 +172,7 @@ def by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Sum the counts by the name that each code stands for, in ascending order; names without a code are left out."""
+    """Sum the counts by the name that each code stands for, in ascending order; names without a row are left out."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}

@@ -57,7 +57,7 @@ class Events:
 
 
 def reach_of(events: Events, present: Segments) -> Reach:
-    """Return by channel its accepted events, and the segments of the subscriptions to it; see `Reach`."""
+    """Map each channel's code to its accepted events and to the segments of the subscriptions to it; see `Reach`."""
     by_pattern = dict(by_code(present.pattern, len(present.patterns)))
     reach: Reach = {}
     patterns = Patterns(present.patterns)
@@ -85,7 +85,7 @@ def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, 
 
 
 def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = None) -> Events:
-    """Return the events that were due in a window; ``channels`` gives the text of each channel's code, if known."""
+    """Return the events that were due in a window; ``channels`` are the channels by code, if determined beforehand."""
     table = run.table("events", _COLUMNS, window)
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
     order = np.argsort(key, kind="stable")
@@ -103,7 +103,10 @@ def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = 
 
 
 def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[Ints, list[str | None]]:
-    """Return the code of each event's channel, and the text of each code: ``channels``, if known."""
+    """Return the channel code of each event, and the channel that each code stands for.
+
+    Codes follow ``channels``, which must have all channels of the table; if it is None, they follow the table itself.
+    """
     channel, names = codes(table, "channel")
     if channels is None:
         return channel, names
@@ -113,9 +116,9 @@ def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[In
 
 
 def channels_of(run: Run, window: Window, cut: Sequence[Window]) -> list[str | None] | None:
-    """Return the channels of the events due in a window, in the order of the file; None if it is a single stretch.
+    """Return the channels of the events due in a window, in the order of the file, or None if ``cut`` has one stretch.
 
-    Only the events of a single stretch can be numbered while they are read, as `codes` does.
+    The events of one stretch are read at once, so `codes` can number their channels without a list made beforehand.
     """
     if len(cut) == 1:
         return None

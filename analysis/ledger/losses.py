@@ -17,7 +17,7 @@ from analysis.loading.run import Ints
 #: Classes of deliveries that did not arrive; 0 means "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Missed on purpose by the client, or unobserved because the harness failed: neither lost nor expected.
+#: Classes that are neither lost nor expected: missed on purpose by the client, or unobserved after a harness failure.
 MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
@@ -85,8 +85,7 @@ def find_losses(
     recorded.
 
     An event for a group that shares its subscription may have been under way to any member whose connection broke. If
-    the members' connections ended for different reasons, the loss is unobserved before it is lost, and lost before it
-    is missed.
+    the members' connections ended for different reasons, unobserved takes precedence over lost, and lost over missed.
 
     ``expected`` and ``arrived`` hold, by event, how many subscriptions should have received it and did. ``incomplete``
     holds the (event, subscription) pairs of the deliveries that did arrive, for those events that missed a
@@ -95,7 +94,7 @@ def find_losses(
     None.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
-    # Takes no memory if nothing is missing.
+    # Zeros for all events; as a broadcast they take no memory. They are copied only if a delivery is missing.
     by_event = np.broadcast_to(np.int64(0), (_CLASSES, len(events.key)))
     by_subscription = np.zeros((_CLASSES, len(numbers)), dtype=np.int64)
     lossy = arrived < expected
@@ -170,10 +169,10 @@ def _classes(
 
 @dataclass(frozen=True)
 class _Breaks:
-    """The segments of members of groups that ended with a broken connection, in the order in which they are marked."""
+    """The segments of group members that a broken connection ended, in the order in which `mark` handles them."""
 
-    #: Index of each in `Through`, its group, the sending times of events that may have been under way, and the class of
-    #: their loss.
+    #: For each segment: its index in `Through`, the number of its group, the range of sending times of the events that
+    #: may have been under way when the connection broke, and the loss class of these events.
     index: Ints
     receiver: Ints
     begin_ns: Ints
@@ -188,7 +187,7 @@ class _Breaks:
             return None
         broken = np.flatnonzero(members.broken)
         loss = np.array([_CLASS_OF_KIND[kind] for kind in members.ending[broken].tolist()], dtype=np.int64)
-        # A later mark replaces an earlier one.
+        # Later marks replace earlier ones, so sort by `_MARKED`: the class that takes precedence comes last.
         order = np.argsort([_MARKED.index(each) for each in loss.tolist()], kind="stable").astype(np.int64)
         broken, loss = broken[order], loss[order]
         return cls(
@@ -200,7 +199,10 @@ class _Breaks:
         )
 
     def mark(self, cells: Cells, events: Events, chosen: Ints, receivers: Ints, through: Through) -> None:
-        """Put the classes into cells (see `_classes`), of which each row belongs to one of the ``receivers``."""
+        """Write loss classes into ``cells`` from `_classes`: a row for each of ``receivers``, a column for each event.
+
+        Only events that may have been under way when a member's connection broke get a class here.
+        """
         sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
         acked_ns = events.acked_ns[chosen]
         overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
@@ -220,14 +222,14 @@ class _Breaks:
             row[under_way] = self.loss[place]
 
 
-#: Classes of losses by broken connections of members, from the one that counts least.
+#: Loss classes for broken connections of members, in ascending order of precedence.
 _MARKED = (MISSED_AWAY, MISSED_IN_GAP, IN_RECONNECT, UNOBSERVED)
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return for each segment the sending time (ns) from which events were not yet overdue when its connection broke.
+    """Return for each segment a sending time (ns): events sent later were not late yet when its connection broke.
 
-    FOREVER stands for a segment that did not end with a broken connection.
+    The time is FOREVER for a segment that did not end with a broken connection.
     """
     begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken

@@ -1,9 +1,8 @@
 """Mark rows of deliveries.parquet in memory that does not grow with their number.
 
-The rows are marked in slices of time. Each slice takes the next part of one or two row groups of each worker, so most
-row groups are marked in a few slices that follow each other, and completely. A row group in which all rows are marked
-needs no memory; of the others those that the last slice touched are kept as bytes, the rest as bits, and of these what
-exceeds `ROOM_BYTES` in a temporary file.
+The rows are marked in slices of time. Each slice marks the next part of one or two row groups of each worker, so a few
+successive slices mark most row groups completely. A completely marked row group needs no memory. Row groups that the
+last slice marked in part are stored as bytes and all others as bits; bits beyond `ROOM_BYTES` go to a temporary file.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from analysis.ledger.windows import Flags
 from analysis.loading.room import Kept, Room
 from analysis.loading.run import Ints, RowGroup
 
-#: Most bytes of bits that are kept in memory.
+#: Maximum size of the masks kept in memory, in bytes; further masks go to a temporary file.
 ROOM_BYTES = 64_000_000
 
 

@@ -45,7 +45,7 @@ class Through:
 
     @classmethod
     def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
-        """Keep the latest sending time of each publisher in each segment.
+        """Build from events that arrived, keeping the latest sending time of each publisher in each segment.
 
         ``pairs`` holds arrays of segments and publishers packed by `key`, and ``sent_ns`` the sending times of events.
         """
@@ -130,11 +130,11 @@ class _Slice:
     segment: Ints
     latency_ns: Ints
     off: Off
-    #: Events that arrived anywhere, the number of deliveries of each, and the latency at each of `RANKS`.
+    #: Events that arrived at any subscription, the number of deliveries of each, and the latency at each of `RANKS`.
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
-    #: The same from the lowest and from the highest possible latencies, or None if these equal the latencies.
+    #: Like `ranks_ns`, from the lowest and the highest possible latencies; None if all arrivals are exact.
     ranks_low_ns: dict[str, Ints] | None
     ranks_high_ns: dict[str, Ints] | None
 
@@ -148,7 +148,7 @@ def match(
     expected: Ints,
     marks: Marks | None = None,
 ) -> Found:
-    """Match every delivery of a window to the expected pairs; ``marks`` holds the expected rows of earlier windows."""
+    """Match every delivery of a window to the expected pairs, and mark the rows of expected deliveries in ``marks``."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
     late = np.zeros(count, dtype=np.int64)
@@ -222,7 +222,7 @@ def match(
 
 
 def _through_members(present: Segments, members: Segments, events: Events, part: _Slice) -> Through:
-    """Return the last events that arrived in the segments of members of groups that ended with a broken connection."""
+    """Return the last events that arrived in segments of group members, if a broken connection ended the segment."""
     sent_ns = events.sent_ns[part.event]
     segment = members.at(part.member, sent_ns)
     broken = segment >= 0
@@ -248,7 +248,7 @@ class _Matcher:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Delivery columns that are needed."""
+        """Columns of deliveries.parquet that `match` needs."""
         return ("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns)
 
     def match(self, window: Window, row: Ints, at: Mapping[str, Ints]) -> _Slice:
@@ -320,7 +320,10 @@ class _Matcher:
         return first
 
     def _segment(self, event: Ints, subscription: Ints) -> Ints:
-        """Return the segment of presence of each pair, or -1 if there is none or its pattern does not match."""
+        """Return the segment in which each (event, subscription) pair lies, or -1.
+
+        A pair has no segment if the subscription was not present, or if its pattern does not match the event's channel.
+        """
         present, sent_ns = self._present, self._events.sent_ns[event]
         if not len(event):
             return _NONE

@@ -11,7 +11,7 @@ from analysis.loading.lookup import Places, grouping
 from analysis.loading.run import Ints, RowGroup, Run, ints
 from analysis.loading.slices import in_turn
 
-#: Maximum number of (publisher, subscription) pairs with an array of the highest sequence so far, 8 bytes each.
+#: Maximum number of (publisher, subscription) pairs whose highest sequence so far is kept in an array (8 bytes each).
 _STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
 
@@ -47,8 +47,8 @@ class _Rows:
 def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptions: Ints) -> Deliveries:
     """Return the expected deliveries that came after a later event of their publisher.
 
-    Order is that of the rows, not of the stamps: frames of one read share a stamp. ``publishers`` are those that have
-    events, and ``subscriptions`` those that were ever present, both ascending.
+    The order of the rows decides, not their stamps: frames of one read share a stamp. ``publishers`` are those that
+    have events, and ``subscriptions`` those that were ever present, both ascending.
     """
     people, senders = Places(subscriptions), Places(publishers)
     found: list[Deliveries] = [Deliveries(_NONE, _NONE, _NONE)]
@@ -81,7 +81,7 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
         stream = rows.stream if known is None else np.searchsorted(known, rows.stream)
         if not rows.grouped:
             if not (rows.sequence < highest[stream]).any():
-                # All are in order. Of several rows of a stream the last is assigned, which is the highest.
+                # All rows are in order. Of a stream's rows numpy assigns the last, which has the highest sequence.
                 highest[stream] = rows.sequence
                 continue
             order = np.argsort(stream, kind="stable")
@@ -95,7 +95,7 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
 def _rising(publisher: Ints, sequence: Ints) -> bool:
     """Return True if no publisher's sequence ever falls, over all its subscribers together.
 
-    This is so for most row groups, and much quicker to find than the order within each stream.
+    This is true of most row groups, and checking it is much quicker than checking the order within each stream.
     """
     order = grouping(publisher)
     falls = sequence[order][1:] < sequence[order][:-1]
@@ -106,13 +106,14 @@ def _rising(publisher: Ints, sequence: Ints) -> bool:
 
 
 def _late(stream: Ints, sequence: Ints, highest: Ints) -> Flags:
-    """Return a mask of the rows that came after a later one of their stream, and update the ``highest`` of each.
+    """Return a mask of the rows that arrived after a row of the same stream with a higher sequence.
 
-    ``stream`` holds the same streams side by side.
+    Updates ``highest``, the highest sequence of each stream so far. In ``stream``, the rows of each stream must be next
+    to each other.
     """
     starts = np.r_[True, stream[1:] != stream[:-1]]
     begins = np.flatnonzero(starts)
-    # A running maximum within each stream: lift each stream above all earlier ones.
+    # To compute a running maximum within each stream, lift its numbers above those of all earlier streams.
     lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
     running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
     ends = np.r_[begins[1:], len(stream)] - 1

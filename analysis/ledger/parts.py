@@ -15,7 +15,7 @@ from analysis.ledger.ranks import RANKS
 from analysis.loading.room import Kept, Room
 from analysis.loading.run import Ints
 
-#: Most bytes of parts that are kept in memory if there are several.
+#: Maximum size, in bytes, of the parts kept in memory if a run has several parts.
 ROOM_BYTES = 200_000_000
 LOW, HIGH = "_low", "_high"
 _EVENTS = ("key", "channel", "sent_ns", "acked_ns", "intended_ns", "accepted")
@@ -89,7 +89,7 @@ class Parts:
     """A growing list of (events, arrays by name); the arrays need not have an entry for each event."""
 
     def __init__(self, several: bool) -> None:
-        """Begin empty; ``several`` is False if there will be one part."""
+        """Create an empty list; ``several`` is False if it will have only one part, which then stays in memory."""
         self._room = Room(ROOM_BYTES) if several else None
         self._whole: list[tuple[Events, dict[str, Ints]]] = []
         self._kept: list[tuple[Events, dict[str, Kept]]] = []

@@ -11,17 +11,17 @@ from analysis.loading.run import Ints
 
 #: Name of a rank → share of an event's subscribers that have received it at that rank.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
-#: Cells of the table in which pairs are looked for, 4 bytes each.
+#: Number of cells (4 bytes each) of the table that is used to find pairs of numbers that occur twice.
 _CELLS = 1 << 22
-#: Events with the same number of rows are sorted together, if there are at most this many different numbers.
+#: Events with equally many rows are sorted together, unless there are more than this many distinct numbers of rows.
 _SIZES_MAX = 200
 _NONE = np.empty(0, dtype=np.int64)
 
 
 def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the events that occur, the number of rows of each, and its latency at each rank (nearest rank).
+    """Return the distinct events, the number of rows of each, and each event's latency at each rank (nearest rank).
 
-    ``event`` holds numbers from 0 on.
+    ``event`` holds the event's number for each row, from 0 on.
     """
     if not len(event):
         return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
@@ -34,7 +34,7 @@ def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
     span = int(latency_ns.max()) - lowest
     above = latency_ns - lowest
     if span < 2**31:
-        # Half the size sorts twice as fast.
+        # Numbers of half the size are sorted twice as fast.
         above = above.astype(np.int32)
     above = above[grouping(event)]
     begins = np.cumsum(counts) - counts
@@ -64,8 +64,8 @@ def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
 def distinct(one: Ints, other: Ints) -> bool:
     """Return True if no pair of numbers (each from 0 on, below 2**31) occurs twice; needs at least one pair.
 
-    Each pair writes its row into a cell of a table. Those that find another's row there have either the same pair or
-    share the cell by chance; only these few are sorted.
+    Each pair writes its row number into a cell of a table. If the cell then contains another row, the two rows either
+    have the same pair or share the cell by chance; only these few pairs are sorted.
     """
     key = (one - one.min()) * (int(other.max()) + 1) + other
     cell = key & (_CELLS - 1)

@@ -1,8 +1,8 @@
-"""The receivers of events: a subscription, or the group of subscriptions that share their events.
+"""The receivers of events: a receiver is a subscription, or a group of subscriptions that share their events.
 
-Of a shared subscription the service delivers each event to one member of the group, so the ledger expects one delivery
-for the group, wherever it arrives. The group counts as one subscription, under the lowest number of its members. Groups
-of the same name with other patterns are other groups.
+The service delivers each event to one member of a group (a shared subscription), so the ledger expects one delivery for
+the group, at any member. The group counts as one subscription, under the lowest number of its members. Groups that have
+the same name but different patterns are different groups.
 """
 
 from functools import lru_cache

@@ -1,11 +1,11 @@
 """Compute the ledger: expected deliveries set against those that arrived.
 
-Expected is every pair of an accepted event of the measure phase and a subscription whose channel matches and that was
-present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and
-a loss has a class. A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected
-is counted from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances`
-says whether the three agree. A pair is an event and a subscription; a row is one of deliveries.parquet. Subscriptions
-that share their events count as one (see `analysis.ledger.receivers`).
+A pair is an event and a subscription; a row is one of deliveries.parquet. A pair is expected if the event belongs to
+the measure phase and was accepted, and the subscription matches its channel and was present (see
+:mod:`analysis.ledger.windows`) when it was sent. Each expected pair is delivered, late or lost, and a loss has a class.
+A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected pairs are counted
+from the presence of subscriptions, delivered ones from the rows, and losses one by one; :attr:`Ledger.balances` says
+whether the three agree. Subscriptions that share their events count as one (see `analysis.ledger.receivers`).
 
 Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
 well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
@@ -140,7 +140,7 @@ class Reconciled:
     ledger: Ledger
     #: The events and what became of each. A long run's do not fit into memory: iterate over them.
     parts: Parts
-    #: Text of each channel's code.
+    #: Name of the channel that each code stands for.
     channels: list[str | None]
     #: True if the service acknowledges publishes, so that it is known which events it accepted.
     answered: bool
@@ -193,10 +193,10 @@ def reconcile(run: Run, window: Window) -> Reconciled:
 
 
 class _Book:
-    """Settles the events of a window, one stretch of time after the other.
+    """Computes the ledger of a window, one stretch of time after the other.
 
-    Some is known only after all stretches were matched: which rows came out of order, and what the connections that
-    broke had delivered before. So the losses are classified in a second pass over the events.
+    Two facts are known only after all stretches were matched: which rows are reordered, and which events a connection
+    delivered before it broke. So the losses are classified in a second pass over the events.
     """
 
     def __init__(self, run: Run, window: Window) -> None:
@@ -212,7 +212,7 @@ class _Book:
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 
     def settled(self) -> Reconciled:
-        """Settle all stretches."""
+        """Compute the ledger of all stretches."""
         run = self._run
         channels = channels_of(run, self._window, self._cut)
         senders, answered = [_NONE], True
@@ -333,7 +333,7 @@ class _Book:
         )
 
     def _add_person(self, name: str, subscription: Ints) -> None:
-        """Add the subscriptions of some deliveries to the counts of a name."""
+        """Count deliveries under ``name``, by their subscription; ``subscription`` has an entry for each delivery."""
         place = np.searchsorted(self._numbers, subscription)
         known = np.isin(subscription, self._numbers)
         count = np.bincount(place[known], minlength=len(self._numbers))

@@ -9,16 +9,16 @@ Two more kinds are gaps that the client caused itself, which last until the subs
 (a drop of the scenario cut the connection) and away (it unsubscribed or left). An event sent in such a gap counts like
 any other if it arrives; if not, it was missed on purpose and is not lost.
 
-The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
-other gaps. A delivery of an event sent in this gap that is not on record is unobserved, and is not lost either.
+The last kind, unobserved, is a gap that begins when a failure of the harness ends a connection, and ends like the other
+gaps. If a delivery of an event sent in this gap is not on record, it is unobserved, and not lost either.
 
 A subscription has one life for each connection over which its client requests it: a reconnect begins a new life.
 
-If a client keeps its session over reconnects, the service owes it the events of a gap that the client caused itself, as
-far as the session was to be kept: the gap is then one like any other (in reconnect), unless the client unsubscribed.
+If a client keeps its session over reconnects, the service must deliver the events of a gap that the client caused
+itself, unless the session had expired. The gap then counts as in reconnect, unless the client unsubscribed.
 
-Subscriptions that share their events (`analysis.ledger.receivers`) count as one. Its segments are those of its members
-together: it is ready while a member is, and a gap is one only while no member is there.
+Subscriptions that share their events (`analysis.ledger.receivers`) count as one subscription with the segments of all
+its members together: it is ready while any member is ready, and has a gap only while all members have one.
 """
 
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 UNSUBSCRIBE = "unsubscribe"
-#: Values of `session` of a connection whose client's session the service was to keep since the connection before.
+#: Values of `session` for a reconnect whose session the service should still have had from the connection before.
 OWED_SESSIONS = ("resumed", "lost")
-#: States of shared subscriptions: the group is in the first of these in which any member is.
+#: States of shared subscriptions, best first: a group has the best state that any of its members has.
 _BEST = (READY, BEFORE_READY, UNOBSERVED, IN_RECONNECT, DROPPED, AWAY)
 
 _SUBSCRIPTION_COLUMNS = (
@@ -63,8 +63,8 @@ class Segments:
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
-    #: The segments of the single members of shared subscriptions, or None if there are none. In the segments above a
-    #: group has one subscription's, which never end with a broken connection: only a member's connection breaks.
+    #: The segments of each member of shared subscriptions, or None if no subscription is shared. The arrays above have
+    #: one subscription for each group; its segments never end with a broken connection, as only members have these.
     members: "Segments | None" = None
     receivers: Receivers = NOT_SHARED
 
@@ -158,7 +158,7 @@ def segments(run: Run) -> Segments:
 
 
 def _joined(found: Segments, receivers: Receivers) -> Segments:
-    """Return the segments with those of the members of each group joined into one subscription's."""
+    """Replace the segments of each group's members by the segments of the group as one subscription."""
     shared = np.isin(found.subscription, receivers.members)
     members = _taken(found, shared)
     parts = [_taken(found, ~shared)]
@@ -237,7 +237,7 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that begins when a client ends a connection with this intent, or 0 if it is None."""
+    """Return the kind of gap that begins when a client ends a connection with this intent; 0 without an intent."""
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:
@@ -255,7 +255,7 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _owed(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Return a mask of subscription lives whose client's session the service was to keep until the next connection."""
+    """Return a mask of subscription lives after which the service should have kept the session for the reconnect."""
     table = run.table("connections", ("connection", "life", "session"))
     session, sessions = codes(table, "session")
     known = np.array([text is not None for text in sessions], dtype=bool)
@@ -303,7 +303,7 @@ class Patterns:
     """Finds the patterns that receive a channel."""
 
     def __init__(self, patterns: Sequence[str | None]) -> None:
-        """Begin with the pattern of each code."""
+        """Index ``patterns``, in which the position of a pattern is its code."""
         self._code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
 
     def matching(self, channel: str) -> list[int]:

@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of deliveries.parquet: its number and rows, and the half-open range of intended times in ns."""
+    """A row group of a table: its number, its rows, and the half-open range of the rows' intended times in ns."""
 
     number: int
     first_row: int
@@ -101,7 +101,7 @@ class Tables:
             raise unreadable(path, error) from None
 
     def read_group(self, name: str, columns: Sequence[str], group: RowGroup) -> pa.Table:
-        """Read columns that every format has of one row group; raises ReadError like `read`."""
+        """Read columns of one row group; raises ReadError if the file is damaged or lacks one of the columns."""
         if name in self._kept:
             return self._kept[name].select(list(columns)).slice(group.first_row, group.rows)
         path = self._path / f"{name}.parquet"
@@ -114,7 +114,7 @@ class Tables:
             raise unreadable(path, error) from None
 
     def all_null(self, name: str, column: str) -> bool:
-        """Return True if a column is missing, or null in every row as far as the file's statistics say."""
+        """Return True if a column is missing, or null in every row according to the file's statistics."""
         path = self._path / f"{name}.parquet"
         if not path.exists():
             return True
@@ -156,7 +156,7 @@ def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Tabl
 
 
 def row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
-    """Return the row groups of a table that have rows, with the range of their ``intended_ns`` (all if unknown)."""
+    """Return the row groups of a table that have rows, with the range of ``intended_ns`` (all times if unknown)."""
     column = metadata.schema.names.index("intended_ns")
     groups, first_row = [], 0
     for number in range(metadata.num_row_groups):

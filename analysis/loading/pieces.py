@@ -16,8 +16,8 @@ import pyarrow as pa
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import in_turn
 
-#: Most bytes of decoded row groups that are kept for later windows. If a run has more workers than this has room for,
-#: some row groups are decoded again for each window.
+#: Maximum size, in bytes, of the decoded row groups kept for later windows. If the row groups of all workers do not
+#: fit, some are decoded again for each window.
 KEPT_BYTES = 600_000_000
 _Column = npt.NDArray[Any]
 _Columns = dict[str, _Column]
@@ -41,7 +41,7 @@ def in_windows(
 
 
 class _Reader:
-    """Takes the rows of windows from row groups; safe to use from several threads."""
+    """Reads the rows that lie in given windows; safe to use from several threads."""
 
     def __init__(self, run: Run, columns: Sequence[str], windows: Sequence[Window]) -> None:
         self._run, self._columns = run, tuple(dict.fromkeys(columns))
@@ -60,7 +60,7 @@ class _Reader:
         self._kept_bytes = 0
 
     def of(self, window: Window) -> tuple[Ints, dict[str, Ints]]:
-        """Return the position in the file of each row of a window, and the columns."""
+        """Return, for the rows in a window, each row's position in the file, and the columns by name."""
         pieces: list[tuple[RowGroup, Any, int, _Columns]] = []
         for group in self._run.row_groups:
             if group.overlaps(window):
@@ -112,7 +112,7 @@ class _Reader:
         return {name: _values(table, name) for name in names}
 
     def _size(self, group: RowGroup) -> int:
-        """Return at most how many bytes a row group takes."""
+        """Return an upper bound on the memory that a decoded row group takes, in bytes."""
         return 8 * group.rows * (len(self._columns) + 1)
 
 
@@ -125,7 +125,7 @@ def _values(table: pa.Table, name: str) -> _Column:
 
 
 def _rows_in(group: RowGroup, intended_ns: Ints, window: Window) -> tuple[Any, int]:
-    """Return which rows of a row group lie in a window, as a slice if they are neighbours, and their number."""
+    """Return an index of the rows of a row group that lie in a window (a slice if possible), and their number."""
     if window.start_ns <= group.start_ns and group.end_ns <= window.end_ns:
         return slice(0, len(intended_ns)), len(intended_ns)
     inside = np.flatnonzero((intended_ns >= window.start_ns) & (intended_ns < window.end_ns))

@@ -12,7 +12,7 @@ Numbers = npt.NDArray[Any]
 #: An array, or its place in the file: offset, length and type.
 Kept = Numbers | tuple[int, int, np.dtype[Any]]
 _KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
-#: Most bytes that one room keeps in memory.
+#: Default for the number of bytes that a room keeps in memory.
 KEPT_BYTES = 1_200_000_000
 
 
@@ -32,7 +32,7 @@ class Room:
     """
 
     def __init__(self, kept_bytes: int | None = None) -> None:
-        """Begin empty, with ``kept_bytes`` of memory, by default `KEPT_BYTES`."""
+        """Create an empty room that keeps up to ``kept_bytes`` in memory, by default `KEPT_BYTES`."""
         self._left = KEPT_BYTES if kept_bytes is None else kept_bytes
         self._file: BinaryIO | None = None
         self._end = 0
@@ -43,7 +43,7 @@ class Room:
             self._left -= values.nbytes
             return values
         if self._file is None:
-            # Closed, and so deleted, with the last user of the room.
+            # The file is closed, and thereby deleted, when the room is no longer used.
             self._file = tempfile.TemporaryFile(prefix="loadgen-", buffering=0)  # noqa: SIM115
         begin, rest = self._end, np.ascontiguousarray(values).data.cast("B")
         while rest:
@@ -73,5 +73,5 @@ class Room:
         return {name: self.put(narrow(values)) for name, values in arrays.items()}
 
     def get_all(self, kept: Mapping[str, Kept]) -> dict[str, npt.NDArray[np.int64]]:
-        """Return what `put_all` kept, as int64."""
+        """Return the arrays that `put_all` stored, as int64."""
         return {name: self.get(each).astype(np.int64) for name, each in kept.items()}

@@ -86,7 +86,7 @@ class Run:
     def measure(self) -> Window | None:
         """The measure phase as far as it got, or None if it was not reached.
 
-        If the run broke off without recording the end, the last health row marks it.
+        If the run broke off before it recorded the end of the phase, the time of the last health row is used instead.
         """
         if "measure" not in self.phases:
             return None
@@ -166,7 +166,7 @@ class Run:
         ends_ns = [end_ns for name in ("measure", "drain") if (end_ns := self.phases.get(name, (0, None))[1])]
         start_ns = self.phases["measure"][0]
         if not ends_ns:
-            # The run broke off: use the last ping of any worker.
+            # The run broke off without an end on record: use the time of any worker's last ping.
             ends_ns = [
                 int(
                     ints(self._tables.read("clock", ("master_sent_ns",)), "master_sent_ns").max(
@@ -182,7 +182,7 @@ class Run:
         publishers, workers = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         for group in self.event_groups:
             table = self._tables.read_group("events", ("publisher", "worker"), group)
-            # Of several rows of a publisher the first in the file counts.
+            # If a publisher has several rows, use the worker in the first row of the file.
             joined = np.concatenate((publishers, ints(table, "publisher")))
             worker = np.concatenate((workers, ints(table, "worker")))
             publishers, first = np.unique(joined, return_index=True)
@@ -228,11 +228,14 @@ class Run:
         return self._tables.row_groups("events")
 
     def events_of(self, columns: Sequence[str], group: RowGroup, window: Window) -> pa.Table:
-        """Read columns (none with times, all of every format) of a row group's events that are due in a window."""
+        """Read columns of those events of a row group that are due in a window.
+
+        ``columns`` must be in every format. Times by workers' clocks are not allowed: they are not corrected here.
+        """
         return inside(self._tables.read_group("events", (*columns, "intended_ns"), group), window)
 
     def lacks(self, column: str) -> bool:
-        """Return True if no event has a value in a column, as far as the file's statistics say."""
+        """Return True if no event has a value in a column, according to the file's statistics."""
         return self._tables.all_null("events", column)
 
     @cached_property

@@ -10,9 +10,9 @@ import numpy as np
 
 from analysis.loading.run import Ints, RowGroup, Run, Window
 
-#: Deliveries in one slice, each of which takes some 100 bytes of memory while the slice is processed.
+#: Number of deliveries in one slice. Each delivery takes some 100 bytes of memory while the slice is processed.
 SLICE_ROWS = 1_500_000
-#: Events in one stretch, each of which takes some 200 bytes of memory while the stretch is processed.
+#: Number of events in one stretch. Each event takes some 200 bytes of memory while the stretch is processed.
 STRETCH_EVENTS = 3_000_000
 _SECOND_NS = 1_000_000_000
 _THREADS = 2
@@ -82,7 +82,7 @@ def stretches(run: Run, window: Window) -> list[Window]:
 
 
 def all_stretches(run: Run) -> list[Window | None]:
-    """Return stretches that cover all events, of which few are a single stretch: None."""
+    """Return stretches of time that cover all events; if there are few events, the only stretch is None (all rows)."""
     groups = run.event_groups
     if sum(group.rows for group in groups) <= STRETCH_EVENTS:
         return [None]

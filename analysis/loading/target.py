@@ -7,8 +7,8 @@ from typing import Any
 def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's target as `protocol`, `service`, `url`, `embedded`, `loopback`, `setup` and `proxies`.
 
-    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Records that do
-    not name a protocol are from before others were supported: their target is AppSync Events.
+    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Old records do
+    not name a protocol, because only AppSync Events was supported then.
     """
     target = manifest["target"]
     embedded = bool(target["embedded"])

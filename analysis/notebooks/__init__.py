@@ -1,7 +1,7 @@
 """Notebooks on runs: execute one with `loadgen notebook RUN NAME`, or open it in any Jupyter.
 
-They are committed with what they show of the sample data (`samples/`). Their first cell opens the data that are named,
-or else the sample: see `analysis.notebooks.begin`.
+The notebooks are committed with their outputs for the sample data (`samples/`). The first cell of each opens the data
+that the environment variables LOADGEN_RUN and LOADGEN_BASE name, or else the sample data (`analysis.notebooks.begin`).
 """
 
 import shutil
@@ -49,7 +49,7 @@ class Shown(NamedTuple):
 
 
 def copy(into: Path) -> list[Path]:
-    """Copy the notebooks, with what they show of the sample data, into a folder; return the copies.
+    """Copy the notebooks, with their outputs for the sample data, into a folder; return the copies' paths.
 
     Raises:
         NotebookError: one of them is in the folder already, or cannot be written.
@@ -88,11 +88,11 @@ def execute(name: str, run: Path | None, base: Path | None = None, into: Path | 
         timeout=_TIMEOUT_S,
         kernel_name="python3",
         record_timing=False,
-        # Otherwise it depends on time whether two lines printed by a cell are one output or two.
+        # Merge the lines that a cell prints into one output: otherwise their number depends on timing.
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    # Set both, so that none comes from the user's environment; an empty one counts as not set.
+    # Set both variables, so that neither is taken from the user's environment; an empty one counts as not set.
     variables = {"LOADGEN_RUN": _absolute(run), "LOADGEN_BASE": _absolute(base)}
     try:
         client.execute(env=environment(variables))

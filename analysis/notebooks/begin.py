@@ -1,7 +1,7 @@
-"""What a notebook's first cell calls: it opens the data that the notebook is about, and sets the style of its plots.
+"""Functions for a notebook's first cell: open the data that the notebook is about, and set the style of its plots.
 
-Data are named by an argument, or else by an environment variable, or else they are the sample that comes with the
-package. So a notebook runs in plain Jupyter, with nothing set.
+The path of the data is an argument, or else in an environment variable. Without either, the sample data of the package
+are opened, so a notebook runs in plain Jupyter with nothing set.
 """
 
 import json
@@ -28,7 +28,7 @@ BASE: Final = "LOADGEN_BASE"
 #: The sample data: a run, a search for a limit, and two sets of runs.
 SAMPLES: Final = Path(__file__).parent / "samples"
 SEARCH_NAME: Final = "capacity.json"
-#: Small pictures, since they are committed with the notebooks; white, since Jupyter's page may be dark.
+#: Make pictures small, since they are committed with the notebooks, and white, since Jupyter's page may be dark.
 _DPI = 72
 _LOOKS: Any = {
     "figure.figsize": (9, 3.2),
@@ -51,7 +51,7 @@ _LOOKS: Any = {
 def open_run(path: str | Path | None = None) -> Run:
     """Return the run in a folder, and print which one it is.
 
-    Without ``path`` it is the run in the folder that the environment variable `LOADGEN_RUN` names, or else the sample.
+    ``path`` defaults to the folder in the environment variable `LOADGEN_RUN`, or else to the sample run.
 
     Raises:
         NotebookError: there is no readable run in the folder, or the run measured nothing.
@@ -78,8 +78,8 @@ def open_run(path: str | Path | None = None) -> Run:
 def open_search(path: str | Path | None = None) -> dict[str, Any]:
     """Return the content of the `capacity.json` in the folder of a search, and print what was searched.
 
-    Without ``path`` the folder is that which the environment variable `LOADGEN_RUN` names, if it holds a search, or
-    else the sample.
+    ``path`` defaults to the folder in the environment variable `LOADGEN_RUN` if that is a search, or else to the
+    sample search.
 
     Raises:
         NotebookError: the folder holds no readable `capacity.json`.
@@ -108,8 +108,8 @@ def open_sets(
 ) -> tuple[list["Profile"], list["Profile"]]:
     """Return two sets of runs, base and new, each from a run, a folder of runs or a baseline file; print what they are.
 
-    Without ``new`` it is what the environment variable `LOADGEN_RUN` names, and without ``base`` what `LOADGEN_BASE`
-    names, or else the same as ``new``. With nothing named, both are samples.
+    ``new`` defaults to the path in the environment variable `LOADGEN_RUN`. ``base`` defaults to the path in
+    `LOADGEN_BASE`, or else to ``new``. Without any of these, both sets are sample data.
 
     Raises:
         NotebookError: one of them cannot be read.

@@ -1,4 +1,4 @@
-"""The error of the notebooks."""
+"""The error raised if a notebook cannot be executed or read."""
 
 
 class NotebookError(Exception):

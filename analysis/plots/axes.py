@@ -14,7 +14,7 @@ from analysis.plots import style
 
 Floats = npt.NDArray[np.float64]
 SECOND_NS = 1_000_000_000
-#: What the numbers on an axis are: seconds since the run began, milliseconds, counts, the share of samples above (of
+#: Unit of the numbers on an axis: seconds since the run began, milliseconds, counts, the share of samples above (of
 #: percentiles), per cent, or plain numbers.
 Unit = Literal["time", "ms", "count", "above", "percent", "number"]
 #: The label that matplotlib gives to the axes of a colour bar.
@@ -81,7 +81,10 @@ def label_time(axes: Axes) -> None:
 
 
 def unit_of(axis: Axis) -> Unit:
-    """Return what the numbers on an axis are, by its formatter and its label. Axes that share x share its unit."""
+    """Return the unit of the numbers on an axis, found by its formatter and its label.
+
+    An x axis without a label shares its unit with the axes below it: time.
+    """
     formatter = axis.get_major_formatter()
     if isinstance(formatter, UnitFormatter):
         return formatter.unit

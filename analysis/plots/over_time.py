@@ -1,4 +1,4 @@
-"""Plots over the time of a run."""
+"""Plots of a run over time."""
 
 from collections.abc import Sequence
 
@@ -135,7 +135,7 @@ def connection_ramp(run: Run) -> Figure | None:
 
 
 def generator_health(run: Run) -> Figure | None:
-    """CPU, hub lag, schedule lateness and receive-queue delay of each worker."""
+    """CPU, event-loop lag, schedule lateness and receive-queue delay of each worker."""
     columns = (
         *("worker", "time_ns", *CPU),
         *("lag_max_ns", "late_max_ns", "queue_max_ns"),

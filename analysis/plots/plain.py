@@ -20,7 +20,7 @@ from analysis.plots.axes import COLORBAR, unit_of
 #: Maximum number of points of one line; more would only make the page larger.
 POINTS_MAX: Final = 4_000
 _DASHES: Final[dict[str, list[int]]] = {"--": [6, 4], ":": [2, 3], "-.": [6, 3, 2, 3]}
-#: Shades of a heat map's colour scale.
+#: Number of shades in a heat map's colour scale.
 _SHADES: Final = 64
 
 
@@ -30,11 +30,11 @@ def panels(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _panel(axes: Axes) -> dict[str, Any]:
-    """Return what axes show.
+    """Return the contents of axes as data for JSON.
 
-    ``x`` and ``y`` have the label, limits, scale and unit of the axes; ``series`` the lines and bars, each with a name
-    or None; ``bands`` the areas between two lines; ``spans`` shaded stretches of x; ``marks`` vertical lines; ``names``
-    the words above the axes; ``heat`` a heat map.
+    The keys are ``x`` and ``y`` (label, limits, scale and unit of each axis), ``series`` (lines and bars, each with a
+    name or None), ``bands`` (areas between two lines), ``spans`` (shaded stretches of x), ``marks`` (vertical lines),
+    ``names`` (words above the axes) and ``heat`` (a heat map).
     """
     return {
         "title": axes.get_title(loc="left"),
@@ -178,7 +178,7 @@ def _heat(axes: Axes) -> dict[str, Any] | None:
 
 
 def _rounded(values: np.ndarray[Any, Any]) -> list[float | None]:
-    """Return numbers with six significant digits, as many as a screen shows; what is not a number is None."""
+    """Return numbers with six significant digits, as many as a screen shows; NaN and infinity become None."""
     return [_number(f"{value:.6g}") if np.isfinite(value) else None for value in values.tolist()]
 
 

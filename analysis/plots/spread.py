@@ -16,7 +16,7 @@ from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.plots.axes import UnitFormatter, label_milliseconds, label_time, origin_of
 
-#: Where the percentile axis begins, as the share of samples above.
+#: The percentile axis begins at the median, above which half of the samples lie.
 _MEDIAN: Final = 0.5
 
 
@@ -43,7 +43,7 @@ def percentile_curves(run: Run) -> Figure | None:
         lowest.append(at[above <= _MEDIAN][:1].min(initial=at[-1]) / 1e6)
         highest.append(at[-1] / 1e6)
     axes.set_xscale("log")
-    # From the median on: below it there is little to read, and it would take as much room as each further nine.
+    # Begin at the median: the part below it has little to read, but would take as much room as each further nine.
     nines = [_MEDIAN, *(10.0**-n for n in range(1, int(np.log10(count)) + 1))]
     axes.set_xlim(_MEDIAN, min(1.0 / count, _MEDIAN / 5))
     axes.xaxis.set_major_locator(FixedLocator(nines))
@@ -57,7 +57,7 @@ def percentile_curves(run: Run) -> Figure | None:
 
 
 def fan_out(run: Run) -> Figure | None:
-    """Time until the first, the median and the last subscriber had an event, by the second in which it was due."""
+    """Time until an event's first, median and last subscriber received it, by the second in which it was due."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
@@ -106,7 +106,7 @@ def fan_out(run: Run) -> Figure | None:
 
 
 def by_channel(run: Run) -> Figure | None:
-    """The share of deliveries within a latency, for each of the busiest channels; None for a single channel."""
+    """The share of deliveries within a latency, for each of the busiest channels; None if there is only one channel."""
     found = latencies(run)
     if found is None or not found.by_channel:
         return None
@@ -114,7 +114,7 @@ def by_channel(run: Run) -> Figure | None:
 
 
 def by_worker(run: Run) -> Figure | None:
-    """The share of deliveries within a latency, for each worker; None for a single one."""
+    """The share of deliveries within a latency, for each worker; None if there is only one worker."""
     found = latencies(run)
     if found is None or not found.by_worker:
         return None
@@ -122,7 +122,7 @@ def by_worker(run: Run) -> Figure | None:
 
 
 def by_group(run: Run) -> Figure | None:
-    """The share of deliveries within a latency, for each group of clients; None for a single one."""
+    """The share of deliveries within a latency, for each group of clients; None if there is only one group."""
     found = latencies(run)
     if found is None or not found.by_group:
         return None

@@ -41,7 +41,7 @@ _RC: Any = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "lines.linewidth": 1.6,
-    # Text as shapes: the reader needs no font, and text from a run cannot become markup.
+    # Draw text as shapes: the reader needs no font, and text from a run cannot become markup.
     "svg.fonttype": "path",
     # A dollar sign in a channel's name is not the beginning of a formula.
     "text.parse_math": False,
@@ -60,7 +60,7 @@ def styled() -> Iterator[None]:
 
 
 _P = ParamSpec("_P")
-#: True while :func:`has_something_to_show` calls a plot, which :func:`new_figure` then stops.
+#: True while :func:`has_something_to_show` calls a plot; :func:`new_figure` then raises instead of making a figure.
 _asking: ContextVar[bool] = ContextVar("_asking", default=False)
 
 

@@ -17,7 +17,7 @@ from analysis.pricing import KINDS
 from analysis.record import files
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-#: Longest accepted record, to bound memory: some figures have a row for each second.
+#: Maximum length of a run in seconds, to bound memory: some figures have a row for each second.
 MAX_SECONDS: Final = 31 * 24 * 3_600
 
 #: Nanoseconds since the epoch, up to the year 2096.

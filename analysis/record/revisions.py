@@ -1,4 +1,4 @@
-"""List the keys that each version of loadgen writes, to tell a key that an older version lacks from a wrong one.
+"""List the keys that each version of loadgen writes, to distinguish keys that an older version lacks from wrong keys.
 
 A file written by the analysis holds its maker in `made_by`: the program's version, and a revision that rises whenever a
 key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each revision. A file

@@ -15,11 +15,11 @@ from analysis import text
 from analysis.record import files, schemas
 
 _COLUMNS_MAX: Final = 200
-#: loadgen writes row groups of a million rows plus at most one batch.
+#: Maximum number of rows in a row group. loadgen itself writes a million rows plus at most one batch.
 _GROUP_ROWS_MAX: Final = 4_000_000
 #: Tables smaller than this may be compressed to any degree.
 _SMALL_BYTES: Final = 256 << 20
-#: loadgen's most uniform rows (due and never sent) unpack to 28 times the size of their file.
+#: Maximum ratio of unpacked to packed size. loadgen's most uniform rows (due and never sent) have a ratio of 28.
 _RATIO_MAX: Final = 200
 #: Memory needed to read a table and compute from it, as a multiple of its size.
 _COPIES: Final = 1.5
@@ -87,7 +87,7 @@ def _demand_room(path: Path, decoded: int, free: int | None) -> None:
 
 
 def available_bytes() -> int | None:
-    """Return the free memory in bytes, within a container's limit too, or None if the system does not report it."""
+    """Return the free memory of the machine or of the container, whichever is less, in bytes, or None if unknown."""
     found = [value for value in (_meminfo(), _group_free()) if value is not None]
     return min(found) if found else None
 

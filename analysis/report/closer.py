@@ -13,10 +13,10 @@ _LATENCIES: Final = ("p50", "p90", "p99", "p99.9")
 
 
 def looks(run: Run, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return for each way to divide the run its name, the names of its columns, its members, and its plots.
+    """Return the breakdowns of the run (such as by channel), each with its name, column names, members and plots.
 
-    A member has a name, figures as text, and the name of its series in the plots. A way with fewer than two members is
-    left out, since its one member's figures are those of the run.
+    A member (such as one channel) has a name, figures as text, and the name of its series in the plots. A breakdown
+    with fewer than two members is left out, since the only member's figures would be those of the run.
     """
     found = latencies(run)
     ways = []

@@ -21,7 +21,7 @@ from analysis.plots.axes import origin_of
 
 #: Bokeh's scripts: the models with their drawing, and the functions that make plots in JavaScript.
 _LIBRARY: Final = ("bokeh.min.js", "bokeh-api.min.js")
-#: The Content-Security-Policy of a page without scripts: it may do nothing but be styled.
+#: The Content-Security-Policy of a page without scripts: it allows styles and inline images only.
 POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 )
@@ -31,7 +31,7 @@ _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 @dataclass(frozen=True)
 class Interactive:
-    """What the page's template puts into the file."""
+    """Scripts, data and policy that the page's template writes into the HTML file."""
 
     #: The contents of the script elements, in their order.
     scripts: tuple[Markup, ...]
@@ -42,9 +42,10 @@ class Interactive:
 
 
 def of(run: Run, charts: Mapping[str, Any], looks: Sequence[Any]) -> Interactive | None:
-    """Return what draws these charts (see `analysis.plots.plain`), by name, or None if Bokeh is not installed.
+    """Return the scripts and the data that draw ``charts`` in a browser, or None if Bokeh is not installed.
 
-    ``looks`` is from `analysis.report.closer`.
+    ``charts`` maps names to charts as made by `analysis.plots.plain`. ``looks`` is the result of
+    `analysis.report.closer.looks`.
     """
     scripts = _scripts()
     if not scripts:

@@ -49,7 +49,7 @@ def margin(result: Mapping[str, Any]) -> str:
 
 
 def remark(result: Mapping[str, Any]) -> str:
-    """Return how many windows held or failed, the worst of them, and the gate's reason; empty if there are none."""
+    """Return how many of a gate's windows failed, when the worst was, and the gate's reason; empty without these."""
     parts = []
     if result["windows"]:
         begin, end = result["window_s"]
@@ -185,7 +185,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 
 def _section(finding: dict[str, Any]) -> str:
-    """Return the section of the documentation on a finding, in brackets, or nothing."""
+    """Return the section of the documentation on a finding, in brackets, or an empty string if there is none."""
     section = explained(finding.get("subject"))
     return "" if section is None else f" ({section})"
 

@@ -1,4 +1,4 @@
-"""Remarks on what brokers do and other services do not: shared subscriptions, kept sessions, and messages set apart."""
+"""Remarks on features that only brokers have: shared subscriptions, kept sessions, and messages counted apart."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ _SESSIONS = {
 
 
 def notes(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each."""
+    """Yield sentences on shared subscriptions, kept sessions and messages counted apart, as far as the run had any."""
     shared = summary["readiness"]["shared"]
     if shared["subscriptions"]:
         groups = "one group" if shared["groups"] == 1 else f"{shared['groups']:,} groups"

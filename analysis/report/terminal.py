@@ -274,7 +274,7 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note := outputs.remark(result):
-            # On a separate row, since a remark beside the gate would not fit into 80 columns.
+            # Put the remark on a separate row: beside the gate it would not fit into 80 columns.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
@@ -366,7 +366,7 @@ def _echoes(echoes: dict[str, Any]) -> Table:
 
 def _addresses(by_address: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # Only the columns that fit 80 characters; the report has all.
+    # Show only the columns that fit into 80 characters; the report has all.
     for place in _ADDRESS_COLUMNS:
         table.add_column(
             addresses.COLUMNS[place], justify="right" if place else "left", no_wrap=not place, overflow="fold"

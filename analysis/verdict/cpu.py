@@ -1,7 +1,7 @@
-"""How near the workers are to the limit of their CPU.
+"""Compare the workers' CPU time with the CPU time that they may use.
 
-A worker has two kinds of threads that can each use up a core: the native receive thread, and those that run Python
-code, of which only one runs at a time. So each is judged against a core of its own.
+A worker has two kinds of threads: the native receive thread, and the threads that run Python code, only one of which
+runs at a time. Either kind can use up a whole core, so each kind is compared with one core.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,12 +21,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def cpu_share(rows: Mapping[str, Ints]) -> Floats:
-    """Return how near each health row's worker is to the limit of its CPU: the greatest of up to three shares.
+    """Return each health row's CPU time as a share of the CPU time allowed: the greatest of up to three shares.
 
-    The receive thread, and all other threads, can each use one core, or less by quota, cpuset and affinity. Together
-    they can use what these allow. ``rows`` has the columns `CPU`. Where the CPU time of the receive thread is unknown
-    (negative), as in older records or without that thread, all CPU time counts as that of one thread. If the allowance
-    is unknown (negative), one core is assumed for each thread.
+    The receive thread has one share, all other threads together have one: each can use one core, or less if the quota,
+    cpuset and affinity allow less. The third is the share of all threads in the cores allowed. ``rows`` has the columns
+    named in `CPU`. Where the CPU time of the receive thread is unknown (negative), as in older records or without that
+    thread, all CPU time counts as that of one thread. If the allowance is unknown (negative), one core is assumed for
+    each thread.
     """
     return np.asarray(np.maximum.reduce(_shares(rows)), dtype=np.float64)
 

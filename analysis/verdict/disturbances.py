@@ -108,9 +108,9 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return True if ``found`` has a step of about the same size and time.
+    """Return True if ``found`` has a step of about the size and time of ``step``.
 
-    The step must be of the same worker, unless ``whoever`` is True.
+    Only steps of the same worker are compared with it, unless ``whoever`` is True.
     """
     return any(
         (whoever or other.worker == step.worker)

@@ -33,7 +33,7 @@ class Result:
     #: Distance from the threshold as a share of it, positive if the value is better; None where it has no meaning.
     margin: float | None
     reason: str
-    #: The window that decided, in seconds into the measurement, or None for the whole measurement.
+    #: The window that decided the result, in seconds into the measurement, or None for the whole measurement.
     window_s: tuple[float, float] | None = None
     windows: int | None = None
     windows_failed: int | None = None

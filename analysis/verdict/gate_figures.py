@@ -1,7 +1,7 @@
-"""Compute the figure that a gate is about, with the interval in which the true figure lies.
+"""Compute the figure that a gate compares with its threshold, and the interval in which the true figure lies.
 
-See `analysis.figures.bounds`. The clocks' error extends the interval on both sides. Arrivals that may be earlier than
-their stamps extend it downwards.
+`analysis.figures.bounds` explains the interval. The clocks' error extends it on both sides, and arrivals that may be
+earlier than their stamps extend it downwards.
 """
 
 import math

@@ -247,7 +247,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
             )
         whose = f"of {text.ratio(shared)} of deliveries"
         if not shared:
-            # Slow clients do not count in that share, so only their deliveries can be uncertain.
+            # `shared` leaves out slow clients. If it is zero, only their deliveries can be uncertain.
             whose = "of deliveries to clients that read slowly by `slow`"
             advice = "lower the share of slow clients, or use a percentile that does not depend on their deliveries"
         yield Finding(

@@ -1,4 +1,4 @@
-"""Say which groups of clients were a closed loop, and what percentiles of a closed loop cannot show."""
+"""Name the groups of clients that ran a closed loop, and explain what the percentiles of a closed loop cannot show."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def summarise(run: Run) -> list[dict[str, Any]]:
 
 
 def sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return what readers must know of a run's loops, in a sentence for each kind."""
+    """Return one sentence for each kind of loop in the run, which says how to read the latencies."""
     groups = summary.get("journeys") or []
     closed = [group for group in groups if group["loop"] == "closed"]
     scheduled = [group for group in groups if group["loop"] == "open"]

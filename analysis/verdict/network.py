@@ -88,6 +88,6 @@ def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
 
 
 def _with_the_second_before(values: _Values, same: npt.NDArray[np.bool_]) -> _Values:
-    """Return the greater of each value and the one before it of the same worker."""
+    """Return each value or the preceding value of the same worker, whichever is greater."""
     before = np.concatenate((values[:1], values[:-1]))
     return np.where(same, np.maximum(values, before), values)

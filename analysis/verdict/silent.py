@@ -1,7 +1,8 @@
-"""Subscriptions that received nothing of what they should have: by pattern, with the likely cause.
+"""Subscriptions that received none of the events expected for them: by pattern, with the likely cause.
 
-They are the service's doing or the scenario's, so they are no finding on the measurement. The ledger counts their
-events as lost. A total loss has other causes than single losses, and one of them shows in the pattern alone.
+The service or the scenario causes them, so the verdict on the measurement does not mention them. The ledger counts
+their events as lost. They are reported separately because a subscription that loses everything has other causes than
+single losses; for example, the service may interpret the wildcard of the pattern differently.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from analysis.ledger.windows import Flags, Patterns
 from analysis.loading.run import Run, codes, ints
 
 LEAST_EXPECTED: Final = 3
-"""Fewest expected events for which a subscription without any counts as silent."""
+"""Minimum number of expected events for a subscription that received none to count as silent."""
 
 _IMPROBABLE: Final = 0.01
 _WORST_PATTERNS: Final = 10
@@ -48,7 +49,7 @@ class SilentPattern:
     #: Subscriptions that received nothing, and all to which events were expected.
     silent: int
     subscriptions: int
-    #: Events that the silent ones should have received.
+    #: Events that the silent subscriptions should have received.
     expected: int
     #: Silent subscriptions that had received a readiness probe.
     proven: int
@@ -75,7 +76,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def _silent(rows: Rows) -> Flags:
-    """Return which subscriptions received nothing, though the loss of the others does not make that probable."""
+    """Return a mask of subscriptions that received nothing, unless the loss rate of the others makes that likely."""
     expected = rows.counts["expected"]
     got = rows.counts["delivered"] + rows.counts["late"]
     nothing = (got == 0) & (expected >= LEAST_EXPECTED)
@@ -124,7 +125,7 @@ def _by_pattern(run: Run, settled: Reconciled, silent: Flags) -> Iterator[Silent
 
 
 def _channels_of(settled: Reconciled, patterns: list[str | None]) -> dict[int, list[str]]:
-    """Return by the pattern's code the channels whose events it should have received."""
+    """Map the code of each pattern to the channels whose events its subscriptions should have received."""
     rows = settled.breakdown.rows["channel"]
     matching = Patterns(patterns)
     found: dict[int, list[str]] = {}

@@ -42,7 +42,7 @@ class Surroundings:
     #: Share of the time in which something was throttled.
     throttled_share: float | None
     throttled_seconds: int | None
-    #: Mean time throttled per quota period, in the second in which it was longest.
+    #: Mean time throttled per quota period, in the second with the highest mean.
     throttled_stall_ns: int | None
     #: Maximum time throttled over consecutive seconds that were each throttled for a tenth or more.
     throttled_stretch_ns: int | None
@@ -223,7 +223,11 @@ def _stall_ns(rows: dict[str, Ints]) -> int | None:
 
 
 def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
-    """Return the most time throttled over consecutive seconds in which waiting work can pile up."""
+    """Return the maximum time throttled in one second or in consecutive seconds.
+
+    Consecutive seconds are added up only if each was throttled for at least the share `throttled_wrong`: then waiting
+    work can pile up from one to the next.
+    """
     longest = int(held_ns.max(initial=0))
     so_far = 0
     for held, interval in zip(held_ns.tolist(), interval_ns.tolist(), strict=True):

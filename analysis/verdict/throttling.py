@@ -25,7 +25,7 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] | None:
-    """Return counts of refused and accepted attempts and the admitted rate, or None if none was refused temporarily.
+    """Count a table's refused and accepted attempts, with the admitted rate; None if none was refused temporarily.
 
     The rate is that between the first and the last refusal, since a full token bucket may have admitted earlier
     attempts faster.

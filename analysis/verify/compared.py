@@ -1,8 +1,8 @@
 """Compare the contents of a file with recomputed ones, key by key and word by word.
 
 There are three kinds of difference. A key whose values differ *disagrees*. A key that the file lacks because an older
-version made it is *not there*. That is not an error, nor is a key that is no longer made. A missing key that the file's
-version does write must have been removed, so it disagrees.
+version made it is *not there*, which is no error. A key that this version no longer writes is no error either. A
+missing key that the file's version does write must have been removed, so it disagrees.
 """
 
 import json
@@ -33,9 +33,9 @@ class Verification:
 
     #: Number of values compared, by file.
     compared: dict[str, int] = field(default_factory=dict)
-    #: A sentence for each figure in a file that is wrong.
+    #: A sentence for each wrong figure in a file.
     disagreements: list[str] = field(default_factory=list)
-    #: ``file: key`` of each figure that this version writes and the version of the file did not.
+    #: ``file: key`` of each figure that this version of loadgen writes, but the version that made the file did not.
     absent: list[str] = field(default_factory=list)
     #: Further remarks for the reader, one sentence each.
     notes: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ class _Comparison:
                 elif step not in here:
                     self._surplus(there[step], place, key, below)
                 else:
-                    # Revision 0 covers many versions, so the keys that one of them wrote are not known.
+                    # Revision 0 covers many versions, so the keys that the file should have are not known.
                     if self.maker.revision and not self.maker.writes(below) and below in keys(current()):
                         self.disagreements.append(
                             f"{self.name}: {shown(place)} is there, and {self.maker} does not write it"

@@ -172,7 +172,11 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
 def _side(
     path: Path, name: str, said: Mapping[str, Any], known: Runs, found: Verification
 ) -> tuple[Side, Path]:
-    """Return the runs of a side as the file names them, and their place, or raise ReadError if they are not found."""
+    """Return the runs that the file lists for one side of the comparison, and the path at which they were found.
+
+    Raises:
+        ReadError: the file does not name the runs, or they are not found.
+    """
     given, where, runs = said.get("path"), said.get("where"), said.get("runs")
     if not (isinstance(given, str) and isinstance(where, str) and isinstance(runs, list) and runs):
         raise ReadError(f"{path} does not say where the runs of {name} are")
@@ -190,7 +194,7 @@ def _side(
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except ReadError as error:
-            # One sentence lists all places that were tried, so say of a place without runs only that it has none.
+            # One error message lists all places that were tried, so keep the part for a place without runs short.
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
@@ -266,7 +270,7 @@ def _metric(
     found.count("by scipy", 3)
     if kind in (Kind.SINGLE, Kind.FEW) or low is None or high is None:
         return
-    # The interval of scipy's test is the narrowest that a correct comparison can have, and rules out some verdicts.
+    # No correct comparison has a narrower interval than scipy's test, so this interval contradicts some verdicts.
     logs = np.log(base), np.log(new)
     if kind is Kind.PAIRS:
         if np.ptp(logs[1] - logs[0]) == 0:

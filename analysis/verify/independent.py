@@ -21,7 +21,8 @@ from analysis.figures import offered
 from analysis.loading.run import Run, Window
 from analysis.verify import independent_reactions
 
-#: Size of a file to read once, into memory; a larger one is read by each query, and only the columns that it needs.
+#: Files up to this size are read into memory once. A larger file is read again by each query, which reads only the
+#: columns it needs.
 _SMALL_BYTES = 4_000_000
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
@@ -62,7 +63,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
 
 @contextmanager
 def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """Yield a database with each table of a run, and a folder for links to more of its files."""
+    """Yield a database with each table of a run, and a temporary folder for `_source` to put links to files into."""
     with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
         for name in ("deliveries", "events", "subscriptions", "connections"):
             path = run.path / f"{name}.parquet"
@@ -73,8 +74,8 @@ def opened(run: Run) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         yield database, plain
 
 
-#: Makes a table of the receiver of each subscription: the lowest number of those that share its events. Older records
-#: know no shared subscriptions.
+#: SQL that makes a table of each subscription's receiver: the lowest number among the subscriptions that share its
+#: events. The first statement is for older records, which have no shared subscriptions.
 _RECEIVERS = (
     "CREATE TEMP TABLE receivers AS SELECT DISTINCT subscription, subscription AS receiver FROM subscriptions",
     "CREATE TEMP TABLE receivers AS SELECT subscription, min(receiver) AS receiver FROM (SELECT subscription,"
@@ -168,7 +169,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # Add the connections and subscriptions of the echo lanes, which are in no table but in the manifest.
+    # Add the connections and subscriptions of the echo lanes: only the manifest has them, not the tables.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -297,7 +298,8 @@ def _expected_arrivals(database: Any, inside: str) -> str:
 def altered(database: Any, run: Run, window: Window, plain: str) -> int:
     """Return the number of expected deliveries whose first copy has the arrival time of an altered delivery.
 
-    It takes what `opened` yields. Every subscription must have had one life, and the run must check contents.
+    `opened` yields ``database`` and ``plain``. The result is right only if every subscription had one life and the run
+    checked the content of deliveries.
     """
     path = _source(run.path / "altered.parquet", plain)
     (count,) = database.execute(

@@ -1,9 +1,9 @@
 """The harness in one process with a greenlet that keeps the interpreter busy.
 
-This imitates a generator at its limit. The greenlet computes between turns of the event loop, so a receiver that reads
-its own clock sees each arrival too late by that time. The bursts are short, so that the frames of one connection, which
-arrive some 40 ms apart, seldom wait in the socket together. Frames that wait together share the kernel timestamp of the
-last one.
+This imitates a generator at its limit. The greenlet computes in bursts between turns of the event loop, so a receiver
+that takes arrival times from the Python clock sees an arrival up to one burst too late. The bursts are short, so that
+the frames of one connection, which arrive some 40 ms apart, seldom wait in the socket together. Frames that wait
+together share the kernel timestamp of the last one.
 """
 
 import time

@@ -40,7 +40,7 @@ class Outcome:
 
     case: Case
     lines: tuple[Line, ...]
-    #: Why the run could not be compared, or None if it was.
+    #: The reason why the run could not be compared with the journal, or None if it was compared.
     failure: str | None = None
 
     @property
@@ -82,7 +82,7 @@ def run_case(case: Case, results: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     faults = folder / "faults.yaml"
-    # Every JSON document is also YAML.
+    # The server reads the faults as YAML, and every JSON document is also YAML.
     faults.write_text(json.dumps(case.faults, indent=1) + "\n")
     key = "da2-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(26))
     with ServerProcess(

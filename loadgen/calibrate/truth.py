@@ -122,7 +122,7 @@ def _deliveries(journal: Journal) -> pd.DataFrame:
         known[row["subscription"]] = int(row["id"][1:]) if row["id"][1:].isdecimal() else -1
     table = journal.deliveries
     frame: pd.DataFrame = table.drop_columns(["written_ns"]).to_pandas()
-    # Nullable integers: a float would round a count of nanoseconds.
+    # Use nullable integers, since a float would round a count of nanoseconds.
     frame["written_ns"] = pd.array(table.column("written_ns").to_pylist(), dtype="Int64")
     frame["place"] = np.arange(len(frame))
     frame["subscription"] = frame["subscription"].map(known).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Define the load axes of a capacity search, and the overrides (`--set`) that give a scenario a load."""
+"""Define the axes of a capacity search: properties of a scenario to scale, and `--set` items that scale them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _WHOLE: Final = frozenset({Axis.SUBSCRIBERS, Axis.CHANNELS, Axis.PAYLOAD})
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """An axis, applied to one scenario.
+    """The property of one scenario that a search scales, with ways to set its load.
 
     `base` is the scenario's own load, `unit` the text to print after a load, with a leading space, and `overrides`
     returns the `--set` items for a load.
@@ -44,14 +44,14 @@ class Scale:
 
     @property
     def proportional(self) -> bool:
-        """True if goodput is proportional to the load below the limit."""
+        """True if goodput grows in proportion to the load as long as the load is below the limit."""
         return self.axis in _PROPORTIONAL
 
 
 def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Scale:
-    """Return the scenario's own load on an axis, with the overrides that give the scenario another load on it.
+    """Return the scenario's current load on an axis, such as its rate, and overrides that set another load.
 
-    ``variable`` names the variable that the channels axis scales; it is optional if the scenario has only one.
+    ``variable`` names the variable that the axis `channels` scales; it is optional if the scenario has only one.
 
     Raises:
         ScenarioError: the variable is missing, unknown, or given for another axis.

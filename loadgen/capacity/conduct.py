@@ -99,7 +99,7 @@ class Search:
         self.status = "running"
 
     def resume(self, content: dict[str, Any]) -> None:
-        """Take over the trials listed in a capacity.json, and read their results from their runs again."""
+        """Continue with the trials listed in a capacity.json, and read their results from their runs again."""
         for row in content["trials"]:
             found, figures = trial.read(
                 self._folder / row["folder"],
@@ -194,7 +194,10 @@ def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]
 
 
 def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any] | None:
-    """Fit the universal scalability law to the trials in capacity.json; return None if the axis is not proportional."""
+    """Fit the universal scalability law to the trials in capacity.json.
+
+    Return None if ``proportional`` is false: the law then does not apply, as goodput is not proportional to the load.
+    """
     if not proportional:
         return None
     known = [row for row in rows if not row["doubt"] and row.get("goodput_per_s")]
@@ -202,5 +205,5 @@ def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any]
 
 
 def outcome(found: Trial) -> dict[str, Any]:
-    """Return a trial's votes and doubt in the form of capacity.json."""
+    """Return a trial's votes on the goals, and its doubt, in the form of capacity.json."""
     return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

@@ -2,13 +2,13 @@
 
 The terms are those of MLRsearch (IETF draft-ietf-bmwg-mlrsearch). For each goal, the relevant upper bound is the
 smallest load that fails, and the relevant lower bound the largest load below it that passes. A search ends when both
-are proven and no further apart than the precision. Short trials narrow the bounds; full-length trials prove each of
-them by a majority.
+bounds are proven and no further apart than the precision. A trial's result for one goal is its *vote* on the goal:
+passed, failed or inconclusive. Short trials narrow the bounds; full-length trials prove each of them by a majority.
 
 The next load between the bounds comes from an estimate of the limit: the goodput of an overloaded trial, or the figures
-at both bounds. It is kept close enough to the middle that a search tries at most `SLACK` loads more than bisection
-would, by the projection of the ITP method (Oliveira and Takahashi 2020, doi:10.1145/3423597) on a logarithmic scale.
-With `predict` off the search is plain bisection, for comparison.
+at both bounds. The next load is kept close enough to the middle that a search tries at most `SLACK` loads more than
+bisection would, by the projection of the ITP method (Oliveira and Takahashi 2020, doi:10.1145/3423597) on a logarithmic
+scale. With `predict` off the search is plain bisection, for comparison.
 """
 
 import math
@@ -19,10 +19,10 @@ from functools import cached_property
 from typing import Final
 
 SLACK: Final = 1
-#: Maximum number of votes at one load; if they give no majority, the load is undecided.
+#: Maximum number of trials with votes at one load; if they give no majority, the load is undecided.
 VOTES_MAX: Final = 5
-#: If the generator was too weak in this many trials at one load, the generator counts as the limit.
-#: `OVERLOADS` + 2 trials without a vote, for any reason, leave the load undecided.
+#: If the generator was too weak in this many trials at one load, the generator counts as the limit. If `OVERLOADS` + 2
+#: trials at one load have no votes, for any reason, the load is undecided.
 OVERLOADS: Final = 3
 #: Factors by which the load grows after a pass while no load has failed: first 2, then 4.
 _GROWTH: Final = (2.0, 4.0)
@@ -38,7 +38,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """Result of one trial for one goal.
+    """A trial's result for one goal: its vote on the goal.
 
     `value` and `threshold` are in the metric's unit; `hint` is a load near which the limit may lie, or None.
     """
@@ -51,16 +51,16 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run at a load, with a vote per goal.
+    """One run at a load, with its vote on each goal.
 
-    `doubt` is the reason why the run has no vote, such as an overloaded generator or a broken record, else empty.
+    `doubt` is the reason why the run has no votes, such as an overloaded generator or a broken record, else empty.
     """
 
     load: float
     full: bool
     votes: tuple[Vote, ...]
     doubt: str = ""
-    #: True if the doubt is that the generator was too weak.
+    #: True if the run has no votes because the generator was too weak.
     generator: bool = False
 
 
@@ -76,7 +76,7 @@ class SearchSettings:
     start: float
     goals: int
     precision: float = 0.05
-    #: Number of agreeing full-length votes that prove a bound.
+    #: Number of full-length trials with the same vote that prove a bound.
     proof: int = 2
     whole: bool = False
     predict: bool = True
@@ -100,11 +100,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The bounds that a search has found for a goal's limit; a bound is None if no trial has shown one."""
+    """The bounds that a search has found for a goal's limit; a bound is None if no trial has shown it."""
 
     lower: float | None
     upper: float | None
-    #: (passed, failed) votes of full-length trials at each bound.
+    #: Numbers of full-length trials at the lower and at the upper bound, each as (passed, failed).
     lower_votes: tuple[int, int]
     upper_votes: tuple[int, int]
     #: Outcome: found, above (the highest load passes), below (the lowest load fails), generator (the limit is
@@ -130,7 +130,10 @@ class _At:
 
     @cached_property
     def state(self) -> Status | None:
-        """Result by majority of full-length votes, else of short ones, or None without votes or in a draw."""
+        """The vote of most full-length trials, else of most short ones.
+
+        None if passed and failed trials of that length are equally many, or if no trial has a vote.
+        """
         for full in (True, False):
             passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
             if passed != failed:
@@ -173,7 +176,7 @@ def so_far(settings: SearchSettings, trials: Sequence[Trial], reason: str) -> tu
 
 
 def together(votes: Sequence[Vote]) -> Vote:
-    """Return a trial's vote on all goals together: the first failed one, else inconclusive, else passed."""
+    """Return a trial's vote on all goals together: failed if any failed, else inconclusive if any was, else passed."""
     for vote in votes:
         if vote.status is Status.FAILED:
             return vote
@@ -185,7 +188,7 @@ def together(votes: Sequence[Vote]) -> Vote:
 
 
 def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
-    """Return the trials by load, in ascending order, with their votes on a goal, or on all goals if it is None."""
+    """Return the trials by load, in ascending order, with their votes on a goal, or on all together if it is None."""
     found = []
     for load in sorted({trial.load for trial in trials}):
         here = [trial for trial in trials if trial.load == load]

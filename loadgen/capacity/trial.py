@@ -90,10 +90,11 @@ def read(
     code: int,
     summary_of: Callable[[Path], dict[str, Any]] = written,
 ) -> tuple[Trial, dict[str, Any]]:
-    """Return the trial, with its votes, and the figures that capacity.json shows of it.
+    """Return the trial, with its vote on each goal, and the figures of the trial for capacity.json.
 
-    A target that refuses or goes away fails every goal. An invalid run has no vote. A degraded run has one unless its
-    findings put the results of its gates in doubt (see `_doubt`). ``summary_of`` returns the summary of a run folder.
+    A target that refuses or goes away fails every goal. An invalid run has no votes. A degraded run has votes unless
+    its findings put the results of its gates in doubt (see `_doubt`). ``summary_of`` returns the summary of a run
+    folder.
     """
     figures: dict[str, Any] = {"run": None, "verdict": None, "offered_deliveries_per_s": None}
     found = runs_in(folder, "summary.json")
@@ -177,7 +178,10 @@ def vote(
     offered: float | None,
     goodput: float | None,
 ) -> Vote:
-    """Return the vote on a goal from its gate's result; ``offered`` and ``goodput`` are deliveries per second."""
+    """Return a trial's vote on a goal, from the result of its gate.
+
+    ``offered`` and ``goodput`` are in deliveries per second.
+    """
     hint = None
     if scale.proportional and offered and goodput and goodput < _SATURATED * offered:
         hint = load_ * goodput / offered

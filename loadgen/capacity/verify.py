@@ -41,7 +41,7 @@ _REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"
 
 @dataclass(frozen=True)
 class Row:
-    """The fields of a trial in capacity.json that are taken as given; all others are recomputed and compared."""
+    """The fields of a trial in capacity.json that the check trusts; it recomputes and compares all others."""
 
     load: float
     full: bool
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """The part of capacity.json that a check needs."""
+    """The part of capacity.json that the check of a search needs."""
 
     status: Literal["running", "complete", "budget", "interrupted", "failed"]
     request: Request
@@ -255,7 +255,8 @@ class _Check:
     def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
         """Return the load, length and reason that the search chooses after the trials before this one.
 
-        After a disagreement return those of capacity.json: a replay that has left the recorded path proves nothing.
+        After a disagreement, return the values in capacity.json: a replay that has left the recorded path proves
+        nothing.
         """
         said = self._written["trials"][number]
         kept = {name: said.get(name) for name in ("load", "full", "why")}
@@ -304,7 +305,7 @@ class _Check:
         )
 
     def _second_opinion(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count the votes at each goal's bounds directly, independently of the search's code."""
+        """Count the votes on each goal at its bounds with separate code, to check the search's code."""
         limits = self._written.get("limits")
         goals = self._content.request.goals
         for limit in limits if isinstance(limits, list) else []:

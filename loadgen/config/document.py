@@ -16,7 +16,7 @@ _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "nu
 _MAX_DEPTH = 20
 _MAX_VALUES = 100_000
 _MAX_OPEN = 100
-#: Longer texts are composed anew each time they are read, as their nodes take megabytes.
+#: Parsed trees of texts up to this length are cached. The tree of a longer text takes megabytes, so it is not cached.
 _KEPT_CHARACTERS = 20_000
 _TOO_DEEP = "the YAML is nested too deeply; write plain values"
 _TOO_LARGE = "the file is larger than 1 MB, which no file of this kind is"
@@ -61,9 +61,9 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
 
 @lru_cache(maxsize=32)
 def _composed(text: str) -> Node | None:
-    """Return the nodes of a YAML text, which nobody changes.
+    """Return the nodes of a YAML text from a cache; callers must not change them.
 
-    A scenario is read several times: for its plan, its estimate and its record. To compose it takes most of the time.
+    A scenario is read several times, for its plan, its estimate and its record, and parsing takes most of the time.
     """
     root: Node | None = YAML(typ="safe", pure=True).compose(text)
     return root

@@ -23,7 +23,10 @@ def schema_of(root: type[Part], title: str) -> dict[str, Any]:
 
 
 def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    """Yield a model and, recursively, the models in its fields: only among these are class names unique."""
+    """Yield a model and, recursively, the models in its fields.
+
+    The schema names models by class name, and class names are unique only among these models.
+    """
     if model in seen:
         return
     seen.add(model)

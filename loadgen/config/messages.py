@@ -38,7 +38,7 @@ _OR_MAPPING = {
 
 
 def problems_in(error: ValidationError, data: object, model: type[BaseModel]) -> Iterator[Problem]:
-    """Yield the problems of ``data``, which ``model`` has refused."""
+    """Yield the problems for which ``model`` refused ``data``."""
     found = [(_path(details["loc"], data), details) for details in error.errors(include_url=False)]
     misspelt = {
         (*path[:-1], closest(str(path[-1]), keys_of(_model_at(path[:-1], model, data))))
@@ -130,7 +130,8 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}
-        # If the field has several models, take the one with the most keys present; of several such, the first.
+        # If the field has several models, take the one with the most keys present; if several have as many, take the
+        # first.
         model = max(
             models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),

@@ -31,13 +31,13 @@ _FILES = ("token_file", "certificate", "key")
 class Allowed:
     """The permissions of a command line; by default there are none."""
 
-    #: Names of environment variables.
+    #: Names of the environment variables that may be read.
     variables: frozenset[str] = frozenset()
-    #: Resolved paths of files, and of folders with everything in them.
+    #: Resolved paths of the files that may be read, and of folders whose whole content may be read.
     files: tuple[Path, ...] = ()
     #: True if a token command may run.
     commands: bool = False
-    #: True if a token may be asked of an endpoint on another machine.
+    #: True if a token may be requested from an endpoint on another machine.
     remote: bool = False
 
     @classmethod
@@ -93,7 +93,7 @@ class Allowed:
                 self._demand_variable(value, whose, receiver)
         files = {field: getattr(login, field) for field in _FILES}
         if login.mode != "certificate":
-            # Here `key` is the text of an API key with a client's own values, and no file.
+            # With a certificate, `key` is the path of its private key; with other logins it is an API key's text.
             files["key"] = None
         files["jwt"] = None if login.jwt is None else login.jwt.key_file
         for value in files.values():
@@ -118,7 +118,7 @@ class Allowed:
             )
         if login.token_url is not None and login.client_id_env is None and not self.remote:
             # A remote token endpoint needs a permission. A login with `client_id_env` already has one: the user allowed
-            # the variable, knowing the endpoint. A login without it needs --allow-remote.
+            # the variable, knowing the endpoint. A login without `client_id_env` needs --allow-remote.
             name = urlsplit(login.token_url).hostname or ""
             if not is_loopback(name):
                 raise CredentialError(

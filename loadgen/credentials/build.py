@@ -40,7 +40,7 @@ def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCe
 
 
 def _demand_common(login: "Login") -> None:
-    """Raise CredentialError for a login with columns of data, of which only clients of a group have values."""
+    """Raise CredentialError if a login contains columns of data, which only the login of a client's group may use."""
     if columns := login.columns:
         raise CredentialError(
             f"the login has {{{columns[0]}}}, a client's own value, which only the login of a group can use: write it"

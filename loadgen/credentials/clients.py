@@ -24,10 +24,10 @@ class Maker(Protocol):
     """Makes the credentials of clients by one login."""
 
     def of(self, number: int, values: Values) -> Any:
-        """Return the credential of the client with the global number ``number``; may wait for its turn.
+        """Return the credential of the client with the global number ``number``; may block, to limit the login rate.
 
         Raises:
-            CredentialError: it cannot be obtained; the message holds no value of the client's.
+            CredentialError: the credential cannot be obtained; the message contains none of the client's values.
         """
 
     def stop(self) -> None:
@@ -80,7 +80,7 @@ class _Shared:
 
 
 class _Fixed:
-    """A callable that returns a token that is never renewed."""
+    """A callable that always returns the same token."""
 
     __slots__ = ("_token",)
 
@@ -119,7 +119,7 @@ class _Minted(_Shared):
     """JWTs that the load generator signs itself."""
 
     def __init__(self, minter: Minter, seed: str, *, own: bool) -> None:
-        """Without ``own`` claims, all clients share one token; raises CredentialError."""
+        """With ``own``, each client has its own claims and token; else all share one. Raises CredentialError."""
         self._minter, self._seed = minter, seed
         self._common = None if own else BearerToken(MintedToken(minter, seed, -1, {}))
 

@@ -84,7 +84,7 @@ class Fetching:
         self._renewing: gevent.Greenlet | None = None
 
     def token(self, number: int, values: Mapping[str, Cell]) -> ClientToken:
-        """Fetch a client's token, and keep it renewed until :meth:`stop`; may wait for its turn.
+        """Fetch a client's token, and renew it until :meth:`stop`; may block, to limit the login rate.
 
         Raises:
             CredentialError: the token cannot be obtained.

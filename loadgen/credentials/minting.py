@@ -1,4 +1,4 @@
-"""Tokens that are made here: JWTs signed with a local key, with claims from a client's own values."""
+"""Tokens that the load generator makes itself: JWTs signed with a local key, with claims from a client's own values."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class Minter:
         Raises:
             CredentialError: a claim cannot be part of a JWT; the message names it without its value.
         """
-        # Imported late: PyJWT loads all of cryptography.
+        # Import PyJWT only when it is needed: it loads all of the package cryptography.
         import jwt
 
         now_s = self.clock()
@@ -73,7 +73,7 @@ class MintedToken:
 
     @property
     def renewals(self) -> int:
-        """How often the token was renewed."""
+        """Number of times that the token was renewed."""
         return self._turn - 1
 
     def _renew(self) -> None:

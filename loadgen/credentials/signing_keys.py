@@ -18,7 +18,7 @@ def make(folder: Path, algorithm: Algorithm, kid: str) -> tuple[Path, Path]:
     Raises:
         CredentialError: there is a key already, or the folder cannot be written.
     """
-    # Imported late: PyJWT loads all of cryptography.
+    # Import these only when a key is made: PyJWT loads all of the package cryptography.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from jwt.algorithms import ECAlgorithm, RSAAlgorithm

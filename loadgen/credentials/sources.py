@@ -81,7 +81,7 @@ def from_password_grant(
 ) -> FetchedToken:
     """Return an access token by OAuth's password grant (RFC 6749, 4.3); raises CredentialError.
 
-    A client without a secret names itself in the form (RFC 6749, 2.3.1 and 3.2.1).
+    A client without a secret sends its client id in the form instead of a header (RFC 6749, 2.3.1 and 3.2.1).
     """
     form = {"grant_type": "password", "username": username, "password": password}
     if scope:
@@ -112,7 +112,7 @@ def _asked(
     method: str, url: str, headers: Mapping[str, str], body: bytes, names: Sequence[str]
 ) -> FetchedToken:
     asked_s = time.time()
-    # The path may name a client; the host is enough to find the endpoint.
+    # Errors name only the endpoint's host, since the rest of the URL may contain a login or name a client.
     host = urlsplit(url).netloc.rpartition("@")[2]
     try:
         status, answer = bounded.ask(method, url, timeout_s=TIMEOUT_S, headers=headers, body=body)
@@ -180,7 +180,7 @@ def from_user_pool_by_srp(
 
 @contextmanager
 def _user_pool() -> Iterator[None]:
-    """Raise CredentialError where botocore raises an error of its own."""
+    """Convert botocore's errors within a `with` block to CredentialError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -253,7 +253,7 @@ def _printable(token: str, source: str) -> str:
 
 def _with_expiry(token: str) -> FetchedToken:
     """Return the token with its expiry if it is a JWT; `exp` is not verified, as it only schedules the renewal."""
-    # Imported late: PyJWT loads all of cryptography, and most logins have no token that expires.
+    # Import PyJWT only here: it loads all of the package cryptography, and most logins have no token that expires.
     import jwt
 
     try:

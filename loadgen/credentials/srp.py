@@ -1,7 +1,8 @@
 """The Secure Remote Password protocol as Cognito user pools use it (USER_SRP_AUTH).
 
-The formulas are those of SRP-6a (RFC 5054, 2.5 and 2.6). Cognito takes SHA-256, the 3072-bit group of RFC 3526 with the
-generator 2, puts the pool's name before the user's, and derives the key by HKDF (RFC 5869) with "Caldera Derived Key".
+The formulas are those of SRP-6a (RFC 5054, 2.5 and 2.6). Cognito uses SHA-256 and the 3072-bit group of RFC 3526 with
+the generator 2, puts the pool's name before the user's, and derives the key by HKDF (RFC 5869) with "Caldera Derived
+Key".
 """
 
 import base64
@@ -53,14 +54,14 @@ class Group:
         return self.hash(self.pad_n(self.n), self.pad(self.g))
 
     def public(self, a: int) -> int:
-        """Return A for the client's secret number."""
+        """Return the client's public value A for its secret value ``a``."""
         return pow(self.g, a, self.n)
 
     def premaster(self, a: int, public_a: int, public_b: int, x: int) -> tuple[int, int]:
-        """Return the client's S and u.
+        """Return the client's premaster secret S and the scrambling parameter u.
 
         Raises:
-            ValueError: the server's number or u is zero, which the protocol forbids.
+            ValueError: the server's public value B, or u, is zero, which the protocol forbids.
         """
         if public_b % self.n == 0:
             raise ValueError("B is zero")
@@ -79,7 +80,7 @@ COGNITO: Final = Group(N_3072, 2, hashlib.sha256, signed_bytes, signed_bytes)
 
 
 class Exchange:
-    """One login of one user; ``secret`` is the client's number, drawn unless a test gives it."""
+    """One login of one user; ``secret`` is the client's secret value a of SRP, random unless a test sets it."""
 
     def __init__(self, pool: str, password: str, secret: int | None = None) -> None:
         """``pool`` is the id of the user pool, such as ``eu-west-1_Ab12Cd``."""
@@ -90,7 +91,7 @@ class Exchange:
 
     @property
     def public(self) -> str:
-        """The parameter SRP_A."""
+        """The client's public value A, as text for the parameter SRP_A."""
         return f"{self._public:x}"
 
     def key(self, user: str, salt: str, public_b: str) -> bytes:
@@ -123,5 +124,5 @@ class Exchange:
 
 
 def timestamp(now: datetime) -> str:
-    """Return a time in the form that Cognito wants, in English whatever the locale."""
+    """Return a time in the form that Cognito requires, with English names in every locale."""
     return f"{_DAYS[now.weekday()]} {_MONTHS[now.month - 1]} {now.day} {now:%H:%M:%S} UTC {now.year}"

@@ -1,1 +1,1 @@
-"""Data of users: rows of CSV, JSON Lines and Parquet files, and which row each client and each publish takes."""
+"""Users' data: rows of CSV, JSON Lines and Parquet files, and the assignment of rows to clients and publishes."""

@@ -12,7 +12,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def text_of(cell: Cell) -> str:
-    """Return a value as it stands in a text: a string as it is, and anything else as JSON."""
+    """Return a value in the form in which templates insert it: a string unchanged, anything else as JSON."""
     return cell if isinstance(cell, str) else json_of(cell)
 
 

@@ -160,7 +160,7 @@ def _csv(
         try:
             cells = next(table, None)
         except csv.Error as error:
-            # Where the next row begins is unknown after a broken row, so no more rows are checked.
+            # After a broken row, the start of the next row is unknown, so no more rows are checked.
             raise DataError([f"{name}:{line}: the row is not valid CSV: {error}"]) from None
         if cells is None:
             return
@@ -178,7 +178,11 @@ def _csv(
 
 
 def _separator(header: str, name: str) -> str:
-    """Return the separator of a line of column names: the only one of the usual ones outside quotes, or a comma."""
+    """Return the separator in a line of column names, outside quotes; a comma if there is none.
+
+    Raises:
+        DataError: the line has two of the usual separators.
+    """
     bare = "".join(header.split('"')[::2])
     found = [each for each in _SEPARATORS if each in bare]
     if len(found) > 1:

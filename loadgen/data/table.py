@@ -26,7 +26,7 @@ class TableWriter:
     """Writes a table batch by batch."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        """Raises OSError if no file can be made."""
+        """Create the temporary file; raises OSError if that fails."""
         self._schema = pa.schema([(_LINES, pa.int64()), *((name, pa.large_string()) for name in columns)])
         self._file = tempfile.TemporaryFile(prefix="loadgen-rows-")  # noqa: SIM115  :meth:`close` closes it
         self._writer = pa.ipc.new_file(pa.PythonFile(self._file, mode="w"), self._schema)
@@ -136,7 +136,7 @@ class Table:
     def texts(self, column: str, begin: int, end: int) -> list[str]:
         """Return the JSON texts of a column in rows ``begin`` to ``end`` or the last, of one batch of the file.
 
-        It may return fewer; the rows that follow are in the next batch.
+        The list may be shorter than asked for: the rows that follow are in the next batch.
         """
         found: list[str] = self._part(column, begin, end)
         return found
@@ -152,7 +152,7 @@ class Table:
         return list(part.to_pylist())
 
     def longest(self, column: str) -> int:
-        """Return the number of characters of the longest value of a column as JSON text, or as its text if a string."""
+        """Return the length, in characters, of a column's longest value: of a string, or of another value's JSON."""
         import pyarrow.compute as pc
 
         lengths = [pc.max(pc.utf8_length(each)).as_py() for each in self._chunks(column)]

@@ -42,7 +42,7 @@ class Tables(Mapping[str, "Table"]):
 
     @classmethod
     def opened(cls, descriptors: Mapping[str, int]) -> "Tables":
-        """Return the tables in open files that this process inherited; ``descriptors`` are the files' by data name.
+        """Return the tables in open files that this process inherited; ``descriptors`` maps data names to the files.
 
         Raises:
             ValueError: a file does not contain a table.
@@ -54,7 +54,7 @@ class Tables(Mapping[str, "Table"]):
         return cls({name: Table(descriptor) for name, descriptor in descriptors.items()})
 
     def put(self, name: str, table: "Table") -> None:
-        """Add a table that has arrived."""
+        """Add a table, such as one that the master has sent."""
         self._tables[name] = table
 
     @property

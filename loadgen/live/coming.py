@@ -1,4 +1,4 @@
-"""Describe the run that Start begins, for the web UI's form, which knows only Locust's own options."""
+"""Describe a prepared run, for the form in Locust's web UI: the form itself shows only Locust's own options."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from analysis.text import clean
 from loadgen.resolve import ResolvedRun
 
 _S = 1_000_000_000
-#: Number of groups named one by one.
+#: Maximum number of groups that are described individually.
 _GROUPS_MAX = 8
 
 

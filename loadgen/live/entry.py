@@ -124,7 +124,8 @@ class Entry:
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"a request was refused: it came from a page of {origin[:100]!a}"
         site = environ.get("HTTP_SEC_FETCH_SITE", "none")
-        # Users may follow a link from another site, such as a web mail; its other requests are refused.
+        # Users may follow a link from another site, such as a web mail. All other requests from other sites are
+        # refused.
         link = (
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"

@@ -45,7 +45,7 @@ class Outcome:
             found = json.loads(_read(folder / _SUMMARY, _SUMMARY_MAX_BYTES))
             kind, sentence = verdict(found)
             if code is ExitCode.INTERRUPTED and kind == "good":
-                # The run itself was not cut short, but its report may be.
+                # An interrupt did not cut the run itself short, but perhaps its report.
                 kind = "warning"
             ledger, judged = found["ledger"], found["verdict"]
             return cls(
@@ -88,7 +88,12 @@ class Outcome:
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
-    """Read a regular file, not through a symbolic link; raises OSError, or ValueError if it is not one or too large."""
+    """Read a regular file, not through a symbolic link.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is not a regular one, or is too large.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,4 +1,4 @@
-"""Figures of live displays that follow from the scenario: the offered load, and the deliveries due to an event."""
+"""Figures of live displays that follow from the scenario: the offered load, and the expected deliveries per event."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

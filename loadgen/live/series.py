@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A number of seconds longer than any run: declaring seconds up to this one final makes all final.
+#: A number of seconds longer than any run, to settle all seconds at the end of the run.
 _EVER = 1 << 62
 
 
@@ -133,7 +133,7 @@ class Loss:
         return _missing(self._settled_arrived, self._settled_expected)
 
     def surplus(self) -> int | None:
-        """Return how many more arrived in the settled seconds than were expected, or None if no more did."""
+        """Return how many more deliveries arrived in the settled seconds than were expected, or None if no more did."""
         expected = self._settled_expected
         return (
             None
@@ -143,7 +143,8 @@ class Loss:
 
 
 def _missing(arrived: int, expected: int | None) -> float | None:
-    # More arrivals than expected: duplicates, or events whose publish is not answered. Either may hide losses.
+    # If more arrived than expected, some are duplicates or belong to unanswered publishes. Either may hide losses, so
+    # the loss is unknown.
     return 1 - arrived / expected if expected and arrived <= expected else None
 
 

@@ -13,9 +13,9 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
-#: Interval of checks for a new point; one is made when all workers have reported, about once a second.
+#: Interval of checks whether a new point is due. A point is due when all workers have reported, about once a second.
 _TICK_S = 0.1
-#: Number of runs of this process whose reports are served.
+#: Maximum number of finished runs whose reports are served.
 _OUTCOMES_KEPT: Final = 100
 
 
@@ -29,7 +29,10 @@ class Run(Protocol):
 
 
 class LiveService:
-    """Update the live state periodically, and start and stop its displays. They stay empty until a run begins."""
+    """Update the live state periodically, and start and stop its displays.
+
+    The displays stay empty until a run begins.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class LiveService:
         self._web_url: str | None = None
         self._run: Run | None = None
         self._running = False
-        #: The run that Start begins, or None until it is prepared.
+        #: The run that the button Start will begin, or None until it is prepared.
         self._coming: Coming | None = None
         #: The results of the runs that are over, by their names.
         self._outcomes: dict[str, Outcome] = {}
@@ -84,7 +87,7 @@ class LiveService:
         self._greenlet = gevent.spawn(self._loop)
 
     def prepared(self, coming: Coming) -> None:
-        """Show from now on the run that Start begins."""
+        """Show ``coming``, the run that the button Start will begin, until a run begins."""
         self._coming = coming
 
     @property

@@ -53,7 +53,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Response])
 Current = Callable[[], LiveState | None]
 #: Returns the result of a run that is over, by its name, or None.
 Ended = Callable[[str], Outcome | None]
-#: Returns the run that Start begins, or None until it is prepared.
+#: Returns the run that the button Start will begin, or None until the run is prepared.
 Prepared = Callable[[], Coming | None]
 
 

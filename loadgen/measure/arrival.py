@@ -15,7 +15,7 @@ class Arrival(int):
 
     #: The arrival may be up to this much earlier than the integer value.
     uncertain_ns: int
-    #: For bytes that may hold several messages: the arrival of the message that ends with the last byte.
+    #: If the bytes may hold several messages: the arrival of the message that ends with the last byte.
     end: int | None = None
 
 

@@ -31,7 +31,7 @@ class BrokenConnection:
 
 
 class BrokenConnections:
-    """The examples of one worker process."""
+    """Examples of failed connections of one worker process: the last messages of the first failure of each kind."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, BrokenConnection] = {}
@@ -44,7 +44,7 @@ class BrokenConnections:
 
         ``messages`` is called only then.
         """
-        # Errors of a thousand connections often have one text.
+        # When a thousand connections fail, their errors often have the same text: skip a known one early.
         if error in self._known or len(self._kinds) >= MOST_KINDS:
             return
         kind = kind_of(error)

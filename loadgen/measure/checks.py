@@ -22,7 +22,7 @@ class Checks:
         counts[passed] += 1
 
     def take(self, other: "Checks") -> None:
-        """Move the counts of ``other`` into these, which leaves ``other`` empty."""
+        """Move the counts of ``other`` into this object, and so empty ``other``."""
         for name, (failed, passed) in other._counts.items():
             counts = self._counts.get(name) or self._first(name)
             counts[False] += failed

@@ -1,4 +1,4 @@
-"""Whether something keeps this machine's clock right, as the kernel knows it (adjtimex(2))."""
+"""Read from the kernel whether this machine's clock is synchronised (adjtimex(2))."""
 
 import ctypes
 import struct
@@ -14,16 +14,16 @@ _STA_UNSYNC: Final = 0x0040
 
 @dataclass(frozen=True, slots=True)
 class ClockSync:
-    """The kernel's knowledge of its clock."""
+    """The kernel's data about its clock."""
 
     synchronised: bool
     """True if a daemon (chrony, ntpd, systemd-timesyncd, a hypervisor's agent) has set the clock and says so."""
     max_error_ns: int
-    """Largest error of the clock that the daemon vouches for; grows while nobody corrects it."""
+    """Largest error of the clock, as set by the daemon; grows until the daemon corrects the clock again."""
 
 
 def clock_sync() -> ClockSync | None:
-    """Return the state of this machine's clock, or None if the system does not tell it."""
+    """Return the state of this machine's clock, or None if the system does not provide it."""
     if struct.calcsize("P") != 8:
         return None
     place = ctypes.create_string_buffer(_TIMEX_BYTES)

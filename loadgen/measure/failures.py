@@ -77,7 +77,7 @@ class Failures:
         self._on_first(failure)
 
     def take(self, other: "Failures") -> None:
-        """Move the failures of ``other`` into these, without calling ``on_first`` again for them."""
+        """Move the failures of ``other`` into this object, without calling ``on_first`` again."""
         for key, failure in other._by_place.items():
             known = self._by_place.get(key)
             if known is None:

@@ -69,7 +69,8 @@ class HealthSampler:
         self._sleep = sleep
         self._pauses = pauses
         self._process = psutil.Process()
-        #: Cgroups, pressure and steal. The caller runs `surroundings.allowances.watch` in a thread, since it is slow.
+        #: Samples cgroups, pressure and steal. Reading EC2's allowances is slow, so the caller runs
+        #: `surroundings.allowances.watch` in a thread.
         self.surroundings = Surroundings()
         self._lag_max_ns = 0
         self._gc_started_ns = 0
@@ -87,7 +88,7 @@ class HealthSampler:
         self.running = False
 
     def watch(self) -> None:
-        """Run a short timer until :attr:`running` is false; the lag is how late it fires."""
+        """Run a short timer again and again until :attr:`running` is false; the lag is the timer's delay."""
         self.running = True
         gc.callbacks.append(self._on_gc)
         tick_ns = int(TICK_S * 1e9)

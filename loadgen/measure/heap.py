@@ -8,8 +8,8 @@ benchmarks/README.md shows the effect.
 from analysis.heap import Parameter, adjust
 
 _LARGE_BYTES = 1 << 20
-#: Free memory at the end of the heap that is kept. Each second's figures need several arrays of half a megabyte, and
-#: new pages for each took a third of the time of writing rows.
+#: Bytes of free memory that glibc keeps at the end of its heap. Each second's figures need several arrays of half a
+#: megabyte, and without this reserve, new pages for them took a third of the time of writing rows.
 _KEPT_BYTES = 8 << 20
 
 

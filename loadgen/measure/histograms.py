@@ -25,7 +25,7 @@ _MOST_UNPACKED = _INNER.size + 9 * 24_576
 #: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
-#: The biased exponent of a double (IEEE 754) that is 1, the number of one bit.
+#: Biased exponent (IEEE 754) of the double 1.0, so of an integer whose bit length is 1.
 _EXPONENT_OF_ONE_BIT = 1023
 
 
@@ -95,7 +95,8 @@ def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[i
         inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)]
     if inside.size:
         unit, half = histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude
-        # The exponent of a double, which is its bits from the 53rd on, tells the bit length; this is exact below 2**53.
+        # Compute the bit length of each value from the exponent of the double with this value: the bits from the 53rd
+        # on. This is exact for values below 2**53.
         shift = (inside | histogram.sub_bucket_mask).astype(np.float64).view(np.int64)
         shift >>= 52
         shift -= _EXPONENT_OF_ONE_BIT + half

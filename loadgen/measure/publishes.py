@@ -1,7 +1,8 @@
-"""The buffer that publishes are recorded in: a row for each run of events with one outcome, not one for each event.
+"""The buffer in which publishes are recorded: a row for each *run of events*, not one for each event.
 
-A run is expanded to a row for each event once a second, in numpy, when the record is written. If `loadgen.native` was
-built, it provides the buffer.
+A run of events consists of consecutive events of one publish request with the same outcome. Once a second, when the
+record is written, numpy expands each run of events to a row for each event. If `loadgen.native` was built, it provides
+the buffer.
 """
 
 import struct
@@ -20,8 +21,8 @@ from loadgen.measure.rows import EventRow
 
 Values = npt.NDArray[np.int64]
 
-#: Columns of a run, in order; all int64. `sequence` is the first event's, `count` the number of events, and `sizes_at`
-#: the place of the first event's size in the list of all sizes.
+#: Columns of a run of events, in order; all int64. `sequence` is the first event's, `count` the number of events, and
+#: `sizes_at` the index of the first event's size in the list of all sizes.
 COLUMNS: Final = (
     "publisher",
     "sequence",
@@ -41,20 +42,20 @@ COLUMNS: Final = (
     "cause_sequence",
     "cause_subscription",
 )
-#: Columns that hold the place of a text in the list of all texts, or -1 for None.
+#: Columns that hold the index of a text in the list of all texts, or -1 for None.
 TEXTS: Final = frozenset({"channel", "status", "error", "remote_address"})
-#: Stands for None in the other columns.
+#: The value that means None in all columns but `TEXTS`.
 NONE: Final = -(2**63)
 _AT: Final = {name: index for index, name in enumerate(COLUMNS)}
 _RUN: Final = struct.Struct(f"={len(COLUMNS)}q")
 _NOTHING: Final[Mapping[int, str]] = {}
 
-#: Appends a run: the columns of `EventRow`, with a list of sizes in place of one.
+#: Appends a run of events; takes the columns of `EventRow`, but a list of sizes instead of one size.
 Add = Callable[..., None]
 
 
 class _Part:
-    """The runs since the last `PublishBuffer.take`."""
+    """The runs of events since the last `PublishBuffer.take`."""
 
     __slots__ = ("rows", "sizes", "texts")
 
@@ -120,18 +121,19 @@ class PublishBuffer:
             NONE if cause_sequence is None else cause_sequence,
             NONE if cause_subscription is None else cause_subscription,
         )
-        # The row comes last, and says where its sizes are: if an interrupt ends this in between, no row is wrong.
+        # Append the row after its sizes: if an interrupt comes between the two, some sizes are unused but every row is
+        # complete.
         part.sizes.extend(array("q", sizes))
         part.rows += row
 
     def take(self) -> tuple[bytes | bytearray, bytes | memoryview, Sequence[str]]:
-        """Remove and return what was appended: the rows and the sizes as int64, and the texts that rows refer to."""
+        """Remove and return the content: rows and sizes (int64), and the texts, to which rows refer by index."""
         part, self._part = self._part, _Part()
         return part.rows, memoryview(part.sizes).cast("B"), list(part.texts)
 
 
 def buffer() -> "native.PublishRows | PublishBuffer":
-    """Return a new buffer, natively if that was built."""
+    """Return a new buffer, the one of `loadgen.native` if that was built."""
     return native.PublishRows() if native.available else PublishBuffer()
 
 
@@ -153,10 +155,10 @@ def record(
     remote_address: str | None = None,
     cause: tuple[int, int, int] | None = None,
 ) -> int:
-    """Add the events of a request to a buffer, by its ``add``, as few runs; return how many the service refused.
+    """Add the events of a request to a buffer, as few runs of events; return how many the service refused.
 
-    ``refused`` has the reason for each refused event, by its place in the request. The numbers in ``sequences`` ascend,
-    with gaps where an event was not made.
+    ``add`` is the buffer's method. ``refused`` has the reason for each refused event, by its position in the request.
+    The numbers in ``sequences`` ascend, with gaps where an event was not made.
     """
     if not sizes:
         return 0
@@ -183,7 +185,10 @@ def record(
 def _runs(
     sequences: Sequence[int], count: int, refused: Mapping[int, str]
 ) -> Iterator[tuple[int, int, str | None]]:
-    """Yield (begin, end, reason) of each run of consecutive numbers that were refused for one reason, or not."""
+    """Yield (begin, end, reason) of each run of events with consecutive numbers and the same reason for refusal.
+
+    ``reason`` is None for events that were not refused.
+    """
     begin = 0
     for end in range(1, count + 1):
         if (
@@ -197,10 +202,10 @@ def _runs(
 
 
 class Events:
-    """Events of publishes as columns: integers, or the places of texts; `NONE` or -1 where there is no value."""
+    """Events of publishes as columns of integers or of indices of texts; `NONE` or -1 where there is no value."""
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
-        """Expand what a buffer's ``take`` returns."""
+        """Read the rows, sizes and texts that `PublishBuffer.take` returned."""
         runs = np.ascontiguousarray(np.frombuffer(rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T)
         self._runs = runs
         self._counts = runs[_AT["count"]]
@@ -234,26 +239,29 @@ class Events:
         return np.repeat(self._runs[_AT[name]], self._counts)
 
     def texts(self, name: str) -> npt.NDArray[np.object_]:
-        """Return a column of texts, with None where there is none."""
+        """Return a column of texts; None where an event has no text."""
         return self._by_place[self[name]]
 
     def place(self, text: str) -> int:
-        """Return what stands for a text in the columns of texts; a number that none holds if no event has it."""
+        """Return the index of a text in the columns of texts, or -2, an unused number, if no event has the text."""
         return self._places.get(text, -2)
 
     def distinct(self, name: str) -> list[tuple[int, int]]:
-        """Return the places of the texts of a column, or -1, each with the number of its events."""
+        """Return [(index of a text, number of events with it)] for a column of texts; index -1 stands for None."""
         places, counts = self._runs[_AT[name]], self._counts
         sums = np.bincount(places + 1, weights=counts, minlength=1).astype(np.int64)
         return [(int(place) - 1, int(sums[place])) for place in np.flatnonzero(sums)]
 
     def text(self, place: int) -> str | None:
-        """Return the text at a place."""
+        """Return the text with an index, or None if the index is -1."""
         return None if place < 0 else self._texts[place]
 
     @property
     def runs(self) -> tuple[Mapping[str, Values], Values]:
-        """The columns of the runs, and the number of events of each, which differ only in their number and size."""
+        """The columns of all runs of events, and the number of events in each run.
+
+        All events of a run have the same values, except for their sequence numbers and sizes.
+        """
         return {name: self._runs[at] for name, at in _AT.items()}, self._counts
 
     @property
@@ -262,9 +270,9 @@ class Events:
         return int(self._counts[self._runs[_AT["sent_ns"]] != NONE].sum())
 
     def own_lateness_ns(self, since_ns: int | None = None) -> tuple[Values, Values]:
-        """Return the lateness (ns) that the generator caused, run by run, and the numbers of their events.
+        """Return the lateness (ns) that the generator caused, for each run of events, and the number of events in each.
 
-        Runs that were not sent or had no slot are left out, and those that were due before ``since_ns``.
+        Runs of events are left out if they were not sent, had no slot, or were due before ``since_ns``.
         """
         slot_ns, sent_ns, wait_ns = (
             self._runs[_AT[name]] for name in ("slot_ns", "sent_ns", "connection_wait_ns")
@@ -282,7 +290,7 @@ class Events:
         return np.repeat((acked_ns - sent_ns)[known], self._counts[known])
 
     def failed(self) -> list[tuple[str, int]]:
-        """Return the reason of each kind of failure, or its status, and the number of events that failed for it."""
+        """Return [(reason, number of events)] for failed events; the reason is the status if no error is recorded."""
         status, error = self._runs[_AT["status"]], self._runs[_AT["error"]]
         failed = ~np.isin(status, [self.place("accepted"), self.place("sent")])
         found: dict[str, int] = {}
@@ -315,7 +323,7 @@ class Events:
     def _text_array(self, name: str, kind: pa.DataType) -> pa.Array:
         places = self._runs[_AT[name]]
         if len(places) and places[0] >= 0 and (places == places[0]).all():
-            # The usual case, without an object for each event.
+            # In the usual case all events have the same text: build the column without an object for each event.
             encoded = self._texts[int(places[0])].encode()
             offsets = np.arange(len(self) + 1, dtype=np.int64) * len(encoded)
             if offsets[-1] < 2**31 and kind == pa.string():
@@ -332,7 +340,7 @@ class Events:
 
     @cached_property
     def _within(self) -> Values:
-        """The place of each event in its run."""
+        """The position of each event in its run of events, from 0."""
         starts = np.cumsum(self._counts) - self._counts
         within: Values = np.arange(self._count, dtype=np.int64) - np.repeat(starts, self._counts)
         return within
@@ -340,7 +348,7 @@ class Events:
     @cached_property
     def _by_place(self) -> npt.NDArray[Any]:
         by_place = np.empty(len(self._texts) + 1, dtype=object)
-        # The last, which -1 selects, stays None.
+        # The last element stays None; index -1 selects it.
         by_place[:-1] = self._texts
         return by_place
 

@@ -82,7 +82,7 @@ class Recorder:
         self.deliveries = 0
         self.events = 0
         self.foreign = 0
-        #: Unreadable messages from the service.
+        #: Counts the unreadable messages from the service.
         self.undecodable = Undecodable()
         #: The last messages of connections that failed.
         self.broken = BrokenConnections()
@@ -91,7 +91,8 @@ class Recorder:
         self.probe_deliveries = 0
         #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()
-        #: Number of messages that are neither live deliveries nor new publishes, by kind, such as retained ones.
+        #: Number, by kind, of messages that count neither as deliveries nor as errors, such as MQTT's retained
+        #: messages.
         self.asides: Counter[str] = Counter()
         #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
         self.slow: set[int] = set()
@@ -103,9 +104,9 @@ class Recorder:
         #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._publishes = buffer()
-        #: Records events of a publish request; see `publishes.PublishBuffer.add`, and `publishes.record`.
+        #: Records a run of events; see `publishes.PublishBuffer.add`, and `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
-        #: The same buffer for lanes of `loadgen.native`, or None if that was not built.
+        #: The buffer of publishes for native lanes, or None if `loadgen.native` was not built.
         self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
@@ -122,15 +123,18 @@ class Recorder:
         self._failed: Exception | None = None
 
     def take_accepted(self) -> int:
-        """Return how many events were accepted since the last call that lanes recorded, which tell nobody."""
+        """Return how many events that native lanes recorded were accepted since the last call.
+
+        These lanes write to the buffer without calling Python, so accepted events are counted in the buffer.
+        """
         return 0 if self.native_publishes is None else self.native_publishes.take_accepted()
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Record a life of a subscription when it is ready, and again with all values when it ends."""
+        """Record a life of a subscription when the subscription is ready, and again with all values when it ends."""
         self._subscription_rows.append(row)
 
     def connection(self, row: ConnectionRow) -> None:
-        """Record a life of a connection when it is accepted, and again with all values when it ends."""
+        """Record a life of a connection when the connection is accepted, and again with all values when it ends."""
         self._connection_rows.append(row)
 
     def clock(self, row: ClockRow) -> None:
@@ -248,7 +252,7 @@ class Recorder:
         schema = schemas.plain("deliveries")
         arrays = [pa.array(np.full(columns.shape[1], self._spool.worker, dtype=np.int16))]
         for field in list(schema)[1:]:
-            # Raises if a number does not fit. Arrow's `cast` would too, but it loads all compute functions.
+            # `pa.array` raises if a number does not fit. Arrow's `cast` would too, but it loads all compute functions.
             arrays.append(pa.array(columns[_AT[field.name]], type=field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -345,7 +349,7 @@ class _Seen:
 
 
 def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
-    """Return a report's start and end on the master's clock and the process's health."""
+    """Return a report with the start and the end on the master's clock, and the process's health."""
     return {
         "start_ns": start_ns,
         "end_ns": end_ns,

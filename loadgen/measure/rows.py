@@ -9,7 +9,7 @@ from typing import NamedTuple
 class EventRow(NamedTuple):
     """One row of the record's events table, without the worker column; see results/README.md.
 
-    ``slot_ns`` is the time at which the event was due and its client could have one more unanswered request.
+    ``slot_ns`` is the time at which the event was due and its client had a free slot for a publish request.
     """
 
     publisher: int
@@ -25,9 +25,9 @@ class EventRow(NamedTuple):
     bytes: int
     #: Time for which the event waited for an open connection (ns).
     connection_wait_ns: int | None = None
-    #: IP address and port that the event was sent to, or that was tried last.
+    #: IP address and port to which the event was sent; of the last attempt if sending failed.
     remote_address: str | None = None
-    #: The delivery that caused the event, if it is a reply: the event delivered, and the subscription it came to.
+    #: If the event is a reply, the delivery that caused it: the delivered event, and the subscription that received it.
     cause_publisher: int | None = None
     cause_sequence: int | None = None
     cause_subscription: int | None = None
@@ -51,7 +51,7 @@ class SubscriptionRow(NamedTuple):
     intent: str | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused.
     refusal: str | None = None
-    #: Replies that each event delivered to the subscription is to cause, or None if the plan has none for it.
+    #: Number of replies planned for each event delivered to the subscription, or None if the plan has none.
     replies: int | None = None
     #: Name of the group whose members share the subscription, or None if it is not shared.
     shared: str | None = None
@@ -73,13 +73,13 @@ class ConnectionRow(NamedTuple):
     tls: bool
     intent: str | None = None
     slow: bool = False
-    #: IP address and port of the service, or those that were tried last.
+    #: IP address and port of the service; of the last attempt if the connection failed.
     remote_address: str | None = None
     #: Time of the last data received, if the client closed the connection because none came any more.
     silent_since_ns: int | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused or the reason is unknown.
     refusal: str | None = None
-    #: What became of the session that the client keeps over reconnects, or None if it keeps none.
+    #: Outcome of the session that the client keeps over reconnects, or None if it keeps none.
     session: str | None = None
 
 

@@ -38,9 +38,9 @@ _UNSENT: Final = ("unsent", "unmade")
 class RunningStatistics:
     """Builds a worker's report for each second, for the live displays.
 
-    ``expected`` returns how many deliveries an event published to a channel should cause, or None if unknown. One in
-    ``sample_every`` events is followed to its first and last subscriber. The choice depends only on the event's
-    numbers, so that all workers follow the same events.
+    ``expected`` returns how many deliveries an event published to a channel should cause, or None if unknown. The first
+    and the last arrival are recorded for a sample: one in ``sample_every`` events. The sample depends only on the
+    events' numbers, so all workers have the same sample.
     """
 
     def __init__(self, expected: Callable[[str], int | None], sample_every: int) -> None:
@@ -97,7 +97,7 @@ class RunningStatistics:
         return [list(pair) for pair in expected.items()]
 
     def _sampled(self, events: Events) -> list[list[int | None]]:
-        """Return [publisher, sequence, expected deliveries] of each accepted event that is followed."""
+        """Return [publisher, sequence, expected deliveries] of each accepted event in the sample."""
         publisher, sequence, channel = events["publisher"], events["sequence"], events["channel"]
         chosen = (events["status"] == events.place("accepted")) & ((publisher + sequence) % self.every == 0)
         return [
@@ -175,7 +175,10 @@ class IntervalStatistics:
         return report
 
     def _measured(self, delivery: HdrHistogram) -> str:
-        """Return the encoded histogram of the measure phase's latencies, or `ALL` or `NONE` if all or none are."""
+        """Return the encoded histogram of the latencies of the measure phase.
+
+        Return `ALL` if all latencies of the interval belong to that phase, and `NONE` if none does.
+        """
         if self._measure_ns is None or self._outside_count == self._deliveries:
             return NONE
         if not self._outside_count:

@@ -12,7 +12,7 @@ Values = npt.NDArray[np.int64]
 
 
 def same_clock() -> int:
-    """Return the offset if both clocks are the same clock: 0 ns."""
+    """Return 0 ns, the offset if this process's clock is also the master's clock."""
     return 0
 
 
@@ -20,7 +20,7 @@ def same_clock() -> int:
 class Sinks:
     """The outputs of a recorder during a run; without any, the recorder only writes the rows to disk."""
 
-    #: Called in the writing thread with the subscriptions and headline latencies (ns) of each buffer of deliveries.
+    #: The writing thread calls it with the subscriptions and headline latencies (ns) of each buffer of deliveries.
     tally: Callable[[Values, Values], None] | None = None
     #: Builds `Interval.report` for live displays; None if there are no displays.
     running: RunningStatistics | None = None

@@ -56,7 +56,7 @@ def encode_members(payload: Any) -> str:
             if isinstance(payload, Mapping)
             else f"returned {_named(payload)}, and must return a mapping or None"
         ) from None
-    # Decode the text only if it contains one of the names at all: they are forbidden only at the top level.
+    # Decode the JSON only if it contains one of these names anywhere: they are forbidden only at the top level.
     if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
         for key in (STAMP_KEY, PADDING_KEY):
             if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):
@@ -88,8 +88,8 @@ def _named(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-#: How an event is joined: (head, tail, room). The numbers of its stamp stand between head and tail. If there is a room,
-#: padding and a closing brace follow, and the numbers and the padding have that many characters together.
+#: Parts of an event: (head, tail, room). The numbers of the stamp go between head and tail. If `room` is not None,
+#: padding and a closing brace follow the tail, and the numbers and the padding have `room` characters together.
 Parts = tuple[str, str, int | None]
 
 

@@ -1,4 +1,7 @@
-"""Counts unreadable messages from the service by kind; they are its deviations, not failures of the harness."""
+"""Counts unreadable messages from the service by kind.
+
+An unreadable message is the service's deviation from its protocol, not a failure of the harness.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -52,7 +52,7 @@ def daily(
     """
     length_ns = day_ns * days
     from_peak = starts_at - peak_at
-    # Numbers of the first and last sample, counted from the peak. Both ends of the curve become points too.
+    # Number of the first sample and of the last, counted from the peak. The curve's two ends become points, too.
     first = math.ceil(from_peak * POINTS_A_DAY)
     last = math.floor((from_peak + days) * POINTS_A_DAY)
     at_ns = {0, length_ns}

@@ -1,7 +1,7 @@
-"""Checksums that tell whether an event's content changed on its way.
+"""Checksums that show whether an event's content changed on its way.
 
-A service may rewrite JSON with other whitespace, other escapes, members in another order, or 1.0 for 1, which changes
-no value. So a checksum of JSON covers the values and not the text. The value of the stamp is left out.
+A service may rewrite JSON with other whitespace, other escapes, members in another order, or 1.0 for 1, although no
+value changes. So a checksum of JSON covers the values and not the text. The value of the stamp is left out.
 """
 
 from typing import Any, Final
@@ -17,7 +17,7 @@ def _number(text: str) -> object:
     value = float(text)
     if value.is_integer():
         return int(value)
-    # Beyond what a float holds, two numbers are the same only if they are written alike.
+    # If the value is too large for a float, two numbers count as equal only if their texts are equal.
     return value if value - value == 0 else f"number {text.lower()}"
 
 

@@ -1,4 +1,7 @@
-"""Messages of a file, one JSON object a line, split around the stamp's place once, so that sending only joins them."""
+"""Messages of a file, one JSON object a line.
+
+Each message is split at the stamp's place once, so that sending only joins its two parts with the stamp.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
@@ -19,15 +22,15 @@ if TYPE_CHECKING:
     from loadgen.data.table import Table
 
 HEAD, TAIL, CHECKSUM, UNTIL, BYTES = "head", "tail", "checksum", "until", "bytes"
-#: Columns of a table of messages: the text before and after the stamp, the checksum or null, the sum of the weights up
-#: to and including this message, and the bytes of head and tail.
+#: Columns of a table of messages: the text before the stamp, the text after the stamp, the checksum or null, the sum of
+#: the weights up to and including this message, and the bytes of both texts.
 COLUMNS: Final = (HEAD, TAIL, CHECKSUM, UNTIL, BYTES)
 _MOST_PROBLEMS: Final = 10
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def table_name(group: str) -> str:
-    """Return the name of the table with the messages of a group; no data can have it, since it has spaces."""
+    """Return the name of the table with the messages of a group; it contains spaces, so no data can have this name."""
     return f"payload of {group}"
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from loadgen.data.table import Table
 
 
-#: Bodies of messages that the publishers of a group keep together, and the largest of them: at most 8 MB or so.
+#: Maximum number of message bodies in the cache of a group's publishers, and maximum size of a cached body: together up
+#: to some 8 MB.
 _MOST_KEPT: Final = 4_096
 _MOST_KEPT_BYTES: Final = 1_000
 
@@ -44,7 +45,7 @@ class Makers:
         self._compiled = compiled(payload, stamping) if isinstance(payload, Template) else None
 
     def maker(self, *, seed: str, number: int, index: int, clients: int, own: Mapping[str, Cell]) -> Maker:
-        """Return the maker of one publisher; ``own`` are the values of its own rows."""
+        """Return the maker of one publisher; ``own`` has the values from the publisher's rows of data."""
         payload, stamping = self._payload, self._stamping
         if isinstance(payload, Template):
             assert self._compiled is not None
@@ -95,7 +96,7 @@ class _Picked:
     def __init__(
         self, table: "Table", pick: Callable[[], int], stamping: Stamping, bodies: dict[int, Body]
     ) -> None:
-        """``bodies`` are those that publishers of the group have made, by row."""
+        """``bodies`` caches the bodies of messages by row; the publishers of a group share it."""
         self._table, self._pick, self._stamping, self._bodies = table, pick, stamping, bodies
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
@@ -103,7 +104,7 @@ class _Picked:
         body = self._bodies.get(row)
         if body is None:
             body = self._read(row)
-            # A file may be large: keep what fits into little memory.
+            # A file may be large: cache only what fits into little memory.
             if len(self._bodies) < _MOST_KEPT and int(self._table.cell(BYTES, row)) <= _MOST_KEPT_BYTES:
                 self._bodies[row] = body
         return body

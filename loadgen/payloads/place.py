@@ -1,4 +1,4 @@
-"""Where the stamp of an event goes: a member, a JSON pointer, or a property or header beside the body."""
+"""The place of an event's stamp: a member, a JSON pointer, or a property or header beside the body."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY
 
 Kind = Literal["member", "pointer", "user_property", "header"]
-#: The places outside the body.
+#: The places outside the event's body.
 BESIDE: Final = ("user_property", "header")
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _NAME_BESIDE: Final = re.compile(r"[!-~]+").fullmatch
@@ -25,7 +25,7 @@ class PlaceError(ValueError):
 
 
 class Place(Struct, frozen=True):
-    """Where the stamp goes; ``name`` is the member, the JSON pointer (RFC 6901), the property or the header."""
+    """The place of the stamp; ``name`` is the member, the JSON pointer (RFC 6901), the property or the header."""
 
     kind: Kind = "member"
     name: Annotated[str, Meta(min_length=1, max_length=1000)] = STAMP_KEY
@@ -56,7 +56,7 @@ class Place(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        """The place in words."""
+        """The place in words, for messages."""
         return {
             "member": f"the member {self.name!r}",
             "pointer": f"the pointer {self.name!r}",
@@ -100,8 +100,9 @@ def index_of(name: str) -> int | None:
 def split(body: str | msgspec.Raw, tokens: tuple[str, ...]) -> tuple[str, str]:
     """Return the JSON text before and after the stamp in an object's text; other members keep their text.
 
-    The stamp becomes the first member of its object, as does each object on the way to it. A value that is already
-    there is replaced, and missing objects on the way are made. An element of a list must exist.
+    The stamp becomes the first member of its object, and each object on the path to the stamp becomes the first member
+    of its parent. A value at the stamp's place is replaced, and missing objects on the path are made. An element of a
+    list must exist.
 
     Raises:
         PlaceError: the body is no JSON object, or the way leads through something else than an object or a list.

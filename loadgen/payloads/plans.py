@@ -18,7 +18,7 @@ class Stamps(Struct, frozen=True):
 
     @property
     def are_plain(self) -> bool:
-        """True if events have the usual form, which costs least."""
+        """True if the stamp is in its default place, without a checksum; such events are the cheapest to handle."""
         return self.place.is_default and not self.integrity
 
 
@@ -38,7 +38,7 @@ class Lines(Struct, frozen=True, tag="lines"):
 
     table: Annotated[str, Meta(min_length=1, max_length=300)]
     file: Annotated[str, Meta(max_length=1_000)]
-    """Path as the scenario writes it, for people."""
+    """Path as the scenario gives it, for display."""
     pick: Annotated[str, Meta(pattern="^(in-turn|random|by-weight)$")]
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
 

@@ -36,7 +36,7 @@ def drawn(sizes: Sizes, seed: str) -> Callable[[], int]:
 
 
 def shares_of_draws(sizes: Sizes, least_bytes: int) -> tuple[SizeShare, ...]:
-    """Return the shares of drawn sizes by cells of 1 KiB; smaller events than ``least_bytes`` do not exist.
+    """Return the shares of drawn sizes by cells of 1 KiB; no event is smaller than ``least_bytes``.
 
     The mean of a cell is that of the distribution within it: (Φ(b−σ) − Φ(a−σ)) · e^(μ+σ²/2) / (Φ(b) − Φ(a)), where a
     and b are the standardised logarithms of the cell's ends.

@@ -1,7 +1,7 @@
 """Put a body and a stamp together, and take the stamp out of a delivery again.
 
-One :class:`Stamping` serves all publishers and connections of a worker. A body is made before its event's sending time
-is taken, since making it is the generator's own work; sealing it afterwards only joins texts.
+One :class:`Stamping` serves all publishers and connections of a worker. Making a body is the generator's own work, so
+it is done before the event's sending time is taken. Afterwards :meth:`Body.sealed` only joins texts.
 """
 
 import re
@@ -66,17 +66,17 @@ class NativePlace(NamedTuple):
 
     #: The names that lead to the stamp.
     tokens: tuple[str, ...]
-    #: True if it has a checksum.
+    #: True if stamps contain a checksum.
     checked: bool
 
 
 class Body:
-    """A body that waits for its stamp."""
+    """The body of an event that has no stamp yet."""
 
     __slots__ = ("parts",)
 
     def __init__(self, parts: Parts | None) -> None:
-        #: None if more must be done than joining.
+        #: The JSON text around the stamp; None if a subclass has to do more than join the stamp and this text.
         self.parts = parts
 
     def sealed(self, numbers: str, sent_ns: int) -> Event:
@@ -191,11 +191,12 @@ class Stamping:
     def __init__(self, stamps: Stamps = PLAIN) -> None:
         self.stamps = stamps
         place = stamps.place
-        #: True if events have the usual form, which `plain` makes and `decode_event` reads at the least cost.
+        #: True if the stamp is in its default place and has no checksum; then `plain` and `decode_event`, the fastest
+        #: ways to make and read events, can be used.
         self.plain = stamps.are_plain
-        #: Where the C fast path finds the stamp, or None if it cannot read it.
+        #: The place of the stamp for the C fast path, or None if the fast path cannot read the stamp there.
         self.native_place = native_place(stamps)
-        #: True if a stamp travels outside its event.
+        #: True if a stamp travels outside its event's body.
         self.beside = place.beside
         self._tokens = () if place.beside else place.tokens
         self._checked = self._tokens if stamps.integrity and not place.beside else None
@@ -204,10 +205,10 @@ class Stamping:
             _refuse if place.beside else _reader(self._tokens, stamps.integrity)
         )
 
-    # Making bodies, before the sending time of their events is taken.
+    # Bodies are made before the sending time of their events is taken.
 
     def whole(self, head: str, tail: str, timed: bool = False, known: int | None = None) -> Body:
-        """Return a body from the JSON text before and after the stamp; ``known`` is its checksum if already known."""
+        """Return a body from the JSON text before and after the stamp; ``known`` is its checksum, or None."""
         return _Whole(head, tail, timed, self._checked, known)
 
     def content(self, content: bytes, timed: bool = False) -> Body:
@@ -215,9 +216,10 @@ class Stamping:
         return _Beside(content, timed, self.stamps.integrity)
 
     def padded(self, size_bytes: int, members: str = "") -> Body:
-        """Return an event with the given members (JSON text without braces) and padding up to ``size_bytes``.
+        """Return the body of an event: ``members`` (JSON text without braces) and padding up to ``size_bytes``.
 
-        If stamp and members leave no room for padding, it is not padded. With a checksum it may be a few bytes shorter.
+        If stamp and members leave no room for padding, the event is not padded. With a checksum the event may be a few
+        bytes shorter.
 
         Raises:
             PlaceError: the members leave no place for the stamp.
@@ -239,15 +241,13 @@ class Stamping:
         assert self._checked is not None
         return _checksum_of_padded(head, tail, length, self._checked)
 
-    # Stamping: an event gets its stamp only when an open connection is about to send it.
+    # A stamp is added only when an open connection is about to send the event.
 
     def event(
         self, token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, body: Body
     ) -> Event:
         """Return the stamped event."""
         return body.sealed(f"{token},{publisher},{sequence},{intended_ns},{sent_ns}", sent_ns)
-
-    # Deliveries.
 
     def read_beside(self, stamp: str | bytes, body: bytes) -> Reading:
         """Read a delivery whose stamp came outside its body; raises one of `NOT_OURS` if the stamp is not valid."""
@@ -258,14 +258,14 @@ class Stamping:
 
 
 def usual_bytes(stamps: Stamps, around_bytes: int) -> int:
-    """Return the usual size of an event with ``around_bytes`` around its stamp."""
+    """Return the size of an event with a typical stamp and ``around_bytes`` around the stamp."""
     if stamps.place.beside:
         return max(1, around_bytes)
     return around_bytes + _USUAL_STAMP_BYTES + (_USUAL_CHECKSUM_BYTES if stamps.integrity else 0)
 
 
 def most_bytes(stamps: Stamps, around_bytes: int) -> int:
-    """Return the largest size of an event with ``around_bytes`` around its stamp."""
+    """Return the size of an event with the longest stamp and ``around_bytes`` around the stamp."""
     if stamps.place.beside:
         return around_bytes
     return around_bytes + (LONGEST_CHECKED_STAMP_BYTES if stamps.integrity else LONGEST_STAMP_BYTES)
@@ -291,7 +291,10 @@ def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ..
 
 
 def native_place(stamps: Stamps) -> NativePlace | None:
-    """Return the place of stamps for `loadgen.native`, or None if its names are too many or too strange for it."""
+    """Return the place of stamps for `loadgen.native`.
+
+    Return None if the C code does not support the place: it is outside the body, too deep, or has unusual names.
+    """
     if stamps.place.beside or len(tokens := stamps.place.tokens) > _MOST_NATIVE_TOKENS:
         return None
     usual = all(_WRITTEN_PLAINLY(name) and not _SURROGATE(name) for name in tokens)

@@ -10,14 +10,14 @@ from loadgen.resolve.run import source_of
 from loadgen.scenario.template import Template
 
 _MOST_ROWS = 1_000_000
-#: Names of the variables that stand for rows: those of a client, and those that a publish request draws.
+#: Names of the variables that stand for a row of data: a client's own row, and a row that a publish request draws.
 _OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
 
 
 def by_row(run: ResolvedRun) -> ResolvedRun | None:
-    """Return the run with variables in place of its data, in which the same channels match as in the run itself.
+    """Return the run with variables in place of its data; channels match in it exactly as in the run itself.
 
-    Return None if it is not known which channels match: a used column has the same value in several rows, its rows were
+    Return None if it is unknown which channels match: a used column has the same value in several rows, its rows were
     not read, or values of different columns or files would have to be compared.
     """
     if not run.data:

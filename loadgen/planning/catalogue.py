@@ -97,7 +97,7 @@ class Portrait:
 def portrait(name_or_path: str, path: Path) -> Portrait:
     """Return the portrait of the scenario in the file ``path``.
 
-    ``name_or_path`` is how the user named it, and stands in the portrait's `command`.
+    ``name_or_path`` is the text with which the user named the scenario; the portrait's `command` repeats it.
 
     Raises:
         ScenarioError: the file does not exist or is not valid.
@@ -125,7 +125,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         scenario=scenario,
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
-        # The folder of a run has no file with comments.
+        # A recorded run is named by its folder, which has no scenario file with comments.
         comments=() if path.is_dir() else tuple(_comments(path.read_text(encoding="utf-8-sig"))),
         run=run,
         loads=loads,

@@ -1,4 +1,4 @@
-"""What of this machine limits or spoils a run, and how to mend it."""
+"""Check this machine for limits and settings that spoil a run, and suggest remedies."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ from loadgen.transport import kernel_time, local_ports
 
 #: Fewer connections than this from one process, or to one address, are worth a remark.
 _FEW_CONNECTIONS: Final = 10_000
-#: A clock error above this is more than most latencies that are measured between machines.
+#: A clock error above this is larger than most latencies between machines.
 _FAR_OFF_NS: Final = 5_000_000
 _GOVERNOR: Final = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """One thing that was looked at."""
+    """The result of one check of this machine."""
 
     name: str
     #: "good"; "limited": runs are valid, but smaller or less exact than they could be; "bad": runs suffer; "unknown".
@@ -32,7 +32,7 @@ class Examined:
     advice: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the result as plain data."""
         return asdict(self)
 
 
@@ -80,7 +80,7 @@ def priority(may: Callable[[], bool]) -> Examined:
 
 
 def stamps(kernel: bool) -> Examined:
-    """Return whether the kernel stamps what arrives."""
+    """Return whether the kernel puts a timestamp on received data."""
     if kernel:
         return Examined("kernel timestamps", "good", "the kernel stamps each arrival")
     return Examined(
@@ -107,7 +107,7 @@ def cores(room: Room) -> Iterator[Examined]:
         )
     else:
         yield Examined("CPUs", "good", f"{text.cores(found)}, of which the embedded server takes up to one")
-    # Of no processes, so without the notes on a run's size.
+    # With 0 processes, `notes` leaves out the notes on the size of a run.
     for note in notes(room, 0, embedded=False):
         yield Examined("load", "bad", note, "stop what else runs here: a run would be judged by it")
 
@@ -148,7 +148,7 @@ def ports(range_: local_ports.PortRange | None) -> Examined:
 
 
 def clock(found: ClockSync | None) -> Examined:
-    """Return whether the clock is kept right."""
+    """Return whether the clock is synchronised, and how exactly."""
     if found is None:
         return Examined("clock", "unknown", "the system does not tell whether it is synchronised")
     alone = "a run on this machine alone does not need it; several machines measure each other's clocks in the run"
@@ -163,7 +163,7 @@ def clock(found: ClockSync | None) -> Examined:
 
 
 def _governor() -> Examined | None:
-    """Return a remark on a CPU that saves power, or None."""
+    """Return a remark if the CPU's frequency governor saves power, else None."""
     try:
         name = _GOVERNOR.read_text().strip()
     except OSError:
@@ -184,7 +184,7 @@ def _has_kernel_stamps() -> bool:
 
 
 def _may_be_real_time() -> bool:
-    """Try it with this thread, for a moment."""
+    """Return whether this thread may have real-time priority: try it for a moment."""
     try:
         before, how = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))

@@ -135,7 +135,7 @@ class Estimate:
         }
 
     def tightest(self) -> tuple[Use, float] | None:
-        """Return the rate quota of which the largest share is used, and quota ÷ use."""
+        """Return the rate quota of which the largest share is used, and the ratio of quota to use."""
         return self.binding(lambda use: 1 / use.share if use.share and use.unit == "/s" else None)
 
 

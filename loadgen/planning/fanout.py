@@ -1,8 +1,9 @@
 """Compute the expected fan-out of a scenario's events without running it.
 
 A group's expected deliveries are its number of publish requests times the sum, over all subscriptions, of the
-probability that a request's channel matches the subscription. This is exact and draws no channels. Up to `SPELLED_OUT`
-subscriptions are taken as the scenario's seed draws them; beyond that, each pattern counts with its probability.
+probability that a request's channel matches the subscription. This sum is exact, and no requests need to be drawn. Up
+to `SPELLED_OUT` subscriptions are drawn with the scenario's seed, as in the run; beyond that, each pattern counts with
+its probability.
 """
 
 from collections import Counter, defaultdict
@@ -18,16 +19,17 @@ from loadgen.resolve import Clients, ResolvedRun, Variable
 from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
 
-#: Maximum number of subscriptions to draw by the scenario's seed, which takes about a second.
+#: Maximum number of subscriptions to draw with the scenario's seed; drawing that many takes about a second.
 SPELLED_OUT = 50_000
-#: Beyond `SPELLED_OUT` subscriptions: maximum number of patterns to compute one by one, in some seconds.
+#: Maximum number of channel patterns to compute one by one, which takes some seconds; for runs with more than
+#: `SPELLED_OUT` subscriptions.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Number of subscriptions, or their expected number, by channel pattern; those that share events count as one."""
+    """Number of subscriptions, or their expected number, by channel pattern; a shared subscription counts as one."""
 
     patterns: Mapping[str, float]
     spelled_out: bool
@@ -89,9 +91,9 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
-    """Return by channel pattern how many receivers an event has, for numbers of subscriptions.
+    """Return the number of receivers of an event by channel pattern; ``subscribed`` has numbers of subscriptions.
 
-    The members of a shared subscription are one receiver. If their number is an average below 1, so is the receivers'.
+    All members of a shared subscription together are one receiver; an average number of members below 1 stays as it is.
     """
     found: defaultdict[str, float] = defaultdict(float)
     for channel, count in subscribed.items():
@@ -195,7 +197,7 @@ class _Channel:
         return total
 
     def _requests_by(self, fixed: tuple[str, ...], requests: Sequence[float]) -> dict[tuple[int, ...], float]:
-        """Return the number of requests by values of ``fixed``, variables with one value per client."""
+        """Return the numbers of requests, added up over clients with the same values of the variables ``fixed``."""
         if not fixed:
             return {(): float(sum(requests))}
         by: defaultdict[tuple[int, ...], float] = defaultdict(float)
@@ -223,7 +225,10 @@ class _Channel:
     def _segment(
         self, segment: Template, at: int, text: str, known: dict[str, int]
     ) -> Iterator[dict[str, int]]:
-        """Yield the variable values with which a segment, from its ``at``-th literal text on, renders as ``text``."""
+        """Yield the variable values with which the rest of ``segment`` renders as ``text``.
+
+        The rest begins with the literal text number ``at``. ``known`` has the values of variables in earlier parts.
+        """
         before = segment.texts[at]
         if not text.startswith(before):
             return

@@ -1,4 +1,4 @@
-"""Refuse a run that may cost more than its user meant, before it starts; `budget` checks while it runs."""
+"""Refuse a run that may cost more than its user expects, before it starts; `budget` checks while it runs."""
 
 import socket
 from collections.abc import Callable

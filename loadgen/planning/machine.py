@@ -23,7 +23,7 @@ PLANNED_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Resources a scenario needs of this machine, and the machine's limits; None means unknown or no limit."""
+    """Resources that a scenario needs of this machine, and the machine's limits; None means unknown or no limit."""
 
     cpu_s_per_s: float | None
     """CPU time of all processes together, per second of the peak."""

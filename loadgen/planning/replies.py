@@ -55,7 +55,7 @@ def planned(run: ResolvedRun) -> tuple[ResolvedRun, Audience | None, list[GroupL
 
 
 def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tuple[float, Pace | None] | None:
-    """Return the deliveries of requests to a group per second, and the pace of the group that asks most.
+    """Return the deliveries of requests to a group per second, and the pace of the group that sends most of them.
 
     The rate applies at 100 % of the load curves. Return None if the rate is unknown.
     """
@@ -77,9 +77,9 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
 
 
 def _channel(run: ResolvedRun, respond: Responding, more: dict[str, Variable]) -> str | None:
-    """Return the replies' channel with variables for the asking client, or None if it is read from requests.
+    """Return the replies' channel with variables for the requesting client, or None if requests name the channel.
 
-    All clients that publish are assumed to ask equally often.
+    All clients that publish are assumed to send requests equally often.
     """
     template = Template.parse(respond.channel)
     asking = [group for group in run.groups if group.publish is not None]

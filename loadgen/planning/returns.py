@@ -35,7 +35,10 @@ def of_run(run: ResolvedRun) -> Returns:
 
 
 def of_hour(run: ResolvedRun) -> Returns:
-    """Return the expected numbers of an hour of the same churn; drops are single events and do not count."""
+    """Return the expected reconnects and subscribes in an hour of the scenario's churn, without its drops.
+
+    Drops happen at set times of a run, so they have no rate per hour.
+    """
     return sum((_churned(group, 3600.0) for group in run.groups), Returns())
 
 

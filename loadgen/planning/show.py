@@ -12,7 +12,7 @@ from analysis.console import sentence
 from loadgen.planning import wording
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 
-#: Shares of a quota from which its row is yellow, and above which it is red.
+#: Share of a quota from which its row in the table is yellow, and share above which the row is red.
 _NEAR, _OVER = 0.7, 1.0
 _OPERATIONS = ("", "the run", "$", "an hour", "$", f"a month ({HOURS_A_MONTH} h)", "$")
 _FLEET = ("on several machines", "takes", "follows from")
@@ -94,7 +94,7 @@ def _indented(line: str) -> Padding:
 def _table(columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        # Folded where it is too wide, never cut.
+        # A cell that is too wide is wrapped, never cut.
         left = number == 0 or column == "certainty"
         table.add_column(column, justify="left" if left else "right", overflow="fold")
     return table

@@ -203,7 +203,7 @@ def takes_several(estimate: Estimate) -> bool:
 
 
 def remarks(estimate: Estimate) -> Iterator[str]:
-    """Yield the assumptions behind an estimate's figures."""
+    """Yield the assumptions behind the figures of an estimate."""
     prices = estimate.prices
     certainty = prices.prices.usd_per_million_operations.certainty
     yield (

@@ -43,7 +43,7 @@ class DropPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """A client's subscription churn: when it gives up a subscription, and which one."""
+    """A client's subscription churn: the times at which it leaves a subscription for a while, and the one it leaves."""
 
     changes_per_s: float
     """Changes per second of the whole group."""
@@ -80,8 +80,8 @@ class LifetimePlan:
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
         """Yield the times at which the client leaves, in ns from the start of the warm-up.
 
-        It stays away for ``away_ns`` each time. With a constant lifetime, the clients leave in the order in which they
-        connected, and part of the first lifetime has passed when the warm-up starts.
+        The client stays away for ``away_ns`` each time. With a constant lifetime, the clients leave in the order in
+        which they connected, and part of the first lifetime has passed when the warm-up starts.
         """
         random = Random(f"{self._seed}/lifetime")
         at_ns = self.ramp_offset_ns % self.lifetime_ns if self.constant else self._exponential_ns(random)

@@ -33,7 +33,7 @@ class SubscriptionPlan:
     number: int
     channel: str
     replies: int | None = field(default=None, repr=False)
-    """Replies that the client makes to each event of it, or None if it makes none."""
+    """Number of replies by the client to each event of the subscription, or None if it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class JourneyPlan:
     """
 
     stays: tuple[tuple[int, int | None], ...]
-    """When it begins and ends, in ns from the start of the warm-up; None for the end of the measure phase."""
+    """(begin, end) of each time in which the client plays; see `loadgen.resolve.stays.Stay`."""
     first_subscription: int
     stride: int
     seed: str
@@ -134,7 +134,7 @@ class Clients:
         self._data = Tables() if tables is None else tables
         self._rows = rows
         self._seed = str(run.seed)
-        #: How the events of the run are stamped and read.
+        #: Stamps the events of the run, and reads the stamps of deliveries.
         self.stamping = Stamping(run.stamps)
         self._makers = {
             name: Makers(publishing.payload, publishing.payload_bytes, self.stamping, self._data, name)
@@ -162,7 +162,7 @@ class Clients:
     ) -> ClientPlan:
         """Return the client with the global number ``number``; ``values`` are those of its own rows.
 
-        ``place`` is `ClientPlan.place`.
+        ``place`` becomes `ClientPlan.place`.
 
         Raises:
             IndexError: there is no such client.

@@ -28,7 +28,9 @@ from loadgen.scenario.template import Template
 def read_data(
     scenario: Scenario, places: Places, folder: Path, rules: ProtocolRules
 ) -> tuple[Scenario, Tables]:
-    """Read the used columns of a scenario's data from its folder; return the scenario with the number of rows of each.
+    """Read the used columns of a scenario's data from its folder.
+
+    Return the scenario with the number of rows of each file, and the rows.
 
     Raises:
         ScenarioError: a file cannot be used, or its rows do not fit the clients; it has a line for each problem.
@@ -192,7 +194,7 @@ def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[t
 
 
 def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:
-    """Return how many rows from the beginning a group's clients can take."""
+    """Return the number of rows, from the first on, that a group's clients may use."""
     if data.assign == "by-client" or (data.assign == "in-turn" and not by_request):
         return min(have, clients)
     return have

@@ -57,7 +57,7 @@ class Slow(Struct, frozen=True):
 class GroupLogins(Struct, frozen=True, kw_only=True):
     """The logins of a group's clients, each as `loadgen.scenario.login.Login.as_data`; None stands for the target's.
 
-    They hold names of variables, files and columns, no secrets.
+    These logins name variables, files and columns, and contain no secrets.
     """
 
     connect: dict[str, Any] | None = None
@@ -107,7 +107,7 @@ class Group(Struct, frozen=True, kw_only=True):
     loop: Literal["closed", "open"] | None = None
     """With tasks: open if they are due by a schedule, closed if after a wait, None until their class is known."""
     pacing: Annotated[str, Meta(max_length=200)] | None = None
-    """The schedule for people, or None."""
+    """Description of the schedule, for display, or None."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
@@ -128,11 +128,14 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """Templates of the channels that the group subscribes or publishes to; if it runs tasks, only `/namespace`s."""
+        """Templates of the channels that the group subscribes or publishes to.
+
+        For a group that runs a user class the channels are unknown: each namespace stands for them, as `/namespace`.
+        """
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)
         channels = self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
-        # A channel that begins with a value of the request has no namespace that is known beforehand.
+        # A channel that begins with a value of the request has a namespace that is unknown before the request.
         if self.respond is None or self.respond.channel.lstrip("/").startswith("{request."):
             return channels
         return (*channels, without_request(self.respond.channel))
@@ -160,7 +163,7 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def sockets_per_client(self) -> int:
-        """Sockets of one client: its connection, and one for HTTP as long as answers come quickly."""
+        """Number of sockets of one client: its connection, and one for HTTP; more if HTTP answers come slowly."""
         if self.users is not None:
             return 2
         return self.holds_connections + self.uses_http

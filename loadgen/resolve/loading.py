@@ -54,7 +54,10 @@ def load(
 def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes; raises the same."""
+    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes.
+
+    Raises the same errors as :func:`load`.
+    """
     return with_data(read(name_or_path, overrides or {}, partial(check, target=target)), target)
 
 

@@ -26,7 +26,7 @@ _SHOWN_ELSEWHERE = {
 
 
 def logins_of(group: Group, rules: ProtocolRules) -> GroupLogins | None:
-    """Return the logins of a group that are not the target's, or None if all are."""
+    """Return the logins of a group that differ from the target's, or None if it uses only the target's login."""
     given = {operation: login_for(group.login, operation) for operation in OPERATIONS}
     of_entries = [
         given["subscribe"] if isinstance(each, str) or each.login is None else each.login
@@ -66,7 +66,7 @@ def login_columns(group: Group) -> list[str]:
 
 
 def secrets_of(clients: Groups, data: Sources) -> dict[str, frozenset[str]]:
-    """Return the secret columns of each data: those that the scenario names, and those that are a login's secret."""
+    """Return the secret columns of each data file: those that the scenario names, and those with a login's secret."""
     found = {name: set(each.secret) for name, each in data.items()}
     for _, login in logins_in(clients):
         for name in login.secret_columns:
@@ -168,7 +168,7 @@ Demand = Callable[[str], str | None]
 
 
 def demands(group: Group) -> Iterator[tuple[Path, str, Demand]]:
-    """Yield the path within the group, the text and the check of its values, for each login text with columns."""
+    """Yield (path within the group, text, check of its values) for each text of a login that uses data columns."""
     for path, login in logins_in({"": group}):
         for key, demand in (
             ("token", _header),

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     # Loads pyarrow, which a scenario without files does not need.
     from loadgen.data.table import Table
 
-#: Rows with which a template's size is tried. A hex or base64 template is tried with all rows, as any may be invalid.
+#: Maximum number of rows with which the size of a text or JSON template is measured. A hex or base64 template is tried
+#: with all rows, as any row may make it invalid.
 _SIZES_TRIED = 10_000
 #: The event number with which a template's size is measured; no event of a run gets a longer one.
 _SEQUENCE = 999_999_999
@@ -58,13 +59,13 @@ class Tried(NamedTuple):
     size: int
     """Bytes around the stamp."""
     why: str | None
-    """Why no event can be made with this row, or None if it can."""
+    """Reason why the row makes no event, or None if it makes one."""
 
 
 def tried(
     made: Content, stamps: Stamps, tables: Mapping[str, "Table"], data: Mapping[str, Data], clients: int
 ) -> Iterator[Tried]:
-    """Fill in a template with row after row of its data."""
+    """Yield a template filled in with each row of its data in turn."""
     compiled = made.compiled(None if stamps.place.beside else stamps.place.tokens)
     assert compiled is not None
     used = [meant for meant in map(split, sources_of(made)) if meant is not None]
@@ -102,7 +103,10 @@ def _most_rows(data: Data, clients: int) -> int:
 def unusable_payloads(
     scenario: Scenario, tables: Mapping[str, "Table"], rules: ProtocolRules
 ) -> Iterator[str]:
-    """Yield a sentence for each row of data with which a payload cannot be made or is too large; at most eleven."""
+    """Yield a sentence for each row of data with which a payload cannot be made or is too large.
+
+    At most ten rows are named; an eleventh sentence says that there may be more.
+    """
     for path, made in payloads(scenario.clients):
         if made.written is not None:
             yield from first_ten(_unusable(scenario, tables, rules, (*path, made.kind), made))
@@ -115,7 +119,10 @@ def _unusable(
     path: Sequence[str | int],
     made: Content,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the data's file and an error for each row that gives no valid event; one error if there are no columns."""
+    """Yield (data file, error) for each row that makes an invalid event.
+
+    A template without data columns gives at most one error.
+    """
     stamps, limit = scenario.stamps, rules.event_bytes
     count = scenario.clients[str(path[1])].count
     for row, source, _, size, why in tried(made, stamps, tables, scenario.data, count):

@@ -1,4 +1,4 @@
-"""Find the group of a subscription by its number; planned subscriptions have the lowest numbers, then journeys'."""
+"""Find the group of a subscription by its number: planned subscriptions come first, then those of journeys."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ class Owners:
 
     def __init__(self, run: ResolvedRun) -> None:
         planned = [group for group in run.groups if group.subscribe]
-        #: The names of the groups, to which :meth:`of` points.
+        #: The names of the groups; :meth:`of` returns indices of this list.
         self.names = [group.name for group in (*planned, *run.journeys)]
         self._planned = len(planned)
         self._first = np.array([group.first_subscription for group in planned], dtype=np.int64)

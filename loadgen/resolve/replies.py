@@ -23,12 +23,12 @@ from loadgen.scenario.template import Template
 #: Maximum length, in characters, of a value that a request's payload may put into a channel.
 MOST_CHARACTERS: Final = 1_000
 _CLIENT, _CHANNEL = "request.client", "request.channel."
-#: Number of requesting clients whose channels are cached.
+#: Maximum number of requesting clients whose channels are cached.
 _CLIENTS_KEPT: Final = 4_096
 
 
 class UnanswerableError(ValueError):
-    """No reply can be made to a request; the message says why, without words of the request."""
+    """No reply can be made to a request; the message says why, without any text from the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
         elif delay.form == "exponential":
             yield round(-math.log(1.0 - drawn) * delay.first)
         else:
-            # The normal distribution has no quantile at 0: use the smallest step of `random()` instead.
+            # The normal distribution has no quantile at 0: replace 0 by the smallest step of `random()`.
             quantile = NormalDist().inv_cdf(drawn or 2.0**-53)
             yield round(delay.first * math.exp(delay.second * quantile))
 

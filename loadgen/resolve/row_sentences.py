@@ -17,7 +17,9 @@ _MOST_PROBLEMS: Final = 10
 
 
 def kept(rows: "Iterable[Row]", columns: Sequence[str], name: str, what: str) -> "Table":
-    """Return the rows of a file as a table; ``name`` is the file and ``what`` its rows ("rows") in sentences.
+    """Return the rows of a file as a table.
+
+    ``name`` names the file in messages, and ``what`` its rows, as in "rows".
 
     Raises:
         DataError: the file cannot be read, the rows cannot be kept, or there are none.

@@ -16,7 +16,7 @@ from loadgen.scenario.template import Template
 
 
 def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
-    """Return the names of columns whose values the clients of a group take from a row of their own.
+    """Return the names of columns whose values the clients of a group take from their own rows.
 
     A publish request's values come from the client's own row only if the data are assigned by client.
     """
@@ -38,7 +38,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns of each table that publish requests draw from, and not from a client's own row."""
+    """Return the columns that publish requests use, by table, except those with the client's own row (`by-client`)."""
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
         if isinstance(publishing.payload, Lines):
@@ -89,7 +89,7 @@ class ClientRows:
         )
 
     def place(self, group: Group, number: int) -> str | None:
-        """Return file and line of the row from which a client has its login, or None if its login has no column."""
+        """Return the file and line of the row with a client's login, or None if the login uses no column."""
         names = () if group.logins is None else group.logins.columns
         source = next((source for name in names if (source := source_of(name)) is not None), None)
         if source is None:
@@ -98,7 +98,7 @@ class ClientRows:
         return f"{self._run.data[source].file}:{table.line(self.row(source, group, number))}"
 
     def places(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return :meth:`place` of each of the clients with these global numbers that has one."""
+        """Return the :meth:`place` of each client, by its global number; clients without a place are left out."""
         found = {}
         for number in numbers:
             if (place := self.place(self._run.group_of(number), number)) is not None:
@@ -106,7 +106,7 @@ class ClientRows:
         return found
 
     def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
-        """Return the values of the clients with these global numbers, without clients that have none."""
+        """Return the values of clients by their global numbers; clients without values are left out."""
         if not any(self._names.values()):
             return {}
         found = {}
@@ -148,7 +148,10 @@ class RequestDraw:
         tables: Tables,
         more: Sequence[str] = (),
     ) -> None:
-        """``own`` are the client's values; ``more`` names data whose rows are drawn besides those of the template."""
+        """``own`` has the values of the client's rows.
+
+        ``more`` names data that are drawn besides those in the template.
+        """
         bound = template.bind({name: text_of(cell) for name, cell in own.items()})
         index, seed = number - group.first, str(run.seed)
         columns = [(name, *name.split(".", 1)) for name in bound.names if source_of(name) is not None]

@@ -46,7 +46,7 @@ class DataSet(Struct, frozen=True):
     """A file of rows that clients take, without the rows; see `loadgen.scenario.data.Data`."""
 
     file: Annotated[str, Meta(max_length=1_000)]
-    """Path as the scenario writes it, for people."""
+    """Path as the scenario gives it, for display."""
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
     columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}
@@ -107,14 +107,14 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     variables: dict[Name, Variable]
     data: dict[Name, DataSet] = {}
-    """The files of rows whose columns stand in templates as ``name.column``."""
+    """The files of rows; templates use their columns as ``name.column``."""
     groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
     phases: Phases
     gates: tuple[GateText, ...]
     event_bytes: Count | None
-    """Bytes of the largest event that the target takes, or None if it has no such limit."""
+    """Bytes of the largest event that the target accepts, or None if it has no such limit."""
     stamps: Stamps = PLAIN
-    """Where the stamp of each event goes, and whether it holds a checksum."""
+    """The place of the stamp in each event, and whether the stamp contains a checksum."""
     tls_resumption: bool = False
     """True if connections over TLS resume the session of an earlier one."""
     target: NamedTarget | None

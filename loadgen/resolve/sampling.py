@@ -39,7 +39,7 @@ def fixed_value(variable: Variable, index: int) -> int | None:
 
 
 def draw_channel(template: Template, variables: Mapping[str, Variable], index: int, random: Random) -> str:
-    """Draw a channel for client ``index`` of its group; a variable that occurs twice has the same value in both."""
+    """Draw a channel for client ``index`` of its group; a variable has the same value wherever it occurs."""
     values: dict[str, int] = {}
     for name in dict.fromkeys(template.names):
         fixed = fixed_value(variables[name], index)
@@ -87,7 +87,7 @@ class ChannelTable:
         )
 
     def _joint(self) -> tuple[float, ...] | None:
-        """Return the cumulative probabilities of all combinations in order, or None if all are equally likely."""
+        """Return the cumulative probability of each combination of values, in order, or None if all are equal."""
         if all(variable.popularity == "uniform" for variable in self._random.values()):
             return None
         shares = [shares_of(variable) for variable in self._random.values()]

@@ -1,4 +1,4 @@
-"""Totals over a run's groups, which phases wait for and which limits are checked against."""
+"""Totals over a run's groups, for phases that wait for all clients and for checks of limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,15 +54,15 @@ class Totals:
     ramp_ns: int
     #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]
-    #: Clients that run the tasks of user classes; they connect once all other subscriptions are ready, and are in none
-    #: of the counts above but `clients`.
+    #: Number of clients that run the tasks of user classes. They connect once all other subscriptions are ready. Of the
+    #: counts above, only `clients` includes them.
     journeys: int = 0
 
     @property
     def sockets(self) -> int:
         """The clients' own connections, plus one HTTP connection for each client that publishes over HTTP.
 
-        A journey may open both.
+        A client that runs a user class may open both, so it counts twice.
         """
         return self.websockets + self.http + 2 * self.journeys
 

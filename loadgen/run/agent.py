@@ -1,4 +1,4 @@
-"""The agent: one worker process's part in a run. Its parts are in `run/worker/`.
+"""The agent: one worker process's part in a run. The classes that it combines are in `run/worker/`.
 
 The coordinator conducts the run on the master (`run/coordinator.py`).
 """
@@ -179,7 +179,7 @@ class Agent:
             begin.run,
         )
 
-    # Called by users: see users.worker.WorkerRun.
+    # Users call the following methods: see `users.worker.WorkerRun`.
 
     @property
     def stopping(self) -> bool:
@@ -230,10 +230,10 @@ class Agent:
         self._barriers.over.wait()
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
+        """Count a client's failure by its reason; a ``fatal`` reason ends the run before the measurement."""
         self._troubles.report_error(reason, fatal)
 
-    # Called by `WorkerSide`: for the master's messages, and to end this worker's part.
+    # `WorkerSide` calls the following methods for the master's messages, and to end this worker's part.
 
     @property
     def finished(self) -> Event:

@@ -7,7 +7,7 @@ until the last one arrives, however many there are. So the kernel's count of the
 received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # unpatched by gevent, since a native thread calls `look`
+import _socket  # gevent does not patch this module; a native thread calls `look`
 import socket
 import struct
 from collections import Counter
@@ -38,7 +38,8 @@ _RECEIVED: Final = struct.Struct("=128xQ")
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: Number of successful handshakes on all connections at the time when this one was accepted.
+    #: Number of successful handshakes on all connections when this one was accepted. If no handshake has succeeded
+    #: since then, this connection has not authenticated.
     succeeded: int
     read: int = 0
 

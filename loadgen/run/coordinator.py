@@ -79,7 +79,7 @@ class Coordinator:
         told = target.describe()
         told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.workers = Workers(run, workers)
-        # Before there is a folder, since it may refuse the run.
+        # Make this before the run folder, since it may refuse the run.
         doubts = Doubts(run, self.workers, abort_on)
         self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
@@ -124,7 +124,7 @@ class Coordinator:
         #: Set when the record is complete, or could not be completed.
         self.done = Event()
         self.exit_code = ExitCode.PASSED
-        #: Why the record could not be completed, or None.
+        #: The reason why the record could not be completed, or None.
         self.unwritten: str | None = None
 
     @property
@@ -132,7 +132,7 @@ class Coordinator:
         """The phase the run is in."""
         return self._view.phase
 
-    # Called by other greenlets, while `run` conducts the run.
+    # Other greenlets call the following methods while `run` conducts the run.
 
     def interrupt(self) -> None:
         """End the run early and keep what was recorded."""
@@ -188,7 +188,7 @@ class Coordinator:
         """Handle a message of a worker of this run.
 
         Raises:
-            ValueError: the worker may not send it now.
+            ValueError: the worker may not send this message now.
         """
         self._inbox.receive(worker_id, message)
 
@@ -200,7 +200,7 @@ class Coordinator:
         """Return the state for live displays."""
         return self._view.view(self._clock.now_ns())
 
-    # The greenlet that conducts the run.
+    # The following method is the greenlet that conducts the run.
 
     def run(self) -> None:
         """Go through the phases; whatever happens, complete the record and set :attr:`done`."""
@@ -243,7 +243,7 @@ class Coordinator:
         self.manifest.workers = self.workers.described()
         self.folder.save()
 
-    # End of the run.
+    # The following methods end the run.
 
     def _finish(self) -> None:
         # If the run was cut short while publishing, drain: else events in flight would look lost.

@@ -16,7 +16,7 @@ _LIVE_INTERVAL_S = 0.25
 
 
 def display_of(coordinator: Coordinator, options: Any) -> "ProgressDisplay | NoDisplay":
-    """Return the display that the options of a run ask for."""
+    """Return the display that the options of a run select."""
     how = Progress.NONE if options.quiet else Progress(options.progress)
     if how is Progress.NONE:
         return NoDisplay()
@@ -34,10 +34,10 @@ class NoDisplay:
 
 
 class ProgressDisplay:
-    """Redraw one line on a terminal, or print a line now and then to a file or a CI log, or if ``plain``."""
+    """Redraw one line on a terminal; in a file or a CI log, or if ``plain``, print a new line at each interval."""
 
     def __init__(self, coordinator: Coordinator, interval_s: float, *, plain: bool) -> None:
-        """``interval_s`` is the time between two lines of a log; the line of a terminal is redrawn more often."""
+        """``interval_s`` is the time between two printed lines; a line on a terminal is redrawn more often."""
         self._coordinator = coordinator
         self._interval_s, self._plain = interval_s, plain
         self._file = drawing(sys.stderr)
@@ -54,13 +54,13 @@ class ProgressDisplay:
         )
 
     def stop(self) -> None:
-        """Stop showing, and wait up to two seconds for the display's greenlet."""
+        """Stop the display, and wait up to two seconds for its greenlet to end."""
         self._running = False
         if self._greenlet is not None:
             self._greenlet.join(2)
 
     def _show_live(self) -> None:
-        # Imported here, since plain logs do not need rich.
+        # Import rich only here, since plain logs do not need it.
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text

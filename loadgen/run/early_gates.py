@@ -50,7 +50,7 @@ class EarlyGates:
             self._seconds.append((received_ns, histogram, least))
 
     def failure(self, at_ns: int) -> str | None:
-        """Return a sentence on the first gate that failed in a window that has ended, or None if all hold so far."""
+        """Return a sentence on the first gate that failed in a window that has ended, or None if none has failed."""
         for number, gate in enumerate(self._gates):
             if (sentence := self._failure_of(number, gate, at_ns)) is not None:
                 return sentence

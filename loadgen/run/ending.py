@@ -20,7 +20,7 @@ from loadgen.console import say
 from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 
-#: Environment variable with the file descriptor over which a run tells `loadgen run`, its starter, how it ended.
+#: Environment variable with the file descriptor over which a run reports its result to `loadgen run`, which started it.
 STATUS_FD: Final = "LOADGEN_STATUS_FD"
 SUMMARY: Final = "summary.json"
 _POLL_S: Final = 0.01
@@ -29,7 +29,7 @@ KILLS: Final = KillWatch()
 
 
 class Shown(StrEnum):
-    """What the making of a report prints to standard output."""
+    """The text that the report's subprocess prints to standard output."""
 
     ALL = "all"
     """The figures."""
@@ -40,7 +40,7 @@ class Shown(StrEnum):
 
 
 def shown(options: Any) -> Shown:
-    """Return what the options of a run ask for."""
+    """Return the output that the options of a run select."""
     if options.summary_json:
         return Shown.JSON
     return Shown.VERDICT if options.quiet else Shown.ALL
@@ -48,7 +48,7 @@ def shown(options: Any) -> Shown:
 
 @dataclass(frozen=True)
 class Ending:
-    """An exit code and the sentences to print with it; by default, the code of a run about which nothing is known."""
+    """An exit code and the sentences to print with it; the default is the code of a run without a known result."""
 
     code: ExitCode = ExitCode.INCONCLUSIVE
     sentences: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def decide(
         own: the exit code of the run before its analysis.
         analysis: the result of the analysis.
         interrupted: True if the user asked to end the run or the making of its report.
-        unwritten: why the record could not be completed, or None.
+        unwritten: the reason why the record could not be completed, or None.
     """
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
@@ -138,7 +138,7 @@ def analyse(
 ) -> Analysis:
     """Compute a run's figures in a subprocess, which frees its memory when it ends, and return its result.
 
-    Without ``report`` the HTML report is left out, which saves most of the work. ``shown`` is what is printed. While
+    Without ``report`` no HTML report is made, which saves most of the work. ``shown`` selects the printed text. While
     the subprocess runs, ``sleep`` is called repeatedly with a time in seconds; once ``cancelled`` returns True, the
     subprocess is killed.
     """
@@ -149,7 +149,7 @@ def analyse(
             subprocesses.command("analysis", "finish", str(folder), *options),
             env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
-            # In a new process group: Ctrl-C must reach only this process, which waits for the subprocess.
+            # Use a new process group: Ctrl-C must reach only this process, which waits for the subprocess.
             process_group=0,
         )
     while process.poll() is None:
@@ -178,11 +178,11 @@ def _signature(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-# Messages from the run to `loadgen run`, its starter.
+# The code below passes messages from the run to `loadgen run`, which started it.
 
 
 def tell(**known: Any) -> None:
-    """Tell `loadgen run` facts about the run, such as its folder or exit code; do nothing under plain Locust."""
+    """Report facts about the run, such as its folder or exit code, to `loadgen run`; do nothing under plain Locust."""
     descriptor = os.environ.get(STATUS_FD, "")
     if descriptor.isdigit():
         try:
@@ -202,7 +202,7 @@ def exit_process(reason: str, code: ExitCode) -> NoReturn:
 
 @dataclass(frozen=True)
 class Told:
-    """The facts that a run told `loadgen run`."""
+    """The facts that a run reported to `loadgen run`."""
 
     code: ExitCode | None = None
     folder: Path | None = None

@@ -1,8 +1,8 @@
 """Pass the run that `loadgen run` has resolved to the Locust process that it starts.
 
-It travels in an open, unnamed file, in memory where the system supports that: no other user can read it, it does not
-appear on a command line, and nothing is left when both processes have ended. The master of plain Locust receives no
-handover and resolves the scenario itself.
+The run is passed in an open, unnamed file, in memory where the system supports that. So no other user can read the run,
+it does not appear on a command line, and nothing is left when both processes have ended. The master of plain Locust
+receives no handover and resolves the scenario itself.
 """
 
 import os

@@ -10,7 +10,7 @@ def beyond_loopback(host: str) -> bool:
     try:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        # A host name, or * for all addresses.
+        # The host is a name, which may resolve to any address, or * for all addresses.
         return True
 
 

@@ -13,7 +13,7 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run import messages
 from loadgen.run.messages import Codec, Count, Message, Name, Ns, Text, Versioned
 
-#: A worker's number is a 16-bit integer in the run's record.
+#: The run's record stores a worker's number as a signed 16-bit integer.
 _Number = Annotated[int, Meta(ge=0, lt=1 << 15)]
 
 
@@ -21,7 +21,7 @@ class TargetPart(Struct, frozen=True, kw_only=True):
     """The target, as far as a worker needs it; see `run.target.Target`."""
 
     url: Text
-    #: Where the login's secrets are found, never the secrets themselves.
+    #: The login, as the names of the variables, files and other sources of its secrets, never the secrets themselves.
     login: dict[Name, Any] | None
     #: Key of the embedded server, which is useless elsewhere.
     api_key: Text | None
@@ -54,15 +54,15 @@ class Begin(Versioned, frozen=True, kw_only=True):
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Numbers of the clients that a claim gets, by role: as many as it asked for, or as many as are left."""
+    """Answer to a claim: the numbers of the granted clients by role, fewer than claimed if no more are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
     request: Count
     granted: dict[Name, list[Count]]
-    #: Values of these clients' own rows of data, by the client's number and the name in templates.
+    #: Values of the rows of data that belong to these clients, by the client's number and the name in templates.
     values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
-    #: File and line of the row from which each of these clients has its login, if it has one of its own.
+    #: For each of these clients that has its own login: file and line of the row of data with the login.
     places: dict[Count, Text] = msgspec.field(default_factory=dict)
 
 

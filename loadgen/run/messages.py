@@ -1,7 +1,7 @@
 """The messages between master and workers: their names, their version, and the one place that encodes and decodes them.
 
 Each message is a frozen struct: a worker's are in `worker_messages`, the master's in `master_messages`. Within one
-process the structs themselves are handed over. Between processes Locust carries plain values: :func:`send` encodes a
+process the structs themselves are handed over. Between processes Locust transports plain values: :func:`send` encodes a
 message, and the sockets of `runners` decode each one that comes (:meth:`Codec.decode`). No other code sees the plain
 form.
 
@@ -48,7 +48,7 @@ FINISHED: Final = "loadgen.finished"
 
 #: worker → master, before any run: its identity, version and weight (see `registration`).
 HELLO: Final = "loadgen.hello"
-#: master → worker: why the worker takes no part in any run (REFUSE), or not in the current one (STAND_BY).
+#: master → worker: the reason why the worker takes no part in any run (REFUSE), or not in the current one (STAND_BY).
 REFUSE: Final = "loadgen.refuse"
 STAND_BY: Final = "loadgen.stand-by"
 
@@ -92,7 +92,7 @@ _version: Final = msgspec.msgpack.Decoder(_Version)
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Return a message in the plain form that Locust carries: dicts, lists, texts, bytes, numbers."""
+    """Return a message in the plain form that Locust transports: dicts, lists, texts, bytes, numbers."""
     found: dict[str, Any] = msgspec.to_builtins(message, builtin_types=(bytes,))
     return found
 

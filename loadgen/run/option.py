@@ -1,4 +1,4 @@
-"""What the table of a run's options says about each (`loadgen.run.options`)."""
+"""The types of the entries in the table of a run's options (`loadgen.run.options`)."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Panel(Enum):
-    """The group of options that one is listed in by `loadgen run --help`, in this order."""
+    """The groups under which `loadgen run --help` lists the options, in this order."""
 
     SCENARIO = "Scenario"
     TARGET = "Target"
@@ -27,7 +27,7 @@ class Progress(StrEnum):
 
 
 class AbortOn(StrEnum):
-    """A reason to end a run early, beside its gates."""
+    """A reason to end a run early (`--abort-on`), in addition to the run's gates."""
 
     INVALID = "invalid"
     RATE = "rate"
@@ -75,5 +75,5 @@ class Option:
 
     @property
     def permission(self) -> bool:
-        """True if it counts only on the command line itself, never from Locust's configuration files or variables."""
+        """True if the option must be on the command line: Locust's configuration files and variables cannot set it."""
         return self.panel is Panel.PERMISSIONS

@@ -21,7 +21,7 @@ JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
 JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
-# An option of each group of the help.
+# Each of these functions declares an option of one group of the help.
 _scenario = partial(Option, panel=Panel.SCENARIO)
 _target = partial(Option, panel=Panel.TARGET)
 _login = partial(Option, panel=Panel.LOGIN)
@@ -209,7 +209,7 @@ class RunOptions:
         _output(
             flag="--json",
             help="Print the summary as JSON, and nothing else to standard output.",
-            # Locust uses this name for an option of its own.
+            # Locust already has an option `--json`.
             locust_flag="--summary-json",
         ),
     ] = False
@@ -280,7 +280,7 @@ class RunOptions:
     ] = False
     profile: Annotated[
         str | None,
-        # Locust uses this name for an option of its own.
+        # Locust already has an option `--profile`.
         _target(help="With aws:STACK: AWS profile.", metavar="NAME", locust_flag="--aws-profile"),
     ] = None
     region: Annotated[
@@ -325,7 +325,7 @@ class RunOptions:
         bool,
         _live(
             help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
-            # Locust uses this name for an option of its own.
+            # Locust already has an option `--otel`.
             locust_flag="--live-otel",
             locust_help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`);"
             " Locust's own --otel does so too.",

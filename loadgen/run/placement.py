@@ -1,4 +1,4 @@
-"""Where a run's folder goes: among other runs, named by time and scenario, or to exactly one place."""
+"""Choose the path of a run's folder: in the results folder, named by time and scenario, or exactly as given."""
 
 import errno
 import os
@@ -36,10 +36,10 @@ class Placement:
         return self.results if self.output is None else self.output.absolute().parent
 
     def check(self) -> None:
-        """Create the folder around the run's if necessary, and try to write to it.
+        """Create the parent of the run's folder if necessary, and try to write to it.
 
         Raises:
-            RunError: it cannot be written, or the place of the run's folder is taken.
+            RunError: the parent cannot be written, or the path of the run's folder is taken.
         """
         try:
             self.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class Placement:
             raise self.unwritable(error) from None
 
     def make(self) -> Path:
-        """Return a new empty folder, whose name is temporary until `settle`: a killed process leaves no partial run.
+        """Return a new empty folder, with a temporary name until `settle`: a killed process leaves no partial run.
 
         Raises:
             RunError: as `check` does.
@@ -67,7 +67,8 @@ class Placement:
     def settle(self, made: Path, base: str, on_name: Callable[[str], None]) -> Path:
         """Give a folder from `make` its name and return its path.
 
-        ``base`` is the run's name; ``on_name`` gets the one that it has in the end, before the folder has it.
+        ``base`` is the run's name, to which a number is appended if the name is taken. ``on_name`` is called with the
+        final name before the folder is renamed.
 
         Raises:
             RunError: the folder cannot be renamed, or the place was taken meanwhile.
@@ -105,7 +106,7 @@ class Placement:
         )
 
     def _settled(self, made: Path, place: Path) -> Path | None:
-        """Rename a folder and return its path, or None if the place holds something."""
+        """Rename the folder ``made`` to ``place``; return the new path, or None if something already exists there."""
         try:
             return made.rename(place).resolve()
         except OSError as error:
@@ -125,10 +126,10 @@ class Placement:
         return path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir())))
 
     def _point_to(self, folder: Path) -> None:
-        """Make `latest` a link to this run; where the file system has no links there is none."""
+        """Make `latest` a link to this run; do nothing if the file system does not support links."""
         link, made = self.results / LATEST, self.results / f".{LATEST}-{os.getpid()}"
         if link.exists() and not link.is_symlink():
-            # It is somebody's own.
+            # Keep a file or folder with this name, since the user must have made it.
             return
         with suppress(OSError):
             made.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ _PROBE_BYTES: Final = 160
 class ProbeEvents:
     """Makes readiness probes.
 
-    ``publisher`` is the publisher number in each probe. It is negative, so that a receiver knows a probe from an event
-    of the scenario, whose publishers have numbers from 0 on.
+    ``publisher`` is the publisher number in each probe. It is negative, so that a receiver can distinguish a probe from
+    an event of the scenario, whose publishers have numbers from 0 on.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class ProbeEvents:
         self._bodies: Mapping[str, Body] = {} if run is None else _bodies(stamping, run)
 
     def event(self, channel: str, sequence: int, at_ns: int) -> Event:
-        """Return a probe to a channel."""
+        """Return a probe event for a channel."""
         if self._stamping.plain and not self._bodies:
             return encode_event(self._token, self._publisher, sequence, at_ns, at_ns, _PROBE_BYTES)
         body = self._bodies.get(_namespace(channel)) or next(iter(self._bodies.values()), None)

@@ -1,4 +1,4 @@
-"""A worker's wait for its master: say what it waits for, and end at once if told to."""
+"""Wait for a worker's master to answer: print a notice, and exit at once on an ending signal."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from loadgen.subprocesses import ENDING_SIGNALS
 
 @contextmanager
 def reaching(where: str, *, forked: bool) -> Iterator[None]:
-    """Reach the master within a `with` block; on an ending signal the process ends there.
+    """Enclose the code that connects to the master; exit the process on an ending signal within the `with` block.
 
-    ``where`` is the master's address. A worker that was ``forked`` by its master says nothing. If the block raises
-    ConnectionError, the master never answered, and the process ends too.
+    ``where`` is the master's address. A worker that was ``forked`` by its master prints nothing. The block must raise
+    ConnectionError if the master never answered; the process then exits as well.
     """
     if not forked:
         say(f"waiting for the master at {where}")

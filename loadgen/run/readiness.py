@@ -5,9 +5,9 @@ On the real service events can be lost for about two seconds after `subscribe_su
 channel until every subscription to it has received one. If the scenario says so, it waits for a settle time instead.
 Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 
-Of a shared subscription a probe reaches one member only, which the service chooses. As many probes are published as
-members wait, and a member that none has reached after `SHARED_ROUNDS` rounds counts as ready: the service may prefer
-others for as long as it likes.
+The service delivers an event on a shared subscription to only one member, which the service chooses. So each round
+publishes as many probes as members wait. A member that no probe has reached after `SHARED_ROUNDS` rounds counts as
+ready, since the service may always choose other members.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
 SHARED_ROUNDS = 12
-#: Most probes of one round for the members of a shared subscription.
+#: Maximum number of probes that one round publishes for the members of a shared subscription.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
 #: If no subscription is acknowledged for this long, none is expected soon.
@@ -128,7 +128,7 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: By channel of a shared subscription: what to call for each member that waits, and its rounds of probes.
+        #: For each channel of a shared subscription: each waiting member's callback and its number of probe rounds.
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
@@ -195,18 +195,18 @@ class ProbedReadiness:
             waited = True
 
     def _give_up_on_members(self) -> None:
-        """Let the members of shared subscriptions be ready that no probe has reached in many rounds."""
+        """Count a member of a shared subscription as ready if no probe has reached it in `SHARED_ROUNDS` rounds."""
         for channel, waiting in list(self._members.items()):
             self._members[channel] = [
                 (on_ready, rounds + 1) for on_ready, rounds in waiting if rounds < SHARED_ROUNDS
             ]
             for on_ready, rounds in waiting:
                 if rounds >= SHARED_ROUNDS:
-                    # Does nothing for a member that is ready already.
+                    # The callback does nothing for a member that is ready already.
                     on_ready(now_ns())
 
     def _let_others_subscribe(self) -> None:
-        """Wait while further subscriptions come, at most `PROBE_INTERVAL_S`, so that a probe reaches all."""
+        """Wait until no more subscriptions come, so that one probe reaches all; at most `PROBE_INTERVAL_S`."""
         for _ in range(round(PROBE_INTERVAL_S / _REST_S)):
             before = self._watched
             gevent.sleep(_REST_S)

@@ -32,8 +32,8 @@ from loadgen.run.placement import Placement
 from loadgen.version import VERSION
 
 FORMAT = 3
-#: Tables with one row for each life of a subscription or connection, in the spool several, and the columns that
-#: identify a life. A reconnect begins a new life.
+#: Tables with one row for each life of a subscription or connection, and the columns that identify a life. The spool
+#: has several rows for a life, of which the table keeps the last. A reconnect begins a new life.
 _LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
@@ -112,7 +112,7 @@ class RunFolder:
         Raises:
             RunError: the folder cannot be written; exit code 2.
         """
-        # In UTC, marked with Z, like all times that a run writes.
+        # The time in the folder's name is in UTC and marked with Z, like all times that a run writes.
         stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
         base = f"{stamp}-{scenario['name']}"
         manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())

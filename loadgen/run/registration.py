@@ -25,7 +25,7 @@ from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
 from loadgen.version import VERSION
 
-#: What a master listens on that listens everywhere; a worker needs one of the machine's own addresses.
+#: Bind addresses for all interfaces. A worker cannot connect to these, so it must be given an address of the machine.
 _ALL_ADDRESSES = ("*", "0.0.0.0", "::")  # noqa: S104
 #: Time limit for a worker to introduce itself; workers of early versions never do.
 _HELLO_TIMEOUT_S = 10.0

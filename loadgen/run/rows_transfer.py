@@ -26,7 +26,7 @@ _FIRST_ROWS: Final = 16
 
 
 def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
-    """Yield the messages that carry all rows which the run's publish requests draw from."""
+    """Yield the messages with all rows that the run's publish requests draw from."""
     for name, columns in request_columns(run).items():
         yield from _pieces(name, columns, tables[name])
 
@@ -62,7 +62,7 @@ class ArrivingRows:
             self.complete.set()
 
     def take(self, piece: Rows) -> None:
-        """Keep a piece.
+        """Store the rows of one message.
 
         Raises:
             ValueError: this worker does not wait for these rows, or they are incomplete.

@@ -34,7 +34,7 @@ from loadgen.run.reaching import reaching
 _MOST_SAID: Final = 20
 #: Maximum number of worker ids on a master: Locust never forgets one.
 _MOST_WORKERS: Final = 10_000
-#: Rows of Locust's statistics and errors, and tracebacks, that a master keeps.
+#: Maximum number of rows of Locust's statistics and errors, and of tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
@@ -78,7 +78,7 @@ def install() -> None:
 
 
 class GuardedMaster(MasterRunner):
-    """Locust's master, but a connection can only speak for its own worker."""
+    """Locust's master with a check of each message: a worker's connection cannot send messages for another worker."""
 
     def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
         options = environment.parsed_options
@@ -104,7 +104,7 @@ class GuardedMaster(MasterRunner):
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
 
     def start_shape(self) -> None:
-        """Start a test, once the one before has ended altogether.
+        """Start a test once the previous test has ended completely.
 
         Locust's state is "stopped" as soon as its workers have stopped, up to a second before the test's greenlet ends;
         in that time Locust would ignore a start.
@@ -184,7 +184,7 @@ class GuardedMaster(MasterRunner):
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
             if quiet_s <= 0 and connections.strangers.total() > told:
-                # A rejected peer tries a few times: wait a second, to report its attempts together.
+                # A rejected peer retries a few times: wait a second, to report its attempts together.
                 gevent.sleep(1.0)
                 told, quiet_s = connections.strangers.total(), _TELL_S
                 say(of_strangers(connections.strangers, port, keyed))
@@ -214,7 +214,7 @@ def _places(found: Counter[str]) -> str:
 
 
 class GuardedWorker(WorkerRunner):
-    """Locust's worker, but it takes no options and no code from its master, and says why it is not let in."""
+    """Locust's worker, which accepts no options and no code from its master, and reports why a master rejects it."""
 
     def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
         options = environment.parsed_options
@@ -247,7 +247,7 @@ class GuardedWorker(WorkerRunner):
         return data
 
     def connect_to_master(self) -> None:
-        """Wait for the master, up to Locust's five minutes; an ending signal, or a master that never comes, ends it."""
+        """Wait up to Locust's five minutes for the master; exit the process on an ending signal or if none answers."""
         if self.retry:
             # Locust calls this again for each attempt.
             super().connect_to_master()  # type: ignore[no-untyped-call]

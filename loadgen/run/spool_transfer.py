@@ -120,7 +120,8 @@ class SpoolReceiver:
         fresh = b"" if again else piece[have - at :]
         if fresh:
             path = self._folder / name
-            # At its offset, since an earlier write that failed half-way may have left bytes beyond it.
+            # Write at the offset ``have`` and do not append: an earlier write that failed half-way may have left bytes
+            # beyond the offset.
             _write_at(path if have else files.fresh(path), fresh, have)
             have += len(fresh)
             self._have[name] = have

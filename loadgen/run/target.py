@@ -32,7 +32,7 @@ class Target:
     api_key: str | None = None
     #: Settings of the faults that the embedded server injects, or None.
     faults: dict[str, Any] | None = None
-    #: The AWS stack of the API if the target was given as `aws:STACK`; only on the master.
+    #: The AWS stack of the API if the target was given as `aws:STACK`; set only on the master.
     stack: StackTarget | None = None
     #: True if connections may leave this machine: `--allow-remote`, for the master and all workers.
     allow_remote: bool = False
@@ -114,10 +114,10 @@ class Target:
             allow_remote=allow_remote,
             allowed=allowed,
             login_from=login_from,
-            # Read once: the workers use the text that was checked here, even if the file changes.
+            # Read the file only once: the workers use the text that was checked here, even if the file changes.
             protocol_file=protocol_file_of(url),
         )
-        # What is wrong with the URL comes before what is missing beside it.
+        # Check the URL first: an error of the URL matters more to the user than a missing login.
         target.endpoints()
         if login is None and not target.protocol.anonymous:
             raise RunError(
@@ -125,7 +125,7 @@ class Target:
                 " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        # Proxies first: a login may be fetched over the network.
+        # Check the proxies first: `service` may fetch a login over the network, and so through a proxy.
         target.proxies()
         target.service()
         return target
@@ -273,7 +273,7 @@ class Target:
 
 
 def _login(said: dict[str, Any]) -> "Login":
-    # Imported here: runs without a login, such as those on the embedded server, do not load pydantic.
+    # Import this only here: runs without a login, such as those on the embedded server, need not load pydantic.
     from loadgen.scenario.login import Login
 
     return Login.model_validate(said)

@@ -1,4 +1,4 @@
-"""Check that a target answers and lets us in, before any load is sent."""
+"""Check that a target answers and accepts the login, before any load is sent."""
 
 import random
 import time
@@ -112,10 +112,10 @@ class _NotNow(Exception):  # noqa: N818  may be retried
 def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan | None = None) -> None:
     """Connect and log in once; raises RunError if that fails, or _NotNow if a retry may help."""
     try:
-        # Some services name the channel in the URL, and let a client have no other than its own.
+        # With some services the URL names the channel, and a client may connect only to the client's own channel.
         channels = () if whose is None else [plan.channel for plan in whose.subscriptions]
         client = EventClient(service, channels=channels, dialer=dialer)
-    except TransportError as error:  # such as an unusable client certificate
+    except TransportError as error:  # for example, the client certificate is unusable
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)

@@ -26,7 +26,7 @@ def start_native_thread(function: Callable[[], Any]) -> None:
 def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function in a native thread, wait for it cooperatively, and return its result or raise its error.
 
-    Errors are carried past gevent's pool, which prints a traceback for every error that passes through it.
+    Errors bypass gevent's pool, which prints a traceback for every error that passes through it.
     """
 
     def guarded() -> tuple[Any, Exception | None]:

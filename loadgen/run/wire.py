@@ -229,7 +229,7 @@ class WorkerSocket(BaseSocket):
 
 
 class Gate:
-    """Tells whether the master has accepted this worker, by the socket's handshake events.
+    """Tracks by the socket's handshake events whether the master has accepted this worker.
 
     `open` is True after a successful handshake. `shut` is True if the key was rejected, or if `PATIENCE` handshakes
     failed and none succeeded.
@@ -251,7 +251,7 @@ class Gate:
 
     @property
     def shut(self) -> bool:
-        """True if it is certain that the master will never let this worker in."""
+        """True if it is certain that the master will never accept this worker."""
         return not self.open and (self.refused or self.failed >= self.PATIENCE)
 
     def see(self, event: int, _value: int) -> None:
@@ -309,7 +309,7 @@ def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], 
     Both are called in a native thread. A greenlet would be too slow: the file descriptor of a rejected connection, and
     with it the peer's address, is gone within a millisecond.
     """
-    # Imported here: it loads asyncio, which a run in one process does not need.
+    # Import this only here: it loads asyncio, which a run in one process does not need.
     from zmq.utils.monitor import parse_monitor_message
 
     address = f"inproc://monitor-{os.getpid()}-{id(zmq_socket)}"
@@ -362,7 +362,7 @@ def _address(frame: Any) -> str | None:
 
 @lru_cache(maxsize=1_024)
 def _parsed(text: str) -> str | None:
-    """Return an IP address without its IPv6 form of an IPv4 address; cached, as each message of a connection has it."""
+    """Return an IP address as text, an IPv4-mapped IPv6 address as IPv4; cached, since each message needs it."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

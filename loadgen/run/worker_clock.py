@@ -167,7 +167,7 @@ class WorkerClock:
             read_ns,
             wall_ns,
             offset_ns - (wall_ns - raw_ns),
-            # Widen: the master's slew may have changed, and each machine reads its two clocks in succession.
+            # Widen the error: the master's slew may have changed, and each machine reads its two clocks in succession.
             round(half + (SLEW + abs(self._masters.rate)) * max(0.0, age_ns)) + TOGETHER_NS,
             rate + self._masters.rate - self._own.rate,
         )
@@ -191,7 +191,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Intersect the bounds of the recent pings at the last one's time; return False if they contradict."""
+        """Intersect the recent pings' bounds of the offset, at the last ping's time; return False if that is empty."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)

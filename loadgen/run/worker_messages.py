@@ -135,7 +135,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return told
 
 
-#: Columns of the health table that are always known.
+#: Columns of the health table that always have a value.
 _HEALTH_NUMBERS: Final = tuple(name for name, of in HealthSample.__annotations__.items() if of is int)
 
 

@@ -1,7 +1,6 @@
 """The part of the scenario's schema for connection behaviour: reconnects, drops, churn and slow reading.
 
-All of it is done by the clients, so that it works against any target. Random choices are drawn from the scenario's
-seed.
+Clients do all of it, so it works against any target. Random choices are drawn from the scenario's seed.
 """
 
 from itertools import pairwise
@@ -23,7 +22,7 @@ from loadgen.config.units import (
 _MS = 1_000_000
 _BACKOFF_FIRST_NS = 100 * _MS
 _BACKOFF_MOST_NS = 5_000 * _MS
-#: With a shorter wait, clients would ask a refusing target in a tight loop.
+#: With a shorter wait, clients would reconnect to a refusing target in a tight loop.
 _BACKOFF_LEAST_NS = 1 * _MS
 _SLOWEST_BYTES_PER_S = 256
 MAX_DROPS = 1_000

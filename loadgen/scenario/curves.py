@@ -253,7 +253,7 @@ class Daily(Part):
 
 
 Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
-#: The forms by the key that each must have; the tags are their names in pydantic's error locations.
+#: The forms of a load curve, by the key that only this form has. Pydantic's error locations contain the key as a tag.
 _FORMS: dict[str, type[Part]] = {
     "steps": Steps,
     "ramp": Ramp,

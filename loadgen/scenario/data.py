@@ -15,7 +15,7 @@ Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Data(Part):
-    """A file of rows, whose columns stand as {name.column} in channels, payloads and logins."""
+    """A file of rows; channels, payloads and logins use its columns as {name.column}."""
 
     csv: _File | None = None
     """A CSV file in the scenario's folder, UTF-8; its first line names the columns."""

@@ -30,7 +30,7 @@ class OperationLogins(Part):
 
 
 class Subscription(Part):
-    """A subscription with a login of its own."""
+    """A subscription with its own login."""
 
     channel: str
     """The channel, as in a list of channels."""
@@ -50,7 +50,7 @@ def _entry_form(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Write a subscription without a login of its own as its channel."""
+    """Return a subscription without its own login as just its channel."""
     return value["channel"] if isinstance(value, dict) and value.keys() == {"channel"} else value
 
 

@@ -20,7 +20,7 @@ _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Written(NamedTuple):
-    """A scenario as it is written: with the places of its parts, and the folder that its data files are in."""
+    """A scenario as written in its file: with the place of each of its parts, and the folder of its data files."""
 
     scenario: Scenario
     places: Places
@@ -76,11 +76,11 @@ def written(
 def find(name_or_path: str) -> Path:
     """Return the path of a scenario by its name in the catalogue or its path.
 
-    A text that looks like a path is returned as a path, without checking that the file exists. Any other text is a name
-    of the catalogue or else an existing file.
+    A text with a directory or a suffix such as `.yaml` is a path; it is not checked whether the file exists. Any other
+    text is first looked up in the catalogue, and then as a file or folder.
 
     Raises:
-        ScenarioError: the text is neither.
+        ScenarioError: there is no such scenario, file or folder.
     """
     path = Path(name_or_path)
     if path.suffix in _SUFFIXES or len(path.parts) != 1:
@@ -97,7 +97,10 @@ def find(name_or_path: str) -> Path:
 
 
 def _name_of(path: Path) -> str:
-    """Return a file's name as that of a scenario, which may be part of a folder's name: `my test.yaml` is my-test."""
+    """Return the name of the scenario in a file: the file's name with other characters replaced, as in `my-test`.
+
+    The name must be usable in a folder's name.
+    """
     return _NOT_OF_NAMES.sub("-", path.stem).strip("-._")[:64] or path.stem
 
 

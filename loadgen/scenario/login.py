@@ -186,7 +186,7 @@ class Login(Part):
         if not sources:
             raise problem("has no key_env; name the environment variable that holds the API key")
         if len(sources) > 1:
-            # `key_env` first, as it stands first in the documentation.
+            # Name `key_env` first, as the documentation does.
             first, second = sorted(sources[:2], key=lambda name: name != "key_env")
             raise problem(f"names two sources of the key, {first} and {second}; keep one")
         if sources != ["api_id"] and (foreign := sorted(given & {"profile", "region"})):

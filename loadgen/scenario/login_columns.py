@@ -47,7 +47,8 @@ def filled(text: str, values: Mapping[str, Cell]) -> str:
 def filled_json(value: Any, values: Mapping[str, Cell]) -> Any:
     """Return a JSON value with the values of the columns in its texts.
 
-    A text that is one column and nothing else becomes the column's value, with its type. Raises KeyError as `filled`.
+    A text that is one column and nothing else becomes the column's value, with its type. Raises KeyError if a value is
+    missing.
     """
     if isinstance(value, str):
         whole = _COLUMN.fullmatch(value)
@@ -60,19 +61,22 @@ def filled_json(value: Any, values: Mapping[str, Cell]) -> Any:
 
 
 def columns_in_data(login: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the columns of a login that `loadgen.scenario.login.Login.as_data` has written."""
+    """Yield the columns of a login in the form of `loadgen.scenario.login.Login.as_data`."""
     for key in COLUMN_KEYS:
         value = login.get(key)
         yield from columns_of(value.get("claims") if key == "jwt" and isinstance(value, Mapping) else value)
 
 
 def is_fetched(login: Mapping[str, Any]) -> bool:
-    """Return True if a login that `Login.as_data` has written is made by a command, an endpoint or a user pool."""
+    """Return True if a command, an endpoint or a user pool makes the login; it is in the form of `Login.as_data`."""
     return any(key in login for key in _FETCHED)
 
 
 def rate_of(login: Mapping[str, Any]) -> float:
-    """Return the most logins per second of a login that `Login.as_data` has written; raises ValueError."""
+    """Return the maximum number of logins per second, from a login in the form of `Login.as_data`.
+
+    Raises ValueError.
+    """
     rate = login.get("rate")
     found = DEFAULT_RATE_PER_S if rate is None else float(str(rate).removesuffix("/s"))
     if not 0 < found < 1e9:

@@ -77,7 +77,7 @@ class Replay(Part):
 
     @property
     def peak_percent(self) -> float:
-        """The load in percent that the highest rate of the file becomes, if its rates are relative."""
+        """The load, in percent, to which the file's highest rate is scaled, if its rates are relative."""
         return DEFAULT_PEAK_PERCENT if self.relative_peak_percent is None else self.relative_peak_percent
 
     @property

@@ -68,7 +68,11 @@ def _manifest(run: Path) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1)
 def _read(path: Path, state: tuple[int, int, int, int]) -> Mapping[str, Any]:
-    """Return a manifest, read once for all who ask while the file stays in the same ``state``; its size is the last."""
+    """Return the content of a manifest.
+
+    Calls with the same path and ``state`` read the file once. ``state`` describes the file; its last number is the
+    size.
+    """
     if state[-1] > _MAX_BYTES:
         raise ScenarioError([f"{named(path)}: the file is larger than 16 MB, too large for a record of ours"])
     try:

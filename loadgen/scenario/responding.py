@@ -134,7 +134,7 @@ class Respond(Part):
 
 
 def with_subscription(data: Any) -> Any:
-    """Return a group's plain data with the channel of ``respond.to`` added to its subscriptions, unless it is there."""
+    """Return a group's plain data, with the channel of ``respond.to`` added to its subscriptions if it is missing."""
     respond = data.get("respond") if isinstance(data, dict) else None
     to = respond.get("to") if isinstance(respond, dict) else None
     if not isinstance(to, str):

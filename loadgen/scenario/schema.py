@@ -33,7 +33,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
-    """Yield the defaults as a file has them, with units; pydantic's schema has them as Python values."""
+    """Yield the default of each key in the form of a scenario file, with units; pydantic's schema has Python values."""
     for key, info in keys_of(model).items():
         if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue

@@ -6,12 +6,12 @@ from pathlib import Path
 from loadgen.config.problems import ScenarioError
 
 _STARTERS = Path(__file__).parent / "starters"
-#: People in a room of the starter.
+#: Number of people in a chat room of the starter scenario.
 _IN_A_ROOM = 20
 
 
 class Kind(StrEnum):
-    """What the clients of a starter do."""
+    """A typical load, for which there is a starter scenario."""
 
     BROADCAST = "broadcast"
     """One backend publishes, and all clients read."""
@@ -29,7 +29,8 @@ def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
     # Imported late: only this function needs it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # What is filled in are numbers and a file's name, which the caller has checked; nothing is HTML.
+    # Escaping is not needed: the values are numbers and a file's name, which the caller has checked, and the output is
+    # no HTML.
     templates = Environment(  # noqa: S701
         loader=FileSystemLoader(_STARTERS), undefined=StrictUndefined, keep_trailing_newline=True
     )

@@ -51,7 +51,7 @@ class Address:
         self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         options = tls or TlsOptions()
         self.ssl_context = _context(options) if self.secure else None
-        #: The same settings for the TLS of C, or None if Python's objects do it.
+        #: The settings of `ssl_context` for `NativeTls`, or None if the connections use Python's `ssl` module.
         self._native_context = None if self.ssl_context is None else native_context(self.ssl_context, options)
         #: The sessions to resume, or None if each connection makes a full handshake.
         self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
@@ -71,7 +71,7 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
-            # All connections of an address are of one kind, and so is what they resume.
+            # All connections to an address use the same implementation of TLS, so their sessions are of its type.
             assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)

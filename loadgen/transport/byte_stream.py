@@ -62,9 +62,10 @@ class ByteStream(SocketStream):
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path take what it recognises, as `SocketStream.use_fast_path` says.
+        """Let a fast path process the messages that it recognises, as `SocketStream.use_fast_path` says.
 
-        It must hold itself back (`Lane.hold`) while the session holds the beginning of a message.
+        While the session has only the beginning of a message, the session must pause the fast path by `Lane.hold`, so
+        that the rest of the message reaches the session.
         """
         super().use_fast_path(fast_path)
 

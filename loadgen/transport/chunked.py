@@ -1,4 +1,4 @@
-"""Take the body out of an HTTP/1.1 answer that may never end (RFC 9112, 6 and 7), without I/O."""
+"""Extract the body of an HTTP/1.1 answer that may never end (RFC 9112, 6 and 7), without I/O."""
 
 import re
 from typing import Final
@@ -10,7 +10,7 @@ MOST_TRAILER_BYTES: Final = 16 * 1024
 
 
 class Body:
-    """The body of one answer; feed it the bytes after the head, divided in any way.
+    """The body of one answer; feed it the bytes after the head, in pieces of any size.
 
     ``length`` is the declared length of a body that is not chunked, or None if the connection's end is the body's end.
     """
@@ -19,14 +19,14 @@ class Body:
 
     def __init__(self, *, chunked: bool, length: int | None = None) -> None:
         self._chunked = chunked
-        #: Bytes to come of the chunk or the body; None if there is no limit.
+        #: Bytes of the current chunk, or of a body that is not chunked, still to arrive; None if the length is unknown.
         self._left = 0 if chunked else length
         self._state = "size" if chunked else "data"
         self._line = b""
         self._trailers = 0
         #: True once the whole body has arrived; what follows is ignored.
         self.ended = not chunked and length == 0
-        #: How the body breaks HTTP, as a phrase, or None. After that nothing more is parsed.
+        #: Phrase that describes the body's violation of HTTP, or None; after a violation nothing more is parsed.
         self.error: str | None = None
 
     @property
@@ -61,7 +61,7 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts), last == end
 
     def _control(self, data: bytes, place: int) -> int:
-        """Process a part of a chunk's frame; return the place behind it."""
+        """Process a line around the chunks (size, line end or trailer); return the offset behind the bytes used."""
         stop = data.find(b"\n", place)
         if stop < 0:
             self._line += data[place:]

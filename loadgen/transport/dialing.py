@@ -31,8 +31,8 @@ HEAD_START_S: Final = 0.25
 #: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: Number of races lost in a row after which an address is skipped although it answered recently. It is more than one,
-#: since a packet may be lost.
+#: Number of connects in a row that another address, tried in parallel, must win before an address that answered
+#: recently is skipped. It is more than one, since a single lost packet also makes an address lose.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -57,9 +57,9 @@ class _Memory:
     """State of an address from earlier connects; times are of `time.monotonic`."""
 
     answered_s: float = float("-inf")
-    #: The address is skipped until this time, or not skipped if it is 0.
+    #: Time until which connects skip the address, or 0 to use the address.
     out_until_s: float = 0.0
-    #: Number of races that other addresses have won since this one last answered.
+    #: Number of connects that another address, tried in parallel, won against this address since it last answered.
     overtaken: int = 0
 
 
@@ -226,7 +226,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str, settled: Signal) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # The final check, on the address that the socket connects to.
+        # Check once more, now the very address to which the socket connects.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
@@ -263,14 +263,14 @@ class Dialer:
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
                 elif remote_of(attempt.socket) is not None:
                     return attempt
-            # Measured from the clock: gevent counts a timer from the event loop's time, which lags in a busy loop.
+            # Read the clock: gevent would count the timer from the event loop's time, which lags in a busy loop.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
                 return None
             settled.wait(left_s)
         return None
 
-    # The memory of addresses.
+    # The following methods maintain the memory of addresses.
 
     def _remember(
         self,

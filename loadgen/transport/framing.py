@@ -29,7 +29,7 @@ def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
-    """Accept every frame, which leaves the judgement to the library."""
+    """Accept every frame here, so that the library checks it."""
     return False
 
 
@@ -85,9 +85,9 @@ class TextFrames:
         self._partial: bytearray | None = None
         #: Size of the incomplete frame, header included; 0 if its header is incomplete too.
         self._wanted = 0
-        #: Gets whole frames first and takes those that it recognises.
+        #: The fast path, which sees whole frames first and processes those that it recognises.
         self.fast_path: FastPath | None = None
-        #: True if the fast path may have what follows: the stream is at a frame boundary, and no state is elsewhere.
+        #: True if the fast path may process the next bytes: they begin a frame, and no fragmented message is open.
         self.ready = True
         #: Callback for a read that is just one whole text frame; None unless the stream is at a frame boundary.
         self.whole = self._on_whole
@@ -148,7 +148,7 @@ class TextFrames:
             begin = place + 2
             if length >= _TWO_BYTES:
                 if length > _EIGHT_BYTES:
-                    # Masked, which a server must not do (RFC 6455, 5.1).
+                    # The frame is masked, which a server must not do (RFC 6455, 5.1).
                     self._give_up(data[place:], length, arrival(arrival_ns, within_ns), read_ns)
                     return
                 begin += 2 if length == _TWO_BYTES else 8

@@ -59,7 +59,7 @@ class HttpClient(Protocol):
 class GeventHttpClient:
     """An HTTP/1.1 client with at most ``connections`` keep-alive connections on the gevent hub.
 
-    Further requests wait for a connection. A request is made, and stamped, when an open connection takes it, so that
+    Further requests wait for a connection. A request is made, and stamped, when an open connection is ready, so that
     opening one does not count as the service's latency.
 
     A POST is never repeated, since the service may have accepted the first. An error of the harness ends at most one
@@ -176,7 +176,7 @@ class GeventHttpClient:
             self._timer.close()
             self._timer = None
 
-    # Callbacks of the connections: see `http_connection.Owner`.
+    # The connections call the following methods: see `http_connection.Owner`.
 
     def answered(self, connection: HttpConnection, reusable: bool) -> None:
         """Reuse the connection, or close it if it is not reusable: its request is answered."""
@@ -217,7 +217,7 @@ class GeventHttpClient:
         """Report an error that a timer of this client raised; see `isolation`."""
         self.on_failed(error)
 
-    # Internals.
+    # The following methods are internal.
 
     def _use(self, connection: HttpConnection) -> None:
         """Give an open connection to the request that has waited longest, or keep it idle."""
@@ -261,7 +261,7 @@ class GeventHttpClient:
 
     def _open(self) -> None:
         try:
-            # One timeout for everything: a server may send the TLS handshake a byte at a time, for ever.
+            # Use one timeout for everything: a server may send the TLS handshake a byte at a time, for ever.
             with gevent.Timeout(self.timeout_s):
                 connection = self._connected()
         except TransportError as error:

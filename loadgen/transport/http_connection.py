@@ -109,7 +109,7 @@ class HttpConnection:
         #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0
         self._unsent = b""
-        # Polled before each use; `select` cannot handle descriptors above 1023.
+        # `is_good` polls this before each use of the connection; `select` cannot handle descriptors above 1023.
         self._poller = _poll()
         self._poller.register(sock.fileno(), _READABLE)
         loop = gevent.get_hub().loop
@@ -266,7 +266,8 @@ class HttpConnection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            # The server may have answered before it read the whole request, such as by a refusal: the reader finds out.
+            # The server may have answered, for example with a refusal, and closed before it read the whole request: the
+            # next read finds the answer or the close.
             return
         except OSError as error:
             self.fail(TransportError(describe(error, self._owner.name)))
@@ -318,5 +319,5 @@ def _beyond(parser: HTTPResponse, size: int) -> str | None:
 _SAYS_HEAD = f"more than {bounds.HTTP_HEAD_BYTES:,} bytes of headers"
 _SAYS_BODY = f"a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
 _BODILESS = (b"204", b"304")
-#: Longest Content-Length parsed here: `int` raises ValueError for thousands of digits.
+#: Maximum number of digits of a Content-Length that is parsed here: `int` raises ValueError for thousands of digits.
 _DIGITS_MAX = 18

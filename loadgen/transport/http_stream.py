@@ -1,7 +1,7 @@
 """A stream that a service sends as the body of one HTTP/1.1 answer without end, on the gevent hub.
 
-The request is a GET. The answer's head is parsed by llhttp, through geventhttpclient, and its body by `chunked`. What
-the body means is the protocol's matter: server-sent events, for example.
+The request is a GET. The answer's head is parsed by llhttp, through geventhttpclient, and the framing of its body by
+`chunked`. The protocol interprets the body's bytes, for example as server-sent events.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,8 @@ from loadgen.transport.waiting import after
 
 _HEAD_END: Final = b"\r\n\r\n"
 _STREAM_TYPE: Final = "text/event-stream"
-#: Sent unless the protocol file sets them (WHATWG HTML, 9.2.3); no coding, since it would have to be undone.
+#: Headers of the request unless the protocol file sets them (WHATWG HTML, 9.2.3). `identity` asks for a body without
+#: compression, since the harness does not decompress.
 _HEADERS: Final = {"accept": _STREAM_TYPE, "cache-control": "no-store", "accept-encoding": "identity"}
 #: Bytes of a refusal's body in which an error type is looked for.
 _REFUSAL_BODY_BYTES: Final = 64 * 1024
@@ -84,7 +85,7 @@ class HttpStream(SocketStream):
         """End the connection at once: HTTP has no closing handshake for an answer that has no end."""
         self._ended()
 
-    # The receive path: called by the poller.
+    # The poller calls the following methods, the receive path.
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
         if changed and self._poller is not None:
@@ -118,7 +119,7 @@ class HttpStream(SocketStream):
             self._fail(TransportError(f"{self._address.name}: the server ended the event stream"))
 
     def _step_head(self, data: bytes) -> bytes:
-        """Process bytes of the answer up to the end of its head; return what follows if it accepts."""
+        """Process the answer up to the end of its head; return the bytes behind the head if the server accepted."""
         if self._response is not None:
             self._step_refusal(data)
             return b""
@@ -152,7 +153,7 @@ class HttpStream(SocketStream):
             return rest
 
     def _judge(self, response: HTTPResponse, rest: bytes) -> None:
-        """Accept the stream if its head is as it must be, or fail with what the server said instead."""
+        """Open the stream if the answer's head is that of an event stream, else fail with the server's refusal."""
         status, headers = response.status_code, _headers_of(response)
         if status == 200:
             wrong = _unfit(headers)
@@ -174,7 +175,7 @@ class HttpStream(SocketStream):
         self._response = response
         self._step_refusal(rest)
         if self._patience is None and self._socket is not None and self._waits_for_refusal:
-            # The body may never end.
+            # Limit the wait for the refusal's body, which may never end.
             self._patience = after(bounds.REFUSAL_BODY_S, isolation.run, self, self._refuse)
 
     @property
@@ -203,7 +204,7 @@ class HttpStream(SocketStream):
             self._refuse()
 
     def _refuse(self) -> None:
-        """Fail the request with what the server answered."""
+        """Fail `open` with an error that describes the server's refusal."""
         response = self._response
         assert response is not None
         status, headers = response.status_code, _headers_of(response)
@@ -223,7 +224,7 @@ class HttpStream(SocketStream):
         else:
             self._fail(HandshakeRefusedError(f"{name} refused the {self._handshake}: {said}", refusal))
 
-    # Closing.
+    # The following methods report failures.
 
     def _unanswered(self, timeout_s: float) -> str:
         if not self._head:

@@ -28,7 +28,7 @@ class OurFailureError(TransportError):
 
 
 class Contained(Protocol):
-    """A source of callbacks, such as a connection, to which their errors are confined."""
+    """A source of callbacks, such as a connection; an error that a callback raises ends only its source."""
 
     def failed(self, error: BaseException) -> None:
         """End this source because one of its callbacks raised ``error``, and report a failure of the harness.

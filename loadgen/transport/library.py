@@ -39,7 +39,7 @@ class Library:
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
-        """Begin as for an open connection; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
+        """Start without a protocol object; ``on_text`` gets the messages, each of at most ``max_message_bytes``."""
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes
@@ -53,10 +53,10 @@ class Library:
         self._violation: str | None = None
         #: The unfinished fragmented message, or None if there is none.
         self._fragments: bytearray | None = None
-        #: True if that message is text.
+        #: True if the unfinished fragmented message is text.
         self._fragments_text = False
 
-    # State.
+    # The following properties describe the connection's state.
 
     @property
     def is_open(self) -> bool:
@@ -88,7 +88,7 @@ class Library:
         broken = None if self._protocol is None else self._protocol.parser_exc
         return None if broken is None or isinstance(broken, EOFError) else violations.of_library(broken)
 
-    # Receiving.
+    # The following methods receive.
 
     def read_answer(self, protocol: Protocol) -> None:
         """Read the answer to the opening handshake with a protocol object that awaits it."""
@@ -124,7 +124,7 @@ class Library:
     def deliver(self, events: Sequence[Any], arrival_ns: int, read_ns: int) -> bool:
         """Pass on the messages among parsed events; return True if there was anything else.
 
-        That is a ping, a close, a violation of the protocol, or the answer to the opening handshake.
+        Other events are a ping, a close, a violation of the protocol, and the answer to the opening handshake.
         """
         plain = bool(events)
         on_text, opcode = self._on_text, self.opcode
@@ -150,7 +150,7 @@ class Library:
             except (EOFError, WebSocketException):
                 pass
 
-    # Sending.
+    # The following methods send.
 
     def close(self) -> None:
         """Begin the closing handshake."""
@@ -174,11 +174,11 @@ class Library:
         return self._pong is not None
 
     def take_pong(self) -> bytes | None:
-        """Return the pong to send now, or None; it counts as sent."""
+        """Return the pong frame to send now, or None; from then on the pong counts as sent."""
         pong, self._pong = self._pong, None
         return pong
 
-    # Internals.
+    # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
         """Read frames; return True if the next frame may bypass the library, because no message is open."""
@@ -209,7 +209,7 @@ class Library:
         return True
 
     def _only_utf8(self) -> OnText:
-        """Return a callback for messages of text that passes on what is UTF-8, and reports what is not."""
+        """Return a callback for text messages that passes on valid UTF-8 and reports a violation for anything else."""
         on_text, demand = self._on_text, self._demand_utf8
 
         def take(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
@@ -221,7 +221,7 @@ class Library:
         return take
 
     def _demand_utf8(self, message: bytes | bytearray | memoryview) -> bool:
-        """Return True if a message of text is UTF-8, as it must be (RFC 6455, 8.1); note the violation if not."""
+        """Return True if a text message is UTF-8, as RFC 6455, 8.1, requires; else note the violation."""
         if is_utf8(message):
             return True
         self._violation = violations.TEXT_NOT_UTF8

@@ -21,6 +21,6 @@ def fragments(opcode: int, message: bytes, most_bytes: int) -> bytes:
     for begin in range(0, len(message), most_bytes):
         frame = bytearray(masked(Opcode.CONT if begin else opcode, message[begin : begin + most_bytes]))
         if begin + most_bytes < len(message):
-            frame[0] &= 0x7F  # not the final frame
+            frame[0] &= 0x7F  # clear FIN: more frames of the message follow
         frames += frame
     return bytes(frames) or masked(opcode, message)

@@ -26,7 +26,10 @@ def loopback_addresses(host: str) -> tuple[str, ...]:
 
 @cache
 def _has_ipv6() -> bool:
-    """Return True if this machine has the IPv6 loopback address: without it, connecting fails like a lack of ports."""
+    """Return True if this machine has the IPv6 loopback address.
+
+    Without that address, a connect to `::1` fails with the same error as a connect without a free local port.
+    """
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind((_IPV6, 0))

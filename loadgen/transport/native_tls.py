@@ -1,8 +1,8 @@
 """TLS of one connection on OpenSSL's own functions, with which the receive thread decrypts.
 
 `native_context` copies the settings of a context of Python's `ssl` module, so that both verify a server alike. The
-functions are those of the OpenSSL that this module is linked with. Where they cannot be used, `loadgen.transport.tls`
-does the same with Python's objects: see docs/decisions/0013-tls.md.
+functions are those of the OpenSSL library with which `ssl` is linked. Where they cannot be used,
+`loadgen.transport.tls` does the same with Python's objects: see docs/decisions/0013-tls.md.
 """
 
 import _ssl
@@ -25,7 +25,8 @@ _MISMATCHES = {62: "Hostname", 64: "IP address"}
 _NO_PARTIAL_WILDCARDS, _NEVER_CHECK_SUBJECT = 0x4, 0x20
 #: openssl/err.h: parts of an error's code.
 _LIBRARY_SHIFT, _LIBRARY_MASK, _REASON_MASK = 23, 0xFF, 0x7FFFFF
-#: Contexts that verify by OpenSSL alone. Libraries that replace Python's class verify in their own way.
+#: Modules of context classes that verify certificates by OpenSSL alone. Libraries that replace `ssl.SSLContext` may
+#: verify differently, which OpenSSL's functions would ignore.
 _MODULES = ("ssl", "gevent.ssl")
 
 
@@ -66,7 +67,7 @@ def why_not() -> str | None:
 def native_context(context: ssl.SSLContext, options: TlsOptions) -> native.TlsContext | None:
     """Return a context with the settings of ``context``, or None if OpenSSL cannot have all of them.
 
-    ``context`` must trust the system's authorities. ``options`` has what it does not tell.
+    ``context`` must trust the system's authorities. ``options`` has the settings that cannot be read from a context.
     """
     if not native.available or why_not() is not None or type(context).__module__ not in _MODULES:
         return None
@@ -78,7 +79,7 @@ def native_context(context: ssl.SSLContext, options: TlsOptions) -> native.TlsCo
         return native.TlsContext(
             error_of,
             options=int(context.options),
-            # The symbolic lowest and highest version are negative, and 0 in OpenSSL.
+            # Python's symbols for the lowest and highest supported version are negative; OpenSSL uses 0 for both.
             minimum=max(0, int(context.minimum_version)),
             maximum=max(0, int(context.maximum_version)),
             level=context.security_level,
@@ -113,7 +114,7 @@ def error_of(
         made = ssl.SSLEOFError
     named = ": ".join(filter(None, (library, reason)))
     error = made(kind, f"[{named}] {text}" if named else text)
-    # None where Python knows no name, as with the errors of its own.
+    # Python's `ssl` module also sets these to None if it knows no name for them.
     error.library, error.reason = library, reason  # type: ignore[assignment]
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_code, error.verify_message = verify_code, verify_message or ""

@@ -29,7 +29,7 @@ class OpeningHandshake:
     ) -> None:
         """Make a handshake that is yet to begin; ``name`` names the server in error messages.
 
-        ``last`` is what earlier connections to the server have learned.
+        ``last`` is the accepting answer that an earlier connection to the server received.
         """
         self._name = name
         self._asked = (url, subprotocols, headers, resource, last)
@@ -46,7 +46,7 @@ class OpeningHandshake:
         """Return the size of the ordinary acceptance at the start of the first bytes, or 0 if there is none."""
         if self._upgrade is None or self._answer is not None:
             return 0
-        # Copied, because a memoryview cannot be searched; there is only one answer per connection.
+        # Copy the data, because a memoryview cannot be searched; there is only one answer per connection.
         return self._upgrade.accepted(bytes(data))
 
     def hand_over(self, data: bytes | memoryview, library: Library) -> TransportError | None:

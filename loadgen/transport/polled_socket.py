@@ -1,4 +1,4 @@
-"""A connected socket that the process's poller reads: how it is read, and for how long it has been quiet."""
+"""A connected socket that the process's poller reads: pausing its reads, and the time since data last arrived."""
 
 import socket
 
@@ -14,7 +14,7 @@ from loadgen.transport.slow_reading import SlowReading
 
 
 class PolledSocket(Source):
-    """The socket of a `SocketStream`, which processes what the poller reads."""
+    """The base of `SocketStream` with the socket that the poller reads; the subclass processes the bytes."""
 
     __slots__ = (
         "__weakref__",
@@ -64,15 +64,15 @@ class PolledSocket(Source):
             self._poller.add(self._descriptor, self)
 
     def read_at_full_speed(self) -> None:
-        """Lift any limit on reading, so that an orderly close sees the server's answer soon."""
+        """Lift any limit on reading, so that the server's answer to an orderly close is read soon."""
         if self._slow is not None:
             self._slow.end(self)
 
     def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
         """Call ``on_silent`` once if the service sends nothing for ``timeout_ns``.
 
-        Its argument is when data last arrived (wall clock, ns). Time in which the harness itself stood still does not
-        count: see `silence`. The watch ends with the connection.
+        Its argument is the time when data last arrived (wall clock, ns). Time in which the harness itself stood still
+        does not count: see `silence`. The watch ends with the connection.
         """
         if self._socket is not None:
             self._unwatch_silence()
@@ -81,7 +81,7 @@ class PolledSocket(Source):
     def quiet_ns(self) -> int:
         """Return the time since data last arrived (ns)."""
         known_ns = last_data_ns(self._socket) if self._socket is not None else 0
-        # If the kernel does not tell when data arrived (macOS), use the time of the Python poller's last read.
+        # If the kernel does not report when data arrived (macOS), use the time of the Python poller's last read.
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:

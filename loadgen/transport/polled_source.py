@@ -1,4 +1,4 @@
-"""A connection from the poller's point of view."""
+"""The interface through which the poller reads a connection."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,12 +7,12 @@ from loadgen.transport.framing import OnText
 
 
 class Source(Protocol):
-    """What the poller reads: it calls these methods from the hub."""
+    """A connection that the poller reads; the poller calls these methods from the hub."""
 
-    # The classes of connections derive from this one, and save memory by having no `__dict__`.
+    # Connection classes derive from this class, and save memory by having no `__dict__`.
     __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")
 
-    #: Reads its socket; only the Python poller calls it.
+    #: Reads the connection's socket; only the Python poller calls this.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
@@ -24,7 +24,7 @@ class Source(Protocol):
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Process the bytes of one read; empty at the end of the stream. They are valid only until this returns.
+        """Process the bytes of one read, valid only until this returns; ``data`` is empty at the end of the stream.
 
         No message in the data arrived later than ``arrival_ns``. The message whose last byte is the last byte of the
         data arrived at most ``end_ns`` earlier. Every other message arrived at most ``within_ns`` earlier.
@@ -34,13 +34,13 @@ class Source(Protocol):
         """End the source: its socket cannot be read any more."""
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process decrypted bytes that the native fast path has not taken; empty at the end of TLS."""
+        """Process decrypted bytes that the native fast path left unprocessed; ``data`` is empty at the end of TLS."""
 
     def send_owed(self) -> None:
-        """Send what the fast path owes the service for what it has taken; see `FastPath.take_owed`."""
+        """Send the acknowledgements for messages that the fast path has processed; see `FastPath.take_owed`."""
 
     def tls_wrote(self) -> None:
-        """Send what TLS itself has to send: the native poller has decrypted something that needs an answer."""
+        """Send the bytes that TLS itself produced when the native poller decrypted, such as a key update."""
 
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int

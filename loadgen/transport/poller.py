@@ -47,7 +47,8 @@ from loadgen.transport.polled_source import Source
 
 _READ = 1
 _EPOLLIN = 1
-#: Size of the longest frame with a two-byte length, so that a read cannot be mistaken for a longer frame.
+#: Size of the read buffer: that of the longest frame with a two-byte length field, so that no read is longer than the
+#: frames that ``_LONGER_TEXT`` recognises.
 _BUFFER_BYTES = 4 + 65_535
 #: First byte of a final, unmasked text frame (RFC 6455, 5.2). A text of up to 125 bytes has its length in the second
 #: byte. A longer one begins with 0x81, 0x7E and a two-byte length: a read of ``size`` bytes is one such frame if its
@@ -55,9 +56,9 @@ _BUFFER_BYTES = 4 + 65_535
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
-#: Reads that a turn of the hub processes; then its other callbacks run.
+#: Maximum number of reads processed in one turn of the hub, so that the hub's other callbacks run in between.
 _MOST_A_TURN = 256
-#: Time per turn of the hub, after which timers and other callbacks run; as in processing.c.
+#: Time (ns) after which a turn of the hub ends, so that timers and other callbacks run; processing.c uses the same.
 _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in times.c.
 _SETTLE_NS = 50_000
@@ -72,8 +73,8 @@ TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 class NativePoller:
     """Reads the sockets of one hub through `loadgen.native`, in a thread that needs no interpreter lock.
 
-    The thread reads and stamps whatever Python is doing. What no fast path takes waits in a queue, which the hub
-    processes.
+    The thread reads and stamps even while Python is busy. Data that no fast path processes waits in a queue until the
+    hub processes it.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class NativePoller:
     def remove(self, descriptor: int) -> int:
         """Stop reading the socket and return its `since_ns`; call this before the socket is closed.
 
-        What was read of it and is still to be processed is dropped, like bytes that were never read.
+        Bytes that were read from the socket but not processed yet are dropped, like bytes that were never read.
         """
         since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
@@ -117,7 +118,7 @@ class NativePoller:
             self._poller.route(descriptor, whole, fast_path, tls)
 
     def has_waiting(self, descriptor: int) -> bool:
-        """Return True if something was read of the socket that has not been processed yet."""
+        """Return True if bytes were read from the socket that have not been processed yet."""
         return self._poller.waiting(descriptor) > 0
 
     def priority(self) -> native.Priority | None:
@@ -137,7 +138,7 @@ class Poller:
         self._sources: dict[int, Source] = {}
         #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
         self._filled: set[int] = set()
-        #: Start of the last poll that reported every readable socket (ns).
+        #: Start (ns) of the last poll whose reported sockets have all been read.
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -185,7 +186,7 @@ class Poller:
         """Do nothing: this poller reads ``whole`` from the source at each read, and it has no fast paths."""
 
     def has_waiting(self, descriptor: int) -> bool:
-        """Return False: this poller has everything that it reads processed at once."""
+        """Return False: this poller processes all bytes right after it has read them."""
         return False
 
     def _on_readable(self) -> None:
@@ -220,8 +221,8 @@ class Poller:
     def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
         """Read each socket once, then process the messages. ``before_ns`` is a time before the first read.
 
-        It has two loops: in a single loop the kernel's code and ours would evict each other from the CPU caches with
-        every frame, and ours would take twice as long.
+        Reading and processing are separate loops: in a single loop the kernel's code and this process's code would
+        evict each other from the CPU caches with every frame, and processing would take twice as long.
         """
         find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from

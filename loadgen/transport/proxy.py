@@ -30,7 +30,7 @@ from loadgen.transport.errors import TransportError
 #: True if connections of a scheme use HTTPS_PROXY, false if they use HTTP_PROXY.
 _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
-#: The variables that are read, each in lower case too.
+#: Names of the environment variables that configure proxies; the lower-case names are read too.
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Set by web servers for CGI programs, whose HTTP_PROXY holds the `Proxy:` header of the request (CVE-2016-5385).
 CGI: Final = "REQUEST_METHOD"

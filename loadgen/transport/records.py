@@ -4,9 +4,10 @@ _HEADER_BYTES = 5
 
 
 class RecordBoundary:
-    """Tracks the received ciphertext, and tells if it ends at a record boundary.
+    """Tracks whether the ciphertext received so far ends at a record boundary.
 
-    OpenSSL cannot tell: it consumes the first part of a record from its input and then reports nothing pending.
+    OpenSSL does not report this: it consumes the first part of a record from its input and then reports nothing
+    pending.
     """
 
     __slots__ = ("_header", "_left")

@@ -45,13 +45,13 @@ class RemoteAddress(NamedTuple):
     family: int
     #: The address in the form that `socket.connect` takes.
     address: tuple[Any, ...]
-    #: The form in records: `192.0.2.1:443` or `[2001:db8::1]:443`.
+    #: The address as text in records: `192.0.2.1:443` or `[2001:db8::1]:443`.
     text: str
     loopback: bool
 
     @classmethod
     def of(cls, family: int, address: tuple[Any, ...]) -> "RemoteAddress":
-        """Make one from a socket address as `getaddrinfo` or `getpeername` returns it."""
+        """Return the RemoteAddress for a socket address as `getaddrinfo` or `getpeername` returns it."""
         return cls(family, address, text_of(address), is_loopback(str(address[0])))
 
 
@@ -73,7 +73,7 @@ class Resolver:
         self._fresh_s = fresh_s
         self._clock = clock
         self._on_note = on_note
-        #: By (host, port): the addresses, and the time (of ``clock``) after which they are resolved again.
+        #: The known addresses by (host, port), with the time of ``clock`` after which they are resolved again.
         self._known: dict[tuple[str, int], tuple[tuple[RemoteAddress, ...], float]] = {}
         self._asking: dict[tuple[str, int], Any] = {}
 

@@ -53,7 +53,7 @@ class SendBuffer:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            # The reader sees the same error and reports it.
+            # The connection's next read fails with the same error, and reports it.
             self._data.clear()
         if not self._data:
             self.close()

@@ -70,7 +70,7 @@ class Silence:
 
     def cancel(self) -> None:
         """Stop watching."""
-        # This object stays in the heap until it is due: do not keep the connection alive with it.
+        # This object stays in the heap until it is due: drop its references, which would keep the connection alive.
         self._source = self._on_silent = None
 
     def look(self, stood_still_ns: Callable[[int], int]) -> int | None:
@@ -154,7 +154,7 @@ class SilenceWatch:
 
 
 def last_data_ns(sock: socket.socket) -> int | None:
-    """Return the time since a TCP socket last received data (ns, to a millisecond), or None if the system hides it."""
+    """Return the time since a TCP socket last received data (ns, to a millisecond), or None if it is unknown here."""
     if not hasattr(socket, "TCP_INFO"):
         return None
     try:

@@ -12,7 +12,8 @@ import gevent
 from loadgen.transport import isolation
 from loadgen.transport.poller import FILLED
 
-#: Reads per second to aim at: each takes that fraction of a second's bytes, within the two limits below.
+#: Reads per second to aim at. Each read asks for 1 / `_TURNS_PER_S` of the bytes that the rate allows in a second, but
+#: for no fewer than `_LEAST_BYTES` and no more than `_MOST_BYTES`.
 _TURNS_PER_S = 10
 _LEAST_BYTES = 512
 _MOST_BYTES = 64 * 1024

@@ -71,7 +71,7 @@ class SocketStream(PolledSocket):
         self._tls: Tls | NativeTls | None = None
         #: True if the poller reads without TLS, or decrypts by itself: it then gives plaintext to the fast path.
         self._plain = not address.secure
-        #: True if the native poller decrypts by the functions of Python's `Tls`; False if that does it itself.
+        #: True while the native poller decrypts by calling the functions of Python's `Tls`; only without `NativeTls`.
         self._tls_direct = False
         self._fast_path: FastPath | None = None
         self._opening: Signal | None = None
@@ -134,8 +134,8 @@ class SocketStream(PolledSocket):
     def way_to_send(self) -> int | None:
         """Return the descriptor that a frame can be written to now, -1 to use :meth:`send_frame`, or None.
 
-        None means that the connection is not open, or has no frames of text. A descriptor may take a part of the frame:
-        the rest is for `send_frame`.
+        None means that the connection is not open, or does not send text frames. If the descriptor accepts only a part
+        of the frame, send the rest by `send_frame`.
         """
         return None
 
@@ -154,7 +154,7 @@ class SocketStream(PolledSocket):
         """Drop the connection without an orderly close; ``on_closed`` is called before this returns."""
         self._ended()
 
-    # Hooks for the subclasses.
+    # Subclasses override the methods from here to `_route_plain`.
 
     def _unanswered(self, timeout_s: float) -> str:
         """Return the error text for a handshake that timed out."""
@@ -169,15 +169,15 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def _fits_fast_path(self) -> bool:
-        """Return True if what comes next begins where a fast path may begin."""
+        """Return True if the stream is at a boundary between messages, the only place where a fast path may begin."""
         return True
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
-        """Update the routing of what the native poller reads as plaintext; ``changed`` if the fast path has changed."""
+        """Tell the native poller how to route the plaintext that it reads; ``changed`` if the fast path has changed."""
         raise NotImplementedError
 
     def _route(self, changed: bool = False) -> None:
-        """Update the poller's routing: the fast path, and who decrypts; ``changed`` if the fast path has changed."""
+        """Tell the poller which fast path to use and whether to decrypt; ``changed`` if the fast path has changed."""
         if self._poller is None:
             return
         fast_path, tls = self._fast_path, self._tls
@@ -196,9 +196,9 @@ class SocketStream(PolledSocket):
         self._unsent = None
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take the messages that it recognises; None removes the fast path.
+        """Let a fast path of `loadgen.native` process the messages that it recognises; None removes the fast path.
 
-        Messages that it takes do not reach the callbacks.
+        These messages do not reach the callbacks.
         """
         before = self._fast_path
         if fast_path is not before:
@@ -213,10 +213,10 @@ class SocketStream(PolledSocket):
             self._tls_direct = False
             self._route()
 
-    # The receive path: called by the poller.
+    # The poller calls the following methods, the receive path.
 
     def take(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Process the bytes of one read; empty at the end of the stream. See `polled_source.Source`."""
+        """Process the bytes of one read; ``data`` is empty at the end of the stream. See `polled_source.Source`."""
         if not data:
             self._end_of_stream()
         elif self._tls is None:
@@ -237,7 +237,7 @@ class SocketStream(PolledSocket):
             self._end_of_stream()
 
     def tls_wrote(self) -> None:
-        """Send what TLS itself has to send, such as a new key; called by the native poller."""
+        """Send the bytes that TLS itself produced, such as a key update; called by the native poller."""
         if self._tls is not None:
             self._transmit(self._tls.to_send())
 
@@ -253,7 +253,7 @@ class SocketStream(PolledSocket):
             self._fail(tls_failure(error, self._address.name))
 
     def send_owed(self) -> None:
-        """Send what the fast path owes the service. See `polled_source.Source`."""
+        """Send the acknowledgements that the fast path owes the service; see `polled_source.Source`."""
         self._send_owed_by(self._fast_path)
 
     def _send_owed_by(self, fast_path: FastPath | None) -> None:
@@ -272,7 +272,7 @@ class SocketStream(PolledSocket):
         finally:
             self._fail(OurFailureError(error))
 
-    # TLS.
+    # The following methods handle TLS.
 
     def _take_ciphertext(
         self, tls: Tls | NativeTls, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -301,14 +301,14 @@ class SocketStream(PolledSocket):
                 self._poller.route(self._descriptor, None, None, tls)
             self._secured()
 
-    # Sending.
+    # The following methods send.
 
     def _write(self, data: bytes) -> None:
         if self._tls is not None:
             try:
                 data = self._tls.encrypt(data)
             except ssl.SSLError:
-                # The server has closed: the reader sees it too and reports it.
+                # The server has closed the connection: the next read fails too, and reports that.
                 return
         self._transmit(data)
 
@@ -323,7 +323,7 @@ class SocketStream(PolledSocket):
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            # The reader sees the same error and reports it.
+            # The next read fails with the same error, and reports it.
             return
         if sent < len(data):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
@@ -338,7 +338,7 @@ class SocketStream(PolledSocket):
         )
         gevent.get_hub().loop.run_callback(isolation.run, self, self._fail, error)
 
-    # Closing.
+    # The following methods close the connection.
 
     def _end_of_stream(self) -> None:
         self._fail(TransportError(f"{self._address.name}: the server closed the connection"))

@@ -59,7 +59,7 @@ class PreciseTimer:
         try:
             waiter.get()
         except BaseException:
-            # Killed while waiting: the hub must not switch to this greenlet later.
+            # This greenlet was killed while it waited: the hub must not switch to it later.
             if entry in self._due:
                 self._due.remove(entry)
                 heapq.heapify(self._due)
@@ -84,7 +84,8 @@ class PreciseTimer:
     def _on_readable(self) -> None:
         if self._timer is None or not self._timer.acknowledge():
             return
-        # A greenlet that waits again now does not set the timer: it is set once below, for the earliest of all.
+        # A greenlet that is woken here may wait again, but does not arm the timer: that happens once, below, for the
+        # earliest waiting greenlet.
         self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():
             _, _, waiter = heapq.heappop(self._due)
@@ -97,7 +98,8 @@ class PreciseTimer:
 def _steady_ns(due_ns: int) -> int:
     """Convert a wall-clock time to CLOCK_MONOTONIC; the result is never too early.
 
-    It is too late by the time that passes between reading the two clocks, so they are read again if that was long.
+    The result is late by the time that passes between the readings of the two clocks, so the clocks are read again if
+    that time was long.
     """
     for _ in range(_READINGS):
         before_ns = time.monotonic_ns()

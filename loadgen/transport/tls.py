@@ -15,18 +15,19 @@ _PLAINTEXT_BYTES = 64 * 1024
 _PLAINTEXT = bytearray(_PLAINTEXT_BYTES)
 _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
-#: What a connection resumes: an object of the kind of TLS that made it.
+#: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: Age at which a session is replaced by that of a newer connection; servers keep them for minutes to hours.
+#: Age (s) at which a session is replaced by a newer connection's; servers keep sessions for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 
 class TlsSessions:
     """The session that the connections to one address resume.
 
-    It is the one of the last full handshake, or of a later connection after a minute. So tickets of TLS 1.3 are used
-    more than once, which RFC 8446 (appendix C.4) advises against only for the client's privacy.
+    The session is that of the last full handshake; after `_SESSION_FRESH_S`, a newer connection's session replaces it.
+    So TLS 1.3 tickets are used more than once, which RFC 8446 (appendix C.4) advises against only for the client's
+    privacy.
     """
 
     __slots__ = ("_clock", "_kept_s", "resumed", "session")
@@ -40,7 +41,9 @@ class TlsSessions:
         self.resumed = 0
 
     def keep(self, tls: "Tls | NativeTls") -> None:
-        """Keep the session of an open connection if it can be resumed and is worth it.
+        """Keep the session of an open connection for later connections to resume.
+
+        A connection that resumed a session replaces the kept one only after `_SESSION_FRESH_S`.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
@@ -137,7 +140,7 @@ class Tls:
             self._object.unwrap()
 
     def to_send(self) -> bytes:
-        """Return the ciphertext that TLS itself has to send, such as a part of the handshake; usually empty."""
+        """Return the ciphertext that TLS itself produced, such as a part of the handshake; usually empty."""
         return self._outgoing.read() if self._outgoing.pending else b""
 
     def is_between_records(self) -> bool:

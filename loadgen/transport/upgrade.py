@@ -26,7 +26,7 @@ _VERSION = b" HTTP/1.1\r\n"
 #: Added to the key before hashing it (RFC 6455, section 1.3), and the size of the result in base64.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ACCEPT_BYTES = 28
-#: Headers that decide if the answer accepts; each may occur only once.
+#: Headers of the answer that decide whether it accepts the upgrade; each may occur only once.
 _TELLING = frozenset(
     {
         b"upgrade",
@@ -41,7 +41,8 @@ _TELLING = frozenset(
 class LastAccepted:
     """The last ordinary accepting answer of a server.
 
-    Most servers send the same again, except for the value that the key demands.
+    To most connections a server sends the same bytes, except for the value of `Sec-WebSocket-Accept`, which depends on
+    the connection's key. So later answers are compared with this one, which is faster than parsing them.
     """
 
     __slots__ = ("_after", "_before", "_subprotocol")
@@ -53,12 +54,12 @@ class LastAccepted:
     def remember(self, answer: bytes, subprotocol: str | None, accept: bytes) -> None:
         """Remember an answer that was parsed, with the subprotocol that it names."""
         before, found, after = answer.partition(accept)
-        # Where the value occurs twice, it is not known which one the key demands.
+        # If the value of Sec-WebSocket-Accept also occurs elsewhere in the answer, its position is ambiguous.
         if found and accept not in after:
             self._before, self._after, self._subprotocol = before, after, subprotocol
 
     def size(self, data: bytes, offered: tuple[str, ...], key: bytes) -> int | None:
-        """Return the size of the answer at the start of ``data`` if it is the same and accepts, else None."""
+        """Return the size of the answer at the start of ``data`` if it equals the last one and accepts, else None."""
         before, after = self._before, self._after
         begins = len(before)
         ends = begins + _ACCEPT_BYTES
@@ -82,7 +83,7 @@ class Upgrade:
     """One connection's request to upgrade.
 
     ``resource`` is the path and query to request in place of the URL's. ``subprotocols``, ``headers`` and ``resource``
-    may hold credentials. ``last`` is what earlier connections to the same server have learned.
+    may hold credentials. ``last`` is the accepting answer that an earlier connection to the same server received.
     """
 
     __slots__ = ("_asked", "_key", "_last", "request")
@@ -101,7 +102,7 @@ class Upgrade:
         before, after = _composed(*self._asked)
         if resource is not None:
             before = b"GET " + resource.encode("ascii") + before[before.index(_VERSION) :]
-        #: The bytes to send.
+        #: The bytes of the request.
         self.request = before + self._key + after
 
     def accepted(self, data: bytes) -> int:

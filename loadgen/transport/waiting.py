@@ -1,4 +1,4 @@
-"""Wait in a greenlet for what the hub will report, at a fraction of the cost of gevent's events.
+"""Wait in a greenlet for a signal of the hub, at a fraction of the cost of gevent's events.
 
 gevent's `Event` and `AsyncResult` serve any number of greenlets, and each wait with a timeout makes a `Timeout` too. A
 connect waits three times, always in one greenlet.
@@ -14,8 +14,8 @@ from gevent.hub import Waiter
 def after(seconds: float, call: Callable[..., object], *arguments: Any, again_s: float = 0.0) -> Any:
     """Start a timer of the hub that calls ``call`` after some seconds, and then every ``again_s`` if that is not zero.
 
-    Return the timer, which the caller stops and closes. It counts from the current time: the loop's own clock stands
-    still while Python is busy, and by that clock the timer could end too early.
+    Return the timer, which the caller stops and closes. The timer counts from the current time. The event loop's cached
+    time stands still while Python is busy, and a timer that counted from it could end too early.
     """
     timer = gevent.get_hub().loop.timer(seconds, again_s)
     timer.start(call, *arguments, update=True)
@@ -23,7 +23,7 @@ def after(seconds: float, call: Callable[..., object], *arguments: Any, again_s:
 
 
 class Signal:
-    """Wakes the one greenlet that waits for it."""
+    """A flag for which one greenlet can wait."""
 
     __slots__ = ("_error", "_set", "_waiter")
 
@@ -33,18 +33,18 @@ class Signal:
         self._waiter: Any = None
 
     def is_set(self) -> bool:
-        """Return True if it is set."""
+        """Return True if the signal is set."""
         return self._set
 
     def set(self) -> None:
-        """Wake the waiting greenlet in the hub's next turn, or the next one to wait at once."""
+        """Set the signal: wake a waiting greenlet in the hub's next turn; if none waits, the next `wait` returns."""
         if not self._set:
             self._set = True
             if self._waiter is not None:
                 gevent.get_hub().loop.run_callback(self._wake, self._waiter)
 
     def set_now(self) -> None:
-        """Wake the waiting greenlet within this call; only for a callback of the hub that does nothing after it."""
+        """Set the signal and wake a waiting greenlet within this call; must be a hub callback's last action."""
         self._set = True
         if self._waiter is not None:
             self._wake(self._waiter)
@@ -59,7 +59,7 @@ class Signal:
         self._set = False
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it is set, and return True; return False after ``timeout_s``.
+        """Block until the signal is set, and return True; return False after ``timeout_s``.
 
         Raises:
             the error that `set_exception` was given.

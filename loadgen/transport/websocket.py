@@ -75,7 +75,7 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: Parser of the frames once the upgrade is done; None while the library reads everything.
         self._frames: TextFrames | None = None
-        #: `TextFrames.ready` when the poller was last told.
+        #: Value of `TextFrames.ready` when the poller's routing was last updated.
         self._ready = False
 
     @property
@@ -115,18 +115,18 @@ class WebSocket(SocketStream):
             self._write_pending()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path take messages, as `SocketStream.use_fast_path` says."""
+        """Let a fast path process messages, as `SocketStream.use_fast_path` says."""
         if self._frames is not None:
             self._frames.fast_path = fast_path
         super().use_fast_path(fast_path)
 
-    # The receive path: called by the poller.
+    # The poller calls the following methods, the receive path.
 
     def _fits_fast_path(self) -> bool:
         return self._frames is not None and self._frames.ready
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
-        # Within a frame every byte must reach us, so neither the callback nor the fast path may be set.
+        # Within a frame every byte must reach this object, so neither the callback nor the fast path may be set.
         if self._poller is not None:
             fast_path = self._fast_path if self._ready else None
             self._poller.route(self._descriptor, self.whole, fast_path, tls)
@@ -148,8 +148,8 @@ class WebSocket(SocketStream):
     ) -> TextFrames | None:
         """Process the bytes of one read while the `websockets` library still reads the connection.
 
-        They are the server's answer to the upgrade request, or frames after it. Return a parser for all later bytes if
-        the library is not needed any more, else None.
+        The bytes are the server's answer to the upgrade request, or frames after it. Return a parser for all later
+        bytes if the library is not needed any more, else None.
         """
         upgrading, library = self._upgrading, self._library
         if upgrading is not None:
@@ -160,15 +160,15 @@ class WebSocket(SocketStream):
                 if length < len(data):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return frames
-            # Not an ordinary acceptance: the library parses it. If the data continues after the answer, the library may
-            # hold part of a frame and then reads all frames of this connection.
+            # This is not an ordinary acceptance, so the library parses it. If the data continues after the answer, the
+            # library may hold part of a frame, and then reads all frames of this connection.
             if (error := upgrading.hand_over(data, library)) is not None:
                 self._fail(error)
                 return None
         events = library.parse(data)
         if upgrading is not None and not library.is_connecting:
             self._accepted()
-        # The library does not tell where in the data a frame ends, so all messages are uncertain by `within_ns`.
+        # The library does not report where in the data a frame ends, so all messages are uncertain by `within_ns`.
         if library.deliver(events, arrival(arrival_ns, within_ns), read_ns):
             self._on_other()
         if self._upgrading is not None:
@@ -185,7 +185,7 @@ class WebSocket(SocketStream):
         return self._frames
 
     def _on_other(self) -> None:
-        """Send what the library has to send; end the connection if the server has closed it or broke the protocol."""
+        """Send the library's pending frames; end the connection if the server has closed it or broke the protocol."""
         self._write_pending()
         if (what := self._library.violation()) is not None:
             name = self._address.name
@@ -195,7 +195,7 @@ class WebSocket(SocketStream):
         elif self._patience is None and self._library.close_received is not None:
             self._wait_no_longer_than(bounds.CLOSING_S, self._ended)
 
-    # The opening handshake.
+    # The following methods perform the opening handshake.
 
     def _secured(self) -> None:
         if self._upgrading is not None:
@@ -230,7 +230,7 @@ class WebSocket(SocketStream):
             patience.stop()
             patience.close()
 
-    # Sending.
+    # The following methods send.
 
     def _write_pending(self) -> None:
         for data in self._library.to_send():
@@ -248,7 +248,7 @@ class WebSocket(SocketStream):
         super()._all_sent()
         self._send_pong()
 
-    # Closing.
+    # The following methods close the connection.
 
     def _end_of_stream(self) -> None:
         self._library.end_of_stream()

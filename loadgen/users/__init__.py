@@ -35,8 +35,8 @@ _INSTALL = "loadgen.run.install"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: importing Locust patches the whole process for gevent, and this package's other modules
-    # do not need that.
+    # Import the name on first use: importing Locust patches the whole process for gevent, which this package's other
+    # modules do not need.
     if name not in __all__:
         raise AttributeError(name)
     if name == "EventsUser":

@@ -1,6 +1,7 @@
 """A client's planned behaviour: it drops its connection, leaves and returns, or changes its subscriptions.
 
-Each kind runs in a separate greenlet from the barrier on, at the absolute times of the client's plan.
+Each kind of behaviour runs in a separate greenlet, from the time when all subscriptions are ready, and acts at the
+absolute times of the client's plan.
 """
 
 from collections.abc import Callable, Iterator

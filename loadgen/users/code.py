@@ -26,7 +26,7 @@ class Hooks(Protocol):
     """The methods of a user object that the harness calls."""
 
     def on_start(self) -> object:
-        """Called when it is the client's turn to connect, before it does."""
+        """Called at the client's turn in the ramp, before it connects."""
 
     def on_stop(self) -> object:
         """Called after the client has closed its connection at the end of the run."""
@@ -112,7 +112,7 @@ class UserCode:
             raise UnmadeError(f"payload() {error}"[:_MOST_CHARACTERS]) from None
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count a refused event that payload() made larger than the service takes."""
+        """Count a refused event that payload() made larger than the service accepts."""
         error = PayloadError(
             f"made an event of {size_bytes:,} bytes, and the service takes at most {most_bytes:,}"
         )

@@ -29,8 +29,8 @@ class ClientConnection:
     ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
     ``on_request``, with the arguments of `OnRequest`, after a delivery of this run's own events. ``on_ended``,
     if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
-    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` tells the time. With a
-    ``listener``, subscriptions may be given up before they are ready.
+    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` returns the time in ns.
+    With a ``listener``, subscriptions may be given up before they are ready.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class ClientConnection:
             NotNowError: the service refused the connection for now; trying again later may help.
             OurFailureError: the harness failed; the failure is already recorded.
         """
-        # A client that has left on purpose begins anew, as a page that is opened again does.
+        # A client that left on purpose returns without its earlier session, like a browser that reopens a page.
         earlier = self._conversation if self._life.intent != LEAVE else None
         life = self._life = self._life.next(self._clock())
         record = LifeRecord(self._run, self._client, life)
@@ -113,12 +113,12 @@ class ClientConnection:
 
     @property
     def intent(self) -> str | None:
-        """Why the client itself ended the latest life (see `reconnect`), or None if it did not."""
+        """The reason for which the client itself ended the latest life (see `reconnect`), or None if it did not."""
         return self._life.intent
 
     @property
     def retry_s(self) -> float | None:
-        """The wait before the next connection that the service has asked for during the last life (s), or None."""
+        """The time (s) that the service, during the last life, asked clients to wait before they reconnect, or None."""
         session = None if self._conversation is None else self._conversation.session
         return session.retry_s if isinstance(session, Resumable) else None
 
@@ -152,7 +152,7 @@ class ClientConnection:
 
     @property
     def direct(self) -> DirectPublishes | None:
-        """Sends publishes without telling of answers that accept them; None if the connection cannot do it now."""
+        """The direct publishes of this connection (see `users.direct`), or None if it cannot publish directly now."""
         return None if self._conversation is None else self._conversation.direct
 
     def subscribe(self, plan: SubscriptionPlan) -> None:

@@ -105,7 +105,7 @@ class Conversation:
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
         self._on_request = on_request
         self._publishes = UnansweredPublishes()
-        #: None until it is asked for, and False if this connection has none.
+        #: The direct publishes; None until the property `direct` is read, and False if the connection cannot have any.
         self._direct: DirectPublishes | Literal[False] | None = None
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event, run.stamping)
@@ -121,7 +121,7 @@ class Conversation:
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         messages = record.messages = LastMessages(service, session.receive)
         socket = connect(run.address, handshake, messages.received, self._on_closed, record.failed, slow)
-        #: None once the connection has ended, like `_subscriptions`, to free the memory before the next life.
+        #: The socket; None, like `_subscriptions`, once the connection has ended, to free memory before the next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
@@ -130,7 +130,7 @@ class Conversation:
         )
         self._login = Login(run, life, record, session, socket, clock)
 
-    # Actions of the client.
+    # The following methods are actions of the client.
 
     def open(self, timeout_s: float) -> None:
         """Connect, log in, and request the client's subscriptions; see `ClientConnection.open`."""
@@ -154,7 +154,7 @@ class Conversation:
 
     @property
     def session(self) -> Session:
-        """The protocol's state of this life; still there when the life has ended."""
+        """The protocol's session of this life; it is kept after the life has ended."""
         return self._session
 
     @property
@@ -182,7 +182,7 @@ class Conversation:
 
     @property
     def direct(self) -> DirectPublishes | None:
-        """Sends publishes whose acceptance nobody is told of; None if that is not possible, or not now."""
+        """The direct publishes of this connection (see `users.direct`), or None if it cannot publish directly now."""
         if self._direct is None and self._socket is not None and self._socket.is_open:
             self._direct = (
                 direct_publishes(self._run, self._client, self._session, self._socket)
@@ -246,7 +246,7 @@ class Conversation:
             socket.send(goodbye)
         socket.close()
 
-    # Called by the session, from the hub.
+    # The session calls the following methods from the hub.
 
     def on_connected(self, arrival_ns: int) -> None:
         """Handle the service's acceptance of the connection."""
@@ -285,7 +285,7 @@ class Conversation:
         self._run.recorder.asides[what] += 1
 
     def on_session(self, state: str) -> None:
-        """Note what became of the session that the client keeps."""
+        """Note the state of the session that the client keeps over reconnects, such as `resumed` or `lost`."""
         self._life.session = state
 
     def on_service_error(self, reason: str) -> None:

@@ -113,7 +113,7 @@ def demand_unchanged(of: type) -> None:
     """Check the attributes that Locust itself sets on classes; call it before Locust does.
 
     Raises:
-        UserClassError: one has another value than the default.
+        UserClassError: an attribute has another value than the default.
     """
     for name, default in _DEFAULTS.items():
         if getattr(of, name) != default:

@@ -1,7 +1,8 @@
-"""The publishes of one connection that `loadgen.native` sends and whose answers it takes, without Python's help.
+"""Direct publishes: publishes over one connection that a lane of `loadgen.native` sends and records, without Python.
 
-Nobody hears of an answer that accepts all events: the lane records them. Every other outcome comes here: the service
-refused something, the connection was lost, or no answer came by the end of the drain.
+If an answer accepts all events, the lane records them and calls nothing in Python. The lane hands every other publish
+back to Python ("gives it up"), which records the outcome: the service refused something, the connection was lost, or no
+answer came by the end of the drain.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class Owner(Protocol):
-    """Records publishes that a lane has given up."""
+    """The sender of direct publishes, which records those that the lane hands back."""
 
     def settle_given_up(
         self,
@@ -33,20 +34,20 @@ class Owner(Protocol):
 
 
 class DirectPublishes:
-    """Sends publishes by a lane, and gives those that it gives up to their owners."""
+    """Sends publishes through the connection's lane, and passes those that the lane hands back to their owners."""
 
     __slots__ = ("_frame_of", "_lane", "_numbers", "_owners", "_socket")
 
     def __init__(
         self, lane: PublishLane, frame_of: Callable[[str], PublishFrame | None], socket: SocketStream
     ) -> None:
-        """``frame_of`` returns the frame of a channel's messages, or None if the lane cannot make them."""
+        """``frame_of`` returns the template of publish messages to a channel, or None if the lane cannot fill it."""
         self._lane, self._frame_of, self._socket = lane, frame_of, socket
         self._owners: list[Owner] = []
         self._numbers: dict[Owner, int] = {}
 
     def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
-        """Return a fast path that takes the answers, beside the deliveries that another one would take."""
+        """Return ``deliveries``, or a new fast path if it is None, set up to process the answers to publishes too."""
         fast_path = DeliveryFastPath(rows) if deliveries is None else deliveries
         assert isinstance(fast_path, DeliveryFastPath)
         fast_path.answers(self._lane)
@@ -63,9 +64,9 @@ class DirectPublishes:
         bodies: Sequence[Body],
         cause: tuple[int, int, int] | None,
     ) -> bool:
-        """Send a publish now; return False, and do nothing, if it must go the usual way.
+        """Send a publish now; return False, and do nothing, if it must be sent by `Sender.send` instead.
 
-        ``owner`` gets it back if its answer does not accept all events.
+        If the answer does not accept all events, the publish is passed back to ``owner``.
         """
         socket = self._socket
         descriptor, frame = socket.way_to_send(), self._frame_of(channel)
@@ -88,7 +89,7 @@ class DirectPublishes:
         return True
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """Pass on an answer that the lane has left to Python; an answer that nothing awaits is dropped."""
+        """Pass an answer that the lane did not process to the owner; drop an answer to no pending publish."""
         given = self._lane.withdraw(publish_id)
         if given is not None:
             self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)
@@ -118,7 +119,7 @@ class DirectPublishes:
 def direct_publishes(
     run: WorkerRun, client: ClientPlan, session: Session, socket: SocketStream
 ) -> DirectPublishes | None:
-    """Return the direct publishes of a connection, or None if its publishes all go the usual way."""
+    """Return the direct publishes of a connection, or None if all its publishes must be sent by `Sender.send`."""
     rows: Any = run.recorder.native_publishes
     if rows is None or socket.way_to_send() is None:
         return None

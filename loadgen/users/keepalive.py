@@ -17,7 +17,7 @@ class KeepAlive:
         self._timer = after(every_s, isolation.run, socket, self._send, again_s=every_s)
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending keepalive messages."""
         self._timer.stop()
         self._timer.close()
 

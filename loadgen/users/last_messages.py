@@ -8,9 +8,9 @@ from loadgen.measure.broken import LastMessage
 from loadgen.protocol.base import Service
 from loadgen.transport.framing import OnText
 
-#: Messages kept of a life; publishes, and deliveries that a fast path takes, are not among them.
+#: Number of messages kept of a life. Publishes, and deliveries that a fast path processes, are not kept.
 KEPT: Final = 4
-#: Of a longer message only the length is kept.
+#: Size of the longest message that is kept; of a longer one only the length is kept.
 KEPT_BYTES: Final = 1024
 
 #: Time (ns); the message, or its length in bytes; and None if it was received, else a description, which may be empty.
@@ -37,7 +37,7 @@ class LastMessages:
 
     def received(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         """Keep a received message and pass it on; see `framing.OnText`."""
-        # On the hot path where there is no fast path: no loop and no calls.
+        # Without a fast path, every received message comes here, so avoid loops and calls.
         self._fourth = self._third
         self._third = self._second
         self._second = self._top
@@ -70,7 +70,7 @@ class LastMessages:
 def _said(frames: Frames, content: bytes | bytearray | int, about: str | None) -> str:
     if isinstance(content, int):
         return about or "…"
-    # What a service says in no known form may hold anything, so it is treated as carefully as a sent message.
+    # A received message that is not JSON may contain a secret anywhere, so redact it like a sent message.
     if about is not None or content[:1] not in (b"{", b"["):
         frames.sent(bytes(content))
     else:

@@ -27,7 +27,7 @@ class Life:
     established: bool = False
     #: True once the client has begun to close the connection for good.
     closing: bool = False
-    #: Why the client itself ended the life (see `reconnect`), or None if it did not.
+    #: The reason for which the client itself ended the life (see `reconnect`), or None if it did not.
     intent: str | None = None
     error: str | None = None
     #: True if the service answered and refused the connection.
@@ -36,8 +36,8 @@ class Life:
     refusal: Refusal | None = None
     #: Time of the last data received, if the client closed the connection because the service was silent for too long.
     silent_since_ns: int | None = None
-    #: What became of the session that the client keeps over reconnects (see `SessionHandler.on_session`), or None if it
-    #: keeps none.
+    #: State of the session that the client keeps over reconnects, such as `resumed` or `lost` (see
+    #: `SessionHandler.on_session`), or None if the client keeps no session.
     session: str | None = None
 
     def next(self, at_ns: int) -> "Life":

@@ -24,7 +24,7 @@ class LifeRecord:
 
     def __init__(self, run: WorkerRun, client: ClientPlan, life: Life) -> None:
         self._run, self._client, self._life = run, client, life
-        #: What is displayed if the connection fails, or None until there is a conversation.
+        #: The last messages, to display them if the connection fails; None before the `Conversation` is created.
         self.messages: LastMessages | None = None
 
     def accepted(self, socket: SocketStream) -> None:
@@ -63,7 +63,7 @@ class LifeRecord:
             self.messages.sent(message, at_ns, about)
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure of the harness on this connection, and set the life's intent to it."""
+        """Count a failure of the harness on this connection, and record it as the life's `intent`."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
         self._life.harness_failed()

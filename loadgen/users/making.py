@@ -32,7 +32,10 @@ def run_of(environment: Environment) -> WorkerRun | None:
 
 
 def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Make a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
+    """Create a user; if its `__init__` fails in a run, count the failure and use `User.__init__` instead.
+
+    So Locust goes on spawning users, and the run ends with a record.
+    """
     environment = arguments[0] if arguments else named.get("environment")
     run = run_of(environment) if isinstance(environment, Environment) else None
     user: Any
@@ -66,7 +69,7 @@ def play(environment: Environment, unbegun: str, what: str, begin: Callable[[Wor
     try:
         begin(run)
     except GreenletExit:
-        # Locust ends its users this way when the run is over.
+        # Locust ends its users by this exception when the run is over.
         return
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit):

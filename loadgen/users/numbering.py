@@ -2,7 +2,7 @@
 
 
 class Numbers:
-    """Numbers the requests and events of one client, whatever causes them: its schedule, or what it receives."""
+    """Numbers one client's publish requests and events, both those of its schedule and those that a delivery causes."""
 
     __slots__ = ("_events", "_requests")
 

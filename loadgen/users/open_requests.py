@@ -1,4 +1,4 @@
-"""The publish requests of one client that are not settled yet, and the record of what became of each event."""
+"""The publish requests of one client that await their outcome, and the rows that record each event's outcome."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class OpenRequest:
     #: Time from which the request waits for a connection.
     ready_ns: int
     sizes: Sequence[int]
-    #: Time at which an open connection took the request, or None if none has yet.
+    #: Time at which an open connection began to send the request, or None before.
     sent_ns: int | None = None
     #: The remote address, or None if it is unknown.
     remote: str | None = None
@@ -58,9 +58,9 @@ OnSettled = Callable[
 
 
 class OpenRequests:
-    """Records a row for each event of one client's requests, once, when it is known what became of the request.
+    """Records one row for each event of one client's requests, as soon as the outcome of the request is known.
 
-    A request is identified by its number. ``on_settled`` is called after the rows of a request were recorded.
+    A request is identified by its number. It is settled once its rows are recorded; then ``on_settled`` is called.
     """
 
     def __init__(self, run: WorkerRun, client: ClientPlan, on_settled: OnSettled) -> None:
@@ -77,7 +77,7 @@ class OpenRequests:
         return number in self._open
 
     def making(self, request: OpenRequest, bodies: Sequence[Body]) -> MakeEvents:
-        """Return the function that stamps a request's events when a connection takes them; see `MakeEvents`."""
+        """Return the function that stamps a request's events when a connection is ready; see `MakeEvents`."""
         token, publisher, progress = self._run.recorder.token, self._client.number, self._run.progress
 
         def make(sent_ns: int, remote: str | None) -> Sequence[Event]:
@@ -197,7 +197,7 @@ class OpenRequests:
         cause: Cause | None = None,
     ) -> int:
         """Record each event of a request; return how many the service refused."""
-        # Positional arguments: keywords would cost as much time as the row itself.
+        # Use positional arguments: keywords would cost as much time as the row itself.
         return publishes.record(
             self._run.recorder.publish, self._client.number, sequences, number, channel, intended_ns, slot_ns,
             sent_ns, acked_ns, status, error, sizes, refused, connection_wait_ns, remote, cause,

@@ -34,7 +34,7 @@ class Client:
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         self._publisher: OpenLoopPublisher | None = None
-        #: Why the client has no login, or None if it has one.
+        #: The reason why the client has no login, or None if it has one.
         self._no_login: str | None = None
         self._numbers = Numbers()
         self._responder = None if plan.respond is None else Responder(run, plan, plan.respond)

@@ -1,6 +1,7 @@
 """Publish on an open-loop schedule: each publish is due at its scheduled time, even if the one before is unanswered.
 
-`OpenLoopPublisher` decides when an event is sent, `PublishRequests` what is sent and recorded, and a `Sender` how.
+`OpenLoopPublisher` decides the time of each publish request, `PublishRequests` makes and records the request, and a
+`Sender` sends it.
 """
 
 import gevent
@@ -15,7 +16,7 @@ from loadgen.users.requests import NO_ROWS, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Overdue requests that one client sends in a row before it yields to the hub.
+#: Maximum number of overdue requests that one client sends in a row before it yields to the hub.
 _LATE_IN_A_ROW = 64
 #: The event loop's highest priority.
 _FIRST = 2
@@ -52,7 +53,7 @@ class OpenLoopPublisher:
     def limit(self, events: int) -> None:
         """Limit the events that are unanswered at once to the service's limit; 0 means that it has none.
 
-        A request with more events than that is sent in parts (see the protocol's session).
+        A request with more events than the limit is sent in parts (see the protocol's session).
         """
         if events:
             self._in_flight = max(1, events // self._plan.batch)

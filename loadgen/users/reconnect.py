@@ -4,13 +4,13 @@ from random import Random
 
 from loadgen.resolve import Behaviour, LifetimePlan
 
-#: Values of `intent` in the record: why a client itself ended its connection or subscription. `DROP` is followed by the
-#: drop's number.
+#: Values of `intent` in the record: the reason for which a client itself ended its connection or subscription. `DROP`
+#: is followed by the drop's number.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
 #: Value of `intent` for a connection that a failure of the harness ended: deliveries after that were not observed.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
-#: If the service asks clients to wait, each waits longer by a random part of up to this fraction of that time.
+#: If the service asks clients to wait, each client adds a random time of up to this fraction of the requested wait.
 _SPREAD = 0.25
 
 
@@ -24,7 +24,7 @@ class ReconnectPolicy:
     def __init__(self, behaviour: Behaviour) -> None:
         self._plan = behaviour.reconnect
         self._away_s = behaviour.churn.away_ns / 1e9 if isinstance(behaviour.churn, LifetimePlan) else 0.0
-        # Created on first use: its state takes 2.5 KB, and most clients never wait.
+        # The random generator is created on first use: its state takes 2.5 KB, and most clients never wait.
         self._random: Random | None = None
         self._failed = 0
         self._was_connected = False
@@ -42,7 +42,8 @@ class ReconnectPolicy:
     def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
         """Return the wait before the next attempt, in seconds, or None if the policy allows no further attempt.
 
-        ``intent`` is why the client itself ended the connection, or None if it was lost or an attempt failed.
+        ``intent`` is the reason for which the client itself ended the connection, or None if the connection was lost
+        or an attempt failed.
         ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that
         clients with the same minimum do not all return at once.
         """

@@ -1,6 +1,6 @@
 """The publish requests of one client: makes their events and sends them.
 
-`publishing` decides when an event is due, and `open_requests` records what became of it.
+`publishing` decides when an event is due, and `open_requests` records its outcome.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,19 +33,19 @@ class Maker(Protocol):
         """Return the JSON text of the next event's members, without braces; raises UnmadeError."""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count a refused event that the members made larger than the service takes."""
+        """Count a refused event that the members made larger than the service accepts."""
 
 
 class PublishRequests:
     """Sends one client's publish requests, and records a row for each event that was due.
 
-    A request is identified by its number, and its events by theirs. ``on_settled`` is called when a request needs no
-    answer any more.
+    Requests and events are identified by their numbers (see `Numbers`). ``on_settled`` is called when the outcome of a
+    request has been recorded.
 
     A client may have a limited number of unanswered requests; each takes a slot. The run's record splits a request's
     lateness into three parts. First it waits for a free slot, which the target causes, because it has not answered
-    earlier requests. Then the generator makes the request, which is its own lateness. Last, the request waits for an
-    open connection.
+    earlier requests. Then the generator makes the request; this time is the generator's own lateness. Last, the request
+    waits for an open connection.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class PublishRequests:
             self._payload_bytes, self._padded = payload_bytes, True
             self._maker = None if run.stamping.plain else Padding(payload_bytes, run.stamping)
         self._plain = plain(self._payload_bytes)
-        #: The connection whose direct publishes are used if possible.
+        #: The connection whose direct publishes (see `users.direct`) are used if possible; None over HTTP.
         self._connection = sender.connection if isinstance(sender, ConnectionSender) else None
-        #: True if somebody waits for answers, so that each must be told at once.
+        #: True if each answer must be reported at once, because a limit on unanswered requests depends on it.
         self.awaited = False
 
     @property
@@ -178,7 +178,8 @@ class PublishRequests:
     ) -> tuple[Sequence[int], Sequence[str]]:
         """Let the user's code make the members of events; return the numbers of those that it made, and their members.
 
-        Called before the sending time is taken: how long it takes is our lateness, not the service's latency.
+        Call this before the sending time is read: the time that user code takes is the generator's lateness, and not
+        the service's latency.
         """
         members: list[str] = []
         unmade: dict[int, str] = {}
@@ -225,7 +226,7 @@ class PublishRequests:
         self._on_settled()
 
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
-        """Count a failure of the user's code for each refused event that it made larger than the service takes."""
+        """Count a failure of the user's code for each refused event that it made larger than the service accepts."""
         most = self._run.most_event_bytes
         if most is None or self._payload_bytes > most or not self._padded:
             return

@@ -27,7 +27,7 @@ from loadgen.users.worker import WorkerRun
 MOST_OUTSTANDING: Final = 1_000
 #: Maximum number of unanswered HTTP requests by which one client publishes replies; further ones wait for a connection.
 MOST_IN_FLIGHT: Final = 64
-#: Latest requests that a client remembers, so that it answers one once however often the service delivers it.
+#: Number of latest requests that a client remembers, so that it answers a request once even if it arrives again.
 MOST_REMEMBERED: Final = 10_000
 
 
@@ -90,10 +90,10 @@ class Replies:
 
 
 class Responder:
-    """Answers the requests that one client receives, each in a greenlet of its own.
+    """Answers the requests that one client receives, each in a separate greenlet.
 
-    The first reply is due ``after`` the request's arrival by the kernel, and each further one at its interval, however
-    late the one before was.
+    The first reply is due when the scenario's `after` has passed since the request's kernel stamp. Further replies are
+    due at fixed intervals from then on, even if an earlier reply was late.
     """
 
     def __init__(self, run: WorkerRun, client: ClientPlan, plan: ReplyPlan) -> None:

@@ -22,10 +22,10 @@ __all__ = ["LoadUser", "LoadUserMeta", "Participant", "Publisher", "Subscriber",
 
 
 class LoadUserMeta(UserMeta):
-    """Creates user classes and users: refuses unsupported attributes, and survives an exception of `__init__`."""
+    """Creates user classes and users: refuses unsupported attributes, and goes on if a user's `__init__` raises."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
-        """Create a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
+        """Create a user; if its `__init__` fails in a run, count the failure and use `User.__init__` instead."""
         return making.made(cls, super().__call__, arguments, named)
 
     def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805  a metaclass
@@ -70,7 +70,7 @@ class LoadUser(User, metaclass=LoadUserMeta):
         )
 
     def on_start(self) -> None:
-        """Override to prepare a client. Called once, when it is the client's turn to connect and before it does."""
+        """Override to prepare a client. Called once, at the client's turn in the ramp, before it connects."""
 
     def on_stop(self) -> None:
         """Override to clean up after a client. Called once, when the run is over and the connection is closed."""

@@ -1,4 +1,4 @@
-"""How a publish request is sent: over HTTP, or over the client's own connection."""
+"""Senders of publish requests: over HTTP, or over the client's own connection."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +15,9 @@ from loadgen.users.unanswered import LOST
 
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
-#: Makes a request's events once a connection takes them. Arguments: the sending time in ns, which goes into each event,
-#: and the remote address or None if it is unknown. Events are texts, or `Marked` if stamps travel outside the body.
+#: Makes a request's events once a connection is ready to send them. Arguments: the sending time in ns, which goes into
+#: each event, and the remote address or None if it is unknown. Events are texts, or `Marked` if stamps travel outside
+#: the body.
 MakeEvents = Callable[[int, str | None], Sequence[Any]]
 
 
@@ -27,7 +28,7 @@ class Sender(Protocol):
         """Send a request without waiting for its answer.
 
         ``make`` and ``on_outcome`` are called now or later, and must not block. ``make`` is called when an open
-        connection takes the events, so never if there is no connection. ``on_outcome`` is called once.
+        connection is ready to send the events, so never if there is no connection. ``on_outcome`` is called once.
         """
 
     def close(self) -> None:
@@ -86,7 +87,7 @@ class ConnectionSender:
     """Sends publish requests over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
-        #: Its direct publishes may be used instead of `send`.
+        #: The client's connection, whose direct publishes (see `users.direct`) may be used instead of `send`.
         self.connection = connection
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:

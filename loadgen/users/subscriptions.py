@@ -157,13 +157,13 @@ class Subscriptions:
         self._by_id: dict[str, Subscription] = {}
         #: The latest request of each subscription, by number.
         self._latest: dict[int, Subscription] = {}
-        #: Backoff of the subscriptions that the service refused for now, by number.
+        #: Backoff of the subscriptions that the service refused temporarily, by subscription number.
         self._throttled: dict[int, ReconnectPolicy] = {}
         self._stopped = self._ended = False
         #: Ids of the subscriptions that are not ready yet.
         self.unready: set[str] = set()
 
-    # Actions of the client.
+    # The following methods are actions of the client.
 
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
         """Request a subscription; raises TransportError if the connection is not open."""
@@ -195,8 +195,8 @@ class Subscriptions:
     def give_up(self, plan: SubscriptionPlan, *, unready: bool = False) -> Callable[[], None] | None:
         """Unsubscribe and return a function that subscribes again, or None if the subscription is not ready.
 
-        With ``unready`` one that is not ready yet is given up too. The returned function does nothing if the connection
-        has ended by then.
+        With ``unready`` a subscription that is not ready yet is given up too. The returned function does nothing if the
+        connection has ended in the meantime.
         """
         subscription = self._latest.get(plan.number)
         if subscription is None or subscription.state in (State.REFUSED, State.ENDED):
@@ -231,7 +231,7 @@ class Subscriptions:
             if plan.number not in self._latest:
                 self._record(Subscription(plan, 0, self._life.started_ns), at_ns, intent)
 
-    # Messages of the service.
+    # The following methods handle messages of the service.
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """Handle the service's acknowledgement of a subscription."""
@@ -243,7 +243,7 @@ class Subscriptions:
         self._await_readiness(subscription_id, subscription)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None) -> None:
-        """Handle the service's refusal of a subscription, at once or later; a temporary one is retried."""
+        """Handle the service's refusal of a subscription; retry a temporary one, unless it was acknowledged before."""
         subscription = self._by_id.get(subscription_id)
         if subscription is None or subscription.state is State.REFUSED:
             return
@@ -288,7 +288,7 @@ class Subscriptions:
         """Return the channel pattern of a subscription, even a given-up one that still receives events."""
         return self._latest[self._numbers[subscription_id]].plan.channel
 
-    # Internals.
+    # The following methods are internal.
 
     def _move(self, subscription: Subscription, state: State) -> None:
         """Change a subscription's state and update the gauges of `Progress`."""
@@ -338,7 +338,7 @@ class Subscriptions:
         if subscription.awaited:
             subscription.awaited = False
             self._run.readiness.proven(subscription.plan.channel)
-        # Recorded now in case this process is killed; the row at the end replaces this one, as for connections.
+        # Record a row now in case this process is killed; the row at the end replaces it, as for connections.
         self._record(subscription, None, None)
 
     def _end(self, subscription_id: str, subscription: Subscription, at_ns: int, intent: str | None) -> None:
@@ -368,5 +368,5 @@ class Subscriptions:
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:
-    """Return a subscription's id on its connection; each request (``turn``) has another, to tell late answers apart."""
+    """Return a subscription's id on its connection; each request (``turn``) has its own, to recognise late answers."""
     return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"

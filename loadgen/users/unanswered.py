@@ -6,7 +6,7 @@ from typing import Final
 from loadgen.protocol.base import PublishAnswer
 from loadgen.transport.isolation import OnFailed
 
-#: Why a publish failed whose connection was lost.
+#: Error text in the record for a publish whose connection was lost before the answer arrived.
 LOST: Final = "the connection was lost before the publish was answered"
 #: Takes the answer and its arrival (ns), or None and the current time if the connection was lost.
 OnAnswer = Callable[[PublishAnswer | None, int], None]

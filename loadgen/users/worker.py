@@ -71,7 +71,7 @@ class Readiness(Protocol):
         """Stop waiting for a subscription to ``channel``, because it has received an event."""
 
     def probed_since_ns(self, channel: str) -> int | None:
-        """Return when the first probe for subscriptions to ``channel`` was sent, or None if none was."""
+        """Return the time of the first probe for subscriptions to ``channel``, or None if none was sent."""
 
     def withdraw(self, channel: str) -> None:
         """Stop waiting for a subscription to ``channel``, because it has ended or was refused."""
@@ -81,7 +81,7 @@ class Logins(Protocol):
     """The logins of a worker's clients."""
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Fetch the client's own login, which may block; return None, or why it failed, which is already reported."""
+        """Fetch the client's own login, which may block; return None, or the reason of a failure, already reported."""
 
     def service(self, client: ClientPlan) -> Service:
         """Return the service with the client's own login; call :meth:`obtain` first."""
@@ -109,7 +109,7 @@ class NoLogins:
         self._service = service
 
     def obtain(self, client: ClientPlan) -> str | None:
-        """Return None."""
+        """Return None: no client has a login to fetch."""
         return None
 
     def service(self, client: ClientPlan) -> Service:
@@ -117,7 +117,7 @@ class NoLogins:
         return self._service
 
     def own(self, client: ClientPlan) -> bool:
-        """Return False."""
+        """Return False: all clients share the target's login."""
         return False
 
     def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
@@ -136,7 +136,7 @@ class WorkerRun(Protocol):
     recorder: Recorder
     #: The service with the target's login; :attr:`logins` gives the service with a client's own login.
     service: Service
-    #: How events are stamped and read.
+    #: Adds stamps to events to publish, and reads the stamps of received events.
     stamping: Stamping
     #: The rules of the service's protocol.
     rules: ProtocolRules
@@ -149,7 +149,7 @@ class WorkerRun(Protocol):
     failures: Failures
     #: Checks that the user's code makes.
     checks: Checks
-    #: Bytes of the largest event that the service takes by default, or None if it has no such limit.
+    #: Bytes of the largest event that the service accepts by default, or None if it has no such limit.
     most_event_bytes: int | None
     #: True once nothing more may be published: the schedule has ended or the run was interrupted.
     publishing_over: bool
@@ -193,4 +193,4 @@ class WorkerRun(Protocol):
         """True once the run is over or was interrupted."""
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Report why a client failed; ``fatal`` means that trying again cannot help."""
+        """Report the reason of a client's failure; ``fatal`` means that trying again cannot help."""

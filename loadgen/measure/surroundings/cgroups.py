@@ -124,16 +124,16 @@ def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Pat
             break
         else:
             # The paths of mount and process have different origins, as in a container that was given the host's
-            # hierarchy. If the top cgroup lists the process, it is the process's own.
+            # hierarchy. If the top cgroup lists the process, the top cgroup is the process's own.
             if best is None and _lists(top, pid):
                 best = Place(version, (top,))
     return best
 
 
 def _below(path: str, root: str) -> Iterator[PurePosixPath]:
-    """Yield a cgroup's path relative to a mount's root, if it lies below it."""
+    """Yield a cgroup's path relative to a mount's root, if the cgroup lies below that root."""
     of, under = PurePosixPath(path), PurePosixPath(root)
-    # `/../x` is outside the namespace's root, and its location cannot be told from the names.
+    # `/../x` is outside the namespace's root: its location is unknown.
     if ".." not in of.parts and ".." not in under.parts and of.is_relative_to(under):
         yield of.relative_to(under)
 

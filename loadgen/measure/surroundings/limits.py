@@ -86,7 +86,7 @@ def tightest_quota(cpu: Place | None) -> tuple[float, Path] | None:
 
 
 def quota_of(folder: Path, version: int) -> float | None:
-    """Return the CPU quota of one cgroup, in cores, or None if it has none or it is unknown."""
+    """Return the CPU quota of one cgroup, in cores, or None if there is no quota or it is unknown."""
     if version == 2:
         return parsing.quota_v2(read(folder / "cpu.max"))
     return parsing.quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))

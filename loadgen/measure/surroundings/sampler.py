@@ -83,7 +83,7 @@ class Allowances:
         self.running = self.latest is not None
 
     def watch(self, sleep: Callable[[float], Any]) -> None:
-        """Read once a second until :attr:`running` is false; return at once if there is nothing to read."""
+        """Read the counters once a second until :attr:`running` is false; return at once if there are none to read."""
         while self.running:
             sleep(_ALLOWANCES_EVERY_S)
             self.latest = self._read()

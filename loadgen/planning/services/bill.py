@@ -35,11 +35,11 @@ class BillLine:
     """Things billed, or units or plans bought."""
     usd: Span
     lasting: bool
-    """True if it is paid for a month or a day, however short the use."""
+    """True if the line is paid for a whole month or day, however short the use."""
     certainty: Certainty
     """Certainty of the line's price, or of what it assumes, if that is worse."""
     why: tuple[str, ...] = ()
-    """Why it is a range or rests on an assumption."""
+    """Reasons why the cost is a range or rests on an assumption."""
     chosen: str | None = None
     """The plan or the number of units bought."""
 
@@ -51,7 +51,10 @@ class Bill:
     lines: tuple[BillLine, ...]
 
     def usd(self, *parts: BillPart, lasting: bool | None = None) -> Span:
-        """Return the sum of the lines of these parts, or of all parts; ``lasting`` limits it to lines of that kind."""
+        """Return the sum of the lines of these parts, or of all parts.
+
+        ``lasting`` limits the sum to lines that are `lasting` (true), or to the others (false).
+        """
         return total(
             line.usd
             for line in self.lines
@@ -69,7 +72,7 @@ class Bill:
 
     @property
     def certainty(self) -> Certainty:
-        """The worst certainty of the lines that cost something or are unknown."""
+        """The worst certainty of the lines whose cost is unknown or above zero."""
         return worst(line.certainty for line in self.lines if line.usd.high != 0)
 
     @property
@@ -79,7 +82,7 @@ class Bill:
 
     @property
     def why(self) -> tuple[str, ...]:
-        """Reasons of ranges and assumptions, of the lines that cost something or are unknown."""
+        """Reasons of ranges and assumptions, taken from the lines whose cost is unknown or above zero."""
         return tuple(dict.fromkeys(why for line in self.lines if line.usd.high != 0 for why in line.why))
 
 
@@ -197,7 +200,7 @@ def _tiered(price: Price, number: Fraction) -> Span:
 def fitting(line: PlanChoice, used: Used) -> Plan | None:
     """Return the cheapest plan whose ceilings hold, or None if none does or a number is unknown.
 
-    A plan without a price is dearer than any.
+    A plan without a price counts as more expensive than every plan with one.
     """
     plans = [
         plan
@@ -226,7 +229,7 @@ def _plan_line(name: str, line: PlanChoice, used: Used) -> BillLine:
 
 
 def _units(line: Capacity, used: Used) -> Fraction | None:
-    """Return the number of units to buy, or None if no step is large enough or a number is unknown."""
+    """Return the number of units to buy, or None if even the largest step is too small or a number is unknown."""
     needed = ZERO
     for quantity, holds in line.holds.items():
         number = used.count(quantity)

@@ -1,4 +1,4 @@
-"""What a load costs at a service, which quota binds, and what is uncertain about it.
+"""Compute the cost of a load at a service, the quota that binds, and the uncertainty of the cost.
 
 `costings` is the interface for other commands: make a load with `loadgen.planning.services.scenario.load_of` (a
 resolved scenario), `loadgen.planning.services.measured.load_of_counts` (counts of a run) or
@@ -50,7 +50,7 @@ class Costing:
     def run(self) -> Bill | None:
         """Bill of one run alone, or None if the load is not that of a run.
 
-        Its `lasting` lines are paid for a whole month or day; see `run_usd`.
+        Lines for a whole month or day (`lasting`) are charged in full, however short the run; see `run_usd`.
         """
         return None if self.load.run is None else bill(self.service, self.offer_name, self.load.run)
 
@@ -71,7 +71,7 @@ class Costing:
 
     @cached_property
     def headrooms(self) -> list[Headroom]:
-        """How far the load can grow along each axis until a quota binds."""
+        """Growth of each number of the load (axis) until a quota binds."""
         return headrooms(self.service, self.offer_name, self.load)
 
     @property
@@ -106,8 +106,8 @@ class Costing:
 def costings(load: Load, names: str = files.ALL, own: Sequence[Path] = ()) -> list[Costing]:
     """Return the costing of a load for each offer of the named services.
 
-    ``names`` is a comma-separated list such as `aws-iot-core,ably:mau`, or `all`. Files in ``own`` replace packaged
-    services of the same name, or add new ones.
+    ``names`` is a comma-separated list such as `aws-iot-core,ably:mau`, or `all`. Each file in ``own`` replaces the
+    packaged service of the same name, or adds a new one.
 
     Raises:
         ScenarioError: a service is unknown, or a file cannot be read or is not valid.

@@ -1,8 +1,9 @@
-"""Find where the monthly costs of two offers cross as a load grows along an axis.
+"""Find where the monthly costs of two offers cross as one number of the load (an axis, such as the rate) grows.
 
-Costs are steps and slopes, and may be ranges. So a crossing is an interval: below it one offer is surely cheaper, above
-it the other is. For costs known exactly, it is a point where both cost the same, or a step where one jumps past the
-other. Costs are compared on a grid; two crossings of the same pair between neighbouring points of the grid are missed.
+Costs are steps and slopes, and may be ranges. So a crossing is an interval: below the interval one offer is surely
+cheaper, above the interval the other offer is. For costs known exactly, a crossing is a point where both cost the same,
+or a step where one jumps past the other. Costs are compared on a grid; two crossings of the same pair between
+neighbouring points of the grid are missed.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,20 +18,20 @@ from loadgen.planning.services.limits import growing, lifetime_s, tightest
 from loadgen.planning.services.load import AXES, Axis, Load
 from loadgen.planning.services.span import ZERO, Span
 
-#: How far a load is made smaller and larger.
+#: A load is multiplied and divided by up to this factor in the search for crossings.
 GROWTH: Final = 100
 _POINTS_PER_DECADE: Final = 20
 _HALVINGS: Final = 30
-#: Halvings before which the straight line between the ends is tried.
+#: Numbers of halvings before which linear interpolation is tried; it often finds the exact crossing early.
 _TRIED: Final = frozenset({0, 1, 2, 3, 5, 8, 12, 17, 23, 29})
 _CENT: Final = Fraction(1, 100)
-#: Share of a factor below which an interval is a point.
+#: An interval narrower than this share of its lower end counts as a single point.
 _NARROW: Final = Fraction(1, 10**9)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Monthly costs of an offer along an axis."""
+    """Monthly costs of an offer as one number of the load, ``axis``, grows."""
 
     costing: Costing
     axis: Axis
@@ -39,7 +40,7 @@ class Curve:
     _known: dict[Fraction, Span] = field(default_factory=dict, repr=False, compare=False)
 
     def at(self, factor: Fraction) -> Span:
-        """Return the monthly cost of the load grown by ``factor``."""
+        """Return the monthly cost for the load multiplied by ``factor`` along :attr:`axis`."""
         if factor not in self._known:
             self._known[factor] = cost_at(self.costing, self.axis, factor)
         return self._known[factor]
@@ -47,7 +48,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """An interval of an axis at which the cheaper of two offers changes."""
+    """The interval of one number of the load, ``axis``, in which the cheaper of two offers changes."""
 
     axis: Axis
     below: Costing
@@ -63,7 +64,7 @@ class Crossing:
     factor: Fraction
     """Growth of the load at the middle of the interval."""
     step: bool
-    """True if a cost jumps there, so that the two never cost the same."""
+    """True if a cost jumps at the crossing, so that the two offers never cost the same."""
     sure: bool
     """True if both costs are known exactly and rest on sure figures only."""
     exceeded: tuple[str, ...]
@@ -96,7 +97,7 @@ def grid() -> tuple[Fraction, ...]:
 
 
 def cost_at(costing: Costing, axis: Axis, factor: Fraction) -> Span:
-    """Return the monthly cost of an offer for its load grown by ``factor``."""
+    """Return the monthly cost of an offer for its load with the number ``axis`` multiplied by ``factor``."""
     return _month(costing, costing.load.grown(axis, factor))
 
 
@@ -105,7 +106,10 @@ def _month(costing: Costing, load: Load) -> Span:
 
 
 def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
-    """Return the monthly costs of all offers along an axis; none if the load has no such number, or it is zero."""
+    """Return the monthly costs of all offers as the number ``axis`` of the load grows.
+
+    Return an empty list if that number is zero or unknown.
+    """
     if not costings or not costings[0].load.value(axis):
         return []
     factors = grid()
@@ -116,18 +120,21 @@ def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
 
 
 def crossings(costings: Sequence[Costing]) -> list[Crossing]:
-    """Return all crossings of all pairs of offers along all axes; the offers must be for the same load."""
+    """Return all crossings of all pairs of offers, as each number of the load grows.
+
+    The offers must be for the same load.
+    """
     return [crossing for axis in AXES for crossing in of_curves(curves(costings, axis))]
 
 
 def of_curves(found: Sequence[Curve]) -> list[Crossing]:
-    """Return the crossings of all pairs of curves along one axis, by their place on it."""
+    """Return the crossings of all pairs of curves, sorted by factor; the curves must have the same axis."""
     crossed = [each for first, second in combinations(found, 2) for each in _of_pair(first, second)]
     return sorted(crossed, key=lambda each: each.factor)
 
 
 def _sign(first: Span, second: Span) -> int:
-    """Return -1 if the first is surely cheaper, 1 if the second is, and 0 if neither is."""
+    """Return -1 if the first amount is surely smaller, 1 if the second is, and 0 if neither is."""
     if first.low is None or second.low is None:
         return 0
     if first.high is not None and first.high < second.low:
@@ -152,7 +159,7 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
     factors = first.factors
     (left, sign_before), (right, _) = before, after
     below, above = (first, second) if sign_before < 0 else (second, first)
-    # The one is surely cheaper up to `begin`, the other from `end` on.
+    # `below` is surely cheaper for factors up to `begin`, and `above` for factors from `end` on.
     begin, _ = _edge(lambda factor: _lead(below, above, factor), factors[left], factors[left + 1])
     _, end = _edge(lambda factor: _lead(above, below, factor), factors[right], factors[right - 1])
     if end - begin <= begin * _NARROW:
@@ -180,7 +187,10 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
 
 
 def _lead(cheaper: Curve, dearer: Curve, factor: Fraction) -> Fraction | None:
-    """Return by how much one curve is surely cheaper at least, or None if a bound is unknown."""
+    """Return the least amount by which ``cheaper`` costs less than ``dearer``, or None if either bound is unknown.
+
+    A negative amount means that ``dearer`` may cost less.
+    """
     high, low = cheaper.at(factor).high, dearer.at(factor).low
     return None if high is None or low is None else low - high
 
@@ -188,14 +198,15 @@ def _lead(cheaper: Curve, dearer: Curve, factor: Fraction) -> Fraction | None:
 def _edge(
     lead: Callable[[Fraction], Fraction | None], inside: Fraction, outside: Fraction
 ) -> tuple[Fraction, Fraction]:
-    """Return two close factors, in rising order, between which a lead that is positive at ``inside`` ends.
+    """Return a narrow interval (low, high) of factors in which ``lead`` stops being positive.
 
-    Both are the point where the lead is zero, if there is one.
+    ``lead`` is positive at ``inside`` and not at ``outside``. If it is found to be exactly zero at a factor, both ends
+    of the interval are this factor.
     """
     at_inside, at_outside = lead(inside), lead(outside)
     for halving in range(_HALVINGS):
         if halving in _TRIED and at_inside is not None and at_outside is not None and at_inside != at_outside:
-            # Costs are linear between steps, so the straight line is right once no step is left in between.
+            # Costs are linear between steps, so once no step lies between the two factors, interpolation is exact.
             root = inside + (outside - inside) * at_inside / (at_inside - at_outside)
             if min(inside, outside) <= root <= max(inside, outside) and lead(root) == 0:
                 return root, root

@@ -32,7 +32,7 @@ _QUOTAS: Final = (
 
 
 def service_of(prices: Prices, rest: Service) -> Service:
-    """Return the service that a price file describes; ``rest`` has its name, and what the price file may lack."""
+    """Return a service with the facts of a price file; ``rest`` has its name, and the facts that the file lacks."""
     operation = prices.prices.usd_per_million_operations
     data_out = prices.prices.usd_per_gb_out
     return rest.model_copy(

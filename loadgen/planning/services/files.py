@@ -29,7 +29,7 @@ NAMES: Final = (
     "supabase",
     "firebase",
 )
-#: Word that stands for all services.
+#: The word by which a user names all services.
 ALL: Final = "all"
 
 
@@ -45,7 +45,9 @@ def read_service(path: Path) -> Service:
 
 
 def services(own: Sequence[Path] = ()) -> dict[str, Service]:
-    """Return all services by name; files in ``own`` replace packaged services of the same name, or add new ones.
+    """Return all services by name.
+
+    Each file in ``own`` replaces the packaged service of the same name, or adds a new one.
 
     A file may also be a price file of AppSync Events (see `loadgen.planning.prices`), which replaces its prices.
 

@@ -37,12 +37,13 @@ LABELS: Final[Mapping[QuotaName, tuple[str, Unit]]] = {
     "connections": ("connections at once", ""),
     "connection_seconds": ("how long a connection lasts", "s"),
 }
-#: Quotas that a client meets by connecting again.
+#: Quotas that never bind, because a client that reaches such a quota can connect again.
 _RENEWED: Final = frozenset({"connection_seconds"})
-#: Quotas that are named only if a load exceeds them, since it is the publisher's choice to fill a request.
+#: Publishers choose how many events a request carries, so this quota is shown only if a load exceeds it.
 _OF_REQUESTS: Final = frozenset({"events_per_publish"})
 _OF_RAMPS: Final = frozenset({"new_connections_per_s", "subscribes_per_s"})
-#: Quotas for which the service may count more than is known here.
+#: Quotas whose true use may be higher than the computed use, for example because some connections receive more than the
+#: mean.
 _AT_LEAST: Final = frozenset(
     {"deliveries_per_connection_per_s", "bytes_per_connection_per_s", "request_tokens_per_s"}
 )
@@ -53,7 +54,8 @@ _PLAN_LABELS: Final[Mapping[Quantity, tuple[str, Unit]]] = {
     "message_per_hour": ("messages an hour of the plan", ""),
     "message_per_day": ("messages a day of the plan", ""),
 }
-#: How far a load is made larger to find the quota that binds first, and how exactly that point is found.
+#: A load is multiplied or divided by up to this factor to find the quota that binds first, in at most so many
+#: bisections.
 _MOST_GROWTH: Final = 10**6
 _STEPS: Final = 44
 
@@ -150,7 +152,7 @@ def growing(service: Service, offer: str, load: Load, *, largest_plan: bool = Fa
 
 
 def lifetime_s(service: Service) -> Fraction | None:
-    """Return how long the service leaves a connection open, in seconds, or None if unknown."""
+    """Return the time after which the service ends a connection, in seconds, or None if unknown."""
     limit = service.quotas.get("connection_seconds")
     return None if limit is None or limit.least is None else exact(limit.least)
 
@@ -163,7 +165,7 @@ def tightest(found: list[Use]) -> Use | None:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """How far a load can grow along an axis until a quota, or the largest plan, binds."""
+    """The growth of one number of a load (axis) at which a quota, or the largest plan, binds."""
 
     axis: Axis
     factor: float | None
@@ -172,7 +174,10 @@ class Headroom:
 
 
 def headrooms(service: Service, offer: str, load: Load) -> list[Headroom]:
-    """Return the headroom along each axis; rates of connects and subscribes are left out, as they can be spread."""
+    """Return the headroom of each number of the load (axis).
+
+    The rates of connects and subscribes are left out, because a larger load can spread them over time.
+    """
     return [_headroom(service, offer, load, axis) for axis in AXES]
 
 
@@ -186,7 +191,7 @@ def _headroom(service: Service, offer: str, load: Load, axis: Axis) -> Headroom:
     if binding is None:
         return Headroom(axis, None, None)
     if (always := over(low)) is not None:
-        # Not a matter of this axis.
+        # The quota is exceeded even by a tiny load, so the axis does not matter.
         return Headroom(axis, float(low), always)
     for _ in range(_STEPS):
         # The geometric mean, as a fraction of few digits.
@@ -229,7 +234,7 @@ _ASKED: Final[Mapping[QuotaName, Callable[[Load, Fraction | None], Fraction | No
     "publishes_per_connection_per_s": lambda load, _: max(
         (stream.each_connection_per_s for stream in load.streams), default=ZERO
     ),
-    # Means over all connections: some receive more.
+    # This is the mean over all connections; some connections receive more.
     "deliveries_per_connection_per_s": lambda load, _: _each(load.peak_outbound_per_s(), load),
     "bytes_per_connection_per_s": lambda load, _: _each(load.peak_bytes_out_per_s(), load),
     "subscriptions_per_connection": lambda load, _: load.subscriptions_most,

@@ -1,4 +1,4 @@
-"""A load in numbers that no service is needed for: who is connected, what is published, and how long in a month."""
+"""A load, independent of any service: connections, publishes and deliveries, and the hours of use in a month."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -90,7 +90,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a service is used for in a period, such as a run or a month; None means unknown."""
+    """Usage of a service in a period, such as a run or a month; None means unknown."""
 
     flows: tuple[Flow, ...]
     connects: Fraction | None
@@ -105,18 +105,18 @@ class Used:
     hours: Fraction
     """Hours of use."""
     days: Fraction
-    """Days that are begun."""
+    """Number of days; 1 for a run, however short."""
     peak_messages_per_s: Fraction | None
     """Publishes and deliveries per second at the peak, each event counted once."""
     handlers: Fraction | None = ZERO
     known: bool = True
-    """False if code of the user decides what is sent, so that every count is unknown."""
+    """False if user code decides what is sent, so that every count is unknown."""
 
     def count(self, quantity: Quantity, unit_bytes: Fraction | None = None) -> Fraction | None:
         """Return how many things of a kind there are, or None if unknown.
 
-        Events with a size count once for each unit of ``unit_bytes`` that they begin, or once each if that is None.
-        `unit_day` depends on an offer, and is not known here.
+        An event counts once for each whole or part unit of ``unit_bytes``, or just once if ``unit_bytes`` is None. The
+        quantity `unit_day` is None, because it depends on an offer.
         """
         if quantity in _MONTH:
             return _MONTH[quantity]
@@ -179,7 +179,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """What a month means: hours a day, days, and how often a client connects."""
+    """A month of use: its hours a day, its days, and how often a client connects each day."""
 
     hours_per_day: Fraction = Fraction(24)
     days: Fraction = DAYS_A_MONTH
@@ -196,7 +196,7 @@ class Month:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load, and what a month of it is."""
+    """The load on a service, and the hours of use in a month."""
 
     name: str
     connections: Fraction
@@ -211,24 +211,25 @@ class Load:
     """Subscriptions of the connection that has most."""
     month: Month = field(default_factory=Month)
     connects_per_s: Fraction | None = None
-    """Rate at which clients connect, or None if nothing is said of it."""
+    """Rate at which clients connect, or None if unknown."""
     subscribes_per_s: Fraction | None = None
     churn_connects_per_s: Fraction = ZERO
     churn_subscribes_per_s: Fraction = ZERO
     handlers: frozenset[str] = frozenset()
     """`publish` and `subscribe`: handlers whose invocations count."""
     run: Used | None = None
-    """What one run uses, or None if the load is not that of a run."""
+    """Usage of one run, or None if the load is not that of a run."""
     known: bool = True
-    """False if code of the user decides what is sent."""
+    """False if user code decides what is sent."""
 
     def used_in_month(self, lifetime_s: Fraction | None = None) -> Used:
-        """Return what a month uses; ``lifetime_s`` is how long the service leaves a connection open."""
+        """Return the usage of a month; ``lifetime_s`` is the time after which the service ends a connection."""
         month = self.month
         seconds = month.hours * 3600
         each_day = month.connects_per_day
         if lifetime_s is not None:
-            # A client that is connected longer on a day than a connection lasts has to connect again.
+            # The service ends each connection after `lifetime_s`, so a client that stays longer connects several times
+            # a day.
             each_day = max(each_day, Fraction(ceil(month.hours_per_day * 3600 / lifetime_s)))
         connects = self.connections * each_day * month.days + self.churn_connects_per_s * seconds
         subscribes = self.subscriptions * each_day * month.days + self.churn_subscribes_per_s * seconds
@@ -347,7 +348,7 @@ class Load:
         return None if reached is None else reached / events
 
     def numbers(self) -> Mapping[str, Fraction | None]:
-        """Return the load in a few numbers, for people and JSON; None is unknown."""
+        """Return the key figures of the load, for display and for JSON; None means unknown."""
         found = {
             "connections": self.connections,
             "users": self.clients if self.month.users is None else self.month.users,
@@ -379,7 +380,7 @@ def _wider(stream: Stream, factor: Fraction) -> Stream:
 
 
 def _faster(stream: Stream, factor: Fraction, *, each: bool) -> Stream:
-    """Return the stream at a higher rate; ``each`` says whether a connection publishes more, too."""
+    """Return the stream with its rates multiplied by ``factor``; with ``each``, also the rate of one connection."""
     return replace(
         stream,
         events_per_s=stream.events_per_s * factor,

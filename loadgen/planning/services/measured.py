@@ -1,4 +1,4 @@
-"""Make a load from what a run sent and received, instead of what its scenario lets expect."""
+"""Make a load from the events and deliveries that a run counted, instead of from the scenario's expected numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,8 +32,8 @@ class Counts:
 def load_of_counts(counts: Counts, planned: Load) -> Load:
     """Return the load of a run's scenario with the run's counts in place of the expected ones.
 
-    Deliveries are taken to have the sizes of the events. The month stays that of ``planned``, the load of the scenario:
-    a run's ramp and drain are no part of it.
+    Deliveries are assumed to have the same sizes as the events. The month is that of ``planned``, the load of the
+    scenario: it leaves out the run's ramp and drain.
     """
     whole = sum(counts.event_sizes.values())
     sizes = (
@@ -52,9 +52,9 @@ def load_of_counts(counts: Counts, planned: Load) -> Load:
 
 
 def load_of_record(run: Run, planned: Load) -> Load:
-    """Return the load of a run's scenario with what its record counts in place of the expected numbers.
+    """Return the load of a run's scenario, with the numbers of events and deliveries taken from the run's record.
 
-    ``planned`` is the load of the scenario, whose month stays. Readiness probes, echoes and events of other publishers
+    ``planned`` is the load of the scenario; its month is kept. Readiness probes, echoes and events of other publishers
     count once each, as their sizes are not on record.
     """
     counted, minutes, _ = operations(run, _WHOLE_EVENT, 60)
@@ -110,14 +110,14 @@ def _measured(
 
 
 class _Record:
-    """Counts of a run's events and deliveries by unit; each unit reads the record once."""
+    """Counts a run's events and deliveries in units of a given size; keeps the counts of each size."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._known: dict[int, tuple[int, int, int | None]] = {}
 
     def counted(self, unit_bytes: int) -> tuple[int, int, int | None]:
-        """Return what `analysis.figures.cost.counted_events` does."""
+        """Return the result of `analysis.figures.cost.counted_events`, from a cache if possible."""
         if unit_bytes not in self._known:
             self._known[unit_bytes] = counted_events(self._run, unit_bytes)
         return self._known[unit_bytes]
@@ -125,7 +125,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """The sizes of a run's events (``which`` 0) or of its deliveries (1), of which there are ``number``."""
+    """Sizes of a run's ``number`` events (``which`` is 0) or ``number`` deliveries (``which`` is 1)."""
 
     record: _Record
     which: int
@@ -133,7 +133,7 @@ class _Recorded:
 
     @property
     def mean(self) -> Fraction | None:
-        """Mean size of a delivery in bytes, or None if unknown; zero for events, whose bytes cost nothing."""
+        """Mean size of a delivery in bytes, or None if unknown; zero for events, as their bytes cost nothing."""
         if not self.number or not self.which:
             return ZERO
         bytes_out = self.record.counted(_WHOLE_EVENT)[2]

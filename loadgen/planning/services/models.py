@@ -19,7 +19,7 @@ from loadgen.config.units import problem
 from loadgen.planning.prices import Date, Text
 
 Certainty = Literal["documented", "secondary", "weak", "assumed", "unclear"]
-#: Certainties of figures that are taken as sure; figures of the others are shown as uncertain.
+#: Certainties of figures that count as sure; figures of another certainty are shown as uncertain.
 SURE: Final = frozenset({"documented", "secondary"})
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN)]
@@ -47,7 +47,7 @@ Quantity = Literal[
     "message_per_hour",
     "message_per_day",
 ]
-#: Quantities that events with a size are counted as, so that `unit_bytes` makes sense.
+#: Quantities of events, which have sizes; only for these may a file set `unit_bytes`.
 _SIZED: Final = frozenset({"publish", "publish_http", "publish_websocket", "delivery"})
 #: Quantities that are bought for a month or a day, however short the use.
 LASTING: Final = frozenset({"month", "unit_day", "connection", "user", "stored_gb"})
@@ -93,7 +93,7 @@ class Fact(Part):
 
     @property
     def sure(self) -> bool:
-        """True if the vendor or others who quote it state the fact."""
+        """True if the vendor states the fact, or others quote the vendor for it."""
         return self.certainty in SURE
 
 
@@ -191,7 +191,7 @@ class Line(Part):
 
     @property
     def lasting(self) -> bool:
-        """True if the line is paid for a month or a day, however short the use."""
+        """True if the line is paid for a whole month or day, however short the use."""
         return any(term.quantity in LASTING for term in self.counts)
 
 

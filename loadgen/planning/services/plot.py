@@ -33,11 +33,11 @@ _DPI: Final = 100
 
 
 def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Crossing]) -> Figure:
-    """Return a figure with a panel per axis; ``curves`` has the curves of all services for each axis.
+    """Return a figure with a panel for each axis; ``curves`` has, for each axis, the curves of all services.
 
-    Solid lines are sure. Dashed lines rest on a weak source or an assumption, or are the middle of a band, the range.
-    Dotted lines are lower bounds. Rings are crossings of two sure costs. A cross is where a known quota, or the largest
-    plan, binds.
+    A solid line is a sure cost. A dashed line rests on a weak source or on an assumption, or is the middle of a
+    coloured band that shows a range. A dotted line is a lower bound. A ring marks a crossing of two sure costs. A cross
+    marks the load at which a known quota, or the largest plan, binds.
     """
     with style.styled():
         panels = [each for each in curves if each]
@@ -126,7 +126,7 @@ def _panel(
 
 
 def _line(ax: Axes, curve: Curve, base: float, colour: str) -> float | None:
-    """Draw a curve, and return the height of its last point, or None if nothing of it is known."""
+    """Draw a curve; return the height of its last point, or None if no cost is known."""
     points = [
         (base * float(factor), float(usd.low), None if usd.high is None else float(usd.high))
         for factor, usd in zip(curve.factors, curve.usd, strict=True)
@@ -153,7 +153,7 @@ def _line(ax: Axes, curve: Curve, base: float, colour: str) -> float | None:
 
 
 def _quota(ax: Axes, curve: Curve, base: float, colour: str) -> None:
-    """Mark where a quota binds, if it is on the axis and the cost there is known."""
+    """Mark the point at which a quota binds, if the chart covers it and the cost at this point is known."""
     factor = next(each.factor for each in curve.costing.headrooms if each.axis == curve.axis)
     if factor is None or not float(curve.factors[0]) <= factor <= float(curve.factors[-1]):
         return
@@ -163,7 +163,7 @@ def _quota(ax: Axes, curve: Curve, base: float, colour: str) -> None:
 
 
 def _label(ax: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Write the names at the right, as near to the lines' ends as they have room."""
+    """Write the names at the right, as close to the ends of the lines as the space allows."""
     low, high = (math.log10(each) for each in ax.get_ylim())
     wanted = sorted(((math.log10(end) - low) / (high - low), name, colour) for end, name, colour in ends)
     places = [height for height, _, _ in wanted]

@@ -30,7 +30,7 @@ _UNITS: Final[dict[Axis, str]] = {
     "payload": "{} bytes",
     "fan-out": "{} deliveries an event",
 }
-#: Crossings of an axis shown in a table, those nearest to the load; JSON has all.
+#: Maximum number of crossings shown in a table for one axis: those nearest to the load. JSON output has all.
 SHOWN: Final = 8
 
 Row = tuple[str, ...]
@@ -164,7 +164,7 @@ def _run(costing: Costing) -> str:
 
 
 def _merged(costings: Sequence[Costing], of: Callable[[Costing], Row]) -> list[Row]:
-    """Return a row per offer, or one per service if all of its offers have the same."""
+    """Return a row per offer, or one per service if the rows of all its offers are equal."""
     rows: dict[str, dict[str, Row]] = {}
     for costing in costings:
         rows.setdefault(costing.service.service, {})[costing.label] = of(costing)

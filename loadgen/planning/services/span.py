@@ -46,7 +46,7 @@ class Span:
         return Span(min(self.low, other.low), high)
 
     def or_nothing(self) -> "Span":
-        """Return the range from zero to this amount, for something that may not be counted."""
+        """Return the range from zero to this amount, for operations that the service perhaps does not bill."""
         return self if self.low is None else Span(ZERO, self.high)
 
 
@@ -57,7 +57,7 @@ NOTHING = Span(ZERO, ZERO)
 def total(amounts: Iterable[Span]) -> Span:
     """Return the sum; its lower bound leaves out unknown amounts.
 
-    The sum is unknown altogether if nothing but zeros would be left, so that an unknown is never shown as zero.
+    If any amount is unknown and the others are zero, the sum is unknown, so that an unknown cost never shows as zero.
     """
     parts = list(amounts)
     low = sum((part.low for part in parts if part.low is not None), ZERO)

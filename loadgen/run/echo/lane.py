@@ -50,7 +50,7 @@ class EchoLane:
         self._publisher = ECHO_PUBLISHER - spool.worker
         self._recorder = EchoRecorder(token, spool)
         self._shown = cast(WorkerRun, EchoRun(run, self._recorder, self._complain))
-        #: Why the lane sends no echoes or has stopped, or None if it works.
+        #: The reason why the lane sends no echoes or has stopped, or None if it works.
         self.note: str | None = plan.refusal
         self._refused = plan.refusal is not None
         self._errors: Counter[str] = Counter()
@@ -125,7 +125,7 @@ class EchoLane:
             "note": self.note,
         }
 
-    # Private methods.
+    # The following methods are private.
 
     def _serve(self) -> None:
         try:
@@ -135,7 +135,7 @@ class EchoLane:
                     self._publish_all(timeline)
                     self._await_the_last()
         except Exception as error:
-            # A defect of the harness, but no reason to end or doubt the run: no figure of the scenario uses the lane.
+            # This is a defect of the harness, but does not affect the run: no figure of the scenario uses the lane.
             self.note = f"the lane failed: {type(error).__name__}: {error}"
         finally:
             self._close()
@@ -146,7 +146,7 @@ class EchoLane:
         return self._stopping or self._refused or self._run.stopping
 
     def _complain(self, reason: str, fatal: bool) -> None:
-        """Count why a connection of the lane failed; a ``fatal`` reason ends the lane."""
+        """Count a failure of one of the lane's connections by its reason; a ``fatal`` reason ends the lane."""
         self._count(reason)
         if fatal:
             self._refuse(reason)

@@ -69,10 +69,10 @@ def plan_echo(
         namespace = publish.channels().next().strip("/").split("/")[0]
         over_http, payload_bytes = publish.over_http, publish.payload_bytes
     else:
-        # No group publishes on a schedule, and what user code publishes is unknown: use the defaults.
+        # No group publishes on a schedule, and the publishes of user code are unknown: use the defaults.
         namespace = run.totals.namespaces[0]
         over_http, payload_bytes = rules.publishes_over_http, _PAYLOAD_BYTES
-    # Letters and digits only: every protocol allows them in channel names.
+    # Use only letters and digits in the name, since every protocol allows them.
     channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
     return EchoPlan(
         interval_ns=every_ns,

@@ -85,7 +85,7 @@ class LocustProcess(ABC):
     @property
     @abstractmethod
     def account(self) -> Agent | Account:
-        """The object that takes failures and checks of the user's code now."""
+        """The object in which failures and checks of the user's code are counted now."""
 
     @property
     @abstractmethod
@@ -161,7 +161,7 @@ class ProcessWithRuns(LocustProcess):
         """The `MasterSide` of this process, which prepares, begins and ends runs."""
         return self._master
 
-    # The methods of `master_side.Workers`.
+    # The following methods are those of `master_side.Workers`.
 
     @abstractmethod
     def to_coordinator(self, message: Message) -> None:
@@ -187,7 +187,7 @@ class ProcessWithRuns(LocustProcess):
     def refused(self) -> dict[str, Any] | None:
         """Return the manifest's `refused` (rejected connections and messages), or None if there are none."""
 
-    # Called by `install`.
+    # `install` calls the following methods.
 
     def on_interrupt(self) -> None:
         """End the run: see `MasterSide.on_interrupt`."""

@@ -55,7 +55,7 @@ def install() -> None:
     if _installed:
         return
     _installed = True
-    # Drop Locust's warning about open files: it assumes a fixed need, `limits.check_open_files` the run's.
+    # Drop Locust's warning about open files, since `limits.check_open_files` checks the number that the run needs.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
     # Drop the warning about users without tasks: users play clients of a scenario and need no Locust tasks.
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
@@ -94,7 +94,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
             # The user's own load shape is evaluated when the run is resolved: see `locustfile_run`.
             settings.shape, environment.shape_class = environment.shape_class, ScenarioShape()
         if not isinstance(environment.shape_class, ScenarioShape):
-            # Locust would start just one user, and the missing clients would look like refused ones.
+            # Without `ScenarioShape` Locust would start just one user, and the other clients would seem to be refused.
             this_process.stop(_NO_SHAPE, ExitCode.USAGE)
         give_shapes(environment, process.runs)
     if os.environ.get(QUIET):

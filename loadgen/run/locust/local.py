@@ -36,11 +36,11 @@ class LocalProcess(ProcessWithRuns):
 
     @property
     def account(self) -> Agent | Account:
-        """The object that takes failures now: the agent while it records, else the current run, else this process."""
+        """The object that counts failures now: the agent while it records, else the current run, else this process."""
         return super().account if self._worker.current is None else self._worker.current
 
-    # Messages between coordinator and agent. Each is handled in a new greenlet, like one from a connection:
-    # the sender must not run the receiver's code.
+    # The following methods pass messages between coordinator and agent. Each message is handled in a new greenlet, like
+    # one from a connection: the sender must not run the receiver's code.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
@@ -53,7 +53,7 @@ class LocalProcess(ProcessWithRuns):
         """Send a message to the agent."""
         gevent.spawn(self._worker.take, message)
 
-    # The methods of `master_side.Workers`, for this process as the only worker.
+    # The following methods implement `master_side.Workers`, for this process as the only worker.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         """Return the worker in this process, the only one."""
@@ -64,7 +64,7 @@ class LocalProcess(ProcessWithRuns):
         self._worker.begin(begin, tables)
 
     def in_reach(self, worker_id: str) -> bool:
-        """Return True."""
+        """Return True: the only worker is this process."""
         return True
 
     def refused(self) -> None:

@@ -42,7 +42,7 @@ def run_of_classes(
 ) -> tuple[ResolvedRun, Tables]:
     """Return the run of the user classes with Locust's options, and the rows of the run's data.
 
-    ``options`` are Locust's (`num_users`, `spawn_rate`, `run_time`) and ours (`overrides`, `target`).
+    ``options`` has Locust's options (`num_users`, `spawn_rate`, `run_time`) and the harness's (`overrides`, `target`).
     If there is a load shape, it decides the number of users at each time.
 
     Raises:

@@ -39,7 +39,7 @@ class MasterProcess(ProcessWithRuns):
             lambda info: runner.faults.call(info.worker_id, info.name),
         )
 
-    # Messages between coordinator and agents.
+    # The following methods send messages between coordinator and agents.
 
     def to_coordinator(self, message: Message) -> None:
         """Raise NotImplementedError: only workers send messages to the coordinator."""
@@ -73,7 +73,7 @@ class MasterProcess(ProcessWithRuns):
         else:
             self._master.take(worker_id, message)
 
-    # The methods of `master_side.Workers`.
+    # The following methods implement `master_side.Workers`.
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         """Return the workers admitted to a run that begins now; raises RunError if too few can take part."""
@@ -94,7 +94,7 @@ class MasterProcess(ProcessWithRuns):
         """Return the manifest's `refused` (rejected connections and messages), or None if there are none."""
         return self._runner.refused()
 
-    # Called by `install`.
+    # `install` calls the following methods.
 
     def register(self) -> None:
         """Register for the workers' messages, and make Locust give each worker the users of its clients."""

@@ -30,8 +30,8 @@ class Display(Protocol):
 class MasterRun:
     """A run that a coordinator conducts. At its end ``on_end`` is called with the exit code; then :attr:`ended` is set.
 
-    ``report`` is False to leave out the HTML report; ``shown`` is what is printed. ``has_page`` is True if the process
-    goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`; tests replace it.
+    ``report`` is False to leave out the HTML report; ``shown`` selects the printed text. ``has_page`` is True if the
+    process goes on after the run to serve a web UI. ``analyse`` is `ending.analyse`; tests replace it.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class MasterRun:
         self._sleep = sleep
         self._has_page = has_page
         self._interrupts = 0
-        #: True if a signal came only after the load, and asks to close the web UI: it takes nothing from the run.
+        #: True if the first signal came after the load: it closes the web UI once the run is over, and does not count
+        #: as an interruption of the run.
         self.closing = False
 
     @property

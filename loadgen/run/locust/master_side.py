@@ -1,4 +1,4 @@
-"""The master's side of a process: prepare runs, begin and end them, and watch what they depend on.
+"""The master's side of a process: prepare runs, begin and end them, and watch the workers and the embedded server.
 
 The coordinator takes a run through its phases (`loadgen.run.coordinator`).
 """
@@ -189,7 +189,7 @@ class MasterSide:
         if self.run is not None and worker_id in self.run.coordinator.workers:
             self.run.coordinator.receive(worker_id, message)
 
-    # Greenlets that watch the workers and the embedded server.
+    # The following methods are greenlets that watch the workers and the embedded server.
 
     def watch_workers(self) -> None:
         """Tell the coordinator which workers are in reach; loops forever."""
@@ -221,13 +221,13 @@ class MasterSide:
             self._this_process.stop(str(error), error.code)
         run.coordinator.end(error)
 
-    # End of a run and of the process.
+    # The following methods end a run or the process.
 
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.
 
-        The first ends the run, the second also stops its report, the fourth kills the process. With a web UI, one that
-        comes when the run is over closes the UI, and the process ends with the run's exit code.
+        The first signal ends the run, the second also stops its report, the fourth kills the process. With a web UI, a
+        signal after the end of the run closes the UI, and the process ends with the run's exit code.
         """
         self._interrupts += 1
         run = self.current
@@ -247,7 +247,7 @@ class MasterSide:
             self._this_process.stop("interrupted before anything was measured", ExitCode.INTERRUPTED)
 
     def _close_page(self, run: MasterRun | None) -> None:
-        """Do what Ctrl-C does in plain Locust, once ``run`` is over; its exit code is reported already."""
+        """Close the web UI as Ctrl-C does in plain Locust, once ``run`` is over and its exit code is reported."""
         if run is not None:
             run.ended.wait()
         gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())

@@ -30,11 +30,11 @@ _BEFORE = frozenset({"init", "init_command_line_parser"})
 
 
 class Keeper(Protocol):
-    """Gives access to the object that currently takes failures and checks."""
+    """Gives access to the object in which failures and checks of user code are currently counted."""
 
     @property
     def account(self) -> "Account | Any":
-        """The object that takes failures and checks now: a worker's `Agent`, or an account (see `run.account`)."""
+        """The object that counts failures and checks now: a worker's `Agent`, or an account (see `run.account`)."""
 
     @property
     def past(self) -> bool:
@@ -47,7 +47,7 @@ class Keeper(Protocol):
 class OwnCode:
     """Watch the user code of one process.
 
-    Created when the locustfile is loaded; :meth:`belong_to` later tells it where to count failures and checks.
+    Created when the locustfile is loaded; :meth:`belong_to` later sets the object that counts failures and checks.
     """
 
     def __init__(self, events: Events) -> None:
@@ -67,7 +67,7 @@ class OwnCode:
         hub = gevent.get_hub()
         hub.handle_error = partial(self._on_greenlet_error, hub.handle_error)
 
-    # Failures of listeners.
+    # The following methods count failures of listeners.
 
     def _fire(self, name: str, hook: EventHook, /, *, reverse: bool = False, **arguments: Any) -> None:
         """Call the listeners of an event, in place of `EventHook.fire`."""
@@ -99,7 +99,7 @@ class OwnCode:
         except Exception as error:
             caller = _calling_place()
             if caller is not None and not has_frame(error, USER_CODE):
-                # A failure of user code, which fired the event with arguments that the listener cannot take.
+                # User code fired the event with arguments that the listener does not accept, so user code failed.
                 self._failed(name, f"events.{name}.fire()", error, caller)
                 return
             logging.error("Uncaught exception in event handler: \n%s", traceback.format_exc())
@@ -126,7 +126,7 @@ class OwnCode:
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 
-    # The exit code, which a listener of `quitting` may set, as in Locust's documentation.
+    # The following methods handle the exit code, which a listener of `quitting` may set, as in Locust's documentation.
 
     @property
     def _exit_code(self) -> int | None:
@@ -138,18 +138,18 @@ class OwnCode:
             self._environment.process_exit_code = code
 
     def _keep(self, decided: int | None) -> None:
-        """Restore the exit code unless user code turned a pass into a failure."""
+        """Restore the exit code ``decided`` after a listener ran, unless the listener turned a pass into a failure."""
         if decided or (decided == 0 and self._exit_code is None):
             self._exit_code = decided
 
-    # Request events that user code fires.
+    # The following method counts request events that user code fires.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
         """Count a Locust request event, which only user code fires here, as a check of that user code."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 
-    # Failures of greenlets.
+    # The following method counts failures of greenlets.
 
     def _on_greenlet_error(
         self, show: Callable[..., None], context: Any, kind: Any, value: Any, tb: Any

@@ -35,7 +35,7 @@ LOADED_BY = os.getpid()
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can begin."""
+    """A resolved and checked run, with everything that it needs to begin."""
 
     given: Handover
     #: The rows of the run's data.
@@ -154,8 +154,13 @@ class Preparation:
         return found
 
     def _resolve(self) -> Handover:
-        """Resolve the scenario named in plain Locust's options; raises ScenarioError, or RunError if it may not run."""
-        # Imported here: a process started by `loadgen run` receives its run resolved and does not need these.
+        """Resolve the scenario named in plain Locust's options.
+
+        Raises:
+            ScenarioError: the scenario is invalid.
+            RunError: the options do not fit the scenario, or do not permit its run.
+        """
+        # Import these only here: a process started by `loadgen run` receives a resolved run and does not need them.
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
         from loadgen.resolve.resolver import run_of

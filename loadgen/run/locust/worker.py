@@ -35,7 +35,7 @@ class WorkerProcess(LocustProcess):
             self,
             runner.client_id,
             settings.allowed,
-            # A worker takes no secret and no command from another process's command line: see `credentials.allowed`.
+            # If another process's command line chose the login, this worker must permit it: see `credentials.allowed`.
             None if self.is_forked else "the master",
             this_process,
             self._early,
@@ -53,7 +53,7 @@ class WorkerProcess(LocustProcess):
         """True if this worker has handed over its record."""
         return self._worker.finished
 
-    # Messages between coordinator and agents.
+    # The following methods send messages between coordinator and agents.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
@@ -70,7 +70,7 @@ class WorkerProcess(LocustProcess):
         except Exception as error:
             self._runner.faults.add("the master", msg.type, reason_of(error))
 
-    # Called by `install`.
+    # `install` calls the following methods.
 
     def register(self) -> None:
         """Register for the master's messages."""

@@ -110,7 +110,7 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # Only here: a master that plays clients itself has checked its local ports before the run.
+                # Check local ports only in a separate worker: a master that plays clients checked its own before.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,
@@ -135,10 +135,10 @@ class WorkerSide:
         elif self.agent is not None:
             self.agent.receive(message)
 
-    # Greenlets that watch the master and the process that started this one.
+    # The following methods are greenlets that watch the master and the process that started this one.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End this worker's part and process when the master falls silent, as no message to end would come.
+        """End this worker's part and process when the master falls silent: a silent master sends no message to end.
 
         ``heard_s`` returns the time of the master's last heartbeat (wall clock, s), or None.
         """
@@ -170,7 +170,7 @@ class WorkerSide:
             self.agent.abandon()
         self._this_process.exit(ExitCode.INCONCLUSIVE)
 
-    # End of this worker's part and of the process.
+    # The following methods end this worker's part or the process.
 
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.

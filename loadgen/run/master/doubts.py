@@ -1,4 +1,4 @@
-"""Reasons to end a run early that can no longer show what it was started for (`--abort-on`)."""
+"""End a run early when its result is already useless (`--abort-on`): an invalid verdict, or too low a publish rate."""
 
 from collections.abc import Callable, Collection
 from math import sqrt
@@ -10,24 +10,25 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run.master.workers import Workers
 from loadgen.run.option import AbortOn
 
-#: Time that the workers' counts of sent events may be behind: they report four times a second.
+#: Greatest age (ns) of the workers' counts of sent events, which they report four times a second.
 _BEHIND_NS: Final = 1_000_000_000
-#: Shortest time of measurement after which the rate is judged.
+#: Time (ns) from the start of the measurement before which the rate is not judged.
 _JUDGED_AFTER_NS: Final = 5_000_000_000
-#: Share of the events due in the measurement so far that may be unsent.
+#: Largest share of the events due in the measurement so far that may be unsent without ending the run.
 _MAY_MISS: Final = 0.05
-#: With Poisson arrival the number of requests that are due varies by its square root; this many times that is chance.
+#: With Poisson arrivals the standard deviation of the number of due requests is its square root. A shortfall of up to
+#: this many standard deviations counts as chance.
 _SIGMAS: Final = 4.0
 
 
 class Doubts:
-    """Watch a run for the reasons to end it that its user has named."""
+    """Watch a run for the reasons that `--abort-on` names, for which the run is to end early."""
 
     def __init__(self, run: ResolvedRun, workers: Workers, wanted: Collection[AbortOn]) -> None:
-        """Watch for ``wanted``.
+        """Watch for the reasons in ``wanted``.
 
         Raises:
-            RunError: the rate is to be watched of a scenario whose rate is not known beforehand; exit code 2.
+            RunError: ``wanted`` includes the rate, but the scenario's rate is not known beforehand; exit code 2.
         """
         self._workers = workers
         self._wanted = frozenset(wanted)
@@ -59,7 +60,7 @@ class Doubts:
         return None
 
     def _invalid(self) -> str | None:
-        """Return what makes the verdict invalid whatever follows, or None."""
+        """Return the reason why the verdict will be invalid even if the run goes on, or None."""
         for state in self._workers.values():
             if state.gone or state.left is not None:
                 return f"{state.info.name} {'was lost' if state.left is None else f'left ({state.left})'}"

@@ -17,7 +17,7 @@ from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 
 class Inbox:
-    """Take the messages of a run's workers. ``spool`` is the folder for the rows that workers elsewhere send."""
+    """Handles the messages of a run's workers; ``spool`` is the folder for the rows that workers send in messages."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Inbox:
         self._live = live
         self._receiver = SpoolReceiver(spool)
         self._begun_ns = clock.now_ns()
-        #: When the last piece of a record came (wall clock, ns), or 0 if none has come.
+        #: Time (wall clock, ns) at which the last piece of a worker's record arrived, or 0 if none has.
         self.progressed_ns = 0
 
     def receive(self, worker_id: str, message: Message) -> None:
         """Handle a message of one worker.
 
         Raises:
-            ValueError: the worker may not send it now.
+            ValueError: the worker may not send this message now.
         """
         match message:
             case Ping():
@@ -75,7 +75,7 @@ class Inbox:
         self._link.to_agents(pong, worker_id)
 
     def _on_status(self, worker_id: str, status: Status) -> None:
-        """Take a worker's counts; raises ValueError if it reports more seconds than have passed."""
+        """Store a worker's counts; raises ValueError if it reports more seconds than have passed."""
         at_ns, state = self._clock.now_ns(), self._workers[worker_id]
         state.take(status, at_ns - self._begun_ns)
         self._phases.changed.set()

@@ -38,7 +38,7 @@ class GateFailedError(Exception):
 
 
 class StoppedError(Exception):
-    """The run has cost more than its budget, or can no longer show what it was started for; the message says how."""
+    """The run has cost more than its budget, or `--abort-on` ends it; the message gives the reason."""
 
 
 class Clock:
@@ -109,7 +109,7 @@ class Phases:
         #: Set when a wait should check its condition again.
         self.changed = Event()
 
-    # Called while `go` waits.
+    # The following methods are called while `go` waits.
 
     def interrupt(self) -> None:
         """End the run early."""
@@ -147,7 +147,7 @@ class Phases:
         Raises:
             Interrupted: the run was interrupted.
             GateFailedError: a gate failed that ends the run.
-            StoppedError: the run has cost more than its budget, or one of the reasons to end it has come.
+            StoppedError: the run has cost more than its budget, or a reason that `--abort-on` names has occurred.
             RunError: the target or a worker has failed.
         """
         self._ramp()

@@ -48,8 +48,8 @@ class ProgressView:
         self._expected = expected
         self._workers = workers
         self._begun_ns = begun_ns
-        #: (second of arrival, latencies of all workers in it) pairs. One sum a second: merging each worker's histograms
-        #: for every progress line stopped the master's event loop for 19 ms with a hundred workers.
+        #: Pairs of (second, histogram of the latencies of all workers that arrived in it). Only the sum is kept, since
+        #: merging a hundred workers' histograms for every progress line stopped the event loop for 19 ms.
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
         self.phase = "starting"
         #: Planned end of the phase (ns), or None if it has none.

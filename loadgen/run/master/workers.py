@@ -25,9 +25,9 @@ class WorkerState:
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
-    #: Why the target refuses this worker for good, or None.
+    #: The reason for which the target permanently refuses this worker, or None.
     fatal: str | None = None
-    #: Why this worker cannot play its clients, or None; `broken_code` is the matching exit code.
+    #: The reason why this worker cannot play its clients, or None; `broken_code` is the matching exit code.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None
@@ -37,7 +37,7 @@ class WorkerState:
     gone: bool = False
     #: True if the worker never began, so that there is no record to wait for.
     absent: bool = False
-    #: Why the worker left before the end of the run, or None.
+    #: The reason why the worker left before the end of the run, or None.
     left: str | None = None
     #: Bytes of the worker's record that the worker has written but the master has not received.
     missing_bytes: int = 0
@@ -156,7 +156,7 @@ class Workers(Mapping[str, WorkerState]):
         return total
 
     def complaints(self) -> list[tuple[str, int]]:
-        """Return why clients failed and how often, the most frequent reason first."""
+        """Return the reasons for which clients failed, each with its number of failures, most frequent first."""
         total: Counter[str] = Counter()
         for state in self.values():
             total.update(state.complaints)

@@ -1,1 +1,1 @@
-"""The worker's side of one run: its users, its clock, its record, what it reports, and how its part ends."""
+"""The worker's side of one run: its users, clock, record and reports, and the end of its part."""

@@ -9,7 +9,7 @@ from loadgen.users.worker import Timeline
 
 
 class Barriers:
-    """The start of the ramp, the timeline, and the end; users wait for each.
+    """The barriers at which a worker's users wait: the start of the ramp, the timeline, and the end of the run.
 
     ``ramp_ns`` is the length of the ramp.
     """
@@ -60,7 +60,7 @@ class Barriers:
     def wait_for_ramp(self, client: ClientPlan) -> bool:
         """Wait until it is the client's turn to connect; return False if the run ended first."""
         self._ramping.wait()
-        # The ramp is scheduled on the master's clock.
+        # The ramp is scheduled on the master's clock, so wait until the offset to that clock is known.
         self._time.wait_until_known()
         if self._ramp_ns:
             self._time.wait_until(self._ramp_ns + client.ramp_offset_ns)

@@ -29,9 +29,9 @@ class Context:
     rows: ArrivingRows
     rules: ProtocolRules
     service: Service
-    #: The host that credentials are for.
+    #: The host to which the clients send their credentials.
     host: str
-    #: Who chose the groups' logins: the subject of error sentences, such as "the scenario".
+    #: Source of the groups' logins, as the subject of error sentences, such as "the scenario".
     logins_from: str
     #: Opens all sockets of this worker.
     dialer: Dialer

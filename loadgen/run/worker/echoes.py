@@ -1,6 +1,6 @@
-"""The interface of a worker's echo lane to its other parts, and a stand-in for a run without echoes.
+"""The interface of a worker's echo lane to the worker's other parts, and a stand-in for a run without echoes.
 
-The echo lane publishes to a channel to which only this worker subscribes, over connections of its own, and times the
+The echo lane publishes to a channel to which only this worker subscribes, over separate connections, and times the
 round trip of each event, an echo (see `loadgen.run.echo`).
 """
 
@@ -10,7 +10,7 @@ from loadgen.measure.rows import EchoRow
 
 
 class Echoes(Protocol):
-    """The echoes of one worker; see `loadgen.run.echo.EchoLane`."""
+    """The echo lane of one worker; see `loadgen.run.echo.EchoLane`."""
 
     @property
     def sent(self) -> int:

@@ -24,7 +24,7 @@ _CLOSE_S: Final = 10.0
 
 
 class Stoppable(Protocol):
-    """The part of a worker's readiness that its end needs."""
+    """The method of a worker's `Readiness` that `Ending` calls."""
 
     def stop(self) -> None:
         """Stop probing and close the connections."""
@@ -70,7 +70,7 @@ class Ending:
         self._last_word = last_word
         self._worker = worker
         self._patience_s = PATIENCE_S
-        #: Why this worker left before the end of the run, or None.
+        #: The reason why this worker left before the end of the run, or None.
         self._left: str | None = None
         #: Set when the worker's spool, its rows on disk, is complete and, if necessary, transferred.
         self.finished = Event()

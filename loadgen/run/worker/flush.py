@@ -78,7 +78,7 @@ class Flushes:
     def flush(self) -> None:
         """Write everything that was recorded; if that fails, note that this worker cannot go on."""
         try:
-            # One at a time: the last flush must not overlap a periodic one that is still writing.
+            # Allow one flush at a time: the last one must not overlap a periodic one that is still writing.
             with self._flushing:
                 self._recorder.echoes(self._echoes.take())
                 latest = self._recorder.flush(self._health)

@@ -1,4 +1,4 @@
-"""A worker's last message of a run: what it recorded, what failed, and where its record is."""
+"""A worker's last message of a run: the totals and location of its record, and its failures."""
 
 from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
@@ -46,7 +46,7 @@ class LastWord:
         self._checks = checks
 
     def said(self, left: str | None) -> Finished:
-        """Return the FINISHED message; ``left`` is why the worker left before the end of the run, or None."""
+        """Return the FINISHED message; ``left`` is the reason why the worker left the run early, or None."""
         recorder, spool, service = self._recorder, self._spool, self._service
         echo = self._echoes.to_dict()
         return Finished(

@@ -1,4 +1,4 @@
-"""The logins of a worker's clients: the service as each client uses it, and what becomes of refused ones."""
+"""The logins of a worker's clients: each client's service with its credential, and the handling of refused logins."""
 
 from collections.abc import Callable
 from typing import Final

@@ -17,7 +17,7 @@ from loadgen.run.worker_messages import Ping
 _PING_INTERVAL_S: Final = 0.25
 _FIRST_PINGS_S: Final = 0.02
 _CLOCK_TIMEOUT_S: Final = 10.0
-#: How far ahead the offset to the master's clock is extrapolated; longer waits recompute it on the way.
+#: Longest time (ns) for which the offset to the master's clock is extrapolated; a longer wait recomputes it meanwhile.
 _FRESH_NS: Final = 200_000_000
 
 

@@ -1,4 +1,4 @@
-"""A worker's troubles: why clients failed, what users should know about connecting, why it cannot do its part."""
+"""A worker's troubles: its clients' failures, notes for the user about connecting, and reasons to end the run."""
 
 from collections import Counter
 from typing import Final
@@ -18,13 +18,13 @@ class Troubles:
         self.complaints: Counter[str] = Counter()
         #: Notes about connecting that users should know, with the number of times each occurred.
         self.network: Counter[str] = Counter()
-        #: Why the target refuses this worker for good, or None.
+        #: The reason for which the target permanently refuses this worker, or None.
         self.fatal: str | None = None
-        #: Why this worker cannot do its part, or None.
+        #: The reason why this worker cannot take part in the run, or None.
         self.broken: str | None = None
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
+        """Count a client's failure by its reason; a ``fatal`` reason ends the run before the measurement."""
         if reason in self.complaints or len(self.complaints) < _MOST_COMPLAINTS:
             self.complaints[reason] += 1
         if fatal and self.fatal is None:

@@ -39,15 +39,15 @@ _LOOK_S: Final = 1.0
 class JourneyClient:
     """The connection, subscriptions and publishes of one journey.
 
-    Times are in seconds. What the service refuses or does not answer raises a `JourneyError`, which ends a task that
-    does not catch it and counts as no failure of your code.
+    Times are in seconds. If the service refuses an action or does not answer it, the method raises a `JourneyError`.
+    This error ends a task that does not catch it, and does not count as a failure of your code.
     """
 
     def __init__(self, run: WorkerRun, plan: ClientPlan) -> None:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
-        #: For publishes in callbacks, which are due when they are requested; `_moments` has the due times of the tasks.
+        #: Due times of publishes in callbacks: the time of each request. `_moments` has the due times of the tasks.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
@@ -57,7 +57,7 @@ class JourneyClient:
         self._mailbox = Mailbox(self._call_back)
         self._postman: Greenlet | None = None
 
-    # Methods for the journey's own code.
+    # The user's code calls the following methods.
 
     @property
     def connected(self) -> bool:
@@ -65,11 +65,11 @@ class JourneyClient:
         return self._link.up
 
     def connect(self, timeout: float = CONNECT_S) -> None:
-        """Connect, unless connected; every other action does so by itself where it needs the connection.
+        """Connect, unless connected. Not required: every other action that needs the connection connects by itself.
 
         Raises:
             RefusedError: the service refuses the connection for good.
-            NoAnswerError: it could not be reached within ``timeout``.
+            NoAnswerError: the service could not be reached within ``timeout``.
         """
         try:
             self._link.connect(time.monotonic() + timeout)
@@ -79,12 +79,12 @@ class JourneyClient:
     def subscribe(self, channel: str, callback: Callback | None = None, timeout: float = 30.0) -> Feed:
         """Subscribe and wait until it is proven that the subscription delivers; return the subscription.
 
-        ``callback`` is called with each event, a dict, in a greenlet of its own. The subscription lasts until it is
-        unsubscribed: after a lost connection it is asked for again.
+        ``callback`` is called with each event, a dict, in a separate greenlet. The subscription lasts until it is
+        unsubscribed; after a lost connection it is requested again.
 
         Raises:
             RefusedError: the service refuses the connection or the subscription.
-            NoAnswerError: it was not ready within ``timeout``; it is given up.
+            NoAnswerError: the subscription was not ready within ``timeout``; it is given up.
             ValueError: no client can subscribe to such a channel.
         """
         channel = self._run.rules.normalise(channel)
@@ -135,7 +135,7 @@ class JourneyClient:
 
         Raises:
             ValueError: an event cannot be published, or the channel cannot be published to.
-            StopUser: the run takes no more publishes.
+            StopUser: the time for publishing is over.
         """
         return self._publish(channel, events, via, timeout, None)
 
@@ -197,7 +197,7 @@ class JourneyClient:
     ) -> Event | None:
         """Wait for an event: of a feed, or one for which a function is true; return None if none comes in time.
 
-        An event that came before and was not waited for yet counts, unless 100 others have come since.
+        An event that arrived earlier also counts, unless it was already returned or 100 others have arrived since.
         """
         if isinstance(what, Feed):
             feed, what = what, None
@@ -220,7 +220,7 @@ class JourneyClient:
 
         Raises:
             RefusedError: the service refuses the connection or a subscription.
-            NoAnswerError: not all was ready within ``timeout``.
+            NoAnswerError: the connection or a subscription was not ready within ``timeout``.
         """
         deadline_s = time.monotonic() + timeout
         try:
@@ -236,14 +236,14 @@ class JourneyClient:
         for feed in self._feeds:
             self.unsubscribe(feed)
 
-    # Called by `playing.Journey`, not by the user's code.
+    # `playing.Journey` calls the following methods; the user's code must not.
 
     def log_in(self) -> None:
         """Get the client's own login, if it has one; call once, before anything else."""
         self._link.log_in()
 
     def paced_by(self, moments: Moments) -> None:
-        """Take the due times of publishes from ``moments`` from now on."""
+        """Use ``moments`` for the due times of publishes from now on."""
         self._moments = moments
 
     def hang_up(self) -> None:
@@ -255,7 +255,7 @@ class JourneyClient:
         if self._postman is not None:
             self._postman.kill(block=False)
 
-    # Called by the connection, from the hub; see `conversation.Listener`.
+    # The connection calls the following methods from the hub; see `conversation.Listener`.
 
     def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         """Queue a delivery for `wait_for` and for the callback of its feed."""
@@ -273,11 +273,11 @@ class JourneyClient:
         if feed is not None:
             feed.moved(subscription)
 
-    # Internals.
+    # The following methods are internal.
 
     @property
     def _paced(self) -> Moments:
-        """The due times for the current greenlet: those of the tasks, or for callbacks the time of each request."""
+        """The due times of publishes in the current greenlet: the tasks' due times, or, in callbacks, the present."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman

@@ -57,7 +57,7 @@ class Feed:
         return self._client.wait_for(self if where is None else where, timeout, feed=self)
 
     def unsubscribe(self) -> None:
-        """Give up the subscription; its callback gets nothing more."""
+        """Give up the subscription; its callback is not called any more."""
         self._client.unsubscribe(self)
 
     def moved(self, subscription: Subscription) -> None:
@@ -131,7 +131,7 @@ class Backlog:
 
 
 class Mailbox:
-    """Runs a journey's callbacks one after the other, in a greenlet of its own, so that they may wait."""
+    """Runs a journey's callbacks one after the other in a separate greenlet, so that a callback may block."""
 
     def __init__(self, call: Callable[[Received], object]) -> None:
         self._call = call

@@ -26,13 +26,13 @@ CONNECT_S: Final = 15.0
 
 
 class Link:
-    """Keeps a journey's connection open while it is wanted, with the subscriptions of all ``feeds``."""
+    """Opens a journey's connection, and reopens it after a loss, with the subscriptions of all ``feeds``."""
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, feeds: Feeds, listener: Listener) -> None:
         self._run, self._plan, self._feeds = run, plan, feeds
         self.connection: Final = ClientConnection(run, plan, on_ended=self._on_ended, listener=listener)
         self._reconnects = ReconnectPolicy(plan.behaviour)
-        #: Why the client has no login, or None if it has one.
+        #: The reason why the client has no login, or None if it has one.
         self._no_login: str | None = None
         #: Held while a greenlet opens the connection or ends its life, so that only one does so at a time.
         self._opening = RLock()
@@ -60,12 +60,12 @@ class Link:
             raise StopUser
 
     def connect(self, deadline_s: float) -> None:
-        """Try to connect until that succeeds, and ask for all feeds; does nothing while the connection is up.
+        """Connect, with retries until success, and request all feeds; do nothing while the connection is up.
 
         Raises:
             RefusedError: the service refuses the connection for good.
-            NoAnswerError: it could not be reached until ``deadline_s`` of `time.monotonic`, or the reconnect policy
-                allows no further attempt.
+            NoAnswerError: the service could not be reached until ``deadline_s`` of `time.monotonic`, or the reconnect
+                policy allows no further attempt.
             StopUser: the run is over.
         """
         if self._up:
@@ -122,7 +122,7 @@ class Link:
 
     def _open(self, timeout_s: float) -> None:
         self.connection.open(timeout_s)
-        # Set before the feeds are asked for: if the connection is lost meanwhile, `_on_ended` clears it.
+        # Set this before the feeds are requested: if the connection is lost meanwhile, `_on_ended` clears it.
         self._up = True
         for feed in self._feeds:
             self.connection.subscribe(feed.plan)

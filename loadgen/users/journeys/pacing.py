@@ -1,4 +1,4 @@
-"""Compute when a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
+"""Compute the times at which a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ _NS: Final = 1_000_000_000
 
 
 class Schedule:
-    """A `wait_time` that keeps a schedule whatever the tasks take, so that a journey is an open loop."""
+    """A `wait_time` that keeps a schedule however long the tasks take, so that a journey is an open loop."""
 
     def __init__(self, rate_per_s: float, poisson: bool) -> None:
         if not 0 < rate_per_s < 1e6:
@@ -32,9 +32,9 @@ class Schedule:
 
 
 def schedule(rate_per_s: float, *, poisson: bool = False) -> Schedule:
-    """Return a `wait_time` by which a task of each user is due ``rate_per_s`` times a second, whatever tasks take.
+    """Return a `wait_time` by which each user's tasks are due ``rate_per_s`` times a second, however long they take.
 
-    With ``poisson`` the times between due times are drawn from an exponential distribution.
+    With ``poisson`` the intervals between due times are drawn from an exponential distribution.
 
     Raises:
         ValueError: the rate is not above 0.
@@ -70,7 +70,7 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments with which a function of Locust made ``declared``, if it is the one called ``name``."""
+    """Return the arguments of the `locust.user.wait_time` function ``name`` if it made ``declared``, else nothing."""
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
         name,
@@ -134,7 +134,7 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return the due time of a publish requested now, and the time from which delay is the load generator's own."""
+        """Return the due time of a publish requested now, and the time from which any delay is the generator's."""
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:
             due_ns = self._clock()

@@ -29,7 +29,7 @@ class Row(Mapping[str, Cell]):
 
 
 class OwnRows:
-    """The row that a client takes from each data of the run, as an attribute or by name."""
+    """A client's row of each data source of the run, as an attribute or by the name of the source."""
 
     def __init__(self, values: Mapping[str, Cell]) -> None:
         """``values`` are the client's, by their names in templates, such as ``people.id``."""

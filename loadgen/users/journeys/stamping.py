@@ -31,7 +31,7 @@ def unstamped(event: object) -> str:
     """Return an event that is to be published, a mapping or the text of a JSON object, as JSON members without braces.
 
     Raises:
-        ValueError: it is neither, or it has a member that the harness itself writes.
+        ValueError: ``event`` is neither, or has a member that the harness itself writes.
     """
     if isinstance(event, Mapping):
         try:

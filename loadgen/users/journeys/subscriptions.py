@@ -67,7 +67,7 @@ class Feeds:
         return SubscriptionPlan(number, channel), None
 
     def demand_apart(self, channel: str) -> None:
-        """Raise ValueError if the protocol cannot tell the channel's events from those of another feed."""
+        """Raise ValueError if the protocol cannot distinguish the channel's events from those of another feed."""
         rules = self._protocol
         if rules.overlapping_subscriptions:
             return

@@ -24,7 +24,7 @@ class EventsUserMeta(UserMeta):
     """Creates the users of journeys, even if the `__init__` of a user class raises."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
-        """Create a user; if its `__init__` fails in a run, count that and use `User.__init__`, to go on spawning."""
+        """Create a user; if its `__init__` fails in a run, count the failure and use `User.__init__` instead."""
         return making.made(cls, super().__call__, arguments, named)
 
     @property
@@ -41,7 +41,7 @@ class EventsUser(User, metaclass=EventsUserMeta):
     """
 
     abstract = True
-    #: Connects, subscribes, publishes, and waits for events.
+    #: The journey's client, which connects, subscribes, publishes, and waits for events.
     client: JourneyClient
     #: The rows that this client takes from the run's data, such as ``self.data.people["id"]``.
     data: OwnRows
