@@ -10,6 +10,7 @@ from websockets.exceptions import WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
+from loadgen.protocol.unreadable import is_utf8
 from loadgen.transport import violations
 from loadgen.transport.framing import OnText, TextFrames
 
@@ -27,6 +28,7 @@ class Library:
 
     __slots__ = (
         "_fragments",
+        "_fragments_text",
         "_on_other",
         "_on_text",
         "_pong",
@@ -51,6 +53,8 @@ class Library:
         self._violation: str | None = None
         #: The unfinished fragmented message, or None if there is none.
         self._fragments: bytearray | None = None
+        #: True if that message is text.
+        self._fragments_text = False
 
     # State.
 
@@ -100,7 +104,7 @@ class Library:
         """
         self._on_other = on_other
         return TextFrames(
-            self._on_text,
+            self._on_text if self.opcode is _BINARY else self._only_utf8(),
             self._step,
             self.max_message_bytes,
             binary=self.opcode is _BINARY,
@@ -127,10 +131,14 @@ class Library:
         for event in events:
             if isinstance(event, Frame):
                 if event.opcode is opcode and event.fin:
-                    on_text(event.data, arrival_ns, read_ns)  # type: ignore[arg-type]
-                    continue
+                    if opcode is _BINARY or self._demand_utf8(event.data):
+                        on_text(event.data, arrival_ns, read_ns)  # type: ignore[arg-type]
+                        continue
+                    return True
                 self._deliver_other(event, arrival_ns, read_ns)
             plain = False
+            if self._violation is not None:
+                break
         return not plain or self.violation() is not None
 
     def end_of_stream(self) -> None:
@@ -200,6 +208,26 @@ class Library:
         self._on_other()
         return True
 
+    def _only_utf8(self) -> OnText:
+        """Return a callback for messages of text that passes on what is UTF-8, and reports what is not."""
+        on_text, demand = self._on_text, self._demand_utf8
+
+        def take(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+            if message.isascii() or demand(message):
+                on_text(message, arrival_ns, read_ns)
+            else:
+                self._on_other()
+
+        return take
+
+    def _demand_utf8(self, message: bytes | bytearray | memoryview) -> bool:
+        """Return True if a message of text is UTF-8, as it must be (RFC 6455, 8.1); note the violation if not."""
+        if is_utf8(message):
+            return True
+        self._violation = violations.TEXT_NOT_UTF8
+        self._made().fail(CloseCode.INVALID_DATA)
+        return False
+
     def _made(self) -> Protocol:
         """Return the library's protocol object, and create it if there is none."""
         if self._protocol is None:
@@ -208,12 +236,13 @@ class Library:
 
     def _deliver_other(self, frame: Frame, arrival_ns: int, read_ns: int) -> None:
         if frame.opcode in (_TEXT, _BINARY):
-            if frame.fin:
+            if not frame.fin:
+                self._fragments, self._fragments_text = bytearray(frame.data), frame.opcode is _TEXT
+            elif frame.opcode is _BINARY or self._demand_utf8(frame.data):
                 self._on_text(bytes(frame.data), arrival_ns, read_ns)
-            else:
-                self._fragments = bytearray(frame.data)
         elif frame.opcode is _CONT and self._fragments is not None:
             self._fragments += frame.data
             if frame.fin:
                 message, self._fragments = self._fragments, None
-                self._on_text(message, arrival_ns, read_ns)
+                if not self._fragments_text or self._demand_utf8(message):
+                    self._on_text(message, arrival_ns, read_ns)

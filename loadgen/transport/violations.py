@@ -22,6 +22,8 @@ _NAMES: Final = {
 _FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
 _CONTROL_BYTES: Final = 125
 
+TEXT_NOT_UTF8: Final = "a message of text that is not UTF-8"
+
 Violation = tuple[CloseCode, str]
 """The close code to send, and a phrase that describes the violation."""
 

@@ -182,6 +182,8 @@ class WebSocket(SocketStream):
         self._write_pending()
         if (what := self._library.violation()) is not None:
             name = self._address.name
+            if self._frames is not None:
+                self._frames.end()
             self._fail(UnreadableError(f"{name}: the server broke the WebSocket protocol: {what}"))
         elif self._patience is None and self._library.close_received is not None:
             self._wait_no_longer_than(bounds.CLOSING_S, self._ended)
