@@ -10,7 +10,6 @@ HIDDEN: Final = "(secret)"
 #: Bytes of a message that are searched for secrets.
 SEARCHED_BYTES: Final = 64 * 1024
 
-NOT_UTF8: Final = "text frame that is not UTF-8"
 NOT_JSON: Final = "message that is not JSON"
 UNKNOWN_FORM: Final = "JSON that is no message of the protocol"
 UNKNOWN_TYPE: Final = "message of an unknown type"

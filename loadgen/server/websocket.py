@@ -64,7 +64,13 @@ class RealtimeEndpoint:
         if (refusal := self._refused_upgrade()) is not None:
             return refusal
         socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
+            protocols=(SUBPROTOCOL,),
+            compress=False,
+            # aiohttp refuses messages of this size, too.
+            max_msg_size=FRAME_MAX_BYTES + 1,
+            timeout=_CLOSE_TIMEOUT_S,
+            # aiohttp would answer every close code with 1000; `Connection.run` answers.
+            autoclose=False,
         )
         if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
             # RFC 6455, 4.2.1, allows only ASCII in these headers, and aiohttp fails on other characters.

@@ -189,7 +189,7 @@ def test_each_kind_is_named_and_the_message_is_shown() -> None:
     session.receive(b'{"type":"data","event":"x"}', 1, 2)
     session.receive(b'{"type":"subscribe","authorization":{"x-api-key":"s3cret&key"}}', 1, 2)
     assert told.undecodable == [
-        (unreadable.NOT_UTF8, r'{"type":"data","id":"\xff","event":"x"}'),
+        (unreadable.MESSAGE_NOT_UTF8, r'{"type":"data","id":"\xff","event":"x"}'),
         (unreadable.NOT_JSON, "x" * 120 + "..."),
         (unreadable.UNKNOWN_FORM, "[]"),
         (unreadable.NO_ID, '{"type":"data","event":"x"}'),

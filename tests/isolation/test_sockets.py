@@ -83,7 +83,7 @@ def test_a_service_that_says_anything_to_one_harms_no_other(
 @pytest.mark.parametrize(
     ("name", "message", "expected", "example"),
     [
-        ("appsync", corpus.BAD_TEXT, unreadable.NOT_UTF8, r'{"type":"data","id":"\xff","event":"x"}'),
+        ("appsync", corpus.BAD_TEXT, unreadable.MESSAGE_NOT_UTF8, r'{"type":"data","id":"\xff","event":"x"}'),
         ("mqtt", corpus.BAD_TOPIC, unreadable.TOPIC_NOT_UTF8, r"0\x05\x00\x01\xb5\x00\xff"),
         ("nats", corpus.NATS[7], unreadable.DELIVERY_NOT_UTF8, r"MSG default.a s1 2\r\n\xff\xff"),
     ],
@@ -92,7 +92,8 @@ def test_one_bad_message_is_counted_and_the_next_is_taken(
     name: str, kind: str, message: bytes, expected: str, example: str, tmp_path: Path
 ) -> None:
     of = KINDS[name]
-    wire = frame(message) if of.framed else message
+    # A text frame with such bytes would end the connection.
+    wire = frame(message, Opcode.BINARY) if of.framed else message
     with poller(kind):
         outcome = meet(tmp_path, name, lambda k: wire * (k == 5) + of.delivery(BAD, k), count=COUNT)
     assert outcome.received() == {0: COUNT, 1: COUNT, 2: COUNT}
@@ -102,14 +103,23 @@ def test_one_bad_message_is_counted_and_the_next_is_taken(
 
 
 @pytest.mark.parametrize("kind", POLLERS)
-def test_a_broken_frame_ends_its_connection_at_once_and_is_named(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wire", "what"),
+    [
+        (b"\x8f\x00", "a frame with the reserved opcode 0xF"),
+        (frame(corpus.BAD_TEXT), "a message of text that is not UTF-8"),
+    ],
+)
+def test_a_broken_frame_ends_its_connection_at_once_and_is_named(
+    kind: str, wire: bytes, what: str, tmp_path: Path
+) -> None:
     with poller(kind):
-        outcome = meet(tmp_path, "appsync", lambda k: b"\x8f\x00" if k == 5 else b"", count=COUNT)
+        outcome = meet(tmp_path, "appsync", lambda k: wire if k == 5 else b"", count=COUNT)
     others_have_everything(outcome)
     assert outcome.ended == [BAD]
     ((kind_of,),) = [outcome.recorder.undecodable.to_list()]
     assert (kind_of["kind"], kind_of["count"]) == (unreadable.FRAME_UNREADABLE, 1)
-    assert "broke the WebSocket protocol" in kind_of["example"]
+    assert f"broke the WebSocket protocol: {what}" in kind_of["example"]
     (row,) = [row for row in outcome.rows("connections") if row["connection"] == BAD and row["closed_ns"]]
     assert "broke the WebSocket protocol" in row["error"]
     assert outcome.failures.to_list() == []

@@ -395,7 +395,7 @@ class AppSyncEvents:
 
 def _kind_of(error: Exception, message: bytes | bytearray) -> str:
     if not unreadable.is_utf8(message):
-        return unreadable.NOT_UTF8
+        return unreadable.MESSAGE_NOT_UTF8
     return unreadable.UNKNOWN_FORM if isinstance(error, msgspec.ValidationError) else unreadable.NOT_JSON
 
 

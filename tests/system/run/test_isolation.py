@@ -112,7 +112,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
         ) -> None:
             if place == 1 and self.published == 50:
                 assert socket._writer is not None
-                await socket._writer.send_frame(BAD_TEXT, WSMsgType.TEXT)
+                await socket._writer.send_frame(BAD_TEXT, WSMsgType.BINARY)
             await super().deliver(socket, place, number, events)
 
         def answer(self, events: int) -> bytes:
@@ -127,7 +127,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
     assert ledger["rows"] == 240, done.said
     assert 24 <= ledger["events_due"] - ledger["events_accepted"] <= 28
     kinds = {kind.pop("kind"): kind for kind in summary["workers"]["undecodable_kinds"]}
-    assert kinds.pop("text frame that is not UTF-8") == {
+    assert kinds.pop("message that is not UTF-8") == {
         "count": 1,
         "example": r'{"type":"data","id":"\xff","event":"x"}',
     }
@@ -139,8 +139,30 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
     assert "unanswered" not in summary["publish"]["events_by_status"]
     said = " ".join(done.out.split())
     assert f"the service sent {1 + answers['count']} messages that cannot be read: " in said
-    assert "text frame that is not UTF-8 (1×)" in said
+    assert "message that is not UTF-8 (1×)" in said
     assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_text_frame_that_is_no_text_ends_its_connection_and_is_counted(path: str, tmp_path: Path) -> None:
+    class Once(Service):
+        """Sends one text frame that is no text."""
+
+        async def deliver(
+            self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
+        ) -> None:
+            if place == 1 and self.published == 50:
+                assert socket._writer is not None
+                await socket._writer.send_frame(BAD_TEXT, WSMsgType.TEXT)
+            await super().deliver(socket, place, number, events)
+
+    summary, done = run(Once, tmp_path, LOADGEN_NATIVE=path)
+    assert summary["ledger"]["balances"], done.said
+    (kind,) = summary["workers"]["undecodable_kinds"]
+    assert (kind["kind"], kind["count"]) == ("WebSocket frame that cannot be read", 1)
+    what = "the server broke the WebSocket protocol: a message of text that is not UTF-8"
+    assert what in kind["example"]
+    assert any(what in each for each in summary["connections"]["errors"]), summary["connections"]
 
 
 LOCUSTFILE = """
