@@ -458,3 +458,14 @@ Text json_plain(Text at, Text end) {
 Text json_escape_in_string(Text at, Text end, int *character) {
     return end - at >= 2 ? any_escape(at, end, 1, character) : NULL;
 }
+
+int text_is_utf8(Text at, Text end) {
+    while (at < end) {
+        if (*at < 0x80) {
+            at++;
+        } else if ((at = characters(at, end)) == NULL) {
+            return 0;
+        }
+    }
+    return 1;
+}

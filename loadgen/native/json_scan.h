@@ -45,6 +45,9 @@ const unsigned char *json_string(const unsigned char *at, const unsigned char *e
 /* Skips a value. */
 const unsigned char *json_value(const unsigned char *at, const unsigned char *end);
 
+/* Returns 1 if a text is UTF-8 (RFC 3629), whether it is JSON or not. */
+int text_is_utf8(const unsigned char *at, const unsigned char *end);
+
 /* Skips a value, and reads the stamp in it. NULL also if the path does not lead to exactly one stamp. */
 const unsigned char *json_stamp(
     const unsigned char *at, const unsigned char *end, const JsonPath *path, JsonStamp *stamp);

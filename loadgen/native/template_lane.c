@@ -87,7 +87,10 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 if (part->kind == SIZE) size = value;
                 break;
             case REST:
-                if ((at = lines ? line_end(at, end) : end) == NULL) return LANE_DECLINED;
+                if ((next = lines ? line_end(at, end) : end) == NULL) return LANE_DECLINED;
+                /* A text frame must be UTF-8 (RFC 6455, 8.1), and nothing else reads this part of it. */
+                if (lane->first == 0x81 && !text_is_utf8(at, next)) return LANE_DECLINED;
+                at = next;
                 break;
             default: /* EVENT */
                 if (size < 0) {
