@@ -47,11 +47,11 @@ class EventStream:
         "retry_ms",
     )
 
-    def __init__(self, last_id: bytes = b"") -> None:
-        """``last_id`` is the last id of the stream that this one continues."""
+    def __init__(self, last_id: bytes = b"", retry_ms: int | None = None) -> None:
+        """``last_id`` and ``retry_ms`` are those of the stream that this one continues."""
         self.last_id = self._id = last_id
         #: The wait before a reconnect that the service asks for (ms), or None if it asks for none.
-        self.retry_ms: int | None = None
+        self.retry_ms = retry_ms
         #: The limit that the stream exceeds, as a phrase, or None. After that nothing more is parsed.
         self.error: str | None = None
         self._begun = False

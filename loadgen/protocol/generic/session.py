@@ -89,8 +89,7 @@ class GenericSession(Resumable):
     def resume(self, earlier: Resumable) -> None:
         """Continue the event stream of an earlier session after the last event that it received."""
         if isinstance(earlier, GenericSession) and self._stream is not None and earlier._stream is not None:
-            self._stream = EventStream(earlier._stream.last_id)
-            self._stream.retry_ms = earlier._stream.retry_ms
+            self._stream = EventStream(earlier._stream.last_id, earlier._stream.retry_ms)
 
     def continued(self, handshake: Handshake) -> Handshake:
         """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
