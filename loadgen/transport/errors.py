@@ -1,7 +1,9 @@
 """Errors of connections; each message is one sentence for people."""
 
 import ssl
+from typing import ClassVar
 
+from loadgen.protocol import unreadable
 from loadgen.protocol.refusals import Refusal
 
 
@@ -18,6 +20,15 @@ class TransportError(Exception):
 
 class UnreadableError(TransportError):
     """The server broke the connection's protocol or exceeded a bound; the rest of the stream is not read."""
+
+    #: The kind of unreadable message that it counts as.
+    kind: ClassVar[str] = unreadable.FRAME_UNREADABLE
+
+
+class BodyUnreadableError(UnreadableError):
+    """The body of an HTTP answer breaks HTTP."""
+
+    kind = unreadable.BODY_UNREADABLE
 
 
 class HandshakeRefusedError(TransportError):

@@ -10,17 +10,17 @@ from typing import Any, Final
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
 from loadgen.measure.arrival import of_bytes
-from loadgen.protocol import refusals, unreadable
+from loadgen.protocol import refusals
 from loadgen.protocol.unreadable import shown
 from loadgen.transport import bounds, isolation
 from loadgen.transport.address import Address
 from loadgen.transport.chunked import Body
 from loadgen.transport.errors import (
+    BodyUnreadableError,
     HandshakeRefusedError,
     NeverAgainError,
     NotNowError,
     TransportError,
-    UnreadableError,
 )
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
@@ -48,7 +48,6 @@ class HttpStream(SocketStream):
 
     _handshake = "request for the event stream"
     abrupt = "closed"
-    violation_kind = unreadable.BODY_UNREADABLE
 
     def __init__(
         self,
@@ -112,7 +111,9 @@ class HttpStream(SocketStream):
         if self._socket is None:
             return
         if body.error is not None:
-            self._fail(UnreadableError(f"{self._address.name}: the server broke HTTP: it sent {body.error}"))
+            self._fail(
+                BodyUnreadableError(f"{self._address.name}: the server broke HTTP: it sent {body.error}")
+            )
         elif body.ended:
             self._fail(TransportError(f"{self._address.name}: the server ended the event stream"))
 

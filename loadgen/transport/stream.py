@@ -12,7 +12,6 @@ from typing import ClassVar
 import gevent
 
 from loadgen.native import FastPath
-from loadgen.protocol import unreadable
 from loadgen.transport import bounds, isolation
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError, UnreadableError, describe, tls_failure
@@ -55,8 +54,6 @@ class SocketStream(PolledSocket):
     _handshake: ClassVar[str] = "TLS handshake"
     #: Text for a connection that ends without a close code.
     abrupt: ClassVar[str] = "closed"
-    #: The kind of unreadable message that `violation` counts as.
-    violation_kind: ClassVar[str] = unreadable.FRAME_UNREADABLE
 
     def __init__(
         self,

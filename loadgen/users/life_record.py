@@ -38,7 +38,7 @@ class LifeRecord:
         """
         life, progress = self._life, self._run.progress
         if (violation := socket.violation) is not None:
-            self._run.recorder.undecodable.add(socket.violation_kind, lambda: str(violation))
+            self._run.recorder.undecodable.add(violation.kind, lambda: str(violation))
         progress.lost_connections += life.ended(socket, code, reason)
         progress.connected -= life.connected_ns is not None
         subscriptions.end(at_ns, life.intent)

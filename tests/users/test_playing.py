@@ -26,6 +26,9 @@ class Connection:
 
     latest: "Connection"
 
+    #: What the service has asked for; see `ClientConnection`.
+    retry_s: float | None = None
+
     def __init__(
         self, run: Any, plan: ClientPlan, on_delivery: Any, on_ended: Callable[[Any], None], **_: Any
     ) -> None:
