@@ -53,11 +53,7 @@ class Library:
         self._violation: str | None = None
         #: The unfinished fragmented message, or None if there is none.
         self._fragments: bytearray | None = None
-<<<<<<< HEAD
         #: True if the unfinished fragmented message is text.
-=======
-        #: True if that message is text.
->>>>>>> sse
         self._fragments_text = False
 
     # The following properties describe the connection's state.
@@ -213,11 +209,7 @@ class Library:
         return True
 
     def _only_utf8(self) -> OnText:
-<<<<<<< HEAD
         """Return a callback for text messages that passes on valid UTF-8 and reports a violation for anything else."""
-=======
-        """Return a callback for messages of text that passes on what is UTF-8, and reports what is not."""
->>>>>>> sse
         on_text, demand = self._on_text, self._demand_utf8
 
         def take(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
@@ -229,11 +221,7 @@ class Library:
         return take
 
     def _demand_utf8(self, message: bytes | bytearray | memoryview) -> bool:
-<<<<<<< HEAD
         """Return True if a text message is UTF-8, as RFC 6455, 8.1, requires; else note the violation."""
-=======
-        """Return True if a message of text is UTF-8, as it must be (RFC 6455, 8.1); note the violation if not."""
->>>>>>> sse
         if is_utf8(message):
             return True
         self._violation = violations.TEXT_NOT_UTF8
