@@ -70,7 +70,8 @@ def choose(
     overall score. For example: `loadgen choose comments --service appsync-events --service "mqtts://HOST --auth
     password:USER_VARIABLE:PASSWORD_VARIABLE"`. What runs on this machine stands for a service and is marked so.
 
-    Exit codes: 0 each service has a valid run, 2 usage or the scenario can run on none, 3 a service has none.
+    Exit codes: 0 each service has a run that is not invalid, 2 usage or the scenario can run on none, 3 a service has
+    no such run.
     """
     extras.require("compare", "loadgen choose")
     from analysis.choose import content, outputs, page, record
