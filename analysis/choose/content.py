@@ -91,7 +91,8 @@ def limits(found: Sequence[Column]) -> list[tuple[str, str]]:
     said: dict[str, list[str]] = {}
     for column in found:
         if column.problem is not None:
-            said.setdefault(f"did not run: {text.clean(column.problem)}", []).append(column.tried.label)
+            began = "a run failed" if column.runs else "did not run"
+            said.setdefault(f"{began}: {text.clean(column.problem)}", []).append(column.tried.label)
         for limit in column.tried.limits:
             said.setdefault(text.clean(limit), []).append(column.tried.label)
     return [(", ".join(labels), line) for line, labels in said.items()]

@@ -78,6 +78,7 @@ def test_a_run_that_is_gone_is_a_problem_of_its_service(tmp_path: Path) -> None:
     assert len(columns[0].runs) == 1
     assert columns[0].problem is not None
     assert "ours/2" in columns[0].problem
+    assert content.limits(columns)[0] == ("ours", f"a run failed: {columns[0].problem}")
 
 
 def test_costs_keep_their_range_and_their_doubt(tmp_path: Path) -> None:
