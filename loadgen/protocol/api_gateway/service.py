@@ -22,7 +22,7 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 class ApiGatewayService(GenericService):
     """Implements `Service` for a WebSocket API and a login.
 
-    The login counts for the connection: `$connect` is the only route that API Gateway authorizes.
+    The login authorizes the whole connection: `$connect` is the only route that API Gateway authorizes.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class ApiGatewayService(GenericService):
         )
         self._api = target
         self._login = login
-        #: What authorized the last connection, by name: it must be hidden if the service echoes it.
+        #: The authorization of the last connection, by name of header: it must be hidden if the service echoes it.
         self._sent = _NOTHING_SENT
 
     def for_client(self, logins: ClientLogins) -> "ApiGatewayService":
-        """Return the service with the login of one client; it shares all else with this one."""
+        """Return a copy of the service that uses one client's login and shares everything else with this service."""
         made = copy(self)
         if logins.connect is not None:
             made._login = logins.connect
