@@ -52,7 +52,7 @@ class LoadRun(Protocol):
 
 @pytest.fixture
 def load_run(tmp_path: Path) -> LoadRun:
-    """Return a function that runs a scenario; run folders stand in the test's `tmp_path`."""
+    """Return a function that runs a scenario; the run folders are in the test's `tmp_path`."""
 
     def run(scenario: Any, *, api: LocalEventApi | None = None, **options: Any) -> ScenarioRun:
         if api is not None:

@@ -1,4 +1,4 @@
-"""Run a scenario on each service in turn, and record what was made."""
+"""Run a scenario on each service in turn, and save a record of the runs."""
 
 import shlex
 import time
@@ -25,9 +25,9 @@ from loadgen.protocol.base import TargetProtocol
 from loadgen.resolve.resolver import planned
 from loadgen.targets import protocol_of
 
-#: Exit codes of a run that has a record: of the others only the words are kept.
+#: Exit codes of runs with a readable record. For other codes only the text of the failure is kept.
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
-#: A URL that has the protocol of a service on this machine, to check the scenario by its rules.
+#: For each service on this machine a URL of its protocol: the scenario is checked by this protocol's rules.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",
@@ -53,7 +53,7 @@ class Comparison:
         """Check the scenario by each service's rules, and compute its costs there; nothing is run.
 
         Raises:
-            ScenarioError: it can run on none of them, for the reasons given.
+            ScenarioError: the scenario can run on none of the services; the message gives the reasons.
         """
         for service in services:
             self._tried[service.label] = self._prepared(service)
@@ -63,10 +63,10 @@ class Comparison:
         self.save()
 
     def run(self, services: Sequence[Wanted], repeats: int, say: Callable[[str], None]) -> None:
-        """Make the runs in turns, every second turn in reverse order, so that drift of the machine affects all alike.
+        """Make the runs in turns, every second turn reversed, so that drift of the machine affects all services alike.
 
         Raises:
-            KeyboardInterrupt: the user interrupted; what was made is recorded.
+            KeyboardInterrupt: the user interrupted; the runs so far are in the record.
         """
         for turn in range(repeats):
             for service in services if turn % 2 == 0 else reversed(services):
@@ -78,7 +78,7 @@ class Comparison:
         """Write the record as it is now.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the record cannot be written.
         """
         record.write(
             self.folder,
@@ -147,7 +147,7 @@ class Comparison:
         return code
 
     def _arguments(self, service: Wanted, address: local.Address) -> list[str]:
-        """Return the command line of a run, without its place."""
+        """Return the command line of a run, without the option for its folder."""
         sets = [part for item in self.overrides for part in ("--set", item)]
         return ["loadgen", "run", self.scenario, *sets, *address.options, *service.options]
 

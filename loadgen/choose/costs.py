@@ -1,4 +1,4 @@
-"""What a scenario costs on each service that is compared."""
+"""Compute the costs of a scenario at each compared service."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -12,21 +12,22 @@ from loadgen.planning.services.load import Month
 from loadgen.planning.services.scenario import load_of
 from loadgen.resolve import ResolvedRun
 
-#: The service whose prices hold for a protocol.
+#: The service whose prices apply, by protocol.
 _PRICED_AS: Final = {
     "appsync-events": "appsync-events",
     "appsync-graphql": "appsync-graphql",
     "api-gateway": "api-gateway",
     "mqtt": "aws-iot-core",
 }
-#: The offer of AWS IoT Core for each quality of service of an MQTT target; it has no QoS 2.
+#: The offer of AWS IoT Core for each quality of service of an MQTT target; AWS IoT Core has no QoS 2.
 _QOS: Final = {"0": "qos0", "1": "qos1"}
 
 
 def priced_as(protocol: str, url: str | None) -> tuple[str | None, str | None]:
-    """Return the service whose prices hold for a target, with its offer, or None and why there is none.
+    """Return (service, None) with the service whose prices apply to a target, or (None, reason) if there is no price.
 
-    ``url`` is the target's; None is the embedded server.
+    The service may have an offer after a colon, as in `aws-iot-core:qos1`. ``url`` is the target's URL, or None for the
+    embedded server.
     """
     service = _PRICED_AS.get(protocol)
     if service is None:
@@ -40,7 +41,7 @@ def priced_as(protocol: str, url: str | None) -> tuple[str | None, str | None]:
 
 
 def costs(service: str, run: ResolvedRun, month: Month, own: tuple[Path, ...] = ()) -> tuple[Cost, ...]:
-    """Return the costs of a scenario at a service, one for each way to be billed.
+    """Return the costs of a scenario at a service, one for each billing option of the service.
 
     Raises:
         ScenarioError: a file of prices in ``own`` cannot be used.
@@ -50,6 +51,6 @@ def costs(service: str, run: ResolvedRun, month: Month, own: tuple[Path, ...] = 
 
 
 def _cost(found: dict[str, Any]) -> Cost:
-    # An hour is a share of the month, and as sure.
+    # The hour's cost is computed from the month's, so both are equally sure.
     hour = {**found["hour"], "sure": found["month"]["sure"]}
     return msgspec.convert({**found, "hour": hour}, Cost)

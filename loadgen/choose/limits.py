@@ -1,4 +1,4 @@
-"""What a service cannot do of a scenario, or does differently, in sentences with their certainty."""
+"""List in sentences the parts of a scenario that a service cannot run or runs differently, each with its certainty."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from loadgen.protocol.base import TargetProtocol
 from loadgen.resolve import ResolvedRun
 
-#: What services say of the order of events and of events that were published before; by protocol.
+#: Promises of each protocol about the order of events, and about events that were published while a client was away.
 _ORDER: Final = {
     "appsync-events": "no order of events is promised (the documentation names none)",
     "appsync-graphql": "no order of events is promised (the documentation names none), and an event that is published"
@@ -21,12 +21,12 @@ _HISTORY: Final = {
     "mqtt": "a client that was away gets what it missed only with a session that lasts and QoS 1 or 2; a new subscriber"
     " gets a topic's retained event",
 }
-#: Limits that only a long run or a large event meets.
+#: Limits that only a long run or a large event reaches.
 _LIFE: Final = "connections end after {hours:g} hours at the latest, and clients have to connect again"
 
 
 def limits(protocol: TargetProtocol, run: ResolvedRun) -> tuple[str, ...]:
-    """Return the sentences for a scenario that was resolved for the service."""
+    """Return the limits that apply to a scenario, which was resolved for the service, as sentences."""
     return tuple(_limits(protocol, run))
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from loadgen.choose.services import ChoiceError, Wanted
 from loadgen.server.process import ServerProcess, ServerStartError
 
-#: Names the variable with the key of a stand-in.
+#: The environment variable with the API key of a stand-in.
 _KEY: Final = "LOADGEN_CHOOSE_KEY"
 _BROKERS: Final = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 _START_S: Final = 10.0
@@ -24,14 +24,14 @@ _STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """How a run reaches a service: options of `loadgen run`, and additions to its environment."""
+    """The options of `loadgen run` and additions to its environment by which a run reaches a service."""
 
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def note(local: str) -> str:
-    """Return what a reader must know about a service on this machine, as the end of a sentence."""
+    """Return the end of a sentence that says in what a service on this machine differs from the real one."""
     return {
         "appsync-events": "our embedded server on this machine: not AWS",
         "mqtt": "a Mosquitto broker on this machine: not AWS IoT Core",
@@ -39,7 +39,7 @@ def note(local: str) -> str:
 
 
 def missing(local: str) -> str | None:
-    """Return why this machine cannot serve it, and what to do, as one sentence; or None if it can."""
+    """Return why this machine cannot serve the service, and the remedy, as one sentence; or None if it can."""
     if local != "mqtt" or _broker() is not None:
         return None
     return "there is no MQTT broker on this machine: install mosquitto, or give a broker's URL, as in --service mqtt://HOST"
@@ -47,15 +47,15 @@ def missing(local: str) -> str | None:
 
 @contextmanager
 def serving(service: Wanted) -> Iterator[Address]:
-    """Serve a service during a `with` block; one that has a URL is served elsewhere.
+    """Serve a service during a `with` block and yield its address; a service with a URL is already served elsewhere.
 
     Raises:
-        ChoiceError: it cannot be started.
+        ChoiceError: the service cannot be started.
     """
     if service.url is not None:
         yield Address(("--target", service.url))
     elif service.local == "appsync-events":
-        # `loadgen run` starts it.
+        # Serve nothing: `loadgen run` without a target starts the embedded server.
         yield Address()
     elif service.local == "mqtt":
         with _mosquitto() as port:
@@ -72,7 +72,7 @@ def serving(service: Wanted) -> Iterator[Address]:
 
 
 def with_query(url: str, query: str) -> str:
-    """Return a URL with a query, if there is one."""
+    """Return the URL with the query appended, or the URL alone if the query is empty."""
     return f"{url}?{query}" if query else url
 
 
@@ -89,7 +89,7 @@ def _mosquitto() -> Iterator[int]:
     with tempfile.TemporaryDirectory(prefix="loadgen-choose-") as folder:
         port = _free_port()
         settings = Path(folder, "mosquitto.conf")
-        # Without these limits a broker drops what does not fit into its queues, and says so to nobody.
+        # mosquitto silently drops messages above its queue limits; 0 removes both limits.
         settings.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
             f"user {'root' if os.geteuid() == 0 else 'nobody'}\n"

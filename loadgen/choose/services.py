@@ -10,9 +10,9 @@ from loadgen.config.problems import ScenarioError
 from loadgen.config.text import shown
 from loadgen.targets import protocol_of
 
-#: Services that can be served on this machine, by the name that stands for that.
+#: The names of services that this machine can serve.
 LOCAL: Final = ("appsync-events", "appsync-graphql", "api-gateway", "mqtt")
-#: Options of `loadgen run` that decide what is run or where its record goes: they are the comparison's own.
+#: Options of `loadgen run` that the comparison sets itself: they decide what is run and where its record is written.
 _OWN: Final = ("--target", "-t", "--results", "--output", "--format", "--json", "--seed", "--web", "--live")
 _LABEL: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,39})=(?=\S)")
 

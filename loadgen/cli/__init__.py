@@ -11,7 +11,7 @@ DEBUG = "LOADGEN_DEBUG"
 
 def main() -> None:
     """Run the command line, and turn its result or exception into the exit code."""
-    # This must come before any other import.
+    # Before any other import, so that no file in the working folder is imported instead.
     leave_out_working_folder()
     import signal
 
@@ -62,7 +62,7 @@ def _run() -> int:
         if isinstance(error, ImportError):
             from analysis import extras
 
-            # Whatever command it was, and wherever in it.
+            # Any command may need an extra package that is not installed, at any point.
             if (sentence := extras.explained(error)) is not None:
                 say(sentence)
                 return int(ExitCode.USAGE)

@@ -71,8 +71,8 @@ def up(
 
     Namespaces are only added, never removed.
 
-    Exit codes: 0 the API is ready, 2 usage, 4 AWS refused or cannot be reached, 130 interrupted (CloudFormation goes
-    on).
+    Exit codes: 0 the API is ready, 2 usage, 4 AWS refused or cannot be reached, 130 interrupted (CloudFormation
+    continues).
     """
     from loadgen.aws.stack import Stacks, Wanted
 
@@ -204,7 +204,7 @@ def _told() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(name: str, access: Access, goes_on: str) -> Iterator[None]:
-    """On Ctrl-C say how to see and remove the stack, since CloudFormation goes on without this process."""
+    """On Ctrl-C raise an error that says how to see and remove the stack: CloudFormation continues by itself."""
     try:
         yield
     except KeyboardInterrupt:

@@ -117,7 +117,7 @@ def capacity(
     """
     from analysis import extras
 
-    # The curve is fitted at the end of the search, but a search takes long.
+    # Check now for the packages that fit the curve: the fit is the last step of a long search.
     extras.require("compare", "loadgen capacity")
     from analysis.report import capacity as report
     from loadgen.capacity import record

@@ -66,9 +66,10 @@ def choose(
 ) -> None:
     """Run a scenario on several services and show them side by side.
 
-    Latency and completeness with their bounds, cost, quotas, and what each cannot do of the scenario; there is no
-    overall score. For example: `loadgen choose comments --service appsync-events --service "mqtts://HOST --auth
-    password:USER_VARIABLE:PASSWORD_VARIABLE"`. What runs on this machine stands for a service and is marked so.
+    The comparison has latency and completeness with their bounds, cost, quotas, and the parts of the scenario that a
+    service cannot run; it has no overall score. For example: `loadgen choose comments --service appsync-events
+    --service "mqtts://HOST --auth password:USER_VARIABLE:PASSWORD_VARIABLE"`. A server on this machine stands in for
+    the service, and is marked so in the comparison.
 
     Exit codes: 0 each service has a run that is not invalid, 2 usage or the scenario can run on none, 3 a service has
     no such run.

@@ -57,13 +57,13 @@ def _service(
 
     proxy.switch_off(no_proxy)
     by_default = auth == f"api-key:{_KEY_VARIABLE}"
-    # For `aws:STACK`, ask AppSync for the key, since the environment's key may be of another API.
+    # For `aws:STACK` without --auth, get the key from AppSync: the environment's key may be of another API.
     asked = target.startswith(PREFIX) and by_default
     try:
         protocol = protocol_of(target)
         needed = protocol is APPSYNC_EVENTS and by_default and not asked
         if needed and not os.environ.get(_KEY_VARIABLE):
-            # What is wrong with the URL comes before what is missing beside it.
+            # Report an invalid URL before the missing key.
             Target(target).endpoints()
             fail(
                 f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
@@ -109,7 +109,7 @@ def _wrong_login(protocol: "TargetProtocol", url: str, auth: str) -> "WrongLogin
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
-    """Refuse a channel that the protocol file does not allow; an Event API checks its own channels."""
+    """Exit with an error if the protocol does not allow the channel; an Event API itself refuses invalid channels."""
     from loadgen.targets import APPSYNC_EVENTS
 
     if protocol is APPSYNC_EVENTS:

@@ -33,7 +33,7 @@ COMMANDS: Final = {
     "serve": ("serve",),
     "verify": ("verify",),
 }
-#: Commands of `loadgen.cli.app`.
+#: Commands that `loadgen.cli.app` registers, so that every start loads them.
 ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
 _NONE: Final = ("--version", "-V")
 

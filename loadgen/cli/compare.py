@@ -63,7 +63,7 @@ def _conclude(
     as_json: bool = False,
     html: Path | None = None,
 ) -> NoReturn:
-    """Compare the runs read from two places, show the result, and exit by it."""
+    """Compare the runs read from two places, show the result, and exit with its code."""
     from analysis.compare import outputs
     from analysis.compare.content import Side, content
     from analysis.compare.decide import UNKNOWN, WORSE
@@ -171,10 +171,10 @@ def ab(
 ) -> None:
     """Run two variants in turns and compare them.
 
-    For example: `loadgen ab comments "comments --set seed=2" --repeats 10`. It looks after each pair of runs and stops
-    early if a metric is worse or all are decided; the test allows for these looks. A run that fails ends the command,
-    unless it only fails a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that
-    failed.
+    For example: `loadgen ab comments "comments --set seed=2" --repeats 10`. The command compares the runs after each
+    pair and stops early if a metric is worse or all are decided; the statistical test allows for these repeated
+    comparisons. A run that fails ends the command, unless it only fails a gate or is inconclusive. Exit codes: those of
+    `loadgen compare`, or that of the run that failed.
     """
     extras.require("compare", "loadgen ab")
     from analysis.compare import outputs, plan
@@ -208,9 +208,9 @@ def ab(
 
 
 def _run(said: str, results: Path, whole: bool) -> None:
-    """Make a run in a folder of runs; exits if it fails other than by a gate.
+    """Run a scenario and store its folder in ``results``; exit unless it passed, failed a gate or is inconclusive.
 
-    ``whole`` prints its results. Its progress and errors are on standard error.
+    ``whole`` also prints the run's results. The run's progress and errors always go to standard error.
     """
     command = subprocesses.command("loadgen", "run", *shlex.split(said), *arguments(results=results))
     with ExitStack() as stack:
@@ -234,7 +234,7 @@ def _told(made: "Profile", folder: Path) -> str:
 
 
 def _read_more(folder: Path, known: "list[Profile]") -> "list[Profile]":
-    """Read the runs of a folder that are not known yet, add them, oldest first, and return them."""
+    """Read the folder's runs that are not in ``known``, add them to ``known`` in order of creation, and return them."""
     from analysis.compare import profile
     from analysis.loading.run import ReadError
     from analysis.record.folders import runs_in

@@ -24,7 +24,7 @@ def doctor(
 ) -> None:
     """Find what limits or spoils runs on this machine.
 
-    Each thing comes with how to mend it; nothing is changed. A `!` limits the size or the exactness of runs; a `✗`
+    Each finding comes with a remedy; the command changes nothing. A `!` limits the size or the exactness of runs; a `✗`
     makes them doubtful. Exit code: 0.
     """
     from loadgen.planning.doctor import examine

@@ -1,4 +1,4 @@
-"""The help pages: plain text in groups, as wide as the terminal, with nothing cut."""
+"""The help pages: plain text in groups, as wide as the terminal, without truncated texts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -9,12 +9,12 @@ from typer.core import TyperCommand, TyperGroup
 from loadgen.cli.commands import GROUPS
 from loadgen.run.option import Panel
 
-#: Settings of every command. Lines of text that are longer than the width given here are hard to read.
+#: Settings of every command. The maximum width keeps lines of text readable.
 SETTINGS: Final[Mapping[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 _ARGUMENTS: Final = "Arguments"
 _OPTIONS: Final = "Options"
-#: The order of the groups of options. Those of no group, --help among them, come after the groups of a run's options;
-#: groups that only one command has come last.
+#: The groups of options in the order of the help page. Options without a group, such as --help, follow the groups of a
+#: run's options; groups of a single command follow them.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
 #: Widest first column; the description of a longer option begins on the next line.
 _COLUMN: Final = 26
@@ -56,7 +56,7 @@ class Group(TyperGroup):
         for title, of_title in groups.items():
             with formatter.section(title):
                 room = formatter.width - width - 4
-                # Names of one width, so that the groups' columns agree.
+                # Pad all names to one width, so that the columns of every group of commands align.
                 formatter.write_dl(
                     [(f"{name:<{width}}", self.commands[name].get_short_help_str(room)) for name in of_title]
                 )
@@ -75,7 +75,7 @@ class Application(typer.Typer):
 
 
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return commands by the title of their group; subcommands have none."""
+    """Return the names of commands by the title of their group; subcommands are in no group."""
     found: dict[str, list[str]] = {}
     for name in names:
         title = next((title for title, of_title in GROUPS.items() if name in of_title), "Commands")
@@ -97,7 +97,7 @@ def _write_parameters(parameters: Iterable[Any], ctx: Any, formatter: Any) -> No
 
 
 def _plain(names: str) -> str:
-    """Return an option's names with its kind of value in our words instead of Python's."""
+    """Return an option's names with a readable kind of value, such as NUMBER in place of `<int>`."""
     for kind, ours in _KINDS.items():
         names = names.replace(kind, ours)
     return names

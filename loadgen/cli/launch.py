@@ -43,7 +43,7 @@ def run(request: RunOptions) -> int:
         say(problem)
         return int(ExitCode.USAGE)
     try:
-        # A worker gets its resolved run from the master.
+        # A worker gets its resolved run from the master, so it resolves none here.
         if (problem := users_files.problem(request)) is not None:
             raise RunError(problem, ExitCode.USAGE)
         # The run of a locustfile is resolved by the process that loads it.
@@ -92,7 +92,7 @@ def _started(
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
     if told.folder is not None:
-        # `loadgen.run_scenario` reads this if it has started this command.
+        # `loadgen.run_scenario` reads folder and code, if it has started this command.
         ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 
@@ -105,7 +105,7 @@ def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, 
     if told.code is not None:
         return told.code
     if request.worker and returncode in _CODES_OF_WORKERS:
-        # The master reports the result of the run.
+        # A worker ends with its own code: the master reports the result of the run.
         return ExitCode(returncode)
     if told.folder is None and returncode == ExitCode.USAGE and users_files.loads(request):
         # The subprocess that loaded the user's Python files has printed what is wrong with them.
@@ -174,7 +174,7 @@ def _cloudwatch(folder: Path, request: RunOptions) -> None:
 def report(folder: Path) -> int:
     """Write summary and report of a run folder, and return the exit code.
 
-    A record that broke off is completed first.
+    An incomplete record is completed first.
     """
     from loadgen.run.record import RunFolder
 
@@ -193,7 +193,7 @@ def report(folder: Path) -> int:
     if found.returncode == ExitCode.USAGE:
         # The analysis has printed what is wrong with the folder.
         return int(ExitCode.USAGE)
-    # The exit code is about making the report, not about the run's result.
+    # `loadgen report` exits with 0 once the report is written, whatever the run's own result was.
     return int(
         ExitCode.PASSED
         if found.returncode == 0
@@ -221,7 +221,7 @@ def _problem(request: RunOptions) -> str | None:
     if (problem := _join_problem(request)) is not None:
         return problem
     if request.worker:
-        # The master checks scenario, target and cost.
+        # A worker skips these checks, which the master makes.
         return None
     if request.scenario is None:
         return "name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file"
@@ -264,7 +264,7 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _recorded_target(scenario: str) -> str | None:
-    """Return the target of the run that is to be repeated, or None if that is the embedded server, or no run."""
+    """Return the target of the run to repeat; None if that run used the embedded server, or ``scenario`` is no run."""
     path = Path(scenario)
     return repeating.target_of(path) if repeating.is_run(path) else None
 

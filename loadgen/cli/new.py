@@ -50,7 +50,8 @@ def new(
 ) -> None:
     """Write a commented scenario, or a locustfile, to begin with.
 
-    On a terminal it asks what the options leave open. Exit codes: 0 written, 2 usage or the file exists.
+    On a terminal, the command asks for settings that no option gives. Exit codes: 0 written, 2 usage or the file
+    exists.
     """
     from loadgen.scenario import ScenarioError
     from loadgen.scenario.starting import starter, write

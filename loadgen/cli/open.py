@@ -9,7 +9,7 @@ import typer
 from loadgen.cli.app import app, fail
 from loadgen.run.placement import LATEST
 
-#: The page of a run, and that of a search for a limit.
+#: The report of a run, and the report of a capacity search.
 _PAGES = ("report.html", "capacity.html")
 
 

@@ -14,9 +14,9 @@ _METAVARS: Final = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
 def parameter(name: str, **other: Any) -> Any:
-    """Return Typer's description of the option with this name in the table, to use in an annotation.
+    """Return Typer's description of the option with this name in `loadgen.run.options`, to use in an annotation.
 
-    ``other`` are settings that replace those of the table, such as ``help``.
+    ``other`` replaces settings from there, such as ``help``.
     """
     entry = ENTRIES[name]
     option = entry.option
@@ -24,7 +24,7 @@ def parameter(name: str, **other: Any) -> Any:
     if option.argument:
         return typer.Argument(**settings | other)
     settings["rich_help_panel"] = option.panel.value
-    # That a switch is off by default need not be said.
+    # Help does not show the default of a switch that is off by default.
     settings |= {"min": option.minimum, "max": option.maximum, "show_default": entry.default is not False}
     return typer.Option(_flags(entry), **settings | other)
 
@@ -62,10 +62,10 @@ def _words(entry: Entry, value: Any) -> Iterator[str]:
 
 
 def _value(entry: Entry, value: Any) -> Any:
-    """Return a value as `RunOptions` has it.
+    """Return a given value in the form that `RunOptions` expects: a list if the option is repeatable.
 
     Raises:
-        BadParameter: it is `--`, which argparse in the Locust process would drop.
+        BadParameter: the value is `--`, which argparse in the Locust process would drop.
     """
     values = list(value or ()) if entry.repeatable else [value]
     if "--" in map(str, values):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loadgen.resolve.publishing import Publishing
 
 _WIDTH = 100
-#: Heads and widths of the list's columns, less than 80 characters together; a negative width aligns left.
+#: Headings and widths of the list's columns, less than 80 characters together; a negative width aligns left.
 _COLUMNS = (
     ("scenario", -19),
     ("clients", 8),

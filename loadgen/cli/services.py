@@ -22,7 +22,7 @@ _COLUMNS: Final = 180
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A load in numbers as given on the command line, in place of a scenario; None is not given."""
+    """A load given as numbers on the command line instead of a scenario; None stands for an option not given."""
 
     clients: int | None
     rate: str | None
@@ -40,7 +40,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class MonthOptions:
-    """What a month is, as given on the command line; None is not given."""
+    """The length and use of a month as given on the command line; None stands for an option not given."""
 
     hours_per_day: float | None
     days: float | None
@@ -63,7 +63,7 @@ def compare(
     format_: str,
     plot: Path | None,
 ) -> None:
-    """Print the costs of a scenario, or of a load in numbers, at the services; ``plot`` is a picture to write.
+    """Print the costs of a scenario, or of a load in numbers, at the services; ``plot`` is the picture's file.
 
     Raises:
         ScenarioError: a service, file or number is not valid.

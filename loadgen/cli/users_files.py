@@ -55,7 +55,7 @@ def files(request: RunOptions, run: ResolvedRun | None) -> tuple[Path, ...]:
     if run is not None:
         named = [group.users for group in run.journeys if group.users is not None]
     elif request.scenario is not None:
-        # A worker loads the files that its own command line names, whatever its master plays.
+        # A worker loads the files named on its own command line, even if the master runs another scenario.
         named = [group.users for group in load(request.scenario).clients.values() if group.users is not None]
     else:
         named = []

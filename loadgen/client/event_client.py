@@ -72,7 +72,8 @@ class EventClient:
 
         ``channels`` are the channels to subscribe to; some services need them when the connection opens. ``on_failed``
         is called with an error of the harness that ended the connection. ``dialer`` opens the socket; the default one
-        may connect to any host, since the user has named the target. ``frames`` collects what is sent and received.
+        may connect to any host, since the user has named the target. ``frames`` collects the sent and received
+        messages.
         """
         self._service = service
         self._frames = frames
@@ -83,10 +84,10 @@ class EventClient:
         self._tell_failure = on_failed
         self._failure: OurFailureError | None = None
         self._session = service.session(self, f"c{next(_NUMBERS)}")
-        #: Set when the connection has ended; :attr:`why` then holds the reason.
+        #: Set when the connection has ended; :attr:`why` is then the reason.
         self.ended = Event()
         self.why = ""
-        #: Why the connection ended because received bytes could not be decoded, or empty.
+        #: The reason, if undecodable bytes ended the connection, else empty.
         self._broken = ""
         self.deviations: list[str] = []
         handshake = service.handshake(channels)

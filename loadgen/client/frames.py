@@ -1,9 +1,9 @@
-"""What a client sent and received, for display without the secrets of the login (`loadgen probe --frames`).
+"""The frames that a client sent and received, for display without secrets of the login (`loadgen probe --frames`).
 
 A value is shown only if it is known to hold no secret: by the name of its header or member, or because the command
-itself made it. Of any other value only the length is shown. Each value that was hidden when it was sent is hidden in
-what is received too, as is anything in a received text that looks like a key or token, since a service may echo a
-login in another form.
+itself made it. Of any other value only the length is shown. A value that was hidden when it was sent is hidden in
+received frames too, as is anything in them that looks like a key or token, since a service may echo a login in another
+form.
 """
 
 import base64
@@ -25,14 +25,14 @@ MOST_CHARACTERS: Final = 600
 _VALUE_CHARACTERS: Final = 160
 _MOST_MEMBERS: Final = 40
 _MOST_DEPTH: Final = 6
-#: Bytes of a frame that are examined.
+#: Only so many bytes of a frame are examined and shown.
 _EXAMINED_BYTES: Final = 256 * 1024
-#: Hidden values shorter than this are not searched for in what is received: `1` is in every frame.
+#: Hidden values shorter than this are not searched for in received frames: `1` is in every frame.
 _SEARCHED_CHARACTERS: Final = 4
 
 #: Headers whose values hold no secret.
 _PLAIN_HEADERS: Final = frozenset({"accept", "content-length", "content-type", "host", "user-agent"})
-#: Subprotocols that are names of protocols; services take any other text there, also keys.
+#: Known protocol names. Some services read a key from other subprotocols, so those are hidden.
 _PLAIN_SUBPROTOCOLS: Final = frozenset(
     {"aws-appsync-event-ws", "graphql-transport-ws", "graphql-ws", "mqtt", "nats", "v12.stomp", "wamp.2.json"}
 )
@@ -42,7 +42,7 @@ _PLAIN_MEMBERS: Final = frozenset((
     "connectionTimeoutMs", "successful", "failed", "identifier", "index", "status", "code", "jsonrpc", "errors",
     "errorType", "errorCode", "message", "error", "reason", "success", "version",
 ))  # fmt: skip
-#: Names of members that are shown; a longer or odder one might be anything.
+#: Member names short and plain enough to be shown; any other name might be a secret itself.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,29}")
 #: Looks like a key, a token, or a part of one: a long word, but not one of letters such as `connection_ack` or
 #: `BadRequestException`.
@@ -56,7 +56,7 @@ _MQTT_PACKETS: Final = (
 )  # fmt: skip
 
 
-#: The answer that accepts a WebSocket.
+#: The status of the answer that accepts a WebSocket.
 UPGRADED: Final = "101 Switching Protocols"
 
 
@@ -78,7 +78,7 @@ class Frames:
     """Collects frames for display.
 
     ``shown`` is `Service.shown`, which removes the secrets that the service's protocol knows. ``plain`` are texts that
-    the caller vouches for, such as the channel.
+    the caller declares free of secrets, such as the channel.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Frames:
         self._frames: list[Frame] = []
         #: The step to which the next frames belong.
         self.step = ""
-        #: Frames that were not kept.
+        #: Number of frames that were not kept.
         self.left_out = 0
 
     def take(self) -> list[Frame]:
@@ -100,7 +100,7 @@ class Frames:
         return frames
 
     def vouch(self, text: str) -> None:
-        """From now on, show a text that the caller made."""
+        """Mark a text as made by the caller, so that later frames show it."""
         self._plain.add(text)
 
     def upgrade(self, url: str, handshake: Handshake) -> None:
@@ -150,7 +150,7 @@ class Frames:
         self._frames.append(Frame(self.step, sent, size_bytes, text))
 
     def _path(self, url: str, resource: str | None) -> str:
-        """Return the path of a request. Its query may hold a key, and so may a path that the login has made."""
+        """Return a request's path for display; the query and a path from the login are hidden: both may hold keys."""
         parts = urlsplit(url)
         path, _, query = (resource or "").partition("?")
         if resource is None:
@@ -166,8 +166,8 @@ class Frames:
         ]
 
     def _hide(self, value: str) -> str:
-        """Return what stands for a value, and remember it: it is hidden in what is received, too."""
-        # Of `Bearer TOKEN` and `key=TOKEN`, the token alone may be echoed.
+        """Return a placeholder for a value, and hide the value in everything received from now on."""
+        # The service may echo the token of `Bearer TOKEN` or `key=TOKEN` alone, so hide each part.
         for part in (value, *re.split(r"[\s=&;,/]+", value)):
             written = part.encode(errors="replace")
             encoded = (base64.b64encode(written), base64.urlsafe_b64encode(written))
@@ -223,7 +223,7 @@ class Frames:
         return name if _NAME.fullmatch(name) and name not in self._hidden else _length(name)
 
     def _foreign(self, text: bytes | bytearray) -> str:
-        """Return a text of the service: escaped, cut, and without anything that may be of the login."""
+        """Return a text of the service: escaped, cut, and without anything that may be part of the login."""
         known = bytes(text[:_EXAMINED_BYTES]).decode(errors="replace")
         for secret in sorted(self._hidden, key=len, reverse=True):
             if len(secret) >= _SEARCHED_CHARACTERS:

@@ -1,6 +1,7 @@
-"""Two steps of a probe beyond the path of an event: a wildcard over several levels, and a login that must be refused.
+"""Two further steps of a probe: a wildcard over several levels, and a login that must be refused.
 
-Both fail silently in a run: a subscription to `/chat/*` gets nothing of `/chat/a/b`, or a login is not checked at all.
+A service that fails one of them shows no error in a run: a subscription to `/chat/*` gets nothing of `/chat/a/b`, or a
+wrong login is accepted.
 """
 
 import time
@@ -31,9 +32,9 @@ from loadgen.transport.errors import HandshakeRefusedError, TransportError
 _SEGMENT: Final = "loadgen-probe"
 _DEEPER: Final = "deep"
 _PUBLISH_INTERVAL_S: Final = 0.25
-#: How long the deep channel's events are awaited once the shallow channel's have begun to arrive.
+#: Time to wait for the deep channel's events once the shallow channel's events have begun to arrive.
 _PATIENCE_S: Final = 3.0
-#: Nobody's password, key or token. No user's own secret is altered and sent.
+#: Made-up credentials that belong to no user. The check never sends an altered copy of the user's own secret.
 _MADE_UP: Final = "loadgen-probe-wrong-login"
 _MADE_UP_KEY_ID: Final = "AKIALOADGENPROBE"
 _DEFAULT_REGION: Final = "us-east-1"
@@ -43,8 +44,8 @@ _DEFAULT_REGION: Final = "us-east-1"
 class DeepWildcard:
     """Subscribes to `/ns/*` and publishes to `/ns/a` and `/ns/a/b`.
 
-    Events go to both channels until one arrives from the deep one, since a service may lose events just after it has
-    accepted a subscription. Those of the shallow channel show that the subscription is live.
+    Events go to both channels until one arrives from `/ns/a/b`, since a service may lose events just after it has
+    accepted a subscription. Events from `/ns/a` show that the subscription is live.
     """
 
     service: Service
@@ -58,7 +59,7 @@ class DeepWildcard:
         """Return the detail of the step.
 
         Raises:
-            SkippedError: the protocol has no such wildcards, or the login may not use one here.
+            SkippedError: the protocol has no wildcards over several levels, or the login may not subscribe to one.
             StepError: no event of the deep channel has arrived.
         """
         pattern, shallow, deep = self._channels()
@@ -245,7 +246,7 @@ def _http_refusal_of(service: Service, channel: str, dialer: Dialer, frames: Fra
 
 
 def _made_up(mode: str, region: str) -> Any:
-    """Return a login of nobody, or None if the mode has none."""
+    """Return a made-up login for the mode, or None if the mode has no login to make up."""
     match mode:
         case "api-key":
             from loadgen.protocol.appsync.auth import ApiKey

@@ -21,9 +21,9 @@ class HttpPublisher:
     """
 
     def __init__(self, service: Service, dialer: Dialer | None = None, frames: Frames | None = None) -> None:
-        """Make the publisher; ``dialer`` opens the socket, and the default one may connect to any host.
+        """Make a publisher; ``dialer`` opens its socket (default: a dialer that may connect to any host).
 
-        ``frames`` collects what is sent and received.
+        ``frames`` collects the sent and received messages.
         """
         assert service.http_url is not None
         self._service = service

@@ -85,9 +85,9 @@ FILE_ADVICE: Final = Advice(
 class Probe:
     """A check of one service; `run` yields each step when it is done.
 
-    ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects what is sent
-    and received in :attr:`frames`. With ``rules`` and ``wrong_login`` two further steps follow, which are tried even if
-    one of them fails: see `further_checks`.
+    ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects the sent and
+    received frames in :attr:`frames`. With ``rules`` and ``wrong_login`` two further steps follow, which are tried even
+    if one of them fails: see `further_checks`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Probe:
         wrong_login: WrongLogin | None = None,
     ) -> None:
         self._service = service
-        #: What was sent and received, if asked for.
+        #: The frames sent and received, or None if the caller did not ask for them.
         self.frames = Frames(service.shown, [channel]) if with_frames else None
         self._channel = channel
         self._advice = advice
@@ -134,7 +134,7 @@ class Probe:
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; after a failure of a step that others need, yield those as not tried."""
+        """Yield each step when it is done; if a step fails that others need, yield the others as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._dns),
             ("TCP", self._tcp),
@@ -306,7 +306,7 @@ class Probe:
     # Internals.
 
     def _left_to_proxies(self) -> Iterator[str]:
-        """Yield a phrase for each proxy, with the targets that it resolves and connects to in place of this machine."""
+        """Yield a phrase for each proxy, with the targets that it resolves and connects to instead of this machine."""
         for each in proxy.routes(*(url.geturl() for url in self._urls)):
             to = each["to"]
             assert isinstance(to, list)

@@ -25,7 +25,7 @@ class Handshake:
     binary: bool = False
     #: Path and query of this connection, which may hold credentials, or None for those of `Service.connect_url`.
     resource: str | None = field(default=None, repr=False)
-    #: The longest payload of a frame that the service takes: longer messages are sent in fragments (RFC 6455, 5.4).
+    #: The longest payload of a frame that the service accepts: longer messages are sent in fragments (RFC 6455, 5.4).
     #: None for no limit.
     most_frame_bytes: int | None = None
 
@@ -39,7 +39,8 @@ class TlsOptions:
     key: str | None = None
     #: Application protocols to offer (ALPN, RFC 7301).
     alpn: Sequence[str] = ()
-    #: True to resume the session of an earlier connection (RFC 8446, 2.2), as browsers do: no certificate is sent then.
+    #: True to resume the TLS session of an earlier connection (RFC 8446, 2.2), as browsers do: the server then sends no
+    #: certificate.
     resumption: bool = False
 
 
@@ -54,7 +55,7 @@ class HttpRequest:
     resource: str | None = field(default=None, repr=False)
 
 
-#: The message of a publish without its id and its events: what is before the id, between the two, and after the events.
+#: A publish message in three parts: the bytes before its id, those between id and events, and those after the events.
 PublishFrame = tuple[bytes, bytes, bytes]
 
 
@@ -78,18 +79,18 @@ class PublishAnswer:
 #: Used as the keepalive message to send a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
 PING: Final = b"ping frame"
 
-#: Used when the service never acknowledges publishes.
+#: Used when the service never acknowledges publishes, as MQTT at QoS 0.
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLogins:
-    """The credentials of one client by operation; None stands for those of the service. `repr` shows none."""
+    """One client's credentials, by operation; None means the service's own credentials. `repr` shows no secret."""
 
     connect: Any = field(default=None, repr=False)
     subscribe: Any = field(default=None, repr=False)
     publish: Any = field(default=None, repr=False)
-    #: The credentials of subscriptions that differ from ``subscribe``, by channel; None if none does.
+    #: Credentials by channel, for subscriptions that do not use ``subscribe``; None if there are none.
     channels: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -133,12 +134,13 @@ class SessionHandler(Protocol):
         """The service deviated from its protocol, but was understood."""
 
     def on_aside(self, what: str) -> None:
-        """A message came or went that is no live delivery or no new publish, and is only counted, such as a copy."""
+        """A message came or went that is only counted: neither a live delivery nor a new publish, such as a copy."""
 
     def on_session(self, state: str) -> None:
-        """The client keeps its session over reconnects; called before `on_connected` with what became of it.
+        """Called before `on_connected` if the client keeps its session over reconnects.
 
-        ``state`` is `new`, `resumed`, `expired`, or `lost` if the service did not keep it though it should have.
+        ``state`` is `new`, `resumed`, `expired`, or `lost` if the service did not keep the session though it should
+        have.
         """
 
     def on_service_error(self, reason: str) -> None:
@@ -207,10 +209,10 @@ class Session(Protocol):
         """
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
-        """Let a lane send publishes beside :meth:`publish`, or return None if the protocol has no lane.
+        """Let a native lane send publishes beside :meth:`publish`, or return None if the protocol does not support it.
 
-        The returned function gives the frame of messages to a channel as it is now, or None if :meth:`publish` must
-        make the message. Publishes of the lane have ids that :meth:`publish` is never given.
+        The returned function returns the current frame of publishes to a channel, or None if :meth:`publish` must build
+        the message. A publish of the lane and one of :meth:`publish` never have the same id.
         """
 
 
@@ -221,8 +223,8 @@ class Service(Protocol):
     def connect_url(self) -> str:
         """The URL to open connections to.
 
-        Its scheme gives the transport: `ws` or `wss` for a WebSocket, `tcp` or `tls` for a plain byte stream, `http` or
-        `https` for the body of an answer to GET that has no end (server-sent events), which only receives.
+        The scheme gives the transport: `ws` or `wss` for a WebSocket, `tcp` or `tls` for a plain byte stream, `http` or
+        `https` for server-sent events, an endless response to a GET, over which a client can only receive.
         """
 
     @property
@@ -246,12 +248,12 @@ class Service(Protocol):
         """True if each subscribe is answered; if not, only a delivery shows that it was accepted."""
 
     def for_client(self, logins: ClientLogins) -> "Service":
-        """Return the service as one client with credentials of its own uses it.
+        """Return a copy of the service for one client that has its own credentials.
 
-        The returned service has its own credentials and shares everything else with this one.
+        The copy shares everything else with this service.
 
         Raises:
-            ValueError: the protocol has no such credentials.
+            ValueError: the protocol does not support these credentials.
         """
 
     def carry_stamps(self, name: str) -> None:
@@ -283,7 +285,7 @@ class Service(Protocol):
 
 
 class Endpoints(Protocol):
-    """The addresses that a target's URL names, checked."""
+    """The validated hosts and URLs of a target."""
 
     @property
     def host(self) -> str:

@@ -1,13 +1,13 @@
 """Parse a stream of server-sent events (WHATWG HTML, 9.2.5 and 9.2.6), without I/O.
 
-A line ends with CR LF, LF or CR. A blank line ends an event. The parser decodes no text: values are bytes, and whoever
-uses them decides what to do if they are not UTF-8.
+A line ends with CR LF, LF or CR. A blank line ends an event. The parser decodes no text: values are bytes, and the
+caller decides what to do if they are not UTF-8.
 """
 
 import re
 from typing import Final, NamedTuple
 
-#: The longest line, and the longest event: the sum of its data lines. In bytes.
+#: The longest line, and the longest event (the sum of its data lines), in bytes.
 MOST_BYTES: Final = 4 * 1024 * 1024
 #: The longest event id that is kept and sent back: a request with a longer header would be refused.
 MOST_ID_BYTES: Final = 4096
@@ -30,8 +30,8 @@ class ServerEvent(NamedTuple):
 class EventStream:
     """The state of one event stream; feed it the bytes of the body, divided in any way.
 
-    :attr:`last_id` and :attr:`retry_ms` are what the stream has said so far; the id counts only once its event is
-    complete.
+    :attr:`last_id` and :attr:`retry_ms` are the latest values of the stream's `id` and `retry` fields; an id is stored
+    once its event is complete.
     """
 
     __slots__ = (
@@ -75,7 +75,8 @@ class EventStream:
         if self.error is not None or not end:
             return events
         if not self._begun:
-            # A byte order mark may be divided: until it is certain what it is, everything counts as a partial line.
+            # A byte order mark may arrive in parts: keep the bytes as a partial line until they are a mark or cannot
+            # become one.
             self._partial += data
             if len(self._partial) < len(_MARK) and _MARK.startswith(self._partial):
                 return events

@@ -1,7 +1,7 @@
 """Classify a service's refusals and advise what to do: one table for HTTP statuses, error types and reason codes.
 
-Permanent refusals are told apart from temporary ones, after which a retry can help. The error type takes precedence
-over the status, since AWS services answer with status 400 when they throttle.
+The table distinguishes permanent refusals from temporary ones, after which a retry can help. The error type takes
+precedence over the status, since AWS services answer with status 400 when they throttle.
 """
 
 import re
@@ -26,7 +26,7 @@ _ERROR_TYPE: Final = re.compile(
 
 
 class Kind(Enum):
-    """The kinds of refusal; the record holds the value."""
+    """The kinds of refusal; their values are stored in the record."""
 
     #: The client lacks permission; a retry cannot help.
     DENIED = "denied"
@@ -101,7 +101,7 @@ _OTHER: Final = _row(Kind.DENIED, "see what the service says of it")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A service's refusal; ``retry_after_s`` is the wait that it asks for (at most 60 s), or None if it names none."""
+    """A service's refusal; ``retry_after_s`` is the wait that the service asks for (at most 60 s), or None."""
 
     kind: Kind
     advice: str

@@ -4,7 +4,7 @@ from loadgen.protocol.base import Handshake
 
 
 class Resumable:
-    """Base of sessions that may continue an earlier session of the same client; this one continues nothing."""
+    """Base of sessions that may continue an earlier session of the same client; by default they continue none."""
 
     __slots__ = ()
 
@@ -17,5 +17,5 @@ class Resumable:
         """Continue where ``earlier`` ended; call this before `continued` and before any message is received."""
 
     def continued(self, handshake: Handshake) -> Handshake:
-        """Return the handshake with what tells the service where to continue."""
+        """Return the handshake, with the position from which the service should continue if the session has one."""
         return handshake

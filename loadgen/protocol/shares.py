@@ -2,7 +2,7 @@
 
 A shared subscription is written as MQTT writes it (MQTT 5, 4.8.2), with the leading slash of channels:
 `/$share/GROUP/default/comments/*`. Subscriptions with the same group and the same pattern share their events. Only
-protocols whose rules have `shared_subscriptions` know them.
+protocols whose rules have `shared_subscriptions` support them.
 """
 
 from typing import Final

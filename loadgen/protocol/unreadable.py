@@ -1,4 +1,4 @@
-"""Kinds of unreadable messages of a service, and how an example is displayed."""
+"""Kinds of unreadable messages of a service, and the display of an example."""
 
 from collections.abc import Iterable
 from typing import Final

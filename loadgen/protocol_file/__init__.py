@@ -1,4 +1,4 @@
-"""Protocol files: YAML that describes the protocol of a WebSocket service; reads one into a `TargetProtocol`.
+"""Read protocol files, YAML that describes the protocol of a WebSocket service, and make `TargetProtocol`s of them.
 
 A target names its protocol file before its URL, as in `nats+ws://host:port` or `mine.yaml+ws://host:port`.
 """

@@ -149,7 +149,7 @@ def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _transport_problems(file: ProtocolFile) -> Iterator[Problem]:
-    """Yield what does not go with the transport."""
+    """Yield a problem for each setting that does not fit the transport."""
     connect = file.connect
     if connect.transport == "websocket":
         for key, given in (("events", connect.events), ("error_events", connect.error_events)):

@@ -44,7 +44,7 @@ class GenericEndpoints:
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The target's host; a protocol file may name no other host (see `TargetUrl.demand`)."""
+        """Only the host of the target's URL: a protocol file may name no other host (see `TargetUrl.demand`)."""
         return (self.target.hostname,)
 
     @property
@@ -202,7 +202,7 @@ def _endpoints(description: Description, url: str) -> GenericEndpoints:
 
 
 def _service(endpoints: GenericEndpoints, given: Any) -> GenericService:
-    """Return the service; ``given`` are the values of the file's variables, or a credential if it has none, or None."""
+    """Return the service; ``given`` has the values of the file's variables, or is a client's credential, or None."""
     if isinstance(given, Mapping):
         return GenericService(endpoints.description, endpoints.target, given)
     service = GenericService(endpoints.description, endpoints.target, {})

@@ -31,7 +31,7 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "
 
 
 def _template(*known: str) -> BeforeValidator:
-    """Return a validator of templates that may have these placeholders."""
+    """Return a validator of templates in which only these placeholders may occur."""
 
     def validate(value: Any) -> Any:
         if not isinstance(value, str | dict | list):
@@ -43,7 +43,7 @@ def _template(*known: str) -> BeforeValidator:
 
 
 def _text(*known: str) -> AfterValidator:
-    """Return a validator of texts that may have these placeholders."""
+    """Return a validator of texts in which only these placeholders may occur."""
 
     def validate(value: str) -> str:
         _check(value, known)
@@ -180,7 +180,7 @@ Match = Annotated[
 
 
 class Channels(Part):
-    """The service's form of a scenario's channel /a/b."""
+    """The form in which the service writes a scenario's channel /a/b."""
 
     lead: str = Field(default="/", max_length=100)
     """Text before the first segment."""
@@ -410,7 +410,7 @@ class ProtocolFile(Part):
         return frozenset(found)
 
     def login(self) -> frozenset[str]:
-        """Return the placeholders of a client's own login that the file has."""
+        """Return the file's placeholders for a client's own login."""
         found: set[str] = set()
         for written in _templates_in(self.model_dump(by_alias=True)):
             found.update(name for name, _ in names(written) if name in PLACEHOLDERS)

@@ -58,7 +58,7 @@ class EventApi:
         self._access = AccessControl(definition.authorizers, definition.allowed)
 
     def connection_rates(self) -> ConnectionRates:
-        """Return full rate limits for a new connection."""
+        """Return the rate limits of a new connection, which has used nothing of them."""
         return ConnectionRates(self.quotas)
 
     async def connect(self, credentials: Mapping[str, str], caller: Caller = UNKNOWN_CALLER) -> None:
@@ -152,7 +152,7 @@ class EventApi:
     def _broadcast(
         self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
     ) -> PublishResponse:
-        """Deliver the accepted events and return the response; an outcome of None is a handler's filtered event.
+        """Deliver the accepted events and return the response; a handler filtered out each event whose outcome is None.
 
         A filtered event counts as successful in the response (assumption).
         """

@@ -72,7 +72,7 @@ class Iam(Part):
 
 
 class Tokens(Part):
-    """JSON Web Tokens of one issuer."""
+    """The issuer, keys and clients by which JSON Web Tokens are verified."""
 
     issuer: str
     """Required iss claim of the tokens."""
@@ -83,7 +83,7 @@ class Tokens(Part):
 
 
 class Lambda(Part):
-    """A Lambda authorizer, in the form of a Python function."""
+    """A Lambda authorizer, implemented as a Python function."""
 
     function: Reference
     """The function, as module:function or path/to/file.py:function."""
@@ -311,7 +311,8 @@ def _function(reference: str | None, folder: Path) -> Callable[..., Any] | None:
     """Return the function named by `module:function` or `path/to/file.py:function`.
 
     Raises:
-        ConfigError: it does not exist or its module cannot be imported; the message quotes the module's exception.
+        ConfigError: the function does not exist or its module cannot be imported; the message quotes the module's
+            exception.
     """
     if reference is None:
         return None

@@ -113,7 +113,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
             here.setblocking(False)
             members.append(_Member(pid, here))
     except OSError as error:
-        # Members that already run stop when this process ends, with their control streams.
+        # The members that already run stop when this process exits and its control streams close.
         raise StartError(
             f"{config.processes} processes cannot be started ({error.strerror}): choose fewer with --processes"
         ) from None
@@ -215,7 +215,7 @@ def _be_member(
     """Serve, then exit the process here, so that it never returns into the parent's call stack."""
     code = lifecycle.EXIT_FAILED
     try:
-        # A stream ends only when every copy of its other end is closed.
+        # Close the inherited copies: a stream ends only when every copy of its other end is closed.
         for control in parents:
             control.close()
         for other in others:
@@ -236,7 +236,8 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        # Ctrl-C or a service manager may signal all processes at once: a member only tells the parent, which decides.
+        # Ctrl-C or a service manager may signal all processes at once: a member only reports the signal, and the parent
+        # stops all.
         loop.add_signal_handler(number, _tell, place.control, _STOP)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _watch_parent(place.control, loop, stop)
@@ -261,7 +262,7 @@ def _tell(control: socket.socket, word: bytes) -> None:
 
 
 def _watch_parent(control: socket.socket, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when the parent says so or has ended; exit at once if the event loop is then blocked for too long."""
+    """Stop when the parent requests it or has ended; exit at once if the event loop is then blocked for too long."""
 
     def wait_for_end() -> None:
         with suppress(OSError):

@@ -23,7 +23,7 @@ PROTOCOL_ERROR: Final = 1002
 ABNORMAL_CLOSURE: Final = 1006
 
 _log = logging.getLogger(__name__)
-# Limited, since clients can cause the warning about slow readers at any rate.
+# Limit the warning about slow readers to one a minute: a client can cause it at any rate.
 _log.addFilter(quiet.EveryMinute())
 
 
@@ -46,7 +46,8 @@ class Connection:
         self._rates = api.connection_rates()
         # Only handlers need the headers: without handlers, do not keep a copy for each of 10,000 connections.
         self._headers = headers if api.has_handlers else {}
-        # Likewise without modes that identify their callers.
+        # Only some authorization modes identify callers: without one, do not keep a caller for each of 10,000
+        # connections.
         self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
@@ -88,7 +89,7 @@ class Connection:
     def write_at_once(self, data: bytes) -> None:
         """Write whole frames directly to the socket if the transport's buffer is empty, else append them to it.
 
-        uvloop sends a transport's data only at the end of the loop's turn. Over TLS there is no way around that.
+        uvloop sends a transport's data only at the end of the loop's turn. Over TLS only the transport can write.
 
         Raises:
             RuntimeError: the connection is closing or closed.

@@ -1,6 +1,6 @@
 """Direct Lambda integration: functions for AWS Lambda as handlers of a namespace.
 
-AWS calls the function with an event in the form of `ctx` and with Lambda's context object, and takes its answer as the
+AWS calls the function with an event in the form of `ctx` and with Lambda's context object, and uses its answer as the
 handler's result (AWS docs: direct Lambda integrations). `AppSyncEventsResolver` of Powertools for AWS Lambda is such a
 function.
 """
@@ -36,7 +36,7 @@ class LambdaContext:
 
     @property
     def invoked_function_arn(self) -> str:
-        """An ARN of no account."""
+        """A made-up ARN, as the function runs in no AWS account."""
         return f"arn:aws:lambda:us-east-1:000000000000:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:

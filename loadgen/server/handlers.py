@@ -71,7 +71,7 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The headers of the request, without credentials; names are in lower case. `domain_name` is a custom domain's."""
+    """The headers of the request, with lower-case names and no credentials. `domain_name` is AWS's `domainName`."""
 
     headers: Mapping[str, str]
     domain_name: str | None = None
@@ -117,10 +117,10 @@ def context(
 
 
 async def run_on_subscribe(handler: OnSubscribe, ctx: Context, calls: SynchronousCalls) -> None:
-    """Run the handler of a subscription, in ``calls`` if it is no coroutine function.
+    """Run the handler of a subscription; a handler that is no coroutine function runs in ``calls``.
 
     Raises:
-        RefusedError: it refuses or fails.
+        RefusedError: the handler refused the subscription, or failed.
     """
     await _call(handler, ctx, calls, errors.SUBSCRIPTION_PROCESSING)
 

@@ -81,6 +81,6 @@ def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
         headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
     if close:
-        # On an open connection the rest of the body would be parsed as the next request.
+        # Close the connection: on an open one, the rest of the body would be parsed as the next request.
         response.force_close()
     return response

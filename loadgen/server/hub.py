@@ -97,10 +97,10 @@ def _parts_between_heads(head_length: int, tails: Sequence[bytes]) -> list[bytes
 
 
 class Hub:
-    """Holds the subscriptions of all connections and delivers events to them.
+    """Stores the subscriptions of all connections and delivers events to them.
 
-    A subclass injects faults and keeps the journal, a record of all deliveries (`loadgen.server.faults.injector`), so a
-    server without them pays nothing.
+    A subclass (`loadgen.server.faults.injector`) injects faults and keeps the journal, a record of all deliveries, so
+    that a server without faults and journal does no work for them.
     """
 
     def __init__(self, write_buffer_limit_bytes: int, counters: Counters) -> None:

@@ -113,7 +113,7 @@ class Journal(NoJournal):
     """Writes the streams of one folder; raises OSError if they cannot be written."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], place: Place = DEFAULT) -> None:
-        """``place`` is where the stamps of events are."""
+        """``place`` is the place of the stamp in an event."""
         self._read = numbers_reader(place)
         folder.mkdir(parents=True, exist_ok=True)
         said = json.dumps({"pid": os.getpid(), "faults": settings}, indent=1)

@@ -19,7 +19,7 @@ class Journal:
     events: pa.Table
     #: One row for each subscription: the last that was written for it.
     subscriptions: pa.Table
-    #: In the order of recording: a delivery is recorded when it is written to the socket, or when it is given up.
+    #: Rows are in the order of recording: when a delivery is written to the socket, or is given up.
     deliveries: pa.Table
     actions: pa.Table
 

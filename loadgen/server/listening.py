@@ -25,7 +25,7 @@ class StartError(Exception):
 
 
 class Address(Protocol):
-    """Where to listen, and with which certificate; a `ServerConfig` is one."""
+    """The address to listen on and its certificate; `ServerConfig` implements this protocol."""
 
     @property
     def host(self) -> str:

@@ -40,7 +40,7 @@ class Announcement:
 
 
 class ServerProcess:
-    """Context manager around `python -m loadgen.server`, or another module with its way to start and end.
+    """Context manager around `python -m loadgen.server`, or another module that starts and stops in the same way.
 
     `options` are the module's command-line options. A given `api_key` is passed in the environment, never on the
     command line.
@@ -82,7 +82,7 @@ class ServerProcess:
         return None if self._process is None else self._process.pid
 
     def poll(self) -> int | None:
-        """Return the exit code of a server that ended by itself, negative for a signal, or None if it has not."""
+        """Return the exit code of a server that ended by itself, negative for a signal; None if it has not ended."""
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> int | None:
@@ -122,7 +122,8 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=handle,
                 env=environment,
-                # Ctrl-C on the terminal must not reach the server: this process stops it after its own work.
+                # Ctrl-C on the terminal must not reach the server: this process first ends its own work and then stops
+                # the server.
                 start_new_session=True,
             )
         finally:

@@ -61,7 +61,7 @@ class OneLineAMinute(logging.Filter):
         self._next_s[clients] = now_s + INTERVAL_S
         more = f"; {untold} more since this was last said" if untold else ""
         if clients:
-            # Never log what the client sent, since that may contain a key.
+            # Never log a client's request, since it may contain a key.
             kind = type(error).__name__ if error is not None else "it is not HTTP"
             record.msg = f"a client's request was refused or broke off ({kind}){more}"
             record.exc_info = record.exc_text = None

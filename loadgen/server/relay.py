@@ -41,7 +41,7 @@ _decode = msgspec.msgpack.Decoder(_Publish).decode
 
 
 def mesh(processes: int) -> list[list[socket.socket]]:
-    """Return, for each process, its ends of the socket pairs, one for each other process.
+    """Return for each process a list of sockets: its end of the socket pair that it shares with each other process.
 
     Raises:
         OSError: the limit on open files is reached.
@@ -110,7 +110,7 @@ class _Link:
         except BlockingIOError:
             return 0
         except OSError:
-            # The peer has ended. The parent sees that too and stops the server.
+            # The peer has ended. The parent notices its end too, and stops the server.
             self.close()
             return 0
 
@@ -162,7 +162,7 @@ class _Link:
                     self._on_change()
                     continue
                 publish = _decode(view[body:end])
-                # The 1 counts the work on a publish that has no subscribers here.
+                # Count 1 for reading a publish, even if it has no subscribers in this process.
                 delivered += 1 + self._deliver(publish.channel, publish.events) * len(publish.events)
         del received[:begin]
         return delivered < _DELIVERIES_A_TURN

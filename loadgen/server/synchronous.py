@@ -42,12 +42,12 @@ class _Call:
         except BaseException as raised:
             result, error = None, raised
             if not isinstance(raised, Exception) or isinstance(raised, StopIteration):
-                # A future cannot raise StopIteration, and the others would end the caller's task or the server.
+                # A future cannot raise StopIteration, and a BaseException would end the caller's task or the server.
                 error = RuntimeError(f"{type(raised).__name__}: {raised}")
         self._tell(self.done, result, error)
 
     def refuse(self, error: BusyError) -> None:
-        """Tell the caller that the function will not be started."""
+        """Raise the error in the coroutine that awaits the call: the function will not be started."""
         self._tell(self.begun, None, error)
 
     def _tell(self, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
@@ -66,8 +66,8 @@ class _Call:
 class SynchronousCalls:
     """One daemon thread, started with the first call and replaced if a function does not return in time.
 
-    It may be made before a fork, but called only after it, as threads do not survive a fork. The methods belong to
-    event loops' threads.
+    It may be made before a fork, but called only after it, as threads do not survive a fork. Call the methods from the
+    thread of an event loop.
     """
 
     def __init__(self, abandoned_max: int = ABANDONED_MAX) -> None:
@@ -82,9 +82,9 @@ class SynchronousCalls:
         """Call a function in the thread and return its result; the time limit counts from its start.
 
         Raises:
-            TimeoutError: it has not returned in time. It cannot be stopped, and goes on in a thread of its own.
-            BusyError: as many functions as allowed go on that way.
-            Exception: what the function has raised.
+            TimeoutError: the function has not returned in time. It cannot be stopped, and keeps its thread.
+            BusyError: the maximum number of such functions still run.
+            Exception: the exception that the function raised.
         """
         loop = asyncio.get_running_loop()
         call = _Call(
@@ -102,7 +102,7 @@ class SynchronousCalls:
             return await asyncio.wait_for(call.done, timeout_s)
         except TimeoutError:
             if call.done.done() and not call.done.cancelled():
-                raise  # the function's own
+                raise  # the function itself raised it
             self._abandon(call)
             raise
         finally:
@@ -119,7 +119,7 @@ class SynchronousCalls:
             self._current.start()
 
     def _abandon(self, call: _Call) -> None:
-        """Leave the thread to the function that holds it, and let another one serve the calls that wait."""
+        """Let the thread finish its function, and start another thread for the waiting calls."""
         with self._lock:
             if self._running is call and self._current is not None:
                 self._abandoned.add(self._current)
@@ -129,7 +129,7 @@ class SynchronousCalls:
         try:
             self._start()
         except BusyError as error:
-            # Nothing would start the calls that wait.
+            # No thread will start the waiting calls, so refuse them.
             with contextlib.suppress(queue.Empty):
                 while True:
                     self._calls.get_nowait().refuse(error)
@@ -140,7 +140,7 @@ class SynchronousCalls:
             call = self._calls.get()
             with self._lock:
                 if self._current is not own:
-                    # Abandoned since: the successor takes it.
+                    # This thread was abandoned meanwhile: its successor runs the call.
                     self._calls.put(call)
                     return
                 self._running = call
@@ -148,7 +148,7 @@ class SynchronousCalls:
                 call.run()
             with self._lock:
                 if self._current is not own:
-                    # Abandoned during the call: there is a successor, or this thread is its own.
+                    # Abandoned during the call: end if a successor has started, else serve calls again.
                     self._abandoned.discard(own)
                     if self._current is not None:
                         return
@@ -158,10 +158,10 @@ class SynchronousCalls:
 async def call(
     calls: SynchronousCalls, function: Callable[..., Any], *arguments: Any, timeout_s: float
 ) -> Any:
-    """Call a function of either kind: a coroutine function on the event loop, another in the thread.
+    """Call a function: a coroutine function on the event loop, any other function in the thread.
 
-    The time limit applies to each. A function that returns an awaitable is called in the thread, and what it returns
-    is awaited here.
+    If a function called in the thread returns an awaitable, the event loop awaits it. Each of these steps has the time
+    limit ``timeout_s``.
     """
     if is_coroutine_function(function):
         return await asyncio.wait_for(function(*arguments), timeout_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 from loadgen import garbage
 from loadgen.server.loading import without_authorities
 
-# aiohttp sets up TLS for its client on import; the server has no client.
+# On import aiohttp loads the certificate authorities for its client, which the server never uses: skip that.
 with garbage.loading(), without_authorities():
     from loadgen.server.lifecycle import EXIT_USAGE
     from loadgen.stand_ins.registry import STAND_INS

@@ -21,7 +21,7 @@ class Losses:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Without ``path`` nothing is written; raises OSError if the file cannot be."""
+        """Without ``path``, losses are not written. Raises OSError if the file cannot be opened."""
         self._file: io.FileIO | None = None if path is None else io.FileIO(path, "w")
 
     def write(self, why: str, connection: int, subscription: str, event: str | None, **more: Any) -> None:

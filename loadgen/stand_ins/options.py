@@ -8,7 +8,7 @@ class OptionError(ValueError):
 
 
 class Options:
-    """Reads options by name; :meth:`finish` refuses those that no reader asked for."""
+    """Reads options by name; :meth:`finish` refuses given options that were never read."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)
@@ -20,10 +20,10 @@ class Options:
         return self._given.get(name)
 
     def number(self, name: str, default: float, least: float, most: float) -> float:
-        """Return a number.
+        """Return the value of an option as a number.
 
         Raises:
-            OptionError: it is no number, or out of range.
+            OptionError: the value is no number, or is out of range.
         """
         written = self.text(name)
         if written is None:
@@ -46,10 +46,10 @@ class Options:
         return int(value)
 
     def word(self, name: str, default: str, words: Sequence[str]) -> str:
-        """Return one of some words.
+        """Return the value of an option that must be one of ``words``.
 
         Raises:
-            OptionError: it is another.
+            OptionError: the value is none of them.
         """
         written = self.text(name)
         if written is None:

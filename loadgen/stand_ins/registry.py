@@ -1,4 +1,4 @@
-"""The stand-ins by the name of the service; a stand-in's package is imported when it is started."""
+"""The stand-ins by name of service; starting a stand-in imports its package."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

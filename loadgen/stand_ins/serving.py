@@ -112,7 +112,7 @@ def serve(config: StandInConfig, *, announce: bool = False, exit_with_stdin: boo
         print(f"loadgen server: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        # Only the journal is a file of ours.
+        # The error is about the journal, the only file that this server opens for writing.
         print(
             f"loadgen server: the journal {str(config.settings.journal)!a} cannot be written ({error.strerror})",
             file=sys.stderr,
@@ -178,7 +178,7 @@ def _named(options: Sequence[str]) -> dict[str, str]:
     """Return the options by name.
 
     Raises:
-        StandInError: one is not `NAME=VALUE`, or has the name of another.
+        StandInError: an option is not `NAME=VALUE`, or its name is given twice.
     """
     named: dict[str, str] = {}
     for written in options:

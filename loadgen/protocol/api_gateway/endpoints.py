@@ -28,7 +28,7 @@ class EndpointError(ValueError):
 
 
 def is_aws(url: str) -> bool:
-    """Return True if the host of a URL is one of `execute-api`, as AWS gives them to APIs."""
+    """Return True if the host of a URL is an `execute-api` host, which AWS gives to an API."""
     try:
         return _AWS_HOST.fullmatch(urlsplit(url.strip()).hostname or "") is not None
     except ValueError:

@@ -32,7 +32,7 @@ CONNECTION_LIFETIME_S: Final = 7_200.0
 INTEGRATION_TIMEOUT_S: Final = 29.0
 """Longest time that a backend may take to answer one message."""
 
-# Not limits of the service, but ours.
+# Choices of the harness, not limits of the service.
 
 KEEPALIVE_INTERVAL_S: Final = 300
 """Default interval of our keepalive, half of the idle timeout."""

@@ -62,7 +62,7 @@ def _in_json(text: str) -> str:
 class ApiGatewayService(GenericService):
     """Implements `Service` for a WebSocket API and a login.
 
-    The login counts for the connection: `$connect` is the only route that API Gateway authorizes.
+    The login authorizes the whole connection: `$connect` is the only route that API Gateway authorizes.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ApiGatewayService(GenericService):
         self._login = login
 
     def for_client(self, logins: ClientLogins) -> "ApiGatewayService":
-        """Return the service with the login of one client; it shares all else with this one."""
+        """Return a copy of the service that uses one client's login and shares everything else with this service."""
         made = copy(self)
         if logins.connect is not None:
             made._login = logins.connect

@@ -31,7 +31,8 @@ from loadgen.protocol.rules import ProtocolRules
 TITLE: Final = "API Gateway WebSocket API"
 _NAME: Final = re.compile(r"[A-Za-z0-9_$.-]{1,64}", re.ASCII)
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
-#: Explanations of the gateway's own error messages. `Forbidden` and `Internal server error` are assumed to be these.
+#: Explanations of the gateway's own errors by their texts. The texts `Forbidden`, `Internal server error` and `Limit
+#: exceeded` are assumptions.
 _EXPLAINED: Final = {
     "Bad request body": "the gateway could not read the message as the route selection expects",
     "Forbidden": "no route of the API has this route key, and it has no $default route",
@@ -98,7 +99,7 @@ class Acknowledgement(JsonPattern):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Names and forms of the messages, and how a client keeps its connection and shows its token."""
+    """The names and forms of the messages, how a connection is kept open, and how a client sends its token."""
 
     route: str = "action"
     """The member with the route key, as `$request.body.action` of the API's route selection expression."""
@@ -222,7 +223,7 @@ class Shape:
         return {self.type: self.delivered, self.channel: "{channel}", self.data: event}
 
     def describe_keepalive(self) -> str:
-        """Return how an idle connection is kept, for the manifest."""
+        """Return the way in which an idle connection is kept open, for the manifest."""
         if self.keepalive == "none":
             return "none: an idle connection ends after 10 minutes"
         if self.keepalive == "ping":
@@ -284,7 +285,7 @@ class Shape:
         )
 
     def rules(self) -> ProtocolRules:
-        """Return the rules of scenarios, without the service's quotas."""
+        """Return the rules that scenarios are checked against, without the service's quotas."""
         return ProtocolRules(
             normalise=normalise,
             validate_publish=lambda channel: validate_publish(channel, "/"),

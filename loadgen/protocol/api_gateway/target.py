@@ -48,7 +48,7 @@ def protocol_of(url: str) -> TargetProtocol:
         target = WebSocketUrl.from_url(url)
         shape, remote = target.shape, not target.loopback
     except EndpointError:
-        shape, remote = Shape(), False  # `endpoints` raises the error
+        shape, remote = Shape(), False  # `endpoints`, called later, raises the error of an invalid URL
     return TargetProtocol(
         name="api-gateway",
         title=TITLE,

@@ -1,6 +1,7 @@
 """Credentials of a client, and the `header-` subprotocol that carries them in a WebSocket handshake.
 
-A credential is called again for every request, since an IAM signature covers the body and a token may be renewed.
+The client calls a credential's methods for every request, since an IAM signature covers the body and a token may be
+renewed.
 """
 
 import base64
@@ -26,11 +27,11 @@ class Credential(Protocol):
     """Authorizes a client's requests; each authorization mode has its own class."""
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the HTTP headers, without `host`, of a publish or of an upgrade without `header-` subprotocol."""
+        """Return the HTTP headers, without `host`, for a publish or for an upgrade without a `header-` subprotocol."""
         ...
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the headers for the `header-` subprotocol; `host` is the HTTP, not the realtime host (AWS docs)."""
+        """Return the headers for the `header-` subprotocol; `host` is the HTTP host, not the realtime host (AWS)."""
         ...
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
@@ -59,7 +60,7 @@ class ApiKey:
         return {"host": http_host, "x-api-key": self.key}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `x-api-key`, and `host`, which a frame may contain (AWS docs)."""
+        """Return `x-api-key` and `host`; a frame may contain `host` (AWS docs)."""
         return {"x-api-key": self.key, "host": http_host}
 
 
@@ -78,7 +79,7 @@ class BearerToken:
         return {"host": http_host, "Authorization": self.token()}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `Authorization`, and `host`, which a frame may contain (AWS docs)."""
+        """Return `Authorization` and `host`; a frame may contain `host` (AWS docs)."""
         return {"Authorization": self.token(), "host": http_host}
 
 
@@ -102,12 +103,13 @@ def encode_header_subprotocol(headers: dict[str, str]) -> str:
 
 
 def decode_header_subprotocol(subprotocol: str) -> dict[str, str]:
-    """Return the headers that a `header-` subprotocol carries.
+    """Return the headers that a `header-` subprotocol contains.
 
-    Whole numbers are taken as text, since some signers write `Content-Length` as one (assumption: AWS takes them).
+    A value may be a whole number, returned as text: some signers write `Content-Length` as a JSON number (assumption:
+    AWS accepts it).
 
     Raises:
-        ValueError: it is not base64url of a JSON object of strings; the message never holds the content.
+        ValueError: the subprotocol is not base64url of a JSON object of strings; the message never shows its content.
     """
     if not subprotocol.startswith(HEADER_SUBPROTOCOL_PREFIX):
         raise ValueError(f"the subprotocol does not begin with '{HEADER_SUBPROTOCOL_PREFIX}'")

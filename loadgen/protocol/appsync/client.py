@@ -100,7 +100,7 @@ class AppSyncSession:
         self._subscriptions: dict[str, int] = {}
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
-        #: Sends other publishes, or None.
+        #: The native lane, which sends the publishes that this session does not send itself; or None.
         self._lane: native.PublishLane | None = None
         self._service = service
         self._handler = handler
@@ -111,7 +111,7 @@ class AppSyncSession:
         return (messages.connection_init(),)
 
     def awaits(self) -> str:
-        """Return an empty text: the opening can only be waiting for `connection_ack`."""
+        """Return an empty text: `connection_ack` is the only message that the opening can wait for."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -140,7 +140,7 @@ class AppSyncSession:
 
     @property
     def keepalive_ns(self) -> int | None:
-        """None: the client sends no keepalives, as the service sends its own."""
+        """None, since the client sends no keepalives: the service sends them."""
         return None
 
     def keepalive(self) -> bytes:
@@ -161,7 +161,7 @@ class AppSyncSession:
         return fast_path
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
-        """Let a lane send publishes, unless the authorization is a signature of each message."""
+        """Let ``lane`` send publishes natively; return the function that gives it the frame for a channel."""
         self._lane = lane
         return self._service.publish_frame
 
@@ -253,9 +253,9 @@ class AppSyncSession:
             self._handler.on_deviation(PUBLISH_UNASKED)
 
 
-#: Credentials that do not depend on what they authorize.
+#: Credentials that are the same for every request, since they sign nothing.
 _SIGNS_NOTHING: Final = (ApiKey, BearerToken)
-#: Frames of publishes that are kept, of some 200 bytes each.
+#: The most publish frames to keep, each of some 200 bytes.
 _MOST_FRAMES: Final = 1_024
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -284,17 +284,17 @@ class AppSyncEvents:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._connect = self._subscribe = self._publish = credential
-        #: The credentials of subscriptions that have one of their own, by channel.
+        #: Credentials by channel, for subscriptions that do not use the client's general ones.
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
         #: The last handshake and its headers: most credentials have the same for every connection.
         self._handshake: tuple[Mapping[str, str], Handshake] | None = None
-        #: The frames of publishes by channel, each with the authorization that it holds.
+        #: The frames of publishes by channel, each with the authorization that the frame contains.
         self._frames: dict[str, tuple[Mapping[str, str], PublishFrame]] = {}
 
     def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
-        """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
+        """Return a copy of the service with one client's own credentials; everything else is shared with this one."""
         made = copy(self)
         made._use(logins)
         return made

@@ -22,7 +22,7 @@ class EndpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The URLs to publish to over HTTP and to open a WebSocket to.
+    """The URL for publishes over HTTP and the URL for WebSockets.
 
     `http_host` is the `host` of an authorization: the HTTP host, with the port if it is not the scheme's default.
     """

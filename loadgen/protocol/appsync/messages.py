@@ -1,8 +1,8 @@
 """Messages of both directions as msgspec structs, with encoders that return the bytes of one text frame.
 
-The order of keys is free on the wire; ours is AWS's where one is known. `event` is a JSON string with one event per
-frame. The documentation shows a list, but all clients that were tested on AWS agree on the string; the decoder accepts
-both.
+Keys may have any order on the wire; the encoders use AWS's order where it is known. `event` is a JSON string with one
+event per frame. The documentation shows a list, but all clients that were tested on AWS agree on the string; the
+decoder accepts both.
 """
 
 import re
@@ -40,7 +40,7 @@ class SuccessfulEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A refused event of a publish; sources disagree on the names and on the code's type, so all variants are read.
+    """A refused event of a publish; sources disagree on the keys and on the type of `code`, so all variants are read.
 
     The keys are in the order of AWS's own answer (seen on AWS: AUVRED), since some clients compare texts.
     """
@@ -144,7 +144,7 @@ def publish(
 
 
 def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
-    """Return a publish without its id and its events: before the id, between the two, and after the events."""
+    """Return a publish in three parts: the bytes before its id, between id and events, and after the events."""
     rest = _encode({"authorization": authorization})
     return b'{"type":"publish","id":"', b'","channel":' + _encode(channel) + b',"events":[', b"]," + rest[1:]
 

@@ -20,7 +20,7 @@ _FRAME_HEADERS: Final = {
     "content-encoding": "amz-1.0",
     "content-type": "application/json; charset=UTF-8",
 }
-#: Over HTTP only headers that are sent anyway are signed.
+#: Headers to sign over HTTP: only those that the request contains anyway.
 _HTTP_HEADERS: Final = {"content-type": "application/json"}
 
 
@@ -28,7 +28,7 @@ _HTTP_HEADERS: Final = {"content-type": "application/json"}
 class IamSignature:
     """Signs each request; `credentials` is called every time, as temporary credentials are renewed.
 
-    The paths are those that signatures cover: of publishes and subscribes, and of connects.
+    A signature covers a path: ``path`` for publishes and subscribes, ``connect_path`` for connects.
     """
 
     credentials: Callable[[], ReadOnlyCredentials] = field(repr=False)

@@ -1,4 +1,4 @@
-"""Derive the two URLs of a GraphQL API, and the way to use it, from the one URL that the user gives."""
+"""Derive the two URLs of a GraphQL API, its operations and its form of login from the one URL that the user gives."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +18,18 @@ from loadgen.protocol.hosts import is_loopback
 
 PATH: Final = "/graphql"
 REALTIME: Final = "/realtime"
-#: Schemes by which any path is that of a GraphQL API; and whether they are encrypted.
+#: Schemes for which every path is a GraphQL API's; the value is True if the scheme is encrypted.
 SCHEMES: Final = {
     "graphql+http": False,
     "graphql+https": True,
     "graphql+ws": False,
     "graphql+wss": True,
 }
-#: Schemes with which the path must be `PATH`, since AppSync Events has them too.
+#: Schemes that AppSync Events has too: these are GraphQL URLs only if their path is `PATH`.
 _PLAIN_SCHEMES: Final = {"http": False, "https": True, "ws": False, "wss": True}
 _MOST_FILE_BYTES: Final = 100_000
 
-#: How a connection carries its authorization: as a subprotocol (src: amplify-js), or in the query (AWS's guide).
+#: The place of a connection's authorization: a subprotocol (src: amplify-js) or the query (AWS's guide).
 Carrier = Literal["subprotocol", "query"]
 _CARRIERS: Final[tuple[Carrier, ...]] = ("subprotocol", "query")
 
@@ -84,8 +84,8 @@ class GraphqlUrl:
     def from_url(cls, url: str, text: str | None = None) -> "GraphqlUrl":
         """Return the endpoints of a GraphQL API by its HTTP or its realtime URL.
 
-        On the AWS domain the two hosts differ and both paths are `/graphql`. A custom domain, and a local server, has
-        one host, and its realtime path is the other with `/realtime` behind it (src: amplify-js).
+        On the AWS domain the two hosts differ and both paths are `/graphql`. A custom domain or local server has one
+        host, and its realtime path is its HTTP path followed by `/realtime` (src: amplify-js).
 
         ``text`` is the document that the query's `operations` names, or None to read that file.
 

@@ -1,7 +1,7 @@
 """Messages of both directions, in the dialect of `graphql-ws` that AppSync speaks.
 
-It is that of subscriptions-transport-ws, with `start_ack` and an authorization in `start` (src: amplify-js, a recorded
-session). `payload.data` of a `start` is a text of JSON, and not an object.
+The dialect is the protocol of subscriptions-transport-ws, with a `start_ack` and an authorization in each `start` (src:
+amplify-js, a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
 """
 
 import base64
@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 thousand levels deep."""
 
 SUBPROTOCOL: Final = "graphql-ws"
-#: The query's `payload` beside `header` in a handshake: `{}`.
+#: The handshake's query has `payload` beside `header`; this is its value, base64 of `{}`.
 EMPTY_PAYLOAD: Final = "e30="
 _MOST_ERRORS: Final = 5
 _encode = msgspec.json.Encoder().encode

@@ -1,7 +1,7 @@
 """The mutation that publishes an event and the subscription that receives it.
 
 AWS's console makes an API with one generic schema ("Create a real-time API"): `publish(name, data)`, `subscribe(name)`
-and the type `Channel {name, data}`. An API of one's own has other names, or needs documents of its own.
+and the type `Channel {name, data}`. Your own API may have other names, or need its own documents.
 """
 
 import re
@@ -15,10 +15,10 @@ import msgspec
 if TYPE_CHECKING:
     from graphql import FragmentDefinitionNode, OperationDefinitionNode, SelectionSetNode
 
-#: Variables of the documents that carry a channel and an event.
+#: Names of the documents' variables for a channel and an event.
 CHANNEL: Final = "channel"
 DATA: Final = "data"
-#: The names in the console's schema.
+#: The names and types in the schema that AWS's console makes for "Create a real-time API".
 DEFAULTS: Final[Mapping[str, str]] = {
     "mutation": "publish",
     "subscription": "subscribe",
@@ -39,7 +39,7 @@ class OperationsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The two documents, and where their answers hold the result."""
+    """The documents of mutation and subscription, and the place of the result in their answers."""
 
     mutation: str
     subscription: str
@@ -53,7 +53,7 @@ class Operations:
         return _encode({"query": self.mutation, "variables": {CHANNEL: channel, DATA: event}})
 
     def start_data(self, channel: str) -> str:
-        """Return the text that a `start` carries as `payload.data`, which an IAM signature covers."""
+        """Return the text for `payload.data` of a `start`, which an IAM signature covers."""
         return _encode({"query": self.subscription, "variables": {CHANNEL: channel}}).decode()
 
     def describe(self) -> str:
@@ -92,8 +92,8 @@ def by_names(names: Mapping[str, str]) -> Operations:
 def by_document(text: str) -> Operations:
     """Return the operations of a GraphQL document, which has one mutation and one subscription.
 
-    Both have a variable `$channel`, and the mutation `$data`, a text. The event is at the field of the subscription
-    whose name or alias is `data`.
+    Both have a variable `$channel`; the mutation also has `$data`, a string. The event is at the field of the
+    subscription whose name or alias is `data`.
 
     Raises:
         OperationsError: the text is not such a document.
@@ -196,7 +196,7 @@ def _root(
 def _find(
     selection: "SelectionSetNode", fragments: "Mapping[str, FragmentDefinitionNode]", depth: int
 ) -> tuple[str, ...] | None:
-    """Return the response keys that lead to the first field `data` that has no fields itself, or None."""
+    """Return the response keys that lead to the first scalar field `data`, or None if there is no such field."""
     fields = list(_fields(selection, fragments, depth))
     for node in fields:
         if _key(node) == DATA and node.selection_set is None:

@@ -36,7 +36,7 @@ _CONNECT: Final = "/connect"
 
 
 class AppSyncGraphql:
-    """Implements `Service` for a GraphQL API: its endpoints, its operations and a credential for each kind of them."""
+    """Implements `Service` for a GraphQL API: its endpoints, its operations, and credentials by kind of operation."""
 
     __slots__ = (
         "_carrier",
@@ -70,7 +70,7 @@ class AppSyncGraphql:
         self._operations = endpoints.operations
         self._event_at = ("data", *endpoints.operations.event_at)
         self._connect = self._subscribe = self._publish = self._signing(credential)
-        #: The credentials of subscriptions that have one of their own, by channel.
+        #: Credentials by channel, for subscriptions that do not use the client's general ones.
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
@@ -78,14 +78,14 @@ class AppSyncGraphql:
         self._handshake: tuple[Mapping[str, str], Handshake] | None = None
         when, at = {"/type": "data"}, {"id": "/id", "event": "/".join(("", "payload", *self._event_at))}
         found, parts = quick(when, at), json_parts(when, at)
-        # No name of GraphQL is a number or has a '/' or '~'.
+        # Neither is None: a GraphQL name is never a number and has no '/' or '~', so the pointer needs no special form.
         assert found is not None
         assert parts is not None
         self.quick: Quick = found
         self.template: native.Template | None = native.Template("json", parts) if native.available else None
 
     def for_client(self, logins: ClientLogins) -> "AppSyncGraphql":
-        """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
+        """Return a copy of the service with one client's own credentials; everything else is shared with this one."""
         made = copy(self)
         made._use(logins)
         return made
@@ -109,7 +109,7 @@ class AppSyncGraphql:
         """Return a credential that signs this API's paths; keys and tokens sign nothing."""
         if isinstance(credential, ApiKey | BearerToken):
             return credential
-        # Imported late: it loads botocore, which is there if the credential is such a one.
+        # Imported late, as it loads botocore, which other credentials do not need.
         from loadgen.protocol.appsync.sigv4 import IamSignature
 
         if isinstance(credential, IamSignature):
@@ -152,7 +152,7 @@ class AppSyncGraphql:
         return found if isinstance(found, str) else None
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
-        """Return the mutation that publishes the only event."""
+        """Return the mutation that publishes the only event in ``events``."""
         (event,) = events
         body = self._operations.mutation_body(normalise(channel)[1:], event)
         self._sent = self._publish.headers(self._host, body)

@@ -38,7 +38,7 @@ _ASKED, _ACTIVE, _LEAVING = 0, 1, 2
 
 
 class Api(Protocol):
-    """What all sessions of a service share."""
+    """The settings and functions that all sessions of a service share."""
 
     quick: Quick
     """Takes the subscription's id and the event's text out of a `data` message."""
@@ -84,7 +84,7 @@ class GraphqlSession:
         return (messages.CONNECTION_INIT,)
 
     def awaits(self) -> str:
-        """Return an empty text: the opening can only be waiting for `connection_ack`."""
+        """Return an empty text: `connection_ack` is the only message that the opening can wait for."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -202,7 +202,7 @@ class GraphqlSession:
     def _on_data(
         self, message: ServerMessage, text: bytes | bytearray, arrival_ns: int, read_ns: int
     ) -> None:
-        """Process a `data` message that the quick decoder refuses: it has no id, no event, or an odd form.
+        """Process a `data` message that the quick decoder refuses: it has no id, no event, or an unusual form.
 
         An event is missing if the mutation's selection set lacks its field, since subscribers get only fields that the
         mutation asked for (2nd); its errors, if any, say so.
@@ -220,9 +220,9 @@ class GraphqlSession:
         handler.on_undecodable(unreadable.NO_EVENT, partial(self._service.shown, text))
 
     def _on_error(self, message: ServerMessage) -> None:
-        """Process an `error`: it answers a `start`, ends a subscription, or names none.
+        """Process an `error`, which refuses a `start`, ends a subscription, or belongs to no operation.
 
-        One without an id is about the subscription that awaits its answer if there is only one (assumption).
+        An error without an id refuses the subscription that awaits its answer, if exactly one does (assumption).
         """
         handler, request = self._handler, message.id
         if request is None:

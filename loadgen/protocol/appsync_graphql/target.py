@@ -19,10 +19,10 @@ RULES = ProtocolRules(
     validate_subscribe=partial(channels.validate_subscribe, separator="/", wildcard=None, service=_TITLE),
     matches=channels.matches,
     publishes_per_connection_per_s=None,
-    # 200/s or 2,000/s: sources disagree.
+    # No limit, since sources disagree: 200/s or 2,000/s.
     connects_per_s=None,
     events_per_s=limits.INBOUND_MESSAGES_PER_SECOND,
-    # 24 h is documented for AppSync Events only.
+    # No lifetime: AWS documents the limit of 24 hours for AppSync Events only.
     connection_lifetime_s=None,
     subscriptions_per_connection=limits.SUBSCRIPTIONS_PER_CONNECTION,
     publishes_over_connections=False,
@@ -63,5 +63,5 @@ PROTOCOL = TargetProtocol(
 
 
 def protocol_of(url: str, text: str | None = None) -> TargetProtocol:
-    """Return the protocol of a GraphQL API; ``text`` is the operations file that the URL names, or None to read it."""
+    """Return a GraphQL API's protocol; ``text`` is the file that the URL's `operations` names, or None to read it."""
     return PROTOCOL if text is None else replace(PROTOCOL, endpoints=partial(GraphqlUrl.from_url, text=text))

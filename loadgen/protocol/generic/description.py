@@ -23,7 +23,7 @@ class ChannelForm:
 
     lead: str = "/"
     separator: str = "/"
-    #: The service's form of the `*` at the end of a pattern, or None if the service has no wildcards.
+    #: The service's wildcard, which replaces the `*` at the end of a pattern; None if the service has no wildcards.
     wildcard: str | None = None
 
     def wire(self, channel: str) -> str:
@@ -96,7 +96,7 @@ class KeepAlive:
 
     #: The message to send, or None for a WebSocket ping frame.
     send: Written
-    #: The interval of sending, or None if nothing is sent because the service sends by itself.
+    #: The interval between sent keepalives, or None if only the service sends keepalives.
     every_ns: int | None = None
     #: The silence of the service after which the connection is dead, or None if any silence is allowed.
     timeout_ns: int | None = None
@@ -114,7 +114,7 @@ class EventNames:
 
 @dataclass(frozen=True, slots=True)
 class StampedForm:
-    """The texts of messages with a stamp in a header beside the event; see `loadgen.protocol.generic.stamped`."""
+    """The templates of messages with the stamp in a header beside the event; see `loadgen.protocol.generic.stamped`."""
 
     head: str
     send: str
@@ -164,5 +164,5 @@ class Description:
 
     @property
     def several_by_url(self) -> bool:
-        """True if the connection's URL names all of its channels."""
+        """True if one connection may subscribe to several channels, which its URL names."""
         return ("channels", False) in list(pieces(self.url))

@@ -57,11 +57,12 @@ class Dialect:
         deliver = description.deliver
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
-        #: What the native part takes of the deliveries, or None if it takes none.
+        #: The template by which native code reads deliveries, or None if Python must read them.
         by_frame = native.available and description.transport == "websocket"
         self.template = template_of(description) if by_frame else None
         self._stamped = description.stamped
-        #: Writes and reads messages with stamps in a header, or None if the protocol file does not describe them.
+        #: Writes and reads messages with stamps in a header, or None if the protocol file does not describe such
+        #: messages.
         self.stamped = None if self._stamped is None else StampedLines(self._stamped, deliver.identity)
         keepalive = description.keepalive
         self.keepalive_frame = (
@@ -71,7 +72,7 @@ class Dialect:
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
 
     def with_login(self, login: FileLogin) -> "Dialect":
-        """Return the same dialect as a client with this login uses it."""
+        """Return a copy of the dialect that fills in one client's login."""
         made = copy(self)
         made.login = login
         return made
@@ -100,7 +101,7 @@ class Dialect:
         return filled(written, self._login_in(written), self._environment)
 
     def _login_in(self, written: str) -> dict[str, str]:
-        """Return the values of the placeholders of the client's login, or none if the text has no such placeholder."""
+        """Return the client's login as placeholder values, or an empty mapping if the text has no such placeholder."""
         return {} if self.login is None or "{login." not in written else self.login.values()
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
@@ -112,8 +113,8 @@ class Dialect:
     ) -> str:
         """Return a URL from the file with ``target`` and ``values`` filled in.
 
-        Environment variables and the client's login are filled in, percent-encoded, unless ``secrets`` is false: such
-        a URL may be shown.
+        Environment variables and the client's login are percent-encoded. If ``secrets`` is false, their placeholders
+        stay unfilled, so that the URL may be shown.
         """
         login = (
             {name: quote(value, safe="") for name, value in self._login_in(url).items()} if secrets else {}
@@ -124,7 +125,7 @@ class Dialect:
         return filled(url, {"target": target, **login, **(values or {})}, environment)
 
     def _hidden(self) -> list[tuple[str, str]]:
-        """Return each form of a secret that a service may repeat, and what is shown in its place; the longest first."""
+        """Return each form of a secret that a service may repeat, with its replacement; the longest first."""
         if self.login is None:
             return self._secrets
         return sorted([*self._secrets, *_forms(self.login.secrets())], key=lambda secret: -len(secret[0]))
@@ -135,7 +136,7 @@ class Dialect:
 
 
 def _forms(secrets: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each secret in all forms in which a service may repeat it, with what is shown in its place."""
+    """Yield each secret in all forms in which a service may repeat it, with its replacement."""
     for value, instead in secrets:
         for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}:
             if form:

@@ -30,7 +30,7 @@ _RAW: Final[Mapping[str, _Value]] = {
     "events": lambda id_, number, channel, events: _encode(events),
     "events_json": lambda id_, number, channel, events: b"[%b]" % ",".join(events).encode(),
     "bytes": lambda id_, number, channel, events: b"%d" % len(events[0].encode()),
-    # As a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
+    # Encoded as a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
     "event_form": lambda id_, number, channel, events: quote_plus(events[0], safe="*-._").encode(),
 }
 _IN_STRING: Final[Mapping[str, _Value]] = {

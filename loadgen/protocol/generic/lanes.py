@@ -1,7 +1,7 @@
-"""Compile what a protocol file says of a delivery into a template that `loadgen.native` executes.
+"""Compile a protocol file's pattern of deliveries into a template that `loadgen.native` executes.
 
-A template describes one way to read a message. What a file's pattern could match in several ways is not compiled: then
-all messages go through `receiving`. So a `{name}` must be followed by something that ends it.
+A template reads a message in exactly one way. A pattern that could match a message in several ways is not compiled, so
+a `{name}` must be followed by a text that ends it; without a template `receiving` processes all messages.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +12,12 @@ from loadgen.protocol.generic.description import Description, Identity
 from loadgen.protocol.generic.frames import pieces
 from loadgen.protocol.generic.patterns import ANYTHING, Scalar, TextPattern, pointer_tokens, quick
 
-#: Parts of a template in the form of `native.Template`.
+#: The parts of a template, as `native.Template` expects them.
 Parts = tuple[Any, ...]
 
 _IDENTITIES: Final[Sequence[Identity]] = ("id", "channel", "number")
 _LINE_END: Final = "\r\n"
-#: What ends a text without whitespace; see `re.ASCII` and `\s`.
+#: Characters that end a text without whitespace: those that `\s` matches with `re.ASCII`.
 _SPACES: Final = " \t\n\r\f\v"
 _DIGITS: Final = "0123456789"
 _EVENTS: Final[Mapping[str, str]] = {"event": "json_event", "event_json": "json_raw"}
@@ -25,10 +25,10 @@ _KEYS: Final[Mapping[str, str]] = {"id": "json_key", "channel": "json_key", "num
 
 
 def identity_in(description: Description) -> Identity | None:
-    """Return the value by which `receiving` finds the subscription of a delivery, or None if there is only one."""
+    """Return the kind of value by which `receiving` finds a delivery's subscription, or None if there is only one."""
     deliver = description.deliver
     if description.messages == "text":
-        # As in `Routes.subscription_of`.
+        # `Routes.subscription_of` tries the values in the same order.
         assert isinstance(deliver.pattern, TextPattern)
         found = _names(deliver.pattern.written)
         return next((name for name in _IDENTITIES if name in found), None)
@@ -36,7 +36,7 @@ def identity_in(description: Description) -> Identity | None:
 
 
 def parts_of(description: Description) -> Parts | None:
-    """Return the template of a description's deliveries, or None if the pattern is not of a form that it can have."""
+    """Return the template of a description's deliveries, or None if no template can express their pattern."""
     deliver = description.deliver
     if description.messages == "json":
         return json_parts(deliver.when, deliver.at)
@@ -55,7 +55,7 @@ def template_of(description: Description) -> "native.Template | None":
     try:
         return None if parts is None else native.Template(description.messages, parts)
     except (ValueError, OverflowError):
-        return None  # more parts, or a larger number, than the native part knows
+        return None  # the template exceeds a limit of `native.Template` on parts or numbers
 
 
 def _names(written: str) -> list[str]:
@@ -88,7 +88,7 @@ def _of_text(written: str, identity: Identity | None, lines: bool, sized: bool) 
 
 
 def json_parts(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Parts | None:
-    """Return the template of JSON deliveries, or None if it cannot have one; the arguments are as for `JsonPattern`."""
+    """Return the template of JSON deliveries, or None if none can express the pattern; see `JsonPattern.__init__`."""
     if quick(when, at) is None or sum(name in _KEYS for name in at) > 1:
         return None
     leaves: dict[tuple[str, ...], Any] = {}
@@ -108,7 +108,7 @@ def _literal(value: Any) -> Any:
 
 
 def _tree(leaves: Mapping[tuple[str, ...], Any]) -> Any:
-    """Return the template of the value that all the leaves lie below; `quick` has checked that they fit together."""
+    """Return the template of the JSON value that has all the leaves below it; `quick` has checked that they fit."""
     if () in leaves:
         return leaves[()]
     tokens = dict.fromkeys(place[0] for place in leaves)
@@ -130,9 +130,9 @@ def names_in(
     by_channel: Mapping[str, str],
     by_number: Mapping[int, str],
 ) -> Iterator[tuple[str, int | None]]:
-    """Yield each value that names a subscription, and the number of that subscription.
+    """Yield each value that identifies a subscription in deliveries, with the subscription's number.
 
-    The number is None for a subscription whose deliveries are not this run's to record natively.
+    The number is None if native code must not record the subscription's deliveries.
     """
     if identity == "id":
         yield from numbers.items()

@@ -7,19 +7,19 @@ from typing import Any, Final
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken
 from loadgen.protocol.mqtt.auth import UserPassword
 
-#: The placeholders of each kind of login, and the modes of `loadgen.scenario.login.Login` that give it.
+#: The placeholders of each kind of credential, and the login modes (`loadgen.scenario.login.Login`) that provide it.
 KINDS: Final[Mapping[frozenset[str], frozenset[str]]] = {
     frozenset({"login.token"}): frozenset({"lambda", "oidc", "cognito"}),
     frozenset({"login.key"}): frozenset({"api-key"}),
     frozenset({"login.username", "login.password"}): frozenset({"password"}),
 }
 PLACEHOLDERS: Final = tuple(sorted(name for names in KINDS for name in names))
-#: Values that are kept to be hidden in what the service says: a token may be renewed between two requests.
+#: Number of recent secrets to hide in the service's messages: it may echo one from before a renewal.
 _KEPT: Final = 8
 
 
 def modes_of(names: frozenset[str]) -> frozenset[str]:
-    """Return the login modes that give the values of these placeholders; none if there are no placeholders.
+    """Return the login modes that provide the values of these placeholders; an empty set without placeholders.
 
     Raises:
         ValueError: no single login has all of them.
@@ -34,7 +34,7 @@ def modes_of(names: frozenset[str]) -> frozenset[str]:
 
 
 class FileLogin:
-    """The login that the placeholders of a protocol file stand for; `repr` shows nothing of it."""
+    """A client's credential as values for the placeholders of a protocol file; `repr` shows no secret."""
 
     __slots__ = ("_credential", "_used")
 
@@ -44,7 +44,7 @@ class FileLogin:
         self._used: deque[str] = deque(maxlen=_KEPT)
 
     def values(self) -> dict[str, str]:
-        """Return the values of the placeholders now; a token is renewed when it is due."""
+        """Return the current values of the placeholders; a token is renewed when it is due."""
         credential = self._credential
         if isinstance(credential, BearerToken):
             found = {"login.token": credential.token()}
@@ -59,6 +59,6 @@ class FileLogin:
         return found
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """Yield each secret value that was used, and what is shown in its place."""
+        """Yield each secret value that was used, with the text to show in its place."""
         for value in self._used:
             yield value, "{login}"

@@ -16,7 +16,7 @@ class Step(NamedTuple):
     pattern: Pattern | None
 
 
-#: The last step if the URL makes the subscription: messages are held until `subscribe` has given its id.
+#: The last step of an opening whose URL makes the subscription: hold messages until `subscribe` gives its id.
 HOLD: Final = Step(None, None)
 
 
@@ -35,7 +35,7 @@ class Opening:
         self._begun = False
         self._early: list[bytes] = []
         self._held: list[tuple[bytes, int, int]] = []
-        #: When the service completed the opening, if that was before :meth:`begin`; else None.
+        #: The time at which the service completed the opening, if that was before :meth:`begin`; else None.
         self.greeted_ns: int | None = None
 
     @property
@@ -79,7 +79,7 @@ class Opening:
             receive(*message)
 
     def release_known(self, receive: OnMessage, is_known: Callable[[bytes], bool]) -> None:
-        """As `release`, but keep the messages that are not known to be of a subscription yet."""
+        """Like `release`, but keep each message for which ``is_known`` is false: its subscription may not exist yet."""
         self.steps.clear()
         held, self._held = self._held, []
         for message in held:

@@ -129,7 +129,7 @@ class JsonPattern:
         for name, tokens in self._at:
             value = resolve(message, tokens)
             if name == "reason":
-                # Optional and of any form: only people read it.
+                # The reason may be missing or have any JSON type: it is only displayed.
                 if value is not _ABSENT:
                     values[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             elif value is _ABSENT:
@@ -189,8 +189,8 @@ def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
 class Quick(NamedTuple):
     """The two steps from a message to a delivery, separate so that the hot path calls each without a wrapper.
 
-    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns the value of the
-    identity, or None if deliveries have none, and the event's text or `msgspec.Raw`.
+    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns the value that
+    identifies the subscription, or None if deliveries have none, and the event's text or `msgspec.Raw`.
     """
 
     decode: Callable[[Message], Any]
@@ -242,7 +242,7 @@ def _struct(
     places: dict[tuple[str, ...], str],
     path: str,
 ) -> Any:
-    """Return the struct type of the value at ``above``, or None if no struct can describe it.
+    """Return a struct type to decode the value at ``above``, or None if no struct can describe that value.
 
     The attribute path of each leaf is added to ``places``.
     """

@@ -43,13 +43,13 @@ class Receiver(NamedTuple):
     deliver: Callable[[Found, int, int], None]
     #: Returns a message for display.
     shown: Callable[[Message], str]
-    #: The decoder of `patterns.quick`, or None if the file allows none.
+    #: The decoder from `patterns.quick`, or None if there is none for the file's pattern.
     quick: Any
     #: The result of `rules.line_pattern`, or None unless messages are lines.
     line: Any
     #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None
-    #: Told whether a stream of lines is between two messages; None if nobody needs to know.
+    #: Called with True when a stream of lines is between two messages, else with False; None if no caller needs this.
     boundary: Boundary | None = None
 
     def receive(self) -> OnMessage:

@@ -49,7 +49,7 @@ class Requests:
 
 
 class Routes:
-    """Finds the subscription of a delivery by its id, channel or number; if it has none, there is only one."""
+    """Finds a delivery's subscription by its id, channel or number, or takes the only one if deliveries name none."""
 
     __slots__ = ("by_channel", "by_number", "only")
 
@@ -61,7 +61,7 @@ class Routes:
     def subscription_of(self, found: Found) -> str:
         """Return the subscription id of a delivery.
 
-        A value that belongs to no subscription is returned unchanged, so that the delivery is counted as unknown.
+        An unknown channel or number is itself returned as the id, so that the delivery counts as unknown.
         """
         if found.id is not None:
             return found.id

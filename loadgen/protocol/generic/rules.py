@@ -15,7 +15,7 @@ class Rule(NamedTuple):
     pattern: Pattern
     kind: Literal["accepted", "refused", "reply", "ignore", "error", "deliver"]
     identity: Identity | None = None
-    #: If answers come in the order of the requests, the queue in which this answer's request waits (see `Requests`).
+    #: The queue in which the answered request waits, if answers come in the order of the requests (see `Requests`).
     queue: str = ""
     frame: Frame | None = None
 
@@ -33,7 +33,8 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
         )
         for pattern, kind in answers:
             known = {(rule.pattern.written, rule.kind, rule.identity, rule.queue) for rule in rules}
-            # Two kinds of request may have the same answer: the waiting request then determines the kind.
+            # Two kinds of request may have the same answer. One rule is enough: the waiting request determines the
+            # kind.
             if pattern is not None and (pattern.written, kind, exchange.identity, queue) not in known:
                 rules.append(Rule(pattern, kind, exchange.identity, queue))
     rules += [
@@ -48,7 +49,7 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
     """Return a function that matches a delivery at an offset of the stream, and True if deliveries state their size.
 
-    If they do, the match ends where the event begins, else after the end of the line.
+    With a size, the match ends before the event; without one, it ends after the line.
     """
     assert isinstance(pattern, TextPattern)
     head, line_end, rest = pattern.written.partition("\r\n")

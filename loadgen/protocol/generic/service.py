@@ -148,7 +148,11 @@ class GenericService:
         self._resource = self._resources()
 
     def for_client(self, logins: ClientLogins) -> "GenericService":
-        """Return the service with the login that the file's placeholders stand for; see `generic.login`."""
+        """Return a copy of the service that logs in with one client's credentials; see `generic.login`.
+
+        Raises:
+            ValueError: the protocol file has no placeholders for a client's credentials.
+        """
         if not modes_of(self.description.login):
             raise ValueError("a protocol file has one login for all clients")
         if logins.connect is None:
@@ -224,7 +228,7 @@ class GenericService:
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
     def _resources(self) -> Callable[[str], str]:
-        """Return the function for the path and query of a publish to a channel; it caches those without a login."""
+        """Return a function from a channel to the path and query of its publishes, cached if they contain no login."""
         http = self.description.publish_http
         if http is None or _names_login(http.url):
             return self._publish_resource
@@ -233,7 +237,7 @@ class GenericService:
     def _http_headers(self) -> Mapping[str, str]:
         http = self.description.publish_http
         assert http is not None
-        # Those with a token are filled in for each request, since it may be renewed.
+        # Headers with a token are filled in for each request, since the token may be renewed.
         return self._dialect.headers(http.headers) if self._fills_headers else self._headers
 
     def _publish_resource(self, channel: str) -> str:
@@ -265,6 +269,6 @@ def _resource_of(url: str) -> str:
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    """Return the reason for which an answer refuses, or None if it does not; may raise one of `_UNREADABLE`."""
+    """Return the reason in an answer that is a refusal, or None for any other; may raise one of `_UNREADABLE`."""
     found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

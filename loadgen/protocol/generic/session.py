@@ -94,7 +94,7 @@ class GenericSession(Resumable):
     def continued(self, handshake: Handshake) -> Handshake:
         """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
         last_id = b"" if self._stream is None else self._stream.last_id
-        # In a header it must be of printable characters; RFC 9110, 5.5.
+        # A header's value must consist of printable characters (RFC 9110, 5.5).
         if (
             not last_id
             or len(last_id) > MOST_ID_BYTES
@@ -111,7 +111,7 @@ class GenericSession(Resumable):
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a protocol file cannot forbid deliveries before the answer to the subscribe."""
+        """None, since a protocol file cannot forbid deliveries before the answer to the subscribe."""
         return None
 
     @property
@@ -199,7 +199,7 @@ class GenericSession(Resumable):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path for deliveries of the form that `lanes` compiles, or None if theirs is another.
+        """Return a fast path for deliveries, or None if `lanes` cannot compile the form of this service's deliveries.
 
         There is none during the opening, and none for events with checksums.
         """

@@ -1,7 +1,7 @@
 """Messages that carry an event's stamp in a header beside the event, such as NATS's HPUB and HMSG.
 
-They belong to a stream of lines: a first line gives the bytes of the headers and of headers and event together, and
-both follow it (NATS: "NATS Protocol", HPUB and HMSG; ADR-4 for the form of headers).
+Each message begins with a line that gives the size of its headers, and of headers and event together, in bytes. The
+headers and the event follow that line (NATS: "NATS Protocol", HPUB and HMSG; ADR-4 for the form of headers).
 """
 
 import re
@@ -39,7 +39,7 @@ class Delivered(NamedTuple):
 
 
 class Incomplete(NamedTuple):
-    """The beginning of a delivery; its line ends at ``begin``, and it has ``missing`` bytes or more to come."""
+    """The beginning of a delivery; its line ends at ``begin``, and at least ``missing`` bytes are still to come."""
 
     begin: int
     missing: int
@@ -72,7 +72,7 @@ class StampedLines:
     """Writes and reads messages with headers; ``name`` is the stamp's header, or None to read events without stamps."""
 
     def __init__(self, form: StampedForm, identity: Identity | None, name: str | None = None) -> None:
-        """The form must have passed the checks of this module."""
+        """Prepare to write and read messages of a form that the checks of this module have accepted."""
         self.name = name
         self._head, self._send = form.head, list(pieces(form.send))
         line = form.deliver.partition("\r\n")[0]

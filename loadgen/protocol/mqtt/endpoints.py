@@ -69,7 +69,7 @@ class BrokerUrl:
         return is_loopback(self.hostname)
 
     def describe(self) -> dict[str, str | None]:
-        """Return the URLs for the manifest; the one for HTTP is None."""
+        """Return the URLs for the manifest; the HTTP URL is None."""
         return {"url": self.url, "http_url": None, "ws_url": self.connect_url if self.websocket else None}
 
     @classmethod

@@ -1,7 +1,7 @@
-"""The messages of one connection beside plain deliveries: copies of QoS 2, retained ones, and those that come early.
+"""The messages of one connection beside plain deliveries: copies of QoS 2, retained ones, and ones before a subscribe.
 
-At QoS 2 a message may be sent again until we have said PUBREC; its packet id tells the copies until the broker says
-PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver what it has kept before anything is subscribed.
+At QoS 2 the broker may repeat a message until we have sent PUBREC. The packet id identifies the copies until the broker
+sends PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver stored messages before the client subscribes.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ COPIES: Final = "further copies of a message of QoS 2, which count once"
 REUSED_ID: Final = "the broker used the packet id of a message of QoS 2 that it had not released"
 NOT_HELD: Final = "a PUBREL belongs to no PUBLISH"
 
-#: Most messages that wait for their subscription; further ones belong to none.
+#: The most messages that wait for their subscription; further ones count as messages without a subscription.
 _EARLY_MAX: Final = 100_000
 
 
@@ -32,20 +32,21 @@ class Message(NamedTuple):
 
 
 class Incoming:
-    """The messages of one connection; with a ``memory`` it goes on where the last connection ended."""
+    """The received messages of one connection; with a ``memory`` they continue the session of the last connection."""
 
     __slots__ = ("_early", "_former", "_handler", "_held", "_wire")
 
     def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None) -> None:
         self._handler, self._wire = handler, wire
-        #: Packet ids of messages of QoS 2 that were delivered and not released yet.
+        #: Packet ids of QoS 2 messages that were delivered and that the broker has not released yet by PUBREL.
         self._held: set[int] = set() if memory is None else memory.held
-        #: Subscriptions of the last connection, whose messages wait for this connection's; None if there are none.
+        #: The last connection's subscriptions: messages for them wait for this connection's subscribes. None if there
+        #: are none.
         self._former: Subscriptions | None = None
         self._early: list[Message] = []
 
     def resume(self, topics: Subscriptions) -> None:
-        """Let messages of the last connection's subscriptions wait until they are subscribed again."""
+        """Keep messages for subscriptions of the last connection until the client has subscribed to them again."""
         self._former = topics
 
     def is_copy(self, packet: Any) -> bool:
@@ -59,7 +60,7 @@ class Incoming:
         return True
 
     def release(self, packet: Any) -> bytes:
-        """Take a PUBREL and return the answer to it."""
+        """Process a PUBREL and return the answer to it."""
         if packet.packet_id in self._held:
             self._held.discard(packet.packet_id)
             return acknowledgement(PUBCOMP, packet.packet_id)
@@ -76,7 +77,7 @@ class Incoming:
         return False
 
     def is_early(self, message: Message) -> bool:
-        """Keep a message of a subscription of the last connection until `take_early`; return False for any other."""
+        """Keep a message for a subscription that only the last connection had; return False for any other message."""
         former = self._former
         if former is None or len(self._early) >= _EARLY_MAX or former.find(message.packet.topic) is None:
             return False
@@ -84,7 +85,7 @@ class Incoming:
         return True
 
     def take_early(self, topics: Subscriptions) -> Iterator[Message]:
-        """Yield the messages that waited for a subscription and now have one, in their order."""
+        """Yield the kept messages for which ``topics`` now has a subscription, in order of arrival."""
         if self._early:
             early, self._early = self._early, []
             for message in early:

@@ -1,7 +1,7 @@
 """The publishes of one connection: their packet ids, acknowledgements and the broker's limit of unacknowledged ones.
 
-At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 it answers with PUBREC, we say PUBREL, and it says PUBCOMP:
-only then the publish is complete (MQTT 5, 4.3.3).
+At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
+the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
 """
 
 from collections import deque
@@ -37,8 +37,8 @@ class Request:
 class Outgoing:
     """The publishes of QoS 1 and 2 of one connection.
 
-    The ``handler`` hears of a request when all its events are answered. With a ``memory`` unfinished publishes are kept
-    for the next connection.
+    The publisher's ``handler`` is called once all events of a request are answered. With a ``memory``, unfinished
+    publishes are kept for the next connection.
     """
 
     __slots__ = (
@@ -54,10 +54,10 @@ class Outgoing:
 
     def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None = None) -> None:
         self._handler, self._wire, self._memory = handler, wire, memory
-        #: By packet id: the request that a PUBLISH belongs to, and the index of its event; None for one of an earlier
-        #: connection, whose request has ended with it.
+        #: The request of each PUBLISH and the index of its event, by packet id. None for a PUBLISH of an earlier
+        #: connection, since its request ended with that connection.
         self._requests: dict[int, tuple[Request, int] | None] = {}
-        #: Packet ids of QoS 2 of which the broker has taken the message.
+        #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
         #: The number of PUBLISH packets that the broker still accepts, and the waiting ones with their ids.
         self._room = 0
@@ -66,7 +66,7 @@ class Outgoing:
         self.receive_max = 0
 
     def connected(self, receive_max: int) -> None:
-        """Note the broker's limit."""
+        """Store the broker's receive maximum."""
         self._room = self.receive_max = receive_max
 
     def in_use(self, packet_id: int) -> bool:
@@ -79,7 +79,7 @@ class Outgoing:
         return bool(self._waiting) and self._room > 0
 
     def reserve(self, packet_id: int, request: Request, index: int) -> None:
-        """Take a packet id for a publish: the event of a request at an index."""
+        """Store that a packet id belongs to the event at ``index`` of a publish request."""
         self._requests[packet_id] = request, index
 
     def publish(self, packets: list[tuple[int, bytes]]) -> bytes:
@@ -103,8 +103,8 @@ class Outgoing:
     def resume(self) -> tuple[bytes, int]:
         """Return the packets that continue the publishes of earlier connections, and their number.
 
-        A message that the broker has taken is only released; others are sent again with the same packet id (MQTT 5,
-        4.4), before any new publish.
+        If the broker has acknowledged a message by PUBREC, only the PUBREL is sent again; otherwise the message is sent
+        again, with the same packet id (MQTT 5, 4.4). Both precede any new publish.
         """
         if self._memory is None:
             return b"", 0
@@ -116,20 +116,20 @@ class Outgoing:
                 released.append(acknowledgement(PUBREL, packet_id))
             else:
                 again.append((packet_id, sent_again(each.packet)))
-        # Each PUBREL belongs to a PUBLISH that the broker still counts.
+        # The broker still counts the PUBLISH of each PUBREL as unacknowledged, so it takes room.
         self._room -= len(released)
         self._waiting.extendleft(reversed(again))
         return b"".join(released) + self.take(), len(released) + len(again)
 
     def acknowledged(self, packet: Any, arrival_ns: int) -> None:
-        """Take a PUBACK."""
+        """Process a PUBACK."""
         if packet.packet_id in self._released:
             self._handler.on_deviation(NO_PUBLISH.format("PUBACK"))
         else:
             self._end(packet, arrival_ns, "PUBACK")
 
     def received(self, packet: Any, arrival_ns: int) -> bytes:
-        """Take a PUBREC and return the answer to it."""
+        """Process a PUBREC and return the answer to it."""
         packet_id = packet.packet_id
         if packet_id not in self._requests:
             self._handler.on_deviation(NO_PUBLISH.format("PUBREC"))
@@ -143,11 +143,11 @@ class Outgoing:
         return acknowledgement(PUBREL, packet_id)
 
     def completed(self, packet: Any, arrival_ns: int) -> None:
-        """Take a PUBCOMP."""
+        """Process a PUBCOMP."""
         if packet.packet_id not in self._released:
             self._handler.on_deviation(NO_PUBLISH.format("PUBCOMP"))
             return
-        # The broker may no longer know the id, after a reconnect: then it has completed the exchange before.
+        # After a reconnect the broker may not know the id any more: it completed the exchange before.
         self._end(packet, arrival_ns, "PUBCOMP")
 
     def _end(self, packet: Any, arrival_ns: int, kind: str) -> None:
@@ -171,5 +171,5 @@ class Outgoing:
             self.done(request, arrival_ns)
 
     def done(self, request: Request, at_ns: int) -> None:
-        """Tell that all events of a request are answered."""
+        """Report to the handler that all events of a request are answered."""
         self._handler.on_published(request.publish_id, PublishAnswer(rejected=request.rejected), at_ns)

@@ -33,12 +33,12 @@ class PacketReader:
     """
 
     def __init__(self, read: Read = mqtt5.read) -> None:
-        #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is
-        #: incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
+        #: Reads the packet at the start of the given bytes; returns the packet and its size. Raises IndexError if the
+        #: packet is incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
         self.read: Read = read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error that a panic of the codec over these bytes means, or None for any other error."""
+        """Return the error for a panic of the codec on these bytes, or None if ``error`` is no such panic."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):

@@ -15,14 +15,14 @@ _DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
 
 
 def refusal_of(code: int) -> Refusal | None:
-    """Return the refusal that a reason code means, or None if the code has no known class."""
+    """Return the refusal for a reason code, or None if the code belongs to no known kind of refusal."""
     if code in _NOT_NOW:
         return Refusal.throttled()
     return Refusal.denied() if code in _DENIED else None
 
 
 def reason_of(packet: Any) -> str:
-    """Return the reason of a packet that has one as words, with the broker's reason string."""
+    """Return a packet's reason code as words, with the broker's reason string."""
     return words(packet.reason_code, packet.reason_str)
 
 

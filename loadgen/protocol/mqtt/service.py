@@ -32,7 +32,7 @@ PROBE_SEGMENT: Final = "loadgen-probe"
 _AWS_ALPN_PORT: Final = 443
 _AWS_ALPN_CERTIFICATE: Final = "x-amzn-mqtt-ca"
 _AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol
-#: The name of a connection of a scenario's client: the client's number and that of the connection's life.
+#: Matches the connection names of a scenario's clients: the client's number, a hyphen, the number of the connection.
 _OF_A_CLIENT: Final = re.compile(r"(\d+)-\d+").fullmatch
 
 
@@ -87,7 +87,7 @@ class MqttService:
         # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
-        #: By a client's number: the state of its session, if it resumes sessions.
+        #: The session state of each client that resumes sessions, by the client's number.
         self._memories: dict[str, Memory] = {}
 
     def carry_stamps(self, name: str) -> None:
@@ -95,7 +95,7 @@ class MqttService:
         self._use = self._use._replace(stamp_name=name)
 
     def for_client(self, logins: ClientLogins) -> "MqttService":
-        """Return the service with the user and password of one client; it shares all else with this one."""
+        """Return a copy of the service that logs in with one client's user and password and shares everything else."""
         made = copy(self)
         if logins.connect is not None:
             made._use = self._use._replace(login=logins.connect)
@@ -113,7 +113,7 @@ class MqttService:
         """Return a new session with a unique client id that contains ``name``.
 
         With `clean=false` the connections of a scenario's client have one id and one `Memory`. Other connections, such
-        as those of readiness probes, begin anew.
+        as those of readiness probes, start without a stored session.
         """
         found = None if self._use.settings.clean else _OF_A_CLIENT(name)
         if found is not None:

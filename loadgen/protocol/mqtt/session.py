@@ -2,8 +2,8 @@
 
 Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
 are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged ones (receive maximum);
-further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
-it accepted an event.
+the session queues further packets until the broker acknowledges one. At QoS 0 the broker does not answer, so that
+nothing shows whether it accepted an event.
 
 Unless the client resumes its session (`Memory`), each connection starts without stored state (clean start, no session
 kept): messages that a broker would have stored for an absent client are not delivered, as with AppSync Events.
@@ -42,7 +42,7 @@ LESS_THAN_ASKED: Final = "the broker granted QoS {} to a subscription that asked
 
 
 class Use(NamedTuple):
-    """How the sessions of a service use a broker; they share it."""
+    """The settings by which all sessions of a service use a broker."""
 
     settings: Settings
     wire: Wire
@@ -84,7 +84,7 @@ class MqttSession:
     def __init__(
         self, handler: SessionHandler, client_id: str, use: Use, memory: Memory | None = None
     ) -> None:
-        """With a ``memory`` the client's session outlives the connection; ``client_id`` is then the memory's."""
+        """With a ``memory``, the client's session outlives the connection; all its connections share ``client_id``."""
         #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler
@@ -98,7 +98,7 @@ class MqttSession:
         #: True once the broker has refused or ended the connection, or the stream is unreadable.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
-        #: The largest packet that the broker takes, in bytes, or None if it has told no limit.
+        #: The largest packet that the broker accepts, in bytes, or None if the broker has stated no limit.
         self._packet_max: int | None = None
         self._last_id = 0
         self._topics = Subscriptions()
@@ -109,12 +109,12 @@ class MqttSession:
         #: The received part of an incomplete packet.
         self._partial: bytearray | None = None
         self._boundary = Boundary()
-        #: How messages are framed for `native.PacketFastPath`: the first byte of a frame, or 0 without frames.
+        #: For `native.PacketFastPath`: the first byte of a frame that carries packets, or 0 if there are no frames.
         self._stream = native.BINARY_FRAMES if use.websocket else native.NO_FRAMES
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a broker may deliver before its SUBACK (MQTT 5, 3.8.4)."""
+        """None, since a broker may deliver before its SUBACK (MQTT 5, 3.8.4)."""
         return None
 
     @property
@@ -130,16 +130,17 @@ class MqttSession:
     def opening(self) -> Sequence[bytes]:
         """Return the CONNECT."""
         memory, settings = self._memory, self._settings
-        # Whatever a broker knows of a new client's id is not ours.
+        # Start clean with a new client: an old session that the broker has under its id is not this run's.
         clean = memory is None or not memory.begun
         expiry_s = 0 if memory is None else settings.expiry_s
         if memory is not None and not settings.properties:
-            # In 3.1.1 one flag says both that there is no past and that nothing is kept.
+            # MQTT 3.1.1 has one flag for starting without old state and for keeping none afterwards; this session must
+            # be kept.
             clean = False
         return (self._wire.connect(self._client_id, self._login, clean=clean, expiry_s=expiry_s),)
 
     def awaits(self) -> str:
-        """Return an empty text: the opening can only be waiting for the CONNACK."""
+        """Return an empty text: CONNACK is the only message that the opening can wait for."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -185,7 +186,7 @@ class MqttSession:
         return write(topic, event.body, qos=qos, packet_id=packet_id, retain=retain, stamp=stamp)
 
     def keepalive(self) -> bytes:
-        """Return a PINGREQ; the broker must answer, so that silence beyond `timeout_ns` means that it is gone."""
+        """Return a PINGREQ; the broker must answer it, so silence beyond `timeout_ns` means that the broker is gone."""
         return wire.PINGREQ
 
     def closing(self) -> bytes:
@@ -270,7 +271,7 @@ class MqttSession:
     # Internals.
 
     def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
-        """Pass a message to its subscription, or let it wait for it."""
+        """Pass a message to its subscription, or keep it if its subscription may still follow (`Incoming.is_early`)."""
         # A message without a subscription gets an empty id, so that it is counted as unknown.
         subscription_id = self._topics.find(packet.topic)
         if subscription_id is None:
@@ -360,7 +361,7 @@ class MqttSession:
         self._handler.on_refused(why, refusal)
 
     def _resume(self, packet: mqtt5.ConnAckPacket) -> None:
-        """Go on with the session of the last connection, if the client and the broker kept it."""
+        """Continue the session of the last connection, if the client and the broker kept it."""
         memory, handler = self._memory, self._handler
         if memory is None:
             if packet.session_present:
@@ -370,7 +371,7 @@ class MqttSession:
             handler.on_deviation(UNASKED_SESSION)
         found = memory.found(packet.session_present)
         if packet.session_expiry_interval is not None:
-            # The broker has the last word (MQTT 5, 3.2.2.3.2).
+            # The broker may set another expiry than the client asked for (MQTT 5, 3.2.2.3.2).
             memory.expiry_s = packet.session_expiry_interval
         if found == LOST:
             handler.on_deviation(LOST_SESSION)
@@ -384,7 +385,7 @@ class MqttSession:
         handler.on_session(found)
 
     def _cannot_go_on(self, why: str, sent: memoryview | bytearray) -> None:
-        """End the session: the beginning of the next packet is no longer known."""
+        """End the session: after this error, the start of the next packet is unknown."""
         self._ended = True
         self._partial = None
         title = self._settings.title

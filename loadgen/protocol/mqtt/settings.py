@@ -14,7 +14,7 @@ _SWITCH: Final = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the clients of a run use a broker."""
+    """The settings by which the clients of a run use a broker."""
 
     qos: Literal[0, 1, 2] = 1
     """The quality of service of publishes and subscriptions."""
@@ -34,7 +34,7 @@ class Settings:
 
     @property
     def title(self) -> str:
-        """The name of the protocol for people."""
+        """The protocol's name for display."""
         return f"MQTT {self.version}"
 
 

@@ -1,8 +1,8 @@
 """The WebSocket login of AWS IoT Core by AWS keys: the upgrade's path and query, signed by botocore.
 
 The query is signed for the service `iotdevicegateway` with `host` as its only signed header. Sources: the C SDK of
-Espressif and browser clients in public repositories; not tried on an account. That a session token is appended after
-signing, and so is not signed, is what those clients do, and an assumption here.
+Espressif and browser clients in public repositories; not tried on an account. Those clients append a session token
+after signing, so that it is not signed; that AWS expects this is an assumption.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from loadgen.protocol.mqtt.auth import AwsKeys
 
 SERVICE: Final = "iotdevicegateway"
-#: How long AWS accepts a signed query, in seconds; each connection signs its own.
+#: Validity of a signed query in seconds; each connection signs a new one.
 _VALID_S: Final = 300
 
 

@@ -77,7 +77,7 @@ def protocol_of(url: str) -> TargetProtocol:
     try:
         broker = BrokerUrl.from_url(url)
     except EndpointError:
-        return PROTOCOL  # the URL is invalid, and `endpoints` of any kind of broker raises the error
+        return PROTOCOL  # `endpoints`, called later, raises the error of an invalid URL
     found = AWS_IOT if broker.aws else PROTOCOL
     if broker.settings.properties:
         return found

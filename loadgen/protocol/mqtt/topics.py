@@ -68,7 +68,7 @@ def validate_subscribe(channel: str) -> str:
 def matches(pattern: str, channel: str) -> bool:
     """Return whether a subscription to ``pattern`` should receive events of ``channel``; both must be valid.
 
-    The members of a shared subscription receive the events of its pattern, each event one of them.
+    Each event that matches a shared subscription goes to one of its members.
     """
     pattern, channel = shares.pattern_of(normalise(pattern)), shares.pattern_of(normalise(channel))
     if pattern.endswith("/*"):
@@ -77,7 +77,7 @@ def matches(pattern: str, channel: str) -> bool:
 
 
 def topic_of(channel: str) -> str:
-    """Return the topic of a valid channel, or the filter that the topics of a pattern's messages match."""
+    """Return the topic of a channel, or for a pattern the topic filter that its messages' topics match."""
     topic = shares.pattern_of(normalise(channel))[1:]
     return topic[:-1] + "#" if topic.endswith("/*") else topic
 
@@ -95,15 +95,16 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._exact: dict[str, str] = {}
-        #: Wildcard subscriptions by their filter without the `#`, which ends in a slash.
+        #: The subscriptions with a wildcard, by topic filter without the `#`, such as `chat/`.
         self._below: dict[str, str] = {}
         self._found: dict[str, str] = {}
         self._filters: dict[str, str] = {}
 
     def add(self, topic_filter: str, subscription_id: str, subscribed: str | None = None) -> None:
-        """Assign the filter's messages to a subscription from now on.
+        """Deliver messages that match the topic filter to a subscription from now on.
 
-        ``subscribed`` is the filter that was subscribed to if it has more than the filter of the messages' topics.
+        ``subscribed`` is the filter in the SUBSCRIBE if it differs, as that of a shared subscription, which begins with
+        its group.
         """
         self._filters[subscription_id] = topic_filter if subscribed is None else subscribed
         if topic_filter.endswith("/#"):
@@ -113,7 +114,7 @@ class Subscriptions:
             self._exact[topic_filter] = subscription_id
 
     def filter_of(self, subscription_id: str) -> str:
-        """Return the topic filter that a subscription subscribed to.
+        """Return the topic filter of a subscription.
 
         Raises:
             KeyError: no subscription has this id.
@@ -121,9 +122,9 @@ class Subscriptions:
         return self._filters[subscription_id]
 
     def by_topic(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return the ids of the subscriptions: by topic, and by the beginning, up to a slash, of topics below it.
+        """Return the subscription ids by exact topic, and those of wildcard subscriptions by the topics' common prefix.
 
-        A topic belongs to its own subscription, else to the one with the longest such beginning.
+        A topic belongs to the subscription of exactly this topic, else to the one with the longest prefix of the topic.
         """
         return self._exact, self._below
 

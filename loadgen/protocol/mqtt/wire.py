@@ -1,7 +1,7 @@
-"""The packets of the versions of MQTT: written as bytes, and read as the packets of the `mqtt5` package.
+"""Encode packets of MQTT 5 and 3.1.1, and decode both versions to the packet objects of the `mqtt5` package.
 
-MQTT 3.1.1 has the packets of MQTT 5 without properties and with other codes, so both are read as the same objects and a
-session need not tell them apart.
+MQTT 3.1.1 has the packets of MQTT 5 without properties and with other codes. Since both are decoded to the same
+objects, a session handles both versions alike.
 """
 
 from typing import Any, Final, Protocol
@@ -12,7 +12,7 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError
 
-#: First bytes of packets that are the same in both versions if they succeed (MQTT 5, 2.1.2 and 2.1.3).
+#: First bytes of acknowledgements. Those that report success are the same in both versions (MQTT 5, 2.1.2 and 2.1.3).
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
 #: The flag in the first byte of a PUBLISH that is sent again (MQTT 5, 3.3.1.1).
 DUPLICATE: Final = 0x08
@@ -32,19 +32,19 @@ def acknowledgement(kind: int, packet_id: int) -> bytes:
 
 
 def sent_again(publish: bytes) -> bytes:
-    """Return a PUBLISH marked as one that was sent before."""
+    """Return a PUBLISH with the DUP flag, which marks it as sent before."""
     return bytes((publish[0] | DUPLICATE,)) + publish[1:]
 
 
 class Wire(Protocol):
-    """Writes the packets of one version of MQTT, and gives its reader."""
+    """Writes the packets of one version of MQTT; :attr:`reader` reads them."""
 
     version: str
     #: The reader that all sessions of a service share.
     reader: PacketReader
 
     def connect(self, client_id: str, login: UserPassword | None, *, clean: bool, expiry_s: int) -> bytes:
-        """Return a CONNECT; ``expiry_s`` is how long the session outlives the connection."""
+        """Return a CONNECT; ``expiry_s`` is the time for which the broker keeps a session without a connection."""
 
     def publish(
         self,
@@ -115,7 +115,7 @@ class Mqtt5:
         wanted = mqtt5.TopicFilter(
             topic_filter,
             max_qos=_QOS[qos],
-            # Then the retain flag means that a message was retained before, as in MQTT 3.1.1.
+            # Without this option, the retain flag marks messages that were retained before, as in MQTT 3.1.1.
             retain_as_published=False,
             retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
         )
@@ -139,7 +139,7 @@ class Mqtt311:
         self.reader = reader or PacketReader(read311)
 
     def connect(self, client_id: str, login: UserPassword | None, *, clean: bool, expiry_s: int) -> bytes:
-        """Return a CONNECT of level 4 (3.1.1, 3.1); how long it keeps a session is the broker's own decision."""
+        """Return a CONNECT of level 4 (3.1.1, 3.1); the broker decides for how long it keeps a session."""
         flags = (0x02 if clean else 0) | (0xC0 if login else 0)
         content = (
             _text("MQTT") + bytes((4, flags)) + limits.KEEP_ALIVE_S.to_bytes(2, "big") + _text(client_id)
@@ -177,12 +177,12 @@ class Mqtt311:
         return _packet(0xA2, packet_id.to_bytes(2, "big") + _text(topic_filter))
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the packet as for a known id: this version has no reasons."""
+        """Return the same packet as for a known id: MQTT 3.1.1 has no reason codes."""
         return acknowledgement(kind, packet_id)
 
 
 def wire_of(version: str) -> Wire:
-    """Return what writes and reads the packets of a version."""
+    """Return the codec for the packets of an MQTT version."""
     return Mqtt5() if version == "5" else Mqtt311()
 
 
@@ -200,7 +200,7 @@ def _packet(first: int, content: bytes) -> bytes:
             return bytes((first,)) + length + content
 
 
-#: What the return codes of a CONNACK mean in MQTT 5 (3.1.1, 3.2.2.3).
+#: The MQTT 5 reason codes of a CONNACK's return codes (3.1.1, 3.2.2.3).
 _CONNACK: Final = {
     0: mqtt5.ConnAckReasonCode.SUCCESS,
     1: mqtt5.ConnAckReasonCode.UNSUPPORTED_PROTOCOL_VERSION,
@@ -238,7 +238,7 @@ def read311(view: memoryview) -> tuple[Any, int]:
         raise ValueError("its length is malformed")
     begin, size = 2 + place, 2 + place + length
     if size > len(view):
-        # Nothing of an unknown kind is waited for.
+        # Refuse a packet of an unknown kind now, instead of waiting for the rest of it.
         _demand(view[0] >> 4 in _READ, "its kind is unknown")
         raise IndexError("the packet is incomplete")
     read = _READ.get(view[0] >> 4)

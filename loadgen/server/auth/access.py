@@ -9,7 +9,8 @@ from loadgen.server.auth.base import AuthorizationRequest, Authorizer, Identity,
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
-#: Order in which authorizers are tried: a signature or a JWT is recognisable, but a Lambda authorizer takes any token.
+#: Order in which authorizers are tried: a signature or a JWT is recognisable, but any token may be for a Lambda
+#: authorizer.
 _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 
 

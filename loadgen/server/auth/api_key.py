@@ -11,7 +11,7 @@ from loadgen.server.refusal import RefusedError
 
 
 class ApiKeyAuthorizer:
-    """Allows every request with one of the keys as `x-api-key`."""
+    """Allows every request that has one of the keys in `x-api-key`."""
 
     mode = Mode.API_KEY
 

@@ -20,7 +20,7 @@ class Operation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The HTTP request or the upgrade that an operation came by.
+    """The HTTP request or WebSocket upgrade through which an operation arrived.
 
     `addresses` are those of `x-forwarded-for` and then the TCP peer's, the members of AWS's `sourceIp`. `host` is the
     `Host` header. `query` is the raw query of an HTTP request.
@@ -38,9 +38,9 @@ UNKNOWN_CALLER: Final = Caller()
 class AuthorizationRequest:
     """One operation to authorize.
 
-    `credentials` are HTTP headers or the `authorization` of a frame, with lower-case names. `signed_body` returns the
-    bytes that a signature must cover, and `path` the path. `namespace` is None for a connect and for a channel of an
-    unknown namespace.
+    `credentials` are HTTP headers or the `authorization` of a frame, with lower-case names. A signature must cover the
+    bytes that `signed_body` returns, and `path`. `namespace` is None for a connect and for a channel of an unknown
+    namespace.
     """
 
     operation: Operation
@@ -90,8 +90,9 @@ def caller_of(headers: Mapping[str, str], peer: str | None, query: str = "") -> 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the fields, with names in lower case, since names are case-insensitive (AWS docs).
 
-    Whole numbers are taken as text, since some signers write `Content-Length` as one; other values are left out.
-    A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
+    Whole numbers are returned as text, since some signers write `Content-Length` as a JSON number; other values are
+    left out. A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a
+    credential.
     """
     return {
         name.lower(): value if isinstance(value, str) else str(value)

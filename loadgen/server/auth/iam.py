@@ -83,14 +83,15 @@ class IamAuthorizer:
             _require_recent(came.time(), signed.date)
             possible = list(came.signatures(signed, user.secret_access_key))
         except ValueError:
-            # Malformed or incomplete (`SignatureError`), or a header cannot be encoded.
+            # The signature is malformed or incomplete (`SignatureError`), or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
-        # The session token need not be signed: it is compared above (assumption: AWS accepts it outside the signature).
+        # The session token need not be signed, as the code above compares it (assumption: AWS accepts it outside the
+        # signature).
         if not any(hmac.compare_digest(expected, signed.value) for _, expected in possible):
             raise RefusedError(errors.signature_mismatch(possible[0][0]), HTTPStatus.BAD_REQUEST)
         if not user.may(request.operation, namespace_of(request.channel) if request.channel else ""):
             raise RefusedError(errors.ACCESS_DENIED, HTTPStatus.FORBIDDEN)
-        # Nobody here has logged in by a Cognito identity pool, whose members are null then (AWS docs).
+        # Members for logins by a Cognito identity pool, which the server does not support, are null (AWS docs).
         return {
             "accountId": user.account_id,
             "cognitoIdentityPoolId": None,

@@ -1,6 +1,6 @@
 """Read and recompute a Signature Version 4, in the forms that clients of AppSync Events write it.
 
-Clients agree on the algorithm and differ in what they sign and send along. AWS's documentation of the algorithm
+Clients agree on the algorithm and differ in the headers that they sign and send. AWS's documentation of the algorithm
 requires only `host` and the `x-amz-` headers among the signed ones; AWS's clients sign more, and others less:
 
 - The time is in the string to sign, so `x-amz-date` need not be among the signed headers (a client whose tests run on
@@ -61,10 +61,10 @@ class Signature:
 
     @classmethod
     def read(cls, authorization: str) -> Self:
-        """Return the parts, in whatever order and with whatever space between them.
+        """Return the header's parts, which may be in any order and have any space between them.
 
         Raises:
-            SignatureError: it is not of this algorithm, or a part is missing, repeated or malformed.
+            SignatureError: the header is not of this algorithm, or a part is missing, repeated or malformed.
         """
         algorithm, _, rest = authorization.partition(" ")
         if algorithm != ALGORITHM or len(authorization) > _AUTHORIZATION_MAX_CHARACTERS:
@@ -85,9 +85,10 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request as its signer saw it: headers that came, body, raw query, the connection's `Host`, and the signed path.
+    """A request in the form that its signature covers.
 
-    `headers` have lower-case names.
+    `headers` are the received ones, with lower-case names. `query` is not decoded, `connection_host` is the
+    connection's `Host`, and `path` is the path that the client has to sign.
     """
 
     headers: Mapping[str, str] = field(repr=False)
@@ -100,7 +101,7 @@ class SignedRequest:
         """Return the time of the signature, from `x-amz-date` or else `date`.
 
         Raises:
-            SignatureError: neither is there in a form that SigV4 knows.
+            SignatureError: neither header has a time in a form that SigV4 allows.
         """
         written = (self.headers.get("x-amz-date") or self.headers.get("date", "")).strip()
         try:
@@ -114,7 +115,7 @@ class SignedRequest:
             raise SignatureError from None
 
     def signatures(self, signed: Signature, secret: str) -> Iterator[tuple[str, str]]:
-        """Yield (canonical request, signature with the secret) for each spelling of the host, as it came first.
+        """Yield (canonical request, its signature by the secret) for each spelling of the host, the received one first.
 
         Raises:
             SignatureError: `host` is not signed, a signed header is missing, or the content hash is not the body's.
@@ -146,7 +147,7 @@ class SignedRequest:
 def spellings(host: str, connection_host: str = "") -> list[str]:
     """Return the spellings of a host that a signer may have seen: with and without the port, in lower case.
 
-    A host without a port gets that of the connection, or 443, AWS's only one.
+    A host without a port gets the connection's port, or else 443, the only one on AWS.
     """
     parts = _HOST.fullmatch(host)
     if parts is None:
@@ -158,7 +159,7 @@ def spellings(host: str, connection_host: str = "") -> list[str]:
 
 
 def canonical_query(raw: str) -> str:
-    """Return a query with its parameters encoded in one way and sorted by name and value (AWS: Signature Version 4)."""
+    """Return a query with canonically encoded parameters, sorted by name and value (AWS: Signature Version 4)."""
     pairs = [pair.partition("=") for pair in raw.split("&") if pair]
     return "&".join(sorted(f"{_encoded(name)}={_encoded(value)}" for name, _, value in pairs))
 

@@ -1,1 +1,1 @@
-"""A local stand-in of API Gateway WebSocket APIs: the gateway, and a worker that plays the backend (form A)."""
+"""A local stand-in of API Gateway WebSocket APIs: the gateway, and a process that imitates the Lambda backend."""

@@ -86,7 +86,7 @@ def token_subject(request: Request, api_key: str, users: Mapping[str, str]) -> s
     The token may be in `Authorization` (with or without `Bearer`), in `x-api-key`, or in the query as `token`.
 
     Raises:
-        RefusedError: there is no token (401), or it is nobody's (403).
+        RefusedError: there is no token (401), or it is no user's token (403).
     """
     query = dict(parse_qsl(request.target.partition("?")[2]))
     token = request.headers.get("authorization") or request.headers.get("x-api-key") or query.get("token")
@@ -105,8 +105,8 @@ def demand_signature(request: Request, keys: Keys | None) -> None:
     """Check the SigV4 signature of a request, in its headers.
 
     Raises:
-        RefusedError: there is none, or it is not of these credentials for this request. That both are 403 is AWS's
-            documented answer for IAM.
+        RefusedError: there is no signature, or it does not match these credentials and this request. AWS documents
+            status 403 for both.
     """
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest

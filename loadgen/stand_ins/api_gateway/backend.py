@@ -1,4 +1,4 @@
-"""`python -m loadgen.stand_ins.api_gateway.backend`: the worker behind the gateway, as a Lambda function would be.
+"""`python -m loadgen.stand_ins.api_gateway.backend`: the backend behind the gateway, in place of a Lambda function.
 
 It reads invocations from standard input and writes answers to standard output (see `link`). It keeps the table of
 subscriptions, and sends each published event by a POST to `@connections` for each connection.
@@ -31,7 +31,7 @@ _text: Final = msgspec.json.Encoder().encode
 
 
 class Body(msgspec.Struct):
-    """A client's message; the event stays as it was written."""
+    """A client's message; ``data`` keeps the event's JSON text unchanged."""
 
     id: msgspec.Raw = msgspec.Raw(b"null")
     channel: str = ""
@@ -42,7 +42,7 @@ _body: Final = msgspec.json.Decoder(Body).decode
 
 
 class Statistics:
-    """What the backend counts of its own work; times are of this process."""
+    """The backend's counts of its own work; times are of its own process."""
 
     def __init__(self) -> None:
         self.invocations: Counter[str] = Counter()
@@ -103,7 +103,7 @@ class Backend:
         }
 
     async def answer(self, invocation: link.Invocation) -> link.Answer:
-        """Return the answer to an invocation; wait first if as many as allowed are at work."""
+        """Return the answer to an invocation; wait first if the maximum number of invocations is running."""
         if invocation.route == "$stats":
             return link.Answer(invocation.number, _text(self.statistics.report(self._table)).decode())
         began_ns = time.perf_counter_ns()
@@ -169,7 +169,7 @@ class Backend:
         return answer
 
     async def _fan_out(self, channel: str, data: bytes) -> None:
-        """Send an event to each connection that wants it, with at most `concurrency` POSTs at once."""
+        """Send an event to each connection that subscribed to its channel, with at most `concurrency` POSTs at once."""
         began_ns = time.perf_counter_ns()
         if self._start.query_ms:
             await asyncio.sleep(self._start.query_ms / 1e3)
@@ -185,7 +185,7 @@ class Backend:
             for connection, message in left:
                 await self._deliver(connection, message)
 
-        # One worker for each socket, as an HTTP agent with a limit.
+        # As many tasks as sockets, like an HTTP agent with a limit on sockets.
         sockets = min(self._start.concurrency, len(targets))
         await asyncio.gather(*[asyncio.create_task(send()) for _ in range(sockets)])
         took_ns = time.perf_counter_ns() - began_ns
@@ -269,7 +269,7 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
 
     def flush() -> None:
-        # One write for all answers of a turn of the loop.
+        # Write all answers of one turn of the event loop together.
         out.write(b"".join(waiting))
         out.flush()
         waiting.clear()
@@ -294,7 +294,7 @@ async def serve() -> None:
             try:
                 answer = await backend.answer(invocation)
             except Exception:
-                # As a Lambda function that raises: the client gets an error, and the next message another chance.
+                # Like a Lambda function that raises: the client gets an error, and later messages are processed.
                 _log.exception("an invocation of %s failed", invocation.route)
                 answer = link.Answer(invocation.number, failed=True)
             if not waiting:

@@ -87,12 +87,12 @@ class Connection:
 
     @property
     def active_s(self) -> float:
-        """Time of the day of the last message, in seconds."""
+        """Wall-clock time of the last message, in seconds since the epoch."""
         return time.time() - (self._loop.time() - self._active_s)
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes that the kernel has not accepted yet."""
         return self._transport.get_write_buffer_size()
 
     def send(self, message: bytes) -> None:
@@ -126,7 +126,7 @@ class Connection:
         return False, b""
 
     def feed_eof(self) -> None:
-        """Note the end of the connection."""
+        """Process the end of the connection."""
         for timer in (self._idle, self._lifetime, self._patience):
             if timer is not None:
                 timer.cancel()
@@ -144,7 +144,7 @@ class Connection:
             return
         self._active_s = self._loop.time()
         if len(frame.data) > FRAME_MAX_BYTES:
-            # AWS documents the code for a frame that is too large as for such a message.
+            # AWS documents this close code for a frame that is too large, not only for a message.
             self._fail(CloseCode.MESSAGE_TOO_BIG, "a frame may have 32 KB")
         elif frame.opcode is Opcode.BINARY:
             self._fail(CloseCode.UNSUPPORTED_DATA, "binary messages are not supported")
@@ -179,7 +179,7 @@ class Connection:
             self._patience = self._loop.call_later(_CLOSING_S, self.cut)
 
     def _look(self) -> None:
-        """Close the connection if it was idle for too long, else look again when that may be."""
+        """Close the connection if it was idle for too long, else set a timer for the earliest time when it can be."""
         left_s = self._active_s + self._idle_s - self._loop.time()
         if left_s <= 0:
             self.close(GOING_AWAY, "idle")

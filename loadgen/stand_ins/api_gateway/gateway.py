@@ -1,4 +1,4 @@
-"""The gateway: connections, routes, and the messages that go to the backend and come back."""
+"""The gateway: its connections, its routes, and the messages between clients and the backend."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ _SHUTDOWN_S: Final = 1.0
 
 
 class Gateway:
-    """Everything that the gateway knows; `sockets` and `management` bring it connections and requests."""
+    """The gateway's state and routing; `sockets` and `management` pass connections and requests to it."""
 
     def __init__(self, options: Options, backend: BackendProcess, journal: Journal) -> None:
         self.options, self.backend, self.journal = options, backend, journal
@@ -29,7 +29,7 @@ class Gateway:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, connection: Connection) -> None:
-        """Take a connection that was accepted."""
+        """Register a connection that was accepted."""
         self.connections[connection.id] = connection
         self.counts["connections"] += 1
 
@@ -43,7 +43,7 @@ class Gateway:
             return  # the server is stopping
 
     def on_message(self, connection: Connection, text: str) -> None:
-        """Route a message of a client; the answer comes later."""
+        """Route a message of a client to the backend, whose answer is sent later."""
         self.counts["messages"] += 1
         if not self.throttle.take():
             self._refuse(connection, "Limit exceeded", "requestId")
@@ -114,7 +114,7 @@ class Gateway:
         return {"open": len(self.connections), **dict(self.counts)}
 
     async def close_all(self) -> None:
-        """Close every connection with 1001, and wait up to a second for the clients."""
+        """Close every connection with 1001, and wait up to a second for the clients' answers."""
         ended = [connection.ended for connection in self.connections.values()]
         for connection in list(self.connections.values()):
             connection.close(GOING_AWAY)

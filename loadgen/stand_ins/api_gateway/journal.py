@@ -17,7 +17,7 @@ _numbers = numbers_reader(DEFAULT)
 class Journal:
     """Appends lines to a file, or does nothing if there is none. Each line is written at once and whole.
 
-    Every line has `kind` and `at_ns` (time of the day). A line of kind `lost` is an event that one connection will
+    Every line has `kind` and `at_ns` (wall-clock time). A line of kind `lost` is an event that one connection will
     never get: `why`, `connection`, `channel` (as subscribed), and `stamp`, the token, publisher and sequence that the
     load generator wrote into the event (member `_lg`), or null.
     """
@@ -34,7 +34,7 @@ class Journal:
             os.write(self._file, line.encode() + b"\n")
 
     def lost(self, why: str, connection: str, message: bytes) -> None:
-        """Note that a delivery, as the backend writes it, will not reach a connection."""
+        """Write a line for a delivery that will not reach its connection; ``message`` has the backend's form."""
         if self._file is None:
             return
         channel, stamp = _delivery(message)

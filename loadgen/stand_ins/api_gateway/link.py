@@ -1,4 +1,4 @@
-"""What the gateway and its backend say to each other: JSON lines, one for each invocation and one for each answer."""
+"""The messages between the gateway and its backend: JSON lines, one for each invocation and one for each answer."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ LINE_MAX_BYTES: Final = 2 * 1024 * 1024
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The first line: how the backend reaches `@connections`, and its options."""
+    """The first line that the gateway sends: the address of `@connections` and the options of the backend."""
 
     url: str
     """The URL of `@connections`, without a slash at its end."""

@@ -1,4 +1,4 @@
-"""`/STAGE/@connections/ID`: how a backend sends to a connection, looks at it, and ends it."""
+"""`/STAGE/@connections/ID`: the requests by which a backend sends to a connection, queries it and ends it."""
 
 import asyncio
 import hmac
@@ -14,7 +14,7 @@ from loadgen.stand_ins.api_gateway.gateway import Gateway
 from loadgen.stand_ins.api_gateway.sockets import as_request
 
 _BEARER: Final = "Bearer "
-#: The service's names of these answers, and their texts where its model has one.
+#: The service's error type for each status of an answer.
 _TYPES: Final = {
     403: "ForbiddenException",
     410: "GoneException",
@@ -30,7 +30,7 @@ class ManagementEndpoint:
         self._gateway, self._tokens, self._keys = gateway, tokens, keys
 
     async def post(self, request: web.Request) -> web.Response:
-        """Send the body to a connection: 200, 403, 410, 413 or 429."""
+        """Send the body to a connection and answer with the status: 200, 403, 410, 413 or 429."""
         if (request.content_length or 0) > MESSAGE_MAX_BYTES:
             answer = _answer(413)
             answer.force_close()
@@ -48,7 +48,7 @@ class ManagementEndpoint:
         return _answer(self._gateway.post(request.match_info["id"], body))
 
     async def get(self, request: web.Request) -> web.Response:
-        """Return when a connection began and was last active, and where it comes from."""
+        """Return when a connection began and was last active, and its client's address and user agent."""
         if not self._may(request):
             return _answer(403)
         connection = self._gateway.connections.get(request.match_info["id"])

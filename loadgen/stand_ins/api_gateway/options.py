@@ -17,7 +17,7 @@ Authorizer = Literal["none", "custom", "iam"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options; an every-N option of 0 is off. Names are written with `-` in place of `_`."""
+    """The stand-in's options, written with `-` in place of `_`; an every-N option is off at 0."""
 
     authorizer: Authorizer = "none"
     """The authorization of `$connect`: `none`, `custom` (the API key or a token of ``users``, in a header or the

@@ -55,7 +55,7 @@ class SocketEndpoint:
             return refusal(refused.status)
         connection_id = new_id()
         try:
-            # The upgrade waits for the backend, as the service's does.
+            # The handshake's answer waits for the backend, as API Gateway's does.
             answer = await gateway.backend.invoke("$connect", connection_id, subject=subject)
         except BackendGoneError:
             return refusal(500)
@@ -111,11 +111,11 @@ class SocketEndpoint:
 
 
 def as_request(request: web.Request, body: bytes = b"") -> Request:
-    """Return an HTTP request in the form that is authorized."""
+    """Return an HTTP request in the form that the authorization checks."""
     headers = {
         name.lower(): value
         for name, value in request.headers.items()
-        if value.isascii()  # no credential has other characters
+        if value.isascii()  # credentials are ASCII
     }
     return Request(request.method, request.raw_path, headers, body)
 

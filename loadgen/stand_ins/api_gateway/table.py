@@ -1,4 +1,4 @@
-"""The backend's table: which connections want which channels."""
+"""The backend's table of connections and the channels that each has subscribed to."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ class Table:
         return len(self._channels)
 
     def add(self, connection: str, channel: str) -> None:
-        """Subscribe a connection to a channel or pattern; a second time changes nothing."""
+        """Subscribe a connection to a channel or pattern; does nothing if it is already subscribed."""
         self._connections.setdefault(channel, {})[connection] = None
         self._channels.setdefault(connection, set()).add(channel)
 

@@ -12,7 +12,7 @@ class Throttle:
         self._level, self._at_s = burst, clock()
 
     def take(self) -> bool:
-        """Take one request, and return False if there is none to take."""
+        """Count one request; return False if the throttle refuses it."""
         if not self._rate_per_s:
             return True
         now_s = self._clock()

@@ -45,7 +45,7 @@ _UPGRADE: Final = (
     hdrs.SEC_WEBSOCKET_VERSION,
     hdrs.SEC_WEBSOCKET_EXTENSIONS,
 )
-#: Errors of the handshake (seen in reports of users: `message` or `errorType` has the name).
+#: Errors of the handshake (seen in reports of users: the error's name is in `message` or in `errorType`).
 NO_PROTOCOL: Final = WireError(None, "NoProtocolError", 400)
 OTHER_PROTOCOL: Final = WireError(None, "SubProtocolNotSupportedError", 400)
 NO_HEADERS: Final = WireError("BadRequest", "Required headers are missing.", 400)
@@ -180,7 +180,7 @@ class GraphqlApi:
             selected, path = call.selected, f"/{call.selected.key}"
             completed = complete(selected, result, compiled.kind.title(), path, failures)
             data[selected.key] = completed
-            # Subscribers get no result that the publisher does not get (assumption).
+            # Subscribers get a result only if the publisher gets one too (assumption).
             if result is not None and completed is not None:
                 self.hub.publish(call, result)
         return {"data": data, "errors": failures} if failures else {"data": data}
@@ -220,7 +220,7 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
 
 def _rewritten(value: Any) -> Any:
-    """Return a text of a JSON object as a resolver that has read it writes it anew, and any other value as it is."""
+    """Return a text of a JSON object parsed and encoded again, as by a resolver; return any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:

@@ -13,7 +13,8 @@ from loadgen.stand_ins.settings import Settings
 def build(settings: Settings) -> web.Application:
     """Return the application: mutations at `/graphql`, connections there and at `/graphql/realtime`.
 
-    On AWS the two have different hosts and the same path; a custom domain has `/graphql/realtime`.
+    AWS has different hosts for mutations and connections, both with the path `/graphql`; a custom domain has
+    `/graphql/realtime` for connections.
 
     Raises:
         ValueError: an option cannot be used; the message is one sentence.

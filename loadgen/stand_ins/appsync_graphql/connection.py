@@ -50,7 +50,7 @@ _decode_start = msgspec.json.Decoder(StartData).decode
 
 
 class Api(Protocol):
-    """The API, as a connection uses it."""
+    """The members of the GraphQL API that a connection uses."""
 
     settings: GraphqlSettings
     hub: Hub
@@ -147,7 +147,7 @@ class Connection:
     async def _on_start(self, operation_id: str, payload: Any) -> None:
         settings = self._api.settings
         if not self._api.may_start():
-            # Without an id: the client cannot tell which `start` it was (src: an iOS client).
+            # The error has no id, so the client cannot find out which `start` failed (src: an iOS client).
             self.error("error", _RATE)
             return
         try:
@@ -160,7 +160,7 @@ class Connection:
             return
         if len(self._subscriptions) >= settings.subscriptions_per_connection:
             most = settings.subscriptions_per_connection
-            # An object and not a list (src: an iOS client).
+            # The error is one object here, not a list (src: an iOS client).
             self.error(
                 "error",
                 {

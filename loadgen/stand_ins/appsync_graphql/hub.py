@@ -63,7 +63,7 @@ class Hub:
         self._now_ns = now_ns
         self._settings = settings
         self._losses = losses
-        #: By field: by the names of the given arguments: by their values.
+        #: The subscriptions by field name, then by the names of their given arguments, then by the arguments' values.
         self._index: dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], dict[Subscription, None]]]] = {}
         #: Deliveries that were due so far.
         self._due = 0
@@ -145,7 +145,7 @@ class Hub:
         return None
 
     def _lost(self, why: str, subscription: Subscription, fields: Mapping[str, Any]) -> None:
-        """Write a loss into the journal; the event is the longest text of the result."""
+        """Write a loss to the journal; the event is assumed to be the longest text among the result's fields."""
         texts = [value for value in fields.values() if isinstance(value, str)]
         event = max(texts, key=len, default=None)
         self._losses.write(why, subscription.connection, subscription.id, event)
@@ -156,5 +156,5 @@ def _call(compiled: Compiled) -> Selected:
 
 
 def _key(value: Any) -> Any:
-    """Return a value by which others can be found: lists and objects have none of their own."""
+    """Return a hashable key for a value: the JSON text of a list or object, else the value itself."""
     return value if isinstance(value, str | int | float | None) else _encode(value)

@@ -70,7 +70,7 @@ class SchemaError(ValueError):
 
 
 class OperationError(Exception):
-    """An operation is refused; ``errors`` are in the form that GraphQL answers have."""
+    """An operation is refused; ``errors`` is the `errors` list of the GraphQL answer."""
 
     def __init__(self, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A field at the top of an operation, with its arguments: each takes the variables and returns its value."""
+    """A root field of an operation, with a function for each argument: from the variables to the argument's value."""
 
     selected: Selected
     arguments: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...]
@@ -105,7 +105,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """An operation; compared by identity, and the same text has the same object."""
+    """A checked GraphQL operation. Each text is compiled once, so operations are compared by identity."""
 
     kind: str
     calls: tuple[Call, ...]
@@ -116,7 +116,7 @@ class Compiled:
         """Return the variables' values.
 
         Raises:
-            OperationError: one is missing or of the wrong type.
+            OperationError: a variable is missing or of the wrong type.
         """
         if given is None:
             given = {}
@@ -157,7 +157,7 @@ class Schema:
             self._schema: GraphQLSchema = build_schema(_AWS + "\n" + text)
         except (GraphQLError, TypeError, RecursionError) as error:
             raise SchemaError(f"is not a schema: {str(error).splitlines()[0][:200]}") from None
-        #: By mutation: the subscriptions that listen to it.
+        #: The subscriptions that listen to each mutation, by the mutation's name.
         self.listeners: dict[str, tuple[str, ...]] = {}
         subscriptions = self._schema.subscription_type
         for name, field in (subscriptions.fields if subscriptions is not None else {}).items():
@@ -232,7 +232,7 @@ class Schema:
     def _nodes(
         self, selection: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], depth: int
     ) -> list[FieldNode]:
-        """Return the fields of a selection set and of its fragments; the first of two with one key counts."""
+        """Return the fields of a selection set and its fragments; of fields with one response key, the first counts."""
         if depth > _MOST_DEPTH:
             raise OperationError("The document is nested too deeply")
         found: dict[str, FieldNode] = {}
@@ -275,13 +275,13 @@ class Schema:
 
 
 class _NullError(Exception):
-    """A field that may not be null is."""
+    """A field whose type is not nullable has the value null."""
 
 
 def complete(selected: Selected, source: Any, parent: str, path: str, errors: list[dict[str, Any]]) -> Any:
     """Return the value of a field for an answer; errors are added to ``errors``.
 
-    A field that may not be null and is makes the object above it null (GraphQL, 6.4.4).
+    If a field whose type is not nullable has the value null, the object above the field becomes null (GraphQL, 6.4.4).
     """
     try:
         return _complete(selected, selected.type, source, parent, path, errors)
@@ -325,7 +325,7 @@ def _complete(
 
 
 def visible(selected: Selected, source: Any) -> Any:
-    """Return what a mutation's selection set lets subscribers see of its result: the other fields are null."""
+    """Return a mutation's result as subscribers get it: fields that its selection set does not contain are null."""
     if selected.below is None or source is None:
         return source
     if isinstance(source, list):

@@ -31,7 +31,7 @@ class GraphqlSettings:
     #: Most `start` messages a second of the whole API, or 0 for any number.
     starts_per_s: float = 0
     payload_bytes: int = limits.EVENT_MAX_BYTES
-    #: True to write AWSJSON anew instead of passing its text on.
+    #: True to parse and encode AWSJSON values anew instead of passing on their text.
     rewrites_json: bool = False
 
     @classmethod
@@ -66,7 +66,7 @@ class GraphqlSettings:
 
 
 def _access(file: str | None, api_key: str) -> AccessControl:
-    """Return the authorization of the API: its own key, or what the `auth` of an API file says."""
+    """Return the authorization of the API: its own key, or the modes in the `auth` of an API file."""
     if file is None:
         definition = ApiDefinition.simple(["default"], api_key)
     else:
