@@ -83,9 +83,9 @@ def test_a_login_without_a_target_is_a_mistake(tmp_path: Path, commands: Player)
 
 
 def test_a_login_that_a_protocol_has_not(tmp_path: Path, commands: Player) -> None:
-    target = ("--target", "mqtt://127.0.0.1:1", "--auth", "iam", "--results", str(tmp_path))
-    finished = commands.command(tmp_path, "loadgen", "run", "comments", *target)
-    refused(2, "one cannot log in to MQTT 5 by iam", finished)
+    target = ("--target", "mqtt://127.0.0.1:1", "--auth", "api-key:SOME_KEY", "--results", str(tmp_path))
+    finished = commands.command(tmp_path, "loadgen", "run", "comments", *target, env={"SOME_KEY": KEY})
+    refused(2, "one cannot log in to MQTT 5 by api-key", finished)
 
 
 def test_faults_are_the_embedded_servers_and_must_be_readable(tmp_path: Path, commands: Player) -> None:

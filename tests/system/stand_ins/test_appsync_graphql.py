@@ -425,5 +425,7 @@ def test_a_protocol_file_for_the_service_works_against_the_stand_in(tmp_path: Pa
             env={"APPSYNC_HEADER": header, "APPSYNC_KEY": "da2-key"},
         )
     steps = [json.loads(line) for line in probed.out.splitlines()]
-    assert steps[-1]["name"] == "delivery", probed.said
-    assert all(step["ok"] for step in steps), probed.said
+    # GraphQL has no wildcards, and a protocol file does not say which part of it is the login.
+    skipped = {step["name"]: step["ok"] for step in steps if not step["ok"]}
+    assert skipped == {"deep wildcard": None, "wrong login": None}, probed.said
+    assert "delivery" in {step["name"] for step in steps}
