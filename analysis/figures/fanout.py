@@ -100,7 +100,7 @@ def by_event(settled: Reconciled) -> "pd.DataFrame":
 
 
 def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bounded:
-    """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a window."""
+    """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a time window."""
     return _collected(settled, (name,), window)[name]
 
 

@@ -188,12 +188,12 @@ def pairs_of(run: Run, window: Window, events: Events) -> Pairs:
 
 @lru_cache(maxsize=1)
 def reconcile(run: Run, window: Window) -> Reconciled:
-    """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
+    """Return the ledger of a time window with its data; the last result is cached, as several figures need it."""
     return _Book(run, window).settled()
 
 
 class _Book:
-    """Computes the ledger of a window, one stretch of time after the other.
+    """Computes the ledger of a time window, one stretch after the other.
 
     Two facts are known only after all stretches were matched: which rows are reordered, and which events a connection
     delivered before it broke. So the losses are classified in a second pass over the events.
@@ -212,7 +212,7 @@ class _Book:
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 
     def settled(self) -> Reconciled:
-        """Compute the ledger of all stretches."""
+        """Compute the ledger of the whole time window."""
         run = self._run
         channels = channels_of(run, self._window, self._cut)
         senders, answered = [_NONE], True

@@ -158,7 +158,7 @@ class ScenarioRun:
         return self.folder / "report.html"
 
     def keep(self) -> Path:
-        """Keep a temporary folder, and return the path of the run folder."""
+        """Return the path of the run folder; if it is in a temporary folder, prevent the automatic removal."""
         if self._removal is not None:
             self._removal.detach()
         return self.folder

@@ -92,7 +92,7 @@ class ApiGatewayService(GenericService):
         made = copy(self)
         if logins.connect is not None:
             made._login = logins.connect
-            # Else the secrets of one client would be looked for in what another one is sent.
+            # Each client needs its own copy: the dialect hides only the secrets that were sent last through it.
             made._dialect = copy(self._dialect)
             made._dialect.sent = _NOTHING_SENT
         return made

@@ -50,7 +50,7 @@ _decode_start = msgspec.json.Decoder(StartData).decode
 
 
 class Api(Protocol):
-    """The members of the GraphQL API that a connection uses."""
+    """The attributes and methods of the GraphQL API that a connection uses."""
 
     settings: GraphqlSettings
     hub: Hub

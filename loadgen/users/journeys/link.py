@@ -137,7 +137,7 @@ class Link:
         raise RefusedError(said) from None
 
     def _on_ended(self, connection: ClientConnection) -> None:
-        """Note that a life of the connection has ended; called from the hub, so it must not block."""
+        """Note that a life of the connection has ended; called from the gevent hub, so it must not block."""
         self._up = False
         if connection.intent != LEAVE and not self._closing and not self._run.stopping:
             self._returning = gevent.spawn(self._come_back)
