@@ -45,7 +45,7 @@ class Fanout:
 
     @classmethod
     def of(cls, part: Part) -> "Fanout":
-        """Build the rows from the events of a part."""
+        """Build the rows from one part of a run's events (see `analysis.ledger.parts`)."""
         events = part.events
         wanted = np.flatnonzero(part.expected > 0)
         wanted = wanted[np.argsort(events.intended_ns[wanted], kind="stable")]

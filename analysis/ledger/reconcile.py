@@ -292,7 +292,7 @@ class _Book:
         self._parts.add(events, arrays)
 
     def _classify(self, place: int, through: Through, odd: Mapping[str, Deliveries], sums: Sums) -> None:
-        """Classify the losses of a part's events, and add up its counts."""
+        """Classify the losses among the events of one part (stretch of time), and add up the part's counts."""
         events, arrays = self._parts[place]
         expected, arrived, late = (arrays[name] for name in ("expected", "arrived", "late"))
         losses = find_losses(

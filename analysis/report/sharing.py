@@ -1,4 +1,4 @@
-"""Remarks on features that only brokers have: shared subscriptions, kept sessions, and messages counted apart."""
+"""Remarks on features of brokers only: shared subscriptions, kept sessions, and messages that are not measured."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -89,7 +89,7 @@ class Frames:
         self._hidden: set[str] = set()
         self._mqtt = False
         self._frames: list[Frame] = []
-        #: The step to which the next frames belong.
+        #: Name of the step of `loadgen probe` to which the next frames belong.
         self.step = ""
         #: Number of frames that were not kept.
         self.left_out = 0

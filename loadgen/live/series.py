@@ -129,7 +129,7 @@ class Loss:
         return self._latest
 
     def so_far(self) -> float | None:
-        """Return the share of the settled seconds' expected deliveries that did not arrive, or None if unknown."""
+        """Return the share of expected deliveries that did not arrive, over all settled seconds; None if unknown."""
         return _missing(self._settled_arrived, self._settled_expected)
 
     def surplus(self) -> int | None:

@@ -1,8 +1,8 @@
 """The live state of a run: the exact sum of all workers' reports.
 
-Every second becomes a point of a time series. Percentiles come from merged HDR histograms over the second, the last ten
-seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles, because
-the sum over the other workers would look like a drop in load.
+Every second becomes a data point of the live charts. Percentiles come from merged HDR histograms over the second, the
+last ten seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles,
+because the sum over the other workers would look like a drop in load.
 """
 
 from collections import Counter, deque

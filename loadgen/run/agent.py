@@ -214,7 +214,7 @@ class Agent:
         return normal
 
     def joined(self) -> None:
-        """Count a user that has begun to play its role."""
+        """Count a user that has begun to play its client."""
         self._users.joined()
 
     def left(self) -> None:

@@ -18,7 +18,7 @@ LATEST: Final = "latest"
 
 @dataclass(frozen=True)
 class Placement:
-    """The place of one run's folder; the errors of all methods have exit code 2."""
+    """Chooses and makes the folder of one run; errors that the methods raise have exit code 2."""
 
     results: Path
     """The folder that the run's folder is made in, unless `output` is given."""

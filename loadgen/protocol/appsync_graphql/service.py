@@ -31,7 +31,7 @@ _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECA
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 _JSON: Final = {"content-type": "application/json"}
 _ACCEPTED: Final = PublishAnswer()
-#: The path below `GraphqlUrl.path` that the signature of a connect covers (src: amplify-js).
+#: The path below `GraphqlUrl.path` that the signature of a connect covers (source: amplify-js).
 _CONNECT: Final = "/connect"
 
 

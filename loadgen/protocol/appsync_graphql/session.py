@@ -205,7 +205,7 @@ class GraphqlSession:
         """Process a `data` message that the quick decoder refuses: it has no id, no event, or an unusual form.
 
         An event is missing if the mutation's selection set lacks its field, since subscribers get only fields that the
-        mutation asked for (2nd); its errors, if any, say so.
+        mutation asked for (secondary source); its errors, if any, say so.
         """
         handler = self._handler
         if message.id is None:
