@@ -387,7 +387,7 @@ def grouped(*keys: Ints) -> Ints:
 
 
 def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:
-    """Return a mask of the rows that came after one with a higher number in their stream."""
+    """Return a mask of the rows that, in the same stream, come after a row with a higher number."""
     late = np.zeros(len(row), dtype=bool)
     if not len(row):
         return late

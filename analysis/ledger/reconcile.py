@@ -207,7 +207,7 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Totals of the ledger by name, and counts by subscription by name, in the order of the subscriptions.
+        #: Totals of the ledger by name; and by name an array with one count for each subscription, ascending by number.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 

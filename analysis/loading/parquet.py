@@ -89,7 +89,7 @@ class Tables:
         return table.select(list(columns))
 
     def row_groups(self, name: str) -> list[RowGroup]:
-        """Return the row groups of a table that has a column ``intended_ns``; see `row_groups`.
+        """Return the row groups of a table that has a column ``intended_ns``, as the function `row_groups` does.
 
         Raises:
             ReadError: the file is damaged.

@@ -13,7 +13,9 @@ _SESSIONS = {
 
 
 def notes(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield sentences on shared subscriptions, kept sessions and messages counted apart, as far as the run had any."""
+    """Yield sentences on shared subscriptions, kept sessions and messages that are not measured, as far as the run had
+    any.
+    """
     shared = summary["readiness"]["shared"]
     if shared["subscriptions"]:
         groups = "one group" if shared["groups"] == 1 else f"{shared['groups']:,} groups"

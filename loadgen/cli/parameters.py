@@ -44,7 +44,7 @@ def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., No
 
 
 def arguments(**given: Any) -> tuple[str, ...]:
-    """Return the words of a `loadgen run` command line for options, given by their names in the table.
+    """Return the words of a `loadgen run` command line for options, given by their names in `loadgen.run.options`.
 
     An option and its value are two words. An option that is false, empty or at its default is left out.
     """

@@ -27,7 +27,7 @@ class Placement:
 
     @classmethod
     def of(cls, options: Any) -> "Placement":
-        """Return the place that the options of a run name."""
+        """Return the placement of a run's folder that the options of the run ask for."""
         return cls(Path(options.results), None if options.output is None else Path(options.output))
 
     @property

@@ -72,7 +72,7 @@ TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
 class NativePoller:
-    """Reads the sockets of one hub through `loadgen.native`, in a thread that needs no interpreter lock.
+    """Reads the sockets of one gevent hub through `loadgen.native`, in a thread that needs no interpreter lock.
 
     The thread reads and stamps even while Python is busy. Data that no fast path processes waits in a queue until the
     hub processes it.
@@ -132,7 +132,7 @@ class NativePoller:
 
 
 class Poller:
-    """Reads the sockets of one hub in Python."""
+    """Reads the sockets of one gevent hub in Python."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
