@@ -13,9 +13,7 @@ _SESSIONS = {
 
 
 def notes(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield sentences on shared subscriptions, kept sessions and messages that are not measured, as far as the run had
-    any.
-    """
+    """Yield sentences on a run's shared subscriptions, kept sessions and messages that are not measured, if any."""
     shared = summary["readiness"]["shared"]
     if shared["subscriptions"]:
         groups = "one group" if shared["groups"] == 1 else f"{shared['groups']:,} groups"

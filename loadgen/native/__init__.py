@@ -73,7 +73,7 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
         )
 
         available = True
-        # Before the interpreter frees what the threads use.
+        # Stop the receive threads before the interpreter frees the memory that they use.
         atexit.register(stop)
     except ImportError:
         pass

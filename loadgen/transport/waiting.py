@@ -37,7 +37,7 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Set the signal: wake a waiting greenlet in the event loop's next turn; else the next `wait` returns."""
+        """Set the signal: wake a waiting greenlet in the event loop's next turn, or else let the next `wait` return."""
         if not self._set:
             self._set = True
             if self._waiter is not None:

@@ -98,8 +98,7 @@ class WebSocket(SocketStream):
             self._write(fragments(self._library.opcode, message, most))
 
     def way_to_send(self) -> int | None:
-        """Return the descriptor for text frames, -1 if they need encryption or buffering, or None: see `SocketStream`.
-        """
+        """Return the descriptor for text frames, -1 if they must be encrypted or wait, or None: see `SocketStream`."""
         if not self.is_open or self._library.opcode is not Opcode.TEXT:
             return None
         return self._descriptor if self._unsent is None and self._tls is None else -1
