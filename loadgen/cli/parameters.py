@@ -16,7 +16,7 @@ _METAVARS: Final = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 def parameter(name: str, **other: Any) -> Any:
     """Return Typer's description of the option with this name in `loadgen.run.options`, to use in an annotation.
 
-    ``other`` replaces settings from there, such as ``help``.
+    ``other`` replaces settings of the option, such as ``help``.
     """
     entry = ENTRIES[name]
     option = entry.option

@@ -212,7 +212,7 @@ def _be_member(
     parents: Sequence[socket.socket],
     others: Sequence[_Place],
 ) -> NoReturn:
-    """Serve, then exit the process here, so that it never returns into the parent's call stack."""
+    """Serve, then exit the process here, so that a fork never runs the code that follows in its parent."""
     code = lifecycle.EXIT_FAILED
     try:
         # Close the inherited copies: a stream ends only when every copy of its other end is closed.

@@ -34,7 +34,7 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 class LoginDialect(Dialect):
     """A dialect that hides what authorized the last connection or request, if the service sends it back."""
 
-    #: The secrets by the names of their headers or parameters.
+    #: The secrets that were sent last, by the names of their headers or parameters.
     sent: Mapping[str, str] = _NOTHING_SENT
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:

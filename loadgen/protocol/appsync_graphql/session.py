@@ -148,7 +148,7 @@ class GraphqlSession:
             handler.on_undecodable(_kind_of(error, text), partial(self._service.shown, text))
             return
         if not unreadable.is_utf8(text):
-            # The decoder skips unknown members, so invalid UTF-8 may remain there.
+            # The decoder skips unknown keys and their values, so invalid UTF-8 may remain in them.
             handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._service.shown, text))
             return
         request = message.id
