@@ -272,7 +272,7 @@ class _Chain:
         return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
 
     def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
-        """Return for each event its request's intended time; -1 if it is no reply, or the request not of `_window`."""
+        """Return each event's request's intended time; -1 if there is no request, or one that is outside `_window`."""
         order = np.argsort(key, kind="stable")
         place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
         place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)

@@ -379,5 +379,5 @@ def _entry(found: "Field[Any]") -> Entry:
     return Entry(found.name, kind, repeatable, None if found.default is MISSING else found.default, option)
 
 
-#: The table: every option of a run by its field's name.
+#: The table of a run's options, by the name of the field of `RunOptions`.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}

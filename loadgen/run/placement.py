@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from loadgen.exits import ExitCode, RunError, why
 
-#: The link to the newest run beside it.
+#: Name of the link, beside the run folders, to the newest of them.
 LATEST: Final = "latest"
 
 
