@@ -55,7 +55,7 @@ class Minting(Part):
 
 
 class Login(Part):
-    """The authorization mode, and the sources of its secrets."""
+    """The authorization mode, and the places of its secrets."""
 
     mode: AuthMode
     """For Event APIs: api-key, iam (SigV4 with AWS credentials), or with a token cognito, oidc or lambda. For MQTT

@@ -108,7 +108,7 @@ class ScenarioRun:
 
     @property
     def ledger(self) -> dict[str, Any]:
-        """Counts of expected, delivered and lost deliveries in the measure phase; raises the same error as `summary`.
+        """Counts of expected, delivered and lost deliveries in the measure phase.
 
         Raises:
             RunError: nothing was measured, or `summary` raised it.
