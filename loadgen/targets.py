@@ -63,7 +63,7 @@ def _package(scheme: str, url: str) -> str | None:
     try:
         host = urlsplit(url.strip()).hostname or ""
     except ValueError:
-        return None  # `endpoints` raises the error
+        return None  # an invalid URL is reported later, by `endpoints`
     return next((package for pattern, package in _BY_HOST if pattern.fullmatch(host)), None)
 
 

@@ -19,7 +19,7 @@ _NO_RUN: Final = "no run"
 
 @dataclass(frozen=True)
 class Column:
-    """A service with the runs made on it."""
+    """A service with the runs against it."""
 
     tried: Tried
     runs: tuple[Measured, ...]

@@ -16,7 +16,7 @@ _Label = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,49}$")]
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A run that was made on a service."""
+    """A run against a service."""
 
     folder: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,49}/[0-9]{1,4}$")]
     """The run's folder, relative to the file."""

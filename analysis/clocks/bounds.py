@@ -257,7 +257,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     worker = Adjustment.of(pings.received_ns, received)
     of_master = Adjustment.of(pings.master_sent_ns, master)
     own, theirs = worker.curve(), of_master.curve()
-    # From here all times are the worker's steady time, relative to the base of the steady curve.
+    # From here all times are the worker's steady time, less the `base_at_ns` of the steady curve.
     own_at = own.at_ns + (own.base_at_ns - base_at)
     shown = steady.at_ns + steady.estimate_ns  # nodes in the master's steady time, minus (base_at + base)
     theirs_at = np.interp(

@@ -83,7 +83,7 @@ class Points:
     lower: Floats
 
     def between(self, begin: float, end: float) -> "Points":
-        """Return the points in [begin, end]."""
+        """Return the points at times in [begin, end]."""
         u = slice(*np.searchsorted(self.upper_at, (begin, np.nextafter(end, np.inf))))
         v = slice(*np.searchsorted(self.lower_at, (begin, np.nextafter(end, np.inf))))
         return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
@@ -191,7 +191,7 @@ def _middle(interval: tuple[Floats, Floats]) -> float:
 def _contradicts(
     at: Floats, upper: Floats, lower: Floats, least: float, most: float, known: int = 0
 ) -> npt.NDArray[np.bool_]:
-    """Return a mask of the points that contradict the points before them.
+    """Return a mask of the points whose bound contradicts the bound of an earlier point.
 
     With ``known``, all points are compared with the first ``known`` points only.
     """

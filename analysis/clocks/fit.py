@@ -46,7 +46,7 @@ class Jump:
     to_ns: int
     #: Distance by which the master's clock moved ahead of the worker's.
     moved_ns: int
-    #: True if the machines' steady clocks show the jump, which rules out that a clock was set.
+    #: True if the steady clocks, which cannot be set, show the jump too: then no clock was set.
     steady: bool
 
 

@@ -126,7 +126,8 @@ class Profile:
     def cumulated(self, distribution: str) -> tuple[Ints, Floats]:
         """Return the numbers of a distribution's bins, ascending, and for each a row with each block's count up to it.
 
-        They are kept: several metrics, and each look of a plan, use the same histograms.
+        The results are cached: several metrics, and each interim comparison of a plan that may stop early, use the same
+        histograms.
         """
         histograms = self.blocks[distribution]
         found = self._cumulated.get(id(histograms))

@@ -1,8 +1,8 @@
 """Compare our counts with the service's own: CloudWatch's data in `cloudwatch.json` of the run folder.
 
 CloudWatch counts by minute and by API, over all clients that used the API; our counts cover the whole record, all
-phases. So the window is all minutes that the run touched. The minutes' sums are added up, and a mean is computed from
-sum and sample count. Percentiles of minutes cannot be combined, so only their range is reported. A metric without
+phases. So the figures cover all minutes that the run touched. The minutes' sums are added up, and a mean is computed
+from sum and sample count. Percentiles of minutes cannot be combined, so only their range is reported. A metric without
 points is unknown, not zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
 """
 
@@ -24,7 +24,7 @@ from analysis.loading.slices import all_stretches
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Figures are final from this long after the end of the window; earlier they may still grow.
+#: Figures are final this long after the last minute that they cover; earlier they may still grow.
 SETTLED_NS = 5 * MINUTE_NS
 #: Bytes that InboundMessages and OutboundMessages count as one message: AWS's page on metrics says 5 kB.
 _UNIT_BYTES = 5_120
@@ -82,7 +82,7 @@ class Metrics:
         return bool(self.content["fetched_ns"] - self.content["end_ns"] >= SETTLED_NS)
 
     def points(self, metric: str, statistic: str = "Sum") -> dict[int, float]:
-        """Return a metric's value by minute: the API's own metric, or else the sum over its namespaces."""
+        """Return a metric's value by minute: the API's own metric, or else the sum over its channel namespaces."""
         by_place = self._series.get((metric, statistic), {})
         if None in by_place:
             return by_place[None]
@@ -290,7 +290,7 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 
 def when(found: dict[str, Any]) -> str:
-    """Return the window and the time of fetching, as part of a sentence."""
+    """Return the time that the metrics cover and the time of fetching, as part of a sentence."""
     from datetime import UTC, datetime
 
     def shown(at_ns: int) -> str:

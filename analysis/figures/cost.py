@@ -84,7 +84,7 @@ def _of_workers(run: Run, name: str) -> int | None:
 
 
 def _connections(run: Run) -> tuple[int, Ints]:
-    """Return the number of connections opened, and how long (ns) each was open, at most to the end of the record."""
+    """Return the number of connections opened, and how long (ns) each was open, counted up to the end of the record."""
     table = run.table("connections", ("worker", "opened_ns", "closed_ns"))
     worker, opened_ns, closed_ns = (ints(table, name) for name in ("worker", "opened_ns", "closed_ns"))
     phases = [end for _, end in run.phases.values() if end is not None]

@@ -117,7 +117,7 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
 
 
 def _pandas_version() -> str:
-    """Return the version of the installed pandas, or the oldest that writes this form if none is installed."""
+    """Return the installed version of pandas, or, without pandas, the oldest that writes such metadata."""
     try:
         return importlib.metadata.version("pandas")
     except importlib.metadata.PackageNotFoundError:

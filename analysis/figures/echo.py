@@ -33,7 +33,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 _MOST_ROWS = 4_000_000
 #: Minimum number of deliveries from one worker to another for which their median is compared.
 _ENOUGH = 20
-#: Maximum number of pairs of workers in the summary: those that the clock errors explain least.
+#: Maximum number of pairs of workers in the summary: those whose latencies the clock errors explain least.
 _PAIRS_KEPT = 10
 #: A pair of workers is doubtful if more than this share of the possible path asymmetry would be needed to explain its
 #: latencies (see `unexplained_share`). At 0.5, one direction takes three times as long as the other.

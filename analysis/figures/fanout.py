@@ -45,7 +45,7 @@ class Fanout:
 
     @classmethod
     def of(cls, part: Part) -> "Fanout":
-        """Build the rows from the events of a part."""
+        """Build the rows from one part of a run's events (see `analysis.ledger.parts`)."""
         events = part.events
         wanted = np.flatnonzero(part.expected > 0)
         wanted = wanted[np.argsort(events.intended_ns[wanted], kind="stable")]
@@ -100,7 +100,7 @@ def by_event(settled: Reconciled) -> "pd.DataFrame":
 
 
 def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bounded:
-    """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a window."""
+    """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a time window."""
     return _collected(settled, (name,), window)[name]
 
 

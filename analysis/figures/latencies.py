@@ -117,7 +117,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return the latencies (ns) of a kind for events due in a window, without those whose start is not on record."""
+    """Return the latencies (ns) of a kind, of events due in a time window; those with an unknown start are left out."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
@@ -192,7 +192,7 @@ def latencies(run: Run) -> Latencies | None:
 
 
 class _Pass:
-    """One pass over the deliveries."""
+    """Computes all latency figures of a run in one pass over its deliveries."""
 
     def __init__(self, run: Run) -> None:
         self._run, self._first_ns = run, run.first_publish_ns
@@ -226,7 +226,7 @@ class _Pass:
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
         shared, inexact = Shared(), 0
-        # The windows before and after the measure phase need only two columns.
+        # The times before and after the measure phase need only two columns.
         measured = [place for place, each in enumerate(windows) if self._measured(each)]
         begin, end = (measured[0], measured[-1] + 1) if measured else (0, 0)
         few, all_columns = ("intended_ns", "arrival_ns"), (*_COLUMNS, *self._doubts.columns)

@@ -39,7 +39,7 @@ class Silence:
 
     #: Time at which the first of the silent connections was last heard from.
     start_ns: int
-    #: Time at which the last silent client was connected again, or the end of the window if one never was.
+    #: Time at which the last silent client was connected again, or the end of the time examined if one never was.
     end_ns: int
     #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
     connections: int
@@ -99,7 +99,7 @@ def _lives(run: Run) -> _Lives:
 
 
 def find_outages(run: Run, window: Window) -> list[Outage]:
-    """Return the outages of a window, or an empty list if no client ever was connected or all left on purpose."""
+    """Return the outages in a time window; none if no client ever was connected or all left on purpose."""
     lives = _lives(run)
     was_up, lost, started_ns = lives.was_up, lives.lost, lives.started_ns
     up_ns, down_ns = lives.up_ns, lives.down_ns
@@ -123,7 +123,7 @@ def find_outages(run: Run, window: Window) -> list[Outage]:
 
 
 def find_silences(run: Run, window: Window) -> list[Silence]:
-    """Return the silences that overlap a window."""
+    """Return the silences that overlap a time window."""
     lives = _lives(run)
     again_ns = np.full(len(lives.connection), _FOREVER, dtype=np.int64)
     latest_ns, of = _FOREVER, -1

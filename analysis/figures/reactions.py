@@ -203,7 +203,7 @@ def _packed(publisher: Ints, sequence: Ints, subscription: Ints) -> Ints:
 
 
 class _Chain:
-    """Computes the reactions to the requests of a window."""
+    """Computes the reactions to the requests that were due in a time window."""
 
     def __init__(self, run: Run, window: Window, responding: Ints, wanted: Ints) -> None:
         self._run, self._window = run, window
@@ -272,7 +272,7 @@ class _Chain:
         return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
 
     def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
-        """Return, for each event that is a reply, its request's intended time; -1 for others and outside the window."""
+        """Return each event's request's intended time; -1 if there is no request, or one that is outside `_window`."""
         order = np.argsort(key, kind="stable")
         place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
         place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)
@@ -334,7 +334,7 @@ class _Chain:
         )
 
     def _requests(self, one: dict[str, Ints]) -> tuple[tuple[Ints, Ints, Ints], Ints]:
-        """Return the deliveries of requests in the window, each once, and the replies due to each.
+        """Return the deliveries of requests that were due in `_window`, each once, and the replies due to each.
 
         The scenario says how many replies are due to a delivery. If user code answered the delivery, the replies that
         it made are the replies due.
@@ -387,7 +387,7 @@ def grouped(*keys: Ints) -> Ints:
 
 
 def _disordered(stream: Ints, row: Ints, number: Ints) -> Flags:
-    """Return a mask of the rows that came after one with a higher number in their stream."""
+    """Return a mask of the rows that, in the same stream, come after a row with a higher number."""
     late = np.zeros(len(row), dtype=bool)
     if not len(row):
         return late

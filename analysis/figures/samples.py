@@ -120,7 +120,7 @@ class Samples:
 
     @property
     def mean(self) -> float:
-        """The mean of at least one sample."""
+        """The mean; there must be at least one sample."""
         return self._total / len(self)
 
     def at_ranks(self, ranks: Ints) -> Ints:

@@ -73,7 +73,7 @@ class Stamps:
 
     @property
     def shared(self) -> int:
-        """Number of deliveries with the stamp of a later event: both waited for the same read."""
+        """Number of deliveries that have the kernel stamp of a later event: one read returned both."""
         return int(np.count_nonzero(self.same() & (self.intended_ns[1:] != self.intended_ns[:-1])))
 
 

@@ -46,7 +46,7 @@ class Fit:
     rate: Interval | None
     contention: Interval | None
     coherence: Interval | None
-    #: Load at the peak of throughput, in the unit of the loads, and the throughput there.
+    #: Load at the peak of throughput, in the unit of the loads, and the throughput at this load.
     peak: Interval | None
     peak_throughput: float | None
     reason: str

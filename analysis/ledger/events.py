@@ -1,4 +1,4 @@
-"""Find the events due in a window and the subscriptions that each should have reached.
+"""Find the events due in a time window and the subscriptions that each should have reached.
 
 A segment is a stretch of time in which one subscription was in one state, such as ready or in reconnect (see
 `analysis.ledger.windows`).
@@ -24,7 +24,7 @@ Reach = dict[int, tuple[Ints, Ints]]
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a window sorted by key (``publisher << 32 | sequence``), as arrays of equal length."""
+    """The events due in a time window, sorted by key (``publisher << 32 | sequence``), as arrays of equal length."""
 
     key: Ints
     channel: Ints
@@ -85,7 +85,7 @@ def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, 
 
 
 def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = None) -> Events:
-    """Return the events that were due in a window; ``channels`` are the channels by code, if determined beforehand."""
+    """Return the events due in a time window; ``channels`` are the channels by code, if known beforehand."""
     table = run.table("events", _COLUMNS, window)
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
     order = np.argsort(key, kind="stable")
@@ -116,7 +116,7 @@ def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[In
 
 
 def channels_of(run: Run, window: Window, cut: Sequence[Window]) -> list[str | None] | None:
-    """Return the channels of the events due in a window, in the order of the file, or None if ``cut`` has one stretch.
+    """Return the channels of the events due in a time window, in file order, or None if ``cut`` has one stretch.
 
     The events of one stretch are read at once, so `codes` can number their channels without a list made beforehand.
     """

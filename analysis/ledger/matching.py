@@ -81,7 +81,7 @@ class Through:
 
 @dataclass
 class Found:
-    """The outcome of matching a window's deliveries to its events."""
+    """The outcome of matching the deliveries of the events due in a time window to these events."""
 
     places: EventPlaces
     #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each of
@@ -89,8 +89,8 @@ class Found:
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `late` and `ranks_ns`, as some arrivals are known only as intervals; the same arrays
-    #: as these if all arrivals are exact.
+    #: Lowest and highest possible `late` and `ranks_ns`, as some arrivals are known only as intervals. If all arrivals
+    #: are exact, they are the arrays `late` and `ranks_ns` themselves.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
@@ -115,7 +115,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The outcome of one slice; the arrays from `row` to `off` have one entry for each matched row of the slice."""
+    """The result of matching one slice of the deliveries; `row` to `off` have one entry for each matched row."""
 
     rows: int
     duplicates: _Pairs
@@ -148,7 +148,7 @@ def match(
     expected: Ints,
     marks: Marks | None = None,
 ) -> Found:
-    """Match every delivery of a window to the expected pairs, and mark the rows of expected deliveries in ``marks``."""
+    """Match the deliveries of a time window to the expected pairs; set ``marks`` at the rows that are expected."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
     late = np.zeros(count, dtype=np.int64)

@@ -81,7 +81,8 @@ def find_reordered(run: Run, expected_rows: Marks, publishers: Ints, subscriptio
         stream = rows.stream if known is None else np.searchsorted(known, rows.stream)
         if not rows.grouped:
             if not (rows.sequence < highest[stream]).any():
-                # All rows are in order. Of a stream's rows numpy assigns the last, which has the highest sequence.
+                # All rows are in ascending order of sequence. Of several rows of one stream numpy assigns the last,
+                # here the one with the highest sequence.
                 highest[stream] = rows.sequence
                 continue
             order = np.argsort(stream, kind="stable")

@@ -103,7 +103,7 @@ class Parts:
         self._kept.append((events.taken(slice(0, 0)), self._room.put_all({**columns, **arrays})))
 
     def put(self, place: int, name: str, values: Ints) -> None:
-        """Replace an array of a part."""
+        """Replace one array of the part with the number ``place``."""
         if self._room is None:
             self._whole[place][1][name] = values
         else:

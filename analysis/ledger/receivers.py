@@ -13,7 +13,7 @@ from analysis.loading.run import Ints, Run, codes, ints
 
 
 class Receivers:
-    """Finds the receiver that a subscription belongs to."""
+    """Finds the receiver of a subscription: the group that it shares events with, else the subscription itself."""
 
     def __init__(self, members: Ints, receiver: Ints) -> None:
         """``members`` are the numbers of shared subscriptions, ascending, and ``receiver`` those of their groups."""

@@ -188,12 +188,12 @@ def pairs_of(run: Run, window: Window, events: Events) -> Pairs:
 
 @lru_cache(maxsize=1)
 def reconcile(run: Run, window: Window) -> Reconciled:
-    """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
+    """Return the ledger of a time window with its data; the last result is cached, as several figures need it."""
     return _Book(run, window).settled()
 
 
 class _Book:
-    """Computes the ledger of a window, one stretch of time after the other.
+    """Computes the ledger of a time window, one stretch after the other.
 
     Two facts are known only after all stretches were matched: which rows are reordered, and which events a connection
     delivered before it broke. So the losses are classified in a second pass over the events.
@@ -207,12 +207,12 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Totals of the ledger by name, and counts by subscription by name, in the order of the subscriptions.
+        #: Totals of the ledger by name; and by name an array with one count for each subscription, ascending by number.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 
     def settled(self) -> Reconciled:
-        """Compute the ledger of all stretches."""
+        """Compute the ledger of the whole time window."""
         run = self._run
         channels = channels_of(run, self._window, self._cut)
         senders, answered = [_NONE], True
@@ -292,7 +292,7 @@ class _Book:
         self._parts.add(events, arrays)
 
     def _classify(self, place: int, through: Through, odd: Mapping[str, Deliveries], sums: Sums) -> None:
-        """Classify the losses of a part's events, and add up its counts."""
+        """Classify the losses among the events of one part (stretch of time), and add up the part's counts."""
         events, arrays = self._parts[place]
         expected, arrived, late = (arrays[name] for name in ("expected", "arrived", "late"))
         losses = find_losses(

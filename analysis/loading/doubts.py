@@ -22,7 +22,7 @@ class Off(NamedTuple):
     late_ns: Ints | None
 
     def only(self, chosen: Any) -> "Off":
-        """Return the errors of the chosen samples."""
+        """Return the bounds of the chosen samples."""
         return Off(*(None if each is None else each[chosen] for each in self))
 
 
@@ -46,7 +46,7 @@ class Doubts:
             self.columns += ("arrival_ns", "sent_ns")
 
     def of(self, at: Mapping[str, Ints]) -> "OffBy":
-        """Return the errors of deliveries, given the arrays of `columns` by name."""
+        """Return bounds on the measurement errors of deliveries, given the arrays of `columns` by name."""
         if not self.columns:
             return OffBy(None, None, None)
         uncertain = receiver = both = None
@@ -73,24 +73,24 @@ class Doubts:
 
 
 class OffBy:
-    """Errors of deliveries by kind of latency; see `Off`."""
+    """Bounds on the measurement error of each delivery, by kind of latency; see `Off`."""
 
     def __init__(self, uncertain_ns: Ints | None, receiver_ns: Ints | None, both_ns: Ints | None) -> None:
         self._uncertain_ns, self._receiver_ns, self._both_ns = uncertain_ns, receiver_ns, both_ns
 
     @property
     def headline(self) -> Off:
-        """Errors of the latency from the schedule to the arrival."""
+        """Bounds on the measurement error of the latency from the intended time to the arrival."""
         return Off(_sum(self._uncertain_ns, self._receiver_ns), self._receiver_ns)
 
     @property
     def service(self) -> Off:
-        """Errors of the latency from sending to arrival."""
+        """Bounds on the measurement error of the latency from sending to arrival."""
         return Off(_sum(self._uncertain_ns, self._both_ns), self._both_ns)
 
     @property
     def queue(self) -> Off:
-        """Errors of the time from arrival to read, both on one clock."""
+        """Bounds on the measurement error of the time from arrival to read; both times are of one clock."""
         return Off(None, self._uncertain_ns)
 
     @property

@@ -44,7 +44,7 @@ class RowGroup:
     end_ns: int
 
     def overlaps(self, window: Window) -> bool:
-        """Return True if some rows of this row group may lie in the window."""
+        """Return True if some rows of this row group may lie in the time window."""
         return self.start_ns < window.end_ns and self.end_ns > window.start_ns
 
 
@@ -89,7 +89,7 @@ class Tables:
         return table.select(list(columns))
 
     def row_groups(self, name: str) -> list[RowGroup]:
-        """Return the row groups of a table that has a column ``intended_ns``; see `row_groups`.
+        """Return the row groups of a table that has a column ``intended_ns``, as the function `row_groups` does.
 
         Raises:
             ReadError: the file is damaged.
@@ -146,7 +146,7 @@ def whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
 
 
 def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Table:
-    """Read the rows whose ``intended_ns`` lies in a window, skipping row groups without any."""
+    """Read the rows whose ``intended_ns`` lies in a time window, skipping row groups without any."""
     table = file.read_row_groups(
         [group.number for group in row_groups(file.metadata) if group.overlaps(window)],
         columns=[*dict.fromkeys((*columns, "intended_ns"))],
@@ -171,7 +171,7 @@ def row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
 
 
 def inside(table: pa.Table, window: Window) -> pa.Table:
-    """Return the rows whose ``intended_ns`` is known and lies in a window."""
+    """Return the rows whose ``intended_ns`` is known and lies in a time window."""
     intended_ns = table.column("intended_ns")
     chosen = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
     return table.filter(chosen)

@@ -1,4 +1,4 @@
-"""Read the deliveries of successive windows, decoding each row group once although several windows share it.
+"""Read the deliveries of successive windows of time, decoding each row group once although several share it.
 
 The record holds one worker's rows after another's, each in order of receipt. So a window takes a part of one or two row
 groups of each worker, and the next window mostly takes the next part of the same row groups.
@@ -16,8 +16,8 @@ import pyarrow as pa
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import in_turn
 
-#: Maximum size, in bytes, of the decoded row groups kept for later windows. If the row groups of all workers do not
-#: fit, some are decoded again for each window.
+#: Maximum size, in bytes, of the decoded row groups kept for later time windows. If the row groups of all workers do
+#: not fit, some are decoded again for each time window.
 KEPT_BYTES = 600_000_000
 _Column = npt.NDArray[Any]
 _Columns = dict[str, _Column]
@@ -41,7 +41,7 @@ def in_windows(
 
 
 class _Reader:
-    """Reads the rows that lie in given windows; safe to use from several threads."""
+    """Reads the rows that lie in given windows of time; safe to use from several threads."""
 
     def __init__(self, run: Run, columns: Sequence[str], windows: Sequence[Window]) -> None:
         self._run, self._columns = run, tuple(dict.fromkeys(columns))

@@ -1,8 +1,8 @@
 """List the keys that each version of loadgen writes, to distinguish keys that an older version lacks from wrong keys.
 
-A file written by the analysis holds its maker in `made_by`: the program's version, and a revision that rises whenever a
-key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each revision. A file
-without `made_by` has revision 0.
+A file written by the analysis states in `made_by` what made it (its maker): the program's version, and a revision that
+rises whenever a key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each
+revision. A file without `made_by` has revision 0.
 
 A key is written as ``file:path``, with ``[]`` for the entries of a list: ``summary.json:gates[].status``. A test checks
 that the list is complete; ``python -m tests.analysis.renew`` renews it.
@@ -50,27 +50,27 @@ class Maker:
 
     @property
     def older(self) -> bool:
-        """True if the file's maker is older than this version."""
+        """True if an older version made the file."""
         return self.revision < current()
 
     @property
     def newer(self) -> bool:
-        """True if the file's maker is newer than this version."""
+        """True if a newer version made the file."""
         return self.revision > current()
 
     @property
     def same(self) -> bool:
-        """True if the file's maker writes the same keys as this version."""
+        """True if the version that made the file writes the same keys as this one."""
         return self.revision == current()
 
     def writes(self, key: str) -> bool:
-        """Return True if this maker writes a key; a newer maker is assumed to write the keys of this version."""
+        """Return True if the version that made the file writes a key; a newer one counts as this one."""
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if this maker computes a key, and each object that holds it, as this version does.
+        """Return True if the file's version computes a key, and each object with the key, as this version does.
 
-        A newer maker is assumed to do so.
+        A newer version is assumed to do so.
         """
         if self.newer:
             return True
@@ -88,7 +88,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Stands for the maker of a summary.json that is missing or cannot be read.
+#: Stands for the unknown version that made a summary.json which is missing or cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 

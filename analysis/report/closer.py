@@ -13,9 +13,9 @@ _LATENCIES: Final = ("p50", "p90", "p99", "p99.9")
 
 
 def looks(run: Run, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the breakdowns of the run (such as by channel), each with its name, column names, members and plots.
+    """Return the breakdowns of the run (such as by channel), each with its name, column names, entries and plots.
 
-    A member (such as one channel) has a name, figures as text, and the name of its series in the plots. A breakdown
+    An entry (such as one channel) has a name, figures as text, and the name of its series in the plots. A breakdown
     with fewer than two members is left out, since the only member's figures would be those of the run.
     """
     found = latencies(run)

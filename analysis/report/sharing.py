@@ -1,4 +1,4 @@
-"""Remarks on features that only brokers have: shared subscriptions, kept sessions, and messages counted apart."""
+"""Remarks on features of brokers only: shared subscriptions, kept sessions, and messages that are not measured."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ _SESSIONS = {
 
 
 def notes(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield sentences on shared subscriptions, kept sessions and messages counted apart, as far as the run had any."""
+    """Yield sentences on a run's shared subscriptions, kept sessions and messages that are not measured, if any."""
     shared = summary["readiness"]["shared"]
     if shared["subscriptions"]:
         groups = "one group" if shared["groups"] == 1 else f"{shared['groups']:,} groups"

@@ -84,7 +84,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
     workers = sorted(pause["worker"] for pause in pauses if pause["worker"] is not None)
     everyone = first["kind"] == disturbances.STOPPED and len(workers) == len(run.manifest["workers"])
     if master_alone:
-        # A pause of the master alone makes no figure wrong: the workers already have the timeline of the run.
+        # A pause of the master alone makes no figure wrong: the workers already know when each phase starts and ends.
         wrong = False
         who, effect = (
             "the master",

@@ -114,7 +114,7 @@ class GateFigures:
         )
 
     def _values(self, distribution: str, window: Window) -> Bounded:
-        """Return the samples that belong to a window."""
+        """Return the samples of a distribution that belong to a time window."""
         if distribution in KINDS:
             return samples(self._run, window, distribution)
         if distribution.startswith("reaction."):

@@ -16,7 +16,7 @@ def summarise(run: Run) -> list[dict[str, Any]]:
 
 
 def sentences(summary: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each kind of loop in the run, which says how to read the latencies."""
+    """Return one sentence for each kind of load in the run (closed or open loop) on how to read its latencies."""
     groups = summary.get("journeys") or []
     closed = [group for group in groups if group["loop"] == "closed"]
     scheduled = [group for group in groups if group["loop"] == "open"]

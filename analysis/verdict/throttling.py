@@ -11,7 +11,7 @@ from analysis.loading.run import Run, codes, ints
 #: Values of `refusal` in the run's record for attempts that the service refused temporarily.
 THROTTLED, FAILING = "throttled", "failing"
 _SECOND_NS = 1_000_000_000
-#: At most this many of the target's answers are named.
+#: Maximum number of different answers of the target that the summary lists.
 _MOST_ANSWERS = 3
 
 

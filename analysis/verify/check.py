@@ -90,7 +90,7 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
 def maker_of(name: str, content: dict[str, Any], found: Verification) -> Maker:
     """Return the version that made a file, and add a note if it is not this version.
 
-    A file that claims an impossible version is a disagreement, and is compared as if this version had made it.
+    An impossible version counts as a disagreement, and the file is compared as if this version had made it.
     """
     try:
         maker = revisions.maker_of(content)

@@ -280,7 +280,8 @@ def _metric(
     elif np.ptp(logs[0]) == 0 and np.ptp(logs[1]) == 0:
         return
     elif min(len(base), len(new)) == 1:
-        # scipy has no test of one value, so take the prediction interval from its distribution.
+        # scipy has no test of one value against several, so compute the prediction interval from Student's
+        # distribution.
         one, many = (logs[0], logs[1]) if len(base) == 1 else (logs[1], logs[0])
         error = float(stats.sem(many)) * math.sqrt(1 + len(many))
         student = stats.t(len(many) - 1, loc=float(logs[1].mean() - logs[0].mean()), scale=error)

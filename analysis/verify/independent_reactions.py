@@ -48,7 +48,7 @@ def figures(
         " JOIN (SELECT subscription, any_value(replies) AS replies FROM subscriptions WHERE replies IS NOT NULL"
         " GROUP BY subscription) USING (subscription)"
     ).fetchone()
-    # Add the replies made by user code, to subscriptions without `replies`: as many count as due as were made.
+    # Add the replies that user code made where the scenario plans none: all count as due.
     own, made = database.execute(
         f"SELECT count(DISTINCT ({_CAUSE})), count(*) FROM replies WHERE cause_subscription NOT IN"  # noqa: S608
         " (SELECT subscription FROM subscriptions WHERE replies IS NOT NULL)"

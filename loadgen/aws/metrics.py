@@ -63,12 +63,12 @@ _POLL_S: Final = 30.0
 
 
 class NotThereYetError(Exception):
-    """CloudWatch has no metrics of the window yet but may have them later; the message is one sentence."""
+    """CloudWatch has no metrics of the requested time yet but may have them later; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The API, region, namespaces and window to fetch; the window is in whole minutes, CloudWatch's resolution."""
+    """The API, region, namespaces and time window to fetch, in whole minutes, which is CloudWatch's resolution."""
 
     api_id: str
     region: str
@@ -122,7 +122,7 @@ def _api_of(session: Any, host: str) -> str:
 
 
 def fetch(client: Any, source: Source, now_ns: int) -> dict[str, Any]:
-    """Fetch all metrics of a window from CloudWatch; return the content of `cloudwatch.json`.
+    """Fetch all metrics of a time window from CloudWatch; return the content of `cloudwatch.json`.
 
     Raises:
         AwsError: CloudWatch refuses or cannot be reached.
@@ -219,7 +219,7 @@ def collect(
     sleep: Callable[[float], None] = time.sleep,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> dict[str, Any]:
-    """Fetch a window's metrics.
+    """Fetch the metrics of a time window.
 
     With ``wait``, let CloudWatch's lag pass first, then poll until two answers in a row are the same or `PATIENCE_S`
     has passed since the end of the window.

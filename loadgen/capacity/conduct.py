@@ -113,7 +113,7 @@ class Search:
             self.rows.append({**row, **figures, **outcome(found)})
 
     def go(self) -> ExitCode:
-        """Make trials until the limit is known, the budget is spent, a trial cannot run, or the user interrupts.
+        """Make trials until the limit is known, the time is used up, a trial cannot run, or the user interrupts.
 
         Return the exit code of the search.
         """

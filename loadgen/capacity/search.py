@@ -91,7 +91,7 @@ class SearchSettings:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The next trial."""
+    """The next trial to make: its load, its length (full or short), and the reason for it."""
 
     load: float
     full: bool

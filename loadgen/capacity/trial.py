@@ -51,7 +51,7 @@ class Runs:
 
 
 def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> int:
-    """Run a trial in a folder, with its output in run.log there, and return its exit code.
+    """Run a trial in a folder, write the trial's output to the folder's run.log, and return its exit code.
 
     Raises:
         KeyboardInterrupt: the user interrupted; the run has ended too and has kept its record.

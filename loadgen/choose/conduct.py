@@ -50,7 +50,7 @@ class Comparison:
     _tried: dict[str, Tried] = field(default_factory=dict)
 
     def prepare(self, services: Sequence[Wanted]) -> None:
-        """Check the scenario by each service's rules, and compute its costs there; nothing is run.
+        """Check the scenario by each service's rules, and compute its costs at each service; nothing is run.
 
         Raises:
             ScenarioError: the scenario can run on none of the services; the message gives the reasons.

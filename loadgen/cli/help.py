@@ -16,7 +16,7 @@ _OPTIONS: Final = "Options"
 #: The groups of options in the order of the help page. Options without a group, such as --help, follow the groups of a
 #: run's options; groups of a single command follow them.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
-#: Widest first column; the description of a longer option begins on the next line.
+#: Maximum width of the first column (the names); the description of an option with longer names begins below.
 _COLUMN: Final = 26
 _KINDS: Final = {
     "<int>": "NUMBER",

@@ -16,7 +16,7 @@ _METAVARS: Final = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 def parameter(name: str, **other: Any) -> Any:
     """Return Typer's description of the option with this name in `loadgen.run.options`, to use in an annotation.
 
-    ``other`` replaces settings from there, such as ``help``.
+    ``other`` replaces settings of the option, such as ``help``.
     """
     entry = ENTRIES[name]
     option = entry.option
@@ -44,7 +44,7 @@ def takes_run_options(command: Callable[[RunOptions], None]) -> Callable[..., No
 
 
 def arguments(**given: Any) -> tuple[str, ...]:
-    """Return the words of a `loadgen run` command line for options, given by their names in the table.
+    """Return the words of a `loadgen run` command line for options, given by their names in `loadgen.run.options`.
 
     An option and its value are two words. An option that is false, empty or at its default is left out.
     """

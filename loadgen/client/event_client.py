@@ -56,7 +56,7 @@ class Delivery:
 class EventClient:
     """A client with one connection; implements `SessionHandler`.
 
-    ``on_event`` is called from the hub and must not block.
+    ``on_event`` is called from the gevent hub and must not block.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class EventClient:
         self.deviations.append(what)
 
     def on_aside(self, what: str) -> None:
-        """Ignore a message that is no live delivery."""
+        """Ignore a message that is not to be measured, such as a retained message."""
 
     def on_session(self, state: str) -> None:
         """Never called: this client keeps no session."""

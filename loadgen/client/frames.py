@@ -1,6 +1,6 @@
 """The frames that a client sent and received, for display without secrets of the login (`loadgen probe --frames`).
 
-A value is shown only if it is known to hold no secret: by the name of its header or member, or because the command
+A value is shown only if it is known to hold no secret: by the name of its header or JSON key, or because the command
 itself made it. Of any other value only the length is shown. A value that was hidden when it was sent is hidden in
 received frames too, as is anything in them that looks like a key or token, since a service may echo a login in another
 form.
@@ -36,7 +36,7 @@ _PLAIN_HEADERS: Final = frozenset({"accept", "content-length", "content-type", "
 _PLAIN_SUBPROTOCOLS: Final = frozenset(
     {"aws-appsync-event-ws", "graphql-transport-ws", "graphql-ws", "mqtt", "nats", "v12.stomp", "wamp.2.json"}
 )
-#: Members of JSON messages whose texts are shown; numbers and texts of any other member are hidden.
+#: JSON keys whose texts are shown; numbers and texts of any other key are hidden.
 _PLAIN_MEMBERS: Final = frozenset((
     "type", "id", "channel", "channels", "topic", "subject", "event", "events", "action", "op", "method",
     "connectionTimeoutMs", "successful", "failed", "identifier", "index", "status", "code", "jsonrpc", "errors",
@@ -89,7 +89,7 @@ class Frames:
         self._hidden: set[str] = set()
         self._mqtt = False
         self._frames: list[Frame] = []
-        #: The step to which the next frames belong.
+        #: Name of the step of `loadgen probe` to which the next frames belong.
         self.step = ""
         #: Number of frames that were not kept.
         self.left_out = 0

@@ -196,7 +196,7 @@ class WrongLogin:
         seen = [_refusal_of(self.service, channel, dialer, frames)]
         if over_http:
             seen.append(_http_refusal_of(self.service, channel, dialer, frames))
-        # The names of the errors: their texts repeat themselves.
+        # Give only the names of the errors, since their texts say the same again.
         return f"refused: {', '.join(dict.fromkeys(reason.partition(': ')[0] for reason in seen))}"
 
 

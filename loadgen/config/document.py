@@ -107,7 +107,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def read(self, node: Node, path: Path) -> Any:
-        """Return a node as plain data, and record places and problems."""
+        """Return a YAML node as plain data; record the line of each part, and the problems."""
         self._places.of.setdefault(path, self._place(node))
         self._values += 1
         if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # YAML aliases may recurse or multiply

@@ -36,7 +36,7 @@ class Places:
     of: dict[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path) -> str:
-        """Return the place of the path, or of the nearest known path above it."""
+        """Return where the value at the path was written (such as file:line), or the nearest known part around it."""
         for length in range(len(path), -1, -1):
             known = self.of.get(path[:length])
             if known is not None:

@@ -42,7 +42,7 @@ def maker(
     workers: int = 1,
     on_trouble: OnTrouble = lambda number, said: None,
 ) -> Maker:
-    """Return the maker for a login, for the target at ``host``.
+    """Return the object that makes clients' credentials for a login to the target at ``host``.
 
     The login's rate is for all ``workers`` together. ``on_trouble`` is called with a client's number and a sentence if
     its token could not be renewed.

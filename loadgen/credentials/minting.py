@@ -44,7 +44,7 @@ class Minter:
         import jwt
 
         now_s = self.clock()
-        # A claim is in whole seconds; a token must not live longer than was asked for.
+        # The times in a JWT are whole seconds; round down, since a token must not live longer than was asked for.
         expires_s = int(now_s + self._lifetime_s)
         claims: dict[str, Any] = {**filled_json(self._claims, values), "iat": int(now_s), "exp": expires_s}
         try:

@@ -12,7 +12,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.scenario.login import AuthMode, Login
 
 _MODES = get_args(AuthMode)
-#: Modes that take two names: the login's key for each name, and the form of the option.
+#: Modes with two secrets: the keys of the login that name their variables or files, and the form of the option.
 _PAIRS = {
     "password": ("username_env", "password_env", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
     "certificate": ("certificate", "key", "certificate:CERTIFICATE.pem:KEY.pem"),

@@ -247,7 +247,7 @@ def _decoding(error: Exception) -> str:
 
 
 def _parquet(binary: BinaryIO, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
-    # Imported late: only this kind of file needs it.
+    # Imported late: only Parquet files need pyarrow.
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 

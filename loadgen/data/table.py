@@ -121,7 +121,7 @@ class Table:
         return _decode(self.json(column, row))
 
     def json(self, column: str, row: int) -> str:
-        """Return a value as JSON text; raises as :meth:`cell`."""
+        """Return a value as JSON text; raises the same errors as :meth:`cell`."""
         return str(self._value(column, row))
 
     def values(self, column: str) -> Iterator[Cell]:

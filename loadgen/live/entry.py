@@ -178,7 +178,7 @@ class Entry:
 
 
 def token_of_environment() -> tuple[str, bool]:
-    """Return the token, and True if the environment sets it; remove it there, so that child processes do not see it.
+    """Return the token, and True if the environment sets it; remove it from there to hide it from child processes.
 
     Raises:
         RunError: the given token is too short or too long, or has characters other than letters, digits, - and _;

@@ -1,7 +1,7 @@
-"""Judge the generator and the gates during a run.
+"""Evaluate the generator's health and the gates during a run.
 
-The analysis judges the complete record after the run; this module judges what is known during the run, by the same
-limits (`analysis.limits`).
+After the run the analysis does so from the complete record. This module does so from the workers' reports so far, by
+the same limits (`analysis.limits`).
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class _Worker:
 
 
 class Judge:
-    """Collects the figures that verdict and gates need from the workers' reports."""
+    """Collects the figures from which the verdict and the gates are decided, from the workers' reports."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
@@ -206,7 +206,7 @@ class Judge:
         rows = []
         for gate in self._gates:
             value = self._value(gate, state)
-            # A gate over windows may fail in one of them even if the whole phase passes.
+            # A gate with `over` may fail in one of its windows even if the whole phase passes.
             holds = None if value is None or gate.over_ns is not None else gate.holds(value)
             rows.append({"text": gate.text, "value": value, "kind": gate.metric.kind.name, "holds": holds})
         return rows

@@ -115,7 +115,7 @@ class Loss:
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:
-            # Points are sometimes slightly less than a second apart: if no second has ended, keep the result.
+            # Data points are sometimes slightly less than a second apart: if no second has ended, keep the result.
             return self._latest
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:
@@ -129,7 +129,7 @@ class Loss:
         return self._latest
 
     def so_far(self) -> float | None:
-        """Return the share of the settled seconds' expected deliveries that did not arrive, or None if unknown."""
+        """Return the share of expected deliveries that did not arrive, over all settled seconds; None if unknown."""
         return _missing(self._settled_arrived, self._settled_expected)
 
     def surplus(self) -> int | None:

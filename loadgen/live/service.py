@@ -13,7 +13,8 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
-#: Interval of checks whether a new point is due. A point is due when all workers have reported, about once a second.
+#: Interval of checks whether a data point of the live charts is due: once all workers have reported, about every
+#: second.
 _TICK_S = 0.1
 #: Maximum number of finished runs whose reports are served.
 _OUTCOMES_KEPT: Final = 100

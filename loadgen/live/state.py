@@ -1,8 +1,8 @@
 """The live state of a run: the exact sum of all workers' reports.
 
-Every second becomes a point of a time series. Percentiles come from merged HDR histograms over the second, the last ten
-seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles, because
-the sum over the other workers would look like a drop in load.
+Every second becomes a data point of the live charts. Percentiles come from merged HDR histograms over the second, the
+last ten seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles,
+because the sum over the other workers would look like a drop in load.
 """
 
 from collections import Counter, deque
@@ -20,7 +20,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.running import BOUNDS_NS, Report
 from loadgen.resolve import ResolvedRun
 
-#: Number of points kept: one hour.
+#: Number of data points of the live charts that are kept: one hour.
 POINTS_KEPT: Final = 3_600
 #: All statuses of an event in the run's record.
 STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent", "unmade")
@@ -38,7 +38,7 @@ class WorkerTotals:
     covered_ns: int = 0
     #: The worker's latest health row, or None if it has sent none.
     health: Mapping[str, Any] | None = None
-    #: Reports since the last point.
+    #: Reports since the last data point of the live charts.
     fresh: list[Report] = field(default_factory=list)
 
 
@@ -64,7 +64,7 @@ class Buckets:
 
 
 class LiveState:
-    """The live state of one run: :meth:`observe` takes reports, :meth:`tick` makes points of a series."""
+    """The live state of one run: :meth:`observe` takes reports, :meth:`tick` adds a data point to the live charts."""
 
     def __init__(
         self,
@@ -126,13 +126,14 @@ class LiveState:
         self.judge.take(worker, report)
 
     def tick(self, at_ns: int, view: View) -> bool:
-        """Make a point from the reports since the last point; return False if it is too early for one.
+        """Add a data point to the live charts from the reports since the last one; return False if it is too early.
 
-        The point waits up to `SILENCE_NS` for the report of each worker that is not lost. In the phase `finishing` a
-        point is made only if a report has come.
+        The data point waits up to `SILENCE_NS` for the report of each worker that is not lost. In the phase `finishing`
+        one is added only if a report has come.
         """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
-            # Make no point: the workers have sent their last reports and are handing over their records.
+            # Add no data point to the live charts: the workers have sent their last reports and are handing over their
+            # records.
             self.view = view
             return False
         living = [number for number in self.workers if number not in view.gone]
@@ -186,7 +187,7 @@ class LiveState:
         self.so_far = self._so_far()
 
     def _rates(self, at_ns: int, view: View, complete: bool) -> dict[str, float | None]:
-        """Return the rates per second since the last point: due, sent, accepted and delivered."""
+        """Return rates per second since the last data point: events due, sent and accepted, and deliveries."""
         due = due_deliveries = sent = accepted = None
         if self._last_ns is not None and at_ns > self._last_ns:
             seconds = (at_ns - self._last_ns) / 1e9
@@ -204,7 +205,7 @@ class LiveState:
             "events_sent_per_s": sent,
             "events_accepted_per_s": accepted,
             "deliveries_due_per_s": due_deliveries,
-            # Sum the workers' rates: each worker's reports cover a time span that differs from the point's.
+            # Sum the workers' rates: each worker's reports cover another time span than the data point.
             "deliveries_per_s": self._sum_of_rates() if complete else None,
         }
 

@@ -219,8 +219,8 @@ def shown(
 ) -> dict[str, Any]:
     """Return the data for the page.
 
-    If ``run``, the run that the page shows, is still the current one, only points with numbers above ``after`` are
-    included; otherwise all.
+    If ``run``, the run that the page shows, is still the current one, only data points of the charts with numbers above
+    ``after`` are included; otherwise all.
     """
     if state is None or state.view is None:
         return {"run": None, "coming": None if coming is None else coming.rows}

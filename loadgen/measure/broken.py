@@ -22,7 +22,7 @@ class LastMessage:
 
 @dataclass(frozen=True, slots=True)
 class BrokenConnection:
-    """The first connection of this process that failed with an error of a kind, and its last messages in order."""
+    """The first connection of this process that failed with one kind of error, and its last messages in order."""
 
     error: str
     connection: int

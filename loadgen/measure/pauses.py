@@ -80,7 +80,7 @@ class PauseWatch:
             self._found = Pauses(for_ns, now_ns())
 
     def take(self) -> Pauses:
-        """Return the longest pause and the suspension since the last call, and reset both."""
+        """Return the longest pause and the total time suspended since the last call, and reset both."""
         found, self._found = self._found, Pauses()
         before_ns, after_ns = self._suspended_before_ns, self._suspended_ns()
         self._suspended_before_ns = after_ns

@@ -118,7 +118,7 @@ class Recorder:
         self._writing = lock if lock is not None else nullcontext()
         #: The rows that are being written, by column; guarded by `_writing`.
         self._columns: Values = np.empty((len(COLUMNS), 0), dtype=np.int64)
-        #: Sums of the current interval, if buffers were written before its end.
+        #: Sums over the rows of the current interval that were written before its end, or None if there are none.
         self._seen: _Seen | None = None
         self._failed: Exception | None = None
 

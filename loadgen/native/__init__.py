@@ -4,11 +4,11 @@ A thread of each poller reads the sockets and needs no interpreter lock (GIL):
 
 - `poller.c` is the Python type (transport), and `receiver.c` the thread's life, locks and sockets.
 - `reading.c` is the thread's loop; `times.c` tells when the data of a read arrived.
-- `fast_path.c` passes whole text frames from there to a connection's `FastPath`.
+- `fast_path.c` passes whole text frames from the thread to a connection's `FastPath`.
 - `deliveries.c` is the fast path of AppSync Events (protocol).
-- `lane.c` is the common part of those of other protocols, which take units from a stream or from frames: packets of
-  MQTT (`mqtt_packets.c`), and what fits the template of a protocol file (`template.c`, `template_lane.c`). `names.c`
-  finds their subscriptions, and `owed.c` keeps the acknowledgements that Python is to send.
+- `lane.c` is the common part of the fast paths of other protocols, which take units from a stream or from frames:
+  packets of MQTT (`mqtt_packets.c`), and what fits the template of a protocol file (`template.c`, `template_lane.c`).
+  `names.c` finds their subscriptions, and `owed.c` keeps the acknowledgements that Python is to send.
 - `json_path.c` is the way to the stamp.
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
@@ -73,7 +73,7 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
         )
 
         available = True
-        # Before the interpreter frees what the threads use.
+        # Stop the receive threads before the interpreter frees the memory that they use.
         atexit.register(stop)
     except ImportError:
         pass

@@ -45,7 +45,7 @@ class Makers:
         self._compiled = compiled(payload, stamping) if isinstance(payload, Template) else None
 
     def maker(self, *, seed: str, number: int, index: int, clients: int, own: Mapping[str, Cell]) -> Maker:
-        """Return the maker of one publisher; ``own`` has the values from the publisher's rows of data."""
+        """Return the maker of one publisher's payloads; ``own`` has the values from the publisher's rows of data."""
         payload, stamping = self._payload, self._stamping
         if isinstance(payload, Template):
             assert self._compiled is not None

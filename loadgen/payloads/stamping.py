@@ -64,7 +64,7 @@ class Reading(NamedTuple):
 class NativePlace(NamedTuple):
     """The place of stamps within events, for the C fast path."""
 
-    #: The names that lead to the stamp.
+    #: The JSON keys (or list indices) on the path from the event to the stamp.
     tokens: tuple[str, ...]
     #: True if stamps contain a checksum.
     checked: bool

@@ -27,10 +27,10 @@ class Budget(Struct, frozen=True):
 
     @classmethod
     def of(cls, run: ResolvedRun, prices: "Prices", max_usd: float | None) -> "Budget | None":
-        """Return the budget of a run, or None if ``max_usd`` is None."""
+        """Return the cost limit of a run, or None if ``max_usd`` is None."""
         if max_usd is None:
             return None
-        # Imported here because the process that only watches a budget needs no estimate.
+        # Imported here because the process that only watches the cost during the run needs no estimate.
         from loadgen.planning.estimate import cost_of
 
         cost = cost_of(run, prices)

@@ -9,7 +9,7 @@ from loadgen.transport import local_ports, proxy, sources
 from loadgen.transport.errors import TransportError
 from loadgen.transport.resolving import Resolver
 
-#: File descriptors a process needs besides its connections: libraries, spool files, pipes, the hub.
+#: File descriptors a process needs besides its connections: libraries, spool files, pipes, the gevent hub.
 RESERVE = 64
 _RESOLVE_S: Final = 10.0
 

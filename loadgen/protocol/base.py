@@ -134,7 +134,7 @@ class SessionHandler(Protocol):
         """The service deviated from its protocol, but was understood."""
 
     def on_aside(self, what: str) -> None:
-        """A message came or went that is only counted: neither a live delivery nor a new publish, such as a copy."""
+        """A message came or went that is counted but not measured, such as a retained message or a further copy."""
 
     def on_session(self, state: str) -> None:
         """Called before `on_connected` if the client keeps its session over reconnects.

@@ -1,10 +1,10 @@
-"""Tell a lane that reads the same stream whether its session is between two messages or has a part of one."""
+"""Stop the native code that reads a connection's messages while the session holds part of a message."""
 
 from loadgen.native import Lane
 
 
 class Boundary:
-    """Stops a native lane while its session has only a part of a message: the lane has not seen those bytes."""
+    """Stops a native lane while its session has received part of a message, whose bytes the lane has not seen."""
 
     __slots__ = ("_between", "_lane")
 
@@ -13,7 +13,7 @@ class Boundary:
         self._lane: Lane | None = None
 
     def give(self, lane: Lane) -> None:
-        """From now on, stop and resume this lane instead of the last one."""
+        """Set the native lane to stop and resume, in place of any earlier one."""
         self._lane = lane
         if not self._between:
             lane.hold(True)

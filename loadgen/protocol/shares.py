@@ -11,7 +11,7 @@ PREFIX: Final = "/$share/"
 
 
 def split(channel: str) -> tuple[str | None, str]:
-    """Return the group of a shared subscription and the pattern that it shares, or (None, channel) for any other one.
+    """Return the group of a shared subscription and the pattern that it shares, else (None, channel).
 
     The channel is in its normal form. The group may be empty or invalid: `validate_subscribe` refuses that.
     """

@@ -180,7 +180,7 @@ def _login_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _match_problems(file: ProtocolFile) -> Iterator[Problem]:
-    """Yield the matches that do not fit the kind of messages (`connect.messages`)."""
+    """Yield a problem for each match that does not fit the kind of messages (`connect.messages`)."""
     json = file.connect.messages == "json"
     for path, match in _matches(file):
         if json and isinstance(match, str):

@@ -77,7 +77,7 @@ class PublishPlan:
         return self._draw()
 
     def maker(self) -> Maker | None:
-        """Return the maker of the events' bodies, or None if they are padding with the stamp in its default place."""
+        """Return the maker of the events' bodies, or None if they are padding and the stamp is in its default place."""
         return None if self._make is None else self._make()
 
 

@@ -33,7 +33,7 @@ def read_data(
     Return the scenario with the number of rows of each file, and the rows.
 
     Raises:
-        ScenarioError: a file cannot be used, or its rows do not fit the clients; it has a line for each problem.
+        ScenarioError: a file cannot be used, or its rows do not fit the clients; the error has a line for each problem.
     """
     in_channels = (
         name for _, source, _ in templates(scenario.clients, rules) for name in Template.parse(source).names

@@ -33,7 +33,7 @@ def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | 
     """Read a payload's file of messages.
 
     Raises:
-        DataError: the file cannot be used; it has a sentence for each mistake.
+        DataError: the file cannot be used; the error has a sentence for each mistake.
     """
     assert made.file is not None
     name = made.file if made.file.isprintable() else shown(made.file)

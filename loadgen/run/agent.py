@@ -214,7 +214,7 @@ class Agent:
         return normal
 
     def joined(self) -> None:
-        """Count a user that has begun to play its role."""
+        """Count a user that has begun to play its client."""
         self._users.joined()
 
     def left(self) -> None:
@@ -222,7 +222,7 @@ class Agent:
         self._users.left()
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready and return the timeline, or None if the run ended first."""
+        """Wait until all subscribers are ready and return the phases' times, or None if the run ended first."""
         return self._barriers.wait_for_timeline()
 
     def wait_for_end(self) -> None:

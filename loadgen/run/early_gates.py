@@ -1,7 +1,8 @@
 """Gates that end a run early, evaluated during the run on the histograms that workers send every second.
 
 They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not those
-due in it. Only seconds that lie wholly inside a window count, so that a window fails by its own deliveries only.
+due in it. A gate with `over` must hold in each window of that length. Only seconds wholly inside a window count, so
+that a window fails by its own deliveries only.
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class EarlyGates:
-    """Evaluate the windows of the gates that are marked `abort_early`."""
+    """Evaluate each window (`over`) of the gates that are marked `abort_early`."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._gates = [gate for gate in gates if gate.abort_early and gate.over_ns]
@@ -27,7 +28,7 @@ class EarlyGates:
 
     @classmethod
     def of(cls, run: ResolvedRun) -> "EarlyGates":
-        """Return the early gates of a run."""
+        """Return the gates of a run that may end it early."""
         return cls([written.gate() for written in run.gates])
 
     @property
@@ -36,7 +37,7 @@ class EarlyGates:
         return bool(self._gates)
 
     def begin(self, start_ns: int) -> None:
-        """Begin the first window at ``start_ns``, the start of the measurement."""
+        """Begin each gate's first window at ``start_ns``, the start of the measurement."""
         self._start_ns = start_ns
 
     def observe(self, received_ns: int, histogram: HdrHistogram, shortest: str | None = None) -> None:
@@ -85,7 +86,7 @@ class EarlyGates:
                 )
 
     def _forget(self) -> None:
-        """Drop the seconds that lie before all future windows."""
+        """Drop the histograms of seconds that no unfinished window of a gate covers."""
         assert self._start_ns is not None
         oldest_ns = min(
             self._start_ns + done * (gate.over_ns or 0)

@@ -26,13 +26,13 @@ RUN_FD: Final = "LOADGEN_RUN_FD"
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """A resolved run and its budget; it contains no secrets, but the files that it names may contain some."""
+    """A resolved run and its cost limit; contains no secrets, but the files that the run names may contain some."""
 
     run: ResolvedRun
     prices: dict[str, Any]
     """The prices recorded in the manifest: `loadgen.planning.prices.Prices.snapshot`."""
     budget: Budget | None
-    """The budget that ends the run when it is exceeded, or None for no limit."""
+    """The cost limit, which ends the run once the run has cost more, or None for no limit."""
     data: dict[str, int] = {}
     """The open file of each table of the run's data, which the child process inherits."""
 

@@ -54,7 +54,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Answer to a claim: the numbers of the granted clients by role, fewer than claimed if no more are left."""
+    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if none are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
@@ -90,7 +90,7 @@ class Ramp(Versioned, frozen=True, kw_only=True):
 
 
 class Go(Versioned, frozen=True, kw_only=True):
-    """The timeline; see `users.worker.Timeline`."""
+    """Start and end of the phases, sent when all subscriptions are ready; see `users.worker.Timeline`."""
 
     KIND: ClassVar[str] = messages.GO
 

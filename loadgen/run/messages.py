@@ -30,7 +30,7 @@ GRANT: Final = "loadgen.grant"
 ROWS: Final = "loadgen.rows"
 #: coordinator → agents: every client has a user, and the ramp begins at the given time.
 RAMP: Final = "loadgen.ramp"
-#: coordinator → agents: all subscriptions are ready, with the timeline.
+#: coordinator → agents: all subscriptions are ready, with start and end of each phase.
 GO: Final = "loadgen.go"
 #: agent → coordinator, a few times a second: counts, complaints, the last second's histogram.
 STATUS: Final = "loadgen.status"

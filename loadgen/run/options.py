@@ -2,8 +2,8 @@
 
 It defines the command line of `loadgen run`, the options added to Locust's parser, and the arguments of the Locust
 subprocess. `RunOptions` has a field for each option, whose annotation holds everything else about it. A new option is
-added there and nowhere else.
-No option takes a secret, since command lines are public: options name the variables and files that hold secrets.
+added to `RunOptions` and nowhere else. No option takes a secret, since command lines are public: options name the
+variables and files that hold secrets.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -379,5 +379,5 @@ def _entry(found: "Field[Any]") -> Entry:
     return Entry(found.name, kind, repeatable, None if found.default is MISSING else found.default, option)
 
 
-#: The table: every option of a run by its field's name.
+#: The table of a run's options, by the name of the field of `RunOptions`.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}

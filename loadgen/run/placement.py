@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from loadgen.exits import ExitCode, RunError, why
 
-#: The link to the newest run beside it.
+#: Name of the link, beside the run folders, to the newest of them.
 LATEST: Final = "latest"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The place of one run's folder; the errors of all methods have exit code 2."""
+    """Chooses and makes the folder of one run; errors that the methods raise have exit code 2."""
 
     results: Path
     """The folder that the run's folder is made in, unless `output` is given."""
@@ -27,7 +27,7 @@ class Placement:
 
     @classmethod
     def of(cls, options: Any) -> "Placement":
-        """Return the place that the options of a run name."""
+        """Return the placement of a run's folder that the options of the run ask for."""
         return cls(Path(options.results), None if options.output is None else Path(options.output))
 
     @property

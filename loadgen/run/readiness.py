@@ -1,13 +1,13 @@
 """Prove that subscriptions deliver before anything is measured.
 
 On the real service events can be lost for about two seconds after `subscribe_success`
-(docs/reference/appsync-events.md, section 1.5). To bridge that window, a worker publishes probe events to each awaited
-channel until every subscription to it has received one. If the scenario says so, it waits for a settle time instead.
-Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
+(docs/reference/appsync-events.md, section 1.5). To bridge these two seconds, a worker publishes probe events to each
+awaited channel until every subscription to it has received one. If the scenario says so, it waits for a settle time
+instead. Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 
-The service delivers an event on a shared subscription to only one member, which the service chooses. So each round
-publishes as many probes as members wait. A member that no probe has reached after `SHARED_ROUNDS` rounds counts as
-ready, since the service may always choose other members.
+The service delivers an event to only one of the subscriptions that share a group, and chooses that one itself. So each
+round publishes as many probes as subscriptions of the group wait. A subscription that no probe has reached after
+`SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
 SHARED_ROUNDS = 12
-#: Maximum number of probes that one round publishes for the members of a shared subscription.
+#: Maximum number of probes that one round publishes for subscriptions that share a group.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
 #: If no subscription is acknowledged for this long, none is expected soon.
@@ -128,7 +128,7 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: For each channel of a shared subscription: each waiting member's callback and its number of probe rounds.
+        #: For each channel with shared subscriptions: the callback and the number of probe rounds of each that waits.
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
@@ -195,14 +195,14 @@ class ProbedReadiness:
             waited = True
 
     def _give_up_on_members(self) -> None:
-        """Count a member of a shared subscription as ready if no probe has reached it in `SHARED_ROUNDS` rounds."""
+        """Count a subscription of a shared group as ready if no probe has reached it in `SHARED_ROUNDS` rounds."""
         for channel, waiting in list(self._members.items()):
             self._members[channel] = [
                 (on_ready, rounds + 1) for on_ready, rounds in waiting if rounds < SHARED_ROUNDS
             ]
             for on_ready, rounds in waiting:
                 if rounds >= SHARED_ROUNDS:
-                    # The callback does nothing for a member that is ready already.
+                    # Calling `on_ready` has no effect on a subscription that is ready already.
                     on_ready(now_ns())
 
     def _let_others_subscribe(self) -> None:

@@ -1,4 +1,4 @@
-"""Handle the signals that end a process, in a greenlet of the hub."""
+"""Handle the signals that end a process, in a greenlet of the gevent hub."""
 
 import signal
 from collections.abc import Callable

@@ -24,7 +24,7 @@ RESEND_S = 5.0
 
 
 class SpoolSender:
-    """The worker's end. ``files`` returns its spool files; ``send`` sends a piece to the master."""
+    """Sends a worker's spool files to the master: ``files`` returns the files, and ``send`` sends one piece."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SpoolSender:
         )
 
     def pump(self) -> None:
-        """Send new data up to the window; raises OSError if the files cannot be read."""
+        """Send new data while not too many bytes are unacknowledged; raises OSError if the files cannot be read."""
         now_s = self._steady_s()
         if not self.under_way:
             self._heard_s = now_s

@@ -191,7 +191,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Intersect the recent pings' bounds of the offset, at the last ping's time; return False if that is empty."""
+        """Intersect the recent pings' bounds of the offset at the last ping; return False if they are disjoint."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)

@@ -257,7 +257,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     probe_deliveries: Count
     echo: Echo | None
     deviations: Annotated[dict[Text, Count], Meta(max_length=1_000)]
-    #: Messages that are neither live deliveries nor new publishes, by kind.
+    #: Number of messages that are counted but not measured, by kind, such as retained messages and further copies.
     asides: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     failures: Annotated[list[Failure], Meta(max_length=1_000)]
     checks: Annotated[dict[Name, Check], Meta(max_length=2_000)]

@@ -14,7 +14,7 @@ def copy(name_or_path: str, folder: Path) -> list[Path]:
     """Copy a scenario file, and the folder of the same name beside it, into ``folder``; return the new files.
 
     Raises:
-        ScenarioError: there is no such scenario, one of the files is there already, or it cannot be written.
+        ScenarioError: there is no such scenario, one of the files exists already, or a file cannot be written.
     """
     source = find(name_or_path)
     beside = source.with_suffix("")

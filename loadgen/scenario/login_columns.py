@@ -68,7 +68,7 @@ def columns_in_data(login: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_fetched(login: Mapping[str, Any]) -> bool:
-    """Return True if a command, an endpoint or a user pool makes the login; it is in the form of `Login.as_data`."""
+    """Return True if a login's token comes from a command, endpoint or user pool; ``login`` is from `Login.as_data`."""
     return any(key in login for key in _FETCHED)
 
 

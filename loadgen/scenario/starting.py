@@ -50,7 +50,7 @@ def write(file: Path, content: str) -> None:
     """Write a new file.
 
     Raises:
-        ScenarioError: it exists, or cannot be written.
+        ScenarioError: the file exists already, or cannot be written.
     """
     try:
         with file.open("x", encoding="utf-8") as made:

@@ -91,24 +91,24 @@ class ScenarioRun:
 
     @property
     def verdict(self) -> str:
-        """How far the figures can be trusted: `valid`, `degraded` or `invalid`; raises as `summary`."""
+        """How far the figures can be trusted: `valid`, `degraded` or `invalid`; raises RunError without a verdict."""
         return str(self.summary["verdict"]["kind"])
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """The findings that made the run degraded or invalid; raises as `summary`."""
+        """The findings that made the run degraded or invalid; raises the same error as `summary`."""
         return list(self.summary["verdict"]["findings"])
 
     @cached_property
     def gates(self) -> "tuple[Result, ...]":
-        """Each gate of the scenario, with its status and its value; raises as `summary`."""
+        """Each gate of the scenario, with its status and its value; raises the same error as `summary`."""
         from analysis.verdict.evaluate import Result
 
         return tuple(Result(**each) for each in self.summary["gates"])
 
     @property
     def ledger(self) -> dict[str, Any]:
-        """Counts of expected, delivered and lost deliveries in the measure phase; raises as `summary`.
+        """Counts of expected, delivered and lost deliveries in the measure phase.
 
         Raises:
             RunError: nothing was measured, or `summary` raised it.
@@ -158,7 +158,7 @@ class ScenarioRun:
         return self.folder / "report.html"
 
     def keep(self) -> Path:
-        """Keep a temporary folder, and return the path of the run folder."""
+        """Return the path of the run folder; if it is in a temporary folder, prevent the automatic removal."""
         if self._removal is not None:
             self._removal.detach()
         return self.folder

@@ -1,9 +1,9 @@
 """Run one server as several processes: start them, watch them and stop them together.
 
-The parent opens the sockets, forks the serving processes (members) and serves nothing itself. It has a control stream
-to each member. Over it a member reports that it accepts connections, or that a signal asked it to stop. The parent
-closes its side to stop a member. If the process at one end is killed, the other sees the end of the stream and stops,
-so no process outlives the others.
+The parent opens the sockets, forks the serving processes and serves nothing itself. It has a control stream to each
+serving process. Over this stream the process reports that it accepts connections, or that a signal asked it to stop.
+The parent closes its side to stop the process. If the process at one end is killed, the other sees the end of the
+stream and stops, so no process outlives the others.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _STOP_TIMEOUT_S: Final = 6.0
 
 @dataclass(frozen=True)
 class _Place:
-    """The sockets that one member gets from the parent: control stream, listeners, and relay streams to its peers."""
+    """The sockets that a serving process gets from its parent: control stream, listeners, and streams to its peers."""
 
     control: socket.socket
     listeners: Listeners
@@ -113,7 +113,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
             here.setblocking(False)
             members.append(_Member(pid, here))
     except OSError as error:
-        # The members that already run stop when this process exits and its control streams close.
+        # The serving processes that already run stop when this process exits and its control streams close.
         raise StartError(
             f"{config.processes} processes cannot be started ({error.strerror}): choose fewer with --processes"
         ) from None
@@ -126,7 +126,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
 
 
 class _Supervisor:
-    """Reports when all members accept connections, waits for a reason to stop, and stops them."""
+    """Reports when all serving processes accept connections, waits for a reason to stop, and stops them."""
 
     def __init__(self, members: Sequence[_Member], say_ready: Callable[[], None]) -> None:
         self._members = members
@@ -135,7 +135,7 @@ class _Supervisor:
         self._all_ended = asyncio.Event()
 
     async def run(self, *, exit_with_stdin: bool) -> int:
-        """Supervise until every member has ended; return the exit code."""
+        """Supervise until every serving process has ended; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop.set)
@@ -212,7 +212,7 @@ def _be_member(
     parents: Sequence[socket.socket],
     others: Sequence[_Place],
 ) -> NoReturn:
-    """Serve, then exit the process here, so that it never returns into the parent's call stack."""
+    """Serve, then exit the process here, so that a fork never runs the code that follows in its parent."""
     code = lifecycle.EXIT_FAILED
     try:
         # Close the inherited copies: a stream ends only when every copy of its other end is closed.
@@ -236,8 +236,8 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        # Ctrl-C or a service manager may signal all processes at once: a member only reports the signal, and the parent
-        # stops all.
+        # Ctrl-C or a service manager may signal all processes at once: a serving process only reports the signal, and
+        # the parent stops all.
         loop.add_signal_handler(number, _tell, place.control, _STOP)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _watch_parent(place.control, loop, stop)

@@ -23,7 +23,7 @@ _MEMORY_MB: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class LambdaContext:
-    """The members of AWS Lambda's context object that a function may read; the values are made up."""
+    """The attributes of AWS Lambda's context object that a function may read; the values are made up."""
 
     function_name: str
     aws_request_id: str = field(default_factory=lambda: str(uuid4()))

@@ -1,6 +1,6 @@
 """Channel namespace handlers: Python callables in place of AWS's JavaScript handlers.
 
-A handler receives a :class:`Context`, with the members of AWS's `ctx` in snake case. It may be a coroutine function.
+A handler receives a :class:`Context`, with the properties of AWS's `ctx` in snake case. It may be a coroutine function.
 Other functions run in a thread, one call at a time (:mod:`loadgen.server.synchronous`). A function for AWS Lambda
 becomes a handler by :func:`loadgen.server.direct_lambda.direct`.
 

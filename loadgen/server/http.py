@@ -37,7 +37,7 @@ class PublishEndpoint:
         except messages.UNREADABLE:
             return _refusal(RefusedError(errors.INVALID_BODY))
         if not is_utf8(body):
-            # The decoder skips unknown members, so invalid UTF-8 may remain there.
+            # The decoder skips unknown keys and their values, so invalid UTF-8 may remain in them.
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:

@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace. If its modes are None, the API's modes apply; if a handler is None, it has no handler."""
+    """One namespace. Where its authorization modes are None, the API's apply; handlers are optional."""
 
     name: str
     publish_modes: Collection[Mode] | None = None

@@ -1,9 +1,9 @@
 """The relay: pass each accepted event to the other processes of a server, which deliver it to their own subscribers.
 
 Every two processes share a pair of stream sockets. A publish is one small message to each peer, however many
-subscribers it has there. Peers without subscribers get it too, so a subscription is active for all publishers once
-its own process has it. The events of one publisher's connection pass through one process and one stream, which keeps
-their order.
+subscribers the event has in the peer. Peers without subscribers get it too, so a subscription is active for all
+publishers once its own process has it. The events of one publisher's connection pass through one process and one
+stream, which keeps their order.
 
 A message is its length (4 bytes, little endian), followed by a msgpack array of channel and events. A length of 0 is a
 mark: see `Relay.settle`.

@@ -23,10 +23,10 @@ def connection(
 ) -> SocketStream:
     """Return an unopened WebSocket, byte stream or HTTP stream, depending on the address's scheme.
 
-    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or the bytes
-    of one read of any other stream. ``on_closed`` is called once when an opened connection ends. Both are called from
-    the hub and must not block. An error that they raise ends this connection alone, and is reported to ``on_failed`` as
-    a failure of the harness. ``slow`` limits how fast the opened connection is read.
+    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or the bytes of
+    one read of any other stream. ``on_closed`` is called once when an opened connection ends. Both are called from the
+    gevent hub and must not block. An error that they raise ends this connection alone, and is reported to ``on_failed``
+    as a failure of the harness. ``slow`` limits how fast the opened connection is read.
     """
     if address.is_http:
         return HttpStream(

@@ -21,7 +21,7 @@ class TransportError(Exception):
 class UnreadableError(TransportError):
     """The server broke the connection's protocol or exceeded a bound; the rest of the stream is not read."""
 
-    #: The kind of unreadable message that it counts as.
+    #: Kind under which the run's record counts this error among the unreadable messages.
     kind: ClassVar[str] = unreadable.FRAME_UNREADABLE
 
 

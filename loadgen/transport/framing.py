@@ -16,11 +16,11 @@ _TWO_BYTES, _EIGHT_BYTES = 126, 127
 #: Called with a message, its kernel arrival (an `Arrival` if it is known only as an interval) and the time at which the
 #: read returned (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
-#: Passes a frame (bytes, arrival, read time) to the library. Returns false if the library must see every frame from
-#: then on: a fragmented message is open, or the connection is closing.
+#: Passes a frame (bytes, arrival, read time) to the `websockets` library. Returns false if the library must see every
+#: frame from then on: a fragmented message is open, or the connection is closing.
 Library = Callable[[bytes, int, int], bool]
-#: Checks a frame that goes to the library, given its first two bytes and its length. Returns true if the frame violates
-#: the protocol and the stream ends.
+#: Checks a frame that goes to the `websockets` library, given its first two bytes and its length. Returns true if the
+#: frame violates the protocol and the stream ends.
 Judge = Callable[[int, int, int], bool]
 
 
@@ -29,7 +29,7 @@ def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
-    """Accept every frame here, so that the library checks it."""
+    """Accept every frame, since the `websockets` library checks it."""
     return False
 
 
@@ -68,9 +68,9 @@ class TextFrames:
     ) -> None:
         """Make a parser.
 
-        ``max_bytes`` is the longest frame to buffer; a longer one goes to the library, which reports the error.
-        ``judge`` gets the header of each frame that goes to the library, such as a fragment or a control frame, before
-        the rest of that frame has arrived.
+        ``max_bytes`` is the longest frame to buffer; a longer one goes to the `websockets` library, which reports the
+        error. ``judge`` gets the header of each frame that goes to the library, such as a fragment or a control frame,
+        before the rest of that frame has arrived.
         """
         self._on_text = on_text
         self._judge = judge
@@ -190,7 +190,7 @@ class TextFrames:
         return True
 
     def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
-        """Stop parsing: end the stream if the judge refuses this frame, else leave the rest to the library."""
+        """End the stream if the callback `judge` refuses this frame, else leave the rest to `websockets`."""
         if not self._is_refused(rest, 0, length):
             self._given_up = True
             self.ready, self.whole = False, None

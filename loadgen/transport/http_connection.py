@@ -24,8 +24,8 @@ _READ, _WRITE = 1, 2
 _READ_BYTES = 64 * 1024
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
-#: Called with (status, body, None) for an answer, or (0, b"", error) if there is none. Called from the hub, so it must
-#: not block. An error that it raises affects only its request, not the connection.
+#: Called with (status, body, None) for an answer, or (0, b"", error) if there is none. Called from the gevent hub, so
+#: it must not block. An error that it raises affects only its request, not the connection.
 OnResponse = Callable[[int, bytes, TransportError | None], None]
 
 

@@ -43,7 +43,8 @@ def contain(source: Contained, error: BaseException) -> None:
 
     An interrupt or exit is also raised in the main greenlet, as gevent does, but without stopping a watcher.
     """
-    # `failed` may raise too: report that error to the source as well. A third error goes to the hub, which prints it.
+    # `failed` may raise too: report that error to the source as well. A third error goes to the gevent hub, which
+    # prints it.
     for _ in range(2):
         if isinstance(error, OF_THE_PROCESS):
             pass_on(error)
@@ -57,7 +58,7 @@ def contain(source: Contained, error: BaseException) -> None:
 
 
 def pass_on(error: BaseException) -> None:
-    """Hand an error to the hub as if a callback had raised it, but without stopping a watcher."""
+    """Hand an error to the gevent hub as if a callback had raised it, but without stopping a watcher."""
     gevent.get_hub().loop.run_callback(_raise, error)
 
 

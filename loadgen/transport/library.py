@@ -15,12 +15,12 @@ from loadgen.transport import violations
 from loadgen.transport.framing import OnText, TextFrames
 
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
-#: First bytes of frames that the library sends.
+#: First bytes of frames that the `websockets` library sends.
 _CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
 
 
 def _nothing() -> None:
-    """Do nothing: the library alone reads the connection, or the connection has ended."""
+    """Do nothing: the `websockets` library alone reads the connection, or the connection has ended."""
 
 
 class Library:
@@ -65,12 +65,12 @@ class Library:
 
     @property
     def is_connecting(self) -> bool:
-        """True while the library reads the answer to the opening handshake."""
+        """True while the `websockets` library reads the answer to the opening handshake."""
         return self._protocol is not None and self._protocol.state is CONNECTING
 
     @property
     def refusal(self) -> Exception | None:
-        """The library's error if it has rejected the answer to the opening handshake, or None."""
+        """The `websockets` library's error if it has rejected the answer to the opening handshake, or None."""
         return None if self._protocol is None else self._protocol.handshake_exc
 
     @property
@@ -97,7 +97,8 @@ class Library:
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
         """Return a parser for the rest of the stream.
 
-        It parses ordinary messages itself, and passes fragments, control frames and faulty frames to the library.
+        It parses ordinary messages itself, and passes fragments, control frames and faulty frames to the `websockets`
+        library.
 
         Call this at a frame boundary. Until :meth:`end`, ``on_other`` is called after each frame that is not a message:
         there may be something to send, or the connection ends.
@@ -118,7 +119,7 @@ class Library:
         return protocol.events_received()
 
     def end(self) -> None:
-        """Drop the callback that `frames` was given."""
+        """Drop the callback `on_other` that `frames` was given."""
         self._on_other = _nothing
 
     def deliver(self, events: Sequence[Any], arrival_ns: int, read_ns: int) -> bool:
@@ -142,7 +143,7 @@ class Library:
         return not plain or self.violation() is not None
 
     def end_of_stream(self) -> None:
-        """Tell the library that the stream has ended."""
+        """Tell the `websockets` library that the stream has ended."""
         if self._protocol is not None:
             try:
                 self._protocol.receive_eof()
@@ -181,7 +182,7 @@ class Library:
     # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames; return True if the next frame may bypass the library, because no message is open."""
+        """Read frames with `websockets`; return True if the next may bypass it, because no message is unfinished."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol
@@ -190,7 +191,7 @@ class Library:
         if protocol is None:
             return True
         if protocol.state is OPEN:
-            # An open connection between two frames needs no state of the library.
+            # An open connection between two frames needs no state of the `websockets` library.
             self._protocol = None
         return protocol.close_rcvd is None and protocol.parser_exc is None
 
@@ -229,7 +230,7 @@ class Library:
         return False
 
     def _made(self) -> Protocol:
-        """Return the library's protocol object, and create it if there is none."""
+        """Return the `websockets` library's protocol object, and create it if there is none."""
         if self._protocol is None:
             self._protocol = Protocol(Side.CLIENT, state=OPEN, max_size=self.max_message_bytes)
         return self._protocol

@@ -50,7 +50,7 @@ class OpeningHandshake:
         return self._upgrade.accepted(bytes(data))
 
     def hand_over(self, data: bytes | memoryview, library: Library) -> TransportError | None:
-        """Let the library read the answer, of which ``data`` has arrived; return the error if it cannot be HTTP/1.1."""
+        """Let `websockets` read the answer, of which ``data`` has arrived; return an error if it cannot be HTTP."""
         if self._upgrade is None:
             return None
         if self._answer is None:

@@ -7,7 +7,7 @@ from loadgen.transport.framing import OnText
 
 
 class Source(Protocol):
-    """A connection that the poller reads; the poller calls these methods from the hub."""
+    """A connection that the poller reads; the poller calls these methods from the gevent hub."""
 
     # Connection classes derive from this class, and save memory by having no `__dict__`.
     __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")

@@ -8,7 +8,7 @@ An error that a source raises ends that source only (see `isolation`).
 There are two implementations, which make the same record and the same calls:
 
 - `NativePoller` reads in a thread of `loadgen.native`, which needs no interpreter lock. So nothing that Python does
-  delays a read. The hub watches the thread's queue.
+  delays a read. The gevent hub watches the thread's queue.
 - `Poller` reads in the hub, for systems on which the extension was not built and for connections that are read slowly
   on purpose. The hub watches the descriptor of the epoll set, which is readable while one of the sockets is, and makes
   one callback for all readable sockets instead of one for each.
@@ -56,9 +56,10 @@ _BUFFER_BYTES = 4 + 65_535
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
-#: Maximum number of reads processed in one turn of the hub, so that the hub's other callbacks run in between.
+#: Maximum number of reads processed in one turn of the gevent hub, so that the hub's other callbacks run in between.
 _MOST_A_TURN = 256
-#: Time (ns) after which a turn of the hub ends, so that timers and other callbacks run; processing.c uses the same.
+#: Time (ns) after which a turn of the gevent hub ends, so that timers and other callbacks run; processing.c uses the
+#: same.
 _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in times.c.
 _SETTLE_NS = 50_000
@@ -71,7 +72,7 @@ TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
 class NativePoller:
-    """Reads the sockets of one hub through `loadgen.native`, in a thread that needs no interpreter lock.
+    """Reads the sockets of one gevent hub through `loadgen.native`, in a thread that needs no interpreter lock.
 
     The thread reads and stamps even while Python is busy. Data that no fast path processes waits in a queue until the
     hub processes it.
@@ -131,7 +132,7 @@ class NativePoller:
 
 
 class Poller:
-    """Reads the sockets of one hub in Python."""
+    """Reads the sockets of one gevent hub in Python."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -143,7 +144,7 @@ class Poller:
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
-        # Without epoll (macOS) each socket has a watcher of the hub.
+        # Without epoll (macOS) each socket has a watcher of the gevent hub.
         self._watchers: dict[int, Any] = {}
         # gevent removes epoll from the patched module because it can block; with a timeout of zero it does not.
         self._epoll = get_original("select", "epoll")() if sys.platform.startswith("linux") else None
@@ -202,7 +203,8 @@ class Poller:
                     return
                 # All sockets that this poll reported have been read.
                 self._polled_ns = polled_ns
-                # Poll again in this callback: returning to the hub for the next poll costs several times as much.
+                # Poll again in this callback: returning to the gevent hub for the next poll costs several times as
+                # much.
                 polled_ns = now()
                 if polled_ns - begun_ns > _TURN_NS:
                     return
@@ -348,7 +350,7 @@ def _native_here() -> NativePoller | None:
 
 
 def python_poller() -> Poller:
-    """Return the hub's Python poller, which reads through a source's ``recvmsg_into`` instead of its socket."""
+    """Return the gevent hub's Python poller, which reads through a source's ``recvmsg_into`` instead of its socket."""
     return _of_hub(_python_inlets, Poller)
 
 

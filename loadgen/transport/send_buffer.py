@@ -20,7 +20,7 @@ class SendBuffer:
     def __init__(
         self, sock: socket.socket, data: bytes | memoryview, owner: Contained, on_sent: Callable[[], None]
     ) -> None:
-        """Send ``data`` when the socket becomes writable; ``on_sent`` is called from the hub when all is sent.
+        """Send ``data`` when the socket becomes writable; ``on_sent`` is called from gevent's hub when all is sent.
 
         An error that ``on_sent`` raises ends ``owner``.
         """

@@ -39,7 +39,7 @@ _MS: Final = 1_000_000
 _TICK_NS: Final = 250 * _MS
 #: If the event loop is at least this late, it counts as stalled.
 _STALL_NS: Final = 50 * _MS
-#: Shortest time until a connection that cannot be judged yet is checked again.
+#: Shortest time until the next check of a connection that may be silent but is not known to be.
 _AGAIN_NS: Final = 100 * _MS
 #: Connections checked in one turn of the event loop.
 _AT_ONCE: Final = 200

@@ -31,8 +31,8 @@ OnClosed = Callable[[int | None, str], None]
 class SocketStream(PolledSocket):
     """A client connection, the base of `WebSocket` and `ByteStream`.
 
-    Callbacks are called from the hub and must not block. An error that one raises ends this connection as a failure of
-    the harness: ``on_failed`` is called with it, then ``on_closed``.
+    Callbacks are called from the gevent hub and must not block. An error that one raises ends this connection as a
+    failure of the harness: ``on_failed`` is called with it, then ``on_closed``.
 
     `open` calls `_secured` of the subclass and returns once the subclass has set `_opening`.
     """
@@ -71,7 +71,7 @@ class SocketStream(PolledSocket):
         self._tls: Tls | NativeTls | None = None
         #: True if the poller reads without TLS, or decrypts by itself: it then gives plaintext to the fast path.
         self._plain = not address.secure
-        #: True while the native poller decrypts by calling the functions of Python's `Tls`; only without `NativeTls`.
+        #: True while the native poller decrypts through `loadgen.transport.tls.Tls`; never true with `NativeTls`.
         self._tls_direct = False
         self._fast_path: FastPath | None = None
         self._opening: Signal | None = None
@@ -329,7 +329,7 @@ class SocketStream(PolledSocket):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)
 
     def _buffer(self, unsent: SendBuffer, data: bytes) -> None:
-        """Buffer bytes; if there are too many, end the connection in the hub's next turn, not within this call."""
+        """Buffer bytes; if there are too many, end the connection in the next turn of the event loop."""
         if unsent.overflowed or unsent.add(data):
             return
         error = TransportError(

@@ -59,7 +59,7 @@ class PreciseTimer:
         try:
             waiter.get()
         except BaseException:
-            # This greenlet was killed while it waited: the hub must not switch to it later.
+            # This greenlet was killed while it waited: the gevent hub must not switch to it later.
             if entry in self._due:
                 self._due.remove(entry)
                 heapq.heapify(self._due)

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 _HEADERS_END = b"\r\n\r\n"
-#: Longest answer that is parsed here; the library parses longer ones.
+#: Longest answer that is parsed here; the `websockets` library parses longer ones.
 _USUAL_BYTES = 4096
 #: RFC 9110, section 5: a name is a token, a value has no control characters but tabs.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
@@ -140,7 +140,7 @@ class Upgrade:
         return end + len(_HEADERS_END)
 
     def library(self, max_message_bytes: int | None) -> ClientProtocol:
-        """Return the library's protocol object for a connection that has sent this request and awaits the answer."""
+        """Return a protocol object of `websockets` that has sent this request and awaits the answer."""
         protocol, request = _protocol(*self._asked, max_message_bytes)
         protocol.key = self._key.decode()
         protocol.send_request(request)

@@ -12,7 +12,7 @@ from gevent.hub import Waiter
 
 
 def after(seconds: float, call: Callable[..., object], *arguments: Any, again_s: float = 0.0) -> Any:
-    """Start a timer of the hub that calls ``call`` after some seconds, and then every ``again_s`` if that is not zero.
+    """Start a gevent timer that calls ``call`` after some seconds, and then every ``again_s`` if that is not zero.
 
     Return the timer, which the caller stops and closes. The timer counts from the current time. The event loop's cached
     time stands still while Python is busy, and a timer that counted from it could end too early.
@@ -37,7 +37,7 @@ class Signal:
         return self._set
 
     def set(self) -> None:
-        """Set the signal: wake a waiting greenlet in the hub's next turn; if none waits, the next `wait` returns."""
+        """Set the signal: wake a waiting greenlet in the event loop's next turn, or else let the next `wait` return."""
         if not self._set:
             self._set = True
             if self._waiter is not None:

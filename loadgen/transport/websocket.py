@@ -32,7 +32,7 @@ _HEAD_END = b"\r\n\r\n"
 class WebSocket(SocketStream):
     """A WebSocket client connection.
 
-    ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
+    ``on_text``, ``on_closed`` and ``on_failed`` are called from the gevent hub and must not block: see `SocketStream`.
     """
 
     __slots__ = ("_frames", "_library", "_most_frame_bytes", "_patience", "_pong_due", "_ready", "_upgrading")
@@ -71,9 +71,9 @@ class WebSocket(SocketStream):
         self._most_frame_bytes = most_frame_bytes
         #: Timer that limits the wait for the body of a refusal, or for the server to disconnect after its close frame.
         self._patience: Any = None
-        #: True if sending a pong is scheduled for the hub's next turn.
+        #: True if sending a pong is scheduled for the gevent hub's next turn.
         self._pong_due = False
-        #: Parser of the frames once the upgrade is done; None while the library reads everything.
+        #: Parser of the frames once the upgrade is done; None while the `websockets` library reads everything.
         self._frames: TextFrames | None = None
         #: Value of `TextFrames.ready` when the poller's routing was last updated.
         self._ready = False
@@ -98,7 +98,7 @@ class WebSocket(SocketStream):
             self._write(fragments(self._library.opcode, message, most))
 
     def way_to_send(self) -> int | None:
-        """Return the descriptor for frames of text, -1 if they must be encrypted or buffered, or None; see the base."""
+        """Return the descriptor for text frames, -1 if they must be encrypted or wait, or None: see `SocketStream`."""
         if not self.is_open or self._library.opcode is not Opcode.TEXT:
             return None
         return self._descriptor if self._unsent is None and self._tls is None else -1
@@ -126,7 +126,8 @@ class WebSocket(SocketStream):
         return self._frames is not None and self._frames.ready
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
-        # Within a frame every byte must reach this object, so neither the callback nor the fast path may be set.
+        # Within a frame every byte must reach `take`, so the poller then gets neither the callback `whole` nor the fast
+        # path.
         if self._poller is not None:
             fast_path = self._fast_path if self._ready else None
             self._poller.route(self._descriptor, self.whole, fast_path, tls)
@@ -160,15 +161,16 @@ class WebSocket(SocketStream):
                 if length < len(data):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return frames
-            # This is not an ordinary acceptance, so the library parses it. If the data continues after the answer, the
-            # library may hold part of a frame, and then reads all frames of this connection.
+            # This is not an ordinary acceptance, so the `websockets` library parses it. If the data continues after the
+            # answer, the library may hold part of a frame, and then reads all frames of this connection.
             if (error := upgrading.hand_over(data, library)) is not None:
                 self._fail(error)
                 return None
         events = library.parse(data)
         if upgrading is not None and not library.is_connecting:
             self._accepted()
-        # The library does not report where in the data a frame ends, so all messages are uncertain by `within_ns`.
+        # The `websockets` library does not report where in the data a frame ends, so all messages are uncertain by
+        # `within_ns`.
         if library.deliver(events, arrival(arrival_ns, within_ns), read_ns):
             self._on_other()
         if self._upgrading is not None:
@@ -179,13 +181,13 @@ class WebSocket(SocketStream):
         return None
 
     def _take_over(self) -> TextFrames:
-        """From here on pass only unusual frames to the library (see `framing`); must be called at a frame boundary."""
+        """From here on pass only unusual frames to `websockets` (see `framing`); must be called at a frame boundary."""
         self._frames = self._library.frames(self._on_other)
         self._frames.fast_path = self._fast_path
         return self._frames
 
     def _on_other(self) -> None:
-        """Send the library's pending frames; end the connection if the server has closed it or broke the protocol."""
+        """Send the pending frames of `websockets`; end the connection if the server closed it or broke the protocol."""
         self._write_pending()
         if (what := self._library.violation()) is not None:
             name = self._address.name
@@ -218,7 +220,7 @@ class WebSocket(SocketStream):
         if (why := self._library.refusal) is not None:
             self._fail(refused.by_library(self._address.name, why))
         elif self._patience is None and (error := upgrading.refused()) is not None:
-            # The library waits for the body, which may never end.
+            # The `websockets` library waits for the body, which may never end.
             self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._fail, error)
 
     def _wait_no_longer_than(self, seconds: float, what: Any, *arguments: Any) -> None:

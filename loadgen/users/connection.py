@@ -27,8 +27,8 @@ class ClientConnection:
     recorded by the run's recorder and counted in its progress.
 
     ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
-    ``on_request``, with the arguments of `OnRequest`, after a delivery of this run's own events. ``on_ended``,
-    if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
+    ``on_request``, with the arguments of `OnRequest`, after a delivery of this run's own events. ``on_ended``, if
+    given, is called from the gevent hub with this connection when a life that :meth:`open` had established ends without
     :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` returns the time in ns.
     With a ``listener``, subscriptions may be given up before they are ready.
     """

@@ -38,7 +38,7 @@ OnRequest = Callable[[int, str, int, Stamp], None]
 
 
 class Listener(Protocol):
-    """Receives deliveries and changes of subscriptions, for a journey; its methods are called from the hub."""
+    """Receives deliveries and changes of subscriptions, for a journey; its methods are called from the gevent hub."""
 
     def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         """Take a delivery that was recorded; ``subscription`` is its number."""
@@ -246,7 +246,7 @@ class Conversation:
             socket.send(goodbye)
         socket.close()
 
-    # The session calls the following methods from the hub.
+    # The session calls the following methods from the gevent hub.
 
     def on_connected(self, arrival_ns: int) -> None:
         """Handle the service's acceptance of the connection."""
@@ -281,7 +281,7 @@ class Conversation:
         self._run.recorder.deviations[what] += 1
 
     def on_aside(self, what: str) -> None:
-        """Count a message that is no live delivery and no new publish."""
+        """Count a message that is not measured, such as a retained message or a further copy of a delivery."""
         self._run.recorder.asides[what] += 1
 
     def on_session(self, state: str) -> None:

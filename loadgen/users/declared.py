@@ -48,7 +48,7 @@ _REFUSED: Final = {
     "live": _HARNESS,
     "role": "subclass Subscriber, Publisher or Participant to choose it",
 }
-#: Hooks of journeys.
+#: Hooks that the user class of a journey may define.
 _OF_JOURNEYS: Final = frozenset({"__init__", "on_start", "on_stop"})
 #: Attributes that Locust itself sets on user classes.
 _LOCUSTS: Final = frozenset({"weight", "fixed_count", "host"})

@@ -45,7 +45,7 @@ class LastMessages:
         self._receive(message, arrival_ns, read_ns)
 
     def sent(self, message: bytes, at_ns: int, about: str = "") -> None:
-        """Keep a sent message, or only its size if there is ``about``, a description without secrets."""
+        """Keep a sent message; with ``about`` (a description without secrets) keep only its size and ``about``."""
         self._fourth = self._third
         self._third = self._second
         self._second = self._top

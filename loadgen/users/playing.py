@@ -165,7 +165,7 @@ class Client:
                 return
 
     def _come_back(self, connection: ClientConnection) -> None:
-        """Connect again after the connection has ended; called from the hub, so it must not block."""
+        """Connect again after the connection has ended; called from the gevent hub, so it must not block."""
         run, intent = self._run, connection.intent
 
         def again() -> None:

@@ -16,7 +16,7 @@ from loadgen.users.requests import NO_ROWS, PublishRequests
 from loadgen.users.senders import Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Maximum number of overdue requests that one client sends in a row before it yields to the hub.
+#: Maximum number of overdue requests that one client sends in a row before it yields to the gevent hub.
 _LATE_IN_A_ROW = 64
 #: The event loop's highest priority.
 _FIRST = 2
@@ -71,8 +71,8 @@ class OpenLoopPublisher:
                 run.wait_until(intended_ns)
                 late_in_a_row = 0
             elif (late_in_a_row := late_in_a_row + 1) == _LATE_IN_A_ROW:
-                # In a burst or behind schedule, let the hub read answers. `sleep(0)` would return fifty times before
-                # the hub polls its sockets; `idle` at the highest priority returns once it has.
+                # In a burst or behind schedule, let the gevent hub read answers. `sleep(0)` would return fifty times
+                # before the hub polls its sockets; `idle` at the highest priority returns once it has.
                 gevent.idle(_FIRST)
                 late_in_a_row = 0
             if in_flight and self._requests.unanswered >= in_flight and not run.publishing_over:

@@ -69,7 +69,7 @@ class PublishRequests:
         self._on_settled = on_settled
         self._open = OpenRequests(run, client, self._after)
         self._rows = rows
-        #: The maker of the events' bodies, or None if they are padding with the stamp in its default place.
+        #: The object that makes the events' bodies, or None if they are padding with the stamp in its default place.
         self._maker: BodyMaker | None
         if payload_bytes is None:
             assert client.publish is not None

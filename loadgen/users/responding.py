@@ -114,7 +114,7 @@ class Responder:
         self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)
 
     def on_request(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
-        """Begin to answer a delivery of this run's events; called from the hub, so it neither blocks nor raises."""
+        """Begin to answer a delivery of this run's events; called from the event loop: never blocks or raises."""
         try:
             self._on_request(subscription, event, int(arrival_ns), stamp)
         except Exception as error:

@@ -141,8 +141,8 @@ class Subscriptions:
     ) -> None:
         """Begin without subscriptions.
 
-        ``on_moved``, if given, is called after each change of a subscription's state, from the hub, and ``on_sent``
-        with (message, time in ns, description without secrets) of each subscribe message.
+        ``on_moved``, if given, is called after each change of a subscription's state, from the gevent hub, and
+        ``on_sent`` with (message, time in ns, description without secrets) of each subscribe message.
         """
         self._run = run
         self._client = client

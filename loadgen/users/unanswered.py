@@ -29,7 +29,7 @@ class UnansweredPublishes:
         del self._waiting[publish_id]
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """Pass on an answer; an answer that nothing awaits is dropped."""
+        """Pass on the answer to a publish; an answer to an unknown or completed publish is dropped."""
         on_answer = self._waiting.pop(publish_id, None)
         if on_answer is not None:
             on_answer(answer, arrival_ns)

@@ -179,7 +179,7 @@ class WorkerRun(Protocol):
         """Count a user that has closed its connection and recorded everything."""
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return the timeline, or None if the run is over before."""
+        """Wait until all subscribers are ready; return the phases' times, or None if the run is over before."""
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""

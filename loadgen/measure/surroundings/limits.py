@@ -36,7 +36,7 @@ class Allowed:
 
 
 def groups_here(proc: Path = _PROC) -> Groups:
-    """Return the cgroups of this process, without any places if the system has no cgroups."""
+    """Return the cgroups of this process; `places` is empty if the system has no cgroups."""
     return find(read(proc / "self/cgroup") or "", read(proc / "self/mountinfo") or "", os.getpid())
 
 

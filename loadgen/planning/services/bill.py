@@ -82,7 +82,7 @@ class Bill:
 
     @property
     def why(self) -> tuple[str, ...]:
-        """Reasons of ranges and assumptions, taken from the lines whose cost is unknown or above zero."""
+        """Reasons for ranges and assumptions in the costs, from the lines whose cost is unknown or above zero."""
         return tuple(dict.fromkeys(why for line in self.lines if line.usd.high != 0 for why in line.why))
 
 

@@ -17,7 +17,7 @@ _MONTH: Final = {"month": Fraction(1)}
 
 
 class Metered(Protocol):
-    """Sizes of events as a bill needs them."""
+    """Sizes of events or deliveries, for a bill that charges by bytes or by units of some bytes."""
 
     @property
     def mean(self) -> Fraction | None:

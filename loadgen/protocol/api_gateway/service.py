@@ -34,7 +34,7 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 class LoginDialect(Dialect):
     """A dialect that hides what authorized the last connection or request, if the service sends it back."""
 
-    #: The secrets by the names of their headers or parameters.
+    #: The secrets that were sent last, by the names of their headers or parameters.
     sent: Mapping[str, str] = _NOTHING_SENT
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
@@ -92,7 +92,7 @@ class ApiGatewayService(GenericService):
         made = copy(self)
         if logins.connect is not None:
             made._login = logins.connect
-            # Else the secrets of one client would be looked for in what another one is sent.
+            # Each client needs its own copy: the dialect hides only the secrets that were sent last through it.
             made._dialect = copy(self._dialect)
             made._dialect.sent = _NOTHING_SENT
         return made

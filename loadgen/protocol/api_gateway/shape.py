@@ -60,7 +60,7 @@ class GatewayError(JsonPattern):
         self._kind = kind
 
     def match(self, message: Any) -> Found | None:
-        """Return the reason, with an explanation if the message is a known one; None for other messages."""
+        """Return the gateway's error text, explained if it is a known one; None if the message is no such error."""
         if not isinstance(message, dict) or self._kind in message:
             return None
         said = message.get("message")

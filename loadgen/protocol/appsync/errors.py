@@ -1,8 +1,8 @@
 """The errors of the service, for both transports.
 
 `errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4). The docstring of
-each constant names its source. ANDROID, JS and AUVRED are clients of the service, whose code or tests show the error;
-the fact sheet lists their repositories. A message or code of None is omitted from the frame.
+each constant names its source; the fact sheet lists the repositories of the clients whose code or tests show the error.
+A message or code of None is omitted from the frame.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """An entry of an `errors` list. Message and code may be missing (seen on AWS: ANDROID; a comment in JS says so)."""
+    """An entry of an `errors` list. Message and code may be missing (AWS's Android client saw this on AWS)."""
 
     error_type: str | None = None
     message: str | None = None
@@ -27,7 +27,7 @@ class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
 _NOT_AUTHORIZED = "You are not authorized to make this call."
 
 CONNECT_UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED, 401)
-"""Connect with a bad key (seen on AWS: AUVRED)."""
+"""Connect with a bad key (seen on AWS by the client auvred/aws-appsync-events)."""
 
 CONNECT_BAD_HEADER: Final = WireError("BadRequestException", "Invalid authorization header", 400)
 """Connect with a `header-` subprotocol that is not base64url of a JSON object with `host` (assumption)."""
@@ -36,10 +36,10 @@ CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
 """Connect without offering `aws-appsync-event-ws` (assumption; the name is that of AppSync's GraphQL API)."""
 
 UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
-"""Publish with a bad key, on either transport (seen on AWS: ANDROID). A subscribe presumably gets the same error."""
+"""Publish with a bad key, over HTTP or WebSocket (seen on AWS by its Android client); presumably subscribe too."""
 
 UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
-"""Publish to a namespace that does not exist (seen on AWS: ANDROID). A subscribe presumably gets the same error."""
+"""Publish to a namespace that does not exist (seen on AWS by its Android client); presumably subscribe too."""
 
 UNSUPPORTED_OPERATION: Final = WireError(
     "UnsupportedOperation", "Operation not supported through the realtime channel"
@@ -47,22 +47,22 @@ UNSUPPORTED_OPERATION: Final = WireError(
 """Malformed frame or unknown `type`, sent as `error` without id (mocked tests of several clients)."""
 
 INVALID_CHANNEL: Final = WireError("BadRequestException", "Invalid Channel Format")
-"""Subscribe to a bad channel (mocked test: AUVRED). A publish presumably gets the same error (inferred)."""
+"""Subscribe to a bad channel (in a mocked test of auvred/aws-appsync-events); presumably publish too."""
 
 INVALID_OPERATION_ID: Final = WireError("BadRequestException", "Invalid operation id")
 """An id that breaks the grammar of ids (assumption)."""
 
 MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
-"""More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum). The text is not known."""
+"""More than 200 subscriptions on a connection (AWS's Swift and Android clients name it). The text is not known."""
 
 LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
-"""A rate quota is exceeded. ANDROID's enum has the name; the text is from AppSync's GraphQL API (secondary source)."""
+"""A rate quota is exceeded. AWS's Android client has the name; the text is that of AppSync's GraphQL API."""
 
 TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
-"""More than five events over WebSocket (seen on AWS: ANDROID)."""
+"""More than five events over WebSocket (seen on AWS by its Android client)."""
 
 TOO_MANY_EVENTS_HTTP: Final = WireError("BadRequestException", "Input exceeded 5 event limit")
-"""More than five events over HTTP, status 400 (seen on AWS: ANDROID)."""
+"""More than five events over HTTP, status 400 (seen on AWS by its Android client)."""
 
 INVALID_EVENTS: Final = WireError("BadRequestException", "Events must be a list of 1 to 5 JSON strings")
 """No events, or an event that is not a string of valid JSON (AWS docs). The error itself is an assumption."""
@@ -106,10 +106,10 @@ HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
 """A handler calls `util.unauthorized()`. The type was seen on AWS (amplify-js #14947), the text is an assumption."""
 
 EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
-"""`failed[].code` of an event above 240 KB, with HTTP status 200 (seen on AWS: AUVRED); over WebSocket inferred."""
+"""`failed[].code` of an event above 240 KB, with HTTP status 200 (seen on AWS by auvred/aws-appsync-events)."""
 
 EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
-"""`failed[].message` of an event above 240 KB (seen on AWS: AUVRED)."""
+"""`failed[].message` of an event above 240 KB (seen on AWS by auvred/aws-appsync-events)."""
 
 
 def duplicated_operation(operation_id: str) -> WireError:

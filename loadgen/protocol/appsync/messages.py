@@ -42,7 +42,8 @@ class SuccessfulEvent(msgspec.Struct, frozen=True, gc=False):
 class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A refused event of a publish; sources disagree on the keys and on the type of `code`, so all variants are read.
 
-    The keys are in the order of AWS's own answer (seen on AWS: AUVRED), since some clients compare texts.
+    The keys are in the order of AWS's own answer (seen on AWS by the client auvred/aws-appsync-events), since some
+    clients compare texts.
     """
 
     code: str | int | None = None

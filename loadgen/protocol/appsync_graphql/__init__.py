@@ -1,5 +1,5 @@
 """GraphQL subscriptions of AWS AppSync: endpoints, operations, messages and sessions.
 
-Docstrings mark each fact that is not in AWS's guide: *src* is the source of a client or a recorded session, *2nd* is a
-secondary source, and *assumption* was not verified anywhere.
+Docstrings mark each fact that is not in AWS's guide: *source* names a client's code or a recorded session, *secondary
+source* others who report the fact, and *assumption* was not verified anywhere.
 """

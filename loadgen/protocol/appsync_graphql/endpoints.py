@@ -29,7 +29,7 @@ SCHEMES: Final = {
 _PLAIN_SCHEMES: Final = {"http": False, "https": True, "ws": False, "wss": True}
 _MOST_FILE_BYTES: Final = 100_000
 
-#: The place of a connection's authorization: a subprotocol (src: amplify-js) or the query (AWS's guide).
+#: The place of a connection's authorization: a subprotocol (source: amplify-js) or the query (AWS's guide).
 Carrier = Literal["subprotocol", "query"]
 _CARRIERS: Final[tuple[Carrier, ...]] = ("subprotocol", "query")
 
@@ -85,7 +85,7 @@ class GraphqlUrl:
         """Return the endpoints of a GraphQL API by its HTTP or its realtime URL.
 
         On the AWS domain the two hosts differ and both paths are `/graphql`. A custom domain or local server has one
-        host, and its realtime path is its HTTP path followed by `/realtime` (src: amplify-js).
+        host, and its realtime path is its HTTP path followed by `/realtime` (source: amplify-js).
 
         ``text`` is the document that the query's `operations` names, or None to read that file.
 

@@ -6,18 +6,21 @@ The values are those of `docs/appsync-graphql.md`, with their certainty.
 from typing import Final
 
 EVENT_MAX_BYTES: Final = 240 * 1024
-"""The largest payload that is delivered (2nd); the service drops larger ones without a word (AppSync #33, #175). That
-this is the size of the whole `payload` of a `data` message, and that a KB is 1,024 bytes, are assumptions."""
+"""The largest payload that is delivered (secondary source); the service drops larger ones without a word (AppSync #33,
+#175). That this is the size of the whole `payload` of a `data` message, and that a KB is 1,024 bytes, are assumptions.
+"""
 
 SUBSCRIPTIONS_PER_CONNECTION: Final = 200
-"""Subscriptions of one connection (2nd: a dump of the service quotas of 2025-06); adjustable, 100 in older APIs."""
+"""Subscriptions of one connection (secondary source: a dump of the service quotas of 2025-06); adjustable, 100 in older
+APIs.
+"""
 
 INBOUND_MESSAGES_PER_SECOND: Final = 10_000
-"""Mutations per second and API that may publish (2nd; L-A1B022A0); adjustable."""
+"""Mutations per second and API that may publish (secondary source; L-A1B022A0); adjustable."""
 
 KEEPALIVE_INTERVAL_S: Final = 60
-"""Seconds between two `ka` messages (src: a recorded session)."""
+"""Seconds between two `ka` messages (source: a recorded session)."""
 
 CONNECTION_TIMEOUT_MS: Final = 300_000
-"""`connectionTimeoutMs` in `connection_ack`: milliseconds without a `ka` after which a client reconnects (src: a
+"""`connectionTimeoutMs` in `connection_ack`: milliseconds without a `ka` after which a client reconnects (source: a
 recorded session)."""

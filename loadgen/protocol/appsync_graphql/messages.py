@@ -1,7 +1,7 @@
 """Messages of both directions, in the dialect of `graphql-ws` that AppSync speaks.
 
-The dialect is the protocol of subscriptions-transport-ws, with a `start_ack` and an authorization in each `start` (src:
-amplify-js, a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
+The dialect is the protocol of subscriptions-transport-ws, with a `start_ack` and an authorization in each `start`
+(source: amplify-js, a recorded session). `payload.data` of a `start` is a text of JSON, and not an object.
 """
 
 import base64
@@ -78,7 +78,7 @@ decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def errors_of(holder: Any) -> list[WireError]:
-    """Return the errors in the `errors` of a payload or an answer, which may be a list or one object (src: clients).
+    """Return the errors in the `errors` of a payload or an answer, which may be a list or one object (source: clients).
 
     Members of the wrong type count as missing. An error that is a text counts as its message.
     """

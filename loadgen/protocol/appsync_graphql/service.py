@@ -31,7 +31,7 @@ _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECA
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 _JSON: Final = {"content-type": "application/json"}
 _ACCEPTED: Final = PublishAnswer()
-#: The path below `GraphqlUrl.path` that the signature of a connect covers (src: amplify-js).
+#: The path below `GraphqlUrl.path` that the signature of a connect covers (source: amplify-js).
 _CONNECT: Final = "/connect"
 
 
@@ -78,7 +78,7 @@ class AppSyncGraphql:
         self._handshake: tuple[Mapping[str, str], Handshake] | None = None
         when, at = {"/type": "data"}, {"id": "/id", "event": "/".join(("", "payload", *self._event_at))}
         found, parts = quick(when, at), json_parts(when, at)
-        # Neither is None: a GraphQL name is never a number and has no '/' or '~', so the pointer needs no special form.
+        # `quick` and `json_parts` support these pointers: a GraphQL name is never a number and has no '/' or '~'.
         assert found is not None
         assert parts is not None
         self.quick: Quick = found

@@ -148,7 +148,7 @@ class GraphqlSession:
             handler.on_undecodable(_kind_of(error, text), partial(self._service.shown, text))
             return
         if not unreadable.is_utf8(text):
-            # The decoder skips unknown members, so invalid UTF-8 may remain there.
+            # The decoder skips unknown keys and their values, so invalid UTF-8 may remain in them.
             handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._service.shown, text))
             return
         request = message.id
@@ -205,7 +205,7 @@ class GraphqlSession:
         """Process a `data` message that the quick decoder refuses: it has no id, no event, or an unusual form.
 
         An event is missing if the mutation's selection set lacks its field, since subscribers get only fields that the
-        mutation asked for (2nd); its errors, if any, say so.
+        mutation asked for (secondary source); its errors, if any, say so.
         """
         handler = self._handler
         if message.id is None:

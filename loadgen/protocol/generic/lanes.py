@@ -25,7 +25,7 @@ _KEYS: Final[Mapping[str, str]] = {"id": "json_key", "channel": "json_key", "num
 
 
 def identity_in(description: Description) -> Identity | None:
-    """Return the kind of value by which `receiving` finds a delivery's subscription, or None if there is only one."""
+    """Return the kind of value in a delivery that names its subscription, or None if deliveries name none."""
     deliver = description.deliver
     if description.messages == "text":
         # `Routes.subscription_of` tries the values in the same order.

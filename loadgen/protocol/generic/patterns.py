@@ -108,7 +108,7 @@ class JsonPattern:
     __slots__ = ("_at", "_when", "written")
 
     def __init__(self, when: Mapping[str, Scalar], at: Mapping[str, str]) -> None:
-        """``when`` maps JSON pointers to the values that must be there; ``at`` maps names to the pointers of values.
+        """``when`` maps JSON pointers to the values that a message must have; ``at`` maps names to pointers of values.
 
         The names are `id`, `number`, `channel`, `event` (a string of JSON), `event_json` (JSON itself) and `reason`.
         """

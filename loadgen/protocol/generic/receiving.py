@@ -182,8 +182,8 @@ def _of_lines(of: Receiver) -> OnMessage:
                 begin = place
                 try:
                     taken = stamped.take(data, begin)
-                    # Advance before the delivery is passed on: if that fails, the whole delivery is skipped. If `take`
-                    # fails, only the first line is skipped.
+                    # Advance past the delivery before it is passed on, so that it is skipped as a whole if its event is
+                    # not UTF-8. If `take` itself fails, only the first line is skipped.
                     place = taken.end if isinstance(taken, Delivered) else place
                     if isinstance(taken, Delivered):
                         take_stamped(taken, within_ns if place < end else end_ns, read_ns)

@@ -21,7 +21,7 @@ class Rule(NamedTuple):
 
 
 def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Rule]:
-    """Return the rules of a description in the order in which they are tried."""
+    """Return the rules that recognise the messages of a described service, in the order in which they are tried."""
     rules: list[Rule] = []
     for exchange in (description.publish, description.subscribe, description.unsubscribe):
         if exchange is None or exchange.accepted is None:

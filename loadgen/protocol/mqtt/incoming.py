@@ -1,4 +1,4 @@
-"""The messages of one connection beside plain deliveries: copies of QoS 2, retained ones, and ones before a subscribe.
+"""A connection's unusual deliveries: copies at QoS 2, retained messages, and messages before the subscribe.
 
 At QoS 2 the broker may repeat a message until we have sent PUBREC. The packet id identifies the copies until the broker
 sends PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver stored messages before the client subscribes.

@@ -34,7 +34,8 @@ class PacketReader:
 
     def __init__(self, read: Read = mqtt5.read) -> None:
         #: Reads the packet at the start of the given bytes; returns the packet and its size. Raises IndexError if the
-        #: packet is incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
+        #: packet is incomplete, ValueError if the bytes are not a packet, or another exception, which :meth:`explain`
+        #: translates.
         self.read: Read = read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:

@@ -177,7 +177,7 @@ class Mqtt311:
         return _packet(0xA2, packet_id.to_bytes(2, "big") + _text(topic_filter))
 
     def unknown_id(self, kind: int, packet_id: int) -> bytes:
-        """Return the same packet as for a known id: MQTT 3.1.1 has no reason codes."""
+        """Return the packet that would answer a known id: MQTT 3.1.1 has no reason code for an unknown one."""
         return acknowledgement(kind, packet_id)
 
 

@@ -71,7 +71,7 @@ class Settings:
 
 
 class LocustProcess(ABC):
-    """Base class of every kind of process; `install` calls the methods, in this order."""
+    """Base class of Locust's processes (master, worker, or both in one); `install` calls the methods in this order."""
 
     #: True if this is a worker that was forked from the master's process, so that both share a command line.
     is_forked = False

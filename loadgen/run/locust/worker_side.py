@@ -82,7 +82,7 @@ class WorkerSide:
 
     @property
     def current(self) -> Agent | None:
-        """The agent whose part in its run is not finished, or None."""
+        """The agent of the run that this worker is still taking part in, or None."""
         return None if self.agent is None or self.finished else self.agent
 
     @property

@@ -12,7 +12,7 @@ from loadgen.run.option import AbortOn
 
 #: Greatest age (ns) of the workers' counts of sent events, which they report four times a second.
 _BEHIND_NS: Final = 1_000_000_000
-#: Time (ns) from the start of the measurement before which the rate is not judged.
+#: Time (ns) from the start of the measurement before which the publish rate is not checked.
 _JUDGED_AFTER_NS: Final = 5_000_000_000
 #: Largest share of the events due in the measurement so far that may be unsent without ending the run.
 _MAY_MISS: Final = 0.05
@@ -47,7 +47,7 @@ class Doubts:
             )
 
     def begin(self, start_ns: int) -> None:
-        """Begin to judge the rate: the measurement starts at ``start_ns``."""
+        """Begin to check the publish rate: the measurement starts at ``start_ns``."""
         self._start_ns = start_ns
         self._sent_before = self._workers.totals()["sent"]
 

@@ -38,7 +38,7 @@ class GateFailedError(Exception):
 
 
 class StoppedError(Exception):
-    """The run has cost more than its budget, or `--abort-on` ends it; the message gives the reason."""
+    """The run has cost more than `--max-cost`, or `--abort-on` ends it; the message gives the reason."""
 
 
 class Clock:
@@ -96,11 +96,12 @@ class Phases:
         self._on_over = on_over
         elsewhere = not all(state.info.in_master for state in workers.values())
         self._lead_ns = lead_ns(run.totals.clients, elsewhere=elsewhere)
-        #: Number of clients that users have claimed.
+        #: Number of clients that have been assigned to users.
         self._granted = 0
         #: Start of the ramp, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Connection time of all clients so far (s), and the time up to which it is counted; for the budget.
+        #: Connection time of all clients so far (s), and the time up to which it is counted; needed to compute the cost
+        #: so far.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
@@ -122,7 +123,7 @@ class Phases:
         self.interrupt()
 
     def grant(self, worker_id: str, claim: Claim) -> None:
-        """Grant the next clients of the claimed roles to a worker's users; the last grant sets the ramp's start."""
+        """Assign the next clients of the requested roles to a worker's users; the last grant sets the ramp's start."""
         granted = self._workers[worker_id].grant(claim.wanted)
         numbers = [number for numbers in granted.values() for number in numbers]
         self._link.to_agents(
@@ -147,7 +148,7 @@ class Phases:
         Raises:
             Interrupted: the run was interrupted.
             GateFailedError: a gate failed that ends the run.
-            StoppedError: the run has cost more than its budget, or a reason that `--abort-on` names has occurred.
+            StoppedError: the run has cost more than `--max-cost`, or a reason that `--abort-on` names has occurred.
             RunError: the target or a worker has failed.
         """
         self._ramp()

@@ -9,7 +9,7 @@ from loadgen.users.worker import Timeline
 
 
 class Barriers:
-    """The barriers at which a worker's users wait: the start of the ramp, the timeline, and the end of the run.
+    """The barriers at which a worker's users wait: start of the ramp, start of the load, and end of the run.
 
     ``ramp_ns`` is the length of the ramp.
     """
@@ -29,7 +29,7 @@ class Barriers:
 
     @property
     def starting(self) -> bool:
-        """True until the timeline is known, or the run ends without one."""
+        """True until the phases' start times are known, or the run ends before they are."""
         return not self._timeline.ready()
 
     @property
@@ -44,11 +44,11 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline; publishers start at the time that it states."""
+        """Give users the timeline (start and end of each phase); publishers start at the time that it states."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:
-        """Release the users that wait for the ramp or the timeline; return False if this was called before."""
+        """Release the users that wait to connect or for the start of the load; return False if already called."""
         if self.finishing:
             return False
         self.finishing = True
@@ -67,6 +67,6 @@ class Barriers:
         return bool(self._ramp_ns) and not self.over.is_set()
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return the timeline, or None if the run ended first."""
+        """Wait until all subscribers are ready; return the phases' times, or None if the run ended first."""
         timeline: Timeline | None = self._timeline.get()
         return timeline

@@ -24,7 +24,7 @@ class Troubles:
         self.broken: str | None = None
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Count a client's failure by its reason; a ``fatal`` reason ends the run before the measurement."""
+        """Count a client's failure by its reason; before the measurement, a ``fatal`` reason ends the run."""
         if reason in self.complaints or len(self.complaints) < _MOST_COMPLAINTS:
             self.complaints[reason] += 1
         if fatal and self.fatal is None:

@@ -25,9 +25,10 @@ class Users:
         self._complete = complete
         self._clock = clock
         self._clients = clients
-        #: Claims that are not sent yet, as (role, result); the user waits for the result.
+        #: Claims (a user's requests for a client to play) not sent yet, as (role, result); the user waits for the
+        #: result.
         self._claims: list[tuple[str, AsyncResult]] = []
-        #: Claims that the master has not answered yet, by the number of their request.
+        #: Claims that the master has not answered yet, by the number of the message that carried them.
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
         self._playing = 0
 
@@ -35,7 +36,8 @@ class Users:
         """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
         granted: AsyncResult = AsyncResult()
         if not self._claims:
-            # Users are spawned by the thousand: one message carries all claims of the next few milliseconds.
+            # Users are spawned by the thousand: one message asks the master for the clients of all users of a few
+            # milliseconds.
             self._clock.after(_CLAIM_WINDOW_S, self._send)
         self._claims.append((role, granted))
         client = granted.get()
@@ -53,7 +55,7 @@ class Users:
         self._link.to_coordinator(Claim(request=request, wanted=dict(wanted)))
 
     def on_grant(self, grant: Grant) -> None:
-        """Give claimed clients to the users that wait for them."""
+        """Give the clients that the master has granted to the users that wait for them."""
         granted = {role: list(numbers) for role, numbers in grant.granted.items()}
         for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
@@ -63,7 +65,7 @@ class Users:
             )
 
     def release(self) -> None:
-        """Answer the claims that are not sent yet: their users get no client, since the run is over."""
+        """Give no client to the users whose claims are not sent yet, since the run is over."""
         for _, waiting in self._claims:
             waiting.set(None)
 

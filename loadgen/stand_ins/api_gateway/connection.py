@@ -133,7 +133,7 @@ class Connection:
         if not self.ended.done():
             self.ended.set_result(None)
 
-    # Internals.
+    # The following methods are internal.
 
     def _on_frame(self, frame: Frame) -> None:
         if self._protocol.state is not OPEN:

@@ -76,7 +76,7 @@ class GraphqlApi:
         signed_body: Callable[[], bytes],
         path: str = PATH,
     ) -> None:
-        """Allow an operation; ``path`` is the one that a signature covers.
+        """Allow an operation; ``path`` is the path that a signature covers.
 
         Raises:
             RefusedError: bad credentials.

@@ -11,7 +11,7 @@ from loadgen.stand_ins.settings import Settings
 
 
 def build(settings: Settings) -> web.Application:
-    """Return the application: mutations at `/graphql`, connections there and at `/graphql/realtime`.
+    """Return the application: mutations at `/graphql`, connections at `/graphql` and `/graphql/realtime`.
 
     AWS has different hosts for mutations and connections, both with the path `/graphql`; a custom domain has
     `/graphql/realtime` for connections.

@@ -20,7 +20,7 @@ from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
 _KEEPALIVE: Final = b'{"type":"ka"}'
-#: Text of the error for a message of an unknown type (2nd).
+#: Text of the error for a message of an unknown type (secondary source).
 _UNSUPPORTED: Final = {
     "errorType": "UnsupportedOperation",
     "message": "unknown not supported through the realtime channel",
@@ -50,7 +50,7 @@ _decode_start = msgspec.json.Decoder(StartData).decode
 
 
 class Api(Protocol):
-    """The members of the GraphQL API that a connection uses."""
+    """The attributes and methods of the GraphQL API that a connection uses."""
 
     settings: GraphqlSettings
     hub: Hub
@@ -147,7 +147,7 @@ class Connection:
     async def _on_start(self, operation_id: str, payload: Any) -> None:
         settings = self._api.settings
         if not self._api.may_start():
-            # The error has no id, so the client cannot find out which `start` failed (src: an iOS client).
+            # The error has no id, so the client cannot find out which `start` failed (source: an iOS client).
             self.error("error", _RATE)
             return
         try:
@@ -160,7 +160,7 @@ class Connection:
             return
         if len(self._subscriptions) >= settings.subscriptions_per_connection:
             most = settings.subscriptions_per_connection
-            # The error is one object here, not a list (src: an iOS client).
+            # The error is one object here, not a list (source: an iOS client).
             self.error(
                 "error",
                 {

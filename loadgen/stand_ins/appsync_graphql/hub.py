@@ -33,7 +33,7 @@ class Subscription:
         self.compiled = compiled
         self.connection = connection
         self.outlet = outlet
-        # An argument that is left out, or null, matches any value (2nd: advancedweb.hu).
+        # An argument that is left out, or null, matches any value (secondary source: advancedweb.hu).
         given = sorted((name, value) for name, value in arguments.items() if value is not None)
         self.names = tuple(name for name, _ in given)
         self.values = tuple(_key(value) for _, value in given)

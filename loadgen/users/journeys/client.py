@@ -47,7 +47,7 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
-        #: Due times of publishes in callbacks: the time of each request. `_moments` has the due times of the tasks.
+        #: Due times for publishes by callbacks, which are due when requested. For publishes by tasks see `_moments`.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
@@ -255,7 +255,7 @@ class JourneyClient:
         if self._postman is not None:
             self._postman.kill(block=False)
 
-    # The connection calls the following methods from the hub; see `conversation.Listener`.
+    # The connection calls the following methods from the gevent hub; see `conversation.Listener`.
 
     def on_received(self, subscription: int, event: str, arrival_ns: int, stamp: Stamp) -> None:
         """Queue a delivery for `wait_for` and for the callback of its feed."""

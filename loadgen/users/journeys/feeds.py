@@ -61,7 +61,7 @@ class Feed:
         self._client.unsubscribe(self)
 
     def moved(self, subscription: Subscription) -> None:
-        """Note the subscription's new state; called from the hub."""
+        """Note the subscription's new state; called from the gevent hub."""
         if subscription.state is State.REFUSED:
             self.error = subscription.error or "the service refused it"
             self.settled.set()
@@ -100,7 +100,7 @@ class Backlog:
         self.changed = Flag()
 
     def add(self, received: Received) -> None:
-        """Keep an event; called from the hub."""
+        """Keep an event; called from the gevent hub."""
         self._kept.append(received)
         self.changed.set()
 
@@ -139,7 +139,7 @@ class Mailbox:
         self._filled = Flag()
 
     def add(self, received: Received) -> None:
-        """Queue an event for the callback of its feed, which `run` calls; may be called from the hub."""
+        """Queue an event for the callback of its feed, which `run` calls; may be called from the gevent hub."""
         self._waiting.append(received)
         self._filled.set()
 

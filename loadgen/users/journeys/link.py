@@ -94,7 +94,7 @@ class Link:
                 gevent.sleep(min(wait_s, max(0.0, deadline_s - time.monotonic())))
 
     def reconnect(self, deadline_s: float) -> None:
-        """End the connection's life and open it again; raises as :meth:`connect`."""
+        """End the connection's life and open it again; raises the same errors as :meth:`connect`."""
         with self._opening:
             self.leave()
             self.connect(deadline_s)
@@ -137,7 +137,7 @@ class Link:
         raise RefusedError(said) from None
 
     def _on_ended(self, connection: ClientConnection) -> None:
-        """Note that a life of the connection has ended; called from the hub, so it must not block."""
+        """Note that a life of the connection has ended; called from the gevent hub, so it must not block."""
         self._up = False
         if connection.intent != LEAVE and not self._closing and not self._run.stopping:
             self._returning = gevent.spawn(self._come_back)

@@ -31,7 +31,7 @@ _END_S: Final = 2.0
 
 
 class TaskUser(Protocol):
-    """A Locust user that plays a journey: see `user.EventsUser`."""
+    """A Locust user that plays a journey (runs tasks of user code): see `user.EventsUser`."""
 
     client: JourneyClient
     data: OwnRows

@@ -31,7 +31,8 @@ def unstamped(event: object) -> str:
     """Return an event that is to be published, a mapping or the text of a JSON object, as JSON members without braces.
 
     Raises:
-        ValueError: ``event`` is neither, or has a member that the harness itself writes.
+        ValueError: ``event`` is neither a mapping nor the text of a JSON object, or has a key that the harness itself
+            writes.
     """
     if isinstance(event, Mapping):
         try:
