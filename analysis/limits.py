@@ -10,12 +10,14 @@ _SECOND_NS = 1_000_000_000
 class Limits:
     """Limits of the verdict; docs/concepts/verdict.md explains them, docs/reference/gates.md is generated from them."""
 
-    #: Degraded if the generator's own lateness (p99 of sent − slot) is above this and above `lateness_doubtful_share`.
+    #: Degraded if the generator's own lateness (p99) is above this, and above `lateness_doubtful_share` of the headline
+    #: p99.
     lateness_doubtful_ns: int = 2 * _MS
     #: Degraded if the generator's own lateness (p99) is above this share of the headline p99 and above
     #: `lateness_doubtful_ns`.
     lateness_doubtful_share: float = 0.25
-    #: Invalid if the generator's own lateness (p99) is above this and above `lateness_wrong_share`.
+    #: Invalid if the generator's own lateness (p99) is above this, and above `lateness_wrong_share` of the headline
+    #: p99.
     lateness_wrong_ns: int = 20 * _MS
     #: Invalid if the generator's own lateness (p99) is above this share of the headline p99 and above
     #: `lateness_wrong_ns`.

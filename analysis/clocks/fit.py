@@ -174,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node, relative to `base_at_ns` plus `base_ns`; decreases are levelled out."""
+    """Return the master's time at each node of the curve, less (`base_at_ns` + `base_ns`); it never decreases."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
@@ -185,7 +185,10 @@ def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
 
 
 def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
-    """Convert a jump to the master's clock; if that clock stood still, the jump begins and ends at the same time."""
+    """Express a jump of a worker's wall clock in the master's time.
+
+    Its begin and end are equal if the master's time did not advance between them.
+    """
     from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
     return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
 

@@ -57,7 +57,7 @@ class AtRanks:
         return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
 
     def clear(self) -> None:
-        """Forget all numbers, since there are further samples."""
+        """Forget all numbers; call it when samples are added, which changes the number at each rank."""
         self._at.clear()
 
 

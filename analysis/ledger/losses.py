@@ -171,8 +171,9 @@ def _classes(
 class _Breaks:
     """The segments of group members that a broken connection ended, in the order in which `mark` handles them."""
 
-    #: For each segment: its index in `Through`, the number of its group, the range of sending times of the events that
-    #: may have been under way when the connection broke, and the loss class of these events.
+    #: For each segment: its index in `Through`, the number of its receiver (the shared subscription's group), the range
+    #: of sending times of the events that may have been under way when the connection broke, and the loss class of
+    #: these events.
     index: Ints
     receiver: Ints
     begin_ns: Ints
@@ -199,7 +200,7 @@ class _Breaks:
         )
 
     def mark(self, cells: Cells, events: Events, chosen: Ints, receivers: Ints, through: Through) -> None:
-        """Write loss classes into ``cells`` from `_classes`: a row for each of ``receivers``, a column for each event.
+        """Write loss classes into ``cells``, which has a row for each of ``receivers`` and a column for each event.
 
         Only events that may have been under way when a member's connection broke get a class here.
         """

@@ -205,7 +205,7 @@ def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
 def from_appsync(client: Any, api_id: str) -> str:
     """Return the key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
-    The id of a key in the answer of ListApiKeys is, for current keys (`da2-…`), the key itself (secondary source).
+    For current keys (`da2-…`), the id that ListApiKeys returns is the key itself; others say so, AWS does not.
 
     Raises:
         CredentialError: AppSync cannot be asked, or the API has no valid key.

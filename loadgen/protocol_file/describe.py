@@ -291,7 +291,7 @@ def _event_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _matches(file: ProtocolFile) -> Iterator[tuple[Path, Any]]:
-    """Yield every match of the connection's messages with its path in the file."""
+    """Yield each pattern that recognises a message of the connection, with the pattern's path in the file."""
     for number, step in enumerate(file.opening):
         if step.expect is not None:
             yield ("opening", number, "expect"), step.expect

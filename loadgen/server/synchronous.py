@@ -148,7 +148,7 @@ class SynchronousCalls:
                 call.run()
             with self._lock:
                 if self._current is not own:
-                    # Abandoned during the call: end if a successor has started, else serve calls again.
+                    # This thread was given up while its call ran: it ends if another thread has taken its place.
                     self._abandoned.discard(own)
                     if self._current is not None:
                         return

@@ -128,7 +128,10 @@ def crossings(costings: Sequence[Costing]) -> list[Crossing]:
 
 
 def of_curves(found: Sequence[Curve]) -> list[Crossing]:
-    """Return the crossings of all pairs of curves, sorted by factor; the curves must have the same axis."""
+    """Return the crossings of all pairs of curves, which must have the same axis.
+
+    They are sorted by the factor on the load at which the two costs are equal.
+    """
     crossed = [each for first, second in combinations(found, 2) for each in _of_pair(first, second)]
     return sorted(crossed, key=lambda each: each.factor)
 

@@ -97,9 +97,9 @@ class Flushes:
         self._reports.append(Report.of({**report, "groups": groups}))
 
     def take(self) -> Second:
-        """Return and forget the figures for the next report.
+        """Return and forget the figures for the worker's next message to the master.
 
-        At most `MOST_REPORTS` reports for live displays are returned; the rest follow with the next call.
+        They include at most `MOST_REPORTS` reports for live displays; the rest follow with the next call.
         """
         histogram, self._histogram = self._histogram, None
         reports, self._reports = self._reports[:MOST_REPORTS], self._reports[MOST_REPORTS:]

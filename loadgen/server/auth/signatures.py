@@ -51,7 +51,7 @@ class SignatureError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The parts of an `Authorization` header of this algorithm."""
+    """The parts of an `Authorization` header of AWS Signature Version 4."""
 
     key: str
     date: str
@@ -65,7 +65,7 @@ class Signature:
         """Return the header's parts, which may be in any order and have any space between them.
 
         Raises:
-            SignatureError: the header is not of this algorithm, or a part is missing, repeated or malformed.
+            SignatureError: the header is of another algorithm, or a part is missing, repeated or malformed.
         """
         algorithm, _, rest = authorization.partition(" ")
         if algorithm != ALGORITHM or len(authorization) > _AUTHORIZATION_MAX_CHARACTERS:
