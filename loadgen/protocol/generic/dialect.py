@@ -81,7 +81,7 @@ class Dialect:
         made = copy(self)
         made.login = login
         if self.description.login_in_opening:
-            made.opening = made._steps()
+            made.opening = [made._own_step(number, step) for number, step in enumerate(self.opening)]
             for step in made.opening:
                 if isinstance(step.frame, LoginFrame):
                     step.frame.render()
@@ -93,6 +93,15 @@ class Dialect:
             for number, step in enumerate(self.description.opening)
         ]
         return [*steps, HOLD] if self.description.subscribe is None else steps
+
+    def _own_step(self, number: int, step: Step) -> Step:
+        """Return a step of the opening for the client with this login; steps that send no login are shared by all."""
+        if step is HOLD or step.frame is None:
+            return step
+        described = self.description.opening[number]
+        if described.with_login is None and not isinstance(step.frame, LoginFrame):
+            return step
+        return Step(self._opening_frame(number, described), None)
 
     def _opening_frame(self, number: int, step: Described) -> Frame | LoginFrame | None:
         if step.expect is not None:
