@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import Handshake, HttpRequest
 
 #: At most this many frames are kept: a service may send without end.
@@ -190,7 +191,11 @@ class Frames:
         if sent:
             # The first word is the command of a text protocol, such as CONNECT; what follows may be a login.
             command = re.match(rb"[A-Za-z+-]{1,15}\b", bytes(message[:16]))
-            return f"{command[0].decode() if command else ''} … ({len(message):,} bytes)".lstrip()
+            word = command[0].decode() if command else ""
+            # The message may begin with a secret, and with one that has such a word in it.
+            if not self._shown(message).startswith(word):
+                word = ""
+            return f"{word} … ({len(message):,} bytes)".lstrip()
         return self._foreign(message)
 
     def _value(self, value: Any, name: str, depth: int, *, sent: bool) -> Any:
@@ -215,9 +220,16 @@ class Frames:
             return value
         if name in ("event", "events"):
             return _length(text)
+        if sent and self._holds_secret(text):
+            return self._hide(text)
         if sent or not isinstance(value, str):
             return value if len(text) <= _VALUE_CHARACTERS and not _OPAQUE.search(text) else self._hide(text)
         return self._foreign(text.encode(errors="replace"))
+
+    def _holds_secret(self, text: str) -> bool:
+        """Return True if the service's protocol would hide a part of the text, such as a password."""
+        written = text[:_VALUE_CHARACTERS].encode(errors="replace")
+        return self._shown(written) != unreadable.shown(written)
 
     def _name(self, name: str) -> str:
         return name if _NAME.fullmatch(name) and name not in self._hidden else _length(name)

@@ -94,6 +94,10 @@ class ClientLogins:
     channels: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
+class UnfitLoginError(ValueError):
+    """A client's credentials cannot be sent to this service; the message is a sentence without their values."""
+
+
 class SessionHandler(Protocol):
     """Callbacks of a session to the client that owns the connection; called from gevent's hub, so they must not block.
 
@@ -253,6 +257,7 @@ class Service(Protocol):
         The copy shares everything else with this service.
 
         Raises:
+            UnfitLoginError: a value of the credentials cannot be sent to this service.
             ValueError: the protocol does not support these credentials.
         """
 

@@ -61,7 +61,8 @@ def description_of(file: ProtocolFile, name: str) -> Description:
         subprotocols=file.connect.subprotocols,
         headers=file.connect.headers,
         opening=[
-            Step(step.send, None if step.expect is None else _pattern(step.expect)) for step in file.opening
+            Step(step.send, None if step.expect is None else _pattern(step.expect), step.with_login)
+            for step in file.opening
         ],
         subscribe=_exchange(file.subscribe),
         unsubscribe=_exchange(file.unsubscribe),
@@ -79,6 +80,8 @@ def description_of(file: ProtocolFile, name: str) -> Description:
         batches=all(_of_batch(written) for written in _bodies(file)),
         environment=file.environment(),
         login=file.login(),
+        login_needed=file.login_needed(),
+        login_in_opening=bool(file.login_in_opening()),
     )
 
 
@@ -176,7 +179,13 @@ def _login_problems(file: ProtocolFile) -> Iterator[Problem]:
     try:
         modes_of(file.login())
     except ValueError as error:
-        yield Problem(("connect",), str(error))
+        yield Problem(("opening",) if file.login_in_opening() else ("connect",), str(error))
+    for number, step in enumerate(file.opening):
+        if step.with_login is not None and not file.login():
+            yield Problem(
+                ("opening", number, "with_login"),
+                "is never sent: the file has no placeholder such as {login.password}, so that no client has a login",
+            )
 
 
 def _match_problems(file: ProtocolFile) -> Iterator[Problem]:

@@ -160,7 +160,7 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
         title=title,
         rules=_rules(description),
         logins=modes_of(description.login),
-        anonymous=not description.login,
+        anonymous=not description.login_needed,
         endpoints=partial(_endpoints, description),
         service=_service,
         setup=lambda _endpoints: _setup(source, text, description),

@@ -27,6 +27,8 @@ from loadgen.protocol.generic.stamped import HEAD_NAMES, SEND_NAMES, check_deliv
 
 _REQUEST = ("id", "number", "channel")
 _EVENTS = ("event", "event_json", "events", "events_json", "bytes", "event_form")
+#: The keys whose texts are no templates.
+_FOR_PEOPLE = {"title", "description"}
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 
@@ -126,6 +128,7 @@ Url = Annotated[str, _text("target", "channel", *PLACEHOLDERS)]
 ConnectUrl = Annotated[str, _text("target", "channel", "channels", *PLACEHOLDERS)]
 EventName = Annotated[str, Field(min_length=1, max_length=200)]
 _AS_SENT = WithJsonSchema({"type": ["string", "object", "array"]})
+OpeningTemplate = Annotated[Any, _template(*PLACEHOLDERS), _AS_SENT]
 FixedTemplate = Annotated[Any, _template(), _AS_SENT]
 RequestTemplate = Annotated[Any, _template(*_REQUEST), _AS_SENT]
 PublishTemplate = Annotated[Any, _template(*_REQUEST, *_EVENTS), _AS_SENT]
@@ -221,8 +224,12 @@ class Connect(Part):
 class OpeningStep(Part):
     """A step of the opening: a message to send or a message to wait for."""
 
-    send: FixedTemplate = None
-    """The message to send: text, or a mapping or list that is sent as JSON."""
+    send: OpeningTemplate = None
+    """The message to send: text, or a mapping or list that is sent as JSON. Write secrets as {env:NAME}, and a client's
+    own login as {login.token}, {login.key}, or {login.username} and {login.password}."""
+    with_login: OpeningTemplate = None
+    """The message that a client with a login of its own sends instead of send, so that clients without one can connect
+    too."""
     expect: Match | None = None
     """The message that the service must send next."""
 
@@ -230,6 +237,10 @@ class OpeningStep(Part):
     def _one_of_two(self) -> Self:
         if (self.send is None) == (self.expect is None):
             raise problem("must have either send or expect; write a separate step for each")
+        if self.with_login is not None and self.send is None:
+            raise problem(
+                "has with_login without send, the message of clients without a login; write send too"
+            )
         return self
 
 
@@ -405,16 +416,25 @@ class ProtocolFile(Part):
     def environment(self) -> frozenset[str]:
         """Return the environment variables that the file names."""
         found: set[str] = set()
-        for written in _templates_in(self.model_dump(by_alias=True)):
+        for written in _templates_in(self.model_dump(by_alias=True, exclude=_FOR_PEOPLE)):
             found.update(name for name, of_environment in names(written) if of_environment)
         return frozenset(found)
 
     def login(self) -> frozenset[str]:
         """Return the file's placeholders for a client's own login."""
-        found: set[str] = set()
-        for written in _templates_in(self.model_dump(by_alias=True)):
-            found.update(name for name, _ in names(written) if name in PLACEHOLDERS)
-        return frozenset(found)
+        return _logins_in(self.model_dump(by_alias=True, exclude=_FOR_PEOPLE))
+
+    def login_in_opening(self) -> frozenset[str]:
+        """Return those of them that are in messages of the opening."""
+        return _logins_in([step.model_dump() for step in self.opening])
+
+    def login_needed(self) -> bool:
+        """Return True if a client without a login cannot connect or publish."""
+        whole = self.model_dump(by_alias=True, exclude=_FOR_PEOPLE)
+        for step in whole["opening"]:
+            # Without a login, `send` is sent.
+            del step["with_login"]
+        return bool(_logins_in(whole))
 
 
 def json_schema() -> dict[str, Any]:
@@ -422,6 +442,16 @@ def json_schema() -> dict[str, Any]:
     from loadgen.config.json_schema import schema_of
 
     return schema_of(ProtocolFile, "Protocol file, version 1")
+
+
+def _logins_in(value: Any) -> frozenset[str]:
+    """Return the placeholders for a client's login in a part of the file."""
+    return frozenset(
+        name
+        for written in _templates_in(value)
+        for name, of_environment in names(written)
+        if name in PLACEHOLDERS and not of_environment
+    )
 
 
 def _templates_in(value: Any) -> "list[Written]":

@@ -11,7 +11,7 @@ from loadgen.console import say
 from loadgen.credentials.errors import CredentialError
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
-from loadgen.protocol.base import Service
+from loadgen.protocol.base import Service, UnfitLoginError
 from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
 from loadgen.resolve.rows import ClientRows
@@ -64,7 +64,7 @@ def check(
     for client, makers in first:
         try:
             of_client = service.for_client(makers.logins(client))
-        except CredentialError as error:
+        except (CredentialError, UnfitLoginError) as error:
             refused = refused or RunError(f"{name_of(client)}: there is no login: {error}", ExitCode.TARGET)
             continue
         try:
@@ -160,7 +160,7 @@ def _refused(
         advice = f"check the {target.login.describe()} and that it has not expired"
     elif target.embedded:
         advice = "check the key"
-    elif not target.protocol.logins:
+    elif not target.protocol.logins or target.protocol.variables:
         advice = "compare 'connect' and 'opening' of the protocol file with what the service wants"
     else:
         advice = "perhaps it wants a login: see --auth"

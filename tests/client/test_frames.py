@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import string
 from unittest.mock import create_autospec
 from urllib.parse import quote
@@ -15,7 +16,9 @@ from loadgen.protocol.appsync.auth import ApiKey, BearerToken
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import Handshake, HttpRequest, SessionHandler
+from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.unreadable import shown
+from loadgen.protocol_file import protocol_at
 
 URL = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 CHANNEL = "/default/loadgen-probe"
@@ -24,6 +27,12 @@ HANDLER = create_autospec(SessionHandler)
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.~+/=", min_size=12, max_size=60).filter(
     lambda text: any(c.isdigit() for c in text)
 )
+#: The rest of a protocol file.
+OPENING = """
+subscribe: {send: "SUB {channel} {id}"}
+publish: {websocket: {send: "PUB {channel} {event}"}}
+deliver: "MSG {id} {event}"
+"""
 
 
 def service(secret: str, *, token: bool = False) -> AppSyncEvents:
@@ -204,3 +213,30 @@ def test_a_flood_is_cut() -> None:
     for _ in range(MOST_FRAMES + 7):
         frames.received(b'{"type":"ka"}')
     assert (len(frames.take()), frames.left_out) == (MOST_FRAMES, 7)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        '"{login.password}"',
+        '"{login.password} {login.username}"',
+        "'AUTH {login.username} {login.password}'",
+        '{type: hello, id: "{login.password}", message: "key {login.password}", pass: "{login.password}"}',
+    ],
+)
+@given(st.text(string.ascii_letters + "-+", min_size=5, max_size=20).filter(lambda text: text.strip("-+")))
+def test_a_login_in_a_message_of_the_opening_is_hidden(opening: str, secret: str) -> None:
+    # Of letters only, as a word that could be shown.
+    secret = f"Xq{secret}"
+    text = f"version: 1\nopening: [{{send: {opening}}}]\n" + OPENING
+    target = "mine.yaml+ws://h"
+    protocol = protocol_at(target, text)
+    service = protocol.service(protocol.endpoints(target), UserPassword("ada", secret))
+    frames = Frames(service.shown, [CHANNEL])
+    (message,) = service.session(HANDLER).opening()
+    assert secret.encode() in message
+    frames.sent(message)
+    frames.received(b"no such login: " + message)
+    shown = said(frames)
+    assert secret not in shown
+    assert not re.search(rf"\b{re.escape(secret[:8])}", shown)

@@ -50,10 +50,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the opening: a frame to send or a message to wait for."""
+    """One step of the opening: a frame to send or a message to wait for.
+
+    A client with a login sends ``with_login`` instead of ``send``, unless it is None.
+    """
 
     send: Written = None
     expect: Pattern | None = None
+    with_login: Written = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,10 @@ class Description:
     environment: frozenset[str] = frozenset()
     #: The placeholders of a client's login in the file (see `loadgen.protocol.generic.login`).
     login: frozenset[str] = frozenset()
+    #: True if every client needs a login.
+    login_needed: bool = False
+    #: True if messages of the opening send the login.
+    login_in_opening: bool = False
 
     @property
     def one_subscription(self) -> bool:

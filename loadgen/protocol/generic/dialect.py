@@ -1,5 +1,6 @@
 """Data shared by all connections to a described service: made once, not for each of thousands of connections."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from functools import lru_cache
@@ -11,9 +12,11 @@ import msgspec
 from loadgen import native
 from loadgen.protocol import unreadable
 from loadgen.protocol.generic.description import Description
-from loadgen.protocol.generic.frames import Frame, Written, filled
+from loadgen.protocol.generic.description import Step as Described
+from loadgen.protocol.generic.frames import Frame, Written, filled, names
 from loadgen.protocol.generic.lanes import template_of
-from loadgen.protocol.generic.login import FileLogin
+from loadgen.protocol.generic.login import PLACEHOLDERS, FileLogin
+from loadgen.protocol.generic.login_frame import LoginFrame
 from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
@@ -46,10 +49,8 @@ class Dialect:
             _forms((value, f"{{env:{name}}}") for name, value in self._environment.items()),
             key=lambda secret: -len(secret[0]),
         )
-        self.opening = [
-            Step(self.frame(step.send) if step.expect is None else None, step.expect)
-            for step in description.opening
-        ] + ([HOLD] if description.subscribe is None else [])
+        #: The steps of the opening; those of a client with a login are its own if they send the login.
+        self.opening = self._steps()
         self.subscribe_frame = self._frame_of(description.subscribe)
         self.unsubscribe_frame = self._frame_of(description.unsubscribe)
         self.publish_frame = self._frame_of(description.publish)
@@ -72,10 +73,45 @@ class Dialect:
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
 
     def with_login(self, login: FileLogin) -> "Dialect":
-        """Return a copy of the dialect that fills in one client's login."""
+        """Return a copy of the dialect that fills in one client's login.
+
+        Raises:
+            UnfitLoginError: a value of the login cannot stand in a message of the opening.
+        """
         made = copy(self)
         made.login = login
+        if self.description.login_in_opening:
+            made.opening = [made._own_step(number, step) for number, step in enumerate(self.opening)]
+            for step in made.opening:
+                if isinstance(step.frame, LoginFrame):
+                    step.frame.render()
         return made
+
+    def _steps(self) -> list[Step]:
+        steps = [
+            Step(self._opening_frame(number, step), step.expect)
+            for number, step in enumerate(self.description.opening)
+        ]
+        return [*steps, HOLD] if self.description.subscribe is None else steps
+
+    def _own_step(self, number: int, step: Step) -> Step:
+        """Return a step of the opening for the client with this login; steps that send no login are shared by all."""
+        if step is HOLD or step.frame is None:
+            return step
+        described = self.description.opening[number]
+        if described.with_login is None and not isinstance(step.frame, LoginFrame):
+            return step
+        return Step(self._opening_frame(number, described), None)
+
+    def _opening_frame(self, number: int, step: Described) -> Frame | LoginFrame | None:
+        if step.expect is not None:
+            return None
+        written, key = step.send, "send"
+        if self.login is not None and step.with_login is not None:
+            written, key = step.with_login, "with_login"
+        if any(name in PLACEHOLDERS for name, of_environment in names(written) if not of_environment):
+            return LoginFrame(written, self._environment, self.login, f"opening.{number}.{key}")
+        return self.frame(written)
 
     def carry_stamps(self, name: str) -> None:
         """From now on, send and read the stamps of events in the header ``name``."""
@@ -138,6 +174,11 @@ class Dialect:
 def _forms(secrets: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield each secret in all forms in which a service may repeat it, with its replacement."""
     for value, instead in secrets:
-        for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}:
+        for form in {
+            value,
+            quote(value, safe=""),
+            msgspec.json.encode(value).decode()[1:-1],
+            json.dumps(value)[1:-1],
+        }:
             if form:
                 yield form, instead

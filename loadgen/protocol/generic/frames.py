@@ -1,17 +1,19 @@
 """Frames to send: templates with ``{name}`` placeholders, parsed once so that filling one in is a single step.
 
 A template is a text, or a mapping or list that is written as JSON. In JSON, values within a string are escaped. Braces
-around anything but a name are literal, so that a text can hold JSON.
+around anything but a name are literal, so that a text can hold JSON; secrets within its strings are escaped too.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote_plus
 
 import msgspec
 
-_PLACEHOLDER = re.compile(r"\{(?P<env>env:)?(?P<name>[A-Za-z_*][A-Za-z0-9_.-]*)\}", re.ASCII)
+from loadgen.protocol.base import UnfitLoginError
+from loadgen.protocol.generic.embedded import PLACEHOLDER, Place, TooManyBracketsError, Where, placed
+from loadgen.protocol.generic.login import PLACEHOLDERS, plain_problem
+
 _encode = msgspec.json.Encoder().encode
 
 Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["Written"]
@@ -61,7 +63,7 @@ class TemplateError(ValueError):
 def pieces(text: str) -> Iterator[str | tuple[str, bool]]:
     """Yield a text's parts in order: literal text, or (name, whether it is an environment variable)."""
     place = 0
-    for found in _PLACEHOLDER.finditer(text):
+    for found in PLACEHOLDER.finditer(text):
         if found.start() > place:
             yield text[place : found.start()]
         yield found["name"], found["env"] is not None
@@ -80,8 +82,12 @@ def check(written: Written, known: Sequence[str]) -> None:
     """Check a template's placeholders.
 
     Raises:
-        TemplateError: a placeholder has an unknown name, or is within a JSON string although its value is JSON.
+        TemplateError: a placeholder has an unknown name, or is within a JSON string although its value is JSON; or a
+            text has too many brackets to look for JSON in it.
     """
+    for text in _texts(written):
+        if _has_secrets(text):
+            _check_secrets(text)
     for name, of_environment in names(written):
         if not of_environment and name not in known:
             listed = ", ".join(f"{{{each}}}" for each in known) or "none"
@@ -101,16 +107,62 @@ def check(written: Written, known: Sequence[str]) -> None:
                 )
 
 
+class Secrets:
+    """The values of a template's secrets: environment variables, and the login of a client."""
+
+    __slots__ = ("_environment", "_login")
+
+    def __init__(self, environment: Mapping[str, str], login: Mapping[str, str] | None = None) -> None:
+        self._environment, self._login = environment, login or {}
+
+    def written(self, place: Place) -> str:
+        """Return the value to write at a place of a text, escaped if that is within a JSON string.
+
+        Raises:
+            UnfitLoginError: the value of a login cannot stand there.
+        """
+        if place.of_environment:
+            value = self._environment[place.name]
+        else:
+            value = self._login[place.name]
+            if place.where is not Where.STRING:
+                self._demand(place, plain_problem(value, place.before, place.after))
+        return self._escaped(place, value)
+
+    def in_json(self, place: Place) -> str:
+        """Return the same for a place in a string that is then written as JSON, so that any text can stand there."""
+        return self._escaped(
+            place, self._environment[place.name] if place.of_environment else self._login[place.name]
+        )
+
+    def _escaped(self, place: Place, value: str) -> str:
+        """Return a value, escaped if its place is within a JSON string."""
+        if not place.of_environment and not _is_unicode(value):
+            self._demand(place, "text with a broken character, which UTF-8 cannot hold")
+        return _encode(value)[1:-1].decode() if place.where is Where.STRING else value
+
+    def _demand(self, place: Place, problem: str | None) -> None:
+        if problem is not None:
+            raise UnfitLoginError(f"the value of {{{place.name}}} cannot stand there: it is {problem}")
+
+
 class Frame:
     """A template with environment variables filled in; `repr` does not show their values."""
 
     __slots__ = ("_constant", "_format", "_values")
 
-    def __init__(self, written: Written, environment: Mapping[str, str]) -> None:
-        """Parse a template, which must have passed :func:`check`; ``environment`` must have each variable it names."""
-        parts = (
-            _text_parts(written, environment) if isinstance(written, str) else _parts(written, environment)
-        )
+    def __init__(
+        self, written: Written, environment: Mapping[str, str], login: Mapping[str, str] | None = None
+    ) -> None:
+        """Parse a template, which must have passed :func:`check`; ``environment`` must have each variable it names.
+
+        ``login`` has the values of the placeholders of a client's login, or is None if the template has none.
+
+        Raises:
+            UnfitLoginError: a value of the login cannot stand at its place.
+        """
+        secrets = Secrets(environment, login)
+        parts = _text_parts(written, secrets) if isinstance(written, str) else _parts(written, secrets)
         literal: list[bytes] = []
         values: list[_Value] = []
         for part in parts:
@@ -154,45 +206,90 @@ def _texts(written: Written) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _text_parts(text: str, environment: Mapping[str, str]) -> Iterator[bytes | _Value]:
-    for piece in pieces(text):
+def _has_secrets(text: str) -> bool:
+    return any(_is_secret(piece) for piece in pieces(text))
+
+
+def _is_secret(piece: str | tuple[str, bool]) -> bool:
+    return not isinstance(piece, str) and (piece[1] or piece[0] in PLACEHOLDERS)
+
+
+def _check_secrets(text: str) -> None:
+    """Check the places of secrets in a text."""
+    try:
+        places = placed(text)
+    except TooManyBracketsError:
+        raise TemplateError(
+            "has a secret and more than 1,000 brackets that begin no JSON; write a mapping or list instead of a text"
+        ) from None
+    for place in places:
+        if isinstance(place, Place) and place.where is Where.VALUE and place.name in PLACEHOLDERS:
+            raise TemplateError(
+                f'has {{{place.name}}} in JSON without quotes; write "{{{place.name}}}" there'
+            )
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pieces(text: str) -> Iterator[str | tuple[str, bool] | Place]:
+    """Yield the parts of a text, with a `Place` for each secret."""
+    if not _has_secrets(text):
+        yield from pieces(text)
+        return
+    for part in placed(text):
+        if not isinstance(part, Place) or part.of_environment or part.name in PLACEHOLDERS:
+            yield part
+        else:
+            yield part.name, False
+
+
+def _text_parts(text: str, secrets: Secrets) -> Iterator[bytes | _Value]:
+    for piece in _pieces(text):
         if isinstance(piece, str):
             yield piece.encode()
+        elif isinstance(piece, Place):
+            yield secrets.written(piece).encode()
         else:
-            name, of_environment = piece
-            yield environment[name].encode() if of_environment else _RAW[name]
+            yield _RAW[piece[0]]
 
 
-def _parts(written: Written, environment: Mapping[str, str]) -> Iterator[bytes | _Value]:
+def _parts(written: Written, secrets: Secrets) -> Iterator[bytes | _Value]:
     if isinstance(written, str):
-        yield from _string_parts(written, environment)
+        yield from _string_parts(written, secrets)
     elif isinstance(written, Mapping):
         yield b"{"
         for number, (key, value) in enumerate(written.items()):
             yield (b"," if number else b"") + _encode(key) + b":"
-            yield from _parts(value, environment)
+            yield from _parts(value, secrets)
         yield b"}"
     elif isinstance(written, Sequence):
         yield b"["
         for number, value in enumerate(written):
             if number:
                 yield b","
-            yield from _parts(value, environment)
+            yield from _parts(value, secrets)
         yield b"]"
     else:
         yield _encode(written)
 
 
-def _string_parts(text: str, environment: Mapping[str, str]) -> Iterator[bytes | _Value]:
-    parts = list(pieces(text))
-    if len(parts) == 1 and not isinstance(parts[0], str) and not parts[0][1]:
+def _string_parts(text: str, secrets: Secrets) -> Iterator[bytes | _Value]:
+    parts = list(_pieces(text))
+    if len(parts) == 1 and not isinstance(parts[0], str | Place):
         yield _AS_JSON[parts[0][0]]
         return
     yield b'"'
     for piece in parts:
         if isinstance(piece, str):
             yield _encode(piece)[1:-1]
+        elif isinstance(piece, Place):
+            yield _encode(secrets.in_json(piece))[1:-1]
         else:
-            name, of_environment = piece
-            yield _encode(environment[name])[1:-1] if of_environment else _IN_STRING[name]
+            yield _IN_STRING[piece[0]]
     yield b'"'

@@ -1,4 +1,4 @@
-"""A client's own login in a protocol file: `{login.token}` and others in headers and URLs."""
+"""A client's own login in a protocol file: `{login.token}` and others in headers, URLs and messages of the opening."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,25 @@ def modes_of(names: frozenset[str]) -> frozenset[str]:
             return modes
     listed = " and ".join(f"{{{name}}}" for name in sorted(names))
     raise ValueError(f"has {listed}, which no single login gives")
+
+
+def plain_problem(value: str, before: str, after: str) -> str | None:
+    """Return why a value cannot stand in a text outside JSON, without showing the value; or None if it can.
+
+    ``before`` and ``after`` are the characters beside it. The service must be able to tell where the value ends.
+    """
+    quoted = before == after and before in ("'", '"') and before != ""
+    if not value:
+        return "empty"
+    if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
+        return "text with a control character, such as the end of a line"
+    if quoted and "\\" in value:
+        return "text with a backslash, between quotes"
+    if not quoted and any(character.isspace() for character in value):
+        return "text with a space, outside quotes"
+    if after and after in value:
+        return f"text with the character {after!a}, which follows it there"
+    return None
 
 
 class FileLogin:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from loadgen.protocol.generic.frames import Frame
+from loadgen.protocol.generic.login_frame import LoginFrame
 from loadgen.protocol.generic.patterns import Pattern
 
 OnMessage = Callable[[bytes | bytearray, int, int], None]
@@ -12,7 +13,7 @@ OnMessage = Callable[[bytes | bytearray, int, int], None]
 class Step(NamedTuple):
     """A step of the opening with environment variables filled in: a frame to send or a pattern to wait for."""
 
-    frame: Frame | None
+    frame: Frame | LoginFrame | None
     pattern: Pattern | None
 
 
@@ -49,7 +50,11 @@ class Opening:
         return bool(self.steps) and self.steps[0] is HOLD
 
     def begin(self) -> list[bytes]:
-        """Return the frames to send, up to the first that the service must answer."""
+        """Return the frames to send, up to the first that the service must answer.
+
+        Raises:
+            UnfitLoginError: a frame needs a login that the client has not, or a value that cannot stand in it.
+        """
         self._begun = True
         return [*self._early, *self._next_frames()]
 
@@ -57,6 +62,9 @@ class Opening:
         """Complete the step that the service has answered; return the frames to send, and True if the opening is over.
 
         Before :meth:`begin` the frames are queued, and the result is ([], False).
+
+        Raises:
+            UnfitLoginError: as `begin`.
         """
         del self.steps[0]
         frames = self._next_frames()

@@ -151,6 +151,7 @@ class GenericService:
         """Return a copy of the service that logs in with one client's credentials; see `generic.login`.
 
         Raises:
+            UnfitLoginError: a value of the credentials cannot stand in a message of the opening.
             ValueError: the protocol file has no placeholders for a client's credentials.
         """
         if not modes_of(self.description.login):

@@ -9,7 +9,14 @@ import msgspec
 from loadgen import native
 from loadgen.payloads.stamping import NativePlace
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PING, Handshake, PublishAnswer, PublishFrame, SessionHandler
+from loadgen.protocol.base import (
+    PING,
+    Handshake,
+    PublishAnswer,
+    PublishFrame,
+    SessionHandler,
+    UnfitLoginError,
+)
 from loadgen.protocol.boundary import Boundary
 from loadgen.protocol.event_stream import MOST_ID_BYTES, EventStream
 from loadgen.protocol.generic.dialect import Dialect
@@ -127,7 +134,11 @@ class GenericSession(Resumable):
 
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send, up to the first that the service must answer."""
-        frames = self._opening.begin()
+        try:
+            frames = self._opening.begin()
+        except UnfitLoginError as unfit:
+            self._handler.on_refused(str(unfit))
+            return []
         if self._opening.greeted_ns is not None:
             self._handler.on_connected(self._opening.greeted_ns)
         return frames
@@ -251,7 +262,11 @@ class GenericSession(Resumable):
         if expected is None:
             return False
         if expected.match(unit) is not None:
-            frames, connected = self._opening.advance(arrival_ns)
+            try:
+                frames, connected = self._opening.advance(arrival_ns)
+            except UnfitLoginError as unfit:
+                self._handler.on_refused(str(unfit))
+                return True
             for frame in frames:
                 self._handler.on_reply(frame)
             if connected:

@@ -6,7 +6,7 @@ from typing import Final
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
-from loadgen.protocol.base import Service
+from loadgen.protocol.base import Service, UnfitLoginError
 from loadgen.resolve import ClientPlan, ResolvedRun
 from loadgen.run.group_logins import makers, name_of
 from loadgen.run.master_messages import Begin
@@ -73,7 +73,7 @@ class OwnLogins:
             if group.fetches:
                 self._names[client.number] = name_of(client)
             self._services[client.number] = self._service.for_client(group.logins(client))
-        except CredentialError as error:
+        except (CredentialError, UnfitLoginError) as error:
             reason = f"there is no login: {error}"
             self.refused(client, reason)
             return reason

@@ -16,6 +16,7 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.service import MqttService
+from loadgen.protocol_file import protocol_at
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
 from loadgen.resolve.resolver import run_of
 from loadgen.resolve.rows import ClientRows, request_columns
@@ -53,9 +54,15 @@ def session_of(service: MqttService) -> Any:
 class Worker:
     """One worker's logins, and what they tell."""
 
-    def __init__(self, text: str, service: Any = None, allowed: Allowed | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        service: Any = None,
+        allowed: Allowed | None = None,
+        target: str = "mqtt://127.0.0.1:9",
+    ) -> None:
         Path("x.yaml").write_text(text)
-        self.run, self.tables = run_of("x.yaml", (), None if service is None else "mqtt://127.0.0.1:9")
+        self.run, self.tables = run_of("x.yaml", (), None if service is None else target)
         self.rows = ClientRows(self.run, self.tables)
         self.clients = Clients(self.run, self.tables, self.rows)
         self.progress, self.told = Progress(), list[tuple[str, bool]]()
@@ -253,3 +260,46 @@ def test_the_ramp_waits_for_logins_at_a_bounded_rate() -> None:
     worker = Worker(text, allowed=Allowed.of(["NEWS_KEY", "BACKEND"], commands=True))
     assert worker.run.login_time_s == 10
     worker.logins.stop()
+
+
+#: A service to which a password is sent in a plain text, in which not every password can stand.
+PLAIN = """
+version: 1
+opening:
+  - send: "AUTH {login.username} {login.password}"
+  - expect: OK
+subscribe: {send: "SUB {channel} {id}"}
+publish: {websocket: {send: "PUB {channel} {event}"}}
+deliver: "MSG {id} {event}"
+"""
+
+
+USERS = """version: 1
+data: {people: {csv: people.csv, secret: [password]}}
+clients:
+  users:
+    count: 40
+    subscribe: "/users/{people.id}"
+    login: {mode: password, username: "{people.name}", password: "{people.password}"}
+  backend: {count: 1, publish: {channel: /users/u1, rate: 10/s}}
+phases: {measure: 1s}
+"""
+
+
+def test_a_password_that_cannot_stand_in_a_message_is_named_by_its_row_and_the_others_go_on() -> None:
+    Path("plain.yaml").write_text(PLAIN)
+    Path("people.csv").write_text(PEOPLE.replace("word-3", "canary word"))
+    target = "plain.yaml+ws://127.0.0.1:9"
+    protocol = protocol_at(target)
+    service = protocol.service(protocol.endpoints(target), None)
+    worker = Worker(USERS, service, target=target)
+    told = (
+        "opening.0.send of the protocol file: the value of {login.password} cannot stand there: it is text with a"
+        " space, outside quotes"
+    )
+    client = worker.client(3)
+    assert worker.logins.obtain(client) == f"there is no login: {told}"
+    assert worker.notes == [f"client 3 of users (people.csv:5): there is no login: {told}"]
+    assert "canary" not in str(worker.told)
+    assert worker.progress.shut_connections == 1
+    assert [*session_of(worker.service_of(4)).opening()] == [b"AUTH n4 word-4"]

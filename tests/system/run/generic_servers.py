@@ -13,9 +13,21 @@ from tests.system.harness import free_port
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
+#: One may not publish or subscribe below `secret`, and needs no login.
+_ONE_USER = """
+        authorization {
+          users = [{
+            user: loadgen, password: "p4ss-w0rd"
+            permissions: {publish: {deny: "secret.>"}, subscribe: {deny: "secret.>"}}
+          }]
+        }
+        no_auth_user: loadgen
+"""
+
+
 @contextmanager
-def nats(folder: Path) -> Iterator[str]:
-    """Run NATS with a WebSocket listener; one may not publish or subscribe below `secret`. Yields its URL."""
+def nats(folder: Path, authorization: str = _ONE_USER) -> Iterator[str]:
+    """Run NATS with a WebSocket listener and this part of its configuration; yields its URL."""
     command = require("nats-server")
     port = free_port()
     config = folder / "nats.conf"
@@ -24,13 +36,7 @@ def nats(folder: Path) -> Iterator[str]:
         host: 127.0.0.1
         port: {free_port()}
         websocket {{ host: 127.0.0.1, port: {port}, no_tls: true }}
-        authorization {{
-          users = [{{
-            user: loadgen, password: "p4ss-w0rd"
-            permissions: {{publish: {{deny: "secret.>"}}, subscribe: {{deny: "secret.>"}}}}
-          }}]
-        }}
-        no_auth_user: loadgen
+        {authorization}
         """
     )
     with _running([command, "-c", str(config)], port, folder):

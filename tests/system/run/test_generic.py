@@ -82,6 +82,11 @@ def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str
     assert worker["undecodable"] == 0
     check_echoes(worker, 17, via)
     assert pd.read_parquet(run / "connections.parquet")["kernel_timestamps"].all()
+    deliveries = pd.read_parquet(run / "deliveries.parquet")
+    assert (deliveries["arrival_ns"] <= deliveries["read_ns"]).all()
+    verified = loadgen("verify", str(run))
+    assert verified.code == 0, verified.said
+    assert "all agree" in verified.out
     return run
 
 
