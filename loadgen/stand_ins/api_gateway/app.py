@@ -16,8 +16,9 @@ from loadgen.stand_ins.api_gateway.gateway import Gateway
 from loadgen.stand_ins.api_gateway.invoking import BackendGoneError, BackendProcess
 from loadgen.stand_ins.api_gateway.journal import Journal
 from loadgen.stand_ins.api_gateway.management import ManagementEndpoint
-from loadgen.stand_ins.api_gateway.options import OptionError, Options
+from loadgen.stand_ins.api_gateway.options import Options
 from loadgen.stand_ins.api_gateway.sockets import SocketEndpoint
+from loadgen.stand_ins.options import OptionError
 from loadgen.stand_ins.settings import Settings
 
 STAGE: Final = "production"
