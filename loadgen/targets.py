@@ -15,6 +15,7 @@ from loadgen.config.problems import ScenarioError
 from loadgen.protocol.appsync.target import PROTOCOL
 from loadgen.protocol.appsync_graphql import endpoints as graphql
 from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.urls import EndpointError
 
 #: The protocol of a URL whose scheme selects none of the others.
 APPSYNC_EVENTS: Final = PROTOCOL
@@ -76,7 +77,7 @@ def protocol_file_of(url: str) -> str | None:
     if graphql.recognises(url):
         try:
             return graphql.document_of(url)
-        except graphql.EndpointError as error:
+        except EndpointError as error:
             raise ScenarioError([f"--target: {error}"]) from None
     files = _protocol_files(url)
     return None if files is None else str(files.text_at(url))

@@ -1,6 +1,10 @@
 """Check the options of a stand-in, which the command line gives as `--option NAME=VALUE`."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+#: The words of an option, usually a Literal.
+_Word = TypeVar("_Word", bound=str)
 
 
 class OptionError(ValueError):
@@ -45,7 +49,7 @@ class Options:
             raise OptionError(f"--option {name}={_shown(self._given[name])} is not a whole number")
         return int(value)
 
-    def word(self, name: str, default: str, words: Sequence[str]) -> str:
+    def word(self, name: str, default: _Word, words: Sequence[_Word]) -> _Word:
         """Return the value of an option that must be one of ``words``.
 
         Raises:
@@ -54,9 +58,10 @@ class Options:
         written = self.text(name)
         if written is None:
             return default
-        if written not in words:
-            raise OptionError(f"--option {name}={_shown(written)} is unknown: it may be {' or '.join(words)}")
-        return written
+        for word in words:
+            if word == written:
+                return word
+        raise OptionError(f"--option {name}={_shown(written)} is unknown: it may be {' or '.join(words)}")
 
     def finish(self) -> None:
         """Refuse options with unknown names; call it after all others were read.

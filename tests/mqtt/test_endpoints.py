@@ -3,8 +3,9 @@
 import pytest
 
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
-from loadgen.protocol.mqtt.endpoints import BrokerUrl, EndpointError
+from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.service import MqttService
+from loadgen.protocol.urls import EndpointError
 from loadgen.targets import APPSYNC_EVENTS, protocol_of
 
 AWS = "a1b2c3d4e5-ats.iot.eu-west-1.amazonaws.com"

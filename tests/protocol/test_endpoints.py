@@ -2,7 +2,8 @@
 
 import pytest
 
-from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.urls import EndpointError
 
 AWS = "abc123.appsync-api.us-east-1.amazonaws.com"
 AWS_REALTIME = "abc123.appsync-realtime-api.us-east-1.amazonaws.com"

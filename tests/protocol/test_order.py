@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.protocol.appsync import client
+from loadgen.protocol.appsync import client, realtime
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents, AppSyncSession
 from loadgen.protocol.appsync.endpoints import Endpoints
@@ -91,9 +91,9 @@ def test_orders_that_the_protocol_has(steps: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("steps", "what"),
     [
-        ([KA, ACK], client.EARLY_KEEPALIVE),
-        ([ACK, ACK], client.SECOND_ACK),
-        ([ACK, {"type": "connection_error", "errors": ERRORS}], client.LATE_REFUSAL),
+        ([KA, ACK], realtime.EARLY_KEEPALIVE),
+        ([ACK, ACK], realtime.SECOND_ACK),
+        ([ACK, {"type": "connection_error", "errors": ERRORS}], realtime.LATE_REFUSAL),
         ([ACK, subscribe, success(), success()], client.SECOND_SUCCESS),
         ([ACK, success("s9")], client.SUCCESS_UNASKED),
         ([ACK, {"type": "subscribe_error", "id": "s9", "errors": ERRORS}], client.ERROR_UNASKED),
@@ -108,7 +108,7 @@ def test_orders_that_the_protocol_has(steps: list[Any]) -> None:
         ([ACK, {"type": "publish_error", "id": "p7", "errors": ERRORS}], client.PUBLISH_UNASKED),
         (
             [{"type": "connection_ack", "connectionTimeoutMs": 1}],
-            client.IMPOSSIBLE_TIMEOUT,
+            realtime.IMPOSSIBLE_TIMEOUT,
         ),
     ],
 )

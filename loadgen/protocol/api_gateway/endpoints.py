@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from loadgen.protocol.api_gateway.shape import Shape
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.urls import EndpointError, in_url, port_suffix, shown, split
 
 SCHEMES: Final = ("apigw+ws", "apigw+wss")
 """The schemes of URLs with a local or custom domain, which cannot be recognised by the host."""
@@ -21,10 +22,6 @@ _CARRIERS: Final = {
 _AWS_HOST: Final = re.compile(r"[a-z0-9]+\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_.~-]{1,128}){0,8}/?", re.ASCII)
 _STAGE: Final = re.compile(r"/[A-Za-z0-9_-]{1,128}/?", re.ASCII)
-
-
-class EndpointError(ValueError):
-    """A URL is not a valid URL of a WebSocket API; the message is one sentence."""
 
 
 def is_aws(url: str) -> bool:
@@ -90,24 +87,23 @@ class WebSocketUrl:
         parts, port = _split(url)
         tls = _CARRIERS[parts.scheme]
         hostname = parts.hostname or ""
-        name = f"[{hostname}]" if ":" in hostname else hostname
-        host = name if port in (None, 443 if tls else 80) else f"{name}:{port}"
+        host = in_url(hostname) + port_suffix(port, tls=tls)
         aws = _AWS_HOST.fullmatch(hostname) is not None
         if aws and not tls:
-            raise EndpointError(f"URL {_shown(url)} is not encrypted: AWS takes 'wss://' only")
+            raise EndpointError(f"URL {shown(url)} is not encrypted: AWS takes 'wss://' only")
         if aws and not _STAGE.fullmatch(parts.path):
             raise EndpointError(
-                f"URL {_shown(url)} must end in the stage, as 'wss://<api>.execute-api.<region>.amazonaws.com/<stage>'"
+                f"URL {shown(url)} must end in the stage, as 'wss://<api>.execute-api.<region>.amazonaws.com/<stage>'"
             )
         if not _PATH.fullmatch(parts.path):
             raise EndpointError(
-                f"URL {_shown(url)} has a path that no stage has: write 'apigw+ws://<host>:<port>/<stage>'"
+                f"URL {shown(url)} has a path that no stage has: write 'apigw+ws://<host>:<port>/<stage>'"
             )
         path = parts.path.removesuffix("/")
         try:
             shape = Shape.of(parse_qsl(parts.query, keep_blank_values=True, max_num_fields=100))
         except ValueError as error:
-            raise EndpointError(f"URL {_shown(url)} {error}") from None
+            raise EndpointError(f"URL {shown(url)} {error}") from None
         return cls(
             url=f"{parts.scheme}://{host}{path}",
             connect_url=f"ws{'s' if tls else ''}://{host}{path or '/'}",
@@ -119,25 +115,14 @@ class WebSocketUrl:
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError as error:
-        raise EndpointError(f"URL {_shown(url)} cannot be read: {error}") from None
-    if "@" in parts.netloc:
-        raise EndpointError("the URL holds a user name or password: give the login with --auth")
+    parts, port = split(url, "give the login with --auth")
     known = parts.scheme in SCHEMES or (parts.scheme in _CARRIERS and is_aws(url))
     if not known or not parts.hostname or port == 0:
         raise EndpointError(
-            f"URL {_shown(url)} is not one of a WebSocket API: write"
+            f"URL {shown(url)} is not one of a WebSocket API: write"
             " 'wss://<api>.execute-api.<region>.amazonaws.com/<stage>', or for another domain"
             " 'apigw+ws://<host>:<port>/<stage>' or 'apigw+wss://…'"
         )
     if parts.fragment:
-        raise EndpointError(f"URL {_shown(url)} has a fragment ('#…'): leave it out")
+        raise EndpointError(f"URL {shown(url)} has a fragment ('#…'): leave it out")
     return parts, port
-
-
-def _shown(url: str) -> str:
-    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
-    return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from loadgen.protocol.api_gateway import limits
-from loadgen.protocol.api_gateway.endpoints import EndpointError, WebSocketUrl
+from loadgen.protocol.api_gateway.endpoints import WebSocketUrl
 from loadgen.protocol.api_gateway.shape import TITLE, Shape
 from loadgen.protocol.base import Service, TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.protocol.urls import EndpointError
 
 
 def _service(target: WebSocketUrl, login: Any) -> Service:

@@ -1,12 +1,8 @@
 """The client side of AWS AppSync Events: implements the interface of `loadgen.protocol.base`."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from functools import partial
 from typing import Any, Final
-
-import msgspec
 
 from loadgen import native
 from loadgen.payloads.stamping import NativePlace
@@ -23,6 +19,16 @@ from loadgen.protocol.appsync.auth import (
 )
 from loadgen.protocol.appsync.channels import normalise
 from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.appsync.realtime import (
+    ACTIVE,
+    ASKED,
+    LEAVING,
+    OnMessage,
+    RealtimeService,
+    RealtimeSession,
+    unreadable_answer,
+    unreadable_kind,
+)
 from loadgen.protocol.base import (
     ClientLogins,
     Handshake,
@@ -30,9 +36,7 @@ from loadgen.protocol.base import (
     PublishAnswer,
     PublishFrame,
     SessionHandler,
-    TlsOptions,
 )
-from loadgen.protocol.refusals import Refusal
 
 _decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
@@ -42,20 +46,9 @@ _UNREADABLE = messages.UNREADABLE
 PROBE_SEGMENT = "loadgen-probe"
 
 
-#: Hides the authorization, and all that follows it, if the service echoes one of our frames. A known secret cannot be
-#: searched for, since a signature differs in every frame.
-_AUTHORIZATION: Final = re.compile(rb"(authorization|header-).*", re.IGNORECASE | re.DOTALL)
-
-OnMessage = Callable[[bytes | bytearray, int, int], None]
-
 #: Deviations of a service from AWS; the harness reports them and continues.
 EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
 NO_EVENT = "a data frame has no event"
-NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
-IMPOSSIBLE_TIMEOUT = "connection_ack has an impossible connectionTimeoutMs"
-EARLY_KEEPALIVE = "a ka came before connection_ack"
-SECOND_ACK = "connection_ack came a second time"
-LATE_REFUSAL = "connection_error came after connection_ack"
 SECOND_SUCCESS = "subscribe_success came a second time for a subscription"
 SUCCESS_UNASKED = "subscribe_success came for a subscription that nobody asked for"
 ERROR_UNASKED = "subscribe_error came for a subscription that nobody asked for"
@@ -63,66 +56,41 @@ LATE_ERROR = "subscribe_error came for a subscription that had its subscribe_suc
 UNSUBSCRIBE_UNASKED = "unsubscribe_success came for a subscription that nobody gave up"
 PUBLISH_UNASKED = "an answer came to a publish that nobody made, or that had its answer"
 EARLY_DATA = "data came before the subscribe_success of its subscription"
-_MOST_TIMEOUT_MS: Final = 1 << 40
-#: A shorter timeout from the service is reported and not applied, as it would end every connection between two events.
-_LEAST_TIMEOUT_MS: Final = 100
 
 
-#: States of a subscription.
-_ASKED, _ACTIVE, _LEAVING = 0, 1, 2
-
-
-class AppSyncSession:
+class AppSyncSession(RealtimeSession):
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
     come before or after a `subscribe_success`: the first `ka` of the real service does either (AWS: sst #5729).
     """
 
-    __slots__ = (
-        "_acknowledged",
-        "_handler",
-        "_lane",
-        "_publishes",
-        "_service",
-        "_subscriptions",
-        "receive",
-        "timeout_ns",
-    )
+    __slots__ = ("_lane", "_publishes", "_service")
 
-    receive: OnMessage
-    """Processes a message of the service and calls the handler."""
     early_delivery: Final = EARLY_DATA
 
     def __init__(self, service: "AppSyncEvents", handler: SessionHandler) -> None:
-        self.timeout_ns: int | None = None
-        self._acknowledged = False
-        self._subscriptions: dict[str, int] = {}
+        super().__init__(handler)
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
         #: The native lane, which sends the publishes that this session does not send itself; or None.
         self._lane: native.PublishLane | None = None
         self._service = service
-        self._handler = handler
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
         """Return `connection_init`: the documentation calls it optional, but `connection_ack` answers only it."""
         return (messages.connection_init(),)
 
-    def awaits(self) -> str:
-        """Return an empty text: `connection_ack` is the only message that the opening can wait for."""
-        return ""
-
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return a `subscribe` with its authorization."""
         channel = normalise(channel)
-        self._subscriptions[subscription_id] = _ASKED
+        self._subscriptions[subscription_id] = ASKED
         return messages.subscribe(subscription_id, channel, self._service.subscribe_authorization(channel))
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return an `unsubscribe`."""
-        self._subscriptions[subscription_id] = _LEAVING
+        self._subscriptions[subscription_id] = LEAVING
         return messages.unsubscribe(subscription_id)
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
@@ -132,24 +100,6 @@ class AppSyncSession:
         self._publishes.add(publish_id)
         authorization = self._service.publish_authorization(channel, events)
         return messages.publish(publish_id, channel, events, authorization)
-
-    @property
-    def most_unanswered(self) -> int:
-        """0: any number of events may be unanswered."""
-        return 0
-
-    @property
-    def keepalive_ns(self) -> int | None:
-        """None, since the client sends no keepalives: the service sends them."""
-        return None
-
-    def keepalive(self) -> bytes:
-        """Return no bytes: the service expects no keepalive."""
-        return b""
-
-    def closing(self) -> bytes:
-        """Return no bytes: the WebSocket close frame is enough."""
-        return b""
 
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
@@ -185,7 +135,7 @@ class AppSyncSession:
         try:
             message = _decode(text)
         except _UNREADABLE as error:
-            handler.on_undecodable(_kind_of(error, text), partial(self._service.shown, text))
+            handler.on_undecodable(unreadable_kind(error, text), partial(self._service.shown, text))
             return
         request = message.id
         if message.type == "data":
@@ -198,29 +148,17 @@ class AppSyncSession:
             return
         match message.type:
             case "ka":
-                if not self._acknowledged:
-                    handler.on_deviation(EARLY_KEEPALIVE)
+                self._on_keepalive()
             case "connection_ack":
-                if self._acknowledged:
-                    handler.on_deviation(SECOND_ACK)
-                self._acknowledged = True
-                if message.connection_timeout_ms is None:
-                    handler.on_deviation(NO_TIMEOUT)
-                elif not _LEAST_TIMEOUT_MS <= message.connection_timeout_ms < _MOST_TIMEOUT_MS:
-                    handler.on_deviation(IMPOSSIBLE_TIMEOUT)
-                else:
-                    self.timeout_ns = message.connection_timeout_ms * 1_000_000
-                handler.on_connected(arrival_ns)
+                self._on_ack(message.connection_timeout_ms, arrival_ns)
             case "connection_error":
-                if self._acknowledged:
-                    handler.on_deviation(LATE_REFUSAL)
-                handler.on_refused(message.describe_errors(), message.refusal())
+                self._on_refused(message)
             case "subscribe_success" if request is not None:
                 self._on_success(request)
                 handler.on_subscribed(request, arrival_ns)
             case "subscribe_error" if request is not None:
                 stood = self._subscriptions.pop(request, None)
-                if stood is None or stood == _ACTIVE:
+                if stood is None or stood == ACTIVE:
                     handler.on_deviation(ERROR_UNASKED if stood is None else LATE_ERROR)
                 handler.on_subscribe_failed(request, message.describe_errors(), message.refusal())
             case "publish_success" if request is not None:
@@ -230,7 +168,7 @@ class AppSyncSession:
                 self._on_answer(request)
                 handler.on_published(request, PublishAnswer(error=message.describe_errors()), arrival_ns)
             case "unsubscribe_success":
-                if self._subscriptions.get(request or "") == _LEAVING:
+                if self._subscriptions.get(request or "") == LEAVING:
                     del self._subscriptions[request or ""]
                 else:
                     handler.on_deviation(UNSUBSCRIBE_UNASKED)
@@ -241,9 +179,9 @@ class AppSyncSession:
 
     def _on_success(self, subscription_id: str) -> None:
         stood = self._subscriptions.get(subscription_id)
-        if stood == _ASKED:
-            self._subscriptions[subscription_id] = _ACTIVE
-        elif stood != _LEAVING:
+        if stood == ASKED:
+            self._subscriptions[subscription_id] = ACTIVE
+        elif stood != LEAVING:
             self._handler.on_deviation(SUCCESS_UNASKED if stood is None else SECOND_SUCCESS)
 
     def _on_answer(self, publish_id: str) -> None:
@@ -257,69 +195,31 @@ class AppSyncSession:
 _SIGNS_NOTHING: Final = (ApiKey, BearerToken)
 #: The most publish frames to keep, each of some 200 bytes.
 _MOST_FRAMES: Final = 1_024
-_NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
-class AppSyncEvents:
+class AppSyncEvents(RealtimeService):
     """Implements `Service` for an Event API: its endpoints and a credential for each operation."""
 
-    __slots__ = (
-        "_channels",
-        "_connect",
-        "_frames",
-        "_handshake",
-        "_host",
-        "_publish",
-        "_sent",
-        "_subscribe",
-        "connect_url",
-        "http_url",
-    )
-
-    tls = TlsOptions()
-    answers_opening = answers_subscribes = answers_publishes = True
+    __slots__ = ("_frames",)
 
     def __init__(self, endpoints: Endpoints, credential: Credential) -> None:
-        self.connect_url = endpoints.ws_url
-        self.http_url = endpoints.http_url
-        self._host = endpoints.http_host
-        self._connect = self._subscribe = self._publish = credential
-        #: Credentials by channel, for subscriptions that do not use the client's general ones.
-        self._channels: Mapping[str, Credential] | None = None
-        #: The authorization sent last: it must be hidden if the service echoes it.
-        self._sent: Mapping[str, str] = _NOTHING_SENT
-        #: The last handshake and its headers: most credentials have the same for every connection.
-        self._handshake: tuple[Mapping[str, str], Handshake] | None = None
+        super().__init__(endpoints, credential)
         #: The frames of publishes by channel, each with the authorization that the frame contains.
         self._frames: dict[str, tuple[Mapping[str, str], PublishFrame]] = {}
 
-    def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
-        """Return a copy of the service with one client's own credentials; everything else is shared with this one."""
-        made = copy(self)
-        made._use(logins)
-        return made
-
-    def carry_stamps(self, name: str) -> None:
-        """Never called: a message of AppSync Events has no header or property that could carry a stamp."""
-        raise NotImplementedError
-
     def _use(self, logins: ClientLogins) -> None:
-        self._connect = logins.connect or self._connect
-        self._subscribe = logins.subscribe or self._subscribe
-        self._publish = logins.publish or self._publish
-        if logins.channels is not None:
-            self._channels = {normalise(channel): each for channel, each in logins.channels.items()}
-        self._sent = _NOTHING_SENT
+        super()._use(logins)
         if logins.publish is not None:
             self._frames = {}
 
+    def _normal(self, channel: str) -> str:
+        return normalise(channel)
+
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
-        headers = self._sent = self._connect.connect_headers(self._host)
-        if self._handshake is None or self._handshake[0] != headers:
-            made = Handshake((SUBPROTOCOL, encode_header_subprotocol(headers)))
-            self._handshake = dict(headers), made
-        return self._handshake[1]
+        return self._handshake_by(
+            lambda headers: Handshake((SUBPROTOCOL, encode_header_subprotocol(headers)))
+        )
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
         """Return a new session; the name is not used."""
@@ -327,10 +227,7 @@ class AppSyncEvents:
 
     def subscribe_authorization(self, channel: str) -> dict[str, str]:
         """Return the `authorization` of a subscribe frame; ``channel`` is in its normal form."""
-        credential = (
-            self._subscribe if self._channels is None else self._channels.get(channel, self._subscribe)
-        )
-        return self._authorization(credential, subscribe_body(channel))
+        return self._authorization(self._subscribes_by(channel), subscribe_body(channel))
 
     def publish_authorization(self, channel: str, events: Sequence[str]) -> dict[str, str]:
         """Return the `authorization` of a publish frame."""
@@ -372,31 +269,15 @@ class AppSyncEvents:
                 return _answer(messages.decode_publish_response(body).failed)
             errors = messages.decode_error_response(body).errors
         except messages.UNREADABLE:
-            utf8 = unreadable.is_utf8(body)
-            return PublishAnswer(
-                error=f"HTTP {status} with a body that is not a publish answer",
-                refusal=Refusal.of(status),
-                unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
-            )
+            return unreadable_answer(status, body, "a publish answer")
         refusal = messages.refusal_of(errors, status)
         return PublishAnswer(
             error=unreadable.cut("; ".join(map(str, errors))) or f"HTTP {status}", refusal=refusal
         )
 
-    def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return a message of the service for display: escaped, cut, and without any `authorization`."""
-        secrets = [(value, unreadable.HIDDEN) for name, value in self._sent.items() if name != "host"]
-        return unreadable.shown(_AUTHORIZATION.sub(rb"\g<1>(secret)", bytes(message)), secrets)
-
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
-
-
-def _kind_of(error: Exception, message: bytes | bytearray) -> str:
-    if not unreadable.is_utf8(message):
-        return unreadable.MESSAGE_NOT_UTF8
-    return unreadable.UNKNOWN_FORM if isinstance(error, msgspec.ValidationError) else unreadable.NOT_JSON
 
 
 def _answer(failed: Sequence[messages.FailedEvent]) -> PublishAnswer:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.urls import EndpointError, in_url, port_suffix, shown, split
 
 HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
@@ -16,8 +17,26 @@ TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<re
 AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
-class EndpointError(ValueError):
-    """A URL is not a valid URL of an Event API; the message is one sentence."""
+def origins(url: str, hostname: str, port: int | None, *, tls: bool) -> tuple[str, str]:
+    """Return the hosts of an AppSync API for HTTP and for WebSockets, each with the port if a URL needs it.
+
+    On the AWS domain the two differ (`appsync-api`, `appsync-realtime-api`), as with emulators that use the same form;
+    a custom domain and a local server have one host (AWS docs).
+
+    Raises:
+        EndpointError: ``url`` would reach AWS unencrypted.
+    """
+    if AWS_HOST.fullmatch(hostname) and not tls:
+        raise EndpointError(f"URL {shown(url)} would send the key unencrypted to AWS: write 'https://'")
+    suffix = port_suffix(port, tls=tls)
+    two = TWO_HOSTS.fullmatch(hostname)
+    if two is None:
+        host = in_url(hostname) + suffix
+        return host, host
+    return (
+        f"{two['id']}.appsync-api.{two['rest']}{suffix}",
+        f"{two['id']}.appsync-realtime-api.{two['rest']}{suffix}",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,56 +79,32 @@ class Endpoints:
     def from_url(cls, url: str) -> "Endpoints":
         """Return the endpoints of an Event API by its HTTP or its realtime URL.
 
-        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`), as with emulators that use the
-        same form; a custom domain and a local server have one host (AWS docs).
-
         Raises:
             EndpointError: the URL has an unknown scheme or path, holds credentials, a query or a fragment, or would
                 reach AWS unencrypted.
         """
         parts, port = _split(url)
         tls = _SCHEMES[parts.scheme]
-        hostname = parts.hostname or ""
-        if AWS_HOST.fullmatch(hostname) and not tls:
-            raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
-        http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
-        two = TWO_HOSTS.fullmatch(hostname)
-        if two:
-            http_name = f"{two['id']}.appsync-api.{two['rest']}"
-            realtime_name = f"{two['id']}.appsync-realtime-api.{two['rest']}"
-        suffix = "" if port in (None, 443 if tls else 80) else f":{port}"
+        http_host, ws_host = origins(url, parts.hostname or "", port, tls=tls)
         secure = "s" if tls else ""
         return cls(
-            http_url=f"http{secure}://{http_name}{suffix}{HTTP_PATH}",
-            ws_url=f"ws{secure}://{realtime_name}{suffix}{REALTIME_PATH}",
-            http_host=f"{http_name}{suffix}",
+            http_url=f"http{secure}://{http_host}{HTTP_PATH}",
+            ws_url=f"ws{secure}://{ws_host}{REALTIME_PATH}",
+            http_host=http_host,
         )
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError as error:
-        raise EndpointError(f"URL {_shown(url)} cannot be read: {error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise EndpointError(
-            "the URL holds a user name or password: an Event API takes its key from elsewhere"
-        )
+    parts, port = split(url, "an Event API takes its key from elsewhere")
     if parts.scheme not in _SCHEMES or not parts.hostname:
         raise EndpointError(
-            f"URL {_shown(url)} is not one of an Event API: write 'https://<host>/event' "
+            f"URL {shown(url)} is not one of an Event API: write 'https://<host>/event' "
             "(or 'http://' for a local server)"
         )
     if parts.query or parts.fragment:
-        raise EndpointError(f"URL {_shown(url)} has a query or fragment: it must end in '{HTTP_PATH}'")
+        raise EndpointError(f"URL {shown(url)} has a query or fragment: it must end in '{HTTP_PATH}'")
     if parts.path.removesuffix("/") not in (HTTP_PATH, REALTIME_PATH):
         raise EndpointError(
-            f"URL {_shown(url)} has the path {parts.path!a}: it must be '{HTTP_PATH}' or '{REALTIME_PATH}'"
+            f"URL {shown(url)} has the path {parts.path!a}: it must be '{HTTP_PATH}' or '{REALTIME_PATH}'"
         )
     return parts, port
-
-
-def _shown(url: str) -> str:
-    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
-    return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

@@ -1,12 +1,11 @@
 """Derive the two URLs of a GraphQL API, its operations and its form of login from the one URL that the user gives."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from loadgen.protocol.appsync.endpoints import AWS_HOST, TWO_HOSTS
+from loadgen.protocol.appsync.endpoints import Endpoints, origins
 from loadgen.protocol.appsync_graphql.operations import (
     DEFAULTS,
     Operations,
@@ -14,7 +13,7 @@ from loadgen.protocol.appsync_graphql.operations import (
     by_document,
     by_names,
 )
-from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.urls import EndpointError, shown, split
 
 PATH: Final = "/graphql"
 REALTIME: Final = "/realtime"
@@ -34,51 +33,16 @@ Carrier = Literal["subprotocol", "query"]
 _CARRIERS: Final[tuple[Carrier, ...]] = ("subprotocol", "query")
 
 
-class EndpointError(ValueError):
-    """A URL is not a valid URL of a GraphQL API; the message is one sentence."""
+@dataclass(frozen=True, slots=True)
+class GraphqlUrl(Endpoints):
+    """The URLs to send mutations to and to open a WebSocket to."""
 
-
-@dataclass(frozen=True)
-class GraphqlUrl:
-    """The URLs to send mutations to and to open a WebSocket to; implements `Endpoints`."""
-
-    url: str
-    """The HTTP URL without its query."""
-    http_url: str
-    ws_url: str
-    http_host: str
-    """The `host` of an authorization: the HTTP host, with the port if it is not the scheme's default."""
     path: str
     """The path of the HTTP URL, which a signature covers."""
     carrier: Carrier
     operations: Operations
     file: str | None = None
     """The name of the file with the operations, or None."""
-
-    @property
-    def host(self) -> str:
-        """The HTTP host, which credentials are issued for."""
-        return self.http_host
-
-    @property
-    def tls(self) -> bool:
-        """True if both URLs are encrypted."""
-        return self.http_url.startswith("https:")
-
-    @cached_property
-    def hostnames(self) -> tuple[str, ...]:
-        """The hosts of both URLs."""
-        hosts = (urlsplit(url).hostname or "" for url in (self.http_url, self.ws_url))
-        return tuple(dict.fromkeys(hosts))
-
-    @property
-    def loopback(self) -> bool:
-        """True if the names of all hosts are loopback names or addresses; the names are not resolved."""
-        return all(map(is_loopback, self.hostnames))
-
-    def describe(self) -> dict[str, str | None]:
-        """Return both URLs for the manifest; the HTTP URL names the target."""
-        return {"url": self.url, "http_url": self.http_url, "ws_url": self.ws_url}
 
     @classmethod
     def from_url(cls, url: str, text: str | None = None) -> "GraphqlUrl":
@@ -95,26 +59,15 @@ class GraphqlUrl:
         """
         parts, port = _split(url)
         tls = {**SCHEMES, **_PLAIN_SCHEMES}[parts.scheme]
-        hostname = parts.hostname or ""
-        if AWS_HOST.fullmatch(hostname) and not tls:
-            raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
+        http_host, ws_host = origins(url, parts.hostname or "", port, tls=tls)
         path = parts.path.removesuffix("/").removesuffix(REALTIME) or PATH
-        http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
-        realtime_path = path + REALTIME
-        two = TWO_HOSTS.fullmatch(hostname)
-        if two:
-            http_name = f"{two['id']}.appsync-api.{two['rest']}"
-            realtime_name = f"{two['id']}.appsync-realtime-api.{two['rest']}"
-            realtime_path = path
-        suffix = "" if port in (None, 443 if tls else 80) else f":{port}"
+        realtime_path = path + REALTIME if http_host == ws_host else path
         secure = "s" if tls else ""
-        http_url = f"http{secure}://{http_name}{suffix}{path}"
         carrier, file, operations = _query(parts, url, text)
         return cls(
-            url=http_url,
-            http_url=http_url,
-            ws_url=f"ws{secure}://{realtime_name}{suffix}{realtime_path}",
-            http_host=f"{http_name}{suffix}",
+            http_url=f"http{secure}://{http_host}{path}",
+            ws_url=f"ws{secure}://{ws_host}{realtime_path}",
+            http_host=http_host,
             path=path,
             carrier=carrier,
             operations=operations,
@@ -148,20 +101,14 @@ def document_of(url: str) -> str | None:
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError as error:
-        raise EndpointError(f"URL {_shown(url)} cannot be read: {error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise EndpointError("the URL holds a user name or password: log in with --auth instead")
+    parts, port = split(url, "log in with --auth instead")
     if not recognises(url) or not parts.hostname or port == 0:
         raise EndpointError(
-            f"URL {_shown(url)} is not one of a GraphQL API: write 'https://<host>/graphql', or"
+            f"URL {shown(url)} is not one of a GraphQL API: write 'https://<host>/graphql', or"
             " 'graphql+https://<host>/<path>' for another path"
         )
     if parts.fragment:
-        raise EndpointError(f"URL {_shown(url)} has a fragment ('#…'): leave it out")
+        raise EndpointError(f"URL {shown(url)} has a fragment ('#…'): leave it out")
     return parts, port
 
 
@@ -170,17 +117,17 @@ def _query(parts: SplitResult, url: str, text: str | None) -> tuple[Carrier, str
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in ("auth", "operations", *DEFAULTS):
             raise EndpointError(
-                f"URL {_shown(url)} has the query {name[:40]!a}: known are auth, operations, "
+                f"URL {shown(url)} has the query {name[:40]!a}: known are auth, operations, "
                 + ", ".join(DEFAULTS)
             )
         if name in names:
-            raise EndpointError(f"URL {_shown(url)} has '{name}' twice in its query: give it once")
+            raise EndpointError(f"URL {shown(url)} has '{name}' twice in its query: give it once")
         names[name] = value
     written = names.pop("auth", "subprotocol")
     carrier = next((each for each in _CARRIERS if each == written), None)
     if carrier is None:
         raise EndpointError(
-            f"URL {_shown(url)} has 'auth={ascii(written[:40])[1:-1]}': it may be subprotocol or query"
+            f"URL {shown(url)} has 'auth={ascii(written[:40])[1:-1]}': it may be subprotocol or query"
         )
     file = names.pop("operations", None)
     try:
@@ -188,12 +135,12 @@ def _query(parts: SplitResult, url: str, text: str | None) -> tuple[Carrier, str
             return carrier, None, by_names(names)
         if names:
             raise EndpointError(
-                f"URL {_shown(url)} has both 'operations' and '{next(iter(names))}': the file's documents name"
+                f"URL {shown(url)} has both 'operations' and '{next(iter(names))}': the file's documents name"
                 " their own fields"
             )
         return carrier, file, by_document(_read(file) if text is None else text)
     except OperationsError as error:
-        where = f"URL {_shown(url)}" if file is None else f"the operations file {file[:200]!a}"
+        where = f"URL {shown(url)}" if file is None else f"the operations file {file[:200]!a}"
         raise EndpointError(f"{where} {error}") from None
 
 
@@ -208,8 +155,3 @@ def _read(file: str) -> str:
     if len(content) > _MOST_FILE_BYTES:
         raise EndpointError(f"the operations file {file[:200]!a} is larger than {_MOST_FILE_BYTES:,} bytes")
     return text
-
-
-def _shown(url: str) -> str:
-    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
-    return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

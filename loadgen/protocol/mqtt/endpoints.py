@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl
 
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.settings import Settings, of_query
+from loadgen.protocol.urls import EndpointError, in_url, shown, split
 
 #: By scheme of the URL: the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
 #: assigned 1883 and 8883; for WebSocket brokers, which have no assigned port, HTTP's ports are the default.
@@ -19,11 +20,10 @@ _CARRIERS: Final = {
 }
 SCHEMES: Final = tuple(_CARRIERS)
 _WEBSOCKET_PATH = "/mqtt"
+_LOGIN: Final = (
+    "name the environment variables that hold them, with --auth password:USER_VARIABLE:PASSWORD_VARIABLE"
+)
 _AWS_HOST = re.compile(r"[a-z0-9-]+\.iot\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
-
-
-class EndpointError(ValueError):
-    """A URL is not a valid broker URL; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class BrokerUrl:
     @property
     def host(self) -> str:
         """The host and port."""
-        name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"{name}:{self.port}"
+        return f"{in_url(self.hostname)}:{self.port}"
 
     @property
     def tls(self) -> bool:
@@ -84,13 +83,13 @@ class BrokerUrl:
         scheme, own_port = _CARRIERS[parts.scheme]
         hostname = parts.hostname or ""
         port = own_port if port is None else port
-        name = f"[{hostname}]" if ":" in hostname else hostname
+        name = in_url(hostname)
         path = parts.path
         if scheme.startswith("ws"):
             path = path or _WEBSOCKET_PATH
         elif path not in ("", "/"):
             raise EndpointError(
-                f"URL {_shown(url)} has the path {path!a}: topics are the scenario's, and only"
+                f"URL {shown(url)} has the path {path!a}: topics are the scenario's, and only"
                 " 'mqtt+ws://' and 'mqtt+wss://' have a path"
             )
         else:
@@ -104,33 +103,24 @@ class BrokerUrl:
         )
         if broker.aws and not broker.tls:
             raise EndpointError(
-                f"URL {_shown(url)} is not encrypted: AWS IoT Core speaks 'mqtts://' and 'mqtt+wss://' only"
+                f"URL {shown(url)} is not encrypted: AWS IoT Core speaks 'mqtts://' and 'mqtt+wss://' only"
             )
         if broker.aws and broker.settings.qos > limits.AWS_QOS_MAX:
             raise EndpointError(
-                f"URL {_shown(url)} asks for QoS 2, which AWS IoT Core does not have: use 'qos=1'"
+                f"URL {shown(url)} asks for QoS 2, which AWS IoT Core does not have: use 'qos=1'"
             )
         return broker
 
 
 def _split(url: str) -> tuple[SplitResult, int | None]:
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError as error:
-        raise EndpointError(f"URL {_shown(url)} cannot be read: {error}") from None
-    if parts.username is not None or parts.password is not None:
-        raise EndpointError(
-            "the URL holds a user name or password: name the environment variables that hold them, with"
-            " --auth password:USER_VARIABLE:PASSWORD_VARIABLE"
-        )
+    parts, port = split(url, _LOGIN)
     if parts.scheme not in _CARRIERS or not parts.hostname or port == 0:
         raise EndpointError(
-            f"URL {_shown(url)} is not one of a broker: write 'mqtt://<host>:1883' or 'mqtts://<host>:8883',"
+            f"URL {shown(url)} is not one of a broker: write 'mqtt://<host>:1883' or 'mqtts://<host>:8883',"
             " or over WebSocket 'mqtt+ws://<host>:<port>/mqtt' or 'mqtt+wss://…'"
         )
     if parts.fragment:
-        raise EndpointError(f"URL {_shown(url)} has a fragment ('#…'): topics are the scenario's")
+        raise EndpointError(f"URL {shown(url)} has a fragment ('#…'): topics are the scenario's")
     return parts, port
 
 
@@ -138,9 +128,4 @@ def _settings(parts: SplitResult, url: str) -> Settings:
     try:
         return of_query(parse_qsl(parts.query, keep_blank_values=True))
     except ValueError as error:
-        raise EndpointError(f"URL {_shown(url)} {error}") from None
-
-
-def _shown(url: str) -> str:
-    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
-    return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])
+        raise EndpointError(f"URL {shown(url)} {error}") from None

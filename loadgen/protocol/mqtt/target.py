@@ -6,9 +6,10 @@ from dataclasses import replace
 from loadgen.protocol.base import Service, TargetProtocol
 from loadgen.protocol.mqtt import limits, topics
 from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
-from loadgen.protocol.mqtt.endpoints import BrokerUrl, EndpointError
+from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.settings import VERSIONS
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.protocol.urls import EndpointError
 
 RULES = ProtocolRules(
     normalise=topics.normalise,

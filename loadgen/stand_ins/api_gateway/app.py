@@ -14,10 +14,11 @@ from loadgen.stand_ins.api_gateway import link
 from loadgen.stand_ins.api_gateway.authorization import Keys, read_users
 from loadgen.stand_ins.api_gateway.gateway import Gateway
 from loadgen.stand_ins.api_gateway.invoking import BackendGoneError, BackendProcess
-from loadgen.stand_ins.api_gateway.journal import Journal
+from loadgen.stand_ins.api_gateway.journal import GatewayJournal
 from loadgen.stand_ins.api_gateway.management import ManagementEndpoint
-from loadgen.stand_ins.api_gateway.options import OptionError, Options
+from loadgen.stand_ins.api_gateway.options import Options
 from loadgen.stand_ins.api_gateway.sockets import SocketEndpoint
+from loadgen.stand_ins.options import OptionError
 from loadgen.stand_ins.settings import Settings
 
 STAGE: Final = "production"
@@ -42,7 +43,7 @@ def build(settings: Settings) -> web.Application:
             "--option authorizer=iam needs credentials to check signatures by: set AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY, to any values, for the server and for its clients"
         )
-    journal = Journal(settings.journal)
+    journal = GatewayJournal(settings.journal)
     backend = BackendProcess()
     gateway = Gateway(options, backend, journal)
     token = secrets.token_hex(16)

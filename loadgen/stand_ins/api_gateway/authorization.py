@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from loadgen.protocol.api_gateway.signing import SERVICE
-from loadgen.stand_ins.api_gateway.options import OptionError
+from loadgen.stand_ins.options import OptionError
 
 _SKEW_MAX: Final = timedelta(minutes=5)
 _SIGNATURE: Final = re.compile(

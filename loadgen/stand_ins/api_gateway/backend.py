@@ -20,7 +20,7 @@ from yarl import URL
 
 from loadgen.server.lifecycle import loop_factory
 from loadgen.stand_ins.api_gateway import link
-from loadgen.stand_ins.api_gateway.journal import Journal
+from loadgen.stand_ins.api_gateway.journal import GatewayJournal
 from loadgen.stand_ins.api_gateway.table import Table
 
 _DURATIONS_KEPT: Final = 100_000
@@ -85,7 +85,7 @@ class Backend:
     """Answers invocations; ``post`` sends a message to a connection and returns the status, 0 for no answer."""
 
     def __init__(
-        self, start: link.Start, post: Callable[[str, bytes], Awaitable[int]], journal: Journal
+        self, start: link.Start, post: Callable[[str, bytes], Awaitable[int]], journal: GatewayJournal
     ) -> None:
         self._start, self._post, self._journal = start, post, journal
         self._table = Table()
@@ -214,7 +214,7 @@ class Backend:
         if status == 410:
             statistics.gone_removed += bool(self._table.forget(connection))
         statistics.lost += 1
-        self._journal.lost(_WHY.get(status, f"status {status}"), connection, message)
+        self._journal.undelivered(_WHY.get(status, f"status {status}"), connection, message)
 
 
 _WHY: Final = {0: "no answer", 410: "gone", 413: "too large", 429: "throttled", 403: "forbidden"}
@@ -261,7 +261,7 @@ async def serve() -> None:
     """Answer invocations until standard input ends."""
     reader = await _read_lines()
     start = link.start(await reader.readline())
-    journal = Journal(None if start.journal is None else Path(start.journal))
+    journal = GatewayJournal(None if start.journal is None else Path(start.journal))
     headers = {"Authorization": f"Bearer {start.token}"}
     timeout = aiohttp.ClientTimeout(total=29.0)
     out = sys.stdout.buffer

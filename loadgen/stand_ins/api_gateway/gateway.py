@@ -9,7 +9,7 @@ from typing import Any, Final
 from loadgen.protocol.api_gateway.limits import INTEGRATION_TIMEOUT_S
 from loadgen.stand_ins.api_gateway.connection import GOING_AWAY, Connection
 from loadgen.stand_ins.api_gateway.invoking import BackendGoneError, BackendProcess
-from loadgen.stand_ins.api_gateway.journal import Journal
+from loadgen.stand_ins.api_gateway.journal import GatewayJournal
 from loadgen.stand_ins.api_gateway.options import Options
 from loadgen.stand_ins.api_gateway.throttle import Throttle
 
@@ -21,7 +21,7 @@ _SHUTDOWN_S: Final = 1.0
 class Gateway:
     """The gateway's state and routing; `sockets` and `management` pass connections and requests to it."""
 
-    def __init__(self, options: Options, backend: BackendProcess, journal: Journal) -> None:
+    def __init__(self, options: Options, backend: BackendProcess, journal: GatewayJournal) -> None:
         self.options, self.backend, self.journal = options, backend, journal
         self.connections: dict[str, Connection] = {}
         self.throttle = Throttle(options.account_rate, options.account_burst)
@@ -104,7 +104,7 @@ class Gateway:
         counts["accepted posts"] += 1
         if self._is_nth("accepted posts", options.lose_every):
             counts["lost"] += 1
-            self.journal.lost("lose-every", connection_id, message)
+            self.journal.undelivered("lose-every", connection_id, message)
         else:
             connection.send(message)
         return 200

@@ -1,18 +1,20 @@
 """The stand-in's own options, checked."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from loadgen.protocol.api_gateway import limits
-
-
-class OptionError(ValueError):
-    """An option cannot be used; the message is one sentence."""
-
+from loadgen.stand_ins import options
+from loadgen.stand_ins.options import OptionError
 
 Authorizer = Literal["none", "custom", "iam"]
+Acknowledge = Literal["after", "before"]
+
+_AUTHORIZERS: Final[tuple[Authorizer, ...]] = ("none", "custom", "iam")
+_ACKNOWLEDGES: Final[tuple[Acknowledge, ...]] = ("after", "before")
+_MOST: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Options:
     """Time that the backend waits for its table before a fan-out, in milliseconds."""
     retries: int = 2
     """How often the backend repeats a POST that was answered with 429 or 5xx, as AWS's SDKs do."""
-    acknowledge: Literal["after", "before"] = "after"
+    acknowledge: Acknowledge = "after"
     """Whether the backend answers a publish after its fan-out, as a Lambda function must, or before."""
     lose_every: int = 0
     """Every Nth accepted POST sends nothing."""
@@ -66,65 +68,36 @@ class Options:
         Raises:
             OptionError: a name is unknown, or a value is not valid.
         """
-        known = {field.name.replace("_", "-"): field for field in fields(cls)}
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            if name not in known:
-                raise OptionError(
-                    f"--option {name[:50]!a} is not known to api-gateway: known are {', '.join(known)}"
-                )
-            values[known[name].name] = _read(name, known[name].name, value)
-        made = cls(**values)
+        read, default = options.Options(given), cls()
+
+        def number(name: str, usual: float) -> float:
+            return read.number(name, usual, 0, _MOST)
+
+        def count(name: str, usual: int, least: int = 0) -> int:
+            return read.integer(name, usual, least, _MOST)
+
+        users = read.text("users")
+        made = cls(
+            authorizer=read.word("authorizer", default.authorizer, _AUTHORIZERS),
+            users=None if users is None else Path(users),
+            idle_s=number("idle-s", default.idle_s),
+            lifetime_s=number("lifetime-s", default.lifetime_s),
+            pings_count=read.word("pings-count", "no", ("no", "yes")) == "yes",
+            account_rate=number("account-rate", default.account_rate),
+            account_burst=number("account-burst", default.account_burst),
+            buffer_bytes=count("buffer-bytes", default.buffer_bytes),
+            post_delay_ms=number("post-delay-ms", default.post_delay_ms),
+            concurrency=count("concurrency", default.concurrency, 1),
+            invocations=count("invocations", default.invocations, 1),
+            query_ms=number("query-ms", default.query_ms),
+            retries=count("retries", default.retries),
+            acknowledge=read.word("acknowledge", default.acknowledge, _ACKNOWLEDGES),
+            lose_every=count("lose-every", default.lose_every),
+            gone_every=count("gone-every", default.gone_every),
+            throttle_every=count("throttle-every", default.throttle_every),
+            fail_every=count("fail-every", default.fail_every),
+        )
+        read.finish()
         if made.users is not None and made.authorizer != "custom":
             raise OptionError("--option users goes with authorizer=custom: add --option authorizer=custom")
         return made
-
-
-def _read(name: str, field: str, value: str) -> Any:
-    reader = _READERS.get(field)
-    try:
-        found = _number(value) if reader is None else reader(value)
-    except ValueError as error:
-        raise OptionError(f"--option {name} is not valid: {error}") from None
-    return found
-
-
-def _number(value: str) -> float:
-    try:
-        found = float(value)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1e9:
-        raise ValueError("write a number that is not negative, as 2.5")
-    return found
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value) >= least):
-            raise ValueError(f"write a whole number from {least}, as 50")
-        return int(value)
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"it may be {' or '.join(choices)}")
-        return value
-
-    return read
-
-
-_READERS: Final[Mapping[str, Callable[[str], Any]]] = {
-    "authorizer": _one_of("none", "custom", "iam"),
-    "users": Path,
-    "pings_count": lambda value: _one_of("no", "yes")(value) == "yes",
-    "acknowledge": _one_of("after", "before"),
-    "concurrency": _whole(1),
-    "invocations": _whole(1),
-    **dict.fromkeys(
-        ("buffer_bytes", "retries", "lose_every", "gone_every", "throttle_every", "fail_every"), _whole(0)
-    ),
-}

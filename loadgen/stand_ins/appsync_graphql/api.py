@@ -30,7 +30,7 @@ from loadgen.stand_ins.appsync_graphql.connection import GOING_AWAY, Connection,
 from loadgen.stand_ins.appsync_graphql.hub import Hub
 from loadgen.stand_ins.appsync_graphql.schema import OperationError, complete
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
-from loadgen.stand_ins.losses import Losses
+from loadgen.stand_ins.journal import Journal
 
 _FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -57,9 +57,9 @@ _decode_mutation = msgspec.json.Decoder(StartData).decode
 class GraphqlApi:
     """The API; its methods `upgrade` and `post` answer requests."""
 
-    def __init__(self, settings: GraphqlSettings, losses: Losses) -> None:
+    def __init__(self, settings: GraphqlSettings, journal: Journal) -> None:
         self.settings = settings
-        self.hub = Hub(settings, losses)
+        self.hub = Hub(settings, journal)
         self._bodies = Bodies()
         self._connections: set[Connection] = set()
         self._numbers = count()

@@ -6,7 +6,7 @@ from loadgen.protocol.appsync_graphql.endpoints import PATH, REALTIME
 from loadgen.server.bodies import BODY_MAX_BYTES
 from loadgen.stand_ins.appsync_graphql.api import GraphqlApi
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
-from loadgen.stand_ins.losses import Losses
+from loadgen.stand_ins.journal import Journal
 from loadgen.stand_ins.settings import Settings
 
 
@@ -21,8 +21,8 @@ def build(settings: Settings) -> web.Application:
         OSError: the journal cannot be written.
     """
     checked = GraphqlSettings.of(settings)
-    losses = Losses(settings.journal)
-    api = GraphqlApi(checked, losses)
+    journal = Journal(settings.journal)
+    api = GraphqlApi(checked, journal)
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_post(PATH, api.post)
     app.router.add_options(PATH, api.preflight)
@@ -33,7 +33,7 @@ def build(settings: Settings) -> web.Application:
         await api.close_all()
 
     async def close_journal(_: web.Application) -> None:
-        losses.close()
+        journal.close()
 
     app.on_shutdown.append(close_connections)
     app.on_cleanup.append(close_journal)

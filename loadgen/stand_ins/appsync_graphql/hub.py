@@ -9,7 +9,7 @@ import msgspec
 from loadgen.server.frames import text_header
 from loadgen.stand_ins.appsync_graphql.schema import Call, Compiled, Selected, complete, visible
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
-from loadgen.stand_ins.losses import Losses
+from loadgen.stand_ins.journal import Journal
 
 #: A connection with more unsent bytes is cut.
 WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -58,11 +58,11 @@ class Hub:
     """The subscriptions of all connections."""
 
     def __init__(
-        self, settings: GraphqlSettings, losses: Losses, now_ns: Callable[[], int] = time.monotonic_ns
+        self, settings: GraphqlSettings, journal: Journal, now_ns: Callable[[], int] = time.monotonic_ns
     ) -> None:
         self._now_ns = now_ns
         self._settings = settings
-        self._losses = losses
+        self._journal = journal
         #: The subscriptions by field name, then by the names of their given arguments, then by the arguments' values.
         self._index: dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], dict[Subscription, None]]]] = {}
         #: Deliveries that were due so far.
@@ -148,7 +148,7 @@ class Hub:
         """Write a loss to the journal; the event is assumed to be the longest text among the result's fields."""
         texts = [value for value in fields.values() if isinstance(value, str)]
         event = max(texts, key=len, default=None)
-        self._losses.write(why, subscription.connection, subscription.id, event)
+        self._journal.lost(why, event, connection=subscription.connection, subscription=subscription.id)
 
 
 def _call(compiled: Compiled) -> Selected:

@@ -3,8 +3,9 @@
 import pytest
 
 from loadgen import targets
-from loadgen.protocol.api_gateway.endpoints import EndpointError, WebSocketUrl
+from loadgen.protocol.api_gateway.endpoints import WebSocketUrl
 from loadgen.protocol.appsync.target import PROTOCOL as APPSYNC
+from loadgen.protocol.urls import EndpointError
 
 AWS = "wss://a1b2c3d4e5.execute-api.eu-west-1.amazonaws.com/prod"
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.config.problems import ScenarioError
-from loadgen.protocol.appsync_graphql.endpoints import EndpointError, GraphqlUrl
+from loadgen.protocol.appsync_graphql.endpoints import GraphqlUrl
+from loadgen.protocol.urls import EndpointError
 from loadgen.targets import APPSYNC_EVENTS, protocol_file_of, protocol_of
 
 ID = "abcdefghijklmnopqrstuvwxyz"
@@ -67,7 +68,7 @@ def test_both_urls_follow_from_either(url: str, http_url: str, ws_url: str, host
     assert (made.http_url, made.ws_url, made.host) == (http_url, ws_url, host)
     assert made.tls == http_url.startswith("https")
     assert made.loopback == any(each in host for each in ("127.0.0.1", "[::1]", "localhost"))
-    assert GraphqlUrl.from_url(f"graphql+{made.url}").ws_url == ws_url
+    assert GraphqlUrl.from_url(f"graphql+{made.http_url}").ws_url == ws_url
     assert made.describe()["url"] == http_url
 
 

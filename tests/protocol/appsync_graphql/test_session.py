@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.protocol import unreadable
+from loadgen.protocol.appsync import realtime
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync_graphql import session as graphql
 from loadgen.protocol.appsync_graphql.endpoints import GraphqlUrl
@@ -86,12 +87,12 @@ def test_a_subscribe_carries_the_document_as_text_and_the_authorization() -> Non
 @pytest.mark.parametrize(
     ("steps", "deviations"),
     [
-        ([KA, ACK], [graphql.EARLY_KEEPALIVE]),
-        ([ACK, ACK], [graphql.SECOND_ACK]),
-        ([{"type": "connection_ack"}], [graphql.NO_TIMEOUT]),
-        ([{"type": "connection_ack", "payload": {"connectionTimeoutMs": True}}], [graphql.NO_TIMEOUT]),
-        ([{"type": "connection_ack", "payload": {"connectionTimeoutMs": 1}}], [graphql.IMPOSSIBLE_TIMEOUT]),
-        ([ACK, error([], None, "connection_error")], [graphql.LATE_REFUSAL]),
+        ([KA, ACK], [realtime.EARLY_KEEPALIVE]),
+        ([ACK, ACK], [realtime.SECOND_ACK]),
+        ([{"type": "connection_ack"}], [realtime.NO_TIMEOUT]),
+        ([{"type": "connection_ack", "payload": {"connectionTimeoutMs": True}}], [realtime.NO_TIMEOUT]),
+        ([{"type": "connection_ack", "payload": {"connectionTimeoutMs": 1}}], [realtime.IMPOSSIBLE_TIMEOUT]),
+        ([ACK, error([], None, "connection_error")], [realtime.LATE_REFUSAL]),
         ([ACK, ACKED], [graphql.START_ACK_UNASKED]),
         ([ACK, subscribe, ACKED, ACKED], [graphql.SECOND_START_ACK]),
         ([ACK, subscribe, unsubscribe, ACKED, {"id": "s1", "type": "complete"}], []),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loadgen.measure.stamp import encode_event
 from loadgen.stand_ins.api_gateway import link
 from loadgen.stand_ins.api_gateway.backend import Backend
-from loadgen.stand_ins.api_gateway.journal import Journal
+from loadgen.stand_ins.api_gateway.journal import GatewayJournal
 
 
 class Posts:
@@ -40,7 +40,7 @@ def backend_of(post: Posts, journal: Path | None = None, **more: Any) -> Backend
         "acknowledge_after": True,
     }
     start = link.Start(url="http://127.0.0.1:1/s/@connections", token="t", **{**settings, **more})
-    return Backend(start, post, Journal(journal))
+    return Backend(start, post, GatewayJournal(journal))
 
 
 async def ask(backend: Backend, connection: str, subject: str | None = None, **message: Any) -> Any:

@@ -1,11 +1,14 @@
 """Test the options of the stand-in."""
 
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loadgen.stand_ins.api_gateway.authorization import read_users
-from loadgen.stand_ins.api_gateway.options import OptionError, Options
+from loadgen.stand_ins.api_gateway.options import Options
+from loadgen.stand_ins.options import OptionError
 
 
 def test_options_have_the_services_values_by_default() -> None:
@@ -28,15 +31,26 @@ def test_options_are_read_by_their_names() -> None:
     assert (options.idle_s, options.lose_every, options.pings_count) == (0.5, 7, True)
 
 
+@pytest.mark.parametrize("field", fields(Options), ids=lambda field: field.name)
+def test_each_field_is_an_option_of_its_name(field: Field[Any]) -> None:
+    words = {"authorizer": "custom", "pings_count": "yes", "acknowledge": "before", "users": "u.csv"}
+    given = {field.name.replace("_", "-"): words.get(field.name, "17")}
+    if field.name == "users":
+        given["authorizer"] = "custom"
+    wanted = {"pings_count": True, "users": Path("u.csv")}.get(field.name, words.get(field.name, 17))
+    assert getattr(Options.of(given), field.name) == wanted
+    assert getattr(Options.of({}), field.name) == field.default != wanted
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"loose-every": "1"}, "known are authorizer"),
-        ({"lose-every": "-1"}, "whole number from 0"),
-        ({"lose-every": "1.5"}, "whole number from 0"),
-        ({"concurrency": "0"}, "whole number from 1"),
-        ({"idle-s": "nan"}, "not negative"),
-        ({"idle-s": "x"}, "not negative"),
+        ({"loose-every": "1"}, "loose-every is unknown: this service has account-burst, "),
+        ({"lose-every": "-1"}, "lose-every=-1 is out of range: it may be 0 to"),
+        ({"lose-every": "1.5"}, "lose-every=1.5 is not a whole number"),
+        ({"concurrency": "0"}, "it may be 1 to"),
+        ({"idle-s": "nan"}, "idle-s=nan is out of range: it may be 0 to"),
+        ({"idle-s": "x"}, "idle-s=x is out of range"),
         ({"authorizer": "jwt"}, "none or custom or iam"),
         ({"pings-count": "1"}, "no or yes"),
         ({"users": "u.csv"}, "goes with authorizer=custom"),

@@ -10,7 +10,7 @@ from loadgen.measure.stamp import encode_event
 from loadgen.stand_ins.appsync_graphql.hub import WRITE_BUFFER_LIMIT_BYTES, Hub, Outlet, Subscription
 from loadgen.stand_ins.appsync_graphql.schema import Schema
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
-from loadgen.stand_ins.losses import Losses
+from loadgen.stand_ins.journal import Journal
 from loadgen.stand_ins.settings import Settings
 
 SCHEMA = Schema()
@@ -52,7 +52,7 @@ class World:
         named = {name.replace("_", "-"): value for name, value in options.items()}
         settings = GraphqlSettings.of(Settings("k", None, named))
         self.now_ns = 10**12
-        self.hub = Hub(settings, Losses(journal), lambda: self.now_ns)
+        self.hub = Hub(settings, Journal(journal), lambda: self.now_ns)
 
     def subscribe(self, peer: Peer, name: str = "a", id_: str = "s1") -> Subscription:
         arguments = SUBSCRIBE.calls[0].values({"n": name})

@@ -16,7 +16,7 @@ from yarl import URL
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.api_gateway import limits
 from loadgen.stand_ins.api_gateway.app import build
-from loadgen.stand_ins.api_gateway.options import OptionError
+from loadgen.stand_ins.options import OptionError
 from loadgen.stand_ins.settings import Settings
 from tests.system.stand_ins.api_gateway.serving import KEY, Running, client, run, running
 
