@@ -13,21 +13,15 @@ from loadgen.server.loading import without_authorities
 with garbage.loading(), without_authorities():
     from loadgen.protocol.appsync import limits
     from loadgen.server.api_keys import ConfigError
+    from loadgen.server.arguments import add_common, refuse
     from loadgen.server.config import DEFAULT_WRITE_BUFFER_LIMIT_BYTES, ServerConfig
-    from loadgen.server.lifecycle import EXIT_USAGE
     from loadgen.server.serving import serve
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadgen.server", description=__doc__)
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    add("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    add(
-        "--api-key-env",
-        metavar="NAME",
-        help="environment variable with the API key (default: generate one)",
-    )
+    add_common(parser)
     add(
         "--namespace",
         action="append",
@@ -62,8 +56,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes that share the port, at most one per core (default %(default)s)",
     )
-    add("--certfile", type=Path, help="PEM certificate; serves TLS only")
-    add("--keyfile", type=Path, help="PEM key of the certificate")
     add(
         "--api",
         type=Path,
@@ -94,12 +86,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PLACE",
         help="where the journal finds stamps: a member or a JSON pointer (default: _lg)",
     )
-    add(
-        "--announce",
-        action="store_true",
-        help="print one line of JSON when ready, instead of text",
-    )
-    add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser
 
 
@@ -127,9 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             processes=options.processes,
         )
     except ConfigError as error:
-        for line in str(error).splitlines():
-            print(f"loadgen server: {line}", file=sys.stderr)
-        return EXIT_USAGE
+        return refuse(error)
     return serve(config, announce=options.announce, exit_with_stdin=options.exit_with_stdin)
 
 

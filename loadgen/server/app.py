@@ -6,6 +6,7 @@ from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
 from loadgen.server import editor
 from loadgen.server.api import EventApi
 from loadgen.server.bodies import BODY_MAX_BYTES
+from loadgen.server.cors import preflight
 from loadgen.server.http import PublishEndpoint
 from loadgen.server.websocket import RealtimeEndpoint
 
@@ -16,7 +17,7 @@ def build_app(api: EventApi) -> web.Application:
     publish = PublishEndpoint(api)
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_post(HTTP_PATH, publish.handle)
-    app.router.add_options(HTTP_PATH, publish.preflight)
+    app.router.add_options(HTTP_PATH, preflight)
     app.router.add_get(REALTIME_PATH, realtime.handle, allow_head=False)
     editor.add_routes(app)
 

@@ -10,11 +10,10 @@ from loadgen.protocol.unreadable import is_utf8
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import caller_of, credentials_from
 from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
+from loadgen.server.cors import ANY_ORIGIN
 from loadgen.server.refusal import RefusedError
 
 _JSON: Final = "application/json"
-#: CORS for any origin: a page in development is served from another port. It is safe, since no cookies are used.
-_ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "x-amzn-ErrorType"}
 
 
 class PublishEndpoint:
@@ -52,19 +51,7 @@ class PublishEndpoint:
             )
         except RefusedError as refused:
             return _refusal(refused)
-        return web.Response(body=messages.encode_http(response), content_type=_JSON, headers=_ANY_ORIGIN)
-
-    async def preflight(self, request: web.Request) -> web.StreamResponse:
-        """Answer a browser's CORS preflight: any origin may publish (assumption: AWS allows any origin)."""
-        return web.Response(
-            status=HTTPStatus.NO_CONTENT,
-            headers={
-                **_ANY_ORIGIN,
-                "Access-Control-Allow-Methods": "POST, OPTIONS",
-                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
-                "Access-Control-Max-Age": "600",
-            },
-        )
+        return web.Response(body=messages.encode_http(response), content_type=_JSON, headers=ANY_ORIGIN)
 
 
 def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
@@ -78,7 +65,7 @@ def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
         # Amplify reads the error's name from this header, so AWS presumably sends it (inferred).
-        headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
+        headers={**ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
     if close:
         # Close the connection: on an open one, the rest of the body would be parsed as the next request.

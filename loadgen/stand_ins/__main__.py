@@ -11,24 +11,16 @@ from loadgen.server.loading import without_authorities
 
 # On import aiohttp loads the certificate authorities for its client, which the server never uses: skip that.
 with garbage.loading(), without_authorities():
-    from loadgen.server.lifecycle import EXIT_USAGE
+    from loadgen.server.arguments import add_common, refuse
     from loadgen.stand_ins.registry import STAND_INS
     from loadgen.stand_ins.serving import StandInConfig, serve
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadgen.stand_ins", description=__doc__)
+    add_common(parser)
     add = parser.add_argument
     add("--service", required=True, metavar="NAME", help=f"service to imitate: {', '.join(STAND_INS)}")
-    add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    add("--port", type=int, default=0, help="port to listen on (default: a free one)")
-    add(
-        "--api-key-env",
-        metavar="NAME",
-        help="environment variable with the API key (default: generate one)",
-    )
-    add("--certfile", type=Path, help="PEM certificate; serves TLS only")
-    add("--keyfile", type=Path, help="PEM key of the certificate")
     add("--journal", type=Path, metavar="FILE", help="file for the losses, one JSON object a line")
     add(
         "--option",
@@ -37,12 +29,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="an option of the service, such as lose-every=100; repeatable",
     )
-    add(
-        "--announce",
-        action="store_true",
-        help="print one line of JSON when ready, instead of text",
-    )
-    add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
     return parser
 
 
@@ -62,8 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment=os.environ,
         )
     except ValueError as error:
-        print(f"loadgen server: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return refuse(error)
     return serve(config, announce=options.announce, exit_with_stdin=options.exit_with_stdin)
 
 

@@ -1,10 +1,17 @@
 """Install packages for tests once, even if several test processes need them at the same time."""
 
 import fcntl
+import hashlib
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 from tests.paths import REPO
+from tests.programs import require
+
+INSTALL_TIMEOUT_S: Final = 300
 
 
 @contextmanager
@@ -15,3 +22,22 @@ def once(name: str) -> Iterator[None]:
     with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def npm_ci(folder: Path, lock: str) -> None:
+    """Install a folder's locked packages, if they are not there already; ``lock`` is the name of its lock."""
+    stamp = folder / "node_modules" / ".installed"
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    with once(lock):
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        done = subprocess.run(
+            [require("npm"), "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        stamp.write_text(wanted)

@@ -24,6 +24,7 @@ from loadgen.protocol.appsync_graphql.messages import SUBPROTOCOL, UNREADABLE
 from loadgen.protocol.unreadable import is_utf8
 from loadgen.server.auth.base import AuthorizationRequest, Operation, credentials_from
 from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
+from loadgen.server.cors import ANY_ORIGIN
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 from loadgen.stand_ins.appsync_graphql.connection import GOING_AWAY, Connection, StartData
@@ -37,7 +38,6 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 _JSON: Final = "application/json"
-_ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "x-amzn-ErrorType"}
 _UPGRADE: Final = (
     hdrs.UPGRADE,
     hdrs.CONNECTION,
@@ -151,19 +151,7 @@ class GraphqlApi:
             return _refused([_MALFORMED], HTTPStatus.BAD_REQUEST)
         except OperationError as refused:
             answer = {"data": None, "errors": refused.errors}
-        return web.Response(body=_encode(answer), content_type=_JSON, headers=_ANY_ORIGIN)
-
-    async def preflight(self, request: web.Request) -> web.StreamResponse:
-        """Answer a browser's CORS preflight: any origin may publish (assumption)."""
-        return web.Response(
-            status=HTTPStatus.NO_CONTENT,
-            headers={
-                **_ANY_ORIGIN,
-                "Access-Control-Allow-Methods": "POST, OPTIONS",
-                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
-                "Access-Control-Max-Age": "600",
-            },
-        )
+        return web.Response(body=_encode(answer), content_type=_JSON, headers=ANY_ORIGIN)
 
     def _execute(self, asked: StartData) -> dict[str, Any]:
         """Return the answer to an operation, after a mutation has been delivered to its subscribers."""
@@ -235,5 +223,5 @@ def _refused(errors_: list[WireError], status: int) -> web.Response:
         status=status,
         body=_encode({"errors": errors_}),
         content_type=_JSON,
-        headers={**_ANY_ORIGIN, "x-amzn-ErrorType": kind},
+        headers={**ANY_ORIGIN, "x-amzn-ErrorType": kind},
     )

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from loadgen.protocol.appsync_graphql.endpoints import PATH, REALTIME
 from loadgen.server.bodies import BODY_MAX_BYTES
+from loadgen.server.cors import preflight
 from loadgen.stand_ins.appsync_graphql.api import GraphqlApi
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 from loadgen.stand_ins.journal import Journal
@@ -25,7 +26,7 @@ def build(settings: Settings) -> web.Application:
     api = GraphqlApi(checked, journal)
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_post(PATH, api.post)
-    app.router.add_options(PATH, api.preflight)
+    app.router.add_options(PATH, preflight)
     app.router.add_get(PATH, api.upgrade, allow_head=False)
     app.router.add_get(PATH + REALTIME, api.upgrade, allow_head=False)
 

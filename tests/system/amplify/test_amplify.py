@@ -8,7 +8,6 @@ Four parts of Amplify that the cases never load (analytics, datastore, notificat
 packages: package.json overrides them with `ws`, which is there anyway.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -25,12 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from loadgen.server.process import Announcement, ServerProcess
 from tests.programs import require, skip
-from tests.system.install import once
+from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
 #: The longest first, so that it waits for its timers while the others work.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
-INSTALL_TIMEOUT_S = 300
 SUITE_TIMEOUT_S = 300
 #: Age at which the second server ends a connection: enough for a subscription and an event before.
 BRIEF_LIFETIME_S = "4"
@@ -80,21 +78,7 @@ def node_modules() -> None:
     require("npm")
     if too_old := what_is_too_old(require("node")):
         skip(too_old)
-    stamp = HERE / "node_modules" / ".installed"
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    with once("amplify"):
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        done = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(wanted)
+    npm_ci(HERE, "amplify")
 
 
 def what_is_too_old(node: str) -> str | None:

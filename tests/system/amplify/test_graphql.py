@@ -16,13 +16,13 @@ from tests.system.amplify.test_amplify import (
     ACCESS_KEY,
     AUTHORIZER,
     HERE,
-    INSTALL_TIMEOUT_S,
     ISSUER,
     SECRET_KEY,
     SUITE_TIMEOUT_S,
     certificate,
     node_modules,
 )
+from tests.system.install import INSTALL_TIMEOUT_S
 
 __all__ = ["node_modules"]
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)

@@ -4,7 +4,6 @@
 Event API without a client. `clients.mjs` holds the cases; each shows here as a test of its own.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,10 +13,9 @@ import pytest
 
 from loadgen.server.process import ServerProcess
 from tests.programs import require
-from tests.system.install import once
+from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
-INSTALL_TIMEOUT_S = 300
 SUITE_TIMEOUT_S = 300
 API = """
 auth:
@@ -66,21 +64,7 @@ def node_modules() -> None:
     """Install what the lock file says, once."""
     require("npm")
     require("node")
-    stamp = HERE / "node_modules" / ".installed"
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    with once("clients"):
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        done = subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-            cwd=HERE,
-            capture_output=True,
-            text=True,
-            timeout=INSTALL_TIMEOUT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(wanted)
+    npm_ci(HERE, "clients")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import getpass
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class Broker:
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
     """Start a broker and stop it again."""
-    program = require("mosquitto")
+    require("mosquitto")
     authority = trustme.CA()
     served = authority.issue_cert("127.0.0.1", "localhost")
     client = authority.issue_cert("client.test")
@@ -47,11 +47,7 @@ def running(folder: Path) -> Iterator[Broker]:
         ("client.key", client.private_key_pem),
     ):
         blob.write_to_path(folder / name)
-    subprocess.run(
-        [require("mosquitto_passwd"), "-b", "-c", str(folder / "passwords"), USER, PASSWORD],
-        check=True,
-        capture_output=True,
-    )
+    add_user(folder / "passwords", USER, PASSWORD)
     tls = [f"cafile {folder}/ca.pem", f"certfile {folder}/server.pem", f"keyfile {folder}/server.key"]
     open_to_all, websocket = "allow_anonymous true", "protocol websockets"
     listeners = [
@@ -63,20 +59,10 @@ def running(folder: Path) -> Iterator[Broker]:
         [open_to_all, *tls, "require_certificate true"],
     ]
     ports = [free_port() for _ in listeners]
-    lines = ["per_listener_settings true", f"user {getpass.getuser()}", "persistence false"]
+    lines = ["per_listener_settings true"]
     for port, settings in zip(ports, listeners, strict=True):
         lines += [f"listener {port} 127.0.0.1", *settings]
-    (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "-c", str(folder / "mosquitto.conf")],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        for port in ports:
-            _wait_for(port, process, folder / "log")
+    with mosquitto(folder, lines, ports):
         schemes = ("mqtt", "mqtts", "mqtt+ws", "mqtt+wss", "mqtt", "mqtts")
         tcp, tls_, websocket_, secure, password, certificate = (
             f"{scheme}://127.0.0.1:{port}" for scheme, port in zip(schemes, ports, strict=True)
@@ -87,9 +73,37 @@ def running(folder: Path) -> Iterator[Broker]:
             folder / "client.pem",
             folder / "client.key",
         )
+
+
+@contextmanager
+def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Iterator[None]:
+    """Start a broker with the lines of its configuration, wait until it listens at its ports, and stop it again."""
+    common = (f"user {getpass.getuser()}", "persistence false")
+    (folder / "mosquitto.conf").write_text("\n".join((*common, *lines)) + "\n")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [require("mosquitto"), "-c", str(folder / "mosquitto.conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        for port in ports:
+            _wait_for(port, process, folder / "log")
+        yield
     finally:
         process.terminate()
         process.wait(10)
+
+
+def add_user(passwords: Path, name: str, password: str) -> None:
+    """Add a user to a file of passwords, which is made if it is not there."""
+    create = [] if passwords.exists() else ["-c"]
+    subprocess.run(
+        [require("mosquitto_passwd"), "-b", *create, str(passwords), name, password],
+        check=True,
+        capture_output=True,
+    )
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

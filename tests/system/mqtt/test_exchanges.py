@@ -1,11 +1,8 @@
 """Test whole runs on a real broker: each quality of service and version, shared, retained and resumed."""
 
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ from analysis.verify.check import verify
 from loadgen.protocol.mqtt.incoming import RETAINED
 from loadgen.protocol.mqtt.memory import LOST_SESSION
 from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
-from tests.programs import require
 from tests.system.harness import SMALL, free_port, loadgen, overrides, read
 from tests.system.mqtt import lossy
-from tests.system.mqtt.broker import Broker
+from tests.system.mqtt.broker import Broker, mosquitto
 from tests.system.run.pages import page
 from tests.system.run.waiting import ended_by_verdict
 
@@ -153,22 +149,8 @@ def broker_with(folder: Path, *lines: str) -> Iterator[str]:
     """Run another broker with these lines in its configuration."""
     folder.mkdir()
     port = free_port()
-    common = (f"user {getuser()}", "persistence false", f"listener {port} 127.0.0.1", "allow_anonymous true")
-    (folder / "mosquitto.conf").write_text("\n".join((*common, *lines)) + "\n")
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [require("mosquitto"), "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline_s = time.monotonic() + 60
-        while "running" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
+    with mosquitto(folder, (f"listener {port} 127.0.0.1", "allow_anonymous true", *lines), [port]):
         yield f"mqtt://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 DROPS = """version: 1

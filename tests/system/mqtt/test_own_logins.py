@@ -1,17 +1,14 @@
 """Test a whole run on a real broker that knows each client by its own user and password."""
 
-import subprocess
-import time
 from collections.abc import Iterator
-from getpass import getuser
 from pathlib import Path
 
 import pytest
 
 import analysis
 from analysis.verify.check import verify
-from tests.programs import require
 from tests.system.harness import expect_by_verdict, free_port, loadgen, only_run
+from tests.system.mqtt.broker import add_user, mosquitto
 
 USERS = 12
 ENV = {"BACKEND": "backend", "BACKEND_PASSWORD": "backend-canary"}
@@ -34,32 +31,13 @@ def broker(tmp_path: Path) -> Iterator[str]:
     """A broker that lets each user read its own topic only, and the backend do all."""
     folder, port = tmp_path / "mosquitto", free_port()
     folder.mkdir()
-    for number, (name, password) in enumerate([("backend", "backend-canary"), *people()]):
-        create = ["-c"] if number == 0 else []
-        subprocess.run(
-            [require("mosquitto_passwd"), "-b", *create, str(folder / "passwords"), name, password],
-            check=True,
-            capture_output=True,
-        )
+    for name, password in [("backend", "backend-canary"), *people()]:
+        add_user(folder / "passwords", name, password)
     (folder / "acl").write_text("user backend\ntopic readwrite #\n\npattern read default/users/%u\n")
-    (folder / "mosquitto.conf").write_text(
-        f"user {getuser()}\npersistence false\nlistener {port} 127.0.0.1\nallow_anonymous false\n"
-        f"password_file {folder}/passwords\nacl_file {folder}/acl\n"
-    )
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [require("mosquitto"), "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline_s = time.monotonic() + 60
-        while "running" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
+    listener = f"listener {port} 127.0.0.1"
+    files = (f"password_file {folder}/passwords", f"acl_file {folder}/acl")
+    with mosquitto(folder, (listener, "allow_anonymous false", *files), [port]):
         yield f"mqtt://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def people() -> list[tuple[str, str]]:

@@ -1,17 +1,14 @@
 """Test the probe of a broker over WebSocket: a wildcard over several levels, and a password that must be checked."""
 
 import json
-import subprocess
-import time
 from collections.abc import Iterator
-from getpass import getuser
 from typing import Any
 
 import pytest
 
-from tests.programs import require
 from tests.system.harness import free_port
 from tests.system.here import here
+from tests.system.mqtt.broker import add_user, mosquitto
 
 USER, PASSWORD = "tester", "correct horse"
 AUTH = ("--auth", "password:MQTT_USER:MQTT_PASSWORD")
@@ -22,36 +19,18 @@ ENV = {"MQTT_USER": USER, "MQTT_PASSWORD": PASSWORD}
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A broker with two listeners over WebSocket: one checks the password, the other lets everybody in."""
     folder = tmp_path_factory.mktemp("mosquitto")
-    subprocess.run(
-        [require("mosquitto_passwd"), "-b", "-c", str(folder / "passwords"), USER, PASSWORD],
-        check=True,
-        capture_output=True,
-    )
+    add_user(folder / "passwords", USER, PASSWORD)
     settings = {
-        "strict": f"allow_anonymous false\npassword_file {folder}/passwords\n",
-        "open": "allow_anonymous true\n",
+        "strict": ["allow_anonymous false", f"password_file {folder}/passwords"],
+        "open": ["allow_anonymous true"],
     }
     ports = {name: free_port() for name in settings}
-    lines = f"per_listener_settings true\nuser {getuser()}\npersistence false\n"
     # mosquitto 2.0 does not start with listeners over WebSocket alone.
-    lines += f"listener {free_port()} 127.0.0.1\nallow_anonymous false\n"
+    lines = ["per_listener_settings true", f"listener {free_port()} 127.0.0.1", "allow_anonymous false"]
     for name, its in settings.items():
-        lines += f"listener {ports[name]} 127.0.0.1\nprotocol websockets\n{its}"
-    (folder / "mosquitto.conf").write_text(lines)
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [require("mosquitto"), "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline_s = time.monotonic() + 60
-        while "running" not in (folder / "log").read_text():
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
+        lines += [f"listener {ports[name]} 127.0.0.1", "protocol websockets", *its]
+    with mosquitto(folder, lines, ports.values()):
         yield {name: f"mqtt+ws://127.0.0.1:{port}" for name, port in ports.items()}
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def probed(url: str, *arguments: str) -> tuple[int, dict[str, Any], str]:

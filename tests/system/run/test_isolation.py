@@ -87,6 +87,20 @@ class Service:
         return socket
 
 
+class BadFrame(Service):
+    """Sends one frame of bytes that are no text, binary unless a subclass says otherwise."""
+
+    kind = WSMsgType.BINARY
+
+    async def deliver(
+        self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
+    ) -> None:
+        if place == 1 and self.published == 50:
+            assert socket._writer is not None
+            await socket._writer.send_frame(BAD_TEXT, self.kind)
+        await super().deliver(socket, place, number, events)
+
+
 def run(make: Callable[[], Service], folder: Path, **environment: str) -> tuple[dict[str, Any], Finished]:
     """Run the scenario; return its summary and what was said."""
     (folder / "scenario.yaml").write_text(SCENARIO)
@@ -104,23 +118,15 @@ def run(make: Callable[[], Service], folder: Path, **environment: str) -> tuple[
 def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_else(
     path: str, tmp_path: Path
 ) -> None:
-    class Once(Service):
-        """Sends one message that is no text, and no text as each third answer."""
-
-        async def deliver(
-            self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
-        ) -> None:
-            if place == 1 and self.published == 50:
-                assert socket._writer is not None
-                await socket._writer.send_frame(BAD_TEXT, WSMsgType.BINARY)
-            await super().deliver(socket, place, number, events)
+    class BadFrameAndAnswers(BadFrame):
+        """Answers each third publish with bytes that are no text too."""
 
         def answer(self, events: int) -> bytes:
             return (
                 b'{"failed":[{"identifier":"\xff"}]}' if self.published % 3 == 0 else super().answer(events)
             )
 
-    summary, done = run(Once, tmp_path, LOADGEN_NATIVE=path)
+    summary, done = run(BadFrameAndAnswers, tmp_path, LOADGEN_NATIVE=path)
     assert "Traceback" not in done.said
     ledger = summary["ledger"]
     assert (ledger["events_due"], ledger["lost"], ledger["balances"]) == (80, 0, True), done.said
@@ -145,18 +151,12 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_text_frame_that_is_no_text_ends_its_connection_and_is_counted(path: str, tmp_path: Path) -> None:
-    class Once(Service):
-        """Sends one text frame that is no text."""
+    class BadTextFrame(BadFrame):
+        """Sends its bad frame as text."""
 
-        async def deliver(
-            self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
-        ) -> None:
-            if place == 1 and self.published == 50:
-                assert socket._writer is not None
-                await socket._writer.send_frame(BAD_TEXT, WSMsgType.TEXT)
-            await super().deliver(socket, place, number, events)
+        kind = WSMsgType.TEXT
 
-    summary, done = run(Once, tmp_path, LOADGEN_NATIVE=path)
+    summary, done = run(BadTextFrame, tmp_path, LOADGEN_NATIVE=path)
     assert summary["ledger"]["balances"], done.said
     (kind,) = summary["workers"]["undecodable_kinds"]
     assert (kind["kind"], kind["count"]) == ("WebSocket frame that cannot be read", 1)
