@@ -54,7 +54,7 @@ class Limits:
     clock_ns: int = 100_000
     #: Degraded if the clock error across hosts is above this share of the headline p99 and above `clock_ns`.
     clock_share: float = 0.1
-    #: Clock step: invalid from this on. A smaller one degrades the run if it exceeds `clock_ns` and `clock_share`.
+    #: Step of a clock: invalid from this on. A smaller step degrades if it exceeds `clock_ns` and `clock_share`.
     step_ns: int = _MS
     #: Pause of a worker process: degraded from this on.
     pause_ns: int = 100 * _MS
@@ -75,7 +75,8 @@ class Limits:
     #: Invalid if a single stop by a CPU quota is longer than this share of the headline p99, and all stops together
     #: took `pause_wrong_share` of the measurement.
     throttled_shift_wrong: float = 0.5
-    #: Share of the measurement stopped by a quota, waiting for memory or lost to steal: invalid from this on.
+    #: Share of the measurement that was stopped by a quota, spent waiting for memory, or lost to steal: the run is
+    #: invalid from this share on.
     throttled_wrong: float = 0.1
     #: Time in one second lost to waits for memory or to steal (the hypervisor took the CPUs): degraded from this on.
     waited_ns: int = 100 * _MS

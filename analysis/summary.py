@@ -91,7 +91,7 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
-    # Compute latencies before the ledger, whose arrays stay in memory: together they need too much in a large run.
+    # Compute latencies before the ledger, whose arrays stay in memory: for a large run, both together would not fit.
     delivery = _delivery(run)
     settled = reconcile(run, window)
     ledger = settled.ledger

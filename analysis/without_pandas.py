@@ -30,7 +30,7 @@ def spare() -> None:
 
 
 class _Finder:
-    """A meta path finder that hides pandas while `hides` is True, and makes pyarrow use pandas once it has loaded."""
+    """A meta path finder that hides pandas while `hides` is True; once pandas has loaded, pyarrow can use it."""
 
     hides = True
 

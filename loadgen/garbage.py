@@ -10,7 +10,7 @@ from typing import Final
 
 from analysis.garbage import loading
 
-#: Native modules that list objects left uncollected at exit on standard error, as if they were leaks.
+#: Native modules that at exit print a list of the objects that were not collected, as if they were leaks.
 _COUNTING: Final = ("_duckdb",)
 
 

@@ -44,7 +44,7 @@ def put_locustfile_last() -> None:
     folders += _take_out()
     _search_last(folders)
     if loading:
-        # Locust deletes the first entry after loading the file; give it one to delete.
+        # Locust deletes the first entry of `sys.path` after loading a locustfile: insert one for Locust to delete.
         sys.path.insert(0, _STANDARD_LIBRARY)
 
 

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 #: A kernel slews its clock by at most 500 ppm: NTP_MAXFREQ in Linux's include/linux/timex.h, MAXFREQ in RFC 5905.
 SLEW: Final = 500e-6
-#: Largest relative rate of two clocks that are both slewed.
+#: Largest rate at which the offset between two clocks changes if both are slewed, in opposite directions.
 PART: Final = 2 * SLEW
 #: Largest deviation of the rate between two steady clocks, which are never slewed, from its mean over a run. Quartz
 #: crystals change by less than 1 ppm per degree Celsius; this lets each of the two warm or cool by several degrees.
@@ -75,7 +75,10 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Upper and lower bounds, each at its own times in ascending order, relative to bases that the caller keeps."""
+    """Upper and lower bounds, each with its own times in ascending order.
+
+    As in `Curve`, times and bounds are relative to a time and a value, which here the caller keeps.
+    """
 
     upper_at: Floats
     upper: Floats
@@ -89,18 +92,18 @@ class Points:
         return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
 
     def forward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at each time, as implied by the points before it and rates in [least, most]."""
+        """Return (lowest, highest) value at each time that the points before it allow, with rates in [least, most]."""
         highest = _carried(np.minimum, self.upper_at, self.upper, most, at, np.inf)
         lowest = _carried(np.maximum, self.lower_at, self.lower, least, at, -np.inf)
         return lowest, highest
 
     def backward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at each time, as implied by the points after it and rates in [least, most]."""
+        """Return (lowest, highest) value at each time that the points after it allow, with rates in [least, most]."""
         back = Points(-self.upper_at[::-1], self.upper[::-1], -self.lower_at[::-1], self.lower[::-1])
         return back.forward(-at, -most, -least)
 
     def both(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at each time, as implied by all points and rates in [least, most]."""
+        """Return (lowest, highest) value at each time that all points allow, with rates in [least, most]."""
         lowest, highest = self.forward(at, least, most)
         low, high = self.backward(at, least, most)
         return np.maximum(lowest, low), np.minimum(highest, high)
@@ -167,7 +170,7 @@ def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
 
 
 def at_most(jump_ns: float) -> float:
-    """Return the largest possible size (ns) of a jump whose middle estimate is ``jump_ns``."""
+    """Return the largest possible size (ns) of a jump, given its estimated size ``jump_ns``."""
     return 1.1 * jump_ns + _MARGIN_NS
 
 
@@ -290,7 +293,7 @@ def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tup
             later = points.between(begin, edges[number + 2])
             inner = np.concatenate((own.upper_at, own.lower_at))
             inner = inner[(inner > begin) & (inner < end)]
-            # Bounds change abruptly at each point, so add nodes a nanosecond on either side.
+            # The bounds change abruptly at each point, so evaluate them also a nanosecond before and after it.
             at = np.unique(np.concatenate(([begin + 1, end - 1], inner - 1, inner, inner + 1)))
             at = at[(at > begin) & (at < end)]
             low_a, high_a = earlier.forward(at, least, most)
@@ -324,8 +327,8 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
 def neighbours(points: Points) -> Curve:
     """Return a curve that covers the bounds of the ping before and of the ping after each time.
 
-    The n-th points of both kinds must belong to one ping. The estimate is based on all pings and breaks only at visible
-    jumps.
+    The n-th upper and the n-th lower point must belong to one ping. The estimate is based on all pings and breaks only
+    at visible jumps.
     """
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))

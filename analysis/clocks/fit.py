@@ -102,8 +102,8 @@ class ClockFit:
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Join neighbouring nodes whose corrected times do not increase, or differ by no more than their errors do. The
-        # largest error of the joined nodes applies to all of them.
+        # Join neighbouring nodes if the corrected time does not increase from one to the next, or increases by no more
+        # than their errors differ. The largest error of the joined nodes applies to all of them.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -214,7 +214,10 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
 
 
 def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
-    """Return the steps in health rows, which compare the wall clock with CLOCK_MONOTONIC: slewed, but never stepped."""
+    """Return the steps of the wall clock that health rows show.
+
+    A row compares the wall clock with CLOCK_MONOTONIC, which is slewed like the wall clock but never stepped.
+    """
     stepped = np.abs(moved_ns) > STEP_NS
     return [
         Step(int(w), int(t), int(m), int(i))

@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.clocks.envelope import SLEW, Curve, Floats, Ints
 
-#: Maximum time between two pings. Within it the daemons' bounds are widened by the largest slew; after a longer gap
-#: they are not used.
+#: Maximum time between two pings. If one gap is longer, the ClockBound daemons' bounds are not used at all; else they
+#: are widened by the largest slew within the longest gap.
 _LONGEST_GAP_NS = 2_000_000_000
 
 

@@ -10,8 +10,9 @@ Sources: H. Wang and A. Ramdas, "Anytime-valid t-tests and confidence sequences 
 variance" (2023, arXiv:2310.03722), the test martingale by a Gaussian mixture; the same formula for regression is in M.
 Lindon, D. Ham, M. Tingley and I. Bojinov, "Anytime-valid linear models" (2022, arXiv:2210.08589).
 
-A plan of at most `most` pairs spends half of the error on looks before the last pair (`Anytime`) and half on the last
-(Student's t), so that a plan that runs to its end finds nearly as much as one without looks.
+A plan of at most `most` pairs divides its error probability: half is for the looks before the last pair (`Anytime`),
+half for the look after the last pair (Student's t). So a plan that runs to its end finds nearly as much as one without
+looks.
 """
 
 import math
@@ -62,7 +63,7 @@ class Anytime:
         return math.exp(min(0.0, -self.log_evidence(statistic)))
 
     def log_evidence(self, statistic: float) -> float:
-        """Return the logarithm of the mixture's likelihood ratio against no difference."""
+        """Return the logarithm of the evidence: the mixture of likelihood ratios of an effect against no difference."""
         if self.pairs < 2:
             return 0.0
         total = 1 + self.pairs * PRIOR

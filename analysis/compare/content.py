@@ -45,7 +45,7 @@ class Side:
         return cls(str(path), str(path.absolute()), tuple(runs))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the paths, and the name and creation time of each run."""
+        """Return the two forms of the side's path, and the name and creation time of each run, as plain data."""
         return {
             "path": self.path,
             "where": self.where,

@@ -57,7 +57,7 @@ class Difference:
     #: Number of runs per side that would show the minimum effect with 90 % power, or None if unknown.
     repeats: int | None
     reason: str
-    #: Time that these runs would take one after the other, or None if unknown.
+    #: Time in minutes that the runs of `repeats` would take one after the other, or None if unknown.
     minutes: float | None = None
     #: A clause on how to decide the metric if the verdict is undecided; else empty.
     advice: str = ""
@@ -203,7 +203,7 @@ def _estimate(
 
 
 def _holm(known: dict[str, Estimate], level: float) -> set[str]:
-    """Return the metrics that differ, with a chance of at most `level` that any of them does not (Holm 1979)."""
+    """Return the metrics that differ, with a family-wise error rate of at most ``level`` (Holm 1979)."""
     chances = {
         name: estimate.test.chance(estimate.certain / max(estimate.error, 1e-18))
         for name, estimate in known.items()

@@ -62,7 +62,7 @@ class Estimate:
 
     @property
     def vague(self) -> float:
-        """The largest distance of the true shift from `shift`, if figures are uncertain; 0 if all are exact."""
+        """Largest possible distance between the true shift and `shift`; 0 if all figures are exact."""
         return max(self.shift - self.least, self.most - self.shift)
 
 
@@ -123,7 +123,7 @@ class Design:
         return f"{self.base} runs against {self.new} are too few for an interval"
 
     def spread(self, before: Floats, after: Floats) -> tuple[float, float, Test]:
-        """Return the variance of the difference of means, the spread of one run, and the test, given logarithms."""
+        """Return (variance of the difference of means, spread of one run, test) for the logarithms of both sides."""
         base, new = len(before), len(after)
         if self.kind is Kind.PAIRS or (self.kind is Kind.FEW and self.most is not None):
             differences = after - before
@@ -165,7 +165,7 @@ def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
 def needed(design: Design, estimate: Estimate, asked: Asked) -> tuple[int | None, float | None, str]:
     """Return how many runs show the minimum effect with power `POWER`, the minutes they take, and a clause on both.
 
-    Number and minutes are None if unknown. They suppose that further runs differ among themselves as these do.
+    Number and minutes are None if unknown. Both assume that further runs vary as much as these.
     """
     effect = f"a change of {asked.min_effect * 100:g} %"
     if design.broken:

@@ -19,7 +19,7 @@ from analysis.compare.profile import METRICS, Profile
 Floats = npt.NDArray[np.float64]
 #: Minimum number of runs before and after each change of level.
 RUNS_MIN: Final = 3
-#: The penalty of a change is this plus 2·ln(number of runs), times the square of the noise.
+#: The penalty of a change is (`_PENALTY` + 2·ln(number of runs)) · noise².
 _PENALTY = 10.0
 #: Smallest noise assumed: smaller differences are taken for rounding.
 _NOISE_MIN = 1e-3

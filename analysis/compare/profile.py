@@ -124,7 +124,7 @@ class Profile:
         )
 
     def cumulated(self, distribution: str) -> tuple[Ints, Floats]:
-        """Return the numbers of a distribution's bins, ascending, and for each a row with each block's count up to it.
+        """Return the bin numbers, ascending, and the count up to each bin (row) in each block of time (column).
 
         The results are cached: several metrics, and each interim comparison of a plan that may stop early, use the same
         histograms.
@@ -151,7 +151,7 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Ints, Floats]:
     numbers, place = np.unique(bins, return_inverse=True)
     matrix = np.zeros((len(histograms), len(numbers)))
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
-    # Whole numbers below 2**53, so that sums of them are exact. A row is read at once.
+    # Counts are whole numbers below 2**53, so float sums of them are exact. The copy puts a bin's counts side by side.
     return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
@@ -290,7 +290,7 @@ class _Blocks:
             self._counts[cell // width][cell % width - 1] += int(found[cell])
 
     def histograms(self) -> list[Histogram]:
-        """Return a histogram for each block, its bins in ascending order."""
+        """Return a histogram for each block of time, with the bins in ascending order."""
         return [{str(number): counts[number] for number in sorted(counts)} for counts in self._counts]
 
 

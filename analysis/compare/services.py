@@ -124,7 +124,7 @@ def _by_how_much(difference: Difference) -> str:
 
 
 def _facts(side: Sequence[Profile]) -> dict[str, str]:
-    """Return facts about the targets and machines of a side's runs, in words; if runs differ, all their values."""
+    """Return facts about the targets and machines of one side's runs, by name; a fact that differs lists all values."""
     found: dict[str, dict[str, None]] = {}
     for profile in side:
         target = profile.target

@@ -15,7 +15,8 @@ from analysis.loading.slices import stretches
 class ChannelsOfEvents:
     """Finds the channel of each event of the measure phase; safe to use from several threads.
 
-    It reads the events in stretches of time and keeps the last two, as the slices of deliveries are read in order.
+    It reads the events in stretches of time and keeps the last two stretches, which is enough because the slices of
+    deliveries are read in order.
     """
 
     def __init__(self, run: Run, window: Window) -> None:

@@ -105,7 +105,7 @@ def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bound
 
 
 def _collected(settled: Reconciled, names: Sequence[str], window: Window | None = None) -> dict[str, Bounded]:
-    """Return `ranks` of several names, found in one pass over the events."""
+    """Return the result of `ranks` for each of several rank names, by name, in one pass over the events."""
     room = Room()
     found = {name: Collector(settled.ends_known, room) for name in names}
     for part in settled.parts:

@@ -60,7 +60,7 @@ class Groups:
         if len(present) < 2:
             return []
         alone, rest = present[:GROUPS_MAX], present[GROUPS_MAX:]
-        #: Group of each code plus one, so that the code -1 has a place too.
+        #: The group of each code, at index code + 1, so that code -1 has an entry too.
         group_of = np.full(len(self._counts), -1, dtype=np.int8)
         for number, code in enumerate(alone):
             group_of[code + 1] = number
@@ -105,7 +105,7 @@ class Groups:
     def _by_group(
         self, latencies: Store, group_of: npt.NDArray[np.int8], count: int
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield (group, some of its samples) until all were read."""
+        """Yield pairs of a group and some of its samples until all samples were yielded."""
         for values, codes in zip(latencies.blocks(), self._codes.blocks(), strict=True):
             group = group_of[codes.astype(np.int64) + 1]
             for number in range(count):

@@ -226,7 +226,7 @@ class _Pass:
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
         shared, inexact = Shared(), 0
-        # The times before and after the measure phase need only two columns.
+        # For events due before or after the measure phase, two columns of the deliveries are enough.
         measured = [place for place, each in enumerate(windows) if self._measured(each)]
         begin, end = (measured[0], measured[-1] + 1) if measured else (0, 0)
         few, all_columns = ("intended_ns", "arrival_ns"), (*_COLUMNS, *self._doubts.columns)
@@ -377,7 +377,7 @@ def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
 
 
 def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
-    """Return the seconds that occur, and the percentiles of latency in each."""
+    """Return the seconds that have samples, and the percentiles of latency in each of these seconds."""
     if not len(second):
         return second, dict.fromkeys(BANDS, second)
     first = int(second.min())

@@ -39,7 +39,7 @@ class Silence:
 
     #: Time at which the first of the silent connections was last heard from.
     start_ns: int
-    #: Time at which the last silent client was connected again, or the end of the time examined if one never was.
+    #: Time at which the last silent client was connected again, or the end of the time window if a client never was.
     end_ns: int
     #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
     connections: int
@@ -59,7 +59,7 @@ class _Lives:
     connection: Ints
     started_ns: Ints
     up_ns: Ints
-    #: Time at which the connection was lost, which for a silent one is when it was last heard from.
+    #: Time at which the connection was lost; for a silent connection, the time at which data last arrived.
     down_ns: Ints
     closed_ns: Ints
     silent: Flags

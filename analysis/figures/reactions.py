@@ -36,7 +36,7 @@ _NONE: Final = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
-    """The expected deliveries of replies that arrived, without duplicates, as arrays of equal length."""
+    """The deliveries of replies that were expected and arrived, without duplicates, as arrays of equal length."""
 
     #: Index of the reply in `Reactions`.
     reply: Ints
@@ -49,14 +49,14 @@ class Arrivals:
 
 @dataclass(frozen=True, eq=False)
 class Reactions:
-    """The replies to the requests of the measure phase, one entry for each on record, by publisher and sequence."""
+    """The replies to the measure phase's requests: one entry for each on record, sorted by publisher and sequence."""
 
     publisher: Ints
     sequence: Ints
     cause_publisher: Ints
     cause_sequence: Ints
     cause_subscription: Ints
-    #: Number of the reply among those to its request, from 0.
+    #: Index of the reply among the replies to the same request, from 0.
     number: Ints
     #: Intended time of the request.
     requested_ns: Ints
@@ -77,8 +77,8 @@ class Reactions:
     #: Deliveries of requests as (publisher, sequence, subscription), and the number of replies due to each.
     delivered: tuple[Ints, Ints, Ints]
     due: Ints
-    #: Subscriptions whose clients reply to deliveries as the scenario says, ascending; those whose deliveries user code
-    #: answers are not among them.
+    #: Subscriptions, ascending, whose clients reply to deliveries because the scenario says so; subscriptions to whose
+    #: deliveries user code replies are left out.
     responding: Ints
 
     @property
@@ -272,7 +272,7 @@ class _Chain:
         return max((end_ns for _, end_ns in self._run.phases.values() if end_ns is not None), default=2**62)
 
     def _requested_ns(self, key: Ints, at: dict[str, Ints]) -> Ints:
-        """Return each event's request's intended time; -1 if there is no request, or one that is outside `_window`."""
+        """Return when each event's request was due (ns); -1 for events without a request due in `_window`."""
         order = np.argsort(key, kind="stable")
         place = EventPlaces(key[order]).of(at["cause_publisher"], at["cause_sequence"])
         place = np.where((at["cause_publisher"] >= 0) & (at["cause_sequence"] >= 0), place, -1)

@@ -38,7 +38,7 @@ class Drop:
     times_ns: Ints
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures; a time is None if that percentage of the subscriptions was never ready again."""
+        """Return the figures; ``to_90_ns`` is None if fewer than 90 % of the subscriptions became ready again."""
         known = self.times_ns[self.times_ns < NEVER]
         return {
             "group": self.group,
@@ -251,7 +251,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
 
 
 def times_ns(run: Run) -> tuple[Ints, Ints]:
-    """Return (recovery times of the subscriptions ready again, waiting times of the others), in ns, over all drops."""
+    """Return, over all drops, the recovery times (ns) of subscriptions ready again and the waits (ns) of the others."""
     pooled = [drop.times_ns for drop in drops(run)]
     known = [times[times < NEVER] for times in pooled]
     end_ns = _record_end_ns(run)

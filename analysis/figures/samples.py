@@ -57,7 +57,7 @@ class AtRanks:
         return np.array([self._at[rank] for rank in wanted], dtype=np.int64)
 
     def clear(self) -> None:
-        """Forget all numbers; call it when samples are added, which changes the number at each rank."""
+        """Forget the known numbers; to be called when samples are added, as they change the number at each rank."""
         self._at.clear()
 
 

@@ -77,7 +77,7 @@ class Histogram:
 
     @property
     def ends(self) -> tuple[int, int]:
-        """The first bucket, and the one after the last."""
+        """Number of the first bucket, and the number after that of the last bucket."""
         return self._first, self._first + len(self._counts)
 
     def add_to(self, counts: Ints, first: int, weight: int = 1) -> None:
@@ -90,7 +90,7 @@ class Selection:
     """Finds the numbers at given ranks: call `take` for all numbers, then `turn`, and repeat both until `done`."""
 
     def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
-        """Begin with the histograms of all parts, each with the weight 1, or -1 if its numbers are taken away.
+        """Begin with each part's histogram and weight: 1 to add the part's numbers, -1 to subtract them.
 
         ``ranks`` count from 1 on among the numbers that remain.
         """
@@ -119,7 +119,8 @@ class Selection:
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
         self._there, self._remaining = there[needed], remaining[needed]
-        #: Tables that map a number to its bracket or to -1: first by bucket, then by cell of the previous bracket.
+        #: Maps each bucket to its bracket (a range of numbers that holds a sought rank), or to -1 if no sought rank is
+        #: in it. Each table in `_levels` does the same for the cells into which the previous brackets are divided.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
         self._by_bucket[needed] = np.arange(len(needed))
         self._levels: list[tuple[Ints, Ints, Ints]] = []
@@ -129,7 +130,7 @@ class Selection:
 
     @property
     def done(self) -> bool:
-        """True if all numbers are known."""
+        """True if the number at every rank is known."""
         return not len(self._place)
 
     def take(self, values: Numbers, weight: int = 1) -> None:

@@ -31,7 +31,7 @@ class Stamps:
 
     @classmethod
     def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "Stamps":
-        """Select the rows to keep from a slice; ``people`` maps each subscription to a small number to sort by."""
+        """Select the rows to keep from a slice; ``people`` gives the position of each subscription, to sort by."""
         if not len(arrival_ns):
             return cls(subscription, arrival_ns, intended_ns)
         place = people.of(subscription)
@@ -97,5 +97,5 @@ class Shared:
 
     @property
     def count(self) -> int:
-        """Number of deliveries that share their stamp with a later event, as both waited for the same read."""
+        """Number of deliveries so far that have the kernel stamp of a later event, because one read returned both."""
         return self._done + self._pending.shared

@@ -62,9 +62,9 @@ class Breakdown:
 
     #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that are not on record; no publisher and no channel counts them.
+    #: Duplicates of events that are not on record; they are in the counts of no publisher and no channel.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never acknowledged or ready; no row of a subscription counts them.
+    #: Duplicates to subscriptions that were never acknowledged or ready. `rows` has no row for such a subscription.
     duplicates_elsewhere: int
 
     @property

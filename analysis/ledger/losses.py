@@ -49,7 +49,7 @@ class Losses:
     numbers: Ints
 
     def total(self, loss: int) -> int:
-        """Return the number of deliveries in a class."""
+        """Return the number of deliveries in the class of losses with the index ``loss``."""
         return int(self.by_subscription[loss].sum())
 
     @property
@@ -169,11 +169,11 @@ def _classes(
 
 @dataclass(frozen=True)
 class _Breaks:
-    """The segments of group members that a broken connection ended, in the order in which `mark` handles them."""
+    """The segments of shared subscriptions' members that a broken connection ended, in the order that `mark` needs."""
 
-    #: For each segment: its index in `Through`, the number of its receiver (the shared subscription's group), the range
-    #: of sending times of the events that may have been under way when the connection broke, and the loss class of
-    #: these events.
+    #: For each segment: its index in `Through`, the number of its receiver (all members of the shared subscription),
+    #: the range of sending times of the events that may have been under way when the connection broke, and the loss
+    #: class of these events.
     index: Ints
     receiver: Ints
     begin_ns: Ints
@@ -223,7 +223,7 @@ class _Breaks:
             row[under_way] = self.loss[place]
 
 
-#: Loss classes for broken connections of members, in ascending order of precedence.
+#: Loss classes for broken connections of a shared subscription's members, in ascending order of precedence.
 _MARKED = (MISSED_AWAY, MISSED_IN_GAP, IN_RECONNECT, UNOBSERVED)
 
 

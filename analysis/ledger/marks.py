@@ -53,7 +53,7 @@ class Marks:
             self._closed[place] = self._room.put(np.packbits(self._open.pop(place)))
 
     def of(self, group: RowGroup) -> Flags:
-        """Return a mask of the rows of a row group."""
+        """Return a mask of the marked rows of a row group."""
         return self._unpacked(self._place[group.number])
 
     def some(self, group: RowGroup) -> bool:

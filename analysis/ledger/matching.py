@@ -115,7 +115,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """The result of matching one slice of the deliveries; `row` to `off` have one entry for each matched row."""
+    """The result of matching one slice of the deliveries; `row` to `off` are arrays with an entry per matched row."""
 
     rows: int
     duplicates: _Pairs
@@ -124,7 +124,7 @@ class _Slice:
     unrecorded: int
     row: Ints
     event: Ints
-    #: The receiver, and the subscription at which the row arrived: a member if the receiver is a group.
+    #: The receiver, and the subscription at which the row arrived: a member if the receiver is a shared subscription.
     subscription: Ints
     member: Ints
     segment: Ints
@@ -222,7 +222,7 @@ def match(
 
 
 def _through_members(present: Segments, members: Segments, events: Events, part: _Slice) -> Through:
-    """Return the last events that arrived in segments of group members, if a broken connection ended the segment."""
+    """Return the last events in each segment, of a shared subscription's member, that a broken connection ended."""
     sent_ns = events.sent_ns[part.event]
     segment = members.at(part.member, sent_ns)
     broken = segment >= 0
@@ -252,7 +252,10 @@ class _Matcher:
         return ("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns)
 
     def match(self, window: Window, row: Ints, at: Mapping[str, Ints]) -> _Slice:
-        """Match the rows of a slice, given their positions in the file."""
+        """Match delivery rows with the expected deliveries.
+
+        ``row`` has the positions of the rows in deliveries.parquet, and ``at`` their `columns` by name.
+        """
         events = self._events
         publisher, sequence, member, arrival_ns = (
             at[name] for name in ("publisher", "sequence", "subscription", "arrival_ns")
@@ -335,7 +338,8 @@ class _Matcher:
         rest = np.flatnonzero(place < 0)
         if len(rest):
             segment[rest] = present.at(subscription[rest], sent_ns[rest])
-        # Rows outside any segment take the last entry, whose pattern matches no channel.
+        # A row outside any segment (-1) takes the last entry of `_pattern`, a number that stands for no pattern and so
+        # matches no channel.
         pattern = self._pattern[segment]
         matches = self._matching.of(self._events.channel[event] * (len(present.patterns) + 1) + pattern) >= 0
         return segment if matches.all() else np.where(matches, segment, -1)

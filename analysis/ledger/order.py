@@ -26,9 +26,10 @@ class Deliveries(NamedTuple):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Expected deliveries of a row group, in the order of the file or grouped by stream and in its order within each.
+    """Expected deliveries of a row group, in the order of the file.
 
-    A stream is a pair of subscription and publisher.
+    If ``grouped``, they are grouped by stream, and those of each stream are in the order of the file. A stream is a
+    pair of subscription and publisher.
     """
 
     stream: Ints

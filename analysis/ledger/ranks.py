@@ -1,4 +1,4 @@
-"""Group the deliveries of a slice by event: the latency at each rank, and whether a pair of numbers occurs twice.
+"""Group the deliveries of a slice by event: find each event's latency at each rank, and any pair that occurs twice.
 
 Sorting the rows as a whole would take most of the time of a large report. Rows are grouped by event by counting
 instead, and then only the few rows of each event are sorted.

@@ -88,7 +88,7 @@ class Ledger:
     outside_live_window: int
     #: Deliveries, without duplicates, of events that are not on record because the publisher's worker was lost.
     unrecorded: int
-    #: All delivery rows of events that were due in the phase.
+    #: All delivery rows of events that were due in the measure phase.
     rows: int
     #: Expected deliveries that arrived after a later event of the same publisher at the same subscription.
     reordered: int
@@ -138,7 +138,7 @@ class Reconciled:
     """A ledger with the data behind it."""
 
     ledger: Ledger
-    #: The events and what became of each. A long run's do not fit into memory: iterate over them.
+    #: The events and what became of each. Those of a long run do not fit into memory: iterate over the parts.
     parts: Parts
     #: Name of the channel that each code stands for.
     channels: list[str | None]
@@ -207,7 +207,7 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Totals of the ledger by name; and by name an array with one count for each subscription, ascending by number.
+        #: Counts of the ledger by name: in total, and as an array with the count of each subscription in `_numbers`.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 

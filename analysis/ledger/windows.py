@@ -64,7 +64,7 @@ class Segments:
     heard_ns: Ints
     patterns: list[str | None]
     #: The segments of each member of shared subscriptions, or None if no subscription is shared. The arrays above have
-    #: one subscription for each group; its segments never end with a broken connection, as only members have these.
+    #: one subscription for each group; a group has no connection, so its segments never end with a broken one.
     members: "Segments | None" = None
     receivers: Receivers = NOT_SHARED
 
@@ -117,8 +117,8 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is an attempt, and the gap before it continues. The exception is a life that a
-    # failure of the harness ended: from then on deliveries are unobserved.
+    # A life without an acknowledgement is only an attempt to subscribe: the gap before it continues. The exception is
+    # a life that a failure of the harness ended: from then on deliveries are unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]

@@ -150,8 +150,8 @@ class Run:
             if entry["id"] == "local" or (same_kernel and not its.any()):
                 fits[number] = clocks.shared_clock(number)
             else:
-                # A process sometimes could not read its clocks together; if most pings have steady times, use only
-                # these pings.
+                # A ping lacks steady times if a process could not read its wall and steady clocks together. If most
+                # pings have steady times, use only these pings.
                 known = its & np.logical_and.reduce([values >= 0 for values in steady])
                 chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
                 pings = Pings(*(values[chosen] for values in columns))
@@ -160,13 +160,13 @@ class Run:
 
     @property
     def _measured_ns(self) -> tuple[int, int] | None:
-        """Start of the measure phase and end of its events' arrivals (ns), or None if the phase was not reached."""
+        """Start of the measure phase and end of the drain (ns), or None if the measure phase was not reached."""
         if "measure" not in self.phases:
             return None
         ends_ns = [end_ns for name in ("measure", "drain") if (end_ns := self.phases.get(name, (0, None))[1])]
         start_ns = self.phases["measure"][0]
         if not ends_ns:
-            # The run broke off without an end on record: use the time of any worker's last ping.
+            # The run broke off without an end on record: use the time of the last ping of all workers.
             ends_ns = [
                 int(
                     ints(self._tables.read("clock", ("master_sent_ns",)), "master_sent_ns").max(

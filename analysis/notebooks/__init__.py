@@ -141,7 +141,7 @@ def _absolute(path: Path | None) -> str:
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a kernel or of Jupyter that imports nothing from its working directory."""
+    """Return environment variables with which Jupyter or a kernel imports nothing from its working directory."""
     import os
 
     # Let the Jupyter kernel import `analysis` from where this process imported it, installed or not.

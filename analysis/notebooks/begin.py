@@ -139,10 +139,10 @@ def looks() -> None:
 
 
 def nines_axis(axes: "Axes", smallest: float) -> None:
-    """Make the x axis one of percentiles on which each further nine (90 %, 99 %, …) takes the same space.
+    """Make the x axis an axis of percentiles on which each further nine (90 %, 99 %, …) takes the same space.
 
-    Its values are the shares of samples above: 0.01 is the 99th percentile. It ends at the share ``smallest``, usually
-    one sample's.
+    An x value is the share of samples above a percentile: 0.01 is the 99th percentile. The axis ends at the share
+    ``smallest``, usually that of one sample.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -56,7 +56,7 @@ def _panel(axes: Axes) -> dict[str, Any]:
 def _axis(axes: Axes, which: str) -> dict[str, Any]:
     axis = axes.xaxis if which == "x" else axes.yaxis
     begin, end = axes.get_xlim() if which == "x" else axes.get_ylim()
-    # Axes that share their x show the label below the last of them.
+    # Of the plots that share an x axis only the lowest has the axis's label, so the label may be empty.
     label = axis.get_label().get_text()
     return {
         "label": label,

@@ -64,11 +64,14 @@ class Maker:
         return self.revision == current()
 
     def writes(self, key: str) -> bool:
-        """Return True if the version that made the file writes a key; a newer one counts as this one."""
+        """Return True if the version that made the file writes a key.
+
+        A newer version is assumed to write the same keys as this version.
+        """
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if the file's version computes a key, and each object with the key, as this version does.
+        """Return True if the file's version computes a key, and the objects that contain the key, as this version does.
 
         A newer version is assumed to do so.
         """

@@ -133,9 +133,9 @@ def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) ->
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:
-    """Return the causes, largest first, then the signs (symptoms) that no cause explains, then the others.
+    """Return the causes, largest first, then the signs (symptoms) without a cause, then the other signs.
 
-    An explained sign keeps its severity. If it is invalid, its cause becomes invalid too.
+    A sign that a cause explains keeps its severity. If that severity is `invalid`, the cause becomes `invalid` too.
     """
     causes = sorted(causes, key=lambda finding: -(finding.size_ns or 0))
     unexplained, explained = [], []
@@ -152,7 +152,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 
 def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
-    """Return the index of the smallest cause that is large enough, or None. ``causes`` are sorted, largest first."""
+    """Return the index of the smallest cause that explains ``sign``, or None; ``causes`` are sorted, largest first."""
     for place in range(len(causes) - 1, -1, -1):
         cause = causes[place]
         if cause.subject in _NAMES and (

@@ -60,7 +60,7 @@ def findings(rows: Mapping[str, Ints], worker: int, advice: str) -> Iterator[Fin
 
 
 def _shares(rows: Mapping[str, Ints]) -> tuple[Floats, Floats, Floats]:
-    """Return the shares of the receive thread, of all other threads, and of both; 0 where they do not apply."""
+    """Return the three shares of `cpu_share`: receive thread, other threads, all threads; 0 where one is missing."""
     cpu_ns, receive_ns, allowed_ns = rows["cpu_ns"], rows["receive_cpu_ns"], rows["allowed_ns"]
     interval_ns = np.maximum(rows["interval_ns"], 1)
     core_ns = np.where(allowed_ns > 0, np.minimum(allowed_ns, interval_ns), interval_ns)

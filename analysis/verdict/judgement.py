@@ -364,7 +364,7 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
 
 
 def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Iterator[Finding]:
-    """Yield a finding if the longest gap between a worker's health rows within the window is too long."""
+    """Yield a finding if a worker has no health rows for longer than `LIMITS.silence_ns` within the window."""
     order = np.argsort(ends_ns)
     edges_begin = np.concatenate(([window.start_ns], ends_ns[order]))
     edges_end = np.concatenate((begins_ns[order], [window.end_ns]))

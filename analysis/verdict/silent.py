@@ -53,7 +53,7 @@ class SilentPattern:
     expected: int
     #: Silent subscriptions that had received a readiness probe.
     proven: int
-    #: One of the channels whose events they should have received.
+    #: One of the channels whose events the silent subscriptions should have received.
     channel: str
     cause: str
 

@@ -39,7 +39,7 @@ class Surroundings:
     throttled_ns: int | None
     #: Time throttled in the worst second.
     throttled_worst_ns: int | None
-    #: Share of the time in which something was throttled.
+    #: Upper bound on the time throttled by the CPU quota, as a share of the time observed.
     throttled_share: float | None
     throttled_seconds: int | None
     #: Mean time throttled per quota period, in the second with the highest mean.
@@ -226,7 +226,7 @@ def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
     """Return the maximum time throttled in one second or in consecutive seconds.
 
     Consecutive seconds are added up only if each was throttled for at least the share `throttled_wrong`: then waiting
-    work can pile up from one to the next.
+    work can pile up from one second to the next.
     """
     longest = int(held_ns.max(initial=0))
     so_far = 0

@@ -105,7 +105,7 @@ def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     if not run.broken_off_ns:
         return []
     table = run.table("subscriptions", ("worker", "subscription", "life", "turn", "channel", "ended_ns"))
-    # Leave out shared subscriptions: their events go to other members of the group, so none is missed.
+    # Leave out members of shared subscriptions: the service gives their events to other members, so none is missed.
     table = table.filter(pa.array(~np.isin(ints(table, "subscription"), receivers_of(run).members)))
     pattern, patterns = codes(table, "channel")
     order = np.lexsort((ints(table, "turn"), ints(table, "life"), ints(table, "subscription")))

@@ -148,7 +148,7 @@ def _second_opinion(run: Run, reckoned: Reckoned, found: Verification) -> None:
 
 
 def _tables(run: Run, reckoned: Reckoned, maker: Maker, found: Verification) -> None:
-    """Compare the tables that the analysis adds to the record."""
+    """Compare the tables that the analysis added to the run folder with recomputed ones."""
     for name, table in reckoned.tables.items():
         file = f"{name}.parquet"
         path = run.path / file

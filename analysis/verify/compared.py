@@ -157,7 +157,7 @@ def agree(here: Any, there: Any, tolerance: float = 0.0) -> bool:
         return False
     if here == there or (here != here and there != there):  # both are NaN, which differs from itself
         return True
-    # Whole numbers must be equal: of nanoseconds since 1970, a relative tolerance would allow wrong times.
+    # Whole numbers must be equal: for times in ns since 1970, a relative tolerance would allow large errors.
     if not tolerance or not _number(here) or (isinstance(here, int) and isinstance(there, int)):
         return False
     try:

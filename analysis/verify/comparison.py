@@ -270,7 +270,8 @@ def _metric(
     found.count("by scipy", 3)
     if kind in (Kind.SINGLE, Kind.FEW) or low is None or high is None:
         return
-    # No correct comparison has a narrower interval than scipy's test, so this interval contradicts some verdicts.
+    # A comparison's interval is never narrower than that of scipy's test, so a change that scipy's test does not find
+    # significant must not have the verdict better or worse.
     logs = np.log(base), np.log(new)
     if kind is Kind.PAIRS:
         if np.ptp(logs[1] - logs[0]) == 0:

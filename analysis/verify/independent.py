@@ -267,7 +267,7 @@ MATCHES = (
 def _pairs(database: Any, inside: str) -> str:
     """Return SQL for expected deliveries: an accepted event, and a matching receiver at the time of sending.
 
-    A receiver is a subscription, or all that share their events.
+    A receiver is a subscription, or all members of a shared subscription together.
     """
     (shared,) = database.execute(
         "SELECT count(*) > 0 FROM receivers WHERE subscription <> receiver"
@@ -296,7 +296,7 @@ def _expected_arrivals(database: Any, inside: str) -> str:
 
 
 def altered(database: Any, run: Run, window: Window, plain: str) -> int:
-    """Return the number of expected deliveries whose first copy has the arrival time of an altered delivery.
+    """Return the number of expected deliveries whose first copy is in altered.parquet, matched by arrival time.
 
     `opened` yields ``database`` and ``plain``. The result is right only if every subscription had one life and the run
     checked the content of deliveries.

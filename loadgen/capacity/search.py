@@ -355,7 +355,7 @@ def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, fl
 
 
 def _estimate(lower: _At, upper: _At) -> float | None:
-    """Estimate the limit between two bounds from goodput, else from where the figure would cross its threshold."""
+    """Estimate the limit between two bounds from goodput, else from where a goal's figure would meet its threshold."""
     hint = _hint(upper)
     if hint is not None and lower.load < hint < upper.load:
         return hint

@@ -146,7 +146,7 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]
     if severe:
-        # Prefer a finding of a weak generator, which explains the others.
+        # Prefer a finding that the generator was too weak, which explains the other findings.
         return next((finding for finding in severe if finding["subject"] in OWN), severe[0])
     other = [finding for finding in findings if finding["subject"] not in OWN | _BOUNDED]
     if other:

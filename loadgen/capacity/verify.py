@@ -117,7 +117,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: The scale returns no overrides, which only a new trial would need.
+        #: Converts loads; its function for overrides returns none, since only a new trial would need overrides.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
@@ -222,7 +222,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Compare the files of a trial's run with its tables, and its load with the trial's."""
+        """Check a trial's files against its run's tables, and its load and gates against those of the search."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]

@@ -27,7 +27,8 @@ from loadgen.targets import protocol_of
 
 #: Exit codes of runs with a readable record. For other codes only the text of the failure is kept.
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
-#: For each service on this machine a URL of its protocol: the scenario is checked by this protocol's rules.
+#: Services that run on this machine, each with a URL of its protocol, by whose rules the scenario is checked. None
+#: stands for the embedded server.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",

@@ -11,7 +11,7 @@ DEBUG = "LOADGEN_DEBUG"
 
 def main() -> None:
     """Run the command line, and turn its result or exception into the exit code."""
-    # Before any other import, so that no file in the working folder is imported instead.
+    # Call this before any other import, so that no file in the working folder is imported in place of a library.
     leave_out_working_folder()
     import signal
 

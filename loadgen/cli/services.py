@@ -34,7 +34,7 @@ class Numbers:
 
     @property
     def given(self) -> list[str]:
-        """Options that are given."""
+        """The options given on the command line, such as `--clients`."""
         return [f"--{name.replace('_', '-')}" for name in self.__slots__ if getattr(self, name)]
 
 
@@ -49,7 +49,7 @@ class MonthOptions:
 
     @property
     def given(self) -> list[str]:
-        """Options that are given."""
+        """The options given on the command line, such as `--hours-per-day`."""
         return [f"--{name.replace('_', '-')}" for name in self.__slots__ if getattr(self, name) is not None]
 
 

@@ -26,7 +26,7 @@ MOST_CHARACTERS: Final = 600
 _VALUE_CHARACTERS: Final = 160
 _MOST_MEMBERS: Final = 40
 _MOST_DEPTH: Final = 6
-#: Only so many bytes of a frame are examined and shown.
+#: Maximum number of bytes of a frame that are examined and shown.
 _EXAMINED_BYTES: Final = 256 * 1024
 #: Hidden values shorter than this are not searched for in received frames: `1` is in every frame.
 _SEARCHED_CHARACTERS: Final = 4
@@ -139,7 +139,7 @@ class Frames:
         """Add the end of the connection."""
         self._add(False, 0, [self._foreign(why.encode(errors="replace"))])
 
-    # Internals.
+    # The following methods add frames and hide the secrets in them.
 
     def _add(self, sent: bool, size_bytes: int, lines: Iterable[str]) -> None:
         if len(self._frames) >= MOST_FRAMES:
@@ -192,7 +192,7 @@ class Frames:
             # The first word is the command of a text protocol, such as CONNECT; what follows may be a login.
             command = re.match(rb"[A-Za-z+-]{1,15}\b", bytes(message[:16]))
             word = command[0].decode() if command else ""
-            # The message may begin with a secret, and with one that has such a word in it.
+            # A secret at the start may look like a command: keep the word only if `_shown` does not hide it.
             if not self._shown(message).startswith(word):
                 word = ""
             return f"{word} … ({len(message):,} bytes)".lstrip()

@@ -101,7 +101,7 @@ class DeepWildcard:
         )
 
     def _channels(self) -> tuple[str, str, str]:
-        """Return the pattern, a channel one level below it, and one two levels below."""
+        """Return a pattern, a channel one level below it, and a channel two levels below it."""
         parts = self.channel.strip("/").split("/")
         first = parts[0]
         pattern = f"/{first}/*"
@@ -163,7 +163,7 @@ class DeepWildcard:
 
 @dataclass(frozen=True, slots=True)
 class WrongLogin:
-    """Uses a service whose login is made up, which must refuse it; without a service the step is skipped."""
+    """Checks that the target refuses the made-up login of ``service``; skipped without a service (see ``why_not``)."""
 
     service: Service | None
     why_not: str = ""

@@ -134,7 +134,7 @@ class Probe:
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; if a step fails that others need, yield the others as not tried."""
+        """Yield each step when it is done; once one of the basic steps fails, yield all later steps as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._dns),
             ("TCP", self._tcp),

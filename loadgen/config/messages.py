@@ -130,8 +130,8 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}
-        # If the field has several models, take the one with the most keys present; if several have as many, take the
-        # first.
+        # If the field may have one of several models, take the model with the most keys in the data; on a tie, take
+        # the first of them.
         model = max(
             models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),

@@ -55,7 +55,7 @@ class Minter:
 
 
 class MintedToken:
-    """A callable that returns one client's current token, and makes a new one when that is due."""
+    """A callable that returns one client's current token, and makes a new token when a renewal is due."""
 
     __slots__ = ("_minter", "_number", "_renew_at_s", "_seed", "_token", "_turn", "_values")
 

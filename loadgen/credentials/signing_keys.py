@@ -1,4 +1,4 @@
-"""Make a key that signs tokens here, and the JSON Web Key Set by which a service verifies them."""
+"""Make a key with which loadgen signs tokens, and the JSON Web Key Set by which a service verifies the tokens."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def make(folder: Path, algorithm: Algorithm, kid: str) -> tuple[Path, Path]:
     Raises:
         CredentialError: there is a key already, or the folder cannot be written.
     """
-    # Import these only when a key is made: PyJWT loads all of the package cryptography.
+    # Import these only when a key is made: PyJWT loads the whole package `cryptography`.
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from jwt.algorithms import ECAlgorithm, RSAAlgorithm

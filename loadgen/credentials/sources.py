@@ -157,7 +157,7 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
 def from_user_pool_by_srp(
     client: Any, pool: str, client_id: str, username: str, password: str
 ) -> FetchedToken:
-    """Return a Cognito access token by USER_SRP_AUTH, in which the password is not sent; else as `from_user_pool`."""
+    """Return a Cognito access token by USER_SRP_AUTH, which never sends the password; else like `from_user_pool`."""
     from loadgen.credentials.srp import Exchange
 
     exchange = Exchange(pool, password)
@@ -205,7 +205,7 @@ def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
 def from_appsync(client: Any, api_id: str) -> str:
     """Return the key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
-    For current keys (`da2-…`), the id that ListApiKeys returns is the key itself; others say so, AWS does not.
+    For current keys (`da2-…`), the id that ListApiKeys returns is the key itself (secondary sources; AWS is silent).
 
     Raises:
         CredentialError: AppSync cannot be asked, or the API has no valid key.

@@ -11,7 +11,7 @@ Assign = Literal["by-client", "random", "in-turn"]
 
 
 def client_row(assign: Assign, rows: int, *, seed: str, name: str, number: int, index: int) -> int:
-    """Return the row of a client: the ``index``-th of its group, and ``number`` in the run.
+    """Return the row of the client that is the ``index``-th of its group and has the number ``number`` in the run.
 
     `by-client`: row ``index``. `in-turn`: the same, beginning again after the last row. `random`: drawn.
 

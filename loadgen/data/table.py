@@ -1,7 +1,7 @@
 """Rows in an unnamed file that processes map into memory, so that a million rows take no memory of their own.
 
-The file is Arrow's IPC format. Each cell is JSON text. It has no name, so no other user can open it and nothing is left
-when the last process that has it open ends; a child process may inherit its descriptor.
+The file is Arrow's IPC format. Each cell is JSON text. The file has no name, so no other user can open it, and it is
+gone when the last process that has it open ends; a child process may inherit its descriptor.
 """
 
 import mmap

@@ -197,8 +197,8 @@ class Judge:
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # `_queue` has only the longest delays, without the `_quick` shorter ones, so the rank of the p99 is lower by
-        # `_quick`.
+        # `_queue` leaves out the shorter delays, which are only counted (`_quick`), so the rank of the p99 in `_queue`
+        # is lower by that count.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:

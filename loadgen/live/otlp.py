@@ -23,7 +23,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.running import BOUNDS_NS
 from loadgen.version import VERSION
 
-#: Default interval in milliseconds; the specification's minute is longer than most runs.
+#: Default export interval in milliseconds: OpenTelemetry's default, a minute, is longer than most runs.
 _INTERVAL_MS: Final = "5000"
 _LAST_EXPORT_S: Final = 5.0
 

@@ -146,8 +146,8 @@ class LiveState:
         self.view = view
         complete = len(living) == len(self.workers) and not awaited  # fmt: skip
         self.subscribers.settle(at_ns)
-        # One worker's report may have an event, and another's the arrivals of this event: compare only seconds that all
-        # workers have reported.
+        # One worker may report an event, and another worker the arrivals of this event: compare expected deliveries and
+        # arrivals only over seconds that all workers have reported.
         covered_ns = min((at_ns, *(self.workers[number].covered_ns for number in living)))
         loss = None if view.measure_ns is None else self.loss.settle(covered_ns - view.measure_ns)
         self.verdict = self.judge.verdict(self, view, at_ns)

@@ -100,7 +100,7 @@ def extend(
     @blueprint.route("/fan-out/report/<run>")
     @protected
     def fan_out_report(run: str) -> Response:
-        # The name is only compared with those of this process's runs: no path is made of it.
+        # The name is only compared with the names of this process's runs and never becomes part of a path.
         outcome = ended(run)
         content = None if outcome is None else outcome.report()
         if content is None:

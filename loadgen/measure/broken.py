@@ -40,9 +40,9 @@ class BrokenConnections:
     def add(
         self, error: str, connection: int, life: int, messages: Callable[[], Sequence[LastMessage]]
     ) -> None:
-        """Keep a connection's last messages if it is the first with an error of its kind.
+        """Keep a failed connection's last messages, unless an earlier connection failed with an error of the same kind.
 
-        ``messages`` is called only then.
+        ``messages`` is called only if the messages are kept.
         """
         # When a thousand connections fail, their errors often have the same text: skip a known one early.
         if error in self._known or len(self._kinds) >= MOST_KINDS:

@@ -35,7 +35,7 @@ _LIBRARIES: Final = tuple(
 
 @dataclass(slots=True)
 class Failure:
-    """Failures of one kind at one place: the message of the first and their number."""
+    """Failures of one kind at one place: the first failure's message, and the number of failures."""
 
     #: `USER_CODE`, `HARNESS` or `NETWORK`.
     kind: str

@@ -25,7 +25,7 @@ _MOST_UNPACKED = _INNER.size + 9 * 24_576
 #: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
-#: Biased exponent (IEEE 754) of the double 1.0, so of an integer whose bit length is 1.
+#: Biased exponent (IEEE 754) of the double 1.0, which is the integer whose bit length is 1.
 _EXPONENT_OF_ONE_BIT = 1023
 
 
@@ -202,7 +202,7 @@ class Sliding:
 
     @property
     def sum(self) -> HdrHistogram:
-        """The sum; the same object changes with the next :meth:`add`."""
+        """The sum of the histograms; the next :meth:`add` changes this same object."""
         return self._sum
 
 

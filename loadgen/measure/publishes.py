@@ -284,7 +284,7 @@ class Events:
         return (sent_ns - waited_ns - slot_ns)[known], self._counts[known]
 
     def answer_times_ns(self) -> Values:
-        """Return the answer times (ns) of the events that were answered."""
+        """Return the time (ns) from sending to the answer, for each event that was answered."""
         sent_ns, acked_ns = self._runs[_AT["sent_ns"]], self._runs[_AT["acked_ns"]]
         known = (sent_ns != NONE) & (acked_ns != NONE)
         return np.repeat((acked_ns - sent_ns)[known], self._counts[known])

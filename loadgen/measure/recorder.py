@@ -47,7 +47,7 @@ class Interval(NamedTuple):
     deliveries: int
     published: int
     events: Events
-    #: Answer times of publishes.
+    #: Times in ns from sending to the answer, one for each answered event.
     answered_ns: Values
     late_max_ns: int | None
     queue_max_ns: int | None
@@ -146,7 +146,7 @@ class Recorder:
         self._echo_rows.extend(rows)
 
     def altered(self, row: AlteredRow) -> None:
-        """Record that a delivery, recorded by :meth:`deliver` as well, was not what was sent; probes are left out."""
+        """Record that a delivery's content differs from what was sent; ignore probes. Call :meth:`deliver` as well."""
         if row.publisher >= 0:
             self._altered_rows.append(row)
 
@@ -282,7 +282,7 @@ class _Seen:
         )
         self.count = 0
         self.queue_max_ns: int | None = None
-        #: Headline latencies of uncertain arrivals, and the shortest values possible for them.
+        #: Headline latencies of uncertain arrivals, and the shortest latencies that these arrivals may truly have had.
         self._uncertain: tuple[_Tagged, _Tagged] | None = None
         self.histograms = {tag: _Tagged() for tag in ("delivery", "service", "queue", "publish")}
 

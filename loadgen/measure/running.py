@@ -155,8 +155,8 @@ class IntervalStatistics:
     ) -> Report:
         """Return the report of the interval.
 
-        ``answered_ns`` holds the answer times of publishes, ``delivery`` is the interval's histogram of headline
-        latencies, and ``encoded`` has all its HDR histograms by tag.
+        ``answered_ns`` holds the times from sending to the answer, one for each answered event; ``delivery`` is the
+        interval's histogram of headline latencies, and ``encoded`` has all HDR histograms of the interval by tag.
         """
         answers = Spread()
         answers.add(answered_ns)

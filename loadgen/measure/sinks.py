@@ -20,7 +20,8 @@ def same_clock() -> int:
 class Sinks:
     """The outputs of a recorder during a run; without any, the recorder only writes the rows to disk."""
 
-    #: The writing thread calls it with the subscriptions and headline latencies (ns) of each buffer of deliveries.
+    #: The writing thread calls this function for each buffer of deliveries, with their subscriptions and headline
+    #: latencies (ns).
     tally: Callable[[Values, Values], None] | None = None
     #: Builds `Interval.report` for live displays; None if there are no displays.
     running: RunningStatistics | None = None

@@ -37,10 +37,10 @@ from typing import TYPE_CHECKING, Final, Literal, NewType
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
-#: A publish that a lane gave up: number, owner, the first event's number, channel, intended_ns, slot_ns, sent_ns, the
-#: sizes of its events, remote address, and the cause.
+#: A publish that a lane gave up: its number, its owner's number (see `users.direct`), the first event's number,
+#: channel, intended_ns, slot_ns, sent_ns, the sizes of its events, remote address, and the cause.
 GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
-#: A TLS session, of which nothing is known but that it can be resumed.
+#: A TLS session to resume; its content is opaque.
 TlsSession = NewType("TlsSession", object)
 
 #: The first byte of a frame whose content a lane takes (RFC 6455, 5.2), or 0 for a stream without frames.

@@ -86,7 +86,7 @@ def request_count(pace: Pace, duration_ns: int) -> int:
 
 
 def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
-    """Yield ``floor(number / rate)`` in ns, computed with integers so that it is exact at any time."""
+    """Yield ``floor(number / rate)`` in ns for the requests ``first``, ``first + step``, …; exact, by integers."""
     rate = Fraction(requests_per_s)
     scale = rate.denominator * _NS_PER_S
     divisor = rate.numerator

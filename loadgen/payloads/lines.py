@@ -71,7 +71,7 @@ def prepared(
 
 
 class _WrongLineError(Exception):
-    """A message cannot be used; the text completes a sentence that begins with its line."""
+    """A message of a file cannot be used; the text completes a sentence that begins with the message's line."""
 
 
 def _prepared(
@@ -137,8 +137,8 @@ def picker(
 ) -> Callable[[], int]:
     """Return a function that gives the row of a publisher's next message.
 
-    `in-turn`: the group's events take the messages one after another, as far as its clients publish at the same rate.
-    `random`: drawn. `by-weight`: drawn in proportion to the weights.
+    `in-turn`: the group's events take the messages one after another; the order is exact only while all clients of the
+    group publish at the same rate. `random`: drawn. `by-weight`: drawn in proportion to the weights.
     """
     if lines.pick == "in-turn":
         following = index - clients

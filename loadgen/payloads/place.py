@@ -148,7 +148,7 @@ def _split_list(body: str, token: str, rest: tuple[str, ...], where: str) -> tup
 
 
 def _made(tokens: tuple[str, ...]) -> tuple[str, str]:
-    """Return the JSON text before and after the stamp for objects on its path that the body lacks."""
+    """Return the JSON text before and after the stamp, with the objects on the stamp's path that the body lacks."""
     return "".join(f"{{{_text(token)}:" for token in tokens), "}" * len(tokens)
 
 

@@ -9,7 +9,8 @@ from loadgen.payloads.plans import Sizes, SizeShare
 
 #: Quantile of the standard normal distribution at 99 %.
 _Z99: Final = 2.3263478740408408
-#: Sizes within one cell of this many bytes are planned as one; no service meters in smaller units.
+#: Planning divides sizes into cells of this width, and takes the mean for all sizes of a cell. No service meters in
+#: smaller units.
 _CELL_BYTES: Final = 1024
 
 

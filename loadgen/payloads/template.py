@@ -105,7 +105,7 @@ class Compiled:
 
 
 def compiled_json(written: Any, tokens: tuple[str, ...] | None) -> Compiled:
-    """Compile a JSON template; ``tokens`` lead to the stamp, or are None if it is not in the body.
+    """Compile a JSON template; ``tokens`` are the path to the stamp, or None if the stamp is not in the body.
 
     Raises:
         PayloadTemplateError: the template is invalid, or the stamp has no place in it.

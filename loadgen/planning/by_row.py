@@ -15,7 +15,7 @@ _OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
 
 
 def by_row(run: ResolvedRun) -> ResolvedRun | None:
-    """Return the run with variables in place of its data; channels match in it exactly as in the run itself.
+    """Return the run with row-number variables in place of its data; channels match the same patterns as in ``run``.
 
     Return None if it is unknown which channels match: a used column has the same value in several rows, its rows were
     not read, or values of different columns or files would have to be compared.

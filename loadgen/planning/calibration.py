@@ -153,7 +153,7 @@ def measure(say: Callable[[str], None]) -> Calibration:
 
 
 def calibrated(seen: Mapping[str, Seen]) -> Calibration:
-    """Compute a calibration from the four runs, by name.
+    """Compute a calibration from the figures of the four calibration runs, by the runs' names.
 
     Costs per delivery, connect and subscriber are the slopes between few and many subscribers.
 

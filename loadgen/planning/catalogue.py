@@ -95,7 +95,7 @@ class Portrait:
 
 
 def portrait(name_or_path: str, path: Path) -> Portrait:
-    """Return the portrait of the scenario in the file ``path``.
+    """Return the portrait of the scenario in the file ``path``: its description for `loadgen scenarios`.
 
     ``name_or_path`` is the text with which the user named the scenario; the portrait's `command` repeats it.
 

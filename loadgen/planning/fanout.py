@@ -72,7 +72,7 @@ def audience(run: ResolvedRun) -> Audience | None:
         clients = Clients(run)
         subscribed: Counter[str] = Counter()
         for group in run.groups:
-            # Without variables, all clients of a group have the channels of the first.
+            # If the channels have no variables, all clients of a group subscribe to the channels of its first client.
             alike = not any(Template.parse(source).names for source in group.subscribe)
             drawn, each = (min(group.count, 1), group.count) if alike else (group.count, 1)
             for number in range(group.first, group.first + drawn):
@@ -93,7 +93,8 @@ def audience(run: ResolvedRun) -> Audience | None:
 def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
     """Return the number of receivers of an event by channel pattern; ``subscribed`` has numbers of subscriptions.
 
-    All members of a shared subscription together are one receiver; an average number of members below 1 stays as it is.
+    All members of a shared subscription together are one receiver. If a subscription has fewer than one member on
+    average, it counts as that average.
     """
     found: defaultdict[str, float] = defaultdict(float)
     for channel, count in subscribed.items():

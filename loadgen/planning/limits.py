@@ -104,7 +104,7 @@ def check_local_ports(
 
 
 def _destination(url: str) -> tuple[str, int]:
-    """Return host and port that connections for a URL go to: the URL's own, or those of its proxy."""
+    """Return the host and port to connect to for a URL: the proxy's if a proxy applies, else the URL's own."""
     if (through := proxy.route(url)) is not None:
         return through.host, through.port
     parts = urlsplit(url)

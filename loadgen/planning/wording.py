@@ -34,7 +34,7 @@ def operations(estimate: Estimate) -> list[Row]:
     bills = [usage.bill(estimate.prices) for usage in stretches]
     rows: list[Row] = []
     for name, label in _LABELS.items():
-        # `_LABELS` leaves out events of other publishers, which cannot be predicted.
+        # `_LABELS` has no entry for events of other publishers: their number cannot be predicted.
         numbers = [usage.operations[name] for usage in stretches]
         if name in _OPTIONAL and not any(numbers) and None not in numbers:
             continue

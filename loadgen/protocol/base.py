@@ -130,15 +130,15 @@ class SessionHandler(Protocol):
     def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
         """A message is unreadable and was skipped; later messages may be readable.
 
-        ``kind`` is one of the constants of `unreadable`. ``example`` returns the message for display: escaped, cut, and
-        without secrets.
+        ``kind`` is one of the constants of `unreadable`. ``example`` returns the message for display: escaped,
+        truncated, and without secrets.
         """
 
     def on_deviation(self, what: str) -> None:
         """The service deviated from its protocol, but was understood."""
 
     def on_aside(self, what: str) -> None:
-        """A message came or went that is counted but not measured, such as a retained message or a further copy."""
+        """A message came or went that is counted but not measured, such as a retained one; ``what`` names the kind."""
 
     def on_session(self, state: str) -> None:
         """Called before `on_connected` if the client keeps its session over reconnects.

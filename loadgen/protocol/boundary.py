@@ -4,7 +4,7 @@ from loadgen.native import Lane
 
 
 class Boundary:
-    """Stops a native lane while its session has received part of a message, whose bytes the lane has not seen."""
+    """Stops a native lane while the session holds part of a message: the lane has not seen the bytes of that part."""
 
     __slots__ = ("_between", "_lane")
 
@@ -13,7 +13,7 @@ class Boundary:
         self._lane: Lane | None = None
 
     def give(self, lane: Lane) -> None:
-        """Set the native lane to stop and resume, in place of any earlier one."""
+        """Store the native lane that :meth:`set` is to stop and resume; it replaces any earlier lane."""
         self._lane = lane
         if not self._between:
             lane.hold(True)

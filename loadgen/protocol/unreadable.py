@@ -5,7 +5,7 @@ from typing import Final
 
 MOST_EXAMPLE_BYTES: Final = 120
 MOST_REASON_CHARACTERS: Final = 500
-#: Replaces a secret.
+#: Shown in place of a secret.
 HIDDEN: Final = "(secret)"
 #: Bytes of a message that are searched for secrets.
 SEARCHED_BYTES: Final = 64 * 1024

@@ -86,7 +86,7 @@ def description_of(file: ProtocolFile, name: str) -> Description:
 
 
 def identity_of(match: str | JsonMatch) -> Identity | None:
-    """Return the value by which a match names its request or subscription, or None if it has none."""
+    """Return the kind of value by which a message pattern names a request or subscription, or None if it names none."""
     found = _names(match)
     return next((name for name in _IDENTITIES if name in found), None)
 
@@ -189,7 +189,7 @@ def _login_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _match_problems(file: ProtocolFile) -> Iterator[Problem]:
-    """Yield a problem for each match that does not fit the kind of messages (`connect.messages`)."""
+    """Yield a problem for each message pattern that does not fit the kind of messages (`connect.messages`)."""
     json = file.connect.messages == "json"
     for path, match in _matches(file):
         if json and isinstance(match, str):

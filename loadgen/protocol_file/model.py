@@ -425,14 +425,14 @@ class ProtocolFile(Part):
         return _logins_in(self.model_dump(by_alias=True, exclude=_FOR_PEOPLE))
 
     def login_in_opening(self) -> frozenset[str]:
-        """Return those of them that are in messages of the opening."""
+        """Return the placeholders for a client's own login that the opening's messages contain."""
         return _logins_in([step.model_dump() for step in self.opening])
 
     def login_needed(self) -> bool:
         """Return True if a client without a login cannot connect or publish."""
         whole = self.model_dump(by_alias=True, exclude=_FOR_PEOPLE)
         for step in whole["opening"]:
-            # Without a login, `send` is sent.
+            # A client without a login sends `send` instead of `with_login`.
             del step["with_login"]
         return bool(_logins_in(whole))
 

@@ -43,7 +43,7 @@ class DropPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """A client's subscription churn: the times at which it leaves a subscription for a while, and the one it leaves."""
+    """A client's subscription churn: the times at which it leaves a subscription for a while, and which one."""
 
     changes_per_s: float
     """Changes per second of the whole group."""
@@ -54,7 +54,7 @@ class SubscriptionChurnPlan:
     _group_seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield the times of the client's changes, a Poisson process, in ns from the start of the warm-up."""
+        """Yield the times (ns from the start of the warm-up, a Poisson process) at which the client changes."""
         pace = Pace(self.changes_per_s, Arrival.POISSON)
         seed = f"{self._group_seed}/churn"
         return offsets_ns(pace, clients=self.clients, index=self.index, seed=seed, duration_ns=duration_ns)

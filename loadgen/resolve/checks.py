@@ -357,8 +357,9 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
     """Return whether any subscription can match the published channel for any values of their variables.
 
-    Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
-    needless warning. Channels whose names come from data count as matched.
+    Either the variables of the published channel or those of the subscription are varied, in at most 2,000
+    combinations, never both at once. A missed match causes only a needless warning. Channels whose names come from data
+    count as matched.
     """
     if any(group.users for group in clients.values()):
         return True

@@ -85,8 +85,8 @@ class PublishPlan:
 class JourneyPlan:
     """The plan of a client that runs the tasks of a user class.
 
-    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on. No client of any
-    worker has the same numbers.
+    Its subscriptions are numbered ``first_subscription``, ``first_subscription + stride``, and so on. No other
+    client, of this or another worker, has the same numbers.
     """
 
     stays: tuple[tuple[int, int | None], ...]

@@ -53,7 +53,7 @@ def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
 def _shares(
     made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
 ) -> tuple[tuple[SizeShare, ...], int, int | None]:
-    """Return the sizes with their shares, the largest size, and the number of messages, or None without a file."""
+    """Return sizes with their shares, the largest size, and the file's number of messages (None without a file)."""
     if made.file is not None:
         table = tables[table_name(group)]
         return (

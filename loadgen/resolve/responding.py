@@ -67,7 +67,7 @@ def without_request(source: str) -> str:
 
 
 def is_whole(source: str) -> bool:
-    """Return whether a template is nothing but one value of the request, which is then the whole channel."""
+    """Return True if a channel template is a single value of the request, so that the value is the whole channel."""
     try:
         template = Template.parse(source.strip("/"))
     except TemplateError:

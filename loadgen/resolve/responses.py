@@ -22,7 +22,7 @@ def templates(
 ) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield the template of a group's reply channel as `loadgen.resolve.checks.templates` does.
 
-    A template that is only a value of the request is left out: its channel is known, and checked, when a request comes.
+    A template that is just one value of the request is left out: its channel is known only when a request arrives.
     """
     source = respond.publish.channel
     if not is_whole(source):

@@ -150,7 +150,7 @@ class RequestDraw:
     ) -> None:
         """``own`` has the values of the client's rows.
 
-        ``more`` names data that are drawn besides those in the template.
+        ``more`` names data sets of which rows are drawn although the template names none of their columns.
         """
         bound = template.bind({name: text_of(cell) for name, cell in own.items()})
         index, seed = number - group.first, str(run.seed)

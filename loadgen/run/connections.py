@@ -51,7 +51,7 @@ class Connections:
     """
 
     def __init__(self) -> None:
-        #: Number of strangers by address: connections closed before they had authenticated as a worker's.
+        #: Number of strangers by address. A stranger is a connection that ended before the peer proved to be a worker.
         self.strangers: Counter[str] = Counter()
         #: Number of hoards by address: connections closed for sending too much of a message without finishing it.
         self.hoards: Counter[str] = Counter()

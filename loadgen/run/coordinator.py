@@ -79,7 +79,7 @@ class Coordinator:
         told = target.describe()
         told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.workers = Workers(run, workers)
-        # Make this before the run folder, since it may refuse the run.
+        # `Doubts` may refuse the run, so it is made before the run folder.
         doubts = Doubts(run, self.workers, abort_on)
         self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest

@@ -23,7 +23,7 @@ class GroupMakers:
         self._first = self._subscribe[0] if self._subscribe else None
         self._alike = all(each is self._first for each in self._subscribe)
         self.own = bool(logins.columns)
-        #: True if a command, an endpoint or a user pool makes one of the clients' tokens.
+        #: True if any of the logins gets its token from a command, an endpoint or a user pool.
         self.fetches = any(map(is_fetched, logins.given))
 
     def logins(self, client: ClientPlan) -> ClientLogins:

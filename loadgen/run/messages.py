@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-#: Version of the messages, to be increased with each change: workers of another format are refused.
+#: Version of the messages' format. Increase it with each change: the master refuses workers with another version.
 FORMAT: Final = 9
 #: Key under which an encoded message holds its version.
 WIRE: Final = "wire"

@@ -1,4 +1,4 @@
-"""Timing of the periodic work that runs beside the load, and the lead time of announcements."""
+"""Timing of the periodic work beside the load, and how long in advance the start of a phase is announced."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -38,7 +38,7 @@ def reaching(where: str, *, forked: bool) -> Iterator[None]:
 
 @contextmanager
 def _ending_at_signals(end: Callable[[], NoReturn]) -> Iterator[None]:
-    """Handle ending signals, which are blocked since the process began, and block them again afterwards."""
+    """Handle ending signals, blocked since the start of the process, and block them again afterwards."""
     watchers = on_ending_signals(end)
     try:
         yield

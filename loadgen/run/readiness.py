@@ -128,7 +128,7 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: For each channel with shared subscriptions: the callback and the number of probe rounds of each that waits.
+        #: By channel: `on_ready` and the number of probe rounds of each shared subscription that waits for a probe.
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url

@@ -318,7 +318,7 @@ def _versions() -> dict[str, str]:
 
 
 def _version_of(package: str) -> str | None:
-    """Return the version of an installed package, or None if it is not installed, as may be one of an extra."""
+    """Return a package's version, or None if it is not installed: packages of an optional extra may be missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

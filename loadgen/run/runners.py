@@ -41,7 +41,7 @@ _LOOK_S: Final = 0.2
 _TELL_S: Final = 60.0
 #: Longest wait for the end of a test whose workers have stopped.
 _ENDING_S: Final = 70.0
-#: Keys for workers that `--processes` forks from this process; they inherit them in memory.
+#: Keys for workers that `--processes` forks from this process; the workers inherit the keys in memory.
 _inherited: Final = join.make()
 
 
@@ -55,7 +55,7 @@ class Faults:
         self._names: dict[str, str] = {}
 
     def call(self, sender: str, name: str) -> None:
-        """Use ``name`` for a peer in messages from now on."""
+        """Call the peer ``sender`` by ``name`` in the sentences printed from now on."""
         self._names[sender] = name
 
     def add(self, sender: str, kind: str, reason: str) -> None:
@@ -270,7 +270,7 @@ class GuardedWorker(WorkerRunner):
 
 
 def master_key(options: Any) -> join.MasterKey | None:
-    """Return a master's key: the one that forked workers inherit if it forks them, else that of its options.
+    """Return a master's key: if it forks its workers, the key that they inherit, else the key of its options.
 
     Raises:
         RunError: the join file or variable cannot be used.

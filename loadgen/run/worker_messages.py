@@ -123,7 +123,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> "Report":
-        """Return a report that `measure.running` has made, whose values are within the bounds."""
+        """Return a report of the values that `measure.running` computed, without checking the fields' bounds."""
         spreads = {
             name: None if made[name] is None else Spread(**made[name]) for name in ("latency", "publish")
         }
@@ -140,7 +140,7 @@ _HEALTH_NUMBERS: Final = tuple(name for name, of in HealthSample.__annotations__
 
 
 class Status(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker's counts, complaints, and the last second's histogram."""
+    """A worker's counts, its clients' failures (complaints) by reason, and the last second's histogram."""
 
     KIND: ClassVar[str] = messages.STATUS
 
@@ -149,7 +149,7 @@ class Status(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
     complaints: Annotated[dict[Text, Count], Meta(max_length=100)]
     fatal: Text | None
     broken: Text | None
-    #: Exit codes with which a worker may end the run.
+    #: Exit code with which the run ends if `broken` is set.
     broken_code: Annotated[int, Meta(ge=2, le=4)]
     absent: bool
     histogram: Encoded | None

@@ -52,5 +52,5 @@ GateText = Annotated[
 
 
 def gate_of(written: str | LongGate) -> Gate:
-    """Return the gate of an entry of the scenario's list."""
+    """Return the gate that an entry of the scenario's list of gates describes."""
     return written.gate() if isinstance(written, LongGate) else parse(written)

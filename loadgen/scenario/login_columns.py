@@ -40,12 +40,12 @@ def columns_of(value: Any) -> Iterator[str]:
 
 
 def filled(text: str, values: Mapping[str, Cell]) -> str:
-    """Return the text with the values of its columns; raises KeyError if one is missing."""
+    """Return the text with each column replaced by its value; raises KeyError if a value is missing."""
     return _COLUMN.sub(lambda found: text_of(values[found["name"]]), text)
 
 
 def filled_json(value: Any, values: Mapping[str, Cell]) -> Any:
-    """Return a JSON value with the values of the columns in its texts.
+    """Return a JSON value with each column in its texts, such as ``{people.id}``, replaced by the column's value.
 
     A text that is one column and nothing else becomes the column's value, with its type. Raises KeyError if a value is
     missing.

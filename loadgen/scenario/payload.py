@@ -187,7 +187,7 @@ def stamps_of(stamp: StampPlace | None, integrity: bool) -> Stamps:
 def check_stamps(stamps: Stamps, rules: ProtocolRules, over_http: Iterator[Path]) -> Iterator[Problem]:
     """Yield a problem for each reason why the target cannot carry the stamps.
 
-    ``over_http`` are the scenario's paths of the groups that publish over HTTP.
+    ``over_http`` are the groups that publish over HTTP, as paths within the scenario.
     """
     kind = stamps.place.kind
     if kind not in BESIDE:

@@ -15,7 +15,7 @@ from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Tls, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
 
-#: Keys that no other part of the scenario is checked against, so that an error in one causes no further errors.
+#: Keys whose values are not used to check other parts of the scenario, so an error in one causes no further errors.
 _SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 

@@ -75,11 +75,11 @@ class Action(IntEnum):
     DUPLICATE = 2
     #: Sent after being held back for reordering.
     HELD = 3
-    #: Not written: it fell into the subscription's `lost_window`.
+    #: The delivery was not written, as it fell into the subscription's `lost_window`.
     LOST_WINDOW = 4
-    #: Not written: the connection or subscription had ended.
+    #: The delivery was not written, as the connection or subscription had ended.
     GONE = 5
-    #: Not written: the throttle's queue was full.
+    #: The delivery was not written, as the throttle's queue was full.
     OVERFLOWED = 6
 
 

@@ -112,7 +112,8 @@ class ServerProcess:
         if self._api_key is not None:
             environment[_KEY_VARIABLE] = self._api_key
             command += ["--api-key-env", _KEY_VARIABLE]
-        # A file, since a pipe that is not read while the server runs would fill up and block it.
+        # Write standard error to a file: a pipe that nothing reads while the server runs would fill up and block the
+        # server.
         handle, name = tempfile.mkstemp(prefix="loadgen-server-", suffix=".log")
         self.stderr_path = Path(name)
         try:

@@ -47,7 +47,7 @@ class Quotas:
 
 
 class TokenBucket:
-    """A token bucket that allows `rate_per_s` on average, and the amount of one second at once.
+    """A token bucket that allows `rate_per_s` on average, and bursts of one second's amount.
 
     `charge` takes a cost that is known only afterwards, such as that of a fan-out, and may leave the bucket in debt.
     """

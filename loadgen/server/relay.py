@@ -81,7 +81,7 @@ class _Link:
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write as much as the kernel accepts now, the rest later, so that the peer starts while we deliver here."""
+        """Write what the kernel accepts now, the rest later: the peer can deliver events while this process does."""
         if not self.open:
             return
         sent = 0
@@ -162,7 +162,7 @@ class _Link:
                     self._on_change()
                     continue
                 publish = _decode(view[body:end])
-                # Count 1 for reading a publish, even if it has no subscribers in this process.
+                # Reading a publish counts as one delivery: it takes time even without subscribers in this process.
                 delivered += 1 + self._deliver(publish.channel, publish.events) * len(publish.events)
         del received[:begin]
         return delivered < _DELIVERIES_A_TURN
@@ -242,7 +242,7 @@ class RelayingHub(Hub):
         await self.relay.wait_for_room()
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver to the subscriptions of all processes; return the number written to in this one."""
+        """Deliver to the subscriptions of all processes; return the number of subscriptions reached in this process."""
         if events:
             self.relay.send(channel, events)
         return super().publish(channel, events)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-#: The words of an option, usually a Literal.
+#: Type of the words that an option may have as its value, usually a Literal.
 _Word = TypeVar("_Word", bound=str)
 
 

@@ -71,7 +71,7 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
-            # All connections to an address use the same implementation of TLS, so their sessions are of its type.
+            # All connections to an address use the same implementation of TLS, so a kept session is one of `ssl`.
             assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)

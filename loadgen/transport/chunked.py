@@ -31,7 +31,7 @@ class Body:
 
     @property
     def is_whole(self) -> bool:
-        """True if the body may end with the connection here."""
+        """True if the body has ended, or has no stated length and so ends when the connection ends."""
         return self.ended or (not self._chunked and self._left is None)
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:

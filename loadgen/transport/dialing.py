@@ -31,8 +31,8 @@ HEAD_START_S: Final = 0.25
 #: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: Number of connects in a row that another address, tried in parallel, must win before an address that answered
-#: recently is skipped. It is more than one, since a single lost packet also makes an address lose.
+#: An address that answered recently is skipped once other addresses, tried in parallel, have connected first this many
+#: times in a row. This is more than one, since a single lost packet also delays an answer.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -166,7 +166,7 @@ class Dialer:
         )
 
     def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
-        """Return the addresses in the order to try: in rotation, then those that are being skipped.
+        """Return the addresses in the order to try: the working ones in rotation, then those skipped after a failure.
 
         An address whose skip time is over comes first, for one connect only.
         """
@@ -289,7 +289,7 @@ class Dialer:
                 self._overtaken(attempt.address, now_s, host)
         for address, error in failed:
             self._leave_out(address, now_s + REFUSED_S)
-            # A server may listen on one of the loopback addresses only.
+            # Many servers listen on a single loopback address, so a failure at another one is not reported.
             if not (address.loopback and is_loopback(host)):
                 self._on_note(
                     f"{address.text} of {host} cannot be connected to ({error.strerror or error}): connections go to"

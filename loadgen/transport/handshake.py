@@ -33,7 +33,7 @@ class Answer:
         return shown(self._said) if self._said else None
 
     def no_http(self) -> str | None:
-        """Return a phrase for the server's answer if it cannot be HTTP/1.1, or None if it can."""
+        """Return a phrase that says what the server answered if that cannot be HTTP/1.1, or None if it can."""
         said = bytes(self._said[:120])
         if said[: len(_HTTP)] == _HTTP[: len(said)]:
             return None

@@ -125,7 +125,7 @@ class HttpConnection:
         return self._socket is not None
 
     def send(self, request: bytes, on_response: OnResponse, deadline_s: float) -> None:
-        """Send a request; the owner fails it when ``deadline_s`` (`time.monotonic`) has passed."""
+        """Send a request; the HTTP client fails it when ``deadline_s`` (`time.monotonic`) has passed."""
         self._on_response, self.deadline_s = on_response, deadline_s
         if self._tls is not None:
             try:
@@ -234,7 +234,7 @@ class HttpConnection:
     def _answer(self, status: int, body: bytes, reusable: bool) -> None:
         on_response, self._on_response = self._on_response, None
         try:
-            # Return the connection to its owner before the callback, which may send the next request.
+            # Return the connection to its owner before calling `on_response`, which may send the next request.
             self._owner.answered(self, reusable)
         finally:
             if on_response is not None:

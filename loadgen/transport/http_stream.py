@@ -35,7 +35,7 @@ _STREAM_TYPE: Final = "text/event-stream"
 #: Headers of the request unless the protocol file sets them (WHATWG HTML, 9.2.3). `identity` asks for a body without
 #: compression, since the harness does not decompress.
 _HEADERS: Final = {"accept": _STREAM_TYPE, "cache-control": "no-store", "accept-encoding": "identity"}
-#: Bytes of a refusal's body in which an error type is looked for.
+#: Number of bytes at the beginning of a refusal's body in which the client searches for an error type.
 _REFUSAL_BODY_BYTES: Final = 64 * 1024
 
 

@@ -175,14 +175,14 @@ class Library:
         return self._pong is not None
 
     def take_pong(self) -> bytes | None:
-        """Return the pong frame to send now, or None; from then on the pong counts as sent."""
+        """Return the pong frame to send now, which counts as sent from then on, or None if no ping waits for one."""
         pong, self._pong = self._pong, None
         return pong
 
     # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames with `websockets`; return True if the next may bypass it, because no message is unfinished."""
+        """Read frames with `websockets`; return True if the next frame may bypass it: no message is unfinished."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol

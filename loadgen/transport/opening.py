@@ -43,7 +43,7 @@ class OpeningHandshake:
         return self._upgrade.request
 
     def accepted(self, data: bytes | memoryview) -> int:
-        """Return the size of the ordinary acceptance at the start of the first bytes, or 0 if there is none."""
+        """Return the size of the ordinary accepting answer with which ``data`` begins, or 0 if there is none."""
         if self._upgrade is None or self._answer is not None:
             return 0
         # Copy the data, because a memoryview cannot be searched; there is only one answer per connection.

@@ -59,7 +59,7 @@ _LONGER_TEXT = 0x817E0000 - 4
 #: Maximum number of reads processed in one turn of the gevent hub, so that the hub's other callbacks run in between.
 _MOST_A_TURN = 256
 #: Time (ns) after which a turn of the gevent hub ends, so that timers and other callbacks run; processing.c uses the
-#: same.
+#: same value.
 _TURN_NS = 50_000_000
 #: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in times.c.
 _SETTLE_NS = 50_000

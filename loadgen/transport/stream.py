@@ -244,7 +244,7 @@ class SocketStream(PolledSocket):
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Handle the native poller's read error: nothing more to decrypt, or a failure of TLS."""
+        """Handle the error that ended the native poller's decryption: TLS needs more data, or TLS has failed."""
         if isinstance(error, ssl.SSLWantReadError):
             self.tls_wrote()
         elif not isinstance(error, ssl.SSLError):
@@ -308,7 +308,7 @@ class SocketStream(PolledSocket):
             try:
                 data = self._tls.encrypt(data)
             except ssl.SSLError:
-                # The server has closed the connection: the next read fails too, and reports that.
+                # The server has closed the connection: the next read fails too, and reports the end of the connection.
                 return
         self._transmit(data)
 
@@ -323,7 +323,7 @@ class SocketStream(PolledSocket):
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            # The next read fails with the same error, and reports it.
+            # The next read of this socket fails with the same error; `broke` then ends the connection.
             return
         if sent < len(data):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)

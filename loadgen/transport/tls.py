@@ -123,7 +123,7 @@ class Tls:
                     _PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, within_ns if more else end_ns
                 )
                 if not more:
-                    # Reading again would raise SSLWantReadError, which costs as much as all the rest.
+                    # Reading again would raise SSLWantReadError, which takes as long as the rest of this method.
                     return True
         except ssl.SSLWantReadError:
             return True

@@ -23,7 +23,7 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
 _VERSION = b" HTTP/1.1\r\n"
-#: Added to the key before hashing it (RFC 6455, section 1.3), and the size of the result in base64.
+#: Text appended to the key before hashing it (RFC 6455, section 1.3), and the size of the hash in base64.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ACCEPT_BYTES = 28
 #: Headers of the answer that decide whether it accepts the upgrade; each may occur only once.
@@ -59,7 +59,7 @@ class LastAccepted:
             self._before, self._after, self._subprotocol = before, after, subprotocol
 
     def size(self, data: bytes, offered: tuple[str, ...], key: bytes) -> int | None:
-        """Return the size of the answer at the start of ``data`` if it equals the last one and accepts, else None."""
+        """Return the size of the accepting answer at the start of ``data`` if it equals the last one, else None."""
         before, after = self._before, self._after
         begins = len(before)
         ends = begins + _ACCEPT_BYTES

@@ -176,7 +176,8 @@ class WebSocket(SocketStream):
         if self._upgrading is not None:
             self._judge_answer(self._upgrading)
         elif upgrading is not None and library.is_open and _is_all_head(data):
-            # The server accepted the upgrade in an unusual form. The data ends with the answer: at a frame boundary.
+            # The server accepted the upgrade by an answer of unusual form. The data ends with this answer, so the next
+            # byte begins a frame.
             return self._take_over()
         return None
 

@@ -118,7 +118,7 @@ class ClientConnection:
 
     @property
     def retry_s(self) -> float | None:
-        """The time (s) that the service, during the last life, asked clients to wait before they reconnect, or None."""
+        """Wait (s) before a reconnect that the service asked for during the last life, or None if it asked for none."""
         session = None if self._conversation is None else self._conversation.session
         return session.retry_s if isinstance(session, Resumable) else None
 

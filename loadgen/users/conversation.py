@@ -239,7 +239,7 @@ class Conversation:
             self._subscriptions.stop()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
-        # The service's close frame arrives behind all data that a slow client has not read yet: lift the limit.
+        # The service's close frame arrives behind all data that a slow client has not read yet: read at full speed.
         socket.read_at_full_speed()
         goodbye = self._session.closing()
         if goodbye and socket.is_open:

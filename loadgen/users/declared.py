@@ -89,7 +89,7 @@ def demand_settable(of: type, name: str, value: Any, base: type) -> None:
 
 
 def demand_playable(made: type, base: type) -> None:
-    """Check a class of journeys that was just created; ``base`` is the harness's own class of them.
+    """Check a class of journeys that was just created; ``base`` is the harness's own base class of journeys.
 
     Raises:
         UserClassError: it declares an attribute that the harness itself uses, or a hook or task that cannot be called.

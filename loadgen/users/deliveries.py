@@ -20,7 +20,7 @@ DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
 OnEvent = Callable[[str, str, int, int], None]
-#: Takes the same values for an event whose stamp came outside its body; see `SessionHandler.on_marked`.
+#: Like `OnEvent`, for an event whose stamp came outside its body; see `SessionHandler.on_marked`.
 OnMarked = Callable[[str, Marked, int, int], None]
 #: Takes (subscription id, event text, arrival in ns, stamp) of an event that was recorded.
 Examine = Callable[[str, str, int, Stamp], None]

@@ -34,7 +34,7 @@ class Owner(Protocol):
 
 
 class DirectPublishes:
-    """Sends publishes through the connection's lane, and passes those that the lane hands back to their owners."""
+    """Sends publishes through the connection's lane; if the lane hands one back, its owner records the outcome."""
 
     __slots__ = ("_frame_of", "_lane", "_numbers", "_owners", "_socket")
 
@@ -89,13 +89,13 @@ class DirectPublishes:
         return True
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """Pass an answer that the lane did not process to the owner; drop an answer to no pending publish."""
+        """Pass an answer that the lane did not process to the publish's owner; drop it if no publish awaits it."""
         given = self._lane.withdraw(publish_id)
         if given is not None:
             self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)
 
     def give_up(self, owner: Owner) -> None:
-        """Record an owner's publishes that await their answers as unanswered."""
+        """Record the publishes of one sender (``owner``) that still await answers as unanswered."""
         number = self._numbers.get(owner)
         if number is not None:
             for given in in_slices(self._lane.withdraw_all(number)):

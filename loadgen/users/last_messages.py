@@ -13,7 +13,8 @@ KEPT: Final = 4
 #: Size of the longest message that is kept; of a longer one only the length is kept.
 KEPT_BYTES: Final = 1024
 
-#: Time (ns); the message, or its length in bytes; and None if it was received, else a description, which may be empty.
+#: A message as (time in ns, content or only its length in bytes, description). The description is None for a received
+#: message; for a sent one it is a text, which may be empty.
 _Kept = tuple[int, bytes | bytearray | int, str | None]
 
 

@@ -59,8 +59,8 @@ def made(cls: Any, create: Callable[..., Any], arguments: tuple[Any, ...], named
 def play(environment: Environment, unbegun: str, what: str, begin: Callable[[WorkerRun], None]) -> None:
     """Play a user's client in the environment's run; print ``unbegun`` if no run has begun.
 
-    ``begin`` plays the client to the end of the run. An exception of ``begin`` is counted as a failure of the harness
-    in ``what``.
+    ``begin`` plays the client to the end of the run. An exception of ``begin`` is counted as a failure of the harness;
+    ``what`` says what failed, such as `a journey`.
     """
     run = run_of(environment)
     if run is None:

@@ -72,7 +72,7 @@ class OpenLoopPublisher:
                 late_in_a_row = 0
             elif (late_in_a_row := late_in_a_row + 1) == _LATE_IN_A_ROW:
                 # In a burst or behind schedule, let the gevent hub read answers. `sleep(0)` would return fifty times
-                # before the hub polls its sockets; `idle` at the highest priority returns once it has.
+                # before the hub polls its sockets; `idle` at the highest priority returns after one such poll.
                 gevent.idle(_FIRST)
                 late_in_a_row = 0
             if in_flight and self._requests.unanswered >= in_flight and not run.publishing_over:

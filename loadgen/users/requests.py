@@ -33,7 +33,7 @@ class Maker(Protocol):
         """Return the JSON text of the next event's members, without braces; raises UnmadeError."""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count a refused event that the members made larger than the service accepts."""
+        """Count a failure of user code: its members made a refused event larger than the service accepts."""
 
 
 class PublishRequests:
@@ -176,7 +176,9 @@ class PublishRequests:
         slot_ns: int,
         cause: Cause | None,
     ) -> tuple[Sequence[int], Sequence[str]]:
-        """Let the user's code make the members of events; return the numbers of those that it made, and their members.
+        """Let the user's code make the content of events; return the made events' sequence numbers and contents.
+
+        The content of an event is the text of its JSON members. An event whose code fails is recorded as unmade.
 
         Call this before the sending time is read: the time that user code takes is the generator's lateness, and not
         the service's latency.

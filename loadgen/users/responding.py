@@ -37,7 +37,7 @@ class _Padded(Maker):
     makes_members = False
 
     def members(self) -> str:
-        """Return no members."""
+        """Return an empty text: these replies have no members."""
         return ""
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
@@ -45,9 +45,10 @@ class _Padded(Maker):
 
 
 class Replies:
-    """Publishes the replies of one client over ``sender``; ``numbers`` are shared with all its other publishes.
+    """Publishes the replies of one client over ``sender``.
 
-    ``payload_bytes`` is the size up to which a reply is padded.
+    ``numbers`` numbers all publishes of the client, not only its replies. ``payload_bytes`` is the size up to which a
+    reply is padded.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Responder:
         answering.rawlink(self._outstanding.discard)
 
     def give_up(self) -> None:
-        """Record the replies that are still outstanding, and those without an answer; call after the drain."""
+        """Record the replies that were not sent, and those that the service has not answered; call after the drain."""
         gevent.killall(list(self._outstanding))
         if self._replies is not None:
             self._replies.give_up()

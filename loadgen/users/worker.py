@@ -63,8 +63,8 @@ class Readiness(Protocol):
         """Wait for one more subscription to ``channel`` to become ready.
 
         Without probes, ``on_ready`` is called with the current time after the settle time. With probes it is called
-        only for a shared subscription whose probes went to other members: else the user sees the probe arrive and calls
-        :meth:`proven`.
+        only for a shared subscription whose probes went to other members; otherwise the user sees a probe arrive and
+        calls :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:
@@ -164,10 +164,10 @@ class WorkerRun(Protocol):
         """Block until the master's clock shows ``due_ns``; return at once if it is past."""
 
     def local_ns(self, master_ns: int) -> int:
-        """Convert a time of the master's clock to this process's clock."""
+        """Return the time on this process's clock that corresponds to ``master_ns`` on the master's clock."""
 
     def master_ns(self, local_ns: int) -> int:
-        """Convert a time of this process's clock to the master's."""
+        """Return the time on the master's clock that corresponds to ``local_ns`` on this process's clock."""
 
     def publish_channel(self, channel: str) -> str:
         """Return a channel in the protocol's normal form; raises ValueError if nothing can be published to it."""

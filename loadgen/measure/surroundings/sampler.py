@@ -16,7 +16,10 @@ _MOST_BYTES = 1 << 20
 
 
 class Around(NamedTuple):
-    """Limits and events around a process in an interval, None if unknown or unlimited; see results/README.md."""
+    """Limits of a process's resources, and events in its cgroups and machine in an interval, such as throttling.
+
+    The columns are documented in results/README.md. None stands for unknown or unlimited.
+    """
 
     allowed_ns: int | None = None
     quota_ns: int | None = None
@@ -220,8 +223,8 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # Take the cpuacct cgroup at the same number of levels above the process. Trust it only if it has the same name
-        # as the cpu cgroup with the quota, or if both are the topmost of their hierarchies.
+        # Take the cpuacct cgroup as many levels above the process as the cpu cgroup with the quota. Trust it only if
+        # both cgroups have the same name, or are the topmost of their hierarchies.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None

@@ -87,7 +87,7 @@ class Bill:
 
 
 def worst(certainties: Iterable[Certainty]) -> Certainty:
-    """Return the least certain of some certainties; documented if there are none."""
+    """Return the least certain of ``certainties``, or `documented` if there are none."""
     return max(certainties, key=_ORDER.index, default="documented")
 
 
@@ -229,7 +229,7 @@ def _plan_line(name: str, line: PlanChoice, used: Used) -> BillLine:
 
 
 def _units(line: Capacity, used: Used) -> Fraction | None:
-    """Return the number of units to buy, or None if even the largest step is too small or a number is unknown."""
+    """Return the number of units to buy (one of ``line.steps``), or None if no step suffices or a number is unknown."""
     needed = ZERO
     for quantity, holds in line.holds.items():
         number = used.count(quantity)

@@ -76,7 +76,7 @@ class Costing:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reasons of ranges, assumptions, and remarks on the offer and the service."""
+        """Reasons why costs are ranges, assumptions, and remarks on the offer and the service."""
         offered = () if self.offer.note is None else (self.offer.note,)
         return (*self.month.why, *offered, *self.service.notes)
 

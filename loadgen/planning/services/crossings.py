@@ -22,7 +22,7 @@ from loadgen.planning.services.span import ZERO, Span
 GROWTH: Final = 100
 _POINTS_PER_DECADE: Final = 20
 _HALVINGS: Final = 30
-#: Numbers of halvings before which linear interpolation is tried; it often finds the exact crossing early.
+#: Linear interpolation is tried after each of these numbers of halvings; it often finds the exact crossing early.
 _TRIED: Final = frozenset({0, 1, 2, 3, 5, 8, 12, 17, 23, 29})
 _CENT: Final = Fraction(1, 100)
 #: An interval narrower than this share of its lower end counts as a single point.
@@ -87,7 +87,7 @@ class Crossing:
 
 
 def grid() -> tuple[Fraction, ...]:
-    """Return the factors at which costs are compared, evenly spread in logarithms, with 1 among them."""
+    """Return the multiples of an axis's number at which costs are compared: evenly spread in logarithms, 1 included."""
     decades = len(str(GROWTH)) - 1
     points = decades * _POINTS_PER_DECADE
     return tuple(
@@ -120,7 +120,7 @@ def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
 
 
 def crossings(costings: Sequence[Costing]) -> list[Crossing]:
-    """Return all crossings of all pairs of offers, as each number of the load grows.
+    """Return the crossings of the cost curves of all pairs of offers, along each axis (a growing number).
 
     The offers must be for the same load.
     """
@@ -130,7 +130,7 @@ def crossings(costings: Sequence[Costing]) -> list[Crossing]:
 def of_curves(found: Sequence[Curve]) -> list[Crossing]:
     """Return the crossings of all pairs of curves, which must have the same axis.
 
-    They are sorted by the factor on the load at which the two costs are equal.
+    Crossings are sorted by their `factor`: how much the load must grow until the two costs are equal.
     """
     crossed = [each for first, second in combinations(found, 2) for each in _of_pair(first, second)]
     return sorted(crossed, key=lambda each: each.factor)
@@ -162,7 +162,7 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
     factors = first.factors
     (left, sign_before), (right, _) = before, after
     below, above = (first, second) if sign_before < 0 else (second, first)
-    # `below` is surely cheaper for factors up to `begin`, and `above` for factors from `end` on.
+    # With the load multiplied by up to `begin`, `below` is surely cheaper; multiplied by `end` or more, `above` is.
     begin, _ = _edge(lambda factor: _lead(below, above, factor), factors[left], factors[left + 1])
     _, end = _edge(lambda factor: _lead(above, below, factor), factors[right], factors[right - 1])
     if end - begin <= begin * _NARROW:

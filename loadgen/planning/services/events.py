@@ -87,7 +87,7 @@ def _operations(prices: Prices) -> Line:
         if counting.counts == "unclear":
             term["unclear"] = f"whether {_PLURALS[kind]} are billed is unclear"
         terms.append(term)
-    # A file may say that nothing is billed.
+    # If the price file says that no operation is billed, the line counts zero publishes.
     counts = terms or [{"quantity": "publish", "times": 0}]
     return Line.model_validate({"title": "operations", "counts": counts, "price": "operation"})
 

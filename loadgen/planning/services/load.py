@@ -179,7 +179,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A month of use: its hours a day, its days, and how often a client connects each day."""
+    """A month of use: the hours of use a day, the days, and how often a client connects each day."""
 
     hours_per_day: Fraction = Fraction(24)
     days: Fraction = DAYS_A_MONTH

@@ -9,7 +9,7 @@ from analysis.loading.run import Run
 from loadgen.planning.services.load import Flow, Load, Sizes, Used
 from loadgen.planning.services.span import ZERO
 
-#: A unit that no event is larger than, so that each event counts once.
+#: A size in bytes, taken as the unit of metering: larger than any event, so that each event counts as one unit.
 _WHOLE_EVENT = 1 << 40
 
 
@@ -125,7 +125,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """Sizes of a run's ``number`` events (``which`` is 0) or ``number`` deliveries (``which`` is 1)."""
+    """Recorded sizes of a run's events (``which`` is 0) or deliveries (``which`` is 1); ``number`` is their count."""
 
     record: _Record
     which: int

@@ -130,7 +130,7 @@ class Price(Fact):
 
 
 class Term(Part):
-    """A thing that a line counts."""
+    """A quantity that a line of a bill counts, such as deliveries, with its unit and factor."""
 
     quantity: Quantity
     """Thing counted."""
@@ -153,7 +153,7 @@ BillPart = Literal["service", "backend", "data-out"]
 
 
 class Included(Part):
-    """Things that another thing already pays for."""
+    """The number of a line's things that cost nothing, since the price of another thing includes them."""
 
     quantity: Quantity
     """Thing that includes others, such as a monthly active user."""
@@ -316,7 +316,7 @@ class Service(Part):
         return self.capacities[name]
 
     def problems(self) -> Iterator[Problem]:
-        """Yield references between the parts of the file that lead nowhere."""
+        """Yield problems between the parts: missing prices or lines, names used twice, offers with two capacities."""
         for section, lines in (("lines", self.lines), ("capacities", self.capacities)):
             for name, line in lines.items():
                 if line.price not in self.prices:

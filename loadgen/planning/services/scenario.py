@@ -82,7 +82,7 @@ def _streams(run: ResolvedRun, loads: Sequence[GroupLoad]) -> list[Stream]:
 
 
 def _number(value: float) -> Fraction:
-    # An expected number has no more than 15 sure digits; a short fraction keeps the arithmetic quick.
+    # A float is exact to 15 digits at most, so a fraction with a small denominator loses nothing and is quick.
     return Fraction(value).limit_denominator(10**9)
 
 

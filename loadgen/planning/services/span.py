@@ -11,7 +11,7 @@ ZERO = Fraction(0)
 class Span:
     """An amount between `low` and `high`.
 
-    `high` is None if the amount may be larger than any known bound; `low` is None, too, if nothing of it is known.
+    `high` is None if no upper bound is known; `low` is None, too, if nothing is known about the amount.
     """
 
     low: Fraction | None

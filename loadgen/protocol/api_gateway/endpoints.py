@@ -62,7 +62,7 @@ class WebSocketUrl:
 
     @property
     def path(self) -> str:
-        """The path of connections: the stage, or that of a custom domain's mapping."""
+        """The path of the WebSocket URL: the stage, or the path to which a custom domain maps the API."""
         return urlsplit(self.connect_url).path or "/"
 
     @property

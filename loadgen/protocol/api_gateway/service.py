@@ -32,24 +32,24 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
 class LoginDialect(Dialect):
-    """A dialect that hides what authorized the last connection or request, if the service sends it back."""
+    """A dialect that hides the credentials of the last connection or request if the service repeats them."""
 
     #: The secrets that were sent last, by the names of their headers or parameters.
     sent: Mapping[str, str] = _NOTHING_SENT
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return a message of the service for display: escaped, cut, and without the login's secrets."""
+        """Return a message of the service for display: escaped, truncated, and without the login's secrets."""
         return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in self._forms()])
 
     def redacted(self, text: str) -> str:
-        """Return a text of the service, cut, without the login's secrets."""
+        """Return a text of the service, truncated and without the login's secrets."""
         for secret in self._forms():
             text = text.replace(secret, unreadable.HIDDEN)
         return unreadable.cut(text)
 
     def _forms(self) -> list[str]:
         """Return the forms in which a service may repeat a secret, the longest first."""
-        # Of `Bearer TOKEN` the token alone may be repeated.
+        # The service may repeat only the token of `Bearer TOKEN`.
         values = {part for value in self.sent.values() for part in (value, value.rpartition(" ")[2])}
         forms = {form for value in values for form in (value, quote(value, safe=""), _in_json(value))}
         return sorted(forms - {""}, key=len, reverse=True)
@@ -122,7 +122,7 @@ class ApiGatewayService(GenericService):
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the POST of one event to the connection that subscribed to a channel.
 
-        If no client of this process did, the request names a connection that does not exist.
+        If no client of this process has subscribed to it, the request names a connection that does not exist.
         """
         channel = self._dialect.wire(channel)
         body = self._delivery.render("", 0, channel, events)

@@ -55,12 +55,12 @@ class GatewayError(JsonPattern):
     __slots__ = ("_kind",)
 
     def __init__(self, kind: str) -> None:
-        """``kind`` is the member that every message of the backend has."""
+        """``kind`` is the name of a JSON member that every message of the backend has."""
         super().__init__({}, {"reason": "/message"})
         self._kind = kind
 
     def match(self, message: Any) -> Found | None:
-        """Return the gateway's error text, explained if it is a known one; None if the message is no such error."""
+        """Return the text of an error of API Gateway itself, explained if known; None if the message is not one."""
         if not isinstance(message, dict) or self._kind in message:
             return None
         said = message.get("message")
@@ -81,7 +81,7 @@ class Acknowledgement(JsonPattern):
     def __init__(
         self, when: Mapping[str, Scalar], at: Mapping[str, str], channel: str, addresses: dict[str, str]
     ) -> None:
-        """``channel`` is the member with the channel."""
+        """``channel`` is the name of the message's member that holds the channel."""
         super().__init__(when, at)
         self._channel, self._addresses = channel, addresses
 

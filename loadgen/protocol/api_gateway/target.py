@@ -1,4 +1,4 @@
-"""WebSocket APIs as kinds of target: those on AWS's domain, with its quotas, and those on any other."""
+"""The two kinds of WebSocket API as a target: on AWS's domain, with AWS's quotas, and on any other domain."""
 
 from collections.abc import Mapping
 from dataclasses import replace

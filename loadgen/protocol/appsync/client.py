@@ -79,7 +79,7 @@ class AppSyncSession(RealtimeSession):
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: the documentation calls it optional, but `connection_ack` answers only it."""
+        """Return `connection_init`: AWS documents it as optional, but a server sends `connection_ack` only after it."""
         return (messages.connection_init(),)
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -111,7 +111,7 @@ class AppSyncSession(RealtimeSession):
         return fast_path
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
-        """Let ``lane`` send publishes natively; return the function that gives it the frame for a channel."""
+        """Let ``lane`` send publishes natively; return the function that returns a channel's frame for the lane."""
         self._lane = lane
         return self._service.publish_frame
 
@@ -193,7 +193,7 @@ class AppSyncSession(RealtimeSession):
 
 #: Credentials that are the same for every request, since they sign nothing.
 _SIGNS_NOTHING: Final = (ApiKey, BearerToken)
-#: The most publish frames to keep, each of some 200 bytes.
+#: Maximum number of publish frames to keep; each has some 200 bytes.
 _MOST_FRAMES: Final = 1_024
 
 
@@ -216,7 +216,7 @@ class AppSyncEvents(RealtimeService):
         return normalise(channel)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
+        """Return the documented handshake: its subprotocols are the protocol's name and the encoded authorization."""
         return self._handshake_by(
             lambda headers: Handshake((SUBPROTOCOL, encode_header_subprotocol(headers)))
         )
@@ -237,7 +237,7 @@ class AppSyncEvents(RealtimeService):
         return self._authorization(credential, publish_body(channel, list(events)) if signs else b"")
 
     def publish_frame(self, channel: str) -> PublishFrame | None:
-        """Return the frame of publishes to a channel, or None if their authorization covers the events."""
+        """Return the frame shared by all publishes to a channel, or None if each publish needs its own signature."""
         credential = self._publish
         if not isinstance(credential, _SIGNS_NOTHING):
             return None

@@ -154,7 +154,7 @@ def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal that errors mean: by their types, else the first code, else the status of their answer."""
+    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status."""
     codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
     return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
 
@@ -207,7 +207,7 @@ def error(message_type: str, errors: Sequence[WireError], operation_id: str | No
     if operation_id is None:
         return _encode({"type": message_type, "errors": errors})
     if message_type == "publish_error":
-        # AWS documents the id first here, and the type first in answers to a subscribe.
+        # In AWS's documentation the id comes first in a `publish_error`, and the type first in a `subscribe_error`.
         return _encode({"id": operation_id, "type": message_type, "errors": errors})
     return _encode({"type": message_type, "id": operation_id, "errors": errors})
 
@@ -232,7 +232,7 @@ def publish_success(
 
 
 def data(operation_id: str, event: str) -> bytes:
-    """Return the delivery of one event to one subscription: its head and its tail."""
+    """Return the message that delivers one event to one subscription: :func:`data_head`, then :func:`data_tail`."""
     return data_head(operation_id) + data_tail(event)
 
 

@@ -123,7 +123,7 @@ class RealtimeService:
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
-        #: The last handshake and its headers: most credentials have the same for every connection.
+        #: The last handshake and its headers, to be reused: most credentials give every connection the same headers.
         self._handshake: tuple[Mapping[str, str], Handshake] | None = None
 
     def for_client(self, logins: ClientLogins) -> Self:
@@ -147,7 +147,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return the credential as this service uses it."""
+        """Return ``credential``, changed if it must sign paths of this service (a subclass overrides this)."""
         return credential
 
     def _normal(self, channel: str) -> str:
@@ -159,7 +159,7 @@ class RealtimeService:
         return self._subscribe if self._channels is None else self._channels.get(channel, self._subscribe)
 
     def _handshake_by(self, make: Callable[[dict[str, str]], Handshake]) -> Handshake:
-        """Return the handshake that ``make`` returns for the credential's headers; called again only for new ones."""
+        """Return ``make``'s handshake for the credential's headers; ``make`` is called again only for new headers."""
         headers = self._sent = self._connect.connect_headers(self._host)
         if self._handshake is None or self._handshake[0] != headers:
             self._handshake = dict(headers), make(headers)

@@ -65,7 +65,7 @@ class GraphqlSession(RealtimeSession):
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: a newer guide calls it optional, but `connection_ack` answers only it."""
+        """Return `connection_init`: a newer guide calls it optional, but `connection_ack` comes only as its answer."""
         return (messages.CONNECTION_INIT,)
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -74,7 +74,7 @@ class GraphqlSession(RealtimeSession):
         return self._service.start(subscription_id, channel)
 
     def unsubscribe(self, subscription_id: str) -> bytes:
-        """Return a `stop`."""
+        """Return a `stop` message."""
         self._subscriptions[subscription_id] = LEAVING
         return messages.stop(subscription_id)
 
@@ -159,8 +159,8 @@ class GraphqlSession(RealtimeSession):
     ) -> None:
         """Process a `data` message that the quick decoder refuses: it has no id, no event, or an unusual form.
 
-        An event is missing if the mutation's selection set lacks its field, since subscribers get only fields that the
-        mutation asked for (secondary source); its errors, if any, say so.
+        An event is missing if the mutation's selection set lacks the event's field, since subscribers get only fields
+        that the mutation asked for (secondary source); the errors of the `data` message, if any, say so.
         """
         handler = self._handler
         if message.id is None:

@@ -49,7 +49,7 @@ class Dialect:
             _forms((value, f"{{env:{name}}}") for name, value in self._environment.items()),
             key=lambda secret: -len(secret[0]),
         )
-        #: The steps of the opening; those of a client with a login are its own if they send the login.
+        #: The steps of the opening. `with_login` replaces the steps that send the login by steps for one client.
         self.opening = self._steps()
         self.subscribe_frame = self._frame_of(description.subscribe)
         self.unsubscribe_frame = self._frame_of(description.unsubscribe)
@@ -76,7 +76,7 @@ class Dialect:
         """Return a copy of the dialect that fills in one client's login.
 
         Raises:
-            UnfitLoginError: a value of the login cannot stand in a message of the opening.
+            UnfitLoginError: a value of the login cannot be written into a message that opens the connection.
         """
         made = copy(self)
         made.login = login

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 #: A placeholder: `{name}`, or `{env:NAME}` for an environment variable.
 PLACEHOLDER: Final = re.compile(r"\{(?P<env>env:)?(?P<name>[A-Za-z_*][A-Za-z0-9_.-]*)\}", re.ASCII)
 _BRACKET: Final = re.compile(r"[{\[]")
-#: Stands for a placeholder when looking for JSON: valid within a string, and as a value.
+#: Replaces each character of a placeholder before JSON is searched for: digits are valid in a JSON string and as a
+#: JSON value.
 _STAND_IN: Final = "1"
 #: At most this many brackets that begin no JSON are looked at: each may cost the time of reading the rest of the text.
 _MOST_BRACKETS: Final = 1_000
@@ -93,7 +94,8 @@ def _json_spans(plain: str) -> Iterator[tuple[int, int]]:
             if failed > _MOST_BRACKETS:
                 raise TooManyBracketsError from None
         else:
-            # `[{name}]` looks like a list of a number, but is JSON no more than `<{name}>`.
+            # Brackets without a string, such as `[{name}]`, are plain text like `<{name}>`, although `[1]` is valid
+            # JSON.
             if '"' in plain[start:end]:
                 yield start, end
         begun = _BRACKET.search(plain, end)

@@ -52,7 +52,7 @@ _AS_JSON: Final[Mapping[str, _Value]] = {
 ALONE: Final = frozenset({"events", "events_json", "event_json"})
 
 
-#: The placeholder for an event as a value of a form.
+#: The placeholder for an event as a value in a URL-encoded form (application/x-www-form-urlencoded).
 FORM: Final = "event_form"
 
 
@@ -116,7 +116,7 @@ class Secrets:
         self._environment, self._login = environment, login or {}
 
     def written(self, place: Place) -> str:
-        """Return the value to write at a place of a text, escaped if that is within a JSON string.
+        """Return the value to write in place of a placeholder, escaped if the placeholder is within a JSON string.
 
         Raises:
             UnfitLoginError: the value of a login cannot stand there.
@@ -130,7 +130,11 @@ class Secrets:
         return self._escaped(place, value)
 
     def in_json(self, place: Place) -> str:
-        """Return the same for a place in a string that is then written as JSON, so that any text can stand there."""
+        """Return the value for a place in a string that the caller then encodes as JSON.
+
+        Unlike `written`, this method does not check a login's value against the text around the place: JSON can hold
+        any text.
+        """
         return self._escaped(
             place, self._environment[place.name] if place.of_environment else self._login[place.name]
         )

@@ -28,7 +28,7 @@ def identity_in(description: Description) -> Identity | None:
     """Return the kind of value in a delivery that names its subscription, or None if deliveries name none."""
     deliver = description.deliver
     if description.messages == "text":
-        # `Routes.subscription_of` tries the values in the same order.
+        # A text may hold several such values: take the one that `Routes.subscription_of` tries first.
         assert isinstance(deliver.pattern, TextPattern)
         found = _names(deliver.pattern.written)
         return next((name for name in _IDENTITIES if name in found), None)
@@ -88,7 +88,7 @@ def _of_text(written: str, identity: Identity | None, lines: bool, sized: bool) 
 
 
 def json_parts(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Parts | None:
-    """Return the template of JSON deliveries, or None if none can express the pattern; see `JsonPattern.__init__`."""
+    """Return the template of JSON deliveries, or None if no template can express it; see `JsonPattern.__init__`."""
     if quick(when, at) is None or sum(name in _KEYS for name in at) > 1:
         return None
     leaves: dict[tuple[str, ...], Any] = {}

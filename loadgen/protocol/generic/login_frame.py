@@ -1,4 +1,4 @@
-"""A message of the opening with a client's own login."""
+"""A message that a client sends to open its connection, with the client's own login filled in."""
 
 from collections.abc import Mapping
 

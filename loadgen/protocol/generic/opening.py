@@ -53,7 +53,7 @@ class Opening:
         """Return the frames to send, up to the first that the service must answer.
 
         Raises:
-            UnfitLoginError: a frame needs a login that the client has not, or a value that cannot stand in it.
+            UnfitLoginError: a frame needs a login that the client does not have, or cannot hold one of its values.
         """
         self._begun = True
         return [*self._early, *self._next_frames()]

@@ -25,7 +25,7 @@ Unit = Any
 
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _LINE_END: Final = b"\r\n"
-#: The longest payload of a stream of lines in bytes; a partial line may be 64 KiB longer.
+#: Longest payload in bytes of one message in a stream of lines; an incomplete line may be 64 KiB longer.
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 

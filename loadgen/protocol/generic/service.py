@@ -259,7 +259,7 @@ def _names_login(text: str) -> bool:
 
 
 def _cut(url: str) -> str:
-    """Return the scheme and host of a URL, for a message."""
+    """Return the beginning of a URL, its scheme and host, for an error message."""
     return "/".join(url.split("/", 3)[:3])[:_SHOWN_CHARACTERS]
 
 

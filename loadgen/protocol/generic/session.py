@@ -114,7 +114,7 @@ class GenericSession(Resumable):
         assert self._stream is not None
         return self._stream
 
-    # Called by the client that owns the connection.
+    # The client that owns the connection calls the following methods.
 
     @property
     def early_delivery(self) -> str | None:

@@ -12,7 +12,7 @@ from loadgen.payloads.stamping import Marked
 from loadgen.protocol.generic.description import Identity, StampedForm
 from loadgen.protocol.generic.frames import TemplateError, pieces
 
-#: The placeholders allowed in the file's texts for the headers, for a message to send and for a delivery.
+#: Placeholders that a protocol file may use in its text of the headers, of a message to send, and of a delivery.
 HEAD_NAMES: Final = ("name", "stamp")
 SEND_NAMES: Final = ("id", "number", "channel", "head", "head_bytes", "bytes", "event")
 DELIVER_NAMES: Final = ("id", "number", "channel", "head_bytes", "bytes", "*")

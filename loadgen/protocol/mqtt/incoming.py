@@ -40,8 +40,8 @@ class Incoming:
         self._handler, self._wire = handler, wire
         #: Packet ids of QoS 2 messages that were delivered and that the broker has not released yet by PUBREL.
         self._held: set[int] = set() if memory is None else memory.held
-        #: The last connection's subscriptions: messages for them wait for this connection's subscribes. None if there
-        #: are none.
+        #: Subscriptions of the client's last connection, or None. Messages for them wait until this connection has
+        #: subscribed again.
         self._former: Subscriptions | None = None
         self._early: list[Message] = []
 

@@ -1,4 +1,4 @@
-"""Limits of MQTT 5 and of AWS IoT Core, and the client's intervals."""
+"""Limits of MQTT 5 and of AWS IoT Core, and the client's keep-alive intervals."""
 
 from typing import Final
 

@@ -116,7 +116,7 @@ class Outgoing:
                 released.append(acknowledgement(PUBREL, packet_id))
             else:
                 again.append((packet_id, sent_again(each.packet)))
-        # The broker still counts the PUBLISH of each PUBREL as unacknowledged, so it takes room.
+        # For each PUBREL sent again, the broker still counts the PUBLISH before it as unacknowledged.
         self._room -= len(released)
         self._waiting.extendleft(reversed(again))
         return b"".join(released) + self.take(), len(released) + len(again)
@@ -147,7 +147,7 @@ class Outgoing:
         if packet.packet_id not in self._released:
             self._handler.on_deviation(NO_PUBLISH.format("PUBCOMP"))
             return
-        # After a reconnect the broker may not know the id any more: it completed the exchange before.
+        # Accept any reason code: after a reconnect the broker may have completed the exchange and forgotten the id.
         self._end(packet, arrival_ns, "PUBCOMP")
 
     def _end(self, packet: Any, arrival_ns: int, kind: str) -> None:

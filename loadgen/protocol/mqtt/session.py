@@ -114,7 +114,7 @@ class MqttSession:
 
     @property
     def early_delivery(self) -> str | None:
-        """None, since a broker may deliver before its SUBACK (MQTT 5, 3.8.4)."""
+        """None: a broker may send deliveries before the SUBACK (MQTT 5, 3.8.4), so they are no deviation."""
         return None
 
     @property
@@ -130,7 +130,8 @@ class MqttSession:
     def opening(self) -> Sequence[bytes]:
         """Return the CONNECT."""
         memory, settings = self._memory, self._settings
-        # Start clean with a new client: an old session that the broker has under its id is not this run's.
+        # A client's first connection starts a clean session: an old one that the broker has kept under the client's id
+        # is not of this run.
         clean = memory is None or not memory.begun
         expiry_s = 0 if memory is None else settings.expiry_s
         if memory is not None and not settings.properties:

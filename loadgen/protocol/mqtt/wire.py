@@ -225,7 +225,7 @@ def read311(view: memoryview) -> tuple[Any, int]:
 
     Raises:
         IndexError: the packet is incomplete.
-        ValueError: the bytes are not such a packet.
+        ValueError: the bytes are not an MQTT 3.1.1 packet that a broker may send.
         UnreadablePacketError: the topic of a PUBLISH is not UTF-8; later packets can be read.
     """
     length = 0
@@ -268,7 +268,7 @@ def _connack(flags: int, content: memoryview) -> Any:
 
 
 def _publish(flags: int, content: memoryview) -> Any:
-    """Read a PUBLISH as one of MQTT 5 that has no properties, by the codec."""
+    """Read a PUBLISH of MQTT 3.1.1: give it to the codec as a PUBLISH of MQTT 5 without properties."""
     length = int.from_bytes(content[:2], "big")
     place = 2 + length
     _demand(len(content) >= 2 and place <= len(content), "its PUBLISH is malformed")

@@ -135,7 +135,7 @@ class EchoLane:
                     self._publish_all(timeline)
                     self._await_the_last()
         except Exception as error:
-            # This is a defect of the harness, but does not affect the run: no figure of the scenario uses the lane.
+            # A failed lane is a defect of the harness, but no figure of the scenario uses the lane: let the run go on.
             self.note = f"the lane failed: {type(error).__name__}: {error}"
         finally:
             self._close()
@@ -196,7 +196,7 @@ class EchoLane:
             self._returning.append(gevent.spawn_later(_RETRY_S, self._connect, connection))
 
     def _connect(self, connection: ClientConnection) -> bool:
-        """Connect, retrying until it succeeds; return False if the service refuses it or the lane is over."""
+        """Connect, with retries; return False if the service refuses the connection or the lane is over."""
         while not self._over:
             try:
                 connection.open(_CONNECT_TIMEOUT_S)

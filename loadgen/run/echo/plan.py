@@ -112,8 +112,8 @@ def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None
 def _receives(pattern: str, channel: str) -> bool:
     """Return True if a subscription of the scenario to ``pattern`` may receive events of the lane's channel.
 
-    A ``{name}`` in the pattern stands for a number. Only a wildcard pattern can match: no number spells the name of the
-    lane's channel.
+    A ``{name}`` in the pattern stands for a number. The name of the lane's channel is no number, so a pattern without a
+    wildcard cannot match.
     """
     if not pattern.endswith("/*"):
         return False

@@ -25,12 +25,12 @@ _RAMP_PER_S: Final = 250.0
 
 _KINDS: Final = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
-#: Result of a load shape's `tick` at one second: users, users per second, and the users' classes (None: all).
+#: Result of a load shape's `tick` at one second: users, users per second, and the users' classes or None for all.
 _Tick = tuple[int, float, Sequence[type[User]] | None]
 
 
 def stands_alone(classes: Sequence[type[User]], scenario: str | None, default: str) -> bool:
-    """Return True if the classes of a locustfile need no scenario and none was named."""
+    """Return True if the classes of a locustfile need no scenario and the user has named no scenario."""
     ours = [each for each in classes if issubclass(each, EventsUser)]
     return (
         bool(ours) and scenario in (None, default) and not any(hasattr(each, "payload") for each in classes)

@@ -213,7 +213,7 @@ class MasterSide:
         if run is not None and (run.over or run.coordinator.phase == FINISHING):
             return
         if code == 0:
-            # The server was ended by a signal that was meant for the run.
+            # A signal that was meant for the run (such as Ctrl-C) also ended the server.
             self.on_interrupt()
             return
         error = RunError(ending.how_it_ended("the embedded server", code), ExitCode.INCONCLUSIVE)

@@ -91,9 +91,9 @@ class WorkerSide:
         return self.agent is not None and bool(self.agent.finished.is_set())
 
     def begin(self, begin: Begin, tables: Tables | None = None) -> None:
-        """Begin a part in a run; a failure is reported to the master.
+        """Begin this worker's part in a run; if that fails, report the failure to the master.
 
-        ``tables`` are the run's data if the master is this process; else their rows come by messages.
+        ``tables`` are the run's data if this process is also the master; otherwise the master sends the rows.
         """
         try:
             agent = self.agent = self._agent_of(
@@ -138,7 +138,7 @@ class WorkerSide:
     # The following methods are greenlets that watch the master and the process that started this one.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End this worker's part and process when the master falls silent: a silent master sends no message to end.
+        """End this worker's part and process if the master falls silent: no message will end them then.
 
         ``heard_s`` returns the time of the master's last heartbeat (wall clock, s), or None.
         """

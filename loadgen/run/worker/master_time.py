@@ -57,7 +57,7 @@ class MasterTime:
     def on_pong(self, pong: Pong) -> None:
         """Add the answered ping to the estimate of the master's clock."""
         here = self._clock.read()
-        # The clock daemon may have updated its bound since the ping left: the wider one covers the time between.
+        # The clock daemon may have updated its bound since the ping left: the wider of the two covers the whole ping.
         bound_ns = clockbound.wider(pong.bound_ns, clockbound.error_ns())
         known = {"received_ns": here.real_ns, "received_raw_ns": here.raw_ns, "bound_ns": bound_ns}
         row = ClockRow(**{**msgspec.structs.asdict(pong), **known})

@@ -87,6 +87,6 @@ class OwnSpool:
             )
 
     def remove_what_is_taken(self) -> None:
-        """Remove the files if the master has all of them in its own folder."""
+        """Remove this worker's spool files if it has sent all of them to the master, which keeps copies."""
         if self._sender is not None and not self._sender.pending():
             remove(self._writer.files())

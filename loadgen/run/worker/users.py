@@ -36,8 +36,8 @@ class Users:
         """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
         granted: AsyncResult = AsyncResult()
         if not self._claims:
-            # Users are spawned by the thousand: one message asks the master for the clients of all users of a few
-            # milliseconds.
+            # Users are spawned by the thousand: one message asks the master for the clients of all users that were
+            # spawned within a few milliseconds.
             self._clock.after(_CLAIM_WINDOW_S, self._send)
         self._claims.append((role, granted))
         client = granted.get()

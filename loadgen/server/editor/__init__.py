@@ -25,8 +25,8 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src {};"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: A host that a Content-Security-Policy can name. A policy cannot name an IPv6 address, so a page from one gets only
-#: 'self'.
+#: A host that a Content-Security-Policy can name. A policy cannot name an IPv6 address, so a page served from an IPv6
+#: address gets only 'self'.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", re.ASCII)
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",

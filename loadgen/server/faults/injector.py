@@ -66,7 +66,7 @@ class FaultingHub(Hub):
         self._loop = asyncio.get_running_loop()
         self._known: dict[Subscription, _Known] = {}
         self._numbers, self._events, self._turns = itertools.count(), itertools.count(), itertools.count()
-        #: The number of each connection that has subscriptions, and how many it has.
+        #: For each connection with subscriptions: the connection's number, and the number of its subscriptions.
         self._connections: dict[Outlet, int] = {}
         self._subscriptions_of: Counter[Outlet] = Counter()
         self._connection_numbers = itertools.count()
@@ -222,7 +222,7 @@ class FaultingHub(Hub):
             self._write(each, Action.HELD)
 
     def _release(self, known: _Known, waiting: _Waiting) -> None:
-        """Write a delivery that is still held back: no later delivery has overtaken it in time."""
+        """Write a delivery that is still held back, as no later delivery came to overtake it within the time limit."""
         if waiting in known.held:
             known.held.remove(waiting)
             self._write(waiting, Action.HELD)

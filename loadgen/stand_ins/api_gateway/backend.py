@@ -54,7 +54,7 @@ class Statistics:
         self.fan_outs: deque[int] = deque(maxlen=_DURATIONS_KEPT)
 
     def report(self, table: Table) -> dict[str, Any]:
-        """Return the figures as JSON values."""
+        """Return the counts, and figures derived from them, as JSON values; ``table`` is the backend's table."""
         last = sorted(self.fan_outs)
         posts = sum(self.posts.values())
         return {
@@ -294,7 +294,7 @@ async def serve() -> None:
             try:
                 answer = await backend.answer(invocation)
             except Exception:
-                # Like a Lambda function that raises: the client gets an error, and later messages are processed.
+                # As when a Lambda function raises, the client gets an error, and later messages are processed.
                 _log.exception("an invocation of %s failed", invocation.route)
                 answer = link.Answer(invocation.number, failed=True)
             if not waiting:

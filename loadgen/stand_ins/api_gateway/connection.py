@@ -114,7 +114,7 @@ class Connection:
             self._transport.abort()
             self.feed_eof()
 
-    # The parser's interface for aiohttp.
+    # aiohttp calls the following methods: this object takes the place of its HTTP parser after the upgrade.
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Process received bytes; never fails, whatever they are."""

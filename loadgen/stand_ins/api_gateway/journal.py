@@ -18,7 +18,7 @@ class GatewayJournal(Journal):
         super().__init__(path, append=True)
 
     def undelivered(self, why: str, connection: str, message: bytes) -> None:
-        """Write a line for a delivery that will not reach its connection; ``message`` has the backend's form."""
+        """Write a line for a delivery that will not reach its connection; ``message`` is as the backend wrote it."""
         if self.is_open:
             channel, event = _delivery(message)
             self.lost(why, event, connection=connection, channel=channel)

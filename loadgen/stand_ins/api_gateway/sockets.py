@@ -121,7 +121,7 @@ def as_request(request: web.Request, body: bytes = b"") -> Request:
 
 
 def _key(request: web.Request) -> bytes | None:
-    """Return the key of a WebSocket handshake (RFC 6455, 4.2.1), or None if the request is none."""
+    """Return the key of a WebSocket handshake (RFC 6455, 4.2.1), or None if the request is no handshake."""
     headers = request.headers
     written = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
     try:

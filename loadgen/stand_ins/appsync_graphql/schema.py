@@ -57,7 +57,7 @@ _AWS: Final = "".join(
     "directive @aws_cognito_user_pools(cognito_groups: [String!]) on FIELD_DEFINITION | OBJECT",
     "directive @aws_auth(cognito_groups: [String!]) on FIELD_DEFINITION",
 ))  # fmt: skip
-#: Validation takes time that grows with the square of the tokens, and accepted documents are kept.
+#: Limits on documents and their cache. Validation time grows with the square of a document's number of tokens.
 _MOST_TOKENS: Final = 1_000
 _MOST_CHARACTERS: Final = 50_000
 _MOST_DOCUMENTS: Final = 1_000

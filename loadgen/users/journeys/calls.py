@@ -31,7 +31,7 @@ def failed(run: WorkerRun, name: str, error: BaseException) -> None:
     if isinstance(error, GreenletExit) and run.stopping and gevent.getcurrent() is not gevent.get_hub():
         raise error
     if isinstance(error, JourneyError):
-        # The service caused a JourneyError, and it is recorded already, so do not count a failure of the user's code.
+        # A JourneyError is a failure of the service, which is recorded already: do not count it as one of user code.
         run.report_error(str(error), fatal=False)
         return
     run.failures.add(USER_CODE, name, error, None)

@@ -195,7 +195,7 @@ class JourneyClient:
         *,
         feed: Feed | None = None,
     ) -> Event | None:
-        """Wait for an event: of a feed, or one for which a function is true; return None if none comes in time.
+        """Wait for an event of a feed, or for one that a function accepts; return None if none arrives in time.
 
         An event that arrived earlier also counts, unless it was already returned or 100 others have arrived since.
         """
@@ -277,7 +277,7 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """The due times of publishes in the current greenlet: the tasks' due times, or, in callbacks, the present."""
+        """The due times of the current greenlet's publishes: in a task by its pacing, in a callback always now."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman

@@ -83,7 +83,7 @@ class Moments:
     """The times at which one journey's tasks are due.
 
     Times are on this process's clock. A task's first publish is due at the end of the wait before the task, or at the
-    schedule's time. Its later publishes are due when its code requests them, since it has waited for an answer before.
+    schedule's time. A task's later publishes are due when its code requests them: by then it has waited for an answer.
     """
 
     __slots__ = ("_clock", "_due_ns", "_failed", "_free_ns", "_next_ns", "_random", "_schedule", "_wait")

@@ -54,7 +54,7 @@ class Journey:
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, user: TaskUser) -> None:
         self._run, self._plan, self._first = run, plan, user
-        #: Shared by all stays, so that the numbers of subscriptions and publishes go on from one stay to the next.
+        #: All stays share this client, so that the numbers of its subscriptions and publishes go on from stay to stay.
         self._client = JourneyClient(run, plan)
         self._stay: _Stay | None = None
 
@@ -108,7 +108,7 @@ class Journey:
                 self._client.close()
 
     def _another(self) -> TaskUser:
-        """Return a new user for another stay."""
+        """Return a new user for the journey's next stay (see `_Stay`)."""
         made: Any = type(self._first)
         found: TaskUser = made(self._first.environment)
         return found

@@ -1,4 +1,4 @@
-"""The publishes of one journey: sends them, waits for their answers, and records a row for each event."""
+"""Publish for one journey: send the requests, wait for their answers, and record a row for each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

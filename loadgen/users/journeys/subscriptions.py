@@ -45,13 +45,14 @@ class Feeds:
         return self._feeds.pop(feed.plan.number, None) is not None
 
     def spare(self, feed: Feed, life: int, again: Again | None) -> None:
-        """Keep the subscription of a feed that was given up in ``life``, for the next feed of its channel."""
+        """Keep the subscription of ``feed``, which was given up in ``life``, for the next feed of the same channel."""
         self._spare.setdefault(feed.channel, []).append((feed.plan, life, again))
 
     def plan_for(self, channel: str, life: int) -> tuple[SubscriptionPlan, Again | None]:
-        """Return a subscription plan for ``channel`` that no feed uses, and a function or None.
+        """Return a subscription plan for ``channel`` that no feed uses, and a function to subscribe again or None.
 
-        If the plan's subscription was given up in the same ``life`` of the connection, the function requests it again.
+        The function is for a subscription that was given up in the same ``life`` of the connection: it requests the
+        subscription again over this connection.
 
         Raises:
             ValueError: the run has no more numbers for subscriptions.
