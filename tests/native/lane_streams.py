@@ -16,7 +16,7 @@ from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync_graphql.endpoints import GraphqlUrl
 from loadgen.protocol.appsync_graphql.service import AppSyncGraphql
 from loadgen.protocol.base import SessionHandler
-from loadgen.protocol.mqtt.packets import PacketReader, _read_carefully
+from loadgen.protocol.mqtt.packets import PacketReader
 from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.mqtt.wire import Mqtt311, read311, sent_again
 from loadgen.protocol_file import protocol_at
@@ -329,8 +329,6 @@ def gateway_session(log: SessionHandler) -> Any:
 def kinds() -> list[Streams]:
     """Return all kinds of streams."""
     readers = PacketReader()
-    # As after the first panic of the codec: what a session is told of a packet otherwise depends on those before.
-    readers.read = _read_carefully
     nats_more = 'replies: [{on: PING, send: "PONG\\r\\n"}]\nignore: ["+OK"]\nerrors: ["-ERR {reason}"]\n'
     made: list[Streams] = []
     for websocket in (False, True):

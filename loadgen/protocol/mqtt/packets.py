@@ -1,7 +1,8 @@
-"""Read packets with the codec of the `mqtt5` package, which panics over text that is not UTF-8.
+"""Read packets with the codec of the `mqtt5` package, which gets no text that is not UTF-8.
 
-A panic is a BaseException, and each one makes the codec's runtime write to standard error. After the first panic, a
-reader therefore checks the topic of each message before it calls the codec. Before that, the check is skipped.
+Over such text the codec panics: it raises a BaseException with another error pending, and its runtime writes to
+standard error. In rare cases the interpreter crashed there. So the texts of a packet are checked before the codec reads
+it; a packet that is ASCII throughout, as most are, needs no check.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,25 @@ import mqtt5
 
 _PUBLISH: Final = 3
 _LENGTH_BYTES_MAX: Final = 4
+#: Bytes before the properties, by packet type (MQTT 5, chapter 3). PUBLISH has a topic there.
+_BEFORE_PROPERTIES: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1, 15: 1}
+#: Types that only a client sends, and whose texts the codec reads, too.
+_CONNECT: Final = 1
+_SUBSCRIBE: Final = 8
+_UNSUBSCRIBE: Final = 10
+#: Flags of CONNECT (MQTT 5, 3.1.2.3): a will, and a user name.
+_WILL: Final = 0x04
+_USER_NAME: Final = 0x80
+#: Size of each property's value by its identifier (MQTT 5, 2.2.2.2).
+_PROPERTY_BYTES: Final = {
+    **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
+    **dict.fromkeys((0x13, 0x21, 0x22, 0x23), 2),
+    **dict.fromkeys((0x02, 0x11, 0x18, 0x27), 4),
+}
+_VARIABLE: Final = 0x0B
+_BINARY: Final = frozenset({0x09, 0x16})
+#: Number of texts in a property.
+_TEXTS: Final = {**dict.fromkeys((0x03, 0x08, 0x12, 0x15, 0x1A, 0x1C, 0x1F), 1), 0x26: 2}
 
 
 class UnreadablePacketError(Exception):
@@ -26,73 +46,163 @@ class UnreadablePacketError(Exception):
 Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
 
+def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
+    """Read the MQTT 5 packet at the start of the given bytes; return the packet and its size.
+
+    Raises:
+        IndexError: the packet is incomplete.
+        ValueError: the bytes are not a packet.
+        UnreadablePacketError: a text of the packet is not UTF-8.
+    """
+    size = _size(view)
+    if size is None or size > len(view):
+        # Incomplete, or with a wrong length: the codec says which, and reads no text.
+        return mqtt5.read(view)
+    begin = _header_bytes(view)
+    if not bytes(view[begin:size]).isascii():
+        _demand_utf8(view, begin, size)
+    return mqtt5.read(view)
+
+
 class PacketReader:
-    """Reads packets by `mqtt5.read` and explains its panics; the sessions of a service share one.
+    """Reads packets and explains errors; the sessions of a service share one.
 
     ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` instead of panics.
     """
 
-    def __init__(self, read: Read = mqtt5.read) -> None:
+    def __init__(self, read: Read = read_checked) -> None:
         #: Reads the packet at the start of the given bytes; returns the packet and its size. Raises IndexError if the
         #: packet is incomplete, ValueError if the bytes are not a packet, or another exception, which :meth:`explain`
         #: translates.
-        self.read: Read = read
+        self.read: Final[Read] = read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error for a panic of the codec on these bytes, or None if ``error`` is no such panic."""
+        """Return the error for a packet that cannot be read, or None if ``error`` says something else.
+
+        A panic of the codec counts as such an error, too; no text of the packet is known to cause one any more.
+        """
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):
             return None
-        self.read = _read_carefully
-        return UnreadablePacketError(size, topic=not _has_good_topic(view))
+        return UnreadablePacketError(size, topic=False)
 
 
-def _read_carefully(view: memoryview) -> tuple[mqtt5.Packet, int]:
-    size = _size(view)
-    if size is not None and size <= len(view) and not _has_good_topic(view):
-        # The codec must still check the rest of the packet: give it the packet with a readable topic.
-        mqtt5.read(memoryview(_without_topic(view[:size])))
-        raise UnreadablePacketError(size, topic=True)
-    return mqtt5.read(view)
+def _demand_utf8(view: memoryview, begin: int, size: int) -> None:
+    """Check the texts of a complete packet, in the order in which the codec reads them.
+
+    A malformed packet is left to the codec, which refuses it at the same byte.
+
+    Raises:
+        UnreadablePacketError: a text is not UTF-8.
+        ValueError: the topic is not UTF-8, and the codec refuses the rest of the packet.
+    """
+    kind = view[0] >> 4
+    if kind == _CONNECT:
+        _demand_texts_of_connect(view, begin, size)
+    elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
+        place = _demand_texts_of(view, begin + 2, size)
+        while place < size:
+            place = _after_text(view, place, size) + (1 if kind == _SUBSCRIBE else 0)
+    elif kind == _PUBLISH:
+        place = begin + 2 + int.from_bytes(view[begin : begin + 2], "big")
+        if place > size:
+            return
+        properties = place + (2 if view[0] & 0x06 else 0)
+        try:
+            _demand_text(view[begin + 2 : place], size)
+        except UnreadablePacketError:
+            _demand_texts_of(view, properties, size, topic=True)
+            # The codec must still check the rest of the packet: give it the packet with a readable topic.
+            mqtt5.read(
+                memoryview(b"".join((view[: begin + 2], b"t" * (place - begin - 2), view[place:size])))
+            )
+            raise UnreadablePacketError(size, topic=True) from None
+        _demand_texts_of(view, properties, size)
+    elif kind in _BEFORE_PROPERTIES:
+        _demand_texts_of(view, begin + _BEFORE_PROPERTIES[kind], size)
 
 
-def _without_topic(packet: memoryview) -> bytes:
-    """Return a complete PUBLISH with its topic replaced by an ASCII text of the same length."""
-    begin, length = _topic(packet)
-    return b"".join((packet[:begin], b"t" * length, packet[begin + length :]))
+def _demand_texts_of_connect(view: memoryview, begin: int, size: int) -> None:
+    """Check the texts of a CONNECT (MQTT 5, 3.1); raises UnreadablePacketError."""
+    flags_at = _after_text(view, begin, size) + 1
+    if flags_at >= size:
+        return
+    place = _after_text(view, _demand_texts_of(view, flags_at + 3, size), size)
+    if view[flags_at] & _WILL:
+        place = _after_text(view, _demand_texts_of(view, place, size), size)
+        # The will's payload is no text.
+        place += 2 + int.from_bytes(view[place : place + 2], "big")
+    if view[flags_at] & _USER_NAME:
+        _after_text(view, place, size)
+
+
+def _demand_texts_of(view: memoryview, place: int, size: int, *, topic: bool = False) -> int:
+    """Check the texts of the properties that begin at ``place``; return their end, or ``size`` if they are malformed.
+
+    Raises:
+        UnreadablePacketError: a text is not UTF-8.
+    """
+    length, place = _variable(view[:size], place)
+    end = place + length
+    if end > size:
+        return size
+    while place < end:
+        identifier, place = view[place], place + 1
+        if identifier in _PROPERTY_BYTES:
+            place += _PROPERTY_BYTES[identifier]
+        elif identifier == _VARIABLE:
+            _, place = _variable(view[:end], place)
+        elif identifier in _BINARY:
+            place += 2 + int.from_bytes(view[place : place + 2], "big")
+        elif identifier in _TEXTS:
+            for _ in range(_TEXTS[identifier]):
+                place = _after_text(view, place, end, topic=topic, size=size)
+        else:
+            return size
+    return end
+
+
+def _after_text(
+    view: memoryview, place: int, end: int, *, topic: bool = False, size: int | None = None
+) -> int:
+    """Check the text at ``place`` and return where it ends, or ``end`` if it does not end before.
+
+    Raises:
+        UnreadablePacketError: it is not UTF-8. ``size`` is that of the packet, if this is not ``end``.
+    """
+    begin = place + 2
+    after = begin + int.from_bytes(view[place:begin], "big")
+    if begin > end or after > end:
+        return end
+    _demand_text(view[begin:after], end if size is None else size, topic=topic)
+    return after
+
+
+def _demand_text(text: memoryview, size: int, *, topic: bool = False) -> None:
+    try:
+        str(text, "utf-8")
+    except UnicodeDecodeError:
+        raise UnreadablePacketError(size, topic=topic) from None
+
+
+def _variable(view: memoryview, place: int) -> tuple[int, int]:
+    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and where it ends; a malformed one has no end."""
+    value = 0
+    for number, byte in enumerate(view[place : place + _LENGTH_BYTES_MAX]):
+        value |= (byte & 0x7F) << 7 * number
+        if byte < 0x80:
+            return value, place + number + 1
+    return 0, len(view)
+
+
+def _header_bytes(view: memoryview) -> int:
+    """Return the size of a complete fixed header."""
+    return next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if view[place] < 0x80) + 1
 
 
 def _size(view: memoryview) -> int | None:
     """Return the size of the packet that begins here (MQTT 5, 1.5.5), or None if its header is incomplete or wrong."""
-    length = 0
-    for place, byte in enumerate(view[1 : 1 + _LENGTH_BYTES_MAX]):
-        length |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return 2 + place + length
-    return None
-
-
-def _topic(packet: memoryview) -> tuple[int, int]:
-    """Return the offset of a complete PUBLISH's topic, and the length that the packet states (MQTT 5, 3.3.2.1)."""
-    begin = next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if packet[place] < 0x80) + 1
-    return begin + 2, int.from_bytes(packet[begin : begin + 2], "big")
-
-
-def _has_good_topic(view: memoryview) -> bool:
-    """Return True unless a complete packet is a PUBLISH whose topic is not UTF-8.
-
-    A topic longer than the packet counts as good: the codec refuses it.
-    """
-    if view[0] >> 4 != _PUBLISH:
-        return True
-    size = _size(view)
-    assert size is not None
-    begin, length = _topic(view[:size])
-    if begin + length > size:
-        return True
-    try:
-        str(view[begin : begin + length], "utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    length, end = _variable(view[: 1 + _LENGTH_BYTES_MAX], 1)
+    complete = end > 1 and view[end - 1] < 0x80 and end <= len(view)
+    return end + length if complete else None

@@ -233,11 +233,10 @@ class MqttSession:
                 self._cannot_go_on(str(error), view[place:])
                 break
             except BaseException as error:
-                # The codec panics over some packets: skip this one.
+                # The packet has a text that is not UTF-8: skip it.
                 broken = self._reader.explain(error, view[place:])
                 if broken is None:
                     raise
-                read = self._reader.read
                 kind = unreadable.TOPIC_NOT_UTF8 if broken.topic else unreadable.PACKET_UNREADABLE
                 self._handler.on_undecodable(kind, self._shown(view[place : place + broken.size]))
                 place += broken.size
