@@ -78,8 +78,8 @@ def compare(
 ) -> list[Difference]:
     """Compare two sets of runs, metric by metric. Each set must be in the order in which its runs were made.
 
-    ``most`` is the largest number of pairs of a plan that may stop early (see `chances`), or None if the number of runs
-    was fixed beforehand.
+    If the comparison may stop early (see `chances`), ``most`` is the largest number of pairs of runs, one of each side,
+    that was planned; it is None if the number of runs was fixed beforehand.
     """
     draws = np.random.default_rng(seed)
     design = Design.of(base, new, most)

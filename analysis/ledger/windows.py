@@ -194,7 +194,7 @@ def _taken(found: Segments, rows: Any) -> Segments:
 
 
 def _together(members: Segments, number: int) -> Segments:
-    """Return the segments of a group as one subscription, in which the best state of any member counts."""
+    """Merge the segments of a shared subscription's members into one; at each moment the best member's state counts."""
     bounds = np.unique(np.concatenate((members.start_ns, members.end_ns)))
     begins, ends = np.searchsorted(bounds, members.start_ns), np.searchsorted(bounds, members.end_ns)
     kind = np.zeros(len(bounds), dtype=np.int64)

@@ -43,7 +43,7 @@ class Room:
             self._left -= values.nbytes
             return values
         if self._file is None:
-            # The file is closed, and thereby deleted, when the room is no longer used.
+            # The file is closed, and thereby deleted, when this object is garbage-collected.
             self._file = tempfile.TemporaryFile(prefix="loadgen-", buffering=0)  # noqa: SIM115
         begin, rest = self._end, np.ascontiguousarray(values).data.cast("B")
         while rest:

@@ -34,7 +34,7 @@ class Template(Struct, frozen=True, tag="template"):
 
 
 class Lines(Struct, frozen=True, tag="lines"):
-    """Messages of a file, one a line, in the table with this name."""
+    """Payloads from a file with one message a line; ``table`` is the name of the data table with its lines."""
 
     table: Annotated[str, Meta(min_length=1, max_length=300)]
     file: Annotated[str, Meta(max_length=1_000)]

@@ -15,10 +15,11 @@ _OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
 
 
 def by_row(run: ResolvedRun) -> ResolvedRun | None:
-    """Return the run with row-number variables in place of its data; channels match the same patterns as in ``run``.
+    """Return a copy of the run whose channels have the numbers of data rows in place of the rows' values.
 
-    Return None if it is unknown which channels match: a used column has the same value in several rows, its rows were
-    not read, or values of different columns or files would have to be compared.
+    Each channel matches the same patterns as in ``run``. Return None if that cannot be guaranteed: a used column has
+    the same value in several rows, its rows were not read, or values of different columns or files would have to be
+    compared.
     """
     if not run.data:
         return run

@@ -67,7 +67,7 @@ class Portrait:
         return self.events.peak <= self.events.mean * (1 + 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the portrait as JSON values. Parts copied from the scenario keep the keys of its file."""
+        """Return this description of a scenario as JSON values; parts copied from its file keep their keys."""
         resolved = self.scenario.resolved()
         return {
             "name": self.scenario.name,

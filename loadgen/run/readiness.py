@@ -34,7 +34,7 @@ from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
 SHARED_ROUNDS = 12
-#: Maximum number of probes that one round publishes for subscriptions that share a group.
+#: Maximum number of probes that one round publishes for the members of a shared subscription.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
 #: If no subscription is acknowledged for this long, none is expected soon.

@@ -11,7 +11,7 @@ from analysis import extras
 
 
 def yaml(value: Any) -> str:
-    """Return the text of a value for `--set`; a text is YAML already."""
+    """Return a value as YAML for `--set`; a `str` is taken to be YAML and returned unchanged."""
     # JSON is valid YAML.
     return value if isinstance(value, str) else json.dumps(value)
 

@@ -140,7 +140,7 @@ class Connection:
         await self._socket.close(code=code)
 
     def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
-        """Close from synchronous code, such as a timer. The end of the lifetime closes with 1000 (assumption)."""
+        """Close from synchronous code, such as the timer of the connection's lifetime, which uses 1000 (assumption)."""
         # End the subscriptions now and not in the task, as no data frame may follow the close frame.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 #: A placeholder: `{name}`, or `{env:NAME}` for an environment variable.
 PLACEHOLDER: Final = re.compile(r"\{(?P<env>env:)?(?P<name>[A-Za-z_*][A-Za-z0-9_.-]*)\}", re.ASCII)
 _BRACKET: Final = re.compile(r"[{\[]")
-#: Replaces each character of a placeholder before JSON is searched for: digits are valid in a JSON string and as a
-#: JSON value.
+#: This digit replaces each character of a placeholder before a text is searched for JSON: digits are valid within a
+#: JSON string and as a JSON value.
 _STAND_IN: Final = "1"
 #: At most this many brackets that begin no JSON are looked at: each may cost the time of reading the rest of the text.
 _MOST_BRACKETS: Final = 1_000

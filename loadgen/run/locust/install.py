@@ -134,7 +134,7 @@ def give_shapes(environment: Environment, runs: Runs) -> None:
 
 
 def _tell_places(process: LocustProcess) -> None:
-    """Print which options are set in a file or the environment; exit if one of them grants a permission."""
+    """Print which options come from a file or the environment; exit if one of them is an `--allow-…` option."""
     for name, place in sorted(process.settings.places.items()):
         entry = OF_LOCUST.get(name)
         option = f"--{name.replace('_', '-')}" if entry is None else entry.locust_flag
