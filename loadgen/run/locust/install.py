@@ -101,6 +101,8 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
         # `loadgen run` prints its own summary; a second one with other rounding would confuse.
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
+    # A send that Locust tries again, as to a master that refuses us, is no error: leave out its traceback.
+    logging.getLogger("locust.util.exception_handler").addFilter(lambda record: record.exc_info is None)
     process.register()
     on_ending_signals(process.on_interrupt)
     process.watch()

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
-from tests.system.harness import SMALL, free_port, only_run, overrides, read, start
+from tests.system.harness import SMALL, free_port, only_run, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import until
 from tests.system.service import Service
 from tests.system.users.player import Player
@@ -204,6 +205,9 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
             return False
 
         until(tells, "a latency at /metrics")
+        # That may be one of the warm-up, of which the summary has no latency.
+        wait_for_phase(tmp_path, "measure")
+        time.sleep(1)
     finally:
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
