@@ -144,38 +144,35 @@ def _demand_texts_of(view: memoryview, place: int, size: int, *, topic: bool = F
         UnreadablePacketError: a text is not UTF-8.
     """
     length, place = _variable(view[:size], place)
-    end = place + length
-    if end > size:
-        return size
+    # The codec does not hold a property against the length of all: it reads what begins before their end.
+    end = min(place + length, size)
     while place < end:
         identifier, place = view[place], place + 1
         if identifier in _PROPERTY_BYTES:
             place += _PROPERTY_BYTES[identifier]
         elif identifier == _VARIABLE:
-            _, place = _variable(view[:end], place)
+            _, place = _variable(view[:size], place)
         elif identifier in _BINARY:
             place += 2 + int.from_bytes(view[place : place + 2], "big")
         elif identifier in _TEXTS:
             for _ in range(_TEXTS[identifier]):
-                place = _after_text(view, place, end, topic=topic, size=size)
+                place = _after_text(view, place, size, topic=topic)
         else:
             return size
-    return end
+    return min(place, size)
 
 
-def _after_text(
-    view: memoryview, place: int, end: int, *, topic: bool = False, size: int | None = None
-) -> int:
-    """Check the text at ``place`` and return where it ends, or ``end`` if it does not end before.
+def _after_text(view: memoryview, place: int, size: int, *, topic: bool = False) -> int:
+    """Check the text at ``place`` and return where it ends, or ``size`` if the packet ends before it does.
 
     Raises:
-        UnreadablePacketError: it is not UTF-8. ``size`` is that of the packet, if this is not ``end``.
+        UnreadablePacketError: it is not UTF-8.
     """
     begin = place + 2
     after = begin + int.from_bytes(view[place:begin], "big")
-    if begin > end or after > end:
-        return end
-    _demand_text(view[begin:after], end if size is None else size, topic=topic)
+    if begin > size or after > size:
+        return size
+    _demand_text(view[begin:after], size, topic=topic)
     return after
 
 
