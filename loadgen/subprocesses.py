@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final, Self
 
 import psutil
 
+from analysis.record import files
 from loadgen.lifeline import STARTER, adopt_orphans
 from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
@@ -134,6 +136,29 @@ class Supervised:
                 os.killpg(self.process.pid, number)
             else:
                 os.kill(self.process.pid, number)
+
+
+def logged(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> tuple[int, bool]:
+    """Run a child with all its output in a file; return its exit code, and True if the user interrupted it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with (
+        files.fresh(log).open("wb") as output,
+        Supervised(arguments, env, stdout=output, stderr=output) as child,
+    ):
+        code = child.wait()
+    return code, child.interrupts > 0
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of a file that `logged` has written, or an empty text if there is none."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else ""
 
 
 def leave_none() -> None:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.loading.run import ReadError, ints, load
-from analysis.record import files
 from analysis.record.folders import runs_in
 from loadgen import subprocesses
 from loadgen.capacity.axes import Scale
@@ -18,6 +17,8 @@ from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration
 from loadgen.exits import ExitCode
 
+#: Name of the file with the output of a trial's run.
+LOG: Final = "run.log"
 #: Subjects of the findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
 #: Subjects of findings about measurement errors. A run with such a finding still counts as a trial, because its gates
@@ -60,12 +61,8 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
     command = subprocesses.command(
         "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
-    with (
-        files.fresh(folder / "run.log").open("wb") as log,
-        subprocesses.Supervised(command, subprocesses.environment(), stdout=log, stderr=log) as child,
-    ):
-        code = child.wait()
-    if child.interrupts:
+    code, interrupted = subprocesses.logged(command, subprocesses.environment(), folder / LOG)
+    if interrupted:
         raise KeyboardInterrupt
     return code
 
@@ -202,12 +199,8 @@ def _arrived(folder: Path) -> int:
 
 
 def last_words(folder: Path) -> str:
-    """Return the last line of a trial's run.log."""
-    try:
-        lines = (folder / "run.log").read_text(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1].strip() if lines else "it said nothing"
+    """Return the last line that a trial's run has printed."""
+    return subprocesses.last_words(folder / LOG) or "it said nothing"
 
 
 def goals_of(texts: Sequence[str]) -> tuple[Gate, ...]:

@@ -12,7 +12,6 @@ import msgspec
 
 from analysis.choose import record
 from analysis.choose.record import Choice, Made, Tried
-from analysis.record import files
 from loadgen import subprocesses
 from loadgen.choose import local
 from loadgen.choose.costs import costs, priced_as
@@ -27,6 +26,8 @@ from loadgen.targets import protocol_of
 
 #: Exit codes of runs with a readable record. For other codes only the text of the failure is kept.
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
+#: Maximum number of characters of a failed run's last words that the record keeps.
+_WORDS_MAX: Final = 1000
 #: Services that run on this machine, each with a URL of its protocol, by whose rules the scenario is checked. None
 #: stands for the embedded server.
 _LIKE: Final = {
@@ -126,7 +127,7 @@ class Comparison:
         if code in _RECORDED and (place / "summary.json").exists():
             self._add(service, made=Made(f"{service.label}/{number}", code))
         else:
-            said = _last_words(_log(place)) or f"exit code {code}"
+            said = subprocesses.last_words(_log(place))[:_WORDS_MAX] or f"exit code {code}"
             say(f"{service.label}: {said}")
             self._add(service, problem=said)
 
@@ -136,12 +137,8 @@ class Comparison:
             "loadgen", *self._arguments(service, address)[1:], "--output", str(place.resolve())
         )
         environment = {**subprocesses.environment(), **address.environment}
-        with (
-            files.fresh(_log(place)).open("wb") as log,
-            subprocesses.Supervised(command, environment, stdout=log, stderr=log) as child,
-        ):
-            code = child.wait()
-        if child.interrupts:
+        code, interrupted = subprocesses.logged(command, environment, _log(place))
+        if interrupted:
             if (place / "summary.json").exists():
                 self._add(service, made=Made(f"{service.label}/{place.name}", code))
             raise KeyboardInterrupt
@@ -185,11 +182,3 @@ def _sets(options: Sequence[str]) -> tuple[str, ...]:
 
 def _log(place: Path) -> Path:
     return place.with_name(f"{place.name}.log")
-
-
-def _last_words(log: Path) -> str:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip()[:1000] if lines else ""
