@@ -1,23 +1,21 @@
 """A comparison of services as an HTML page."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis import text
 from analysis.choose import content, outputs
 from analysis.choose.content import Column
 from analysis.choose.record import Choice
 from analysis.compare.profile import value_of
 from analysis.plots import style
 from analysis.record import files
+from analysis.templating import template
 
 NAME: Final = "choice.html"
 _TICKS: Final = ((2.0, "p50"), (10.0, "p90"), (100.0, "p99"), (1000.0, "p99.9"), (10_000.0, "p99.99"))
@@ -41,7 +39,7 @@ def render(choice: Choice, found: Sequence[Column]) -> str:
     if figure is not None:
         with style.styled():
             svg = style.to_svg(figure)
-    return _template().render(
+    return template("choice.html").render(
         scenario=choice.scenario,
         created_ns=choice.created_ns,
         kind="plain",
@@ -52,15 +50,6 @@ def render(choice: Choice, found: Sequence[Column]) -> str:
         bounds=outputs.BOUNDS,
         figure=None if svg is None else Markup(svg),  # noqa: S704  shapes only, see style.py
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
-    )
-    environment.filters.update(clean=text.clean, utc=text.utc)
-    return environment.get_template("choice.html")
 
 
 def curves(found: Sequence[Column]) -> Figure | None:

@@ -1,21 +1,19 @@
 """A history of runs as an HTML page: the changes of level, each metric over the runs as a plot, and all figures."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis import text
 from analysis.compare import outputs
 from analysis.compare.decide import BETTER, WORSE
 from analysis.compare.history import Change, Series, few
 from analysis.compare.profile import Profile
 from analysis.plots import style
 from analysis.record import files
+from analysis.templating import template
 
 
 def write(
@@ -37,7 +35,7 @@ def render(profiles: Sequence[Profile], histories: Sequence[Series], changes: Se
             those = [change for change in changes if change.metric == each.metric]
             figures.append((each.metric, Markup(style.to_svg(plot(each, those, len(profiles))))))  # noqa: S704
     scenarios = dict.fromkeys(str(profile.scenario.get("name", "")) for profile in profiles)
-    return _template().render(
+    return template("history.html").render(
         scenario=", ".join(filter(None, scenarios)) or "runs",
         runs=profiles,
         verdict=outputs.conclusion(len(profiles), changes),
@@ -98,12 +96,3 @@ def _kind(runs: int, changes: Sequence[Change]) -> str:
     if any(change.worse for change in changes):
         return "bad"
     return "warning" if few(runs) else "good"
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
-    )
-    environment.filters.update(clean=text.clean, utc=text.utc)
-    return environment.get_template("history.html")

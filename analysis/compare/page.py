@@ -3,23 +3,21 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis import text
 from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.design import Design, Kind
 from analysis.compare.profile import Profile, value_of
 from analysis.plots import style
 from analysis.record import files
+from analysis.templating import template
 
 #: Name of the page's meta element that holds the comparison as data.
 META: Final = "loadgen-comparison"
@@ -62,7 +60,7 @@ def render(
         with style.styled():
             svg = style.to_svg(curves(base, new, sides or ("base", "new")))
     verdict = outputs.overall(found)
-    return _template().render(
+    return template("compare.html").render(
         meta=META,
         content=None if content is None else json.dumps(content),
         scenario=base[0].scenario.get("name", ""),
@@ -96,15 +94,6 @@ def render(
         ],
         figure=Markup(svg),  # noqa: S704  shapes only, see style.py
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
-    )
-    environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio, clean=text.clean)
-    return environment.get_template("compare.html")
 
 
 def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, str]) -> Figure:

@@ -1,17 +1,16 @@
 """Show the result of a capacity search as sentences, knee plot and HTML page, from capacity.json alone."""
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis import text
 from analysis.plots import style
 from analysis.record import files
+from analysis.templating import template
 
 _KINDS = {
     "found": "limit found",
@@ -38,22 +37,13 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
 
 def render(content: Mapping[str, Any], svg: str) -> str:
     """Return the page, with the knee plot as SVG."""
-    return _template().render(
+    return template("capacity.html").render(
         content=content,
         sentences=sentences(content),
         figure=Markup(svg),  # noqa: S704  shapes only, see style.py
         unit=content["unit"],
         usl=usl_sentence(content),
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
-    )
-    environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio)
-    return environment.get_template("capacity.html")
 
 
 def sentences(content: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis import plots, text
@@ -13,9 +11,9 @@ from analysis.figures import addresses, cloudwatch, echo, errors
 from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.plots.plain import panels
-from analysis.pricing import money
 from analysis.report import closer, interactive, outputs, reactions
 from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
+from analysis.templating import template
 from analysis.verdict import checks
 
 #: At most this many entries of a list in the scenario are shown.
@@ -52,7 +50,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True, scripts: bo
     looks = closer.looks(run, summary) if scripts else []
     live = interactive.of(run, charts, looks) if charts and scripts else None
     wrong = errors.rows(run)
-    return _template().render(
+    return template("report.html", trim=True).render(
         summary=summary,
         manifest=run.manifest,
         kind=kind,
@@ -111,31 +109,6 @@ def _contents(
         ("run", "Run", True),
     )
     return [(anchor, name) for anchor, name, there in sections if there]
-
-
-@cache
-def _template() -> Template:
-    """Return the page's template, compiled once: compiling takes longer than filling it in."""
-    environment = Environment(
-        loader=PackageLoader("analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=text.printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        duration=text.duration,
-        cores=text.cores,
-        count=text.count,
-        rate=text.rate,
-        ratio=text.ratio,
-        size=text.size,
-        clean=text.clean,
-        significant=text.significant,
-        money=money,
-    )
-    return environment.get_template("report.html")
 
 
 def _shortened(value: Any) -> Any:
