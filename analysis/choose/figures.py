@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.compare.profile import Profile
+from analysis.compare.profile import Profile, pooled
 from analysis.gates.grammar import parse
 from analysis.gates.metrics import Kind, find
 from analysis.loading.run import ReadError, load
@@ -98,14 +98,10 @@ _ZERO: Final = {Kind.DURATION: "0s", Kind.SHARE: "0", Kind.COUNT: "0", Kind.RATE
 
 
 def _latencies(run: Any, summary: dict[str, Any]) -> Counter[int]:
-    counts: Counter[int] = Counter()
     try:
-        profile = Profile.of(run, summary)
+        return pooled([Profile.of(run, summary)])
     except ReadError:
-        return counts
-    for histogram in profile.blocks.get("delivery.latency", ()):
-        counts.update({int(number): count for number, count in histogram.items()})
-    return counts
+        return Counter()
 
 
 def spread(figures: Sequence[Figure]) -> Figure:

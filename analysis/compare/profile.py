@@ -155,6 +155,15 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Ints, Floats]:
     return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
+def pooled(profiles: Sequence[Profile]) -> Counter[int]:
+    """Return the histogram of fan-out latency of several runs, by bin number."""
+    counts: Counter[int] = Counter()
+    for profile in profiles:
+        for histogram in profile.blocks["delivery.latency"]:
+            counts.update({int(number): count for number, count in histogram.items()})
+    return counts
+
+
 def read(path: Path) -> list[Profile]:
     """Return the profiles in a run's folder, a folder of runs, or a baseline file, oldest first.
 
