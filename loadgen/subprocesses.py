@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +160,14 @@ def last_words(log: Path) -> str:
     except OSError:
         lines = []
     return lines[-1].strip() if lines else ""
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on now, for a child that must be told its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def leave_none() -> None:

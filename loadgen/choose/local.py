@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from loadgen import subprocesses
 from loadgen.choose.services import ChoiceError, Wanted
 from loadgen.server.process import ServerProcess, ServerStartError
 
@@ -87,7 +88,7 @@ def _mosquitto() -> Iterator[int]:
     if program is None:
         raise ChoiceError(missing("mqtt") or "")
     with tempfile.TemporaryDirectory(prefix="loadgen-choose-") as folder:
-        port = _free_port()
+        port = subprocesses.free_port()
         settings = Path(folder, "mosquitto.conf")
         # mosquitto silently drops messages above its queue limits; 0 removes both limits.
         settings.write_text(
@@ -111,12 +112,6 @@ def _mosquitto() -> Iterator[int]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _await_listener(process: "subprocess.Popen[bytes]", port: int) -> None:

@@ -352,7 +352,7 @@ def _command(request: RunOptions, locustfiles: Sequence[Path]) -> list[str]:
         command += ["--headless", "--only-summary"]
     if request.processes > 1:
         # Use a free port, so that two runs on one machine do not collide.
-        port = str(_free_port())
+        port = str(subprocesses.free_port())
         command += ["--processes", str(request.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]
     elif request.master:
@@ -374,10 +374,3 @@ def _taken(port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -46,6 +46,22 @@ class UnreadablePacketError(Exception):
 Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
 
+def fixed_header(view: memoryview) -> tuple[int, int]:
+    """Return the size of the fixed header of the packet that begins here, and that of the packet (MQTT 5, 2.1).
+
+    Raises:
+        IndexError: the header is incomplete.
+        ValueError: its length is malformed.
+    """
+    length = 0
+    for place in range(_LENGTH_BYTES_MAX):
+        byte = view[1 + place]
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return 2 + place, 2 + place + length
+    raise ValueError("its length is malformed")
+
+
 def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
     """Read the MQTT 5 packet at the start of the given bytes; return the packet and its size.
 
@@ -54,12 +70,12 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
         ValueError: the bytes are not a packet.
         UnreadablePacketError: a text of the packet is not UTF-8.
     """
-    size = _size(view)
-    if size is None or size > len(view):
-        # Incomplete, or with a wrong length: the codec says which, and reads no text.
+    try:
+        begin, size = fixed_header(view)
+    except (IndexError, ValueError):
+        # The codec has its own words for it, and reads no text.
         return mqtt5.read(view)
-    begin = _header_bytes(view)
-    if not bytes(view[begin:size]).isascii():
+    if size <= len(view) and not bytes(view[begin:size]).isascii():
         _demand_utf8(view, begin, size)
     return mqtt5.read(view)
 
@@ -83,8 +99,9 @@ class PacketReader:
         """
         if isinstance(error, UnreadablePacketError):
             return error
-        if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):
+        if type(error).__name__ != "PanicException":
             return None
+        _, size = fixed_header(view)
         return UnreadablePacketError(size, topic=False)
 
 
@@ -191,15 +208,3 @@ def _variable(view: memoryview, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place + number + 1
     return 0, len(view)
-
-
-def _header_bytes(view: memoryview) -> int:
-    """Return the size of a complete fixed header."""
-    return next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if view[place] < 0x80) + 1
-
-
-def _size(view: memoryview) -> int | None:
-    """Return the size of the packet that begins here (MQTT 5, 1.5.5), or None if its header is incomplete or wrong."""
-    length, end = _variable(view[: 1 + _LENGTH_BYTES_MAX], 1)
-    complete = end > 1 and view[end - 1] < 0x80 and end <= len(view)
-    return end + length if complete else None

@@ -10,7 +10,7 @@ import mqtt5
 
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
-from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError
+from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, fixed_header
 
 #: First bytes of acknowledgements. Those that report success are the same in both versions (MQTT 5, 2.1.2 and 2.1.3).
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
@@ -215,7 +215,6 @@ _SUBACK: Final = {
     2: mqtt5.SubAckReasonCode.GRANTED_QOS_EXACTLY_ONCE,
     0x80: mqtt5.SubAckReasonCode.UNSPECIFIED_ERROR,
 }
-_LENGTH_BYTES_MAX: Final = 4
 
 
 def read311(view: memoryview) -> tuple[Any, int]:
@@ -228,15 +227,7 @@ def read311(view: memoryview) -> tuple[Any, int]:
         ValueError: the bytes are not an MQTT 3.1.1 packet that a broker may send.
         UnreadablePacketError: the topic of a PUBLISH is not UTF-8; later packets can be read.
     """
-    length = 0
-    for place in range(_LENGTH_BYTES_MAX):
-        byte = view[1 + place]
-        length |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            break
-    else:
-        raise ValueError("its length is malformed")
-    begin, size = 2 + place, 2 + place + length
+    begin, size = fixed_header(view)
     if size > len(view):
         # Refuse a packet of an unknown kind now, instead of waiting for the rest of it.
         _demand(view[0] >> 4 in _READ, "its kind is unknown")
