@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis import extras
-from analysis.figures.latencies import BANDS, SECOND_NS, latencies
+from analysis.figures.bands import BANDS
+from analysis.figures.latencies import SECOND_NS, latencies
 from analysis.figures.offered import events_by_second
 from analysis.loading.run import Ints, Run
 

@@ -14,22 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.figures.bands import by_second, joined
 from analysis.figures.bounds import Bounded, Collector
 from analysis.figures.event_channels import ChannelsOfEvents
 from analysis.figures.groups import Group, Groups
-from analysis.figures.percentiles import rank_of
 from analysis.figures.samples import Store
 from analysis.figures.shared_stamps import Shared, Stamps
 from analysis.loading.doubts import Doubts, Off
-from analysis.loading.lookup import Places, grouping
+from analysis.loading.lookup import Places
 from analysis.loading.pieces import in_windows
-from analysis.loading.room import Room, narrow
+from analysis.loading.room import Room
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second
 
 SECOND_NS = 1_000_000_000
-#: The percentiles that are computed for each second; 100 is the maximum.
-BANDS = (50, 90, 99, 100)
 #: The heatmap's grid: rows per decade of latency, number of decades from 1 ns up, and maximum number of columns.
 ROWS_A_DECADE = 60
 DECADES = 13
@@ -264,7 +262,7 @@ class _Pass:
         del channel, worker, group
         if not self._says_stamps:
             inexact = shared.count
-        seconds, bands_ns = _joined(parts_seconds, parts_bands)
+        seconds, bands_ns = joined(parts_seconds, parts_bands)
         return Latencies(
             headline=Distribution.of(headline.done()),
             service=Distribution.of(service.done()),
@@ -298,7 +296,7 @@ class _Pass:
         measured = self._measured(window)
         intended_ns, arrival_ns = at["intended_ns"], at["arrival_ns"]
         headline_ns = arrival_ns - intended_ns
-        seconds, bands_ns = _bands((intended_ns - self._first_ns) // SECOND_NS, headline_ns)
+        seconds, bands_ns = by_second((intended_ns - self._first_ns) // SECOND_NS, headline_ns)
         arrived = (arrival_ns - self._first_ns) // SECOND_NS
         heat, extremes_ns, left_out = self._heat(intended_ns, headline_ns)
         none = np.empty(0, dtype=np.int64)
@@ -374,33 +372,3 @@ def _groups_of(run: Run, people: Places) -> tuple[Ints, list[str | None]]:
     found = np.zeros(len(people), dtype=np.int64)
     found[people.of(ints(table, "subscription"))] = code
     return found, names
-
-
-def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
-    """Return the seconds that have samples, and the percentiles of latency in each of these seconds."""
-    if not len(second):
-        return second, dict.fromkeys(BANDS, second)
-    first = int(second.min())
-    counts = np.bincount(second - first)
-    present = np.flatnonzero(counts)
-    counts = counts[present]
-    # numpy selects twice as fast among numbers of half the size.
-    samples = narrow(latency_ns)[grouping(second - first)]
-    bands_ns = {percent: np.empty(len(present), dtype=np.int64) for percent in BANDS}
-    for place, group in enumerate(np.split(samples, np.cumsum(counts)[:-1])):
-        done = 0
-        for percent in BANDS:
-            # The samples before the previous percentile's rank are smaller, so select this one from the rest.
-            rank = rank_of(len(group), percent) - 1
-            rest = group[done:]
-            rest.partition(rank - done)
-            bands_ns[percent][place], done = rest[rank - done], rank
-    return present + first, bands_ns
-
-
-def _joined(seconds: list[Ints], bands_ns: list[dict[int, Ints]]) -> tuple[Ints, dict[int, Ints]]:
-    joined = np.concatenate(seconds)
-    order = np.argsort(joined, kind="stable")
-    return joined[order], {
-        percent: np.concatenate([part[percent] for part in bands_ns])[order] for percent in BANDS
-    }

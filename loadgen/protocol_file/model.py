@@ -3,8 +3,7 @@
 The docstrings of the fields are the descriptions in the JSON Schema.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -13,131 +12,36 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 
 from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.config.text import shown
 from loadgen.config.units import PositiveDurationNs, format_duration, problem
-from loadgen.protocol.generic.frames import TemplateError, Written, check, names
+from loadgen.protocol.generic.frames import Written, names
 from loadgen.protocol.generic.login import PLACEHOLDERS
-from loadgen.protocol.generic.patterns import PointerError, pointer_tokens, regex
 from loadgen.protocol.generic.stamped import HEAD_NAMES, SEND_NAMES, check_delivery, check_names
+from loadgen.protocol_file.values import (
+    REQUEST_NAMES,
+    BodyTemplate,
+    ConnectUrl,
+    EventName,
+    FixedTemplate,
+    Header,
+    Headers,
+    Method,
+    OpeningTemplate,
+    Pointer,
+    PublishTemplate,
+    RequestTemplate,
+    Separator,
+    Url,
+    When,
+    checked,
+    pattern_text,
+)
 
-_REQUEST = ("id", "number", "channel")
-_EVENTS = ("event", "event_json", "events", "events_json", "bytes", "event_form")
 #: The keys whose texts are no templates.
 _FOR_PEOPLE = {"title", "description"}
-_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
-
-
-def _template(*known: str) -> BeforeValidator:
-    """Return a validator of templates in which only these placeholders may occur."""
-
-    def validate(value: Any) -> Any:
-        if not isinstance(value, str | dict | list):
-            raise problem("must be text, or a mapping or list that is sent as JSON")
-        _check(value, known)
-        return value
-
-    return BeforeValidator(validate)
-
-
-def _text(*known: str) -> AfterValidator:
-    """Return a validator of texts in which only these placeholders may occur."""
-
-    def validate(value: str) -> str:
-        _check(value, known)
-        return value
-
-    return AfterValidator(validate)
-
-
-def _check(written: Written, known: Sequence[str]) -> None:
-    try:
-        check(written, known)
-    except TemplateError as error:
-        raise problem(str(error)) from None
-
-
-def _pointer(value: str) -> str:
-    try:
-        pointer_tokens(value)
-    except PointerError as error:
-        raise problem(str(error)) from None
-    return value
-
-
-def _pattern_text(value: str) -> str:
-    try:
-        regex(value)
-    except TemplateError as error:
-        raise problem(str(error)) from None
-    return value
-
-
-def _checked(check_text: Callable[[str], None]) -> AfterValidator:
-    """Return a pydantic validator from a function that raises TemplateError for an invalid text."""
-
-    def validate(value: str) -> str:
-        try:
-            check_text(value)
-        except TemplateError as error:
-            raise problem(str(error)) from None
-        return value
-
-    return AfterValidator(validate)
-
-
-def _header(value: str) -> str:
-    if any(character < " " or character > "~" for character in value):
-        raise problem("must be printable ASCII in one line")
-    return value
-
-
-def _of_form(pattern: str, wanted: str) -> Callable[[str], str]:
-    def validate(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise problem(f"must be {wanted}, not {shown(value)}")
-        return value
-
-    return validate
-
-
-def _scalar(value: object) -> object:
-    if value is not None and not isinstance(value, str | int):
-        raise problem(f"must be text, a whole number, true, false or null, not {shown(value)}")
-    return value
-
-
-def _no_secret(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
-        hidden = any(of_environment or each in PLACEHOLDERS for each, of_environment in names(value))
-        if name.lower() in _SECRET_HEADERS and not hidden:
-            raise problem(
-                f"has the header {name} with a value written out; put the secret into an environment variable and"
-                " write {env:NAME}"
-            )
-    return headers
-
-
-Pointer = Annotated[str, AfterValidator(_pointer)]
-Header = Annotated[str, _text(*PLACEHOLDERS), AfterValidator(_header)]
-Url = Annotated[str, _text("target", "channel", *PLACEHOLDERS)]
-ConnectUrl = Annotated[str, _text("target", "channel", "channels", *PLACEHOLDERS)]
-EventName = Annotated[str, Field(min_length=1, max_length=200)]
-_AS_SENT = WithJsonSchema({"type": ["string", "object", "array"]})
-OpeningTemplate = Annotated[Any, _template(*PLACEHOLDERS), _AS_SENT]
-FixedTemplate = Annotated[Any, _template(), _AS_SENT]
-RequestTemplate = Annotated[Any, _template(*_REQUEST), _AS_SENT]
-PublishTemplate = Annotated[Any, _template(*_REQUEST, *_EVENTS), _AS_SENT]
-BodyTemplate = Annotated[Any, _template("channel", *_EVENTS), _AS_SENT]
-HeaderName = Annotated[str, AfterValidator(_of_form(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", "the name of a header"))]
-Method = Annotated[str, AfterValidator(_of_form(r"[A-Z]{1,20}", "a method such as POST"))]
-Separator = Annotated[str, AfterValidator(_of_form(r"[!-~]{1,10}", "one to ten printable characters"))]
-When = Annotated[str | int | bool | None, BeforeValidator(_scalar)]
-Headers = Annotated[Mapping[HeaderName, Header], AfterValidator(_no_secret)]
 
 
 class JsonMatch(Part):
@@ -164,19 +68,19 @@ class JsonMatch(Part):
             raise problem("would fit every message; say with 'when' what it is recognised by")
         if self.event is not None and self.event_json is not None:
             raise problem("has both event and event_json; keep one of them")
-        if sum(getattr(self, name) is not None for name in _REQUEST) > 1:
+        if sum(getattr(self, name) is not None for name in REQUEST_NAMES) > 1:
             raise problem("has more than one of id, number and channel; keep one of them")
         return self
 
     @property
     def at(self) -> dict[str, str]:
         """The JSON pointers that the file sets, by the name of the value that each leads to."""
-        found = {name: getattr(self, name) for name in (*_REQUEST, "event", "event_json", "reason")}
+        found = {name: getattr(self, name) for name in (*REQUEST_NAMES, "event", "event_json", "reason")}
         return {name: pointer for name, pointer in found.items() if pointer is not None}
 
 
 Match = Annotated[
-    Annotated[str, AfterValidator(_pattern_text), Tag(WORD)] | Annotated[JsonMatch, Tag(MAPPING)],
+    Annotated[str, AfterValidator(pattern_text), Tag(WORD)] | Annotated[JsonMatch, Tag(MAPPING)],
     Discriminator(word_or_mapping),
 ]
 """A text with {name} placeholders, or a mapping with JSON pointers."""
@@ -317,12 +221,12 @@ class Stamped(Part):
     """Messages of a stream of lines that carry an event's stamp in a header beside the event, for scenarios with
     'stamp: {header: NAME}'."""
 
-    head: Annotated[str, _checked(lambda text: check_names(text, HEAD_NAMES))]
+    head: Annotated[str, checked(lambda text: check_names(text, HEAD_NAMES))]
     """The headers of an event; {name} is the header's name and {stamp} its value."""
-    send: Annotated[str, _checked(lambda text: check_names(text, SEND_NAMES))]
+    send: Annotated[str, checked(lambda text: check_names(text, SEND_NAMES))]
     """The message that publishes an event, with {head}, {event}, {head_bytes} (bytes of the headers) and {bytes} (bytes
     of headers and event)."""
-    deliver: Annotated[str, _checked(check_delivery)]
+    deliver: Annotated[str, checked(check_delivery)]
     """The pattern of a delivery: a line with {head_bytes} and {bytes}, and then {head}{event}."""
 
     @model_validator(mode="after")

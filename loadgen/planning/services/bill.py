@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, get_args
 
-from loadgen.planning.services.load import Used
 from loadgen.planning.services.models import (
     SURE,
     BillPart,
@@ -20,6 +19,7 @@ from loadgen.planning.services.models import (
     exact,
 )
 from loadgen.planning.services.span import NOTHING, UNKNOWN, ZERO, Span, total
+from loadgen.planning.services.used import Used
 
 _ORDER: Final[tuple[Certainty, ...]] = get_args(Certainty)
 

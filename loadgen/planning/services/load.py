@@ -1,57 +1,19 @@
 """A load, independent of any service: connections, publishes and deliveries, and the hours of use in a month."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
-from loadgen.planning.services.models import Quantity
 from loadgen.planning.services.span import ZERO
+from loadgen.planning.services.used import Flow, Sizes, Used, known_sum
 
 Axis = Literal["subscribers", "rate", "payload", "fan-out"]
 AXES: Final[tuple[Axis, ...]] = ("subscribers", "rate", "payload", "fan-out")
 #: 365 days ÷ 12, so that a month of whole days has the 730 h of AWS's own examples.
 DAYS_A_MONTH: Final = Fraction(365, 12)
 _MONTH: Final = {"month": Fraction(1)}
-
-
-class Metered(Protocol):
-    """Sizes of events or deliveries, for a bill that charges by bytes or by units of some bytes."""
-
-    @property
-    def mean(self) -> Fraction | None:
-        """Mean size in bytes, or None if unknown."""
-
-    def units(self, unit_bytes: Fraction | None) -> Fraction:
-        """Return the mean number of units per event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Sizes of events in bytes, and the share of each size; the shares sum up to 1."""
-
-    shares: tuple[tuple[Fraction, Fraction], ...]
-
-    @classmethod
-    def of(cls, size_bytes: Fraction | int) -> "Sizes":
-        """Return the sizes of events that are all alike."""
-        return cls(((Fraction(size_bytes), Fraction(1)),))
-
-    @property
-    def mean(self) -> Fraction:
-        """Mean size in bytes."""
-        return sum((size * share for size, share in self.shares), ZERO)
-
-    def units(self, unit_bytes: Fraction | None) -> Fraction:
-        """Return the mean number of units per event: one for each unit or part of a unit, at least one."""
-        if unit_bytes is None:
-            return Fraction(1)
-        return sum((share * max(1, ceil(size / unit_bytes)) for size, share in self.shares), ZERO)
-
-    def grown(self, factor: Fraction) -> "Sizes":
-        """Return the sizes multiplied by ``factor``."""
-        return Sizes(tuple((size * factor, share) for size, share in self.shares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,106 +37,6 @@ class Stream:
     """Publish requests per second over the busiest connection; 0 over HTTP."""
     with_clients: bool = False
     """True if more clients publish more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Events of one stream in a period."""
-
-    events: Fraction
-    deliveries: Fraction | None
-    sizes: Metered
-    over_http: bool = True
-    batch: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """Usage of a service in a period, such as a run or a month; None means unknown."""
-
-    flows: tuple[Flow, ...]
-    connects: Fraction | None
-    subscribes: Fraction | None
-    connection_minutes: Fraction | None
-    channels: Fraction | None
-    """Channels in use at once."""
-    connections: Fraction | None
-    """Connections open at once."""
-    users: Fraction | None
-    """Different users in the period."""
-    hours: Fraction
-    """Hours of use."""
-    days: Fraction
-    """Number of days; 1 for a run, however short."""
-    peak_messages_per_s: Fraction | None
-    """Publishes and deliveries per second at the peak, each event counted once."""
-    handlers: Fraction | None = ZERO
-    known: bool = True
-    """False if user code decides what is sent, so that every count is unknown."""
-
-    def count(self, quantity: Quantity, unit_bytes: Fraction | None = None) -> Fraction | None:
-        """Return how many things of a kind there are, or None if unknown.
-
-        An event counts once for each whole or part unit of ``unit_bytes``, or just once if ``unit_bytes`` is None. The
-        quantity `unit_day` is None, because it depends on an offer.
-        """
-        if quantity in _MONTH:
-            return _MONTH[quantity]
-        if not self.known:
-            return None
-        match quantity:
-            case "publish":
-                return self._published(self.flows, unit_bytes)
-            case "publish_http":
-                return self._published((flow for flow in self.flows if flow.over_http), unit_bytes)
-            case "publish_websocket":
-                return self._published((flow for flow in self.flows if not flow.over_http), unit_bytes)
-            case "publish_request":
-                return sum((flow.events / flow.batch for flow in self.flows), ZERO)
-            case "delivery":
-                return _sum(
-                    None if flow.deliveries is None else flow.deliveries * flow.sizes.units(unit_bytes)
-                    for flow in self.flows
-                )
-            case "delivery_byte":
-                return _sum(
-                    None
-                    if flow.deliveries is None or flow.sizes.mean is None
-                    else flow.deliveries * flow.sizes.mean
-                    for flow in self.flows
-                )
-            case "channel_minute":
-                return None if self.channels is None else self.channels * self.hours * 60
-            case "message_per_s":
-                return self.peak_messages_per_s
-            case "message_per_hour":
-                return self._messages(self.hours)
-            case "message_per_day":
-                return self._messages(self.days)
-            case "stored_gb":
-                return ZERO
-            case "connect":
-                return self.connects
-            case "subscribe":
-                return self.subscribes
-            case "connection_minute":
-                return self.connection_minutes
-            case "connection":
-                return self.connections
-            case "user":
-                return self.users
-            case "handler":
-                return self.handlers
-        return None
-
-    @staticmethod
-    def _published(flows: Iterable[Flow], unit_bytes: Fraction | None) -> Fraction:
-        return sum((flow.events * flow.sizes.units(unit_bytes) for flow in flows), ZERO)
-
-    def _messages(self, periods: Fraction) -> Fraction | None:
-        delivered = self.count("delivery")
-        published = self.count("publish")
-        return None if delivered is None or published is None else (published + delivered) / periods
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +206,7 @@ class Load:
             return events
         if axis == "payload":
             return sum((each.events_per_s * each.sizes.mean for each in self.streams), ZERO) / events
-        reached = _sum(None if s.fan_out is None else s.events_per_s * s.fan_out for s in self.streams)
+        reached = known_sum(None if s.fan_out is None else s.events_per_s * s.fan_out for s in self.streams)
         return None if reached is None else reached / events
 
     def numbers(self) -> Mapping[str, Fraction | None]:
@@ -364,15 +226,6 @@ class Load:
             "days": self.month.days,
             "connects_per_day": self.month.connects_per_day,
         }
-
-
-def _sum(numbers: Iterable[Fraction | None]) -> Fraction | None:
-    result = ZERO
-    for number in numbers:
-        if number is None:
-            return None
-        result += number
-    return result
 
 
 def _wider(stream: Stream, factor: Fraction) -> Stream:

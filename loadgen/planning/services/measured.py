@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from analysis.figures.cost import counted_events, operations
 from analysis.loading.run import Run
-from loadgen.planning.services.load import Flow, Load, Sizes, Used
+from loadgen.planning.services.load import Load
 from loadgen.planning.services.span import ZERO
+from loadgen.planning.services.used import Flow, Sizes, Used
 
 #: A size in bytes, taken as the unit of metering: larger than any event, so that each event counts as one unit.
 _WHOLE_EVENT = 1 << 40

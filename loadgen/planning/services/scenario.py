@@ -9,8 +9,9 @@ from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.operations import Handler
 from loadgen.planning.peaks import moments, most_in_a_second
 from loadgen.planning.prices import load_prices
-from loadgen.planning.services.load import Flow, Load, Month, Sizes, Stream, Used
+from loadgen.planning.services.load import Load, Month, Stream
 from loadgen.planning.services.span import ZERO
+from loadgen.planning.services.used import Flow, Sizes, Used
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.publishing import Publishing
 
