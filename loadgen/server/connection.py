@@ -14,12 +14,11 @@ from loadgen.server import quiet
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import UNKNOWN_CALLER, Caller, credentials_from
 from loadgen.server.frames import text_frame
+from loadgen.server.handshakes import NORMAL_CLOSURE, answer_close
 from loadgen.server.hub import Subscription
 from loadgen.server.refusal import RefusedError
 
-NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
-PROTOCOL_ERROR: Final = 1002
 ABNORMAL_CLOSURE: Final = 1006
 
 _log = logging.getLogger(__name__)
@@ -131,8 +130,7 @@ class Connection:
                     self.send_error("error", errors.UNSUPPORTED_OPERATION)
         finally:
             self._leave()
-        if not self._socket.closed:
-            await self._socket.close(code=_answer_to(self._socket.close_code), drain=False)
+        await answer_close(self._socket)
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
         """End the subscriptions and close the WebSocket. AWS was seen to close with 1000 even after failures."""
@@ -257,12 +255,6 @@ class Connection:
             self.send_error("publish_error", refused.error, operation_id)
             return
         self.send(messages.publish_success(operation_id, response.successful, response.failed))
-
-
-def _answer_to(code: int | None) -> int:
-    """Return the code that answers a client's close frame, whose code is 0 if it has none (RFC 6455, 7.4)."""
-    may_be_sent = not code or 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
-    return NORMAL_CLOSURE if may_be_sent else PROTOCOL_ERROR
 
 
 def _require_operation_id(operation_id: str) -> None:

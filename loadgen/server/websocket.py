@@ -16,22 +16,10 @@ from loadgen.protocol.appsync.auth import (
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import caller_of, credentials_from
 from loadgen.server.connection import GOING_AWAY, Connection
+from loadgen.server.handshakes import accept
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 
-FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Largest message; a larger one closes the connection with 1009 (assumption).
-
-It exceeds the payload limit, since escaping lengthens events and Amplify sends them twice.
-"""
-
-_UPGRADE: Final = (
-    hdrs.UPGRADE,
-    hdrs.CONNECTION,
-    hdrs.SEC_WEBSOCKET_KEY,
-    hdrs.SEC_WEBSOCKET_VERSION,
-    hdrs.SEC_WEBSOCKET_EXTENSIONS,
-)
 #: The error in the response to an upgrade that the fault settings refuse, by HTTP status (assumption).
 _ERROR_OF_STATUS: Final = {
     401: errors.UNAUTHORIZED,
@@ -39,7 +27,6 @@ _ERROR_OF_STATUS: Final = {
     429: errors.LIMIT_EXCEEDED,
     503: errors.LIMIT_EXCEEDED,
 }
-_CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 
@@ -63,19 +50,7 @@ class RealtimeEndpoint:
         """
         if (refusal := self._refused_upgrade()) is not None:
             return refusal
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,),
-            compress=False,
-            # aiohttp refuses messages of this size, too.
-            max_msg_size=FRAME_MAX_BYTES + 1,
-            timeout=_CLOSE_TIMEOUT_S,
-            # aiohttp would answer every close code with 1000; `Connection.run` answers.
-            autoclose=False,
-        )
-        if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
-            # RFC 6455, 4.2.1, allows only ASCII in these headers, and aiohttp fails on other characters.
-            raise web.HTTPBadRequest(text="the headers of the WebSocket handshake are not ASCII")
-        await socket.prepare(request)
+        socket = await accept(request, (SUBPROTOCOL,))
         transport = request.transport
         if transport is None:
             return socket

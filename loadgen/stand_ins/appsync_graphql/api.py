@@ -25,6 +25,7 @@ from loadgen.protocol.unreadable import is_utf8
 from loadgen.server.auth.base import AuthorizationRequest, Operation, credentials_from
 from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
 from loadgen.server.cors import ANY_ORIGIN
+from loadgen.server.handshakes import accept
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 from loadgen.stand_ins.appsync_graphql.connection import GOING_AWAY, Connection, StartData
@@ -33,18 +34,9 @@ from loadgen.stand_ins.appsync_graphql.schema import OperationError, complete
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 from loadgen.stand_ins.journal import Journal
 
-_FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
-_CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 _JSON: Final = "application/json"
-_UPGRADE: Final = (
-    hdrs.UPGRADE,
-    hdrs.CONNECTION,
-    hdrs.SEC_WEBSOCKET_KEY,
-    hdrs.SEC_WEBSOCKET_VERSION,
-    hdrs.SEC_WEBSOCKET_EXTENSIONS,
-)
 #: Errors of the handshake (seen in reports of users: the error's name is in `message` or in `errorType`).
 NO_PROTOCOL: Final = WireError(None, "NoProtocolError", 400)
 OTHER_PROTOCOL: Final = WireError(None, "SubProtocolNotSupportedError", 400)
@@ -95,13 +87,7 @@ class GraphqlApi:
         """
         if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
             return _refused([_MALFORMED], HTTPStatus.BAD_REQUEST)
-        if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
-            # RFC 6455, 4.2.1, allows only ASCII in these headers, and aiohttp fails on other characters.
-            raise web.HTTPBadRequest(text="the headers of the WebSocket handshake are not ASCII")
-        socket = web.WebSocketResponse(
-            protocols=(SUBPROTOCOL,), compress=False, max_msg_size=_FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
-        )
-        await socket.prepare(request)
+        socket = await accept(request, (SUBPROTOCOL,))
         transport = request.transport
         if transport is None:
             return socket

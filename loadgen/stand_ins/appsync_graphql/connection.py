@@ -12,12 +12,12 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync_graphql.messages import UNREADABLE
 from loadgen.server.auth.base import Operation, credentials_from
 from loadgen.server.frames import text_frame
+from loadgen.server.handshakes import NORMAL_CLOSURE, answer_close
 from loadgen.server.refusal import RefusedError
 from loadgen.stand_ins.appsync_graphql.hub import WRITE_BUFFER_LIMIT_BYTES, Hub, Outlet, Subscription
 from loadgen.stand_ins.appsync_graphql.schema import OperationError
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 
-NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
 _KEEPALIVE: Final = b'{"type":"ka"}'
 #: Text of the error for a message of an unknown type (secondary source).
@@ -89,6 +89,7 @@ class Connection:
                     self.error("error", [_UNSUPPORTED])
         finally:
             self._leave()
+        await answer_close(self._socket)
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
         """End the subscriptions and close the WebSocket."""

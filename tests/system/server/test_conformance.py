@@ -1,6 +1,6 @@
-"""Test our server against the table of `tests.websocket.cases`, over a real socket.
+"""Test our servers against the table of `tests.websocket.cases`, over a real socket: Event API and GraphQL's stand-in.
 
-The server answers each message that is no operation with one error, so the answers are counted; that what it takes is
+They answer each message that is no operation with one error, so the answers are counted; that what is taken is
 what was sent is shown by events that come back.
 """
 
@@ -9,12 +9,14 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
-from loadgen.server.process import Announcement
+from loadgen.protocol.appsync_graphql.messages import SUBPROTOCOL as GRAPHQL
+from loadgen.server.process import Announcement, ServerProcess
 from tests.websocket.cases import (
     CASES,
     CLOSE,
@@ -45,7 +47,7 @@ _END = b"are you there?"
 class Peer:
     """A client that says what the case says."""
 
-    def __init__(self, server: Announcement) -> None:
+    def __init__(self, server: Announcement, subprotocol: str = SUBPROTOCOL) -> None:
         parts = urlsplit(server.ws_url)
         header = encode_header_subprotocol({"host": parts.netloc, "x-api-key": server.api_key})
         self.socket = socket.create_connection((parts.hostname, parts.port), PATIENCE_S)
@@ -53,7 +55,7 @@ class Peer:
         request = (
             f"GET {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
             f"sec-websocket-key: {base64.b64encode(os.urandom(16)).decode()}\r\nsec-websocket-version: 13\r\n"
-            f"sec-websocket-protocol: {SUBPROTOCOL}, {header}\r\n\r\n"
+            f"sec-websocket-protocol: {subprotocol}, {header}\r\n\r\n"
         )
         self.socket.sendall(request.encode())
         head = b""
@@ -90,11 +92,20 @@ class Peer:
         return list(frames_in(self.heard))
 
 
+@pytest.fixture(scope="module", params=["AppSync Events", "AppSync GraphQL"])
+def kind(request: pytest.FixtureRequest, server: Announcement) -> Iterator[tuple[Announcement, str]]:
+    if request.param == "AppSync Events":
+        yield server, SUBPROTOCOL
+        return
+    with ServerProcess(("--service", "appsync-graphql"), module="loadgen.stand_ins") as process:
+        yield process.announcement, GRAPHQL
+
+
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.name not in LET_PASS], ids=lambda case: case.name
 )
-def test_the_server_does_what_the_standard_says(server: Announcement, case: Case) -> None:
-    peer = Peer(server)
+def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], case: Case) -> None:
+    peer = Peer(*kind)
     with peer.socket:
         peer.send(stream(case, masked=True))
         if case.closes is None:

@@ -1,0 +1,58 @@
+"""Open and close WebSockets as RFC 6455 demands, where aiohttp does otherwise."""
+
+from collections.abc import Collection
+from typing import Final
+
+from aiohttp import hdrs, web
+
+NORMAL_CLOSURE: Final = 1000
+PROTOCOL_ERROR: Final = 1002
+
+FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
+"""Largest message; a larger one closes the connection with 1009 (assumption).
+
+It exceeds the payload limit, since escaping lengthens events and Amplify sends them twice.
+"""
+
+_UPGRADE: Final = (
+    hdrs.UPGRADE,
+    hdrs.CONNECTION,
+    hdrs.SEC_WEBSOCKET_KEY,
+    hdrs.SEC_WEBSOCKET_VERSION,
+    hdrs.SEC_WEBSOCKET_EXTENSIONS,
+)
+_CLOSE_TIMEOUT_S: Final = 5.0
+
+
+async def accept(request: web.Request, subprotocols: Collection[str]) -> web.WebSocketResponse:
+    """Answer a WebSocket handshake; end the connection with `answer_close` when its messages have ended.
+
+    Raises:
+        HTTPBadRequest: a header of the handshake is not ASCII.
+    """
+    if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
+        # RFC 6455, 4.2.1, allows only ASCII in these headers, and aiohttp fails on other characters.
+        raise web.HTTPBadRequest(text="the headers of the WebSocket handshake are not ASCII")
+    socket = web.WebSocketResponse(
+        protocols=subprotocols,
+        compress=False,
+        # aiohttp refuses messages of this size, too.
+        max_msg_size=FRAME_MAX_BYTES + 1,
+        timeout=_CLOSE_TIMEOUT_S,
+        # aiohttp would answer every close code with 1000; `answer_close` does not.
+        autoclose=False,
+    )
+    await socket.prepare(request)
+    return socket
+
+
+async def answer_close(socket: web.WebSocketResponse) -> None:
+    """Answer the client's close frame, unless the server has begun to close."""
+    if not socket.closed:
+        await socket.close(code=_answer_to(socket.close_code), drain=False)
+
+
+def _answer_to(code: int | None) -> int:
+    """Return the code that answers a client's close frame, whose code is 0 if it has none (RFC 6455, 7.4)."""
+    may_be_sent = not code or 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+    return NORMAL_CLOSURE if may_be_sent else PROTOCOL_ERROR
