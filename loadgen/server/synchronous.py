@@ -19,6 +19,9 @@ ABANDONED_MAX: Final = 16
 """Most functions that have not returned in time and are still running; each holds a thread. After that, calls fail."""
 
 
+_IDLE_S: Final = 10.0
+
+
 class BusyError(RuntimeError):
     """Too many functions have not returned; no further one is started."""
 
@@ -64,19 +67,20 @@ class _Call:
 
 
 class SynchronousCalls:
-    """One daemon thread, started with the first call and replaced if a function does not return in time.
+    """One daemon thread, started by a call, replaced if a function does not return in time, and ended when idle.
 
     It may be made before a fork, but called only after it, as threads do not survive a fork. Call the methods from the
     thread of an event loop.
     """
 
-    def __init__(self, abandoned_max: int = ABANDONED_MAX) -> None:
+    def __init__(self, abandoned_max: int = ABANDONED_MAX, idle_s: float = _IDLE_S) -> None:
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._current: threading.Thread | None = None
         self._running: _Call | None = None
         self._abandoned: set[threading.Thread] = set()
         self._abandoned_max = abandoned_max
+        self._idle_s = idle_s
 
     async def call(self, function: Callable[..., Any], *arguments: Any, timeout_s: float) -> Any:
         """Call a function in the thread and return its result; the time limit counts from its start.
@@ -95,9 +99,10 @@ class SynchronousCalls:
             loop.create_future(),
             loop.create_future(),
         )
-        self._start()
-        self._calls.put(call)
         try:
+            # In this order: a thread that ends for lack of calls looks for one last call, and `_start` for the thread.
+            self._calls.put(call)
+            self._start()
             await call.begun
             return await asyncio.wait_for(call.done, timeout_s)
         except TimeoutError:
@@ -132,12 +137,22 @@ class SynchronousCalls:
             # No thread will start the waiting calls, so refuse them.
             with contextlib.suppress(queue.Empty):
                 while True:
-                    self._calls.get_nowait().refuse(error)
+                    waiting = self._calls.get_nowait()
+                    if not waiting.given_up:
+                        waiting.refuse(error)
 
     def _work(self) -> None:
         own = threading.current_thread()
         while True:
-            call = self._calls.get()
+            try:
+                call = self._calls.get(timeout=self._idle_s)
+            except queue.Empty:
+                with self._lock:
+                    if not self._calls.empty():
+                        continue
+                    if self._current is own:
+                        self._current = None
+                    return
             with self._lock:
                 if self._current is not own:
                     # This thread was abandoned meanwhile: its successor runs the call.

@@ -177,6 +177,27 @@ def test_a_call_that_nobody_waits_for_is_not_started() -> None:
     assert not started.is_set()
 
 
+def test_an_idle_thread_ends_and_the_next_call_has_another() -> None:
+    async def use(calls: SynchronousCalls) -> None:
+        first = await call(calls, threading.current_thread, timeout_s=LONG_S)
+        await asyncio.to_thread(first.join, LONG_S)
+        assert not first.is_alive()
+        assert await call(calls, threading.current_thread, timeout_s=LONG_S) is not first
+
+    asyncio.run(use(SynchronousCalls(idle_s=0.01)))
+
+
+def test_no_call_is_left_behind_by_a_thread_that_ends_at_that_moment() -> None:
+    async def use(calls: SynchronousCalls) -> list[int]:
+        answered = []
+        for number in range(300):
+            answered.append(await call(calls, lambda number=number: number, timeout_s=LONG_S))
+            await asyncio.sleep(0.0002 * (number % 10))
+        return answered
+
+    assert asyncio.run(use(SynchronousCalls(idle_s=0.001))) == list(range(300))
+
+
 def test_a_function_sees_the_context_of_its_caller() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
