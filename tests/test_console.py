@@ -1,17 +1,14 @@
 """Test the messages at the terminal: whole words on a terminal, whole lines elsewhere."""
 
-import fcntl
 import io
-import os
-import struct
 import sys
-import termios
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen import console
+from tests.terminals import shown
 
 SENTENCE = "note: the machine is busy: tasks waited for a CPU in 60.02 % of the last 10 s (pressure)"
 
@@ -20,12 +17,12 @@ SENTENCE = "note: the machine is busy: tasks waited for a CPU in 60.02 % of the 
 def test_on_a_terminal_a_sentence_is_wrapped_between_words(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with os.fdopen(slave, "w") as terminal, os.fdopen(master, "rb", buffering=0) as screen:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        console.say(SENTENCE)
-        lines = screen.read(10_000).decode().splitlines()
+    def say(terminal: int) -> None:
+        with open(terminal, "w", closefd=False) as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            console.say(SENTENCE)
+
+    lines = shown(say, columns).splitlines()
     assert all(len(line) <= columns for line in lines)
     assert " ".join(lines) == f"loadgen: {SENTENCE}"
     assert (len(lines) > 1) == (columns < 90)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from analysis.console import _Display, _Forgiving, drawing
 from loadgen.console import say
 from tests.paths import REPO
+from tests.terminals import shown
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x1b[31mred\x1b[0m\x9b2Jd\rE\x08f\x00\x7f\u202egnp\ttab\nline"
 SAFE = "a?]0;owned?b?[2Jc\x1b[31mred\x1b[0m?2Jd?E?f???gnp\ttab\nline"
@@ -31,18 +31,10 @@ sys.stdout.writelines([text, "\\n"])
 
 
 def through_a_terminal(code: str) -> str:
-    master, slave = pty.openpty()
-    subprocess.run([sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=REPO, check=True)
-    os.close(slave)
-    said = b""
-    while True:
-        try:
-            part = os.read(master, 65_536)
-        except OSError:
-            break
-        said += part
-    os.close(master)
-    return said.decode().replace("\r\n", "\n")
+    def run(terminal: int) -> None:
+        subprocess.run([sys.executable, "-c", code], stdout=terminal, stderr=terminal, cwd=REPO, check=True)
+
+    return shown(run)
 
 
 def test_print_and_logging_to_a_terminal_are_harmless() -> None:

@@ -1,0 +1,36 @@
+"""A pseudo-terminal for tests of what is shown on one."""
+
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+def shown(write: Callable[[int], object], columns: int = 80) -> str:
+    """Return what ``write`` writes to the terminal whose file descriptor it gets.
+
+    The kernel hands a terminal's output on in the background and in parts of any size, so it is read to its end.
+    """
+    screen, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    try:
+        with ThreadPoolExecutor(max_workers=1) as reading:
+            said = reading.submit(_read_to_end, screen)
+            try:
+                write(terminal)
+            finally:
+                os.close(terminal)
+            return said.result().decode().replace("\r\n", "\n")
+    finally:
+        os.close(screen)
+
+
+def _read_to_end(screen: int) -> bytes:
+    said = b""
+    while True:
+        try:
+            said += os.read(screen, 65_536)
+        except OSError:  # EIO: no process has the terminal open any more
+            return said
