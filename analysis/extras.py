@@ -1,6 +1,6 @@
 """Optional parts of the installation ("extras"): the packages of each, and the error message if an extra is missing.
 
-The message says how to add the extra to this installation, from where loadgen was installed (PEP 610). It never
+The message says how to add the extra to this installation, from the source of the installed loadgen (PEP 610). It never
 suggests installing loadgen from a package index: if the source is unknown or gone, it names the extra's packages.
 """
 

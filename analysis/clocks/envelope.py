@@ -333,7 +333,8 @@ def neighbours(points: Points) -> Curve:
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
-    # Between two pings the earlier bound widens and the later one narrows; they cross in a corner.
+    # Between two pings the earlier ping's bound widens and the later ping's narrows: the curve has a corner where these
+    # two bounds cross.
     for shown_at, shown in ((begin, upper), (end, -lower)):
         corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
         at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))

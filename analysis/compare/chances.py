@@ -11,8 +11,8 @@ variance" (2023, arXiv:2310.03722), the test martingale by a Gaussian mixture; t
 Lindon, D. Ham, M. Tingley and I. Bojinov, "Anytime-valid linear models" (2022, arXiv:2210.08589).
 
 A plan of at most `most` pairs divides its error probability: half is for the looks before the last pair (`Anytime`),
-half for the look after the last pair (Student's t). So a plan that runs to its end finds nearly as much as one without
-looks.
+half for the look after the last pair (Student's t). So a plan that runs to its end has nearly the power of a plan
+without earlier looks.
 """
 
 import math
@@ -34,7 +34,7 @@ class Test(Protocol):
         """Return a p-value."""
 
     def critical(self, level: float) -> float:
-        """Return the smallest absolute statistic with a p-value of at most ``level``, or infinity if none has."""
+        """Return the smallest absolute statistic whose p-value is at most ``level``, or infinity if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from analysis.text import clean
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
-#: An interval that reaches further than a factor of ten either way says nothing: there are too few runs for it.
+#: Largest logarithm of a ratio in an interval. One that extends beyond a factor of ten is useless: runs are too few.
 _REACH_MAX: Final = math.log(10)
 
 Floats = npt.NDArray[np.float64]

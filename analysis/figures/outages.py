@@ -99,7 +99,7 @@ def _lives(run: Run) -> _Lives:
 
 
 def find_outages(run: Run, window: Window) -> list[Outage]:
-    """Return the outages in a time window; none if no client ever was connected or all left on purpose."""
+    """Return the outages in a time window; none if no client was ever connected, or if all clients left on purpose."""
     lives = _lives(run)
     was_up, lost, started_ns = lives.was_up, lives.lost, lives.started_ns
     up_ns, down_ns = lives.up_ns, lives.down_ns

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 LOADS_MIN: Final = 5
-#: Largest standard deviation of ln X around the curve with which the law still counts as describing the data.
+#: Largest standard deviation of ln X around the curve: if it is larger, the law does not describe the data.
 SCATTER_MAX: Final = 0.1
 METHOD: Final = (
     "least squares of ln X; 95 % intervals from the covariance with Student's t,"

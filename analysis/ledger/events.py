@@ -49,7 +49,7 @@ class Events:
 
     @classmethod
     def joined(cls, parts: "Sequence[Events]") -> "Events":
-        """Return the events of several stretches that number the channels alike; they are not sorted."""
+        """Return the events of several stretches, unsorted; all stretches must use the same channel codes."""
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
         }

@@ -1,7 +1,7 @@
-"""The events of a run with what became of each, in parts of limited size.
+"""The events of a run and their outcomes (expected, arrived, late, latencies), in parts of limited size.
 
-A part holds the events due in one stretch of time. The only part of a small run stays in memory. Of a run with several
-parts, what exceeds `ROOM_BYTES` is in a temporary file, and one part at a time is read from it.
+A part holds the events due in one stretch of time. A small run has one part, which stays in memory. A run with several
+parts keeps up to `ROOM_BYTES` of them in memory and the rest in a temporary file, and reads one part at a time from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _EVENTS = ("key", "channel", "sent_ns", "acked_ns", "intended_ns", "accepted")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Events due in one stretch of time, sorted by key, and what became of each."""
+    """Events due in one stretch of time, sorted by key, and the outcome of each."""
 
     events: Events
     #: Number of subscriptions that each event should have reached, did reach, and reached late.

@@ -7,9 +7,9 @@ A row that is a duplicate or does not belong to an expected pair is counted by i
 from the presence of subscriptions, delivered ones from the rows, and losses one by one; :attr:`Ledger.balances` says
 whether the three agree. Subscriptions that share their events count as one (see `analysis.ledger.receivers`).
 
-Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
-well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
-unobserved because a failure of the harness ended the connection.
+Deliveries that clients miss because they cut connections, leave or unsubscribe on purpose are also counted one by one.
+They are subtracted from the expected ones and reported separately from the losses. Deliveries that are unobserved,
+because a failure of the harness ended the connection, are treated in the same way.
 """
 
 from collections import Counter
@@ -138,7 +138,7 @@ class Reconciled:
     """A ledger with the data behind it."""
 
     ledger: Ledger
-    #: The events and what became of each. Those of a long run do not fit into memory: iterate over the parts.
+    #: The events and the outcome of each. The events of a long run do not fit into memory: iterate over the parts.
     parts: Parts
     #: Name of the channel that each code stands for.
     channels: list[str | None]

@@ -64,12 +64,12 @@ class Run:
 
     @cached_property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row for each subscription; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each life of a subscription; each reconnect begins a new life."""
         return self._frame("subscriptions")
 
     @cached_property
     def connections(self) -> "pd.DataFrame":
-        """One row for each client's connection; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each life of a client's connection; each reconnect begins a new life."""
         return self._frame("connections")
 
     @cached_property

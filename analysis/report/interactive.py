@@ -37,7 +37,7 @@ class Interactive:
     scripts: tuple[Markup, ...]
     #: The charts' data, as JSON for an element of type ``application/json``.
     data: Markup
-    #: The page's Content-Security-Policy, which allows these scripts alone and no request.
+    #: The page's Content-Security-Policy, which allows only these scripts, and no network requests.
     policy: str
 
 
