@@ -1,9 +1,9 @@
 """Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
 
 Each scenario runs with its own defaults against the embedded server on the same machine. Only a measurement longer than
-`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency; the value behind
-± is the error that the record states. `--json FILE` also writes the results there, beside those of other scenarios that
-FILE already has, so the catalogue can be run in pieces. Nothing else may run meanwhile. Exits with 1 if a run was not
+`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency; the value after
+± is the error that the record states. `--json FILE` also writes the results to FILE and keeps the results of other
+scenarios in it, so the catalogue can be run in pieces. Nothing else may run meanwhile. Exits with 1 if a run was not
 valid or did not pass.
 """
 
@@ -103,7 +103,7 @@ def _loadgen(folder: Path, *arguments: str) -> None:
 
 
 def run(name: str, longest_s: float, results: Path) -> Result:
-    """Run one scenario; return its figures, or the reason under ``failed``."""
+    """Run one scenario; return its figures, or the reason of its failure under the key ``failed``."""
     measured = seconds(_scenario(name)["phases"]["measure"])
     shortened = measured > longest_s
     extra = ["--set", f"phases.measure={longest_s:g}s"] if shortened else []

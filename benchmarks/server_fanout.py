@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) -> Fanout:
-    """Return the figure of one batch size."""
+    """Measure and return the cost of one batch size."""
     context = multiprocessing.get_context("spawn")
     with ServerProcess(["--processes", str(processes)]) as server:
         pids = server.announcement.pids
@@ -133,10 +133,10 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 
 
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
-    """Publish batches one at a time; return how many.
+    """Publish batches one at a time; return the number of batches.
 
-    Each waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that do not
-    serve the publisher could deliver several publishes with one write per subscriber.
+    Each batch waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that
+    do not serve the publisher could deliver several batches with one write per subscriber.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc

@@ -55,7 +55,7 @@ def comparisons() -> list[str]:
 def stopping() -> list[str]:
     bad = []
     print(f"one metric, {PLANS:,} plans of at most 20 pairs, equal sides, level 5 %:")
-    # Three standard errors of a share of 5 %.
+    # Allow three standard errors above a share of 5 %.
     bar = 0.05 + 3 * math.sqrt(0.05 * 0.95 / PLANS)
     for seed, shape in enumerate(sequential.SHAPES, start=41):
         values = sequential.differences(PLANS, 20, 0.0, seed, shape)
@@ -66,7 +66,7 @@ def stopping() -> list[str]:
         )
         if early.found > bar:
             bad.append(f"equal sides are flagged too often at some look ({shape})")
-    # Level 1 %: the first step of Holm's method for five metrics.
+    # Plans are tested at a level of 1 %, which Holm's method demands of the first of five metrics.
     print(f"one of five metrics, {PLANS:,} plans for a change of 5 % with 90 % power, true change 10 %:")
     for seed, between in enumerate((0.02, 0.04, 0.08), start=51):
         unit = between * math.sqrt(2)

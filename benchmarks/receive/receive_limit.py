@@ -33,7 +33,7 @@ def read_until(connection: socket.socket, wanted: bytes) -> None:
 
 
 def upgrade(connection: socket.socket) -> None:
-    """Make it a WebSocket connection."""
+    """Upgrade the connection to WebSocket."""
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
         f"GET /event/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

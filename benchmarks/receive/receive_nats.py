@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 PORT, COUNT = int(sys.argv[1]), int(sys.argv[2])
 URL = f"{'ws' if sys.argv[3] == 'ws' else 'nats'}://127.0.0.1:{PORT}"
-#: Connects at the same time.
+#: Number of connections that are opened at the same time.
 AT_ONCE = 50
 latencies: list[float] = []
 
@@ -32,7 +32,7 @@ async def receive(places: asyncio.Semaphore) -> None:
         over.set()
 
     async def failed(error: Exception) -> None:
-        """The sender's disconnecting is an error to the library."""
+        """Ignore errors: the library reports one when the sender disconnects."""
 
     async with places:
         client = await nats.connect(

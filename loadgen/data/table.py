@@ -134,9 +134,9 @@ class Table:
         return int(self._value(_LINES, row))
 
     def texts(self, column: str, begin: int, end: int) -> list[str]:
-        """Return the JSON texts of a column in rows ``begin`` to ``end`` or the last, of one batch of the file.
+        """Return the JSON texts of a column from row ``begin`` up to ``end``, the batch's end or the table's end.
 
-        The list may be shorter than asked for: the rows that follow are in the next batch.
+        If the batch of the file ends first, call again for the remaining rows, which are in the next batch.
         """
         found: list[str] = self._part(column, begin, end)
         return found

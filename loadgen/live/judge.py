@@ -1,7 +1,7 @@
 """Evaluate the generator's health and the gates during a run.
 
-After the run the analysis does so from the complete record. This module does so from the workers' reports so far, by
-the same limits (`analysis.limits`).
+After the run, the analysis decides the same questions from the complete record. This module uses the workers' reports
+so far, and the same limits (`analysis.limits`).
 """
 
 from collections.abc import Mapping
