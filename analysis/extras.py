@@ -67,7 +67,7 @@ def sentence(extra: str, purpose: str) -> str:
     """Return the sentence that says what needs the extra, and how to install it."""
     how = command(extra)
     if os.environ.get(IMAGE):
-        # In a container image nothing can be installed: it has no pip, and the user may not write to it.
+        # In a container image nothing can be installed: the image has no pip, and its user cannot write to it.
         how = f"build the image with it (--build-arg EXTRAS=aws,live,{extra})"
     return f"{purpose} needs the extra {extra!r}, which is not installed: {how}"
 

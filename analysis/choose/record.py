@@ -89,16 +89,16 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def write(folder: Path, choice: Choice) -> None:
-    """Write the file.
+    """Write `choice.json` into a folder.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     files.output(folder / NAME, msgspec.json.format(msgspec.json.encode(choice), indent=1).decode() + "\n")
 
 
 def read(folder: Path) -> Choice:
-    """Read the file in a folder; it may come from anywhere, so its types are checked.
+    """Read `choice.json` from a folder, and check its types, because the file may come from someone else.
 
     Raises:
         ReadError: the file does not exist, or its content is not usable.

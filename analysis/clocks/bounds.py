@@ -209,7 +209,7 @@ class Bounds:
 
     #: Offset (master minus worker) over the worker's wall-clock time.
     curve: Curve
-    #: Jumps between the steady clocks, in the worker's wall-clock time: one of the machines was suspended.
+    #: Jumps between the steady clocks, in the worker's wall-clock time; at each, one of the machines was suspended.
     jumps: list[WallJump]
     #: Wall clock minus steady clock, of the worker's machine and of the master's.
     worker: Adjustment

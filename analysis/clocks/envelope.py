@@ -77,7 +77,7 @@ class Curve:
 class Points:
     """Upper and lower bounds, each with its own times in ascending order.
 
-    As in `Curve`, times and bounds are relative to a time and a value, which here the caller keeps.
+    As in `Curve`, times and bounds are relative to a base time and a base value, but this class does not store them.
     """
 
     upper_at: Floats

@@ -109,7 +109,7 @@ def compare(
 
 
 def _lacking(name: str, base: Sequence[Profile], new: Sequence[Profile]) -> str:
-    """Return which runs have no figure of a metric that can be compared."""
+    """Return, as part of a sentence, which runs have no figure above zero of a metric; empty if all have one."""
     said = []
     for side, profiles in (("base", base), ("new", new)):
         without = [profile.run for profile in profiles if not (profile.figures.get(name) or 0) > 0]

@@ -149,7 +149,7 @@ def show(
 
 
 def reasons(differences: Sequence[Difference], sides: tuple[str, str] | None) -> list[tuple[str, str]]:
-    """Return (metrics, reason and advice) for metrics that can't be told; metrics of the same reason share a line."""
+    """Return (metrics, reason and advice) for metrics with the verdict "can't tell"; equal reasons share a row."""
     found: dict[str, list[str]] = {}
     for difference in differences:
         if difference.verdict == UNKNOWN:

@@ -35,7 +35,7 @@ _UNITS = "that an event counts one message per 5,120 bytes of its text is an ass
 
 
 def region_of(host: str) -> str | None:
-    """Return the AWS region in the host name of an Event API, or None if it is not such a name."""
+    """Return the AWS region in the host name of an Event API, or None if the host is not an Event API."""
     found = _AWS_HOST.fullmatch(host)
     return found["region"] if found else None
 

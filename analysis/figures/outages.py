@@ -35,7 +35,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Silence:
-    """An interval from when the first of some connections fell silent until the last of them was connected again."""
+    """An interval with silent connections: from when the first fell silent until the last client reconnected."""
 
     #: Time at which the first of the silent connections was last heard from.
     start_ns: int

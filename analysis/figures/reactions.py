@@ -106,7 +106,7 @@ def reactions(run: Run) -> Reactions | None:
 
 
 def _uncaused(run: Run) -> bool:
-    """Return True if no event is on record as a reply; reads the events, unlike `Run.lacks`."""
+    """Return True if no event is on record as a reply; reads the events, not just the file's statistics."""
     for stretch in all_stretches(run):
         cause = run.table("events", ("cause_publisher",), stretch).column("cause_publisher")
         if cause.null_count < len(cause):
@@ -149,7 +149,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def missing(found: Reactions) -> int:
-    """Return the number of replies due after delivered requests, less those accepted or cut off by the run's end."""
+    """Return the number of missing replies: due after a delivered request, neither accepted nor cut off by the end."""
     return int(found.due.sum()) - int(np.count_nonzero(found.cut_off | found.accepted))
 
 

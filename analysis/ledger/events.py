@@ -105,7 +105,8 @@ def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = 
 def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[Ints, list[str | None]]:
     """Return the channel code of each event, and the channel that each code stands for.
 
-    Codes follow ``channels``, which must have all channels of the table; if it is None, they follow the table itself.
+    A code is an index into ``channels``, which must have all channels of the table. If ``channels`` is None, codes are
+    numbered in the order of the table.
     """
     channel, names = codes(table, "channel")
     if channels is None:

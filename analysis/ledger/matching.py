@@ -89,8 +89,8 @@ class Found:
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `late` and `ranks_ns`, as some arrivals are known only as intervals. If all arrivals
-    #: are exact, they are the arrays `late` and `ranks_ns` themselves.
+    #: Lowest and highest possible `late` and `ranks_ns`: some arrival times are only known to lie in an interval. If
+    #: all arrivals are exact, they are the arrays `late` and `ranks_ns` themselves.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]

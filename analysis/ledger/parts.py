@@ -30,15 +30,15 @@ class Part:
     expected: Ints
     arrived: Ints
     late: Ints
-    #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
+    #: Least and greatest possible number of late deliveries: some arrival times are only known to lie in an interval.
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
     #: (see `ranks.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
     #: delivery.
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `ranks_ns`, as some arrivals are known only as intervals; the same objects as
-    #: `ranks_ns` if all arrivals are exact.
+    #: Lowest and highest possible `ranks_ns`: some arrival times are only known to lie in an interval. If all arrivals
+    #: are exact, they are the same objects as `ranks_ns`.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
 

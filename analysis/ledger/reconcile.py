@@ -65,11 +65,12 @@ class Ledger:
     delivered: int
     #: Expected pairs that arrived, but longer after their intended time than the scenario's drain time.
     late: int
-    #: Least and greatest possible number of late pairs, as some arrivals are known only as intervals.
+    #: Least and greatest possible number of late pairs: some arrival times are only known to lie in an interval.
     late_least: int
     late_most: int
     #: Expected pairs that did not arrive, by the state of the subscription when the event was sent: acknowledged and
-    #: not yet proven ready; its connection lost or about to be lost; neither.
+    #: not yet proven ready (`lost_before_ready`), its connection lost or about to be lost (`lost_in_reconnect`), or
+    #: neither of these (`lost_otherwise`).
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
@@ -150,7 +151,7 @@ class Reconciled:
 
     @cached_property
     def whole(self) -> Part:
-        """All parts as one, for runs of which the events fit into memory."""
+        """All parts as one, for runs whose events fit into memory."""
         return Part.joined(self.parts)
 
 

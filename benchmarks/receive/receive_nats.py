@@ -46,7 +46,7 @@ async def main() -> None:
     """Receive with all connections; print the number of deliveries."""
     places = asyncio.Semaphore(AT_ONCE)
     await asyncio.gather(*(receive(places) for _ in range(COUNT)))
-    # The subscriptions' tasks may still have messages in their queues.
+    # Wait until the subscriptions' tasks have emptied their queues.
     before = -1
     while before != len(latencies):
         before = len(latencies)

@@ -1,7 +1,7 @@
-"""Rows in an unnamed file that processes map into memory, so that a million rows take no memory of their own.
+"""Rows in an unnamed file that processes map into memory, so that a million rows take no memory in each process.
 
-The file is Arrow's IPC format. Each cell is JSON text. The file has no name, so no other user can open it, and it is
-gone when the last process that has it open ends; a child process may inherit its descriptor.
+The file is Arrow's IPC format. Each cell is JSON text. The file has no name, so no other user can open it, and the
+system deletes it when the last process has closed it. A child process may inherit its descriptor.
 """
 
 import mmap
@@ -52,7 +52,7 @@ class TableWriter:
         return Table(os.dup(self._file.fileno()))
 
     def close(self) -> None:
-        """Close this process's writing end; a table that was finished stays open."""
+        """Close the file for writing; a finished table stays open."""
         self._file.close()
 
     def _write(self, least: int) -> None:

@@ -262,7 +262,7 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
 
 
 def share_of_allowed(row: Mapping[str, Any]) -> float:
-    """Return how near a worker was to the limit of its CPU in a second: see `cpu_share` of `analysis`' verdict."""
+    """Return a worker's CPU time in a second as a share of the time allowed; see `analysis.verdict.cpu.cpu_share`."""
     interval_ns, allowed_ns = max(1, row["interval_ns"]), row.get("allowed_ns")
     core_ns = min(interval_ns, allowed_ns) if allowed_ns else interval_ns
     cpu_ns, receive_ns = row["cpu_ns"], row.get("receive_cpu_ns")

@@ -35,12 +35,12 @@ class Metric:
     """One metric and its samples, which are numbers, or the buckets of a histogram in seconds."""
 
     name: str
-    """Its name in Prometheus, without `_total`."""
+    """The metric's name in Prometheus, without `_total`."""
     otel: str | None
-    """Its name in OpenTelemetry, or None if an attribute of the resource replaces it there."""
+    """The metric's name in OpenTelemetry, or None if an attribute of the resource replaces the metric there."""
     kind: Kind
     unit: str
-    """Its unit in UCUM, as OpenTelemetry requires."""
+    """The metric's unit in UCUM, as OpenTelemetry requires."""
     help: str
     samples: list[tuple[Labels, float | Buckets]] = field(default_factory=list)
     otel_attributes: Labels = field(default_factory=dict)
