@@ -1,7 +1,7 @@
 """Does Python code that keeps the interpreter busy delay reads? `python benchmarks/busy_interpreter.py`.
 
 A receiver like that of a worker gets 20,000 deliveries a second in three states, in turn: its interpreter is idle; a
-native thread of the receiver runs Python code all the time; a greenlet does, but lets the event loop run every 20 ms.
+native thread of the receiver runs Python code all the time; a greenlet does so, letting the event loop run every 20 ms.
 Prints the receive-queue delay, from the kernel's stamp to the end of the read, and the share of deliveries whose stamp
 is shared.
 
@@ -64,7 +64,7 @@ class Side:
 
     @property
     def shared(self) -> float:
-        """Share of deliveries whose arrival is known only as an interval."""
+        """Share of deliveries whose kernel stamp is shared, so that their arrival is known only as an interval."""
         return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
 
     @property

@@ -158,7 +158,7 @@ def figures(summary: Mapping[str, Any]) -> Result:
 
 
 def error_ns(spread: Mapping[str, Any], key: str) -> int | None:
-    """Return how far a percentile may be from the true one, or None if there is none."""
+    """Return the greatest possible distance (ns) of a percentile from the true one, or None if unknown."""
     value = spread[key]
     if value is None or spread["error_ns"] is None:
         return None

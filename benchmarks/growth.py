@@ -68,7 +68,7 @@ class Measure:
     name: str
     unit: str
     total: Callable[[float, float], float]
-    #: True if the cost at the smallest n is that of the process, and is subtracted from the others.
+    #: True if the cost at the smallest n is the cost of the process alone, and is subtracted from the other costs.
     less_the_first: bool = False
 
 
@@ -212,7 +212,7 @@ def subscriptions(quick: bool) -> Axis:
 
 
 def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
-    """Return (µs of CPU per delivery of the generator, its memory in MB, µs of CPU per delivery of the server)."""
+    """Return (generator's CPU time per delivery in µs, its memory in MB, server's CPU time per delivery in µs)."""
     seconds = 3.0 if quick else 6.0
     with tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder, ServerProcess() as server:
         announced = server.announcement
@@ -249,7 +249,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         try:
             data = rest + connection.recv(1 << 16)
             answered += data.count(_ANSWER)
-            # The remaining bytes may be the beginning of an answer.
+            # Keep the last bytes, which may be the beginning of an answer.
             rest = data[-len(_ANSWER) + 1 :]
         except BlockingIOError:
             time.sleep(0.0005)

@@ -109,11 +109,11 @@ class OurWorker:
         raise NotImplementedError
 
     def local_ns(self, master_ns: int) -> int:
-        """Return the time itself: there is no other machine."""
+        """Return the time unchanged, because there is no other machine."""
         return master_ns
 
     def master_ns(self, local_ns: int) -> int:
-        """Return the time itself: there is no other machine."""
+        """Return the time unchanged, because there is no other machine."""
         return local_ns
 
     def joined(self) -> None:

@@ -1,10 +1,11 @@
 """Full checks of the statistics on simulated data whose truth is known; `make test` uses samples of the same data.
 
 `clocks`: 10,000 simulated clocks. Is the true time within the stated error, and the error as small as the pings allow?
-`comparisons`: simulated runs. Equal sides may be flagged in at most 5 %, a shift of 10 % must be found in at least
-90 %, and the interval must contain the true change as often as stated.
-`stopping`: simulated plans of `loadgen ab`, which may stop after any pair. Equal sides may be flagged at any look
-in at most 5 %, and a shift of 10 % must be found with fewer pairs than a plan for the smallest change that matters has.
+`comparisons`: simulated runs. At most 5 % of equal sides may be flagged, at least 90 % of shifts of 10 % must be
+found, and the interval must contain the true change as often as stated.
+`stopping`: simulated plans of `loadgen ab`, which may stop after any pair. Equal sides may be flagged, at any look, in
+at most 5 % of the plans. A shift of 10 % must be found with fewer pairs than the plan for the smallest change that
+matters has.
 Exits with 1 if a bar is missed.
 
     python -m benchmarks.statistics_known [clocks] [comparisons] [stopping]

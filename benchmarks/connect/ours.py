@@ -1,4 +1,4 @@
-"""Our users, with recording, as Locust starts them: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
+"""Connect our users, recording, and started as Locust does it: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
 
 A user is started when another one's subscribe is acknowledged, so AT_ONCE of them connect at any time. Each connection
 is kept open. If BENCH_PROFILE names a file, cProfile's profile of the counted connects is written to it.

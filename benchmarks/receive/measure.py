@@ -31,8 +31,8 @@ START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
-#: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
-#: in bursts.
+#: CPU load (share of a core) at which receivers are measured: a nearly idle receiver wakes up for each frame, and a
+#: late receiver reads in bursts.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
@@ -40,7 +40,7 @@ TRIAL_S, TRIALS = 1.0, 4
 #: The search for the rate ends when the load is this close to `BUSY`.
 NEAR = 0.1
 FEWEST_EVENTS = 4
-#: More than the second between two flushes of our recorder, so that a flush is included in the measurement.
+#: Time to wait after sending: longer than the second between two flushes of our recorder, so that a flush is measured.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 

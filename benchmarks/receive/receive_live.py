@@ -1,4 +1,4 @@
-"""Run live displays within the receiver's process, to measure what they add: `BENCH_LIVE=1`.
+"""Run live displays within the receiver's process, to measure the CPU time that they add: `BENCH_LIVE=1`.
 
 This covers the worker's report of each second, the master's sum, and the requests of Prometheus and the page, but not
 their sockets. In a run with several worker processes, only the worker's part would be on the receive path. Writes the

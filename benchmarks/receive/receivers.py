@@ -51,7 +51,7 @@ class Receiver:
     missing: str | None = None
     #: True if the receiver is another tool, False if it is ours or the limit.
     peer: bool = True
-    #: Frames per second at which the search for the rate begins; far below the receiver's rate, it takes longer.
+    #: Frames per second at which the search for the rate begins; the search takes longer if the result is far away.
     first_rate: float = 5_000.0
     #: The protocol that its sender speaks.
     service: type[Subscriber] = Subscriber

@@ -229,7 +229,7 @@ def _saturate(people: list[Subscriber], sequence: int, order: Order) -> Sent:
 
 
 def _answer_pings(people: list[Subscriber]) -> None:
-    """Read what clients have sent since they subscribed, such as pings."""
+    """Read and answer the messages that clients have sent since they subscribed, such as pings."""
     with selectors.DefaultSelector() as selector:
         for person in people:
             selector.register(person.socket, selectors.EVENT_READ, person)

@@ -1,8 +1,8 @@
 """CPU time of a connect and memory of a subscriber, of the client alone: ours, `websockets`, and a bare client in C.
 
 A connect is TCP, TLS if any, the WebSocket upgrade, `connection_init` with its answer, and one `subscribe` with its
-answer. All clients connect to the same kind of server, as many at once, and keep every connection open. Ours also
-records, and has a Locust user for each connection. The server's CPU time does not count.
+answer. All clients connect to the same kind of server, equally many at once, and keep every connection open. Our client
+also records, and has a Locust user for each connection. The server's CPU time does not count.
 """
 
 import json

@@ -30,7 +30,7 @@ class Measured:
     rows: dict[tuple[str, str], Row]
 
     def ratio(self, over: str, under: str, pattern: Pattern = FAN_OUT) -> float | None:
-        """Return how many times as many frames per CPU-second one receiver gets as another, or None if unknown."""
+        """Return the frames per CPU-second of one receiver divided by those of another, or None if unknown."""
         top, bottom = self.rows.get((over, pattern.name)), self.rows.get((under, pattern.name))
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 

@@ -1,4 +1,6 @@
-"""Send events to all subscriptions in turn: a service as far as connecting and subscribing go. Its CPU does not count.
+"""Accept connections and subscriptions as a service does, then send events to all subscriptions in turn.
+
+The CPU time of this sender does not count.
 
 Unlike the sender of `benchmarks/receive`, it supports any number of subscriptions per connection and any event size.
 """

@@ -1,4 +1,4 @@
-"""The commands: each with its arguments, options and exit codes, from the command's own parser."""
+"""The page on the command line: each command with its arguments, options and exit codes, from the command's parser."""
 
 import importlib
 import inspect
