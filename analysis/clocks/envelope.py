@@ -123,7 +123,7 @@ def _carried(
 def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
     """Return the jumps, in order of time, that no rate in [least, most] explains.
 
-    Each lies between the last point that contradicts the later points and the first that contradicts the earlier ones.
+    Each jump lies between the last point that contradicts later points and the first that contradicts earlier points.
     """
     at = np.concatenate((points.upper_at, points.lower_at))
     upper = np.concatenate((points.upper, np.full(len(points.lower), np.inf)))

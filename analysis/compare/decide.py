@@ -33,7 +33,7 @@ from analysis.text import clean
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
-#: Largest logarithm of a ratio in an interval. One that extends beyond a factor of ten is useless: runs are too few.
+#: Largest logarithm in an interval of ratios. An interval beyond a factor of ten means that there are too few runs.
 _REACH_MAX: Final = math.log(10)
 
 Floats = npt.NDArray[np.float64]

@@ -42,7 +42,7 @@ def runs(count: int) -> str:
 
 
 def overall(differences: Sequence[Difference]) -> str:
-    """Return the gravest verdict: worse, else can't tell, else better, else same."""
+    """Return the gravest verdict, in the order worse, can't tell, better, same."""
     verdicts = {difference.verdict for difference in differences}
     return next((verdict for verdict in (WORSE, UNKNOWN, BETTER) if verdict in verdicts), SAME)
 

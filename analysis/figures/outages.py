@@ -44,7 +44,7 @@ class Silence:
     #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
     connections: int
     connected: int
-    #: Longest time from when a connection was last heard from until it was closed.
+    #: Longest time (ns) for which a connection received nothing before it was closed.
     longest_ns: int
 
     def to_dict(self) -> dict[str, Any]:

@@ -137,13 +137,13 @@ def _classes(
     break_ns: Ints,
     through: Through,
 ) -> Cells:
-    """Return the class that a loss would have, for each of ``width`` subscriptions and each chosen event.
+    """Return the class of the loss if a chosen event did not arrive, for each event at each of ``width`` receivers.
 
-    0 means not expected. The chosen events must be in order of sending.
+    The class is 0 if the delivery is not expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # An event counts as overtaken if another one arrived that was sent after the event was acknowledged. If the event
-    # was never acknowledged, any event sent later (hence in another batch) is enough.
+    # An event counts as overtaken if an event arrived that was sent after its acknowledgement. If the event was never
+    # acknowledged, it counts as overtaken if any event arrived that was sent later (hence in another batch).
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)

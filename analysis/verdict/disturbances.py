@@ -84,7 +84,7 @@ def _of_the_master(run: Run) -> list[Pause]:
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
-    """Return each step once. If pings and a health row show one step, keep that of the pings, which time it better."""
+    """Return each step once. If pings and a health row show a step, use the pings, whose time of it is more exact."""
     found: list[Step] = []
     for step in (step for fit in fits.values() for step in fit.steps):
         # A step of the master's clock shows in every worker's pings: add it only once.

@@ -274,7 +274,7 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
     lower, upper = _bounds(seen)
     return Limit(
         lower.load if lower else None,
-        # A load that the generator cannot make says nothing about the target.
+        # A load for which the generator is too weak says nothing about the target.
         upper.load if upper and not upper.too_much else None,
         lower.votes if lower else (0, 0),
         upper.votes if upper else (0, 0),

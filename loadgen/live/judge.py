@@ -99,7 +99,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # Without a health row the worker may have stood still, so treat the second as one with slow reads.
+        # Without a health row the worker may have stood still, so assume slow reads in this second.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]

@@ -1,8 +1,8 @@
 """The live metrics of a run: one list for both Prometheus and OpenTelemetry.
 
-Prometheus names follow its naming practices (base units, `_total`). OpenTelemetry names are those of its semantic
-conventions for messaging clients if these define one (version 1.36 and later: `messaging.client.sent.messages` replaced
-`…published.messages`), and `loadgen.…` otherwise. An unknown value has no sample.
+Prometheus names follow the naming practices of Prometheus (base units, `_total`). OpenTelemetry names are those of its
+semantic conventions for messaging clients (version 1.36 and later: `messaging.client.sent.messages` replaced
+`…published.messages`) or, for metrics without such a name, begin with `loadgen.`. An unknown value has no sample.
 """
 
 from collections.abc import Iterator, Mapping
