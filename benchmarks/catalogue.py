@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 def prepared(name: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str], Path]]:
     """Yield the arguments of `loadgen run` for a scenario, its environment variables and its working directory.
 
-    The private feeds run against a server with their API and a key made for this run, as their header says.
+    `private-feeds` runs against a server with its own API and a key made for this run, as the header of its file says.
     """
     scenario = _scenario(name)
     if name != FEEDS:

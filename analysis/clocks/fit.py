@@ -174,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node of the curve, less (`base_at_ns` + `base_ns`); it never decreases."""
+    """Return the master's times at the curve's nodes, less (`base_at_ns` + `base_ns`), made to never decrease."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
