@@ -29,9 +29,9 @@ class NativeReceivePath(BuildHookInterface[Any]):
     """Compiles the extension module next to its sources, for the wheel and for editable installs alike."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and say what the wheel then is."""
+        """Compile the extension module, and mark the wheel as specific to this platform."""
         for key in sorted(Path(self.root, "scenarios").rglob("signing.pem")):
-            # `force-include` takes the whole folder, whatever version control ignores.
+            # `force-include` packs the whole folder, including files that version control ignores.
             raise RuntimeError(f"{key} is a private key, which would go into the package: move it elsewhere")
         wish = os.environ.get("LOADGEN_NATIVE", "")
         if self.target_name != "wheel" or wish == "0":
@@ -39,7 +39,7 @@ class NativeReceivePath(BuildHookInterface[Any]):
         try:
             built = self._build()
         except Exception as error:
-            # Unless the native path is required, the build goes on without it: the Python path does the same.
+            # Unless the native path is required, build the package without it: the Python receive path replaces it.
             if wish == "require":
                 raise
             self.app.display_warning(

@@ -25,7 +25,7 @@ __all__ = ["Run", "ReadError", "by_second", "load", "summarise"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name on first use: `analysis.gates.grammar`, which checks scenarios, works without numpy and pyarrow."""
+    """Import a name on first use, so that importing `analysis.gates.grammar` loads neither numpy nor pyarrow."""
     if name not in _MODULES:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
     return getattr(import_module(f"analysis.{_MODULES[name]}"), name)

@@ -49,7 +49,7 @@ class _Forgiving(io.RawIOBase):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            # Includes EAGAIN of a full non-blocking terminal or pipe: waiting would block the event loop.
+            # Drop the rest, even if a non-blocking terminal or pipe is full (EAGAIN): waiting would block the loop.
             return view.nbytes
         return view.nbytes
 

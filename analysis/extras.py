@@ -1,6 +1,6 @@
 """Optional parts of the installation ("extras"): the packages of each, and the error message if an extra is missing.
 
-The message says how to add the extra to this installation, from where loadgen was installed (PEP 610). It never
+The message says how to add the extra to this installation, from the source of the installed loadgen (PEP 610). It never
 suggests installing loadgen from a package index: if the source is unknown or gone, it names the extra's packages.
 """
 
@@ -67,7 +67,7 @@ def sentence(extra: str, purpose: str) -> str:
     """Return the sentence that says what needs the extra, and how to install it."""
     how = command(extra)
     if os.environ.get(IMAGE):
-        # In a container image nothing can be installed: it has no pip, and the user may not write to it.
+        # In a container image nothing can be installed: the image has no pip, and its user cannot write to it.
         how = f"build the image with it (--build-arg EXTRAS=aws,live,{extra})"
     return f"{purpose} needs the extra {extra!r}, which is not installed: {how}"
 

@@ -1,8 +1,8 @@
 """Settings of glibc's heap, for this process.
 
 The analysis allocates and frees arrays of some ten megabytes for each slice. By default glibc and Arrow's allocator
-return each of them to the kernel, which then has to clear the same pages again and again: a quarter of a large report's
-CPU time.
+return each of them to the kernel, which then has to clear the same pages again and again. That would take a quarter of
+a large report's CPU time.
 """
 
 import ctypes

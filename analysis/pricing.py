@@ -36,7 +36,7 @@ def bill(
 ) -> dict[str, Any]:
     """Return the cost in US dollars of operations (by the names in `KINDS`), connection-minutes and outgoing bytes.
 
-    `total` is the sum of the known costs that are certainly billed, and `unclear` that of the costs that may be billed;
+    `total` is the sum of the known costs that are certainly billed, `unclear` the sum of the costs that may be billed;
     both are None if the price of an operation is unknown. `unknown` names the items whose number or price is unknown.
     """
     each = prices["usd_per_million_operations"]
@@ -80,7 +80,7 @@ def operations(counted: Mapping[str, float | None], prices: Mapping[str, Any]) -
 
 
 def money(usd: float | None) -> str:
-    """Return an amount in US dollars as text: cents from $1 on, two significant digits below."""
+    """Return an amount in US dollars as text: two decimals from $1 on, two significant digits below $1."""
     if usd is None:
         return "–"
     if usd == 0:

@@ -1,4 +1,4 @@
-"""The templates of all HTML pages, in `templates/`. What a page shows is escaped, and an unknown name is an error."""
+"""The templates of all HTML pages, in `templates/`. Values are escaped, and an undefined name raises an error."""
 
 from functools import cache
 

@@ -87,7 +87,7 @@ def rate(value: float | None) -> str:
 
 
 def ratio(value: float | None, of: int | None = None) -> str:
-    """Return a share in per cent, never rounded up to 100 or down to 0: all but one in a million is not all."""
+    """Return a share in per cent, never rounded up to 100 or down to 0: 999,999 of 1,000,000 is not 100 %."""
     if value is None:
         return UNKNOWN
     percent = value * 100

@@ -1,12 +1,13 @@
 """Does Python code that keeps the interpreter busy delay reads? `python benchmarks/busy_interpreter.py`.
 
-One receiver, as in a worker, gets 20,000 deliveries a second in turns: while its interpreter is idle, while a thread of
-it runs Python code all the time, and while a greenlet does, which lets the event loop run every 20 ms. Printed are the
-receive-queue delay, from the kernel's stamp to the end of the read, and the share of deliveries whose stamp is shared.
+A receiver like that of a worker gets 20,000 deliveries a second in three states, in turn: its interpreter is idle; a
+native thread of the receiver runs Python code all the time; a greenlet does so, letting the event loop run every 20 ms.
+Prints the receive-queue delay, from the kernel's stamp to the end of the read, and the share of deliveries whose stamp
+is shared.
 
-Bars: with busy Python code the delay's p99 is at most 1.3 times what it is without, and at most 0.1 % of the stamps are
-shared. Exits with 1 if one is missed. On two cores the sender, the busy code and the kernel compete with the reading
-thread for a core, which is part of the delay.
+Bars: with busy Python code the p99 of the delay is at most 1.3 times the p99 with an idle interpreter, and at most
+0.1 % of the stamps are shared. Exits with 1 if a bar is missed. On two cores the sender, the busy code and the kernel
+compete with the reading thread for a core, which is part of the delay.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
 
 MOST_RATIO, MOST_SHARED = 1.3, 0.001
 IDLE = "idle"
-#: Time to wait until the code has begun to burn, or has stopped.
+#: Time to wait after telling the receiver to start or stop the busy code.
 SETTLE_S = 0.3
 
 Values = npt.NDArray[np.int64]
@@ -39,7 +40,7 @@ Values = npt.NDArray[np.int64]
 
 @dataclass
 class Side:
-    """What was measured while the interpreter was in one state."""
+    """The measurements taken while the interpreter was in one state."""
 
     sent: list[Sent] = field(default_factory=list)
     delay_ns: list[Values] = field(default_factory=list)
@@ -63,7 +64,7 @@ class Side:
 
     @property
     def shared(self) -> float:
-        """Share of deliveries whose arrival is known only as an interval."""
+        """Share of deliveries whose kernel stamp is shared, so that their arrival is known only as an interval."""
         return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
 
     @property
@@ -73,7 +74,7 @@ class Side:
 
 
 def send(one: Running, state: str, rate: float, seconds: float) -> Sent:
-    """Send while the interpreter is in a state, and leave it idle."""
+    """Put the interpreter into ``state``, send events, and make it idle again; return what was sent."""
     burn = one.folder / BURN
     if state != IDLE:
         burn.write_text(state)

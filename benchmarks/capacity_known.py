@@ -2,10 +2,11 @@
 
 The embedded server is throttled to a number of deliveries per second: three rates, each with a latency and a loss goal.
 Ten readers of one channel make ten deliveries of each event, so the limit is a tenth of the throttle's rate, in events
-per second. With an unlimited queue, latency grows above the limit; with a short queue, deliveries are lost. The table
-also shows the number of trials that plain bisection needs from the same start by the same rules: computed, with every
-trial answered by the known limit, or with --bisection by running it (`loadgen capacity --bisect`). Exits with 1 if a
-bound is more than 5 % from the limit, or if a search does not take fewer trials than bisection.
+per second. Above the limit, latency grows if the queue is unlimited, and deliveries are lost if it is short. The table
+also shows the number of trials that plain bisection needs from the same start by the same rules. By default this number
+is computed, assuming that a trial passes if its load is within the known limit; with --bisection it is measured, by
+running `loadgen capacity --bisect`. Exits with 1 if a bound is more than 5 % from the limit, or if a search does not
+take fewer trials than bisection.
 
     .venv/bin/python benchmarks/capacity_known.py [--only RATE/GOAL] [--bisection] [--results FOLDER]
 """

@@ -1,9 +1,9 @@
 """Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
 
 Each scenario runs with its own defaults against the embedded server on the same machine. Only a measurement longer than
-`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency; the value behind
-± is the error that the record states. `--json FILE` also writes the results there, beside those of other scenarios that
-FILE already has, so the catalogue can be run in pieces. Nothing else may run meanwhile. Exits with 1 if a run was not
+`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency; the value after
+± is the error that the record states. `--json FILE` also writes the results to FILE and keeps the results of other
+scenarios in it, so the catalogue can be run in pieces. Nothing else may run meanwhile. Exits with 1 if a run was not
 valid or did not pass.
 """
 
@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 def prepared(name: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str], Path]]:
     """Yield the arguments of `loadgen run` for a scenario, its environment variables and its working directory.
 
-    The private feeds run against a server with their API and a key made for this run, as their header says.
+    `private-feeds` runs against a server with its own API and a key made for this run, as the header of its file says.
     """
     scenario = _scenario(name)
     if name != FEEDS:
@@ -103,7 +103,7 @@ def _loadgen(folder: Path, *arguments: str) -> None:
 
 
 def run(name: str, longest_s: float, results: Path) -> Result:
-    """Run one scenario; return its figures, or the reason under ``failed``."""
+    """Run one scenario; return its figures, or the reason of its failure under the key ``failed``."""
     measured = seconds(_scenario(name)["phases"]["measure"])
     shortened = measured > longest_s
     extra = ["--set", f"phases.measure={longest_s:g}s"] if shortened else []
@@ -158,7 +158,7 @@ def figures(summary: Mapping[str, Any]) -> Result:
 
 
 def error_ns(spread: Mapping[str, Any], key: str) -> int | None:
-    """Return how far a percentile may be from the true one, or None if there is none."""
+    """Return the greatest possible distance (ns) of a percentile from the true one, or None if unknown."""
     value = spread[key]
     if value is None or spread["error_ns"] is None:
         return None

@@ -5,8 +5,8 @@
 
 The receiving axes keep the total rate of deliveries and vary the number of connections, channels or subscriptions per
 connection, or the size of an event. The idle cost of the process is subtracted. The starting axes time work that is
-done once, before or after a run. An exponent k is that of total cost ~ n^k, fitted by least squares on logarithmic
-scales. If a cost is paid for each of n and does not depend on n, k is 1. Exits with 1 if a cost grows faster than
+done once, before or after a run. For each measure, total cost ~ n^k is fitted by least squares on logarithmic scales.
+The exponent k is 1 if each of the n things costs the same, whatever n is. Exits with 1 if a cost grows faster than
 linearly.
 """
 
@@ -54,7 +54,7 @@ PAYLOAD_RATE_PER_S = 400.0
 BATCH = 5
 SIZE_BYTES = 200
 IDLE_S = 3.0
-#: Longer than the second between two flushes.
+#: Length of the warm-up: longer than the second between two flushes, so that it contains a flush.
 WARMUP_S = 2.0
 _ANSWER = b"publish_success"
 #: Growth counts only if it exceeds this share of the first value; less is noise.
@@ -68,7 +68,7 @@ class Measure:
     name: str
     unit: str
     total: Callable[[float, float], float]
-    #: True if the cost at the smallest n is that of the process, and is subtracted from the others.
+    #: True if the cost at the smallest n is the cost of the process alone, and is subtracted from the other costs.
     less_the_first: bool = False
 
 
@@ -147,7 +147,7 @@ def payload(quick: bool) -> Axis:
 
 
 def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tuple[float, float]:
-    """Return the receiver's (µs of CPU per delivery, memory in MB)."""
+    """Return the receiver's CPU time per delivery (µs) and memory (MB)."""
     seconds = 3.0 if quick else 6.0
     with (
         tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder,
@@ -212,7 +212,7 @@ def subscriptions(quick: bool) -> Axis:
 
 
 def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
-    """Return (µs of CPU per delivery of the generator, its memory in MB, µs of CPU per delivery of the server)."""
+    """Return (generator's CPU time per delivery in µs, its memory in MB, server's CPU time per delivery in µs)."""
     seconds = 3.0 if quick else 6.0
     with tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder, ServerProcess() as server:
         announced = server.announcement
@@ -249,7 +249,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         try:
             data = rest + connection.recv(1 << 16)
             answered += data.count(_ANSWER)
-            # The remaining bytes may be the beginning of an answer.
+            # Keep the last bytes, which may be the beginning of an answer.
             rest = data[-len(_ANSWER) + 1 :]
         except BlockingIOError:
             time.sleep(0.0005)
@@ -261,7 +261,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # The stamps are in the events, so each event is a text.
+        # `stamped` returns texts here, since each event contains its stamp.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)
@@ -298,7 +298,7 @@ def _scenario(folder: Path, clients: int, each: int, count: int, ramp: int) -> P
 
 
 def planning(quick: bool) -> Axis:
-    """Time the planning of all clients, and the claims of workers on them."""
+    """Time the planning of all clients, and the workers' claims of clients."""
     axis = Axis(
         "planning",
         "clients",
@@ -315,7 +315,7 @@ def planning(quick: bool) -> Axis:
             for number in range(n):
                 plan.client(number)
             planned = time.perf_counter()
-            # As the master does for each message of a worker.
+            # Take clients from the share, as the master does for each claim of a worker.
             (share,) = shares(run, [Fraction(1)])
             free = share.free["subscriber"]
             while free:

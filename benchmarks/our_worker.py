@@ -1,6 +1,6 @@
-"""A worker process without a master, for benchmarks: connections as users have them, with everything recorded.
+"""A worker process without a master, for benchmarks: opens clients' connections as a run does, and records everything.
 
-Import it after gevent has patched the standard library.
+Import this module after gevent has patched the standard library.
 """
 
 import json
@@ -43,12 +43,12 @@ _AT_ONCE = 50
 
 
 class OurWorker:
-    """Takes the place of `loadgen.run.agent.Agent` for users; ``recorder`` may be another class."""
+    """A replacement for `loadgen.run.agent.Agent`, which users call during a run."""
 
     def __init__(
         self, url: str, folder: Path, recorder: type[Recorder] = Recorder, sinks: Sinks | None = None
     ) -> None:
-        """Make a worker whose record is in ``folder``; the API key comes from BENCH_API_KEY."""
+        """Make a worker whose ``recorder`` writes into ``folder``; the API key comes from BENCH_API_KEY."""
         key = os.environ.get("BENCH_API_KEY", "da2-benchmark")
         self.service: Service
         self.rules: ProtocolRules
@@ -82,22 +82,22 @@ class OurWorker:
 
     @property
     def run(self) -> WorkerRun:
-        """The worker as its users see it."""
+        """This worker, typed as the interface that users call."""
         return self
 
     @property
     def logins(self) -> Logins:
-        """No client has a login of its own."""
+        """The logins of clients: all clients share the login of the service."""
         return self._logins
 
     def publish_channel(self, channel: str) -> str:
-        """Return the channel: benchmarks write it in its normal form."""
+        """Return ``channel`` unchanged, because benchmarks write channels in their normal form."""
         return channel
 
-    # Benchmarks play their clients themselves, so nobody waits for a client or a phase.
+    # Methods that users call to claim a client or wait for a phase. Benchmarks play their clients without them.
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Raise NotImplementedError, as all methods of a run's phases do."""
+        """Raise NotImplementedError."""
         raise NotImplementedError
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
@@ -109,11 +109,11 @@ class OurWorker:
         raise NotImplementedError
 
     def local_ns(self, master_ns: int) -> int:
-        """Return the time itself: there is no other machine."""
+        """Return the time unchanged, because there is no other machine."""
         return master_ns
 
     def master_ns(self, local_ns: int) -> int:
-        """Return the time itself: there is no other machine."""
+        """Return the time unchanged, because there is no other machine."""
         return local_ns
 
     def joined(self) -> None:

@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) -> Fanout:
-    """Return the figure of one batch size."""
+    """Measure and return the cost of one batch size."""
     context = multiprocessing.get_context("spawn")
     with ServerProcess(["--processes", str(processes)]) as server:
         pids = server.announcement.pids
@@ -91,7 +91,7 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         after = cpu_of(pids)
         reader.join()
-        # The next server is also a child of this process and inherits its affinity.
+        # Restore this process's affinity, because the next server is a child of this process and inherits it.
         os.sched_setaffinity(0, allowed)
     cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
     user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
@@ -133,10 +133,10 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 
 
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
-    """Publish batches one at a time; return how many.
+    """Publish batches one at a time; return the number of batches.
 
-    Each waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that do not
-    serve the publisher could deliver several publishes with one write per subscriber.
+    Each batch waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that
+    do not serve the publisher could deliver several batches with one write per subscriber.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc

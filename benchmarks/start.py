@@ -44,7 +44,7 @@ _ROLES = (("loadgen.server", "server"), ("analysis", "analysis"), ("locust", "lo
 
 @dataclass
 class Run:
-    """Seconds of one run: its wall time, the parts of that, and the CPU time of each process."""
+    """Times of one run in seconds: wall time, timed phases, other parts of the wall time, and CPU time by role."""
 
     wall_s: float = 0.0
     timed_s: float = 0.0
@@ -72,7 +72,7 @@ def _read(pid: int) -> tuple[str, float]:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str, float]]:
-    """Wait for a run; return the CPU seconds of its children and when each of them was first seen, by role."""
+    """Wait for a run to end; return, by role, the CPU seconds of its child processes and when one was first seen."""
     spent_s: dict[int, tuple[str, float]] = {}
     seen_s: dict[str, float] = {}
     while process.poll() is None:
@@ -111,7 +111,7 @@ def run(repo: Path, extra: Sequence[str]) -> Run:
         (made,) = runs_in(Path(results))
         phases = {each["name"]: each for each in json.loads((made / "manifest.json").read_text())["phases"]}
     total_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # The total includes all descendants, which have ended; the rest is that of the first process.
+    # The total includes all descendants, since they have ended; subtracting them leaves the first process's CPU time.
     cpu_s["loadgen"] = total_s - sum(spent for role, spent in cpu_s.items() if role != "loadgen")
     cpu_s["all"] = total_s
     begin_s = {name: phases[name]["start_ns"] / 1e9 for name in ("ramp", "ready", "warmup")}

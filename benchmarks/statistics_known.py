@@ -1,10 +1,11 @@
 """Full checks of the statistics on simulated data whose truth is known; `make test` uses samples of the same data.
 
 `clocks`: 10,000 simulated clocks. Is the true time within the stated error, and the error as small as the pings allow?
-`comparisons`: simulated runs. Equal sides may be flagged in at most 5 %, a shift of 10 % must be found in at least
-90 %, and the interval must contain the true change as often as stated.
-`stopping`: simulated plans of `loadgen ab`, which may stop after any pair. Equal sides may be flagged at any look
-in at most 5 %, and a shift of 10 % must be found with fewer pairs than a plan for the smallest change that matters has.
+`comparisons`: simulated runs. At most 5 % of equal sides may be flagged, at least 90 % of shifts of 10 % must be
+found, and the interval must contain the true change as often as stated.
+`stopping`: simulated plans of `loadgen ab`, which may stop after any pair. Equal sides may be flagged, at any look, in
+at most 5 % of the plans. A shift of 10 % must be found with fewer pairs than the plan for the smallest change that
+matters has.
 Exits with 1 if a bar is missed.
 
     python -m benchmarks.statistics_known [clocks] [comparisons] [stopping]
@@ -55,7 +56,7 @@ def comparisons() -> list[str]:
 def stopping() -> list[str]:
     bad = []
     print(f"one metric, {PLANS:,} plans of at most 20 pairs, equal sides, level 5 %:")
-    # Three standard errors of a share of 5 %.
+    # Allow three standard errors above a share of 5 %.
     bar = 0.05 + 3 * math.sqrt(0.05 * 0.95 / PLANS)
     for seed, shape in enumerate(sequential.SHAPES, start=41):
         values = sequential.differences(PLANS, 20, 0.0, seed, shape)
@@ -66,7 +67,7 @@ def stopping() -> list[str]:
         )
         if early.found > bar:
             bad.append(f"equal sides are flagged too often at some look ({shape})")
-    # Level 1 %: the first step of Holm's method for five metrics.
+    # Plans are tested at a level of 1 %, which Holm's method demands of the first of five metrics.
     print(f"one of five metrics, {PLANS:,} plans for a change of 5 % with 90 % power, true change 10 %:")
     for seed, between in enumerate((0.02, 0.04, 0.08), start=51):
         unit = between * math.sqrt(2)

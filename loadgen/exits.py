@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Usage or scenario error: nothing was run."""
     INCONCLUSIVE = 3
-    """Inconclusive: the generator or the clock can't support the claim, or the run was judged invalid, broke off, was
+    """Inconclusive: the measurement is not exact enough to decide a gate, or the run was judged invalid, broke off, was
     stopped by `--max-cost`, or ended before it wrote a verdict."""
     TARGET = 4
     """Target unreachable or refused, or away for part of the measurement."""

@@ -24,7 +24,7 @@ class Column:
     tried: Tried
     runs: tuple[Measured, ...]
     problem: str | None
-    """Why it has no runs, or why one cannot be read."""
+    """Why the service has no runs, or why one of its runs cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ METRICS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A metric of one run: its value and bounds in the metric's unit, or None and the reason."""
+    """Value and bounds of one metric, in the metric's unit; if unknown, they are None and `doubt` gives the reason."""
 
     value: float | None
     low: float | None
@@ -55,17 +55,17 @@ class Measured:
     balances: bool | None
     """True if expected and recorded deliveries add up; None if nothing was measured."""
     kernel_stamps: float | None
-    """Share of connections whose arrivals have the kernel's stamp."""
+    """Share of connections whose deliveries the kernel stamped on arrival."""
     figures: dict[str, Figure]
     latencies: Counter[int] = field(default_factory=Counter, repr=False)
-    """Histogram of fan-out latency, as of `analysis.compare.profile`."""
+    """Histogram of fan-out latency, with the bins of `analysis.compare.profile`."""
 
 
 def measured(folder: Path) -> Measured:
     """Return the figures of a run.
 
     Raises:
-        ReadError: it cannot be read.
+        ReadError: the run cannot be read.
     """
     run = load(folder)
     summary = summarise(run)

@@ -22,10 +22,10 @@ _DASHES: Final = ("-", "--", ":", "-.")
 
 
 def write(folder: Path, choice: Choice, found: Sequence[Column]) -> Path:
-    """Write the page into a folder and return its path.
+    """Write the page into a folder and return the page's path.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the page cannot be written.
     """
     files.output(folder / NAME, render(choice, found))
     return folder / NAME

@@ -35,7 +35,7 @@ class Bill(msgspec.Struct, frozen=True):
 
     usd: Amount
     sure: bool = True
-    """True if the amount rests on sure prices only."""
+    """True if every price behind the amount is certain."""
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Cost(msgspec.Struct, frozen=True):
     hour: Bill
     month: Bill
     binds_first: Use | None
-    """The quota of which the largest share is used, or None if none is known."""
+    """The quota with the largest used share, or None if no quota is known."""
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -63,16 +63,16 @@ class Tried(msgspec.Struct, frozen=True):
     label: _Label
     title: _Text
     command: _Text
-    """The command that repeats a run of it."""
+    """The command that repeats a run on this service."""
     runs: tuple[Made, ...] = ()
     stands_for: _Text | None = None
-    """What stood in its place on this machine, such as a local stand-in, or None if it was the service itself."""
+    """The program that replaced the service on this machine, or None if the runs used the service itself."""
     problem: _Text | None = None
-    """Why the scenario could not run on it, or None if it did."""
+    """Why the scenario could not run on the service, or None if it ran."""
     limits: tuple[_Text, ...] = ()
-    """What the service cannot do of the scenario, or does differently, one sentence each."""
+    """The parts of the scenario that the service cannot do, or does differently, one sentence each."""
     costs: tuple[Cost, ...] = ()
-    """Cost and quotas of the scenario, one for each way to be billed; empty if nobody bills for it."""
+    """The scenario's cost and use of quotas under each billing offer; empty if the service has no price."""
     unpriced: _Text | None = None
     """Why `costs` is empty."""
 
@@ -89,16 +89,16 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def write(folder: Path, choice: Choice) -> None:
-    """Write the file.
+    """Write `choice.json` into a folder.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     files.output(folder / NAME, msgspec.json.format(msgspec.json.encode(choice), indent=1).decode() + "\n")
 
 
 def read(folder: Path) -> Choice:
-    """Read the file in a folder; it may come from anywhere, so its types are checked.
+    """Read `choice.json` from a folder, and check its types, because the file may come from someone else.
 
     Raises:
         ReadError: the file does not exist, or its content is not usable.

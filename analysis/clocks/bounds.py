@@ -1,10 +1,10 @@
 """Bound the offset between two clocks by pings. Pure numpy.
 
 A ping leaves at t0 and returns at t3 on the worker's clock; in between the master reads its own clock as m. The ping
-left before this reading, so at t0 the offset (master minus worker) was at most m − t0. The answer arrived after it, so
-at t3 the offset was at least m − t3. Each ping gives these two points, whatever the network did (the bound of RFC 5905,
-section 8, but each side only at the moment for which it is proven). Between points a bound widens by the fastest
-credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
+left before the reading, so at t0 the offset (master minus worker) was at most m − t0. The answer arrived after the
+reading, so at t3 the offset was at least m − t3. Each ping gives these two points, whatever the network did. (RFC 5905,
+section 8, has the same bound; here each side applies only at the moment for which it is proven.) Between points a bound
+widens by the fastest credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
 """
 
 from dataclasses import dataclass, replace
@@ -209,7 +209,7 @@ class Bounds:
 
     #: Offset (master minus worker) over the worker's wall-clock time.
     curve: Curve
-    #: Jumps between the steady clocks, in the worker's wall-clock time: one of the machines was suspended.
+    #: Jumps between the steady clocks, in the worker's wall-clock time; at each, one of the machines was suspended.
     jumps: list[WallJump]
     #: Wall clock minus steady clock, of the worker's machine and of the master's.
     worker: Adjustment

@@ -77,7 +77,7 @@ class Curve:
 class Points:
     """Upper and lower bounds, each with its own times in ascending order.
 
-    As in `Curve`, times and bounds are relative to a time and a value, which here the caller keeps.
+    As in `Curve`, times and bounds are relative to a base time and a base value, but this class does not store them.
     """
 
     upper_at: Floats
@@ -123,7 +123,7 @@ def _carried(
 def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
     """Return the jumps, in order of time, that no rate in [least, most] explains.
 
-    Each lies between the last point that contradicts the later points and the first that contradicts the earlier ones.
+    Each jump lies between the last point that contradicts later points and the first that contradicts earlier points.
     """
     at = np.concatenate((points.upper_at, points.lower_at))
     upper = np.concatenate((points.upper, np.full(len(points.lower), np.inf)))
@@ -333,7 +333,8 @@ def neighbours(points: Points) -> Curve:
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
-    # Between two pings the earlier bound widens and the later one narrows; they cross in a corner.
+    # Between two pings the earlier ping's bound widens and the later ping's narrows: the curve has a corner where these
+    # two bounds cross.
     for shown_at, shown in ((begin, upper), (end, -lower)):
         corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
         at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))

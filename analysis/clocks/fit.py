@@ -174,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's time at each node of the curve, less (`base_at_ns` + `base_ns`); it never decreases."""
+    """Return the master's times at the curve's nodes, less (`base_at_ns` + `base_ns`), made to never decrease."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
@@ -187,7 +187,7 @@ def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
 def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
     """Express a jump of a worker's wall clock in the master's time.
 
-    Its begin and end are equal if the master's time did not advance between them.
+    The begin and the end of the result are equal if the master's time did not advance between them.
     """
     from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
     return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
@@ -205,7 +205,7 @@ def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:
 
 
 def _drift_ppm(curve: Curve, pings: Pings) -> float:
-    """Return the median rate (ppm) at which the offset grew, over eighths of the time of the pings."""
+    """Return the rate (ppm) at which the offset grew: the median over eight equal parts of the time of the pings."""
     edges = np.linspace(int(pings.sent_ns.min()), int(pings.received_ns.max()), 9) - curve.base_at_ns
     if edges[-1] <= edges[0]:
         return 0.0

@@ -1,4 +1,4 @@
-"""Tests for a difference: Student's t for runs whose number was fixed beforehand, and one that may stop at any time.
+"""Tests for a difference: Student's t if the number of runs was fixed beforehand, `Anytime` if it was not.
 
 Student's t holds for one look at the data. Looking after each pair of runs and stopping at the first significant result
 flags equal sides far too often. `Anytime` holds at all looks together: it is a mixture of likelihood ratios whose mean
@@ -11,8 +11,8 @@ variance" (2023, arXiv:2310.03722), the test martingale by a Gaussian mixture; t
 Lindon, D. Ham, M. Tingley and I. Bojinov, "Anytime-valid linear models" (2022, arXiv:2210.08589).
 
 A plan of at most `most` pairs divides its error probability: half is for the looks before the last pair (`Anytime`),
-half for the look after the last pair (Student's t). So a plan that runs to its end finds nearly as much as one without
-looks.
+half for the look after the last pair (Student's t). So a plan that runs to its end has nearly the power of a plan
+without earlier looks.
 """
 
 import math
@@ -34,12 +34,12 @@ class Test(Protocol):
         """Return a p-value."""
 
     def critical(self, level: float) -> float:
-        """Return the smallest absolute statistic with a p-value of at most ``level``, or infinity if none has."""
+        """Return the smallest absolute statistic whose p-value is at most ``level``, or infinity if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Student's t with these degrees of freedom: valid for a number of runs fixed beforehand."""
+    """Student's t test with ``freedom`` degrees of freedom: valid if the number of runs was fixed beforehand."""
 
     freedom: float
 
@@ -54,7 +54,7 @@ class Student:
 
 @dataclass(frozen=True, slots=True)
 class Anytime:
-    """The anytime-valid t-test after this many pairs of runs: valid at all looks together."""
+    """The anytime-valid t-test after ``pairs`` pairs of runs: valid even if it is applied after every pair."""
 
     pairs: int
 
@@ -100,7 +100,7 @@ def of_pairs(pairs: int, most: int | None) -> Test:
     """Return the test to apply after ``pairs`` pairs of a plan that may stop early and has at most ``most`` pairs.
 
     ``most`` is None if the plan never stops early. After the last pair of a plan so short that no earlier look could
-    find a difference, Student's t is valid at the full level, as without looks.
+    find a difference, Student's t is valid at the full level.
     """
     if most is None or (most <= LOOKS_FROM and pairs == most):
         return Student(pairs - 1.0)

@@ -15,7 +15,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a comparison; its result depends only on these and on the runs."""
+    """The settings of a comparison; the result depends only on the settings and on the runs."""
 
     #: Smallest change that matters, as a share.
     min_effect: float = 0.05

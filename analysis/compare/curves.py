@@ -17,7 +17,7 @@ _PERCENTILES: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One curve: its name in the legend, the pooled histogram of its runs, and its look."""
+    """One curve: its name in the legend, the pooled histogram of its runs, and its line style."""
 
     name: str
     counts: Counter[int]

@@ -33,7 +33,7 @@ from analysis.text import clean
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
-#: An interval that reaches further than a factor of ten either way says nothing: there are too few runs for it.
+#: Largest logarithm in an interval of ratios. An interval beyond a factor of ten means that there are too few runs.
 _REACH_MAX: Final = math.log(10)
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +109,7 @@ def compare(
 
 
 def _lacking(name: str, base: Sequence[Profile], new: Sequence[Profile]) -> str:
-    """Return which runs have no figure of a metric that can be compared."""
+    """Return, as part of a sentence, which runs have no figure above zero of a metric; empty if all have one."""
     said = []
     for side, profiles in (("base", base), ("new", new)):
         without = [profile.run for profile in profiles if not (profile.figures.get(name) or 0) > 0]

@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric over the runs that have it: each run's place among all runs, its figure, and the levels of figures."""
+    """One metric over the runs that have it: each run's index among all runs and its figure, and the levels found."""
 
     metric: str
     places: list[int]

@@ -42,7 +42,7 @@ def runs(count: int) -> str:
 
 
 def overall(differences: Sequence[Difference]) -> str:
-    """Return the gravest verdict: worse, else can't tell, else better, else same."""
+    """Return the gravest verdict, in the order worse, can't tell, better, same."""
     verdicts = {difference.verdict for difference in differences}
     return next((verdict for verdict in (WORSE, UNKNOWN, BETTER) if verdict in verdicts), SAME)
 
@@ -149,7 +149,7 @@ def show(
 
 
 def reasons(differences: Sequence[Difference], sides: tuple[str, str] | None) -> list[tuple[str, str]]:
-    """Return (metrics, reason and advice) for metrics that can't be told; metrics of the same reason share a line."""
+    """Return (metrics, reason and advice) for metrics with the verdict "can't tell"; equal reasons share a row."""
     found: dict[str, list[str]] = {}
     for difference in differences:
         if difference.verdict == UNKNOWN:

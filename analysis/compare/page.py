@@ -33,7 +33,7 @@ def write(
     found: Sequence[Difference],
     content: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the page; with ``content`` (see `analysis.compare.content`) it can be verified.
+    """Write the page; ``content`` (see `analysis.compare.content`) lets `loadgen verify` check the page.
 
     Raises:
         OSError: the page cannot be written.

@@ -30,7 +30,7 @@ from analysis.record.folders import runs_in
 
 FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
-"""Bins for each factor of e: one is 0.5 % wide."""
+"""Number of bins for each factor of e; each bin is 0.5 % wide."""
 BLOCKS_MAX: Final = 30
 """Maximum number of blocks of a run, and at most one per second: shorter blocks would correlate with each other."""
 
@@ -66,7 +66,7 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
-    #: As returned by `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
+    #: The result of `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
     #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing; old baselines
     #: have no bounds.

@@ -10,7 +10,7 @@ _APPSYNC = "appsync-events"
 
 
 def names(base: Sequence[Profile], new: Sequence[Profile]) -> tuple[str, str] | None:
-    """Return the names of the two services, or None if they are the same or a side has runs of several."""
+    """Return the names of the two services, or None if both are the same or one side has runs on several services."""
     services = [sorted({str(p.target.get("service", "")) for p in side}) for side in (base, new)]
     if any(len(found) != 1 or not found[0] for found in services):
         return None

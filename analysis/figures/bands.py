@@ -25,7 +25,7 @@ def by_second(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
     for place, group in enumerate(np.split(samples, np.cumsum(counts)[:-1])):
         done = 0
         for percent in BANDS:
-            # The samples before the previous percentile's rank are smaller, so select this one from the rest.
+            # The previous percentile's partition moved the smaller samples to the front: look only among the rest.
             rank = rank_of(len(group), percent) - 1
             rest = group[done:]
             rest.partition(rank - done)

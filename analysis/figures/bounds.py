@@ -45,7 +45,7 @@ class End:
         return len(self._to)
 
     def add(self, values: Ints, to: Ints) -> None:
-        """Add samples with their ends."""
+        """Add samples (``values``), each with this end of its interval (``to``)."""
         moved = to != values
         if not moved.all():
             values, to = values[moved], to[moved]
@@ -59,7 +59,7 @@ class End:
         return self._to.total - self._away.total
 
     def at_ranks(self, samples: Samples, ranks: Ints) -> Ints:
-        """Return this end's values at ranks from 1 on, given all samples; values already found are remembered."""
+        """Return this end's value at each rank (from 1), given all samples; values already found are cached."""
         parts = [(samples, 1), (self._away, -1), (self._to, 1)]
         return self._known.get(ranks, lambda missing: at_ranks(parts, missing))
 

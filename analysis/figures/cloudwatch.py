@@ -35,7 +35,7 @@ _UNITS = "that an event counts one message per 5,120 bytes of its text is an ass
 
 
 def region_of(host: str) -> str | None:
-    """Return the AWS region in the host name of an Event API, or None if it is not such a name."""
+    """Return the AWS region in the host name of an Event API, or None if the host is not an Event API."""
     found = _AWS_HOST.fullmatch(host)
     return found["region"] if found else None
 
@@ -52,7 +52,7 @@ def minutes_of(run: Run) -> tuple[int, int]:
     if not edges:
         raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
-    # An end on a full minute is also moved to the next one: connections are closed after the last phase.
+    # Connections are closed after the last phase, so an end exactly on a full minute is moved to the next minute too.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
 
 
@@ -315,9 +315,9 @@ def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def latency(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (name, ours, theirs) of the response time to a publish.
+    """Return rows of (name, our response time to a publish, CloudWatch's), as text.
 
-    CloudWatch measures it within AppSync, for HTTP only, and by the minute.
+    CloudWatch measures the response time within AppSync, for HTTP only, and by the minute.
     """
     found = summary["cloudwatch"]["latency_ms"]
     ours = (summary["publish"] or {}).get("answer_ns") or {}

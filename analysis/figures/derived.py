@@ -96,9 +96,9 @@ def of_ledger(breakdown: Breakdown) -> pa.Table:
 def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:
     """Return a table with the column metadata that `pandas.read_parquet` uses.
 
-    ``notes`` holds the metadata of columns whose pandas type differs from their array's. The form is documented by
-    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). It is written by hand, because a run need not
-    load pandas.
+    ``notes`` holds the metadata of columns whose pandas type differs from their array's. The pandas documentation
+    specifies the form ("Storing pandas DataFrame objects in Apache Parquet format"). This function does not use pandas,
+    so that a run need not load it.
     """
     table = pa.table(columns)
     found = {

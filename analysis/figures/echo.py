@@ -268,7 +268,7 @@ def notes(echo: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _ways(pair: Mapping[str, Any]) -> str:
-    """Return in words the median latency from each of two workers to the other."""
+    """Return, as part of a sentence, the median latencies between two workers, in both directions."""
     a, b = pair["workers"]
     ways = [
         f"{_ns(pair[key])} from {start} to {end}"

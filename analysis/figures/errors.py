@@ -10,7 +10,7 @@ from analysis import text
 from analysis.loading.run import Run, Window
 from analysis.loading.slices import all_stretches
 
-#: Maximum number of kinds shown: those that came most often.
+#: Maximum number of kinds shown: the most frequent ones.
 MOST: Final = 30
 COLUMNS: Final = ("where", "kind", "count", "first at", "first example")
 #: Maximum number of connections whose last messages are shown; manifest.json has the others.
@@ -55,7 +55,7 @@ class LastMessages:
 
 
 def last_messages(run: Run) -> list[LastMessages]:
-    """Return the last messages of the first connection of each worker for each kind of error that it failed with.
+    """Return, for each worker and kind of error, the last messages of the first connection that failed with it.
 
     At most `MOST_SHOWN`; records of earlier versions have none.
     """

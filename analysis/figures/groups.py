@@ -33,7 +33,7 @@ class Group:
 
 
 class Groups:
-    """The codes (numbers of channels or workers) of samples, in the order in which these are stored."""
+    """The code of each sample (the number of its channel or worker), in the order of the stored samples."""
 
     def __init__(self, codes: Store) -> None:
         """Begin without samples; the codes of samples added later are stored in ``codes``."""
@@ -76,7 +76,7 @@ class Groups:
         return found
 
     def _sorted(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at its ranks by sorting all of them."""
+        """Return each group's samples at the ranks in `_ranks`, by sorting all samples of the group."""
         pieces: list[list[npt.NDArray[Any]]] = [[] for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             pieces[number].append(values.astype(np.int64))
@@ -85,7 +85,7 @@ class Groups:
         ]
 
     def _selected(self, latencies: Store, group_of: npt.NDArray[np.int8], sizes: list[int]) -> list[Ints]:
-        """Return each group's samples at its ranks; to save time, only samples close to a rank are sorted."""
+        """Return each group's samples at the ranks in `_ranks`; to save time, sort only samples close to a rank."""
         histograms = [Histogram() for _ in sizes]
         for number, values in self._by_group(latencies, group_of, len(sizes)):
             histograms[number].add(values)

@@ -115,7 +115,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return the latencies (ns) of a kind, of events due in a time window; those with an unknown start are left out."""
+    """Return the latencies (ns) of one kind, of events due in a time window, leaving out those without a start time."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)

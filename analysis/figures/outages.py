@@ -35,7 +35,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Silence:
-    """An interval from when the first of some connections fell silent until the last of them was connected again."""
+    """An interval with silent connections: from when the first fell silent until the last client reconnected."""
 
     #: Time at which the first of the silent connections was last heard from.
     start_ns: int
@@ -44,7 +44,7 @@ class Silence:
     #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
     connections: int
     connected: int
-    #: Longest time from when a connection was last heard from until it was closed.
+    #: Longest time (ns) for which a connection received nothing before it was closed.
     longest_ns: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _lives(run: Run) -> _Lives:
 
 
 def find_outages(run: Run, window: Window) -> list[Outage]:
-    """Return the outages in a time window; none if no client ever was connected or all left on purpose."""
+    """Return the outages in a time window; none if no client was ever connected, or if all clients left on purpose."""
     lives = _lives(run)
     was_up, lost, started_ns = lives.was_up, lives.lost, lives.started_ns
     up_ns, down_ns = lives.up_ns, lives.down_ns

@@ -49,7 +49,7 @@ class Arrivals:
 
 @dataclass(frozen=True, eq=False)
 class Reactions:
-    """The replies to the measure phase's requests: one entry for each on record, sorted by publisher and sequence."""
+    """The recorded replies to requests of the measure phase: one entry each, sorted by publisher and sequence."""
 
     publisher: Ints
     sequence: Ints
@@ -106,7 +106,7 @@ def reactions(run: Run) -> Reactions | None:
 
 
 def _uncaused(run: Run) -> bool:
-    """Return True if no event is on record as a reply; reads the events, unlike `Run.lacks`."""
+    """Return True if no event is on record as a reply; reads the events, not just the file's statistics."""
     for stretch in all_stretches(run):
         cause = run.table("events", ("cause_publisher",), stretch).column("cause_publisher")
         if cause.null_count < len(cause):
@@ -149,7 +149,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def missing(found: Reactions) -> int:
-    """Return the number of replies due after delivered requests, less those accepted or cut off by the run's end."""
+    """Return the number of missing replies: due after a delivered request, neither accepted nor cut off by the end."""
     return int(found.due.sum()) - int(np.count_nonzero(found.cut_off | found.accepted))
 
 
@@ -315,7 +315,7 @@ class _Chain:
         first = order[begins]
         later, earlier = order[1:][~begins[1:]], order[:-1][~begins[1:]]
         gap_ns = at["arrival_ns"][later] - at["arrival_ns"][earlier]
-        # Both arrivals are of one worker, so its clock's error cancels.
+        # The same worker recorded both arrivals, so the error of its clock cancels.
         early_ns, late_ns = (
             (None, None) if uncertain_ns is None else (uncertain_ns[later], uncertain_ns[earlier])
         )
@@ -336,8 +336,8 @@ class _Chain:
     def _requests(self, one: dict[str, Ints]) -> tuple[tuple[Ints, Ints, Ints], Ints]:
         """Return the deliveries of requests that were due in `_window`, each once, and the replies due to each.
 
-        The scenario says how many replies are due to a delivery. If user code answered the delivery, the replies that
-        it made are the replies due.
+        The scenario says how many replies are due to a delivery. If user code answers deliveries, the number due is the
+        number of replies on record.
         """
         names = ("publisher", "sequence", "subscription")
         parts: list[Ints] = [np.empty((0, 2), dtype=np.int64)]

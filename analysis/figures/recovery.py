@@ -2,7 +2,7 @@
 
 A client that reconnects gets a new life of its connection and of each subscription. The instant of a drop is the end of
 the first connection that the drop closed. A subscription that was dropped is ready again as soon as one of its later
-lives is proven ready. If no later life is, its recovery took longer than the run's record shows.
+lives is proven ready. If no later life is proven ready, the recovery took longer than the run's record shows.
 """
 
 import re

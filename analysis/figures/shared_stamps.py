@@ -1,7 +1,7 @@
 """Count deliveries that share a kernel stamp, in records without `uncertain_ns` (format 2).
 
 One read of a socket has one kernel stamp. If several messages waited for the read, they share its stamp, and all but
-the last arrived earlier than it says. Later records hold the uncertainty of each arrival (see
+the last arrived earlier than the stamp says. Later records hold the uncertainty of each arrival (see
 `analysis.loading.doubts`).
 
 A large run's deliveries are read in slices: the rows of events due in one stretch of time.
@@ -38,7 +38,7 @@ class Stamps:
         if place.min() < 0:
             place = np.unique(subscription, return_inverse=True)[1]
         arrival = arrival_ns - arrival_ns.min()
-        # A subscription's rows are in order of receipt, so they are mostly sorted by time already.
+        # A stable sort is fast here: a subscription's rows are in order of receipt, so mostly sorted by time already.
         order = np.argsort(place * (int(arrival.max()) + 1) + arrival, kind="stable")
         rows = cls(subscription[order], arrival_ns[order], intended_ns[order])
         same = rows.same()

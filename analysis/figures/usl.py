@@ -6,9 +6,9 @@
 parts coherent (N. J. Gunther, Guerrilla Capacity Planning, 2007). If κ > 0, throughput peaks at N = √((1−σ)/κ).
 
 The fit is least squares of ln X, because errors of throughput are proportional to it. Intervals are from the fit's
-covariance with Student's t of n−3 degrees of freedom; the peak's is by the delta method on its logarithm. σ and κ may
-become negative: an interval that includes zero means that the data do not show the effect, and one below zero that they
-contradict the law.
+covariance with Student's t of n−3 degrees of freedom; the interval of the peak is computed by the delta method on the
+peak's logarithm. σ and κ may become negative: if an interval includes zero, the data do not show the effect, and if an
+interval is below zero, the data contradict the law.
 """
 
 import math
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 LOADS_MIN: Final = 5
-#: Largest standard deviation of ln X around the curve with which the law still counts as describing the data.
+#: Largest standard deviation of ln X around the curve: if it is larger, the law does not describe the data.
 SCATTER_MAX: Final = 0.1
 METHOD: Final = (
     "least squares of ln X; 95 % intervals from the covariance with Student's t,"

@@ -29,7 +29,7 @@ class Metric:
 
     @property
     def percentile(self) -> float | None:
-        """The percentile, or None if the statistic is not one."""
+        """The percentile that the statistic names, such as 99.9 for p99.9, or None for min, mean and max."""
         return float(self.statistic[1:]) if re.fullmatch(r"p\d.*", self.statistic) else None
 
     @property

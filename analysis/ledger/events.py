@@ -49,7 +49,7 @@ class Events:
 
     @classmethod
     def joined(cls, parts: "Sequence[Events]") -> "Events":
-        """Return the events of several stretches that number the channels alike; they are not sorted."""
+        """Return the events of several stretches, unsorted; all stretches must use the same channel codes."""
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
         }
@@ -105,7 +105,8 @@ def events_in(run: Run, window: Window, channels: Sequence[str | None] | None = 
 def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[Ints, list[str | None]]:
     """Return the channel code of each event, and the channel that each code stands for.
 
-    Codes follow ``channels``, which must have all channels of the table; if it is None, they follow the table itself.
+    A code is an index into ``channels``, which must have all channels of the table. If ``channels`` is None, codes are
+    numbered in the order of the table.
     """
     channel, names = codes(table, "channel")
     if channels is None:

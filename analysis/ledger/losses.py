@@ -77,12 +77,12 @@ def find_losses(
     """Find and classify the missing deliveries of all events that did not reach every expected subscription.
 
     When a connection broke, a loss is attributed to the reconnect if the event was possibly still under way: it was not
-    yet overdue at the break, and the connection had not delivered any event that the same publisher sent after this one
-    was acknowledged. Only such a later event proves a loss before the break. Events of another publisher, of the same
-    batch, or of a request open at the same time may overtake it, because services do not guarantee their order. The
-    same rule applies if the client ended the connection, but the event is then missed, not lost. If a failure of the
-    harness ended the connection, any event not yet overdue is unobserved, because it may have been read without being
-    recorded.
+    yet overdue at the break, and the connection had not delivered any event that the same publisher sent after the
+    acknowledgement of this event. Only such a later event proves a loss before the break. Events of another publisher,
+    of the same batch, or of a request open at the same time may overtake the lost event, because services do not
+    guarantee their order. If the client ended the connection, the same rule makes the event missed, not lost. If a
+    failure of the harness ended the connection, any event not yet overdue is unobserved, because it may have been read
+    without being recorded.
 
     An event for a group that shares its subscription may have been under way to any member whose connection broke. If
     the members' connections ended for different reasons, unobserved takes precedence over lost, and lost over missed.
@@ -137,13 +137,13 @@ def _classes(
     break_ns: Ints,
     through: Through,
 ) -> Cells:
-    """Return the class that a loss would have, for each of ``width`` subscriptions and each chosen event.
+    """Return the class of the loss if a chosen event did not arrive, for each event at each of ``width`` receivers.
 
-    0 means not expected. The chosen events must be in order of sending.
+    The class is 0 if the delivery is not expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # An event counts as overtaken if another one arrived that was sent after the event was acknowledged. If the event
-    # was never acknowledged, any event sent later (hence in another batch) is enough.
+    # An event counts as overtaken if an event arrived that was sent after its acknowledgement. If the event was never
+    # acknowledged, it counts as overtaken if any event arrived that was sent later (hence in another batch).
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)

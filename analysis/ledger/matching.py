@@ -65,7 +65,7 @@ class Through:
     def last_ns(self, segment: int, publisher: Ints) -> Ints:
         """Return for each publisher the sending time of its last event that arrived in a segment of presence.
 
-        It is -1 for a publisher of which no event arrived.
+        The time is -1 for a publisher of which no event arrived.
         """
         if not len(self.pair):
             return np.full(len(publisher), -1, dtype=np.int64)
@@ -81,7 +81,7 @@ class Through:
 
 @dataclass
 class Found:
-    """The outcome of matching the deliveries of the events due in a time window to these events."""
+    """The result of matching the deliveries of the events due in a time window to their expected pairs."""
 
     places: EventPlaces
     #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each of
@@ -89,13 +89,13 @@ class Found:
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `late` and `ranks_ns`, as some arrivals are known only as intervals. If all arrivals
-    #: are exact, they are the arrays `late` and `ranks_ns` themselves.
+    #: Lowest and highest possible `late` and `ranks_ns`: some arrival times are only known to lie in an interval. If
+    #: all arrivals are exact, they are the arrays `late` and `ranks_ns` themselves.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: `arrived` and `late` by subscription: one entry for each that was ever present, in ascending order.
+    #: `arrived` and `late` by subscription: one entry for each subscription ever present, in ascending order.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
     #: The rows of the file that are the first delivery of an expected event at a subscription.
@@ -148,7 +148,7 @@ def match(
     expected: Ints,
     marks: Marks | None = None,
 ) -> Found:
-    """Match the deliveries of a time window to the expected pairs; set ``marks`` at the rows that are expected."""
+    """Match the deliveries of a time window to the expected pairs; mark the rows of expected pairs in ``marks``."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
     late = np.zeros(count, dtype=np.int64)
@@ -222,7 +222,10 @@ def match(
 
 
 def _through_members(present: Segments, members: Segments, events: Events, part: _Slice) -> Through:
-    """Return the last events in each segment, of a shared subscription's member, that a broken connection ended."""
+    """Return the last events that arrived at members of shared subscriptions, by segment and publisher.
+
+    Only segments that a broken connection ended are included.
+    """
     sent_ns = events.sent_ns[part.event]
     segment = members.at(part.member, sent_ns)
     broken = segment >= 0

@@ -1,7 +1,7 @@
-"""The events of a run with what became of each, in parts of limited size.
+"""The events of a run and their outcomes (expected, arrived, late, latencies), in parts of limited size.
 
-A part holds the events due in one stretch of time. The only part of a small run stays in memory. Of a run with several
-parts, what exceeds `ROOM_BYTES` is in a temporary file, and one part at a time is read from it.
+A part holds the events due in one stretch of time. A small run has one part, which stays in memory. A run with several
+parts keeps up to `ROOM_BYTES` of them in memory and the rest in a temporary file, and reads one part at a time from it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,22 +23,22 @@ _EVENTS = ("key", "channel", "sent_ns", "acked_ns", "intended_ns", "accepted")
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Events due in one stretch of time, sorted by key, and what became of each."""
+    """Events due in one stretch of time, sorted by key, and the outcome of each."""
 
     events: Events
     #: Number of subscriptions that each event should have reached, did reach, and reached late.
     expected: Ints
     arrived: Ints
     late: Ints
-    #: Least and greatest possible number of late deliveries, as some arrivals are known only as intervals.
+    #: Least and greatest possible number of late deliveries: some arrival times are only known to lie in an interval.
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
     #: (see `ranks.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
     #: delivery.
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `ranks_ns`, as some arrivals are known only as intervals; the same objects as
-    #: `ranks_ns` if all arrivals are exact.
+    #: Lowest and highest possible `ranks_ns`: some arrival times are only known to lie in an interval. If all arrivals
+    #: are exact, they are the same objects as `ranks_ns`.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
 

@@ -7,9 +7,9 @@ A row that is a duplicate or does not belong to an expected pair is counted by i
 from the presence of subscriptions, delivered ones from the rows, and losses one by one; :attr:`Ledger.balances` says
 whether the three agree. Subscriptions that share their events count as one (see `analysis.ledger.receivers`).
 
-Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
-well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
-unobserved because a failure of the harness ended the connection.
+Deliveries that clients miss because they cut connections, leave or unsubscribe on purpose are also counted one by one.
+They are subtracted from the expected ones and reported separately from the losses. Deliveries that are unobserved,
+because a failure of the harness ended the connection, are treated in the same way.
 """
 
 from collections import Counter
@@ -65,11 +65,12 @@ class Ledger:
     delivered: int
     #: Expected pairs that arrived, but longer after their intended time than the scenario's drain time.
     late: int
-    #: Least and greatest possible number of late pairs, as some arrivals are known only as intervals.
+    #: Least and greatest possible number of late pairs: some arrival times are only known to lie in an interval.
     late_least: int
     late_most: int
     #: Expected pairs that did not arrive, by the state of the subscription when the event was sent: acknowledged and
-    #: not yet proven ready; its connection lost or about to be lost; neither.
+    #: not yet proven ready (`lost_before_ready`), its connection lost or about to be lost (`lost_in_reconnect`), or
+    #: neither of these (`lost_otherwise`).
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
@@ -138,7 +139,7 @@ class Reconciled:
     """A ledger with the data behind it."""
 
     ledger: Ledger
-    #: The events and what became of each. Those of a long run do not fit into memory: iterate over the parts.
+    #: The events and the outcome of each. The events of a long run do not fit into memory: iterate over the parts.
     parts: Parts
     #: Name of the channel that each code stands for.
     channels: list[str | None]
@@ -150,7 +151,7 @@ class Reconciled:
 
     @cached_property
     def whole(self) -> Part:
-        """All parts as one, for runs of which the events fit into memory."""
+        """All parts as one, for runs whose events fit into memory."""
         return Part.joined(self.parts)
 
 

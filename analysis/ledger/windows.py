@@ -1,7 +1,7 @@
 """Find the segments of time in which each subscription should have received events; the ledger counts by segment.
 
 A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose: in this
-time the subscription is present. The time is divided into segments of three kinds: ready (proven so), before ready
+time the subscription is present. The time is divided into segments of three kinds: ready (proven), before ready
 (acknowledged, not yet proven ready), and in reconnect (its connection was lost and the subscription not yet
 acknowledged again). An event sent in any of them is expected; the kind decides the class of a loss.
 
@@ -217,7 +217,7 @@ def _together(members: Segments, number: int) -> Segments:
 
 
 def _record_ends_ns(run: Run, worker: Ints) -> Ints:
-    """Return the end of the record of each row's worker: FOREVER, or its last sign of life if the record breaks off."""
+    """Return for each row the end of its worker's record: FOREVER, or the last sign of life if it breaks off."""
     ends_ns = np.full(len(worker), FOREVER, dtype=np.int64)
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns

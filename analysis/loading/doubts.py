@@ -1,9 +1,9 @@
 """Bound the error of each delivery's arrival and of the latencies computed from it.
 
 A delivery arrived within [arrival − uncertain, arrival] on its worker's clock: several messages may share one kernel
-stamp, which is that of the last (see docs/concepts/timestamps.md). It cannot have arrived before it was sent. The error
-of the clocks adds to this: the receiver's for times from the schedule (the master's), the sender's and the receiver's
-for times from sending, unless both are the same worker.
+stamp, which is that of the last (see docs/concepts/timestamps.md). It cannot have arrived before it was sent. Clock
+errors add to this. A latency from the schedule, which is on the master's clock, has the error of the receiver's clock.
+A latency from sending has the errors of the sender's and the receiver's clocks, unless one worker did both.
 """
 
 from collections.abc import Mapping

@@ -141,7 +141,7 @@ def opened(path: Path, name: str) -> pq.ParquetFile:
 
 
 def whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Read columns of all rows; with threads only for many rows, as for few they would cost more than they save."""
+    """Read columns of all rows; use threads only for many rows, because for few they cost more than they save."""
     return file.read(columns=columns, use_threads=file.metadata.num_rows > _MANY_ROWS)
 
 

@@ -26,7 +26,7 @@ def narrow(values: Numbers) -> Numbers:
 
 
 class Room:
-    """Memory that several users share, and the temporary file for what does not fit into it.
+    """Memory that several users share, and a temporary file for the arrays that do not fit into it.
 
     The file is in the folder that TMPDIR names. `get` is safe to use from several threads.
     """

@@ -64,12 +64,12 @@ class Run:
 
     @cached_property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row for each subscription; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each life of a subscription; each reconnect begins a new life."""
         return self._frame("subscriptions")
 
     @cached_property
     def connections(self) -> "pd.DataFrame":
-        """One row for each client's connection; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each life of a client's connection; each reconnect begins a new life."""
         return self._frame("connections")
 
     @cached_property
@@ -230,8 +230,8 @@ class Run:
     def events_of(self, columns: Sequence[str], group: RowGroup, window: Window) -> pa.Table:
         """Read columns of those events of a row group that are due in a window.
 
-        ``columns`` must be those that every version of the record has. Times by workers' clocks are not allowed: they
-        are not corrected here.
+        ``columns`` must be among those that every version of the record has, and must not be times of workers' clocks,
+        which this method does not correct.
         """
         return inside(self._tables.read_group("events", (*columns, "intended_ns"), group), window)
 

@@ -70,8 +70,8 @@ def cut_by_second(run: Run, origin_ns: int, edges_ns: Iterable[int], second_ns: 
 def stretches(run: Run, window: Window) -> list[Window]:
     """Cut a window into stretches of about `STRETCH_EVENTS` events, in ascending order.
 
-    They are cut at whole seconds from the first publish, so that no publish request is divided: its events are due at
-    the same time.
+    The cuts are at whole seconds from the first publish. They divide no publish request, because all events of a
+    request are due at the same time.
     """
     groups = run.event_groups
     wanted = sum(group.rows for group in groups) // STRETCH_EVENTS + 1

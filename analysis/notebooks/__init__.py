@@ -141,7 +141,7 @@ def _absolute(path: Path | None) -> str:
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Return environment variables with which Jupyter or a kernel imports nothing from its working directory."""
+    """Return environment variables that keep Jupyter and its kernels from importing files of the working directory."""
     import os
 
     # Let the Jupyter kernel import `analysis` from where this process imported it, installed or not.

@@ -14,8 +14,8 @@ from analysis.plots import style
 
 Floats = npt.NDArray[np.float64]
 SECOND_NS = 1_000_000_000
-#: Unit of the numbers on an axis: seconds since the run began, milliseconds, counts, the share of samples above (of
-#: percentiles), per cent, or plain numbers.
+#: Unit of the numbers on an axis: seconds since the run began, milliseconds, counts, the share of samples above a
+#: percentile, per cent, or plain numbers.
 Unit = Literal["time", "ms", "count", "above", "percent", "number"]
 #: The label that matplotlib gives to the axes of a colour bar.
 COLORBAR: Final = "<colorbar>"
@@ -83,7 +83,7 @@ def label_time(axes: Axes) -> None:
 def unit_of(axis: Axis) -> Unit:
     """Return the unit of the numbers on an axis, found by its formatter and its label.
 
-    An x axis without a label shares its unit with the axes below it: time.
+    An x axis without a label is a time axis, like that of the axes below it.
     """
     formatter = axis.get_major_formatter()
     if isinstance(formatter, UnitFormatter):

@@ -68,7 +68,7 @@ def _axis(axes: Axes, which: str) -> dict[str, Any]:
 
 
 def _is_data(axes: Axes, line: Line2D) -> bool:
-    """Return True for a line through data, False for one across the axes, such as `axvline` draws."""
+    """Return True for a line through data, False for a line across the whole axes, such as `axvline` draws."""
     return line.get_transform() == axes.transData
 
 

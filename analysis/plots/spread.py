@@ -43,7 +43,7 @@ def percentile_curves(run: Run) -> Figure | None:
         lowest.append(at[above <= _MEDIAN][:1].min(initial=at[-1]) / 1e6)
         highest.append(at[-1] / 1e6)
     axes.set_xscale("log")
-    # Begin at the median: the part below it has little to read, but would take as much room as each further nine.
+    # Begin at the median: the part below it shows little, but would take as much room as each further nine.
     nines = [_MEDIAN, *(10.0**-n for n in range(1, int(np.log10(count)) + 1))]
     axes.set_xlim(_MEDIAN, min(1.0 / count, _MEDIAN / 5))
     axes.xaxis.set_major_locator(FixedLocator(nines))

@@ -1,8 +1,8 @@
 """Write files into a run folder that may come from someone else: never through a link, each file whole or not at all.
 
 In a foreign run folder, `summary.json` may be a link to one of the user's own files. So every file is written beside
-the old one and then renamed over it: a rename replaces a link and leaves the link's target alone. If the folder itself
-is a link, that is the user's choice.
+the old one and then renamed over it: a rename replaces a link and leaves the link's target alone. A link to the folder
+itself is followed, because the user has named it.
 """
 
 import os
@@ -43,7 +43,7 @@ def replace(path: Path, content: str) -> None:
 
 
 def output(path: Path, content: str) -> None:
-    """Write a text file at a path named by the user, in place for a terminal, pipe or device such as /dev/stdout.
+    """Write a text file at a path named by the user; write in place to a terminal, pipe or device such as /dev/stdout.
 
     Raises:
         OSError: the file cannot be written.

@@ -71,7 +71,7 @@ class Maker:
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if the file's version computes a key, and the objects that contain the key, as this version does.
+        """Return True if the version that made the file computes a key, and all objects around it, as this one does.
 
         A newer version is assumed to do so.
         """
@@ -91,7 +91,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Stands for the unknown version that made a summary.json which is missing or cannot be read.
+#: Maker of a summary.json that is missing or cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 

@@ -19,13 +19,13 @@ from analysis import text
 from analysis.loading.run import Run
 from analysis.plots.axes import origin_of
 
-#: Bokeh's scripts: the models with their drawing, and the functions that make plots in JavaScript.
+#: Bokeh's scripts: the first has the models and draws them, the second has functions that make plots.
 _LIBRARY: Final = ("bokeh.min.js", "bokeh-api.min.js")
 #: The Content-Security-Policy of a page without scripts: it allows styles and inline images only.
 POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 )
-#: Characters that could end a script element or a line in it, as JSON writes them within its strings.
+#: Characters that could end a script element, or a line in it, and their escapes in JSON strings.
 _ESCAPED: Final = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -37,7 +37,7 @@ class Interactive:
     scripts: tuple[Markup, ...]
     #: The charts' data, as JSON for an element of type ``application/json``.
     data: Markup
-    #: The page's Content-Security-Policy, which allows these scripts alone and no request.
+    #: The page's Content-Security-Policy, which allows only these scripts, and no network requests.
     policy: str
 
 

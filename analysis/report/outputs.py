@@ -49,7 +49,7 @@ def margin(result: Mapping[str, Any]) -> str:
 
 
 def remark(result: Mapping[str, Any]) -> str:
-    """Return how many of a gate's windows failed, when the worst was, and the gate's reason; empty without these."""
+    """Return how many of a gate's windows failed, the time of the worst window, and the gate's reason, if any."""
     parts = []
     if result["windows"]:
         begin, end = result["window_s"]

@@ -21,7 +21,7 @@ def require() -> None:
 
     Raises:
         ExtraMissingError: the extra `pdf` or the system library Pango is missing; the sentence says what to install,
-            and what to do without.
+            and what to do without it.
     """
     try:
         extras.require("pdf", "a PDF")

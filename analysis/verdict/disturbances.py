@@ -66,7 +66,7 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
         start_ns = end_ns - int(interval_ns[row]) - lasted_ns
         pauses.append(Pause(int(worker[row]), SUSPENDED, start_ns, end_ns, lasted_ns))
     pauses += _of_the_master(run)
-    # While a machine is suspended, its wall clock goes on and its steady clock does not.
+    # Subtract suspensions: while a machine is suspended, its wall clock goes on and its steady clock does not.
     noted = steps_of_health(worker, time_ns, interval_ns, moved_ns - suspended_ns)
     steps = _steps(run.clocks, noted)
     pauses += _jumps(run.clocks, pauses, steps)
@@ -84,10 +84,10 @@ def _of_the_master(run: Run) -> list[Pause]:
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
-    """Return each step once. If pings and a health row show one step, keep that of the pings, which time it better."""
+    """Return each step once. If pings and a health row show a step, use the pings, whose time of it is more exact."""
     found: list[Step] = []
     for step in (step for fit in fits.values() for step in fit.steps):
-        # A step of the master's clock shows in every worker's pings.
+        # A step of the master's clock shows in every worker's pings: add it only once.
         if not _known(step, found):
             found.append(step)
     for step in noted:
@@ -145,7 +145,7 @@ def _jumps(fits: dict[int, ClockFit], pauses: list[Pause], steps: list[Step]) ->
                 for step in steps
             ):
                 continue
-        # A pause of the master's machine shows in every worker's pings.
+        # A pause of the master's machine shows in every worker's pings: add it only once.
         if not any(pause.worker == number and _overlap(pause, begin_ns, end_ns) for pause in found):
             found.append(Pause(number, kind, jump.from_ns, max(jump.from_ns, jump.to_ns), lasted_ns))
     return found

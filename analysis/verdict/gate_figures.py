@@ -30,7 +30,7 @@ Value = tuple[float | None, float | None, float | None, str]
 
 
 class GateFigures:
-    """The samples behind each metric and the times that assign them to windows, read on first use."""
+    """The samples of each metric and the times by which they belong to windows; both are read on first use."""
 
     def __init__(self, run: Run, whole: Window, summary: Mapping[str, Any]) -> None:
         self._run = run

@@ -2,7 +2,7 @@
 
 A finding is about the harness, not about the service: a slow or lossy service measured well makes a valid run. Each
 finding says what was seen, where and when, and what to do. A finding that makes the figures doubtful makes the run
-degraded. One that makes them wrong, or the record incomplete, makes the run invalid.
+degraded. A finding that makes the figures wrong, or the record incomplete, makes the run invalid.
 """
 
 from collections.abc import Iterator

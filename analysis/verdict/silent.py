@@ -18,7 +18,7 @@ from analysis.ledger.windows import Flags, Patterns
 from analysis.loading.run import Run, codes, ints
 
 LEAST_EXPECTED: Final = 3
-"""Minimum number of expected events for a subscription that received none to count as silent."""
+"""A subscription that received nothing counts as silent if at least this many events were expected."""
 
 _IMPROBABLE: Final = 0.01
 _WORST_PATTERNS: Final = 10
@@ -46,12 +46,12 @@ class SilentPattern:
     """The silent subscriptions to one pattern."""
 
     pattern: str
-    #: Subscriptions that received nothing, and all to which events were expected.
+    #: Number of subscriptions that received nothing, and of all that should have received events.
     silent: int
     subscriptions: int
-    #: Events that the silent subscriptions should have received.
+    #: Number of events that the silent subscriptions should have received.
     expected: int
-    #: Silent subscriptions that had received a readiness probe.
+    #: Number of silent subscriptions that had received a readiness probe.
     proven: int
     #: One of the channels whose events the silent subscriptions should have received.
     channel: str

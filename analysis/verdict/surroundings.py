@@ -208,8 +208,8 @@ def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
     held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
-    # Allow one period more than counted: one that began in the previous second is counted in that second, even if it
-    # ended in this one.
+    # Allow one period more than counted: a period that began in the previous second is counted there, even if it ended
+    # in this second.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
     return np.asarray(np.where(counted, np.minimum(held_ns, by_periods), held_ns), dtype=np.int64)
 

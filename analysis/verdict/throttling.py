@@ -33,7 +33,7 @@ def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] |
     table = run.table(table_name, (asked, "acknowledged_ns", refused, "refusal", "error"))
     kind, kinds = codes(table, "refusal")
     later = np.isin(kind, [place for place, name in enumerate(kinds) if name in (THROTTLED, FAILING)])
-    # Leave out attempts that were accepted first: the service ended them later, and did not ask the client to retry.
+    # Leave out attempts that the service accepted and ended later: it did not refuse these temporarily.
     accepted_ns = ints(table, "acknowledged_ns")
     later &= accepted_ns < 0
     if not later.any():

@@ -2,7 +2,7 @@
 
 The queries use neither `analysis.ledger.reconcile` nor `analysis.figures.percentiles`. `quantile_disc` is the nearest
 rank, as in this project's definition of a percentile. Figures on which the two methods would rightly disagree are left
-out: those that depend on corrected clocks, or on which deliveries are expected while a client reconnects.
+out: those that depend on corrected clocks, or on the deliveries that are expected while a client reconnects.
 
 An echo is an event that a worker publishes to a channel to which only it subscribes: its echo lane
 (`loadgen.run.echo`).

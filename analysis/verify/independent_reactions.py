@@ -19,7 +19,8 @@ def figures(
 
     The views ``events``, ``deliveries`` and ``subscriptions`` must exist. ``matches`` is the SQL condition under which
     a subscription ``s`` receives an event ``e``. The figures on when replies arrived are left out if any subscription
-    was given up or requested again, as after a reconnect: which deliveries are expected then is not computed here.
+    was given up or requested again, as after a reconnect, because this function does not compute which deliveries are
+    expected then.
     """
     columns = {name for (name, *_) in database.execute("DESCRIBE events").fetchall()}
     later = {name for (name, *_) in database.execute("DESCRIBE subscriptions").fetchall()}

@@ -2,10 +2,11 @@
 
    bare PORT FEW MANY AT_ONCE PATH          plain
    bare PORT FEW MANY AT_ONCE PATH tls      over TLS, if built with -DWITH_TLS (-lssl -lcrypto)
-   bare PORT FEW MANY AT_ONCE PATH resume   over TLS, resuming the session of the connection before
+   bare PORT FEW MANY AT_ONCE PATH resume   over TLS, resuming the session of the previous connection
 
-   The file at PATH holds the three messages that ours sends, in hexadecimal, one a line: the request with a key, and
-   the two frames, each with a mask of zeros. It prints one line of JSON. It checks no Sec-WebSocket-Accept. */
+   The file at PATH holds the three messages that our own client sends, in hexadecimal, one per line: the upgrade
+   request with a key, and two frames, each with a mask of zeros. The program prints one line of JSON. It does not check
+   Sec-WebSocket-Accept. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
-"""Our users, with recording, as Locust starts them: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
+"""Connect our users, recording, and started as Locust does it: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
 
 A user is started when another one's subscribe is acknowledged, so AT_ONCE of them connect at any time. Each connection
-is kept open. With BENCH_PROFILE it writes a profile by cProfile of the counted connects to that path.
+is kept open. If BENCH_PROFILE names a file, cProfile's profile of the counted connects is written to it.
 """
 
 from gevent import monkey
@@ -31,7 +31,7 @@ from loadgen.run import worker_process  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.roles import Subscriber, attach  # noqa: E402
 
-#: More than the second between two flushes of the record, so that its buffers are in both figures of memory.
+#: Time to wait before memory is read. The record is flushed once a second, so its buffers are then in both figures.
 SETTLE_S = 1.5
 
 
@@ -48,7 +48,7 @@ class Ramp(OurWorker):
         attach(self._environment, self.run)
 
     def connect_up_to(self, most: int) -> None:
-        """Start users until ``most`` have subscribed, and wait for that."""
+        """Start users, and wait until ``most`` have subscribed."""
         self._most = most
         self._reached.clear()
         for _ in range(self._at_once):
@@ -61,7 +61,7 @@ class Ramp(OurWorker):
             self._begun += 1
             Subscriber(self._environment).start(self._users)
 
-    # What users ask of the run.
+    # Methods of `WorkerRun` that users call.
 
     def claim(self, role: str) -> ClientPlan | None:
         number = self._begun - 1
@@ -79,7 +79,7 @@ class Ramp(OurWorker):
     def wait_for_end(self) -> None:
         self._over.wait()
 
-    # `Readiness`: an acknowledged subscription is ready in the hub's next turn.
+    # Methods of `Readiness`: a subscription becomes ready in the hub's next turn after its acknowledgement.
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         gevent.get_hub().loop.run_callback(self._ready, on_ready)

@@ -1,7 +1,7 @@
 """Accept connects and subscribes like an Event API, as cheaply as Python can: `server.py [AUTHORITY]`.
 
-It prints its port and serves until its input ends. With a path it serves TLS and writes its authority's certificate
-there. Of each frame it reads only the type and the id.
+Prints its port and serves until standard input ends. Given a path AUTHORITY, it serves TLS and writes the certificate
+of its authority to that path. It reads only the type and the id of each frame.
 """
 
 import re
@@ -19,7 +19,7 @@ _ID = re.compile(rb'"id": ?"([^"]+)"')
 
 
 class Subscribing(Connection):
-    """One connection: the upgrade, then frames, of which `connection_init` and `subscribe` are answered."""
+    """One connection: answers the upgrade, then each `connection_init` and `subscribe`, and ignores other frames."""
 
     def answer(self, mask: bytes, payload: bytes) -> bytes:
         message = unmasked(mask, payload)

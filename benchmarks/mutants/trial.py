@@ -88,7 +88,8 @@ def run_tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: f
     child = os.fork()
     if child == 0:
         _become(lambda: _tests(copy, tests, skipped, cpu_s), copy / "output.txt")
-    # A mutant may wait forever without using any CPU; on a busy machine, waiting for the CPU counts too.
+    # Limit the wall time too, since a mutant may wait forever without using the CPU; be generous, since on a busy
+    # machine wall time includes waiting for the CPU.
     return _wait(child, time.monotonic() + 10 * cpu_s + 30)
 
 

@@ -1,5 +1,6 @@
-/* The limit: epoll and read, without decoding. The sockets are the descriptors FIRST to LAST, connected and subscribed.
-   After each pause, and at the end, it prints one line with its counts so far. */
+/* The cheapest possible receiver, as the limit for all others: epoll and read, without decoding. The sockets are the
+   descriptors FIRST to LAST, connected and subscribed. Whenever nothing has arrived for PAUSE_MS, and at the end, it
+   prints one line with its counts so far. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>

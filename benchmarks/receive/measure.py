@@ -31,8 +31,8 @@ START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
-#: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
-#: in bursts.
+#: CPU load (share of a core) at which receivers are measured: a nearly idle receiver wakes up for each frame, and a
+#: late receiver reads in bursts.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
@@ -40,7 +40,7 @@ TRIAL_S, TRIALS = 1.0, 4
 #: The search for the rate ends when the load is this close to `BUSY`.
 NEAR = 0.1
 FEWEST_EVENTS = 4
-#: More than the second between two flushes of our recorder, so that a flush is included in the measurement.
+#: Time to wait after sending: longer than the second between two flushes of our recorder, so that a flush is measured.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 
@@ -90,7 +90,7 @@ class Phase:
 
     @property
     def busy(self) -> float:
-        """CPU seconds of the receiver per second of sending; they include the work that it did after the end."""
+        """CPU seconds of the receiver per second of sending, including its work after the sending ended."""
         return self.cpu_s / self.seconds
 
     @property
@@ -103,7 +103,7 @@ class Running:
     """A receiver that has subscribed, and its sender."""
 
     def __init__(self, receiver: Receiver, subscribers: int, scratch: Path) -> None:
-        """Start both; raises ReceiverError if the receiver does not subscribe."""
+        """Start receiver and sender; raises ReceiverError if the receiver does not subscribe."""
         self.name = receiver.name
         self.subscribers = subscribers
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
@@ -146,7 +146,7 @@ class Running:
             raise
 
     def send(self, order: Order, settle_s: float = SETTLE_S) -> Phase:
-        """Send, and wait until the receiver has processed everything, at least ``settle_s``."""
+        """Send events, then wait at least ``settle_s`` and until the receiver has processed everything."""
         system_s = self.system_s()
         began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
@@ -168,7 +168,7 @@ class Running:
         return end
 
     def _subscribed(self) -> Any:
-        """Return what the sender says when all have subscribed; a receiver that has ended is not waited for."""
+        """Wait until all have subscribed; return the sender's message. Raises ReceiverError if the receiver ends."""
         until_s = time.monotonic() + READY_TIMEOUT_S
         while not self._pipe.poll(0.2):
             if (code := self._process.poll()) is not None:
@@ -178,7 +178,7 @@ class Running:
         return self._from_sender(READY_TIMEOUT_S)
 
     def _from_sender(self, timeout_s: float) -> Any:
-        """Return the sender's next message, within a time."""
+        """Return the sender's next message; raises ReceiverError if none arrives within ``timeout_s``."""
         try:
             if self._pipe.poll(timeout_s):
                 return self._pipe.recv()
@@ -215,7 +215,7 @@ class Running:
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
         rows = self.recorded(since_ns, until_ns)
-        # A read has one time and one connection, and each connection has one subscription.
+        # Each connection has one subscription, so a pair of time and subscription stands for one read.
         return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
 
     def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
@@ -257,7 +257,7 @@ class Running:
         raise self._failed("it is busy without being sent anything")
 
     def _processes(self) -> list[psutil.Process]:
-        """Return all processes of the receiver, by the run's marker, also those that left its process tree."""
+        """Return all processes of the receiver: those whose environment has the run's marker."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -303,7 +303,7 @@ def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Run
 
 
 def frames(one: Running, pattern: Pattern) -> int:
-    """Return the frames of one event to all subscribers."""
+    """Return the number of frames that one event makes for all subscribers."""
     return pattern.frames_per_write * one.subscribers
 
 
@@ -314,7 +314,7 @@ def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -
         phase = one.send(paced(rate, pattern, TRIAL_S), settle_s=0)
         if abs(phase.busy - BUSY) < NEAR:
             break
-        # At least one tick of the CPU clock.
+        # CPU time is counted in ticks of 10 ms: assume at least one tick, so that the divisor is not zero.
         rate *= BUSY / max(phase.busy, 0.01 / phase.seconds)
     one.settled()
     return rate
@@ -433,7 +433,7 @@ def _compare(
 ) -> None:
     rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
-    #: By receiver and frames per write: the rate of the pattern before, from which the search begins.
+    #: By receiver and frames per write: the rate found for the previous pattern, at which the next search begins.
     similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):
@@ -456,7 +456,7 @@ def _compare(
                 wrong.append(str(error))
                 failed.add(receiver.name)
                 continue
-            except Exception as error:  # whatever a tool does, the others are measured
+            except Exception as error:  # if a tool fails in any way, still measure the others
                 wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
                 failed.add(receiver.name)
                 continue
@@ -481,10 +481,10 @@ def in_turn(
     seconds: float,
     scratch: Path,
 ) -> tuple[list[Row], list[str]]:
-    """Measure receivers that use hardly any CPU while they wait: all run at once, and receive in turn.
+    """Measure receivers that run at the same time and receive in turn, so they must use hardly any CPU while idle.
 
-    The cost of a frame varies with the machine's speed from minute to minute, so the turns are short. All receive at
-    the rate at which the first is half busy. Returns one row per receiver, and the errors in the rows.
+    The machine's speed varies from minute to minute, so the turns are short. All receive at the rate at which the first
+    receiver is half busy. Returns one row per receiver, and the errors in the rows.
 
     Raises:
         ReceiverError: a receiver failed.

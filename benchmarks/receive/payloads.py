@@ -26,9 +26,9 @@ class Payload:
     own_padding: bool = False
 
     def members(self, room: int, *, in_string: bool = True) -> bytes:
-        """Return the members behind the stamp as they stand in a frame, in exactly ``room`` bytes.
+        """Return the JSON members of an event that follow the stamp, in exactly ``room`` bytes.
 
-        They are escaped if the frame has the event ``in_string``, as a string in its JSON.
+        If ``in_string``, the frame contains the event as a JSON string, so the members are escaped.
 
         Raises:
             ValueError: the room is too small.

@@ -1,4 +1,4 @@
-"""Write Artillery's script, then become Artillery: `receive_artillery.py BINARY PORT SUBSCRIBERS FOLDER`."""
+"""Write Artillery's script and run Artillery with it: `receive_artillery.py BINARY PORT SUBSCRIBERS FOLDER`."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Python code that keeps the interpreter of our receiver busy, as a user's own code may.
 
-While the file `burn` is in the receiver's folder, it burns: in a native thread if the file says ``thread``, else in a
-greenlet that lets the hub run every 20 ms.
+The code runs while the receiver's folder contains the file `burn`. If the content of the file is ``thread``, the code
+runs in a native thread; if it is ``greenlet``, in a greenlet that lets the hub run every 20 ms.
 """
 
 import time
@@ -25,7 +25,7 @@ def _burn(seconds: float) -> int:
 
 
 def begin(folder: Path) -> None:
-    """Watch for the file from now on."""
+    """Start a thread and a greenlet that look for the file `burn` in ``folder`` and are busy while it exists."""
 
     def burns(kind: str) -> bool:
         try:

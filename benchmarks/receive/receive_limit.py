@@ -1,4 +1,6 @@
-"""Connect and subscribe, then become the C reader: `receive_limit.py BINARY PORT SUBSCRIBERS SERVICE`.
+"""Connect and subscribe, then execute the C reader in place of this process.
+
+Usage: `receive_limit.py BINARY PORT SUBSCRIBERS SERVICE`.
 
 SERVICE is `appsync`, `mqtt`, `nats` or `nats-ws`, the protocol that the sender speaks.
 """
@@ -10,7 +12,7 @@ import socket
 import sys
 
 binary, port, count, service = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-#: Above all descriptors that the interpreter has open.
+#: First descriptor to use: above all that the interpreter has open.
 FIRST = 100
 
 
@@ -33,7 +35,7 @@ def read_until(connection: socket.socket, wanted: bytes) -> None:
 
 
 def upgrade(connection: socket.socket) -> None:
-    """Make it a WebSocket connection."""
+    """Upgrade the connection to WebSocket."""
     key = base64.b64encode(os.urandom(16)).decode()
     connection.sendall(
         f"GET /event/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -51,7 +53,7 @@ def subscribe_appsync(connection: socket.socket, number: int) -> None:
 
 
 def subscribe_mqtt(connection: socket.socket, number: int) -> None:
-    """MQTT 5: CONNECT with a clean start and without an id, then SUBSCRIBE."""
+    """Send CONNECT of MQTT 5 with a clean start and without a client id, then SUBSCRIBE."""
     connection.sendall(b"\x10\x0d\0\4MQTT\5\2\0\0\0\0\0")
     read_until(connection, b"\x20\x03\0\0\0")
     body = b"\0\1\0" + len(TOPIC).to_bytes(2, "big") + TOPIC + b"\0"

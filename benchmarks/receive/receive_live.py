@@ -1,4 +1,4 @@
-"""Run live displays within the receiver's process, to measure what they add: `BENCH_LIVE=1`.
+"""Run live displays within the receiver's process, to measure the CPU time that they add: `BENCH_LIVE=1`.
 
 This covers the worker's report of each second, the master's sum, and the requests of Prometheus and the page, but not
 their sockets. In a run with several worker processes, only the worker's part would be on the receive path. Writes the
@@ -39,7 +39,7 @@ _EVENTS_PER_S = 60
 
 
 class _Counted:
-    """The worker's part, with its CPU time."""
+    """The worker's part of the live displays, which also adds up its own CPU time."""
 
     def __init__(self, reports: RunningStatistics) -> None:
         self._reports = reports
@@ -52,12 +52,12 @@ class _Counted:
         return self
 
     def add(self, *arguments: Any) -> None:
-        """Take rows."""
+        """Add rows to the report of the current second."""
         assert self._interval is not None
         self._timed(self._interval.add, *arguments)
 
     def report(self, *arguments: Any) -> Report:
-        """Make the report."""
+        """Return the report of the current second."""
         assert self._interval is not None
         return self._timed(self._interval.report, *arguments)
 
@@ -86,7 +86,7 @@ class LiveDisplays:
         reports = live_reports(run, APPSYNC_EVENTS.rules)
         reports.measure_from(self._begun_ns)
         self._worker = _Counted(reports)
-        #: For the recorder.
+        #: Pass these to the recorder, so that the displays get its rows.
         self.sinks = Sinks(running=cast(RunningStatistics, self._worker))
         target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
         self._state = LiveState("benchmark", run, target, [0])

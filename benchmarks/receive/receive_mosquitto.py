@@ -1,8 +1,8 @@
 """`mosquitto_sub`, one process for each connection: `receive_mosquitto.py BINARY PORT SUBSCRIBERS FOLDER`.
 
-Each prints the time and the payload of a message to one file, since it decodes nothing and knows no latencies. It
-reconnects for ever, so this script ends all processes when the sender no longer listens. It ignores what they print
-besides the messages.
+Each process prints the time and the payload of every message to a file that all share. `mosquitto_sub` neither decodes
+payloads nor computes latencies. It reconnects for ever, so this script ends all processes when the sender no longer
+listens.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 binary, port, count, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-#: Seconds between two looks whether the sender still listens.
+#: Seconds between two checks whether the sender still listens.
 LOOK_S = 0.5
 #: A line of /proc/net/tcp for a socket that listens at the port.
 LISTENING = f" 0100007F:{port:04X} 00000000:0000 0A ".encode()

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 PORT, COUNT = int(sys.argv[1]), int(sys.argv[2])
 URL = f"{'ws' if sys.argv[3] == 'ws' else 'nats'}://127.0.0.1:{PORT}"
-#: Connects at the same time.
+#: Number of connections that are opened at the same time.
 AT_ONCE = 50
 latencies: list[float] = []
 
@@ -32,7 +32,7 @@ async def receive(places: asyncio.Semaphore) -> None:
         over.set()
 
     async def failed(error: Exception) -> None:
-        """The sender's disconnecting is an error to the library."""
+        """Ignore errors: the library reports one when the sender disconnects."""
 
     async with places:
         client = await nats.connect(
@@ -46,7 +46,7 @@ async def main() -> None:
     """Receive with all connections; print the number of deliveries."""
     places = asyncio.Semaphore(AT_ONCE)
     await asyncio.gather(*(receive(places) for _ in range(COUNT)))
-    # The subscriptions' tasks may still have messages in their queues.
+    # Wait until the subscriptions' tasks have emptied their queues.
     before = -1
     while before != len(latencies):
         before = len(latencies)

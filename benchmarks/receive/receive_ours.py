@@ -1,9 +1,14 @@
-"""Our receive path as in a worker, with recording: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
+"""Receive with our receive path, set up and recording as in a worker: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
 
-BENCH_TLS=1 receives over TLS, and BENCH_TARGET=mqtt://127.0.0.1:{port} or another URL from another kind of service.
-BENCH_RECORD=0 decodes and stamps deliveries, but discards them once a second. BENCH_LIVE=1 adds live displays, see
-receive_live.py, and BENCH_BURN=1 Python code that burns time, see receive_burn.py.
-When the sender disconnects, it prints a line of JSON, and the record is in FOLDER.
+Environment variables change what is received and how:
+
+    BENCH_TLS=1         receive over TLS
+    BENCH_TARGET=URL    receive from another service, such as mqtt://127.0.0.1:{port}
+    BENCH_RECORD=0      decode and stamp deliveries, but discard them once a second
+    BENCH_LIVE=1        add live displays (receive_live.py)
+    BENCH_BURN=1        add Python code that keeps the interpreter busy (receive_burn.py)
+
+When the sender disconnects, the program prints a line of JSON; the record is in FOLDER.
 """
 
 from gevent import monkey
@@ -26,7 +31,7 @@ from loadgen.resolve import ClientPlan, SubscriptionPlan  # noqa: E402
 
 
 class ThrownAway(Recorder):
-    """Takes the rows from the receive path like a recorder, but only counts them."""
+    """A recorder that counts the rows of the receive path and discards them."""
 
     def flush(self, health: HealthSampler | None = None) -> Any:
         """Discard the rows since the last call."""

@@ -14,7 +14,7 @@ import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 PORT, COUNT, TLS = int(sys.argv[1]), int(sys.argv[2]), "tls" in sys.argv[3:]
-#: Connects at the same time.
+#: Number of connections that are opened at the same time.
 AT_ONCE = 50
 latencies: list[float] = []
 decode = msgspec.json.decode

@@ -1,7 +1,7 @@
 """Locust's own SocketIOUser: `locust -f receive_socketio.py`; one user per connection.
 
-Its handler is the user's, as Locust's documentation advises for latencies; they go into a list, since a `request` event
-for each would cost more than the delivery.
+The handler of the user class computes latencies, as Locust's documentation advises. They go into a list, since a
+`request` event for each would cost more than the delivery.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Write Tsung's scenario and run it: `receive_tsung.py BINARY PORT SUBSCRIBERS FOLDER`.
 
-Tsung cannot wait for one message after another. It counts the bytes that arrive while a user thinks, and neither splits
-them into frames nor decodes them.
+Tsung cannot wait for one message after another. It counts the bytes that arrive during a user's think time, and neither
+splits them into frames nor decodes them.
 """
 
 import json

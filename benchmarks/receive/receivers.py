@@ -1,7 +1,7 @@
 """The receivers to compare (ours, the C reader as the limit, and other tools), and the command that starts each.
 
-All have the same sender and subscribe as their users would write it. The other tools decode each event's JSON and keep
-its latency, but record nothing more; ours records everything.
+All receive from the same sender, and each is written as a user of the tool would write it. The other tools decode each
+event's JSON and keep its latency, but record nothing more; our receiver records everything.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ ARTILLERY = "Artillery"
 LOCUST = "Locust with websocket-client"
 SOCKET_IO = "Locust's SocketIOUser"
 PICOWS = "picows with aiofastnet"
-#: It only counts the bytes that arrive while it waits: it has no step that reads messages one by one.
+#: Tsung only counts the bytes that arrive while it waits: it has no step that reads messages one by one.
 TSUNG = "Tsung (bytes, undecoded)"
 MOSQUITTO = "mosquitto_sub, a process each"
 MQTT_JS = "mqtt of npm"
@@ -38,27 +38,27 @@ Command = Callable[[int, int, Path], list[str]]
 class Receiver:
     """A receiver: the command to start it, or ``missing`` if it is not installed.
 
-    It opens the given number of subscriptions, receives until the sender closes all connections, and prints how many
-    ``deliveries`` or ``bytes`` it has received as a line of JSON.
+    The command opens the given number of subscriptions, receives until the sender closes all connections, and prints a
+    line of JSON with the number of ``deliveries`` or ``bytes`` that it has received.
     """
 
     name: str
     command: Command
     environment: Mapping[str, str] = field(default_factory=dict)
     tls: bool = False
-    #: The only core that it may use, or None for all cores.
+    #: The only core that the receiver may use, or None for all cores.
     core: int | None = None
     missing: str | None = None
-    #: True for another tool.
+    #: True if the receiver is another tool, False if it is ours or the limit.
     peer: bool = True
-    #: Frames per second at which the search for the rate begins; a lower one than it manages takes longer to find.
+    #: Frames per second at which the search for the rate begins; the search takes longer if the result is far away.
     first_rate: float = 5_000.0
     #: The protocol that its sender speaks.
     service: type[Subscriber] = Subscriber
 
     @property
     def label(self) -> str:
-        """The name with that of the service."""
+        """The name of the receiver, after the name of the service."""
         return f"{self.service.title}: {self.name}"
 
 

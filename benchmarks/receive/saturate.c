@@ -21,9 +21,10 @@ static void digits(char *to, int64_t value, int count) {
     }
 }
 
-/* Sends events until the steady clock shows `until_ns`. Each of the `people` has a socket and a write of `size` bytes with
-   `frames` frames; the stamp of the first begins at `place`, and the next each `stride` bytes later: sequence, intended
-   time and sent time in decimal digits with a comma between. Returns the number of events, or -1 with errno. */
+/* Sends to all `people` (subscribers), again and again, until the steady clock shows `until_ns`. Subscriber i has the
+   socket `sockets[i]` and the buffer `writes[i]`, which holds `frames` frames in `size` bytes. The stamp of the first frame
+   begins at offset `places[i]`, each further stamp `stride` bytes after the one before. A stamp is sequence, intended time
+   and sent time in decimal digits, with commas between. Returns the number of rounds, or -1 with errno. */
 int64_t saturate(const int *sockets, char *const *writes, int people, int64_t size, int frames, const int64_t *places,
                  int64_t stride, int64_t sequence, int64_t until_ns) {
     int64_t events = 0;

@@ -1,4 +1,4 @@
-"""Send as fast as subscribers read, in C, so that the sender takes little of the CPU beside what the kernel takes."""
+"""Send as fast as subscribers read, in C, so that nearly all of the sender's CPU time is the kernel's."""
 
 import ctypes
 import os
@@ -41,7 +41,8 @@ def saturate(
 ) -> int:
     """Send each subscriber its write again and again for some seconds; return the number of rounds.
 
-    Each write holds ``frames`` frames of one length. ``stamp`` is the first stamp in it, which each round replaces.
+    Each write holds ``frames`` frames of one length. ``stamp`` is the first stamp in each write; each round writes new
+    stamps from ``sequence`` on.
 
     Raises:
         OSError: a socket is broken.

@@ -1,10 +1,10 @@
-"""The sender for all receivers: a service as far as subscribing goes, which then sends events to all subscribers.
+"""The sender for all receivers: it lets clients subscribe as a service does, then sends events to all subscribers.
 
-Here it is an Event API; services.py has the other protocols. It accepts any client (with the protocol's handshake if
-the client asks for it, and over TLS if ordered), and answers `connection_init` and `subscribe`. On an order it sends
-events like a service's fan-out: each event to every subscriber, with one write per connection. Frames are made (and
-encrypted) before the event is due, so the writes follow each other as fast as the kernel accepts them, and TLS does not
-delay the event. The sender's CPU time does not count.
+This module has the protocol of an Event API; services.py has the other protocols. The sender accepts any client (with
+the subprotocol that the client asks for, and over TLS if `serve` got an authority), and answers `connection_init` and
+`subscribe`. For each `Order` it sends events like a service's fan-out: each event to every subscriber, with one write
+per connection. Frames are made (and encrypted) before the event is due, so the writes follow each other as fast as the
+kernel accepts them, and TLS does not delay the event. The sender's CPU time does not count.
 """
 
 import json
@@ -30,14 +30,13 @@ from receive.payloads import PADDING, PAYLOADS, Payload
 TOKEN = 7
 FRAME_BYTES = PADDING.frame_bytes
 HOST = "127.0.0.1"
-#: Small, so that even a slow receiver soon reads all that was sent.
+#: Size of a socket's send buffer: small, so that even a slow receiver soon reads all that was sent.
 _SEND_BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to send: events per second (None for as fast as they are read), frames per write to each subscriber, and the
-    events' payload."""
+    """How to send: events per second (None: as fast as they are read), frames per write, seconds, and payload."""
 
     events_per_s: float | None
     frames_per_write: int
@@ -57,9 +56,9 @@ class Sent:
 
 
 class Subscriber:
-    """One connection: its handshakes, then the frames of events, of which only the stamps vary.
+    """One connection: answers its handshakes, then makes the frames of its events, which differ only in their stamps.
 
-    This one speaks the protocol of AppSync Events; other classes override `received`.
+    This class has the protocol of AppSync Events; other classes override `received`.
     """
 
     title = "AppSync Events"
@@ -67,10 +66,10 @@ class Subscriber:
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.socket = connection
         self.subscribed = False
-        #: Bytes written to it before the first event.
+        #: Bytes written to the connection before the first event.
         self.handshake_bytes = 0
         self._protocol = ServerProtocol(select_subprotocol=lambda _, offered: offered[0] if offered else None)
-        #: By payload: the bytes before the first stamp, between two, and after the last.
+        #: By payload: the bytes before the first stamp, between two stamps, and after the last stamp.
         self._around: dict[Payload, tuple[bytes, bytes, bytes]] = {}
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=True) if tls else None
@@ -142,7 +141,7 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the frames around the stamp; their length is the same for every receiver, whatever its id."""
+        """Make the bytes of a frame around its stamp; frames have the same length for every subscription id."""
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
         head = f'{{"id":"{number}","type":"data","event":"{event}'.encode()
         for payload in PAYLOADS:
@@ -162,10 +161,11 @@ def stamp_text(sequence: int, at_ns: int) -> bytes:
 def serve(
     pipe: Connection, subscribers: int, authority: Path | None, service: type[Subscriber] = Subscriber
 ) -> None:
-    """Serve the subscribers, controlled through the pipe; ``service`` speaks their protocol.
+    """Serve the subscribers in their protocol, ``service``; the pipe controls the sender.
 
-    Sends the port, then, when all have subscribed, the number of bytes sent to them so far. From then on executes each
-    :class:`Order` until None arrives. With ``authority``, uses TLS and writes the authority's certificate there.
+    Writes to the pipe the port, and, when all have subscribed, the number of bytes sent to them so far. Then executes
+    each :class:`Order` that arrives and writes its :class:`Sent`, until None arrives. If ``authority`` is a path, uses
+    TLS and writes the authority's certificate to that path.
     """
     # Ctrl-C on the terminal must not reach the sender: its parent ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -229,7 +229,7 @@ def _saturate(people: list[Subscriber], sequence: int, order: Order) -> Sent:
 
 
 def _answer_pings(people: list[Subscriber]) -> None:
-    """Read what clients have sent since they subscribed, such as pings."""
+    """Read and answer the messages that clients have sent since they subscribed, such as pings."""
     with selectors.DefaultSelector() as selector:
         for person in people:
             selector.register(person.socket, selectors.EVENT_READ, person)
@@ -238,7 +238,7 @@ def _answer_pings(people: list[Subscriber]) -> None:
 
 
 def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
-    """Send evenly spaced events; an event that is due before the last is written follows it at once."""
+    """Send evenly spaced events; an event that is due while the previous one is written follows it at once."""
     began_ns, began_s, cpu_s = time.time_ns(), time.monotonic(), time.process_time()
     period_s = 1 / order.events_per_s if order.events_per_s else 0.0
     events = 0
@@ -257,7 +257,7 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
         for write, data in writes:
             write(data)
         events += 1
-    # Wait for the period of the last event too.
+    # The last event has a period too: wait until it ends.
     time.sleep(max(0.0, order.seconds - (time.monotonic() - began_s)))
     frames = events * order.frames_per_write * len(people)
     total = frames * order.payload.frame_bytes

@@ -15,7 +15,7 @@ from loadgen.measure.stamp import STAMP_KEY
 from receive.payloads import PAYLOADS, Payload
 from receive.sender import TOKEN, Subscriber, stamp_text
 
-#: The channel of AppSync Events; as a topic of MQTT and a subject of NATS.
+#: The channel used with AppSync Events, written as a topic of MQTT and as a subject of NATS.
 TOPIC, SUBJECT = "default/bench", "default.bench"
 _INFO = json.dumps(
     {
@@ -28,12 +28,12 @@ _INFO = json.dumps(
     },
     separators=(",", ":"),
 )
-#: Longer than any benchmark, so that no heartbeat comes between the events.
+#: Heartbeat interval: longer than any benchmark, so that no heartbeat is sent between the events.
 _NO_HEARTBEAT_MS = 3_600_000
 
 
 def _event(payload: Payload, size: int) -> tuple[bytes, bytes]:
-    """Return an event of ``size`` bytes, before and after the numbers of its stamp."""
+    """Return the parts of an event before and after the numbers of its stamp; the whole event has ``size`` bytes."""
     before, after = f'{{"{STAMP_KEY}":[{TOKEN},1,'.encode(), b"]%b}"
     room = size - len(before) - len(stamp_text(0, 0)) - len(after % b"")
     return before, after % payload.members(room, in_string=False)
@@ -103,7 +103,7 @@ class NatsSubscriber(Subscriber):
     """A client of NATS over TCP."""
 
     title = "NATS"
-    #: Bytes around each MSG in a frame.
+    #: Bytes of the WebSocket frame header before each MSG; 0 over TCP.
     _FRAME_BYTES = 0
 
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -157,10 +157,10 @@ class NatsWebSocketSubscriber(NatsSubscriber):
     _FRAME_BYTES = 4
 
     def _greet(self) -> None:
-        """The greeting follows the upgrade."""
+        """Do nothing: `received` sends the greeting after the upgrade."""
 
     def received(self, data: bytes) -> bytes:
-        """Return the answers to all complete frames, after the upgrade the greeting."""
+        """Return the answers to all complete frames; the answer to the upgrade includes the greeting (INFO)."""
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if not isinstance(event, Frame):
@@ -192,7 +192,7 @@ class SocketIoSubscriber(Subscriber):
                 self.subscribed = True
 
     def received(self, data: bytes) -> bytes:
-        """Return the answers to all complete frames, after the upgrade the greeting of Engine.IO."""
+        """Return the answers to all complete frames; the answer to the upgrade includes Engine.IO's greeting."""
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):

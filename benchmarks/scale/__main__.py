@@ -1,10 +1,10 @@
 """How many workers and rows can one master handle? `python benchmarks/scale [--workers 1,10,50,100]`.
 
-A real master (`loadgen run … --master --join`) gets N simulated workers (see `simulated.py`). They send a made-up
-record at rising rates until the master takes less than they record. For each rate the table shows the CPU time and
-memory of the master's process, and how long pings waited before it read them, which widens the bounds of the clocks.
+A real master (`loadgen run … --master --join`) gets N simulated workers (see `simulated.py`). They send made-up rows at
+rising rates until the master falls behind. For each rate the table shows the CPU time and memory of the master's
+process, and how long pings waited until the master read them. (The longer they wait, the less exact the clocks are.)
 
-The master's CPU for each worker and for a million rows is fitted to all rates that it kept up with.
+The master's CPU time per worker and per million rows is fitted to all rates with which the master kept up.
 """
 
 import argparse
@@ -29,18 +29,18 @@ from loadgen.run import join  # noqa: E402
 from scale.simulated import Fleet  # noqa: E402
 
 RATES = (0, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000)
-#: The first second of each rate is left out, while workers still send seconds of the rate before.
+#: Seconds left out at the start of each rate, because workers still send rows of the previous rate.
 SETTLE_S = 1.5
 START_S = 90.0
-#: A rate is carried if this share of its bytes is taken while they come.
+#: The master keeps up with a rate if it takes at least this share of the bytes while they are recorded.
 CARRIED = 0.97
-#: Bytes of a worker that may be under way without being behind.
+#: Up to this many bytes per worker may be under way without the master being behind.
 SMALL_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
 class Step:
-    """Figures of one rate. CPU in cores."""
+    """Figures of one rate: CPU time in cores; ``carried`` is the share of the recorded bytes that the master took."""
 
     workers: int
     rows_per_s: float
@@ -55,7 +55,7 @@ class Step:
 
     @property
     def whole(self) -> bool:
-        """True if the master took all that came."""
+        """True if the master kept up with the rate."""
         return self.carried >= CARRIED
 
 
@@ -103,7 +103,7 @@ class Master:
         raise SystemExit(f"the master did not start:\n{self.log()}")
 
     def log(self) -> str:
-        """Return the end of what the master has said."""
+        """Return the last 3,000 characters of the master's output."""
         self._log.flush()
         return (self.folder / "master.log").read_text()[-3_000:]
 
@@ -113,7 +113,7 @@ class Master:
         return float(times.user + times.system)
 
     def stop(self) -> None:
-        """Kill all of its processes, if they are still there."""
+        """Kill all processes of the master that still run."""
         with suppress(psutil.Error):
             for each in psutil.Process(self.process.pid).children(recursive=True):
                 with suppress(psutil.Error):
@@ -124,7 +124,7 @@ class Master:
 
 
 def measure(options: argparse.Namespace, workers: int, folder: Path) -> list[Step]:
-    """Return the figures of one master, up to the first rate that it does not carry."""
+    """Return the figures of one master by rate, up to the first rate with which it does not keep up."""
     seconds = len(options.rates) * options.seconds + 2
     master = Master(workers, seconds, folder, options.command, options.clients)
     steps: list[Step] = []
@@ -163,7 +163,7 @@ def measure(options: argparse.Namespace, workers: int, folder: Path) -> list[Ste
 
 
 def _complete(fleet: Fleet, master: Master, folder: Path) -> None:
-    """Wait for the record, and say what it took."""
+    """Wait until the master has made the record, and print the time and the CPU time that it took."""
     begun_s, cpu_s = time.monotonic(), master.cpu_s()
     rows = sum(sum(each._rows().values()) for each in fleet.workers)
     records = folder / "results"
@@ -216,7 +216,7 @@ def _ms(ns: float) -> str:
 
 
 def fitted(steps: list[Step]) -> tuple[float, float, float] | None:
-    """Return the master's CPU in cores at rest, for each worker, and in CPU-seconds for a million rows."""
+    """Return the master's CPU time: cores at rest, cores per worker, and CPU-seconds per million rows."""
     known = [step for step in steps if step.whole]
     if len(known) < 3 or len({step.workers for step in known}) < 2:
         return None

@@ -1,6 +1,7 @@
-"""A spool as a worker records it, to be sent by many simulated workers: each second's bytes of each table, made once.
+"""A made-up spool for many simulated workers: each table's bytes for each second, in the form that a worker records.
 
-The simulated workers of a run send the same rows. Each has its own files, whose names hold its number.
+All simulated workers of a run send the same bytes, which are made only once. Each worker has its own file names, which
+contain its number.
 """
 
 import tempfile
@@ -33,7 +34,7 @@ class Stream:
 
 
 class Recorded:
-    """What each simulated worker records: seconds are added, and the same bytes serve all workers."""
+    """The spool that all simulated workers send; `add_second` appends the bytes of another second."""
 
     def __init__(self) -> None:
         self.streams: dict[str, Stream] = {}
@@ -74,7 +75,10 @@ class Recorded:
         return (self._random.lognormal(15, 0.4, count)).astype(np.int64)
 
     def _second(self, deliveries: int) -> dict[str, tuple[bytes, bytes, int]]:
-        """Return for each table the beginning of its stream, a second's bytes and its rows, as `SpoolWriter` writes."""
+        """Return for each table its stream's header, one second's bytes and their number of rows.
+
+        `SpoolWriter` writes two seconds; the bytes are those of the second one.
+        """
         with tempfile.TemporaryDirectory() as folder:
             writer = SpoolWriter(Path(folder), 0)
             lengths: list[dict[str, int]] = []
@@ -142,5 +146,5 @@ class Recorded:
 
 
 def _header(table: str) -> int:
-    """Return the length of the beginning of a table's stream, before its first batch."""
+    """Return the length in bytes of the header of a table's stream, before its first batch."""
     return int(schemas.plain(table).serialize().size)

@@ -1,8 +1,8 @@
-"""Many simulated workers in one process: they speak the real messages over encrypted sockets, and send a made-up spool.
+"""Many simulated workers in one process, which send the harness's real messages and a made-up spool.
 
-Each has a socket of its own and does what a worker does, at the same intervals: it introduces itself, claims its
-clients, says that they are ready, pings the master, reports its counts and a histogram, sends Locust's heartbeats and
-statistics, and sends its spool by the real sender's rules. Its users do nothing.
+Each worker has its own encrypted socket and sends the messages of a real worker at the same intervals: it introduces
+itself, claims its clients, reports that they are ready, pings the master, reports its counts and a histogram, sends
+Locust's heartbeats and statistics, and sends its spool by the real sender's rules. Its users do nothing.
 """
 
 import heapq
@@ -37,16 +37,16 @@ STATISTICS_S = 3.0
 
 @dataclass
 class Seen:
-    """What all workers of a run have seen of their master."""
+    """What all workers of a run observed of their master: pings, late messages, and errors."""
 
-    #: (time of the answer, time from the ping's sending until the master read it), in ns; one machine has one clock.
+    #: (time of the answer, time from sending the ping until the master read it), in ns. All processes share one clock.
     pings: list[tuple[int, int]] = field(default_factory=list)
-    #: How late RAMP, GO and FINISH came: by name, the worst of all workers (ns).
+    #: Delay (ns) of the master's messages RAMP, GO and FINISH, by name: the longest of all workers.
     late: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
     def came(self, what: str, late_ns: int) -> None:
-        """Note how late a message of the master came."""
+        """Note the delay of a message from the master, if it is the longest so far."""
         self.late[what] = max(self.late.get(what, 0), late_ns)
 
 
@@ -61,9 +61,9 @@ class Fleet:
         self._due: list[tuple[float, int, Callable[[], float | None]]] = []
         self._number = 0
         self.timeline: Go | None = None
-        #: When the last claim was sent, and when the last worker said that it is ready (wall clock, ns).
+        #: Wall-clock times (ns): the last claim was sent; the last worker reported its clients ready.
         self.claimed_ns = self.ready_ns = 0
-        #: Deliveries that each worker records in each second, from now on; its histogram.
+        #: Number of deliveries that each worker records in each further second, and their encoded histogram.
         self.deliveries = 0
         self.histogram: str | None = None
         self.begun_s = time.monotonic()
@@ -73,7 +73,7 @@ class Fleet:
             self._poller.register(worker.socket, zmq.POLLIN)
 
     def every(self, seconds: float, action: Callable[[], object], first_s: float = 0.0) -> None:
-        """Call ``action`` now and then every so many seconds."""
+        """Call ``action`` every ``seconds``, for the first time in ``first_s``."""
         at_s = time.monotonic() + first_s
         state = {"at_s": at_s}
 
@@ -86,7 +86,7 @@ class Fleet:
         heapq.heappush(self._due, (at_s, self._number, again))
 
     def turn(self, until_s: float) -> None:
-        """Run all workers until a steady time."""
+        """Run all workers until the steady clock shows ``until_s``."""
         while (now_s := time.monotonic()) < until_s:
             while self._due and self._due[0][0] <= now_s:
                 _, number, action = heapq.heappop(self._due)
@@ -108,12 +108,12 @@ class Fleet:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that workers have recorded and the master has not taken."""
+        """Number of bytes that workers have recorded and the master has not yet taken."""
         return sum(worker.available - worker.taken for worker in self.workers)
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes of all workers that the master has taken."""
+        """Number of bytes that the master has taken from all workers."""
         return sum(worker.taken for worker in self.workers)
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class Worker:
         self._told: str | None = None
         self.locust("client_ready", locust.__version__)
         self.send(registration.introduction("1", "127.0.0.1"))
-        # Workers begin at different moments, so their intervals are spread.
+        # Start the intervals of different workers at different moments, to spread their messages evenly.
         part = number / 97 % 1
         fleet.every(HEARTBEAT_S, self._beat, part * HEARTBEAT_S)
         fleet.every(STATISTICS_S, self._statistics, part * STATISTICS_S)
@@ -227,7 +227,7 @@ class Worker:
 
     @property
     def taken(self) -> int:
-        """Bytes that the master has."""
+        """Number of bytes that the master has taken from this worker."""
         return sum(self._have.values())
 
     def _streams(self) -> list[Any]:
@@ -260,10 +260,10 @@ class Worker:
                 at += len(piece)
                 self._sent[name] = at
 
-    # Messages of the master.
+    # Messages from the master.
 
     def read(self) -> None:
-        """Handle all messages that have come."""
+        """Handle all messages that have arrived."""
         while True:
             try:
                 frame = self.socket.recv(zmq.NOBLOCK)

@@ -5,8 +5,8 @@
 
 Every figure is per CPU-second of the process that does the work. The bars are ratios within the run, so a slow or busy
 machine affects both sides. Nothing else may run at the same time. The details of each section are printed when it is
-done, and one table of all figures at the end. Ctrl-C ends the run and keeps what was measured; a tool that fails or
-hangs is named, and the rest goes on. Exits with 1 if a bar is missed or a figure is wrong, and with 130 after Ctrl-C.
+done, and one table of all figures at the end. Ctrl-C ends the run and keeps the figures so far. A tool that fails or
+hangs is reported, and the run continues. Exits with 1 if a bar is missed or a figure is wrong, with 130 after Ctrl-C.
 Tools that are not installed are named: `python benchmarks/speed/peers.py` installs most of them.
 """
 
@@ -43,7 +43,7 @@ def measure(name: str, options: Options) -> Section:
         section: Section = importlib.import_module(f"speed.{name}").run(options)
     except KeyboardInterrupt:
         return Section(name, (), interrupted=True)
-    except Exception as error:  # the other sections are measured all the same
+    except Exception as error:  # if a section fails in any way, still measure the others
         return Section(name, (), failures=[f"{name}: {type(error).__name__}: {error}"])
     return section
 

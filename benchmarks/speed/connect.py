@@ -1,8 +1,8 @@
 """CPU time of a connect and memory of a subscriber, of the client alone: ours, `websockets`, and a bare client in C.
 
 A connect is TCP, TLS if any, the WebSocket upgrade, `connection_init` with its answer, and one `subscribe` with its
-answer. All clients connect to the same kind of server, as many at once, and keep every connection open. Ours also
-records, and has a Locust user for each connection. The server's CPU time does not count.
+answer. All clients connect to the same kind of server, equally many at once, and keep every connection open. Our client
+also records, and has a Locust user for each connection. The server's CPU time does not count.
 """
 
 import json
@@ -30,7 +30,7 @@ from speed.serving import serving
 REPO = Path(__file__).resolve().parents[2]
 HERE = REPO / "benchmarks" / "connect"
 FEW, MANY, AT_ONCE = 1_000, 4_000, 50
-#: Not all: the first connects begin before there is a session.
+#: Least share of connects that must resume a TLS session. The first connects have no session to resume.
 RESUMED_LEAST = 0.9
 PLAIN, TLS, RESUMED = "", "tls", "resume"
 NAMED = {PLAIN: "ws", TLS: "wss", RESUMED: "wss, resumed"}
@@ -122,7 +122,7 @@ def _kb(results: Sequence[dict[str, Any]]) -> float:
 
 
 def _built(scratch: Path, section: Section) -> Path | None:
-    """Compile the C client; name what is missing for that."""
+    """Compile the C client; if that fails, add the package to install to the section's ``missing``."""
     compiler = program("cc")
     if compiler is None:
         section.missing.append(f"{BARE}: apt-get install gcc libssl-dev")
@@ -175,7 +175,7 @@ def measured(client: Client, binary: Path | None, scratch: Path) -> dict[str, An
 
 
 def _said(port: int) -> str:
-    """Return the messages that ours sends, in hexadecimal, one a line; the frames have a mask of zeros."""
+    """Return the messages that our client sends, in hexadecimal, one per line; the frames have a mask of zeros."""
     service = AppSyncEvents(Endpoints.from_url(f"http://127.0.0.1:{port}/event"), ApiKey(KEY))
     handshake = service.handshake()
     request = Upgrade(service.connect_url, handshake.subprotocols, handshake.headers).request

@@ -1,6 +1,6 @@
 """The messages of *real payload* rows: JSON of mixed members, the same in every run and for every tool.
 
-An event of these and its stamp has about as many bytes as the *own padding* rows have.
+A message and its stamp together have about as many bytes as an event of the *own padding* rows.
 """
 
 import json

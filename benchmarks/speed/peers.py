@@ -19,7 +19,7 @@ from pathlib import Path
 
 COMMAND = "python benchmarks/speed/peers.py"
 FOLDER = Path(__file__).resolve().parents[2] / ".cache" / "peers"
-#: Why tools could not be installed the last time.
+#: File with the reasons why tools could not be installed the last time.
 _FAILED = FOLDER / "missing.json"
 PYTHON, NPM, DEBIAN = "python", "npm", "debian"
 #: Time that a package manager may take.
@@ -28,13 +28,13 @@ INSTALL_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Peer:
-    """A tool: its name, the packages to install it by, and what says its version."""
+    """A tool: its name, the packages that contain it, and how to find out its version."""
 
     name: str
     kind: str
-    #: For pip or npm, or the Debian packages.
+    #: Names of packages of the kind ``kind``, as given to pip, npm or apt-get.
     packages: tuple[str, ...]
-    #: The arguments that make the program print its version; without them the package's version counts.
+    #: The arguments that make the program print its version; if empty, the version of the package is used.
     version: tuple[str, ...] = ()
 
 
@@ -45,7 +45,7 @@ PEERS = (
     Peer("picows", PYTHON, ("picows>=2",)),
     Peer("aiofastnet", PYTHON, ("aiofastnet",)),
     Peer("paho-mqtt", PYTHON, ("paho-mqtt>=2",)),
-    # aiohttp is what nats-py needs for WebSocket.
+    # nats-py needs aiohttp for WebSocket.
     Peer("nats-py", PYTHON, ("nats-py", "aiohttp")),
     Peer("httpx", PYTHON, ("httpx",)),
     # The last version for Node 20; later ones need 22.
@@ -113,7 +113,7 @@ def _said(name: str) -> str | None:
 
 
 def why_missing(name: str) -> str | None:
-    """Return a tool's name and how to install it, or None if it is there."""
+    """Return a tool's name and how to install it, or None if it is installed."""
     if version(name) is not None:
         return None
     peer = _BY_NAME[name]
@@ -155,7 +155,7 @@ def main() -> int:
 
 
 def _installed(peer: Peer) -> str | None:
-    """Install a tool; return why that failed, or None."""
+    """Install a tool; return the reason why that failed, or None."""
     if peer.kind == DEBIAN:
         return f"apt-get install {' '.join(peer.packages)}"
     if peer.kind == PYTHON:
@@ -170,7 +170,7 @@ def _installed(peer: Peer) -> str | None:
 
 
 def _ran(command: Sequence[str]) -> str | None:
-    """Run a package manager; return the end of what it said if it failed, or None."""
+    """Run a package manager; return None, or the end of its output if it failed."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, stdin=subprocess.DEVNULL

@@ -1,8 +1,8 @@
 """Publish requests per CPU-second, five events each: ours over HTTP and WebSocket with recording, httpx, k6 and wrk.
 
-Each publishes as fast as it can, except k6, which keeps a rate. Ours follows an open-loop schedule slightly above its
-maximum rate, which a short first run finds. httpx sends one request after another, without a schedule, a timer or a
-record. A last row of each of ours shows how late it sends at a rate that it can keep.
+Each publishes as fast as it can, except k6, which keeps a rate. Our publisher follows an open-loop schedule slightly
+above its maximum rate, which a short first run finds. httpx sends one request after another, without a schedule, a
+timer or a record. One more row for each of our publishers shows how late it sends at a rate that it can keep.
 """
 
 import json
@@ -41,7 +41,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish; ``scheduled`` is True if its script takes a rate."""
+    """A way to publish: a script, the argument that selects the way, and ``scheduled``, True if it takes a rate."""
 
     name: str
     script: str
@@ -158,7 +158,7 @@ def _add_row(
 
 
 def _lateness(several: Sequence[Result]) -> tuple[float | None, float | None]:
-    """Return the lateness of a steady run; above the maximum rate it says nothing."""
+    """Return (median, p99) of the lateness (µs) of a steady run; (None, None) for runs above the maximum rate."""
     (one, *others) = several
     if others or "late_p99_us" not in one:
         return None, None

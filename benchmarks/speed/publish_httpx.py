@@ -1,7 +1,7 @@
 """httpx with gevent at full speed: `publish_httpx.py PORT each|shared SECONDS padding|real`.
 
-It sends the same bodies with as many users as ours, each with one request after another. It has no schedule and no
-timer, and records only the latency of each request in a list.
+It sends the same bodies as our publisher, with equally many users, and each user sends one request after another. It
+has no schedule and no timer, and records only the latency of each request in a list.
 """
 
 from gevent import monkey

@@ -1,4 +1,6 @@
-"""Our publishers as in a worker, with recording: `PORT VIA REQUESTS_PER_S SECONDS FOLDER padding|real`.
+"""Publish with our publishers, set up and recording as in a worker.
+
+Usage: `publish_ours.py PORT VIA REQUESTS_PER_S SECONDS FOLDER padding|real`.
 
 The clients and their schedule come from a scenario, and requests are sent when they are due, as in a run.
 """
@@ -39,9 +41,9 @@ CLIENTS = 20
 BATCH = 5
 PAYLOADS = {"padding": "200B", "real": "{file: messages.jsonl}"}
 LEAD_NS = 500_000_000
-#: Covers connecting, and the first flush with its imports, which are not measured in a run either.
+#: Length of the warm-up: enough to connect and for the first flush, which imports modules. Neither is measured.
 WARMUP_S = 2
-#: Longer than the timeout of a publish.
+#: Longest time to wait for outstanding answers at the end: longer than the timeout of a publish.
 SETTLE_S = 12.0
 SCENARIO = """
 version: 1
@@ -56,7 +58,7 @@ phases: {{ready: {{settle: 0s}}, warmup: {warmup}s, measure: {seconds}s, drain: 
 
 
 class Publishing(OurWorker):
-    """The worker, with its clock and timer."""
+    """The worker, with the clock and the timer that publishing by a schedule needs."""
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(url, folder)

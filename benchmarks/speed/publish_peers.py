@@ -1,7 +1,7 @@
-"""k6 and wrk as publishers: how many requests a CPU-second they make, with the same bodies.
+"""k6 and wrk as publishers: requests per CPU-second, with the bodies that our publisher sends.
 
-k6 keeps a constant arrival rate, as ours does, and makes each event with its stamp. wrk sends bodies that are ready as
-fast as its connections allow; it has no schedule, no stamps and no record of single requests.
+k6 keeps a constant arrival rate, as our publisher does, and makes each event with its stamp. wrk sends prepared bodies
+as fast as its connections allow; it has no schedule, no stamps and no record of single requests.
 """
 
 import json
@@ -17,9 +17,9 @@ from speed.messages import messages
 from speed.peers import program
 
 CLIENTS, BATCH, PAYLOAD_BYTES = 20, 5, 200
-#: Below what k6 manages on a core, so that it keeps its rate.
+#: Requests per second of k6: low enough for one core, so that k6 keeps the rate.
 K6_PER_S = 1_000
-#: Time of a first run, whose cost is that of the start; it is subtracted.
+#: Length (s) of a first run, which measures the cost of starting; this cost is subtracted from the second run.
 START_S = 1
 _BODIES = 50
 
@@ -59,7 +59,7 @@ request = function() at = at % #requests + 1; return requests[at] end
 
 def k6(port: int, kind: str, seconds: float, folder: Path) -> dict[str, Any]:
     """Run k6; raises RuntimeError if it failed or did not keep its rate."""
-    # What follows the stamp in each event.
+    # The text after the stamp in each event.
     usual = encode_event(7, 10, 100, 10**18, 10**18, PAYLOAD_BYTES)
     tails = [usual[usual.index("]") + 1 :]] if kind == "padding" else [f",{each[1:]}" for each in messages()]
     (folder / "messages.json").write_text(json.dumps(tails))

@@ -30,7 +30,7 @@ class Measured:
     rows: dict[tuple[str, str], Row]
 
     def ratio(self, over: str, under: str, pattern: Pattern = FAN_OUT) -> float | None:
-        """Return how many times as many frames per CPU-second one receiver gets as another, or None if unknown."""
+        """Return the frames per CPU-second of one receiver divided by those of another, or None if unknown."""
         top, bottom = self.rows.get((over, pattern.name)), self.rows.get((under, pattern.name))
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
@@ -66,7 +66,7 @@ def run(options: Options) -> Section:
 def section_of(
     options: Options, service: str, carried: str, note: str, everyone: Sequence[Receiver], ours: str
 ) -> Section:
-    """Measure the receivers of another service, in fan-out and bursts; the bar is that of ``ours``."""
+    """Measure the receivers of another service, in fan-out and bursts; the bar applies to the receiver ``ours``."""
     section = Section(f"Receiving: {service} {carried}", COLUMNS, note=f"{NOTE}\n{note}")
     patterns = (FAN_OUT, BURST, FAN_OUT_REAL, BURST_REAL)
     ratio = measured(options, section, f"receive {service}", everyone, patterns, ours).ratio

@@ -67,5 +67,5 @@ def _measured(section: Section, options: Options, pattern: Pattern, payload: str
                 f"{row.rss_bytes / 1e6:.0f} MB",
             )
         )
-    # Values are frames per CPU second: the lower with recording, the more recording costs.
+    # Both values are frames per CPU second: rows[0] with recording, rows[1] without.
     return 1 - rows[0].per_cpu_s / rows[1].per_cpu_s if rows else None

@@ -9,9 +9,9 @@ from pathlib import Path
 class Options:
     """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
 
-    ``rounds`` is how often ours and the limits are measured, and ``only`` has words of the receivers' names, or is
-    empty for all receivers.
-    ``checkouts`` are other working copies to measure in turns with this one, in sections that can do that.
+    ``rounds`` is the number of times that ours and the limit are measured. ``only`` has words that select receivers by
+    their names; if it is empty, all are measured. ``checkouts`` are other working copies to measure in turns with this
+    one, in sections that can do that.
     """
 
     seconds: float
@@ -32,10 +32,10 @@ OWN, REAL = "own padding", "real payload"
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: what was measured of which tool with which payload, and its value.
+    """One figure: its subject (``what``), tool and payload, and its value.
 
     ``payload`` is :data:`OWN` or :data:`REAL`, or None for a figure that does not depend on it. ``each`` has the values
-    of all rounds, ``details`` what else is known, such as memory. ``role`` is "ours", "limit" or "" for another tool.
+    of all rounds, ``details`` further figures, such as memory. ``role`` is "ours", "limit" or "" for another tool.
     """
 
     what: str
@@ -52,7 +52,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: ``value`` must be at least ``bound``, or at most with ``at_most``; it is None if it was not measured."""
+    """A bar: ``value`` must be at least ``bound``, or at most if ``at_most`` is True; it is None if not measured."""
 
     name: str
     value: float | None
@@ -72,7 +72,7 @@ class Bar:
 class Section:
     """One table. ``missing`` names tools that are not installed, ``failures`` the errors in figures.
 
-    ``interrupted`` is True if Ctrl-C ended the section; it has what was measured until then.
+    ``interrupted`` is True if Ctrl-C ended the section, which then has only the figures until that moment.
     """
 
     title: str

@@ -6,7 +6,7 @@ from server_fanout import FRAME_BYTES, Fanout, measure
 
 from speed.section import OWN, Bar, Figure, Options, Section
 
-#: Rounds of one process and two in turn, so that a change of the machine's speed affects both.
+#: Each round measures one process and then two, so that a change of the machine's speed affects both.
 ROUNDS = 2
 BATCHES = (1, 5)
 PROCESSES = (1, 2)

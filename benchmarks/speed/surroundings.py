@@ -40,7 +40,7 @@ def _commit() -> str | None:
 
 
 def _processor() -> str:
-    """Return the processor's name as Linux has it."""
+    """Return the processor's name from /proc/cpuinfo or, if that has none, from `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

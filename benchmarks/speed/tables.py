@@ -67,7 +67,7 @@ def _value(figure: Figure | None) -> str:
 def _compared(
     cells: Mapping[str | None, Figure], tools: Mapping[str, Mapping[str | None, Figure]]
 ) -> tuple[str, str]:
-    """Return a tool's share of the limit, and how many times as good ours is, with the real payload if there is one."""
+    """Return, as text, a tool's figure ÷ the limit's, and ours ÷ the tool's; with the real payload if there is one."""
     payload = next(each for each in (REAL, OWN, None) if each in cells)
     one = cells[payload]
     same = [each[payload] for each in tools.values() if payload in each]
@@ -79,7 +79,7 @@ def _compared(
 
 
 def _times(better: Figure, than: Figure) -> float:
-    """Return how many times as good the first is."""
+    """Return how many times as good ``better`` is: a quotient above 1 if it is the better figure."""
     return than.value / better.value if better.cost else better.value / than.value
 
 

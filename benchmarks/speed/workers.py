@@ -1,11 +1,12 @@
 """Do two worker processes with a core each receive twice as much as one? Each receives as fast as it can.
 
-Each receiver has its own sender in C, which fills writes of 64 KB with as many frames as fit; nearly all of its CPU
-time is the kernel's. Two native receivers and their senders need more than two cores. So on fewer than four, that
-path is compared by the CPU time that the processes got; on four or more also by the wall clock, with more workers as
-far as there are two cores for each. The table shows how much each took. A process with two cores uses slightly more
-than one, as a separate thread writes the record. With two processes there are no cores for that, so the single
-process is also restricted to one core; a further row shows it without that restriction.
+Each receiver has its own sender in C, which fills writes of 64 KB with as many frames as fit; nearly all CPU time of a
+sender is the kernel's. Two native receivers and their senders need more than two cores. So on fewer than four cores,
+native receivers are compared by frames per CPU-second. On four or more cores they are also compared by frames per
+second, with more worker processes as long as each has two cores for itself and its sender. The table shows the CPU time
+of each. A process that may use two cores uses slightly more than one, because a separate thread writes the record. Two
+processes have no spare core for these threads, so for a fair comparison the single process is restricted to one core
+too; a further row shows it without this restriction.
 """
 
 import os
@@ -25,12 +26,12 @@ from loadgen import native
 from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
 ROUNDS = 3
-#: Connections of each process: few, since a process ends only after it has received all that waits in their buffers.
+#: Connections of each process: few, because a process ends only after it has emptied the buffers of all connections.
 CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 #: Cores for each process and its sender.
 CORES_EACH = 2
-#: Time until the buffers are full.
+#: Time (s) after which the buffers are full and the measurement begins.
 LEAD_S = 1.0
 #: The most cores that other processes may use; above this a figure by the wall clock is wrong.
 OTHERS = 0.1
@@ -93,7 +94,7 @@ _Figures = dict[str, list["_Figure"]]
 
 
 def _compare(options: Options, section: Section, path: str, receiver: Receiver, payload: Payload) -> _Figures:
-    """Measure one process and two of a receiver, and add their rows."""
+    """Measure one, two and more processes of a receiver, and add their rows and figures to the section."""
     cores = sorted(os.sched_getaffinity(0))
     counts = _counts(len(cores))
     figures: _Figures = {**{_named(count): [] for count in counts}, FREE: []}
@@ -105,7 +106,7 @@ def _compare(options: Options, section: Section, path: str, receiver: Receiver, 
                 stack.enter_context(running(one, CONNECTIONS, options.scratch))
                 for one in (*(replace(receiver, core=core) for core in cores[: counts[-1]]), receiver)
             )
-            # All run all the time and receive in short turns, since the machine's speed varies from minute to minute.
+            # All processes stay running and receive in short turns: the machine's speed varies from minute to minute.
             for _ in range(ROUNDS):
                 for count in counts:
                     figures[_named(count)].append(_measure(pinned[:count], options, payload))

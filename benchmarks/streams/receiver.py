@@ -1,4 +1,4 @@
-"""Our receive path as in a worker, with recording; its settings are a JSON object on the command line.
+"""Receive with our receive path, set up and recording as in a worker; the command line has a JSON object of settings.
 
 The settings are `url`, `connections`, `subscriptions` (per connection), `channels` (that many subscriptions have a
 channel each, and the others share one), `folder`, and `recorded` (a file in which the receiver keeps the number of

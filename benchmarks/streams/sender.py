@@ -1,4 +1,6 @@
-"""Send events to all subscriptions in turn: a service as far as connecting and subscribing go. Its CPU does not count.
+"""Accept connections and subscriptions as a service does, then send events to all subscriptions in turn.
+
+The CPU time of this sender does not count.
 
 Unlike the sender of `benchmarks/receive`, it supports any number of subscriptions per connection and any event size.
 """
@@ -110,7 +112,10 @@ def head_of_frame(size: int) -> bytes:
 
 
 def serve(pipe: Connection, connections: int, subscriptions: int) -> None:
-    """Send the port, and "ready" when all have subscribed; execute each `Order` and send its count; end at None."""
+    """Write the port to ``pipe``, then "ready" when all have subscribed; execute each `Order` that arrives there.
+
+    After each order, write the number of events sent. End when None arrives.
+    """
     with (
         socket.create_server(("127.0.0.1", 0), backlog=4096) as listener,
         selectors.DefaultSelector() as selector,
@@ -159,7 +164,7 @@ def _send(targets: list[tuple[socket.socket, bytes]], sequence: int, order: Orde
                 continue
             place = writes % len(targets)
             if place == 0:
-                # As in a fan-out, all subscriptions get the same events, which are made once.
+                # All subscriptions get the same events, as in a fan-out, so make the events once per round.
                 now_ns = time.time_ns()
                 tails = [tail_of(sequence + sent + k, now_ns) for k in range(order.in_one_write)]
             connection, head = targets[place]
@@ -171,8 +176,11 @@ def _send(targets: list[tuple[socket.socket, bytes]], sequence: int, order: Orde
 
 
 def _tails(size_bytes: int) -> Callable[[int, int], bytes]:
-    """Return a function that makes the part of a frame after the subscription; only the stamp varies."""
-    # Numbers with as many digits as the later ones.
+    """Return a function of (sequence, time) that makes the part of a frame after the subscription's id.
+
+    The parts differ only in their stamps.
+    """
+    # Make a sample whose numbers have as many digits as those of all later stamps.
     first, at_ns = 10**9, time.time_ns()
     text = messages.data_tail(encode_event(TOKEN, 1, first, at_ns, at_ns, size_bytes))
     before, _, after = text.partition(b"%d,%d,%d" % (first, at_ns, at_ns))

@@ -1,6 +1,7 @@
-"""Draws the pictures of docs/load-curves.md from the examples on that page: run it after changing either.
+"""Draw the pictures of docs/load-curves.md from the examples on that page.
 
-Line: the curve. Bars: the requests of the schedule, counted in each second.
+Run this script after changing an example or the way in which schedules are made. In a picture, the line is the curve,
+and the bars are the number of requests in the schedule in each second.
 """
 
 import re
@@ -42,7 +43,7 @@ def examples() -> Iterator[tuple[str, Path, str]]:
 
 
 def scenario_of(profile: str, folder: Path) -> Scenario:
-    """Return a scenario with the profile; its file is put beside rates.csv, in ``folder``."""
+    """Return a scenario with the profile; its temporary file is in ``folder``, which must contain rates.csv."""
     path = folder / "example.yaml"
     path.write_text(_SCENARIO + indent(profile, " " * 6), encoding="utf-8")
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 VENV = Path("/opt/loadgen")
 USER = 10001
-#: Parts of the standard library that need a screen, a compiler or a package index, or test it.
+#: Parts of the standard library to leave out: they need a screen, a compiler or a package index, or are its tests.
 _NO_STDLIB = (
     "ensurepip",
     "idlelib",
@@ -29,7 +29,7 @@ _NO_STDLIB = (
     "site-packages",
     "dist-packages",
 )
-#: Of the packages; patterns as of `Path.glob`, below site-packages.
+#: Files and folders to remove from the packages: patterns for `Path.glob`, relative to site-packages.
 _NO_PACKAGES = (
     "**/tests",
     "**/*.c",
@@ -46,13 +46,13 @@ _NO_PACKAGES = (
     "pyarrow/include",
     "pyarrow/includes",
     "pyarrow/src",
-    # Arrow's own clients of RPC and of object stores.
+    # Arrow's clients for RPC and for object stores, which loadgen does not use.
     "pyarrow/*flight*",
     "pyarrow/*_s3*",
     "pyarrow/_s3fs*",
     "matplotlib/mpl-data/sample_data",
 )
-#: The services of AWS that loadgen calls, or that give credentials; botocore describes hundreds.
+#: AWS services to keep: loadgen calls them or gets credentials from them. botocore has data on hundreds more.
 _AWS_SERVICES = (
     "appsync",
     "cloudformation",
@@ -66,7 +66,7 @@ _AWS_SERVICES = (
     "sts",
 )
 _NEEDED = re.compile(r"(?:=> )?(?P<path>/\S+) \(0x[0-9a-f]+\)")
-#: Files and folders of the base image, as far as they exist.
+#: Files and folders to copy from the base image, if they exist.
 _SYSTEM = (
     "/etc/ld.so.conf",
     "/etc/ld.so.conf.d",
@@ -82,7 +82,7 @@ _SYSTEM = (
 
 
 def assemble(root: Path) -> None:
-    """Fill the folder."""
+    """Create the folder ``root`` and copy into it all that the slim image needs."""
     root.mkdir(parents=True)
     # Debian's /bin and /lib are links to folders in /usr.
     for name in ("bin", "lib", "lib64", "sbin"):
@@ -108,7 +108,7 @@ def assemble(root: Path) -> None:
 
 
 def slim() -> None:
-    """Remove from the packages what no process of loadgen opens."""
+    """Remove from the packages all files that no process of loadgen opens."""
     (packages,) = VENV.glob("lib/python*/site-packages")
     for pattern in _NO_PACKAGES:
         for path in sorted(packages.glob(pattern)):
@@ -129,7 +129,7 @@ def slim() -> None:
 
 
 def strip(library: Path) -> None:
-    """Remove debug symbols, unless the result cannot be loaded, as with libraries that a wheel's maker has patched."""
+    """Remove debug symbols, unless the result cannot be loaded, as is the case for some patched libraries of wheels."""
     stripped = library.with_name(f"{library.name}.stripped")
     command = ["strip", "--strip-unneeded", "-o", str(stripped), str(library)]
     done = subprocess.run(command, check=False, capture_output=True)  # noqa: S603
@@ -148,13 +148,13 @@ def remove(path: Path) -> None:
 
 
 def loads(library: Path) -> bool:
-    """Return True if the loader takes the file."""
+    """Return True if the dynamic loader accepts the library, according to ldd."""
     done = subprocess.run(["ldd", str(library)], check=False, capture_output=True)  # noqa: S603, S607
     return done.returncode == 0
 
 
 def links(path: Path) -> Iterator[Path]:
-    """Yield a path and what its links lead to, without links of folders above it."""
+    """Yield a path and, if it is a link, each path that the chain of links leads to; parent folders are resolved."""
     while path.exists() or path.is_symlink():
         path = path.parent.resolve() / path.name
         yield path

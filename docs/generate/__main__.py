@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: `python docs/generate`; `--check` only says what is out of date."""
+"""Write docs/reference from the code: `python docs/generate`; `--check` only shows what is out of date."""
 
 import argparse
 import difflib
@@ -16,7 +16,7 @@ from writing import REPO
 import scenarios
 
 FOLDER = REPO / "docs" / "reference"
-#: Every page, and what writes it.
+#: Each page, and the function that writes it.
 PAGES: Mapping[str, Callable[[], str]] = {
     "command-line.md": command_line.page,
     "scenario-file.md": scenario_file.page,
@@ -28,12 +28,12 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 
 
-#: Pages of that folder that are written by hand.
+#: Pages in docs/reference that are written by hand.
 BY_HAND = frozenset({"appsync-events.md"})
 
 
 def main() -> int:
-    """Write the pages, or compare them; return 1 where one is out of date."""
+    """Write the pages, or with `--check` compare them; return 1 if a page is out of date or unknown, else 0."""
     parser = argparse.ArgumentParser(prog="python docs/generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where a page is old")
     check = parser.parse_args().check

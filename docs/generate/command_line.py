@@ -1,4 +1,4 @@
-"""The commands: each with its arguments, options and exit codes, from the command's own parser."""
+"""The page on the command line: each command with its arguments, options and exit codes, from the command's parser."""
 
 import importlib
 import inspect
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def command() -> Any:
-    """Return the whole command line, every module of it imported."""
+    """Import all modules of `loadgen.cli`, and return the command group with all commands."""
     for module in pkgutil.iter_modules(loadgen.cli.__path__):
         importlib.import_module(f"loadgen.cli.{module.name}")
     return typer.main.get_command(app)

@@ -1,4 +1,4 @@
-"""The environment variables: which there are is read from the sources, what they mean stands here."""
+"""The page on environment variables: their names are found in the source code, their meanings are in this module."""
 
 import ast
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ _MEANINGS = {
     "TTY_COMPATIBLE": "`1`: the same, and goes before it; `0`: nothing is drawn, not even on a terminal.",
     "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
 }
-#: Between processes of the program: nothing for people to set.
+#: Variables that users do not set: processes of the program pass them to each other, or other programs set them.
 _INTERNAL = {
     # Set in the container image.
     "LOADGEN_IMAGE",
@@ -58,7 +58,7 @@ _INTERNAL = {
     "LOADGEN_STARTER",
     "LOADGEN_STATUS_FD",
     "LOADGEN_RUN_FD",
-    # For Locust, while it is loaded.
+    # Set for Locust while it is loaded.
     "LOCUST_SKIP_URLLIB3_PATCH",
     "LOADGEN_RUN_API_KEY",
     "LOADGEN_SERVER_API_KEY",
@@ -66,7 +66,7 @@ _INTERNAL = {
     "LOADGEN_CHOOSE_KEY",
     "LOADGEN_WEB_TOKEN",
     "PYTHONPATH",
-    # Set by web servers for CGI programs, where HTTP_PROXY is not to be trusted.
+    # Set by web servers for CGI programs. In such a program, HTTP_PROXY may come from a request and is not trusted.
     "REQUEST_METHOD",
 }
 
@@ -75,7 +75,7 @@ def page() -> str:
     """Return the page.
 
     Raises:
-        ValueError: the sources read a variable that is not described, or one is described that they do not read.
+        ValueError: the sources read a variable that is not described, or do not read one that is.
     """
     found = set(_found())
     if missing := sorted(found - set(_MEANINGS) - _INTERNAL):
@@ -94,7 +94,7 @@ def page() -> str:
 
 
 def _found() -> Iterator[str]:
-    # Read by a loop over this.
+    # The code reads these in a loop over the two constants, so the search below does not find them.
     yield from (*proxy.VARIABLES, proxy.CGI)
     files = [
         REPO / "hatch_build.py",

@@ -1,4 +1,4 @@
-"""What a gate may ask for, and when a run calls itself degraded or invalid: from the registry and the limits."""
+"""The page on gates: the metrics that a gate may name, and the limits above which a run is degraded or invalid."""
 
 from dataclasses import fields
 

@@ -1,4 +1,4 @@
-"""The price file: its keys, and what the one that comes with the program says."""
+"""The page on prices: the keys of the price file, and their values in the file that comes with the program."""
 
 from decimal import Decimal
 from typing import Any, get_args

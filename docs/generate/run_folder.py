@@ -1,4 +1,4 @@
-"""A run's folder: files, columns and keys. Names and types are the code's, the meanings those of results/README.md."""
+"""The page on a run's folder: names and types of columns and keys from the code, meanings from results/README.md."""
 
 import json
 import re
@@ -63,13 +63,13 @@ def page() -> str:
 
 
 def _computed() -> dict[str, pa.Schema]:
-    """Return the tables that the analysis adds, as it has written them for the sample run, and those it has not."""
+    """Return the schemas of the tables that the analysis adds: of the sample run, and of replies, which it lacks."""
     written = {name: pq.read_schema(_SAMPLE / f"{name}.parquet") for name in ("fanout", "ledger")}
     return {**written, "replies": REPLIES}
 
 
 def _agree_on_summary(meanings: dict[str, str]) -> None:
-    """Check that the table has each key of the sample run's summary, and no key that no summary has."""
+    """Check that ``meanings`` has each key of the sample run's summary, and only keys that a summary may have."""
     sample = json.loads((_SAMPLE / "summary.json").read_text(encoding="utf-8"))
     listed = revisions.keys(revisions.current())
     every = {re.split(r"[.\[]", key.removeprefix(_PREFIX))[0] for key in listed if key.startswith(_PREFIX)}
@@ -78,7 +78,7 @@ def _agree_on_summary(meanings: dict[str, str]) -> None:
 
 
 def _links(text: str) -> str:
-    """Turn links from where the meanings stand into links from the page."""
+    """Turn links relative to results/README.md into links relative to the page."""
     return re.sub(r"\]\(\.\./docs/", "](../", text)
 
 
@@ -97,7 +97,7 @@ def _shown(rows: list[list[str]]) -> str:
 
 
 def _meanings(section: str, column: int) -> dict[str, str]:
-    """Return the meaning of each name; names that share a row share it."""
+    """Return the meaning of each name; names in the same row have the same meaning."""
     return {
         name: row[column].replace("\\|", "|")
         for row in _rows(section)[1:]
@@ -123,7 +123,7 @@ def _type(kind: pa.DataType, nullable: bool) -> str:
 
 
 def _prose(section: str, *, before_table: bool) -> list[str]:
-    """Return the paragraphs around a section's table."""
+    """Return the paragraphs before or after a section's table."""
     paragraphs = [paragraph.strip() for paragraph in section.strip().split("\n\n")]
     at = next((place for place, each in enumerate(paragraphs) if each.startswith("|")), len(paragraphs))
     return [each + "\n" for each in (paragraphs[:at] if before_table else paragraphs[at + 1 :])]

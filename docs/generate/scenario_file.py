@@ -1,4 +1,4 @@
-"""The scenario's schema: every key with its kind, default and meaning, from the models."""
+"""The page on the scenario file: each key with its kind, default and meaning, from the JSON Schema of the models."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from writing import anchor, code, head, prose, table
 from loadgen.config import units
 from loadgen.scenario import json_schema
 
-#: Titles of the parts, in the order of the page: where in the file a part stands.
+#: Titles of the parts by model, in the order of the page; a title says at which key of the file the part is.
 _PARTS = {
     "Target": "target",
     "Login": "target.auth, clients.GROUP.login",
@@ -99,10 +99,10 @@ def _keys(part: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _kind(value: Mapping[str, Any], titles: Mapping[str, str]) -> str:
-    """Return what may be written, in a few words."""
+    """Describe the allowed values of a key in a few words of Markdown."""
     if "$ref" in value:
         title = titles[value["$ref"].rsplit("/", 1)[1]]
-        # Where there are several forms: which.
+        # If a key has several forms, name the form, such as `points` or `a mapping`.
         form = re.search(r" (?:as|from|in) (.+)", title)
         return f"[{form[1] if form else 'mapping'}](#{anchor(title)})"
     for choice in ("anyOf", "oneOf"):
@@ -149,7 +149,7 @@ def _yaml(value: Any) -> str:
 
 
 def _schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each kind of quantity's name and schema."""
+    """Yield the name and the JSON Schema of each kind of quantity."""
     for name, value in vars(units).items():
         for extra in getattr(value, "__metadata__", ()):
             if isinstance(extra, WithJsonSchema) and extra.json_schema is not None:
@@ -157,7 +157,7 @@ def _schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _patterns() -> dict[tuple[str, ...], str]:
-    """Return the kinds by what marks them in a schema; loads and shares are written alike."""
+    """Return the name of each kind by its pattern and examples: some kinds, as loads and shares, share a pattern."""
     return {(schema["pattern"], *schema["examples"]): name for name, schema in _schemas()}
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: each scenario's question, figures and file."""
+"""The page on the catalogue: the question, the figures and the file of each scenario."""
 
 from writing import REPO, anchor, head, prose, table
 

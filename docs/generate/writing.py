@@ -1,4 +1,4 @@
-"""What the pages are made of."""
+"""Functions that write parts of Markdown pages."""
 
 import ast
 import inspect
@@ -11,12 +11,12 @@ REPO = Path(__file__).resolve().parents[2]
 
 
 def head(title: str, source: str) -> str:
-    """Return a page's beginning; `source` says what it is made from."""
+    """Return the beginning of a page: title, and a comment that names the ``source`` from which it is generated."""
     return f"<!-- Written by `python docs/generate` from {source}. Do not edit. -->\n\n# {title}\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; cells are Markdown, but for the bars and line ends that would break it."""
+    """Return a Markdown table; in cells, which are Markdown, bars are escaped and line ends become spaces."""
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
@@ -27,13 +27,13 @@ def _cell(text: str) -> str:
 
 
 def code(text: object) -> str:
-    """Return text as code, whatever ticks are in it."""
+    """Return text as inline code, even if it contains backticks."""
     shown = str(text)
     return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
 
 
 def prose(text: str) -> str:
-    """Return a docstring's text so that it is shown as it stands: what looks like a tag is text, `{name}` is code."""
+    """Return a docstring's text as Markdown that shows it unchanged: tags are escaped, and `{name}` becomes code."""
     parts = re.split(r"(`[^`]+`)", " ".join(text.split()))
     for place in range(0, len(parts), 2):
         plain = re.sub(r"(?<![\w`])(\{[^{}]*\})", r"`\1`", parts[place])
@@ -52,7 +52,7 @@ def anchor(heading: str) -> str:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """Return what stands below each attribute of a class as a string of its own, or above it as a `#:` comment."""
+    """Return the documentation of each attribute of a class: the string below it, or the `#:` comment above it."""
     source = textwrap.dedent(inspect.getsource(cls))
     lines = source.splitlines()
     (definition,) = ast.parse(source).body

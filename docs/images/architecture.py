@@ -1,4 +1,4 @@
-"""Draws architecture.svg, the picture of docs/architecture.md: `python docs/images/architecture.py`."""
+"""Draw architecture.svg, the picture of docs/architecture.md: `python docs/images/architecture.py`."""
 
 from html import escape
 from pathlib import Path
@@ -29,7 +29,7 @@ def process(x: int, y: int, width: int, height: int, title: str) -> str:
 
 
 def arrow(points: str, label: str = "", x: int = 0, y: int = 0, anchor: str = "start") -> str:
-    """Return an arrow along points, with its label at a place."""
+    """Return an arrow along ``points``, with its label at (``x``, ``y``)."""
     line = f'<polyline points="{points}" fill="none" stroke="#37474f" stroke-width="1.6" marker-end="url(#head)"/>'
     text = (
         f'<text x="{x}" y="{y}" font-size="12" text-anchor="{anchor}" fill="#37474f">{escape(label)}</text>'

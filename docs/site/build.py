@@ -1,8 +1,8 @@
-"""Builds the documentation as a site, build/docs/site: `python docs/site/build.py`; `--serve` while writing.
+"""Build the documentation as a site in build/docs/site: `python docs/site/build.py`; with `--serve`, serve it.
 
-Pages are the Markdown files of docs/ as they are. What they link to elsewhere in the repository comes along: a README
-becomes a page, another text file is copied, and of a folder the name is shown. A link that leads to nothing is an
-error.
+Pages are the Markdown files of docs/. Files elsewhere in the repository to which they link become part of the site: a
+README becomes a page, and another text file or picture is copied. A link to a folder becomes the folder's name without
+a link. A link to a missing file is an error.
 """
 
 import argparse
@@ -18,15 +18,15 @@ from links import REPO, Link, links, problems, resolve, rewritten
 CONFIG = REPO / "docs" / "site" / "mkdocs.yml"
 BUILT = REPO / "build" / "docs"
 STAGED = BUILT / "pages"
-#: Where files from outside docs/ are in the site.
+#: Folder of the site for files from outside docs/.
 _OUTSIDE = "repository"
 _COPIED = {".yaml", ".yml", ".py", ".csv", ".sh", ".png", ".svg", ".css"}
-#: In docs/, and no part of the site but for its style.
+#: Folders in docs/ that are not part of the site; only the style sheet is copied from them.
 _NOT_SHOWN = ("docs/site/", "docs/generate/")
 
 
 def main() -> int:
-    """Stage and build; return the exit code."""
+    """Stage the site's files and build or serve the site; return the exit code."""
     parser = argparse.ArgumentParser(prog="python docs/site/build.py", description=__doc__)
     parser.add_argument("--serve", action="store_true", help="serve it on 127.0.0.1:8000 instead")
     serve = parser.parse_args().serve
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def pages() -> list[str]:
-    """Return every file of the site, from the repository's root: those of docs/, and what they lead to."""
+    """Return the path of each file of the site, relative to the repository: files of docs/, and files they link to."""
     found = sorted(
         path.relative_to(REPO).as_posix()
         for path in (REPO / "docs").rglob("*")
@@ -68,7 +68,7 @@ def pages() -> list[str]:
 
 
 def stage() -> list[str]:
-    """Put the site's files in their places with links that hold there; return what is wrong with them."""
+    """Copy the site's files to `STAGED`, and rewrite links for the new places; return the problems, as sentences."""
     shutil.rmtree(STAGED, ignore_errors=True)
     known = pages()
     wrong = []
@@ -89,13 +89,13 @@ def stage() -> list[str]:
 
 
 def _place(path: str) -> str:
-    """Return where a file of the repository is in the site."""
+    """Return the path in the site of a file of the repository."""
     place = path.removeprefix("docs/") if path.startswith("docs/") else f"{_OUTSIDE}/{path}"
     return place.replace("/README.md", ".md")
 
 
 def _link(page: str, link: Link, known: list[str]) -> str:
-    """Return a link as the site has it."""
+    """Return the Markdown of a link, rewritten for the site; ``known`` are the files that the site has."""
     target = resolve(page, link.path)
     if not link.relative or not link.path:
         return f"{link.label}({link.target})"

@@ -1,4 +1,4 @@
-"""The links of the repository's Markdown: found, resolved and checked as a code host and our site follow them."""
+"""Find, resolve and check the links of the repository's Markdown, by the rules of code hosts and of our site."""
 
 import posixpath
 import re
@@ -15,7 +15,7 @@ _CODE = re.compile(r"(`+)(?:(?!\1).)+\1")
 
 @dataclass(frozen=True)
 class Link:
-    """One link: where it stands, its label with the brackets, and what it says."""
+    """A link: the number of its line, its label with the brackets, and its target."""
 
     line: int
     label: str
@@ -23,22 +23,22 @@ class Link:
 
     @property
     def path(self) -> str:
-        """The part before the anchor; empty: within the page."""
+        """The target without its anchor; empty if the link stays within the page."""
         return self.target.split("#", 1)[0]
 
     @property
     def anchor(self) -> str:
-        """The part behind the first #, empty where there is none."""
+        """The part of the target after the first #, or an empty text if there is none."""
         return self.target.partition("#")[2]
 
     @property
     def relative(self) -> bool:
-        """Whether it leads to a file, or within the page, and not to another site."""
+        """True if the link leads to a file of the repository or to a place in the page, False for another site."""
         return not re.match(r"[a-z][a-z0-9+.-]*:|/", self.target)
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) of what is not in a code block."""
+    """Yield (line number from 1, line) of the lines outside code blocks."""
     fence = ""
     blank = True
     for number, line in enumerate(text.splitlines(), 1):
@@ -50,7 +50,7 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
         if found:
             fence = found["ticks"]
             continue
-        # Four spaces behind a blank line are code too; behind text they go on with it.
+        # A line indented by four spaces after a blank line is code too; after a line of text it continues the text.
         if line.startswith("    ") and blank:
             continue
         blank = not line.strip()
@@ -76,17 +76,17 @@ def anchors(text: str) -> list[str]:
 
 
 def resolve(page: str, path: str) -> str:
-    """Return what a relative path on a page leads to; both from the repository's root."""
+    """Return the file to which a relative path on a page leads; result and ``page`` are relative to the repository."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
 
 
 def rewritten(text: str, change: Callable[[Link], str]) -> str:
-    """Return the page with each link outside code replaced by what ``change`` makes of it."""
+    """Return the page with each link outside code replaced by the result of ``change``."""
     lines = text.splitlines()
     for number, line in prose(text):
         kept = _without_code(line)
         for found in reversed(list(_LINK.finditer(kept))):
-            # The label as it was written: code in it has been blanked for the search only.
+            # Take the label from the original line, since `_without_code` has blanked code in it.
             label = line[found.start("label") : found.end("label")]
             new = change(Link(number, label, found["target"]))
             line = line[: found.start()] + new + line[found.end() :]
@@ -95,7 +95,7 @@ def rewritten(text: str, change: Callable[[Link], str]) -> str:
 
 
 def problems(page: str) -> Iterator[str]:
-    """Yield what is wrong with a page's links and headings, a sentence each; ``page`` is from the repository's root."""
+    """Yield a sentence on each problem of a page's links and headings; ``page`` is relative to the repository."""
     text = (REPO / page).read_text(encoding="utf-8")
     own = anchors(text)
     for anchor in sorted({anchor for anchor in own if own.count(anchor) > 1}):
@@ -115,5 +115,5 @@ def problems(page: str) -> Iterator[str]:
 
 
 def _without_code(line: str) -> str:
-    """Return the line with code between ticks blanked, as long as it was: what looks like a link there is none."""
+    """Return the line with code between backticks blanked, at the same length: text in code is not a link."""
     return _CODE.sub(lambda found: "\0" * len(found[0]), line)

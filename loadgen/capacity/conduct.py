@@ -188,7 +188,7 @@ class Search:
 
 
 def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]:
-    """Return the limits for capacity.json: one per goal, and one of several goals together (`goal`: null)."""
+    """Return the limits for capacity.json: one per goal and, for several goals, one of all together (`goal`: null)."""
     names = (*goals, None) if len(goals) > 1 else goals
     return [{"goal": name, **asdict(limit)} for name, limit in zip(names, limits, strict=False)]
 
@@ -205,5 +205,5 @@ def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any]
 
 
 def outcome(found: Trial) -> dict[str, Any]:
-    """Return a trial's votes on the goals, and its doubt, in the form of capacity.json."""
+    """Return a trial's votes on the goals, or the reason why it has none (`doubt`), in the form of capacity.json."""
     return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

@@ -29,7 +29,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's capacity.json.
 
     Raises:
-        RecordError: it is missing, damaged, or of another format.
+        RecordError: the file is missing, damaged, or of another format.
     """
     try:
         content = read_json(folder / NAME)

@@ -130,9 +130,9 @@ class _At:
 
     @cached_property
     def state(self) -> Status | None:
-        """The vote of most full-length trials, else of most short ones.
+        """The majority of the votes of full-length trials or, without such votes, of short trials.
 
-        None if passed and failed trials of that length are equally many, or if no trial has a vote.
+        None if as many trials passed as failed, or if no trial has a vote.
         """
         for full in (True, False):
             passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
@@ -148,7 +148,7 @@ class _At:
 
     @property
     def too_much(self) -> bool:
-        """True if the generator cannot make this load."""
+        """True if the generator is too weak for this load."""
         return not self.trials and sum(trial.generator for trial in self.doubts) >= OVERLOADS
 
 
@@ -274,7 +274,7 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
     lower, upper = _bounds(seen)
     return Limit(
         lower.load if lower else None,
-        # A load that the generator cannot make says nothing about the target.
+        # A load for which the generator is too weak says nothing about the target.
         upper.load if upper and not upper.too_much else None,
         lower.votes if lower else (0, 0),
         upper.votes if upper else (0, 0),
@@ -289,7 +289,7 @@ def _close(settings: SearchSettings, lower: float, upper: float) -> bool:
 
 
 def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> float:
-    """Return a load below a failed one: just under the limit that its trials hint at, else half of it."""
+    """Return a load below the failed load ``upper``: just under ``hint`` (see `_hint`) if possible, else its half."""
     if hint is not None and settings.low < hint < upper:
         return hint * (1 - settings.precision / 2)
     return upper / 2

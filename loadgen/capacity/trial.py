@@ -135,10 +135,10 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
     Gates are decided by the interval that contains the true figure, so a trial counts in spite of findings in
     `_BOUNDED`, unless latencies are negative even at the upper end, which shows that the intervals are too narrow.
 
-    A weak generator can only lengthen latencies from the intended time, so a trial that passes in spite of one counts.
-    A finding about the generator makes the search ignore the trial in three cases: a gate did not pass, which may be
-    the generator's fault; events were never sent, which would have had the longest latencies; or a goal's latency
-    begins at the actual send, so that it was measured under another load than the intended one.
+    A weak generator can only lengthen latencies from the intended time, so a trial that passes in spite of a weak
+    generator counts. A finding about the generator makes the search ignore the trial in three cases: a gate did not
+    pass, which may be the generator's fault; events were never sent, which would have had the longest latencies; or a
+    goal's latency begins at the actual send, so that it was measured under another load than the intended one.
     """
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]

@@ -28,8 +28,8 @@ from loadgen.targets import protocol_of
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
 #: Maximum number of characters of a failed run's last words that the record keeps.
 _WORDS_MAX: Final = 1000
-#: Services that run on this machine, each with a URL of its protocol, by whose rules the scenario is checked. None
-#: stands for the embedded server.
+#: Services that this machine can serve, each with a URL that selects its protocol: the scenario is checked by the
+#: rules of this protocol. None stands for the embedded server.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",

@@ -25,14 +25,14 @@ _STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The options of `loadgen run` and additions to its environment by which a run reaches a service."""
+    """How a run reaches a service: options of `loadgen run`, and variables to add to its environment."""
 
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def note(local: str) -> str:
-    """Return the end of a sentence that says in what a service on this machine differs from the real one."""
+    """Return the end of a sentence that says how a service on this machine differs from the real one."""
     return {
         "appsync-events": "our embedded server on this machine: not AWS",
         "mqtt": "a Mosquitto broker on this machine: not AWS IoT Core",

@@ -26,7 +26,7 @@ class Wanted:
     """A service to run the scenario on."""
 
     label: str
-    """Its name in the report, and that of its folder; no other has it."""
+    """The service's name in the report and the name of its folder; unique among the compared services."""
     local: str | None
     """The name of the service to start on this machine, one of `LOCAL`, or None if `url` is given."""
     url: str | None

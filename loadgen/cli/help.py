@@ -32,7 +32,7 @@ class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the words of the usage line behind the command's name."""
+        """Return the words of the usage line after the command's name."""
         return ["[OPTIONS]", *(_argument(each) for each in self.get_params(ctx) if _is_argument(each))]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -16,7 +16,7 @@ _OF_LOCUSTFILES: Final = ("data", "users", "spawn_rate", "run_time")
 
 
 def is_locustfile(scenario: str | None) -> bool:
-    """Return True if the argument of `loadgen run` is a Python file and no scenario."""
+    """Return True if the argument of `loadgen run` is a Python file instead of a scenario."""
     return scenario is not None and scenario.endswith(".py")
 
 

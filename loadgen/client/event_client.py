@@ -27,7 +27,8 @@ _NUMBERS = count()
 def look_at_the_clock() -> None:
     """Update the event loop's clock, so that the next timeout counts from now.
 
-    gevent counts a timeout from when the loop last ran, and these commands block between two waits.
+    gevent counts a timeout from the last turn of the loop. These commands may block for long between two waits, so that
+    the timeout would end too early.
     """
     gevent.get_hub().loop.update_now()
 

@@ -45,8 +45,8 @@ _PLAIN_MEMBERS: Final = frozenset((
 ))  # fmt: skip
 #: Member names short and plain enough to be shown; any other name might be a secret itself.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,29}")
-#: Looks like a key, a token, or a part of one: a long word, but not one of letters such as `connection_ack` or
-#: `BadRequestException`.
+#: Matches text that may be a key, a token, or a part of one: a word of 12 characters or more, unless it is made of
+#: plain words, as `connection_ack` and `BadRequestException` are.
 _OPAQUE: Final = re.compile(
     r"(?<![\w+/=.~%-])(?!(?:(?:[A-Z][a-z]{2,})+|[a-z]+(?:[_-][a-z]+)*)[.,]?(?![\w+/=.~%-]))[\w+/=.~%-]{12,}",
     re.ASCII,

@@ -157,7 +157,7 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
 def from_user_pool_by_srp(
     client: Any, pool: str, client_id: str, username: str, password: str
 ) -> FetchedToken:
-    """Return a Cognito access token by USER_SRP_AUTH, which never sends the password; else like `from_user_pool`."""
+    """Return a Cognito access token as `from_user_pool` does, but by USER_SRP_AUTH, which never sends the password."""
     from loadgen.credentials.srp import Exchange
 
     exchange = Exchange(pool, password)

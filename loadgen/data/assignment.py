@@ -32,8 +32,8 @@ def request_rows(
 ) -> Callable[[], int]:
     """Return a function that gives the row of the client's next publish request.
 
-    `by-client`: always the client's row. `in-turn`: the group's requests take the rows one after another, as far as its
-    clients publish at the same rate. `random`: drawn for each request.
+    `by-client`: always the client's row. `in-turn`: successive requests of the group take successive rows, provided
+    that its clients publish at the same rate. `random`: drawn for each request.
 
     Raises:
         IndexError: the assignment is `by-client` and there are too few rows.

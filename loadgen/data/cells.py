@@ -26,7 +26,7 @@ def json_of(cell: Cell) -> str:
 
 
 def at_path(row: Mapping[str, Cell], column: str) -> Cell:
-    """Return the value of a column; dots lead into nested mappings unless a column has the whole name.
+    """Return the value of a column; dots lead into nested mappings, unless a column has exactly this name.
 
     Raises:
         KeyError: the row has no such value.

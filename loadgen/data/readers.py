@@ -294,7 +294,7 @@ def _plain(value: Any) -> Cell:
 
 
 def _other_kind(line: bytes) -> str | None:
-    """Return why a file with this first line is no text in UTF-8, if its first bytes show that."""
+    """Return why a file with this first line is not UTF-8 text, if its first bytes show that."""
     if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line[:4].count(0) == 2:
         return "the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"
     if line.startswith(b"PK\x03\x04"):

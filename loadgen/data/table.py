@@ -1,7 +1,7 @@
-"""Rows in an unnamed file that processes map into memory, so that a million rows take no memory of their own.
+"""Rows in an unnamed file that processes map into memory, so that a million rows take no memory in each process.
 
-The file is Arrow's IPC format. Each cell is JSON text. The file has no name, so no other user can open it, and it is
-gone when the last process that has it open ends; a child process may inherit its descriptor.
+The file is Arrow's IPC format. Each cell is JSON text. The file has no name, so no other user can open it, and the
+system deletes it when the last process has closed it. A child process may inherit its descriptor.
 """
 
 import mmap
@@ -52,7 +52,7 @@ class TableWriter:
         return Table(os.dup(self._file.fileno()))
 
     def close(self) -> None:
-        """Close this process's writing end; a table that was finished stays open."""
+        """Close the file for writing; a finished table stays open."""
         self._file.close()
 
     def _write(self, least: int) -> None:
@@ -134,9 +134,9 @@ class Table:
         return int(self._value(_LINES, row))
 
     def texts(self, column: str, begin: int, end: int) -> list[str]:
-        """Return the JSON texts of a column in rows ``begin`` to ``end`` or the last, of one batch of the file.
+        """Return the JSON texts of a column from row ``begin`` up to ``end``, the batch's end or the table's end.
 
-        The list may be shorter than asked for: the rows that follow are in the next batch.
+        If the batch of the file ends first, call again for the remaining rows, which are in the next batch.
         """
         found: list[str] = self._part(column, begin, end)
         return found

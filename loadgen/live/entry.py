@@ -71,7 +71,7 @@ class Hosts:
 
 
 class Entry:
-    """WSGI middleware that refuses requests for another host, from another origin, or without the token, if any.
+    """WSGI middleware that refuses requests for another host, from another origin, or without the token if one is set.
 
     The token may come in the URL (`?token=`), in a cookie, or in an `Authorization: Bearer` header. A request with the
     token in its URL is answered with the cookie and a redirect to the URL without the token.

@@ -1,7 +1,7 @@
 """Evaluate the generator's health and the gates during a run.
 
-After the run the analysis does so from the complete record. This module does so from the workers' reports so far, by
-the same limits (`analysis.limits`).
+After the run, the analysis decides the same questions from the complete record. This module uses the workers' reports
+so far, and the same limits (`analysis.limits`).
 """
 
 from collections.abc import Mapping
@@ -99,7 +99,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # Without a health row the worker may have stood still, so treat the second as one with slow reads.
+        # Without a health row the worker may have stood still, so assume slow reads in this second.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
@@ -262,7 +262,7 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
 
 
 def share_of_allowed(row: Mapping[str, Any]) -> float:
-    """Return how near a worker was to the limit of its CPU in a second: see `cpu_share` of `analysis`' verdict."""
+    """Return a worker's CPU time in a second as a share of the time allowed; see `analysis.verdict.cpu.cpu_share`."""
     interval_ns, allowed_ns = max(1, row["interval_ns"]), row.get("allowed_ns")
     core_ns = min(interval_ns, allowed_ns) if allowed_ns else interval_ns
     cpu_ns, receive_ns = row["cpu_ns"], row.get("receive_cpu_ns")

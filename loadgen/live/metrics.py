@@ -1,8 +1,8 @@
 """The live metrics of a run: one list for both Prometheus and OpenTelemetry.
 
-Prometheus names follow its naming practices (base units, `_total`). OpenTelemetry names are those of its semantic
-conventions for messaging clients if these define one (version 1.36 and later: `messaging.client.sent.messages` replaced
-`…published.messages`), and `loadgen.…` otherwise. An unknown value has no sample.
+Prometheus names follow the naming practices of Prometheus (base units, `_total`). OpenTelemetry names are those of its
+semantic conventions for messaging clients (version 1.36 and later: `messaging.client.sent.messages` replaced
+`…published.messages`) or, for metrics without such a name, begin with `loadgen.`. An unknown value has no sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,12 +35,12 @@ class Metric:
     """One metric and its samples, which are numbers, or the buckets of a histogram in seconds."""
 
     name: str
-    """Its name in Prometheus, without `_total`."""
+    """The metric's name in Prometheus, without `_total`."""
     otel: str | None
-    """Its name in OpenTelemetry, or None if an attribute of the resource replaces it there."""
+    """The metric's name in OpenTelemetry, or None if an attribute of the resource replaces the metric there."""
     kind: Kind
     unit: str
-    """Its unit in UCUM, as OpenTelemetry requires."""
+    """The metric's unit in UCUM, as OpenTelemetry requires."""
     help: str
     samples: list[tuple[Labels, float | Buckets]] = field(default_factory=list)
     otel_attributes: Labels = field(default_factory=dict)

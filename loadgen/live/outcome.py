@@ -45,7 +45,7 @@ class Outcome:
             found = json.loads(_read(folder / _SUMMARY, _SUMMARY_MAX_BYTES))
             kind, sentence = verdict(found)
             if code is ExitCode.INTERRUPTED and kind == "good":
-                # An interrupt did not cut the run itself short, but perhaps its report.
+                # The run itself is complete, but the interrupt may have cut its report short.
                 kind = "warning"
             ledger, judged = found["ledger"], found["verdict"]
             return cls(
