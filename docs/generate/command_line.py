@@ -22,10 +22,10 @@ def page() -> str:
     context = typer.Context(group, info_name="loadgen")
     parts = [
         head("The command line", "`loadgen/cli`"),
-        "`loadgen COMMAND --help` says the same in the terminal. How times, sizes and rates are written is on"
-        " [the scenario file's page](scenario-file.md#units).\n",
+        "`loadgen COMMAND --help` prints the same in the terminal. [Units](scenario-file.md#units) explains how to"
+        " write times, sizes and rates.\n",
         "## Exit codes\n",
-        "What `loadgen run` ends with. A command whose codes differ says so below.\n",
+        "Exit codes of `loadgen run`. Commands whose codes differ list them below.\n",
         table(
             ("code", "name", "meaning"),
             [(str(int(each)), code(each.name), prose(_MEANINGS[each.name])) for each in ExitCode],

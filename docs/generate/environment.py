@@ -8,47 +8,49 @@ from writing import REPO, code, head, table
 from loadgen.transport import proxy
 
 _MEANINGS = {
-    "LOADGEN_TARGET": "URL of the Event API for `loadgen publish`, `subscribe` and `probe`; what `--target`"
-    " says goes before it.",
-    "LOADGEN_AUTH": "How these three log in, as `--auth`.",
-    "LOADGEN_API_KEY": "The API key with which these three log in where nothing else is said; `loadgen serve` prints"
-    " the line to export.",
-    "LOADGEN_NATIVE": "`0`: the receive path in Python, though the native one is there (a run's"
-    " record says which it was)."
-    " When installing: `0` builds none, `require` fails where it cannot be built.",
-    "LOADGEN_DEBUG": "`1`: a defect of ours shows its traceback, and not only its sentence.",
-    "LOADGEN_JOIN_MASTER": "Of a master without `--join`: its half of the keys, as `loadgen join` prints it.",
-    "LOADGEN_JOIN_WORKER": "Of a worker without `--join`: its half of the keys, as `loadgen join` prints it.",
-    "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
-    "LOADGEN_WEB_TOKEN": "The token of the [web UI](../live.md#who-may-open-it), 16 to 200 letters, digits, `-` or `_`;"
-    " without it each process makes one and prints it.",
-    "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
-    " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
-    "LOADGEN_CLOCKBOUND": "Where ClockBound's shared memory is, if not at `/var/run/clockbound/shm0`"
-    " ([what it is used for](../concepts/clocks.md#clockbound)).",
-    "LOADGEN_RUN": "The folder of the run, or of the search, that a notebook opens; `loadgen notebook` sets it."
-    " Without it a notebook opens the sample.",
-    "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
+    "LOADGEN_TARGET": "The Event API's URL for `loadgen publish`, `subscribe` and `probe`. `--target` takes"
+    " precedence.",
+    "LOADGEN_AUTH": "The login for these three commands, written as for `--auth`.",
+    "LOADGEN_API_KEY": "The API key for these three commands if no login is given. `loadgen serve` prints the line that"
+    " exports its key.",
+    "LOADGEN_NATIVE": "`0` receives in Python even if the native path is built; the run's record names the path that"
+    " was used. When installing, `0` does not build the native path, and `require` fails if it can't be built.",
+    "LOADGEN_DEBUG": "`1` prints a traceback for a defect of the program, after its sentence.",
+    "LOADGEN_JOIN_MASTER": "The master's half of the keys, as `loadgen join` prints it, if there is no `--join`.",
+    "LOADGEN_JOIN_WORKER": "A worker's half of the keys, as `loadgen join` prints it, if there is no `--join`.",
+    "LOADGEN_WEIGHT": "A worker's share of the clients, as `--weight`: a worker with 2 gets twice as many clients as a"
+    " worker with 1, the default.",
+    "LOADGEN_WEB_TOKEN": "The token of the [web UI](../live.md#who-may-open-it): 16 to 200 letters, digits, `-` or `_`."
+    " Without it, each process makes a token and prints it.",
+    "LOADGEN_SOURCE_ADDRESSES": "A worker's source addresses, separated by commas, which its connections use in turn"
+    " ([when one address has too few ports](../distributed.md#a-million-subscribers)).",
+    "LOADGEN_CLOCKBOUND": "Path of ClockBound's shared memory, if not `/var/run/clockbound/shm0`"
+    " ([how ClockBound is used](../concepts/clocks.md#clockbound)).",
+    "LOADGEN_RUN": "The folder of the run or search that a notebook opens; `loadgen notebook` sets it. Without it, a"
+    " notebook opens the sample run.",
+    "LOADGEN_BASE": "The folder of the run that the comparison notebook compares with; `loadgen notebook --base` sets"
+    " it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
-    "SSL_CERT_DIR": "The same as a folder.",
+    "SSL_CERT_DIR": "Folder of certificate authorities to trust instead of the system's, for targets over TLS.",
     "HTTPS_PROXY": "Proxy for targets over TLS, as `http://NAME:PASSWORD@HOST:PORT` ([Behind a proxy](../proxies.md))."
-    " This and the next three also in lower case, which goes before.",
+    " The lower-case names of the proxy variables are read, too, and take precedence.",
     "HTTP_PROXY": "Proxy for targets without TLS.",
-    "ALL_PROXY": "Proxy where the one of the two that applies is not set.",
-    "NO_PROXY": "Hosts that are reached directly: names, domains, addresses, networks, or `*`.",
-    "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every"
-    " variable counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where `--otel` sends metrics to, default `http://localhost:4318`."
-    " OpenTelemetry's other variables hold, too: see [Watching a run](../live.md#opentelemetry).",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "The same, with the whole path.",
+    "ALL_PROXY": "Proxy for all targets for which `HTTPS_PROXY` or `HTTP_PROXY` is not set.",
+    "NO_PROXY": "Hosts to connect to directly: names, domains, addresses, networks, or `*` for all.",
+    "AWS_REGION": "AWS region, if neither the login nor the target's URL names one. With `--auth iam`, all variables of"
+    " AWS's own tools apply (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "URL to which `--otel` sends metrics, default `http://localhost:4318`."
+    " OpenTelemetry's other variables apply, too: see [Watching a run](../live.md#opentelemetry).",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "URL to which `--otel` sends metrics, with its whole path.",
     "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of `--otel`, default 5000.",
-    "OTEL_SERVICE_NAME": "`service.name` of what `--otel` sends, default `loadgen`.",
-    "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
-    "COLUMNS": "Width of tables and help where the output is no terminal; default 120, and 80 for help.",
-    "FORCE_COLOR": "Set and not empty: the progress line is drawn even if the output is no terminal. Empty: it"
-    " never is.",
-    "TTY_COMPATIBLE": "`1`: the same, and goes before it; `0`: nothing is drawn, not even on a terminal.",
-    "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
+    "OTEL_SERVICE_NAME": "`service.name` of the metrics that `--otel` sends, default `loadgen`.",
+    "XDG_CACHE_HOME": "Cache folder, default `~/.cache`; `loadgen plan --calibrate` keeps its figures in its subfolder"
+    " `loadgen/`.",
+    "COLUMNS": "Width of tables and help if the output is no terminal; default 120 for tables and 80 for help.",
+    "FORCE_COLOR": "Any text draws the progress line even if the output is no terminal; an empty value never draws it.",
+    "TTY_COMPATIBLE": "`1` draws the progress line even if the output is no terminal; `0` never draws it. Takes"
+    " precedence over `FORCE_COLOR`.",
+    "TMPDIR": "Folder in which `loadgen calibrate` keeps its runs if there is no `--results`.",
 }
 #: Variables that users do not set: processes of the program pass them to each other, or other programs set them.
 _INTERNAL = {
@@ -85,9 +87,9 @@ def page() -> str:
     return "\n".join(
         [
             head("Environment variables", "the sources"),
-            "Variables that hold secrets are named by you: `--api-key-env NAME`, `--auth MODE:NAME`, and the keys that"
-            " end in `_env` of a [login](scenario-file.md#targetauth-clientsgrouplogin). The value is read when it is"
-            " needed and goes into no record, log, report or process list.\n",
+            "You choose the names of variables that hold secrets: `--api-key-env NAME`, `--auth MODE:NAME`, and the"
+            " keys of a [login](scenario-file.md#targetauth-clientsgrouplogin) that end in `_env`. The program reads"
+            " the value when a login needs it, and writes it to no record, log, report or process list.\n",
             table(("variable", "meaning"), [(code(name), meaning) for name, meaning in _MEANINGS.items()]),
         ]
     )

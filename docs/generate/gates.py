@@ -19,16 +19,17 @@ def page() -> str:
     return "\n".join(
         [
             head("Gates and limits", "`analysis/gates` and `analysis/limits.py`"),
-            "How a gate is decided is told in [Verdict and gates](../concepts/verdict.md).\n",
-            "## The form\n",
+            "[Verdict and gates](../concepts/verdict.md) explains how a gate is decided.\n",
+            "## Syntax\n",
             "```text\nMETRIC OPERATOR VALUE [over DURATION]\n```\n",
-            f"Operators are {operators}. A duration or a rate is compared by order only. With `over` the condition must"
-            " hold in every window of that length (at least `1s`) of the measurement, counted from its start.\n",
+            f"Operators are {operators}. A duration or rate can't be compared with `==` or `!=`. With `over` the"
+            " condition must hold in every window of that length (at least `1s`), counted from the start of the"
+            " measurement.\n",
             "## Distributions\n",
-            f"Say which statistic: {statistics}, or any percentile from `p0` to `p100`, as `delivery.latency.p99.99`."
+            f"STATISTIC is {statistics}, or any percentile from `p0` to `p100`, as in `delivery.latency.p99.99`."
             " All are durations such as `150ms`.\n",
             table(
-                ("metric", "of", "`over`"),
+                ("metric", "distribution of", "`over`"),
                 [
                     (code(f"{name}.STATISTIC"), prose(meaning), _over(f"{name}.p99"))
                     for name, meaning in DISTRIBUTIONS.items()
@@ -43,8 +44,8 @@ def page() -> str:
                 ],
             ),
             "## Limits of the verdict\n",
-            "The figures behind *degraded* and *invalid* ([what they mean](../concepts/verdict.md#what-is-looked-at));"
-            " an analyst may read them as `analysis.limits.LIMITS`.\n",
+            "The limits that make a run *degraded* or *invalid* ([findings](../concepts/verdict.md#what-is-looked-at))."
+            " In Python they are `analysis.limits.LIMITS`.\n",
             table(("limit", "value", "meaning"), _limits()),
         ]
     )

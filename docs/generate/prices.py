@@ -26,14 +26,14 @@ def page() -> str:
     return "\n".join(
         [
             head("Prices and quotas", f"`{source}`"),
-            f"What `loadgen plan`, `--max-cost` and a run's cost reckon with: {known.service}, {known.region}, in US"
-            f" dollars. Copy [the file](../../{source}), edit it and give it with `--prices FILE`. A value that is left"
-            " out is not known, and is shown as such. [What a load costs](../prices.md) says what is reckoned from"
-            " it. The other services, which `--services` compares with it, follow below.\n",
-            f"How sure a figure is: {', '.join(code(each) for each in get_args(Certainty))}.\n",
+            f"`loadgen plan`, `--max-cost` and the cost of a run use these prices of {known.service} in {known.region},"
+            f" in US dollars. To use other prices, copy [the file](../../{source}), edit it and name it with `--prices"
+            " FILE`. A value that is left out is shown as unknown. [What a load costs](../prices.md) explains the"
+            " calculation. The prices of the other services, for `--services`, follow below.\n",
+            f"The certainty of a figure is {', '.join(code(each) for each in get_args(Certainty))}.\n",
             "## Prices\n",
             _figures(known.prices, MoneyPrices),
-            "## What is an operation\n",
+            "## Operations\n",
             table(
                 ("key", "counts", "meaning", "certainty", "source", "note"),
                 [

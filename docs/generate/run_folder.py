@@ -32,9 +32,9 @@ def page() -> str:
         head(
             "A run's folder", "`analysis/record/schemas.py`, `loadgen/run/record.py` and `results/README.md`"
         ),
-        f"Format {FORMAT}. One folder a run, below `results/`. All times are integer nanoseconds since the Unix epoch"
-        " (`*_ns`). Null means that it did not happen or is not known, never zero. `analysis.load(FOLDER)` reads it;"
-        " so does whatever reads Parquet.\n",
+        f"Format {FORMAT}. Each run has a folder of its own below `results/`. All times are integer nanoseconds since"
+        " the Unix epoch (`*_ns`). Null means that something did not happen or is not known; it never means zero."
+        " `analysis.load(FOLDER)` reads a run's folder, and any program that reads Parquet can read its tables.\n",
         "## Files\n",
         _shown(_rows(sections[""])),
         "## manifest.json\n",

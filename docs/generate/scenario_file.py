@@ -71,11 +71,10 @@ def page() -> str:
     )
     text = [
         head("The scenario file", "`loadgen/scenario`"),
-        "A scenario is a YAML file. `loadgen schema` prints the same as JSON Schema, which editors check while one"
-        " writes; a mistake is told with its file and line. `--set KEY=VALUE` overrides one value, the key as a path:"
-        " `--set clients.readers.count=2000`.\n",
-        "A number with a unit is always written with it: `5s`, not `5`. *Required* keys are marked; a key without a"
-        " default may be left out.\n",
+        "A scenario is a YAML file. `loadgen schema` prints its schema as JSON Schema, with which editors check the"
+        " file as you write; messages about mistakes name the file and line. `--set KEY=VALUE` overrides one value, as"
+        " in `--set clients.readers.count=2000`.\n",
+        "Quantities need a unit: `5s`, not `5`. Required keys are marked *required*; all other keys may be left out.\n",
         "## The file\n",
         _keys(schema, titles),
     ]

@@ -22,12 +22,11 @@ def page() -> str:
     ]
     parts = [
         head("The catalogue of scenarios", "`scenarios/*.yaml`"),
-        "`loadgen scenarios` lists them in the terminal, `loadgen scenarios NAME` explains one and draws its load,"
-        " `loadgen run NAME` runs it. Rates are means of the measure phase, and the highest where they change;"
-        " deliveries are those expected. How long a run takes does not count the time until"
-        " subscriptions are ready, which is the"
-        " target's.\n",
-        table(("scenario", "question", "clients", "events/s", "deliveries/s", "takes"), rows),
+        "`loadgen scenarios` lists them in the terminal, `loadgen scenarios NAME` explains one and draws its load, and"
+        " `loadgen run NAME` runs it. Rates are means over the measure phase, with the maximum for a rate that changes."
+        " Deliveries are the expected ones. The duration excludes the time until subscriptions are ready, which depends"
+        " on the target.\n",
+        table(("scenario", "question", "clients", "events/s", "deliveries/s", "duration"), rows),
     ]
     for each in found:
         parts += [
