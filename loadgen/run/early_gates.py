@@ -43,8 +43,8 @@ class EarlyGates:
     def observe(self, received_ns: int, histogram: HdrHistogram, shortest: str | None = None) -> None:
         """Add the latencies of a worker's last second.
 
-        ``shortest`` is the encoded histogram of the shortest values that these latencies may have, given the
-        uncertainty of arrivals, or None if all arrivals are certain.
+        Some arrival times are uncertain. ``shortest`` is the encoded histogram of the shortest values that the
+        latencies may have, or None if all arrival times are certain.
         """
         if self._gates and self._start_ns is not None:
             least = histogram if shortest is None else histograms.decoded(shortest)

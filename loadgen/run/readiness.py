@@ -37,7 +37,7 @@ SHARED_ROUNDS = 12
 #: Maximum number of probes that one round publishes for the members of a shared subscription.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
-#: If no subscription is acknowledged for this long, none is expected soon.
+#: Time without an acknowledgement of a subscription after which no further one is expected soon.
 _REST_S = 0.04
 _PROBE_CONNECTIONS = 8
 
@@ -176,7 +176,7 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
-        # True after a full round of probes: the next round does not wait for further subscriptions.
+        # True after a full round of probes; from then on, rounds do not wait for further subscriptions.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):

@@ -17,9 +17,10 @@ from analysis.record import files
 from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
-#: Limit of unacknowledged bytes: enough for 80 Mbit/s at 100 ms, yet too few to delay pings behind them for long.
+#: Maximum number of unacknowledged bytes: enough for 80 Mbit/s at a round trip of 100 ms, yet too few to delay the
+#: pings queued behind them for long.
 WINDOW_BYTES = 8 * PIECE_BYTES
-#: Without an answer for this long, unacknowledged data counts as lost.
+#: Time without an answer after which unacknowledged data counts as lost.
 RESEND_S = 5.0
 
 
@@ -38,7 +39,8 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: True after a long silence: one piece at a time is sent, until an answer says at which offset to continue.
+        #: True after a long silence of the master: then one piece at a time is sent, until an answer says at which
+        #: offset to continue.
         self._asking = False
 
     @property
@@ -136,7 +138,7 @@ class SpoolReceiver:
 
 
 def _write_at(path: Path, content: bytes, at: int) -> None:
-    """Write to a file that exists, at an offset; without a buffer, which would copy each piece once more."""
+    """Write to an existing file at an offset, without a buffer, which would copy each piece once more."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         left = memoryview(content)

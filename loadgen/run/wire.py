@@ -39,9 +39,9 @@ FROM_MASTER_BYTES: Final = 64 << 20
 _WAITING: Final = 64
 #: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000
-#: Longest reconnect interval, so that a rejected peer backs off from ten attempts a second.
+#: Longest interval between reconnects: a rejected peer slows down from ten attempts a second to one.
 _RECONNECT_MOST_MS: Final = 1_000
-#: After this many messages in a row, yield to other greenlets.
+#: Number of messages in a row after which the reader yields to other greenlets.
 _IN_A_ROW: Final = 64
 _MOST_ID: Final = 200
 _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
@@ -245,7 +245,7 @@ class Gate:
         self._steady_s = steady_s
         self._connected_s = 0.0
         self.open = False
-        #: True if the master has read this worker's key and rejected it.
+        #: True if the master has checked this worker's key and rejected it.
         self.refused = False
         self.failed = 0
 
@@ -261,12 +261,13 @@ class Gate:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            # Only one side has a key, and libzmq does not reconnect after this failure: give up at once.
+            # Either the master or this worker has no key, and libzmq does not reconnect after this failure: give up at
+            # once.
             self.failed = self.PATIENCE
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()
         elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
-            # ZeroMQ reports some failed handshakes only by the disconnect.
+            # For some failed handshakes ZeroMQ reports only the disconnect.
             self.failed += 1
 
 

@@ -49,7 +49,7 @@ def _drop(*publish: object) -> None:
 
 
 class _EchoReadiness:
-    """Count a subscription as ready once it is acknowledged: the lane publishes nothing before the warm-up."""
+    """Count a subscription as ready once it is acknowledged, without probes: no echo is sent before the warm-up."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         on_ready(now_ns())

@@ -91,7 +91,7 @@ class Preparation:
         if run.journeys:
             run = user_classes.with_loops(run, self._environment.user_classes)
             given = msgspec.structs.replace(given, run=run)
-            # The run ends itself; Locust's own timer would cut off its drain.
+            # Switch off Locust's timer: the run ends by itself, and the timer would cut off its drain.
             vars(self._environment.parsed_options)["run_time"] = None
         for warning in run.warnings:
             say(f"note: {warning}")
@@ -123,7 +123,7 @@ class Preparation:
             for each in makers:
                 each.stop()
         live.prepared(Coming.of(run, str(found.describe()["url"])))
-        # Print these last: they do not matter for a run that a check above has refused.
+        # Print these notices last: a user whose run was refused by a check above does not need them.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
             say(line)

@@ -106,7 +106,7 @@ class OwnLogins:
             self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report ``told``, a sentence on a client with its own login."""
+        """Report ``told``, a sentence about a client that has its own login."""
         sentence = f"{name_of(client)}: {told}"
         self._report_error(sentence, False)
         self._on_note(sentence)
