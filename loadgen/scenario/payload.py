@@ -77,7 +77,7 @@ class Content(Part):
     json_: Annotated[Any, SkipValidation] = Field(default=None, alias="json")
     """The event as a template: a mapping with {name.column}, {seq} (the event's number within its publisher), {now}
     (its sending time), {uuid}, and {random: [...]} for one of several values. A text that is nothing but a placeholder
-    becomes the value itself, such as a number. A brace itself is written twice."""
+    becomes the value itself, such as a number. A literal brace is written twice."""
     file: _Name | None = None
     """A JSON Lines file in the scenario's folder: each line is an event, a JSON object."""
     pick: Literal["in-turn", "random", "by-weight"] | None = None

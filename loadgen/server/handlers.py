@@ -34,11 +34,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Unauthorized(Exception):  # noqa: N818  named after `util.unauthorized()` of JavaScript handlers
-    """Raise it in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
+    """Raise this exception in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
 
 
 class HandlerError(Exception):
-    """Raise it in a handler to refuse the request with this message and type, like `util.error(message, type)`."""
+    """Raise this exception in a handler to refuse the request with a message and type, as `util.error()` does."""
 
     def __init__(self, message: str, error_type: str = "HandlerError") -> None:
         super().__init__(message)

@@ -170,7 +170,7 @@ class Journal(NoJournal):
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                # Let the thread finish, since the caller closes the streams next.
+                # Let the thread finish its write, since the caller closes the streams next.
                 await writing
                 raise
 
