@@ -17,8 +17,9 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    Unless the arrival is exact, the second argument of ``on_bytes`` is an `Arrival`: its value is the arrival of the
-    messages that end before the last byte, and its `end` is that of the message that ends with the last byte.
+    If the time of arrival is not exact, the second argument of ``on_bytes`` is an `Arrival`. Its value is the arrival
+    of the messages that end before the last byte of the read. Its `end` is the arrival of the message that ends with
+    the last byte.
     """
 
     __slots__ = ("_closing", "_on_bytes")

@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """AWS credentials that this process accepts signatures of."""
+    """AWS credentials; this process accepts signatures that are made with them."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -52,7 +52,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to authorize; ``target`` is its path and query as they were sent, and header names are lower case."""
+    """A request to authorize; ``target`` is the request's path and query as sent, and header names are lower case."""
 
     method: str
     target: str

@@ -10,7 +10,7 @@ from loadgen.stand_ins.journal import Journal
 class GatewayJournal(Journal):
     """A journal that the gateway and its backend, two processes, have open at once.
 
-    A line of kind `lost` has `connection` and `channel` (as subscribed).
+    A line of kind `lost` has the members `connection` and `channel` (as subscribed).
     """
 
     def __init__(self, path: Path | None) -> None:
