@@ -1,4 +1,4 @@
-"""Start our own modules as child processes, forward signals to them, and leave none behind."""
+"""Start modules of this package as child processes, forward signals to them, and leave none behind."""
 
 import os
 import signal

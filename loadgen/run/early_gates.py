@@ -1,8 +1,8 @@
 """Gates that end a run early, evaluated during the run on the histograms that workers send every second.
 
-They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not those
-due in it. A gate with `over` must hold in each window of that length. Only seconds wholly inside a window count, so
-that a window fails by its own deliveries only.
+They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not the
+deliveries that were due in that second. A gate with `over` must hold in each window of the length given there. Only
+seconds wholly inside a window count, so that each window is judged by its own deliveries only.
 """
 
 from collections import deque

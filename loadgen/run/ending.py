@@ -1,7 +1,7 @@
 """Decide a run's exit code; no other module does.
 
 The code is *inconclusive* until a verdict is written: without a summary no run passes. Messages, dead processes and
-signals can only make it worse.
+signals can only make the code worse.
 """
 
 import json

@@ -109,7 +109,7 @@ class Finish(Versioned, frozen=True, kw_only=True):
 
 
 class SpoolWritten(Versioned, frozen=True, kw_only=True):
-    """Answer to a piece of a worker's rows (spool file): the bytes that the master has of it; see `spool_transfer`."""
+    """Answer to a piece of a worker's spool file: the bytes of it that the master has; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL_WRITTEN
 

@@ -43,7 +43,8 @@ SPOOL: Final = "loadgen.spool"
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: a worker forked by the master received a signal to end, which ends the run.
 INTERRUPTED: Final = "loadgen.interrupted"
-#: agent → coordinator: a worker's last message, with its final counts; it sends nothing more of its record.
+#: agent → coordinator: a worker's last message, with its final counts; after this the worker sends no more of its
+#: record.
 FINISHED: Final = "loadgen.finished"
 
 #: worker → master, before any run: its identity, version and weight (see `registration`).

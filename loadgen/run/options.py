@@ -1,9 +1,9 @@
 """The table of a run's options.
 
 It defines the command line of `loadgen run`, the options added to Locust's parser, and the arguments of the Locust
-subprocess. `RunOptions` has a field for each option, whose annotation holds everything else about it. A new option is
-added to `RunOptions` and nowhere else. No option takes a secret, since command lines are public: options name the
-variables and files that hold secrets.
+subprocess. `RunOptions` has a field for each option. The field has the option's name, type and default, and its
+annotation holds everything else about the option. A new option is added to `RunOptions` and nowhere else. No option
+takes a secret, since command lines are public: options name the variables and files that hold secrets.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields

@@ -5,9 +5,9 @@ On the real service events can be lost for about two seconds after `subscribe_su
 awaited channel until every subscription to it has received one. If the scenario says so, it waits for a settle time
 instead. Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 
-The service delivers an event to only one of the subscriptions that share a group, and chooses that one itself. So each
-round publishes as many probes as subscriptions of the group wait. A subscription that no probe has reached after
-`SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
+If subscriptions share a group, the service delivers an event to only one of them, which it chooses itself. So each
+round publishes as many probes as there are subscriptions of the group that wait. A subscription that no probe has
+reached after `SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
 """
 
 from collections import Counter
@@ -100,7 +100,7 @@ class _ConnectionProber:
 
 
 class ProbedReadiness:
-    """Publish probes to all awaited channels; users call :meth:`proven` when one arrives.
+    """Publish probes to all awaited channels; users call :meth:`proven` when a probe arrives.
 
     ``may_probe`` returns True once the ramp is over: earlier, every round of probes would reach all clients that are
     already connected. ``on_failed`` is called with errors of the harness; the probe is lost then.

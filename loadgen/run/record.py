@@ -207,7 +207,7 @@ class RunFolder:
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def _check_rows(self, here: Mapping[str, int]) -> None:
-        """Compare the rows found with those that each worker reported; if some are missing, mark the run as failed."""
+        """Compare the rows found with those that each worker reported; if some are missing, the run has not passed."""
         for entry in self.manifest.workers:
             for table, written in entry.get("rows", {}).items():
                 found = here.get(spool_name(table, entry["worker"]), 0)

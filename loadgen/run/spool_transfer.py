@@ -1,8 +1,8 @@
 """Transfer the spool (rows on disk) of a worker on another machine to the master during the run.
 
 Spool files only grow. Once a second a worker sends what was appended to its files, in pieces with an offset and a
-checksum. The master appends each piece that continues its own file and answers with the size it has reached. So a
-worker that dies loses its last second, not its whole record. Neither side holds more than a few pieces in memory:
+checksum. The master appends each piece that continues its own copy of the file, and answers with the size of the copy.
+So a worker that dies loses its last second, not its whole record. Neither side holds more than a few pieces in memory:
 unacknowledged data stays on the worker's disk and is read again if necessary. A piece that is damaged, duplicate or out
 of order (after a broken connection) changes nothing, and the answer says from which offset to send again.
 """
@@ -92,7 +92,7 @@ class SpoolSender:
         if have > self._acknowledged[name] or answer.again:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
-        # The master dropped everything after a lost piece: resume from the size it has reached.
+        # The master dropped everything after a lost piece: resume from the size of the master's copy.
         self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:

@@ -170,7 +170,7 @@ def _refused(
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request if the service has an HTTP endpoint; raises RunError if it gets no readable answer."""
+    """Make one HTTP request if the service has an HTTP endpoint; raises RunError without a readable answer."""
     if service.http_url is None:
         return
     try:

@@ -1,7 +1,7 @@
 """Workers' messages, with the bounds within which the master accepts them; `messages` explains their meaning.
 
 Unknown keys are refused, because both sides run the same version. HELLO is the exception: it serves to recognize other
-versions. The connection identifies the worker that sent a message, so no struct names one.
+versions. The connection identifies the worker that sent a message, so no struct names a worker.
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ _OWN_CLAIMS = ("exp", "iat")
 
 
 class Minting(Part):
-    """Tokens made here: JWTs signed with a local key, so that no identity provider is needed."""
+    """Tokens that the load generator makes: JWTs signed with a local key, so that no identity provider is needed."""
 
     key_file: str
     """The path of the private key (PEM): an RSA key for RS256, or a P-256 key for ES256, which takes a sixth of the CPU
@@ -101,7 +101,7 @@ class Login(Part):
     user_pool: str | None = None
     """cognito: the id of the user pool, such as eu-west-1_Ab12Cd, which flow srp needs."""
     jwt: Minting | None = None
-    """Tokens that are made and signed here."""
+    """Tokens that the load generator makes and signs itself."""
     rate_per_s: LoginRate | None = Field(default=None, alias="rate")
     """The maximum number of logins per second by command, endpoint or user pool, over all clients; default is 20/s."""
     username_env: Variable | None = None

@@ -229,7 +229,7 @@ class Stage(Part):
     """A number of clients, which play their journeys from a given time on."""
 
     at_ns: DurationNs = Field(alias="at")
-    """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
+    """When the stage begins, from the start of the measure phase; the first stage also applies in the warm-up."""
     users: int = Field(ge=0, le=MAX_CLIENTS)
     """The number of the group's clients that play in this stage."""
     per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")

@@ -24,7 +24,7 @@ _BESIDE_WORDS = {"user_property": "user properties, which MQTT 5 has", "header":
 
 
 def payload_size(value: int) -> int:
-    """Return a size of events; raises if it is too small or too large."""
+    """Return a size of events (bytes); raises an error for pydantic if the size is too small or too large."""
     if not 1 <= value <= EVENT_MAX_BYTES:
         raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
     return value
@@ -159,7 +159,7 @@ class StampPlace(Part):
     user_property: Annotated[_Name, StringConstraints(pattern=r"^[!-~]+$")] | None = None
     """A user property of MQTT 5, so that the event itself can be anything, binary too."""
     header: Annotated[_Name, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """A header, where the protocol has them, such as NATS."""
+    """A header of the message, for protocols that have headers, such as NATS."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

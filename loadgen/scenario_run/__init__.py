@@ -54,7 +54,7 @@ class ScenarioRun:
         self.exit_code = exit_code
         """The exit code of `loadgen run`."""
         self.output = output
-        """The text that the command printed, from its end if it is long."""
+        """The text that the command printed; of a long text, only the end."""
         self._removal = None if temporary is None else weakref.finalize(self, _remove, temporary)
 
     def __repr__(self) -> str:

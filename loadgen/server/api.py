@@ -25,7 +25,7 @@ from loadgen.server.quotas import ApiRates, ConnectionRates, TokenBucket
 from loadgen.server.refusal import RefusedError
 from loadgen.server.synchronous import SynchronousCalls
 
-#: Code of an event that the fault settings reject. It is our own; AWS has no such code.
+#: Code of an event that the fault settings reject. The code is this server's own; AWS has none for this case.
 _INJECTED_CODE = 500
 _INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
 #: Code of an event that a handler returned with an error (assumption: AWS documents only that it is in `failed`).

@@ -113,9 +113,9 @@ class Auth(Part):
     connect: Modes = ("API_KEY",)
     """Modes that may connect."""
     publish: Modes = ("API_KEY",)
-    """Modes that may publish, unless a namespace overrides it."""
+    """Modes that may publish, unless a namespace has its own setting."""
     subscribe: Modes = ("API_KEY",)
-    """Modes that may subscribe, unless a namespace overrides it."""
+    """Modes that may subscribe, unless a namespace has its own setting."""
 
 
 class DirectLambda(Part):
@@ -134,13 +134,13 @@ class NamespacePart(Part):
     """Settings of one namespace, each of which overrides the API's setting."""
 
     publish: Modes | None = None
-    """Modes that may publish here."""
+    """Modes that may publish in this namespace."""
     subscribe: Modes | None = None
-    """Modes that may subscribe here."""
+    """Modes that may subscribe in this namespace."""
     on_publish: Handler | None = None
     """Handler of publishes: module:function or path/to/file.py:function, or {lambda: ...} for AWS Lambda's form."""
     on_subscribe: Handler | None = None
-    """Handler of subscriptions, in the same forms."""
+    """Handler of subscriptions, in the same forms as on_publish."""
 
 
 class QuotaPart(Part):

@@ -24,7 +24,7 @@ BUFFER_LIMIT_BYTES: Final = 1024 * 1024
 """Publishing waits while more than this is unsent to a peer, not counting the kernel's socket buffer."""
 
 _READ_BYTES: Final = 256 * 1024
-#: After this many deliveries of peers' events, a process turns to its own connections again.
+#: Number of deliveries of peers' events after which a process turns to its own connections again.
 _DELIVERIES_A_TURN: Final = 1000
 _SETTLE_TIMEOUT_S: Final = 1.0
 _LENGTH: Final = struct.Struct("<I")

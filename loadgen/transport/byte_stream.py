@@ -39,7 +39,7 @@ class ByteStream(SocketStream):
 
     @property
     def is_open(self) -> bool:
-        """True if the handshake is done and we have not begun to close."""
+        """True if the handshake is done and this side has not begun to close."""
         return self._socket is not None and self._opening is None and not self._closing
 
     def send(self, message: bytes) -> None:

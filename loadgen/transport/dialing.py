@@ -328,7 +328,7 @@ _ADDRESSES_NAMED: Final = 4
 
 
 def remote_of(sock: socket.socket) -> str | None:
-    """Return the address that a socket is connected to, in the form of records, or None if it is not connected."""
+    """Return the address that a socket is connected to, in the form of the run's record, or None if there is none."""
     try:
         return text_of(sock.getpeername())
     except OSError:

@@ -62,7 +62,7 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 pass
             finally:
-                # Send what TLS has written even after a failure, so that the server gets the alert.
+                # Send what TLS has written after a failure, too, so that the server gets the alert.
                 if said := self._outgoing.read():
                     sock.sendall(said)
             if not ready:
@@ -98,7 +98,7 @@ class HttpConnection:
     ) -> None:
         sock.setblocking(False)
         self._owner = owner
-        #: IP address and port as in records, or None if not known.
+        #: IP address and port in the form of the run's record, or None if not known.
         self.remote_address = remote_address
         self._socket: socket.socket | None = sock
         self._tls = tls

@@ -97,8 +97,8 @@ class Library:
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
         """Return a parser for the rest of the stream.
 
-        It parses ordinary messages itself, and passes fragments, control frames and faulty frames to the `websockets`
-        library.
+        The parser handles ordinary messages itself, and passes fragments, control frames and faulty frames to the
+        `websockets` library.
 
         Call this at a frame boundary. Until :meth:`end`, ``on_other`` is called after each frame that is not a message:
         there may be something to send, or the connection ends.
@@ -182,7 +182,7 @@ class Library:
     # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames with `websockets`; return True if the next frame may bypass it: no message is unfinished."""
+        """Read frames with `websockets`; return True if no message is unfinished: the next frame may then bypass it."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol

@@ -114,7 +114,7 @@ def error_of(
         made = ssl.SSLEOFError
     named = ": ".join(filter(None, (library, reason)))
     error = made(kind, f"[{named}] {text}" if named else text)
-    # Python's `ssl` module also sets these to None if it knows no name for them.
+    # Like Python's `ssl` module, set an attribute to None if its name is not known.
     error.library, error.reason = library, reason  # type: ignore[assignment]
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_code, error.verify_message = verify_code, verify_message or ""

@@ -79,11 +79,11 @@ def named(target: str, proxy: Proxy | None) -> str:
 
 
 def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for connections to a URL by ``environment``, or None if they go directly.
+    """Return the proxy that ``environment`` sets for connections to a URL, or None if they go directly.
 
     A lower-case variable takes precedence over the upper-case one, as in curl, and an empty variable counts as unset.
-    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names
-    under `localhost` are recognised as this machine; see :func:`route`.
+    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names under
+    `localhost` are recognised as this machine; see :func:`route`.
 
     Raises:
         ProxySettingError: the named proxy is of an unsupported kind, or its URL cannot be parsed.

@@ -45,7 +45,7 @@ class RemoteAddress(NamedTuple):
     family: int
     #: The address in the form that `socket.connect` takes.
     address: tuple[Any, ...]
-    #: The address as text in records: `192.0.2.1:443` or `[2001:db8::1]:443`.
+    #: The address as text in the run's record: `192.0.2.1:443` or `[2001:db8::1]:443`.
     text: str
     loopback: bool
 
@@ -140,7 +140,7 @@ class Resolver:
 
 
 def text_of(address: tuple[Any, ...]) -> str:
-    """Return an address and port in the form of records, such as `192.0.2.1:443`."""
+    """Return an address and port in the form of the run's record, such as `192.0.2.1:443`."""
     host = str(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 

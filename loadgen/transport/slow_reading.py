@@ -1,7 +1,8 @@
 """Read one connection at a limited rate, like a client that is busy or on a slow line.
 
-A `SocketStream` that is given a `SlowReading` reads its socket through it, with the Python poller. After each read the
-stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
+A `SocketStream` that has a `SlowReading` reads its socket by means of that object, with the Python poller. After each
+read the stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no
+time on it.
 """
 
 from collections.abc import Callable

@@ -42,7 +42,7 @@ _MOST_ERRORS = 10
 
 
 class EchoLane:
-    """One worker's lane: :meth:`start` it, :meth:`take` finished echoes, :meth:`stop` it before the record ends."""
+    """One worker's lane: :meth:`start` it, :meth:`take` finished echoes, :meth:`stop` it before the record closes."""
 
     def __init__(self, run: WorkerRun, plan: EchoPlan, token: int, spool: SpoolWriter) -> None:
         self._run = run

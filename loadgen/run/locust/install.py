@@ -34,7 +34,8 @@ from loadgen.transport import proxy
 from loadgen.users.journeys.user import EventsUser
 
 without_pandas.spare()
-# By default gevent keeps the stack that spawned each greenlet, which takes memory: each client has several greenlets.
+# Switch off a default of gevent, which keeps for each greenlet the stack that spawned it. The stacks take memory, since
+# each client has several greenlets.
 gevent.config.track_greenlet_tree = False
 
 _NO_SHAPE = (

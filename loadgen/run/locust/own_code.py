@@ -1,7 +1,7 @@
 """Watch user code outside of the user classes: listeners of Locust's events, and greenlets.
 
-Locust only logs an exception of a listener, so a run with a broken listener looks like any other. The harness
-counts it as a failure of the user's code, and counts each request event that user code fires as a check.
+Locust only logs an exception of a listener, so a run with a broken listener looks like any other. The harness counts
+the exception as a failure of the user's code, and counts each request event that user code fires as a check.
 """
 
 import logging

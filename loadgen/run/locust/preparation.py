@@ -48,9 +48,8 @@ class Preparation:
     """Check one run and its target.
 
     ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
-    ``separate_workers`` is true if other processes play the clients; those that this process forks count as its own. If
-    the embedded server is started, ``on_server`` is called with it at once: the caller must stop it even if a later
-    check fails.
+    ``separate_workers`` is true if processes that this process has not forked play the clients. If the embedded server
+    is started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
     """
 
     def __init__(
@@ -84,7 +83,8 @@ class Preparation:
             SourceError: this machine does not have the given source addresses.
         """
         options = self._options
-        # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
+        # `loadgen run` has already checked the run that it hands over, and had its cost confirmed. Under plain Locust
+        # the run is resolved and checked here.
         given = handover.received() or self._resolve()
         run = given.run
         user_classes.restrict(self._environment, run)

@@ -29,7 +29,7 @@ from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: A master that is silent for this long counts as gone; it sends a heartbeat every second.
+#: Time without a message after which a master counts as gone; a master sends a heartbeat every second.
 MASTER_SILENCE_S: Final = 10.0
 #: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
 LEAVE_PATIENCE_S: Final = 15.0

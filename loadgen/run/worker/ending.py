@@ -85,7 +85,7 @@ class Ending:
     def leave(self, why: str, patience_s: float) -> None:
         """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
-        ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
+        ``why`` goes into the manifest. A master that is silent for ``patience_s`` seconds counts as gone.
         """
         self._left, self._patience_s = why, patience_s
         self.begin(drain_ns=0)

@@ -48,7 +48,8 @@ class OwnLogins:
             workers=workers,
             on_trouble=self._on_trouble,
         )
-        #: Services by number of a client with its own login, and by name of a group with a common login.
+        #: Services with their credentials: by client number if the client has its own login, and by group name if the
+        #: clients of a group share a login.
         self._services: dict[int, Service] = {}
         self._common: dict[str, Service] = {}
         #: Names of the clients whose tokens are fetched, and so have to be renewed.

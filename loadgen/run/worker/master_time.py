@@ -17,7 +17,8 @@ from loadgen.run.worker_messages import Ping
 _PING_INTERVAL_S: Final = 0.25
 _FIRST_PINGS_S: Final = 0.02
 _CLOCK_TIMEOUT_S: Final = 10.0
-#: Longest time (ns) for which the offset to the master's clock is extrapolated; a longer wait recomputes it meanwhile.
+#: Longest time (ns) for which the offset to the master's clock is extrapolated; during a longer wait the offset is
+#: recomputed.
 _FRESH_NS: Final = 200_000_000
 
 

@@ -81,7 +81,7 @@ def read_users(path: Path) -> dict[str, str]:
 
 
 def token_subject(request: Request, api_key: str, users: Mapping[str, str]) -> str | None:
-    """Return the user whose token a request has, or None for the API key.
+    """Return the user to whom the token in a request belongs, or None if it is the API key.
 
     The token may be in `Authorization` (with or without `Bearer`), in `x-api-key`, or in the query as `token`.
 

@@ -114,7 +114,7 @@ class Connection:
             self._transport.abort()
             self.feed_eof()
 
-    # aiohttp calls the following methods: this object takes the place of its HTTP parser after the upgrade.
+    # aiohttp calls the following methods: after the upgrade this object takes the place of aiohttp's HTTP parser.
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Process received bytes; never fails, whatever they are."""
