@@ -28,7 +28,7 @@ class GroupMakers:
 
     def logins(self, client: ClientPlan) -> ClientLogins:
         """Return the credentials of a client; may wait. Raises CredentialError."""
-        # Operations with the same login share its credential, and so its token.
+        # Operations with the same login share one credential, and so one token.
         made: dict[int, Any] = {}
 
         def of(maker: Maker | None) -> Any:

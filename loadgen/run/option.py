@@ -39,9 +39,9 @@ class Reader(Enum):
     PARENT = "parent"
     """`loadgen run`, which translates the option to Locust's own options if necessary (`loadgen.cli.launch`)."""
     MASTER = "master"
-    """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
+    """The Locust process that conducts the run; it gets the option as one that the harness adds to Locust's."""
     WORKER = "worker"
-    """A worker on another machine, also as an option that the harness adds to Locust's."""
+    """A worker on another machine; it gets the option as one that the harness adds to Locust's."""
     BOTH = "both"
     """Master and worker. A worker's permissions must come from its own user, never from the master."""
 

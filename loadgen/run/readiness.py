@@ -128,7 +128,8 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: By channel: `on_ready` and the number of probe rounds of each shared subscription that waits for a probe.
+        #: For each channel, its shared subscriptions that wait for a probe: `on_ready`, and the number of probe rounds
+        #: so far.
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url

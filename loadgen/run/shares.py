@@ -14,7 +14,7 @@ from math import gcd, lcm
 
 from loadgen.resolve import ResolvedRun
 
-#: Weights must be multiples of this, so that clients are dealt exactly and the order of workers repeats early.
+#: Weights must be multiples of this step, so that clients are dealt exactly and the order of the workers repeats soon.
 FINEST = Fraction(1, 1000)
 HEAVIEST = 10_000
 

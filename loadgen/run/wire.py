@@ -53,7 +53,7 @@ _Envelope = tuple[
     Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
 ]
 _envelope = msgspec.msgpack.Decoder(_Envelope)
-#: Decodes the data of a message by its type; raises ValueError if such a message is not allowed.
+#: Decodes the data of a message by its type; raises ValueError if a message of that type is not allowed.
 Decode = Callable[[str, msgspec.Raw], Any]
 #: Called with the sender's id, the message's type and the fault.
 Complain = Callable[[str, str, str], None]
@@ -237,8 +237,8 @@ class Gate:
 
     #: Number of failed handshakes in a row after which a master that is starting or ending is ruled out as the cause.
     PATIENCE: Final = 3
-    #: A disconnect within this time counts as a failed handshake: a wrong key ends the connection at once, a busy
-    #: master later.
+    #: A disconnect within this time counts as a failed handshake. With a wrong key the connection ends at once; with a
+    #: busy master it would end later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:

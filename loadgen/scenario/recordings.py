@@ -203,7 +203,7 @@ class _Lines:
                 yield self.line, cells
 
     def check_zone(self, zoned: bool) -> None:
-        """Refuse timestamps with an offset from UTC beside timestamps without."""
+        """Refuse timestamps with an offset from UTC in the same file as timestamps without one."""
         if self._zoned is None:
             self._zoned = zoned
         if self._zoned != zoned:

@@ -47,7 +47,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The channel of the request; a wildcard subscription's includes the `*` (AWS docs)."""
+    """The channel of the request; that of a wildcard subscription includes the `*` (AWS docs)."""
 
     path: str
     segments: tuple[str, ...]

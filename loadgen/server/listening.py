@@ -102,7 +102,7 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
     Raises:
         StartError: the host has no address here, or the port cannot be opened.
     """
-    # The C library would ask a name server for a name under `localhost` (RFC 6761, 6.3).
+    # Replace a name under `localhost` by `localhost`: the C library would ask a name server (RFC 6761, 6.3).
     host = "localhost" if is_under_localhost(config.host) else config.host or None
     for left in reversed(range(_PORT_TRIES)):
         opened: list[list[socket.socket]] = [[] for _ in range(processes)]

@@ -21,7 +21,7 @@ from loadgen.server.hub import Counters, Hub
 from loadgen.server.quotas import ApiRates
 
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
-"""Publishing waits while more than this is unsent to a peer, not counting the kernel's socket buffer."""
+"""Number of bytes unsent to a peer above which publishing waits; those in the kernel's socket buffer do not count."""
 
 _READ_BYTES: Final = 256 * 1024
 #: Number of deliveries of peers' events after which a process turns to its own connections again.

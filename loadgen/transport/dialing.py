@@ -59,7 +59,8 @@ class _Memory:
     answered_s: float = float("-inf")
     #: Time until which connects skip the address, or 0 to use the address.
     out_until_s: float = 0.0
-    #: Number of connects that another address, tried in parallel, won against this address since it last answered.
+    #: Number of connects, since this address last answered, in which another address, tried in parallel, connected
+    #: first.
     overtaken: int = 0
 
 

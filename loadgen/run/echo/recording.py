@@ -65,7 +65,7 @@ class _EchoReadiness:
 
 
 class EchoRun:
-    """A `WorkerRun` for the lane's connections that keeps their counts and records in the lane."""
+    """A `WorkerRun` for the lane's connections, whose counts and records stay in the lane."""
 
     def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run

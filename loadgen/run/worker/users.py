@@ -33,7 +33,10 @@ class Users:
         self._playing = 0
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
+        """Return the plan of the next client of ``role`` that no user has claimed, or None if none is left.
+
+        Waits for the master's answer.
+        """
         granted: AsyncResult = AsyncResult()
         if not self._claims:
             # Users are spawned by the thousand: one message asks the master for the clients of all users that were

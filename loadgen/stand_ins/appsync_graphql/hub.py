@@ -117,7 +117,7 @@ class Hub:
             try:
                 outlet.write(b"".join((text_header(len(head) + len(tail)), head, tail)))
             except RuntimeError:
-                # The connection has just closed, and its task has not removed its subscriptions yet.
+                # Ignore the error: the connection has just closed, and its task has not removed its subscriptions yet.
                 continue
             if outlet.buffered_bytes() > WRITE_BUFFER_LIMIT_BYTES:
                 outlet.abort()
