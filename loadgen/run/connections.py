@@ -7,7 +7,7 @@ until the last one arrives, however many there are. So the kernel's count of the
 received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # gevent does not patch this module, because a native thread calls `look`
+import _socket  # the module that gevent does not patch: a native thread calls `look`
 import socket
 import struct
 from collections import Counter

@@ -154,7 +154,7 @@ def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any
 
 
 def _any(raw: msgspec.Raw) -> Any:
-    """Return any value, with times decoded from the form in which Locust packs them; raises ValueError otherwise."""
+    """Return any value, with times decoded as Locust encodes them; raises ValueError if that is impossible."""
     try:
         return msgpack.loads(bytes(raw), raw=False, strict_map_key=False, object_hook=locust_decode)
     except Exception as error:

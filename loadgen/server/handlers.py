@@ -128,7 +128,7 @@ async def run_on_subscribe(handler: OnSubscribe, ctx: Context, calls: Synchronou
 async def run_on_publish(
     handler: OnPublish, ctx: Context, events: Mapping[str, str], calls: SynchronousCalls
 ) -> dict[str, Outcome]:
-    """Run the handler of a publish; return, by id, the outcome of each event that the handler returned, in its order.
+    """Run the handler of a publish; return, by id, the outcome of each event that the handler returned, in that order.
 
     A handler that is no coroutine function runs in ``calls``. `events` are JSON texts by id. Events that the handler
     does not return are filtered out. None filters out all events (assumption: the type allows null, but AWS does not

@@ -69,8 +69,8 @@ class _Call:
 class SynchronousCalls:
     """One daemon thread, started by a call, replaced if a function does not return in time, and ended when idle.
 
-    Create the object before or after a fork, but call its methods only afterwards, as threads do not survive a fork.
-    Call the methods from the thread of an event loop.
+    The object may be made before a fork, but its methods may be called only after the fork, as threads do not survive
+    it. Call the methods from the thread of an event loop.
     """
 
     def __init__(self, abandoned_max: int = ABANDONED_MAX, idle_s: float = _IDLE_S) -> None:

@@ -41,8 +41,7 @@ def ask(
     except ValueError as error:
         raise TransportError(f"{url!a} is not an HTTP URL: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # Measure the time here: gevent counts a timeout from when the event loop last ran, which may be long ago without a
-    # load.
+    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)

@@ -62,7 +62,7 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 pass
             finally:
-                # Send what TLS has written after a failure, too, so that the server gets the alert.
+                # Send what TLS has written, even after a failure: the server must get the alert.
                 if said := self._outgoing.read():
                     sock.sendall(said)
             if not ready:

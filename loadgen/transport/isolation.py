@@ -58,7 +58,7 @@ def contain(source: Contained, error: BaseException) -> None:
 
 
 def pass_on(error: BaseException) -> None:
-    """Hand an error to the gevent hub as if a callback had raised it; unlike that, it stops no watcher."""
+    """Hand an error to the gevent hub as if a callback had raised it, but without stopping a watcher."""
     gevent.get_hub().loop.run_callback(_raise, error)
 
 

@@ -18,8 +18,8 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 #: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: Age (s) of the kept session from which on the session of a connection that has resumed it replaces it; servers keep
-#: sessions for minutes to hours.
+#: Age (s) from which on the kept session is replaced by that of a connection that has resumed it; servers keep sessions
+#: for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 

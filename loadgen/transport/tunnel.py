@@ -68,8 +68,7 @@ def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
     late = ProxyError(f"the proxy {proxy.name} did not answer in time when asked to connect to {authority}")
-    # Measure the time here: gevent counts a timeout from when the event loop last ran, which may be long ago without a
-    # load.
+    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
     gevent.get_hub().loop.update_now()
     try:
         with gevent.Timeout(max(0.001, timeout_s), late):

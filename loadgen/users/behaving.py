@@ -74,7 +74,7 @@ def _change(
             return
         again = connection.unsubscribe(subscription)
         if again is None:
-            # No subscription was ended, because it is not ready or there is no connection.
+            # The subscription was not ended, because it is not ready or there is no connection.
             continue
         if plan.away_ns:
             gevent.spawn_later(plan.away_ns / 1e9, _guarded, run, again)

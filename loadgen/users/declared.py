@@ -132,7 +132,7 @@ def _reason(made: type, name: str, value: Any, base: type) -> str | None:
     if "locust_task_weight" in dir(value):
         return f"@task {name} is not honoured: {_NO_TASKS}"
     if name == "tasks" and not value:
-        # An empty list is no task of the user: Locust itself sets `tasks` to one on every user class.
+        # Locust itself sets `tasks` to an empty list on every user class, which is no task of the user.
         return None
     if name == "host" and any(
         each.__module__.startswith("locust.") and hasattr(each, "rest") for each in made.__mro__

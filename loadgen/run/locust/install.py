@@ -66,8 +66,8 @@ def install() -> None:
     parsers: list[Any] = []
 
     def on_parser(parser: Any, **_: Any) -> None:
-        # Locust calls this for each locustfile. Before each call it puts the working directory first on `sys.path`
-        # again, so make Python search it last again.
+        # Locust calls this for each locustfile, after putting the working directory first on `sys.path`: make Python
+        # search that directory last again.
         put_locustfile_last()
         add_options(parser)
         parsers.append(parser)

@@ -123,7 +123,7 @@ class Phases:
         self.interrupt()
 
     def grant(self, worker_id: str, claim: Claim) -> None:
-        """Assign the next clients of the requested roles to a worker's users, and start the ramp after the last."""
+        """Assign the next clients of the requested roles to a worker's users; the last assignment starts the ramp."""
         granted = self._workers[worker_id].grant(claim.wanted)
         numbers = [number for numbers in granted.values() for number in numbers]
         self._link.to_agents(

@@ -114,7 +114,7 @@ class Disconnect(Repeated):
     """Closes a share of the connections that have subscriptions."""
 
     share_percent: Share = Field(alias="share")
-    """Share of the connections with subscriptions that are closed, drawn at random."""
+    """Share, drawn at random, of the connections that have subscriptions."""
     code: Annotated[int, Field(ge=1000, le=4999)] = 1001
     """Close code; 1006 cuts the connection without a close frame."""
 
@@ -168,7 +168,7 @@ class Faults(Part):
     upgrades: Upgrades | None = None
     """WebSocket upgrades to refuse."""
     subscribes: Admission | None = None
-    """Maximum number of subscribes per second over all connections; LimitExceededError refuses further ones."""
+    """Maximum subscribes per second over all connections; further ones are refused with LimitExceededError."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
