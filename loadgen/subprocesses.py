@@ -1,4 +1,4 @@
-"""Start our own modules as child processes, forward signals to them, and leave none behind."""
+"""Start modules of this package as child processes, forward signals to them, and leave none behind."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
 #: Signals that end a run in an orderly way.
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: From this number of ending signals on, the child gets SIGKILL: it did not end at the earlier ones, so it is stuck.
+#: Number of ending signals from which on the child gets SIGKILL: it did not end at the earlier ones, so it is stuck.
 _PATIENCE: Final = 4
 _LEFT_OVER_S: Final = 1.0
 
@@ -33,9 +33,9 @@ def command(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return the environment variables for a child.
 
-    The child finds our modules even if the project is not installed, but imports nothing from the working directory. It
-    ends with this process. Whatever the locale, it reads files as UTF-8 and writes to the terminal in the encoding of
-    this process.
+    The child finds our modules even if the project is not installed, but imports nothing from the working directory.
+    The child ends when this process ends. Whatever the locale, it reads files as UTF-8 and writes to the terminal in
+    the encoding of this process.
     """
     paths = [PACKAGE_PARENT, *absolute_entries(os.environ.get("PYTHONPATH"))]
     return {
@@ -79,7 +79,7 @@ class Supervised:
         #: Ending signals that this process has received so far.
         self.interrupts = 0
         adopt_orphans()
-        # The child inherits the blocked signals, and unblocks them once it can handle them.
+        # The child inherits the blocked signals, and unblocks them when it is able to handle them.
         with held_signals():
             self.process = subprocess.Popen(  # noqa: S603  ours
                 list(arguments),

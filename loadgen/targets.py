@@ -1,8 +1,9 @@
 """Find the protocol of a target by its URL.
 
 To add a protocol, write a package whose module `target` has a function `protocol_of(url)` that returns a
-`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`, or its hosts in `_BY_HOST`. Neither is needed for a protocol
-file, whose name begins the target's URL: `nats+ws://…` (`loadgen.protocol_file`).
+`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`, or its hosts in `_BY_HOST`. A service that is described by a
+protocol file needs no such package, as its URL begins with the name of the file: `nats+ws://…`
+(`loadgen.protocol_file`).
 """
 
 import re
@@ -17,7 +18,7 @@ from loadgen.protocol.appsync_graphql import endpoints as graphql
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.urls import EndpointError
 
-#: The protocol of a URL whose scheme selects none of the others.
+#: The protocol of a URL for which neither scheme, host nor path selects another protocol.
 APPSYNC_EVENTS: Final = PROTOCOL
 #: The packages of the other protocols by URL scheme; imported when needed.
 _BY_SCHEME: Final = {

@@ -69,7 +69,7 @@ class Agent:
     ) -> None:
         """``allowed`` and ``login_from`` are as in `Target.from_payload`.
 
-        ``tables`` are the run's data if this process has them; else their rows come by messages.
+        ``tables`` are the run's data if this process has them; otherwise the master sends their rows in messages.
         """
         #: Failures in this worker that are not the service's fault; they make the run invalid.
         self.failures = Failures(show_failure)
@@ -187,7 +187,10 @@ class Agent:
         return bool(self._barriers.over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
+        """Return the plan of the next client of ``role`` that no user has claimed, or None if none is left.
+
+        Waits for the master's answer.
+        """
         return self._users.claim(role)
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
@@ -262,7 +265,7 @@ class Agent:
                 self._time.on_pong(message)
 
     def _go(self, go: Go) -> None:
-        # All clients exist by now and live to the end: the garbage collector need not scan them again.
+        # Every client exists by now and lives until the end, so the garbage collector need not scan them again.
         gc.freeze()
         if self._running is not None:
             self._running.measure_from(go.measure_ns)
@@ -275,7 +278,7 @@ class Agent:
     def leave(self, why: str, patience_s: float) -> None:
         """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
-        ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
+        ``why`` goes into the manifest. A master that is silent for ``patience_s`` seconds counts as gone.
         """
         self.publishing_over = True
         self._ending.leave(why, patience_s)

@@ -7,7 +7,7 @@ until the last one arrives, however many there are. So the kernel's count of the
 received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # gevent does not patch this module; a native thread calls `look`
+import _socket  # the module that gevent does not patch: a native thread calls `look`
 import socket
 import struct
 from collections import Counter
@@ -16,8 +16,8 @@ from typing import Final
 
 import zmq
 
-#: Maximum number of bytes that have arrived on a connection but are not read yet: 1.5 × the 64 messages of 2 MiB that
-#: may wait (see `wire`).
+#: Maximum difference between the bytes received on a connection and those of the messages read from it: 1.5 times the
+#: 64 messages of 2 MiB that may wait in its queue (see `wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(
@@ -38,8 +38,8 @@ _RECEIVED: Final = struct.Struct("=128xQ")
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: Number of successful handshakes on all connections when this one was accepted. If no handshake has succeeded
-    #: since then, this connection has not authenticated.
+    #: Number of successful handshakes on all connections when this one was accepted. If the number is still the same,
+    #: this connection has not authenticated.
     succeeded: int
     read: int = 0
 

@@ -79,7 +79,8 @@ class Coordinator:
         told = target.describe()
         told["setup"] |= described(run, by_operation=target.protocol.rules.logins_by_operation)
         self.workers = Workers(run, workers)
-        # `Doubts` may refuse the run, so it is made before the run folder.
+        # `Doubts` raises an error if it refuses the run: create it before the run folder, so that no folder is left
+        # behind.
         doubts = Doubts(run, self.workers, abort_on)
         self.folder = RunFolder.create(place, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
@@ -87,7 +88,7 @@ class Coordinator:
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Failures and checks of the master's process, which no worker's record holds.
+        #: Failures and checks that occur in the master's process, which are in no worker's record.
         self.account = Account()
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
         self._early_gates = EarlyGates.of(run)
@@ -150,7 +151,7 @@ class Coordinator:
             self._phases.changed.set()
 
     def worker_late(self, info: WorkerInfo) -> None:
-        """Record in the manifest a worker that came after the run had begun, and takes no part in it."""
+        """Note in the manifest a worker that came too late, after the run had begun, and so takes no part in it."""
         self.manifest.late_workers.append(
             {
                 "worker": info.worker,
@@ -200,7 +201,7 @@ class Coordinator:
         """Return the state for live displays."""
         return self._view.view(self._clock.now_ns())
 
-    # The following method is the greenlet that conducts the run.
+    # The following method conducts the run, in a greenlet.
 
     def run(self) -> None:
         """Go through the phases; whatever happens, complete the record and set :attr:`done`."""
@@ -246,14 +247,15 @@ class Coordinator:
     # The following methods end the run.
 
     def _finish(self) -> None:
-        # If the run was cut short while publishing, drain: else events in flight would look lost.
+        # Wait for the drain even if the run was cut short while clients published: otherwise events in flight would
+        # count as lost.
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self._view.enter(FINISHING, None)
         self._link.to_agents(Finish(drain_ns=drain_ns))
         drained_ns = self._clock.now_ns() + drain_ns
         while self.workers.pending:
-            # A large record takes long to transfer: give up only when no piece has arrived for a while.
+            # A large record takes long to transfer, so give up only if no piece of it has arrived for a while.
             progressed_ns = max(drained_ns, self._inbox.progressed_ns)
             if self._clock.now_ns() - progressed_ns > _FINISH_TIMEOUT_S * 1e9:
                 break
@@ -273,7 +275,7 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Save the manifest before the tables: the disk may be too full for them.
+            # Save the manifest before the tables, since the disk may be too full for the tables.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)

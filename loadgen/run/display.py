@@ -101,7 +101,7 @@ class ProgressDisplay:
 
 
 def draws(file: TextIO) -> bool:
-    """Return True if a line can be redrawn: on a terminal, or if the environment says so. Decides as rich does."""
+    """Return True if a line can be redrawn: on a terminal, or if the environment says so, by rich's rules."""
     compatible, color = os.environ.get("TTY_COMPATIBLE"), os.environ.get("FORCE_COLOR")
     if compatible in ("0", "1"):
         return compatible == "1"

@@ -1,8 +1,8 @@
 """Gates that end a run early, evaluated during the run on the histograms that workers send every second.
 
-They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not those
-due in it. A gate with `over` must hold in each window of that length. Only seconds wholly inside a window count, so
-that a window fails by its own deliveries only.
+They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not the
+deliveries that were due in that second. A gate with `over` must hold in each window of the length given there. Only
+seconds wholly inside a window count, so that each window is judged by its own deliveries only.
 """
 
 from collections import deque
@@ -43,8 +43,8 @@ class EarlyGates:
     def observe(self, received_ns: int, histogram: HdrHistogram, shortest: str | None = None) -> None:
         """Add the latencies of a worker's last second.
 
-        ``shortest`` is the encoded histogram of the shortest values that these latencies may have, given the
-        uncertainty of arrivals, or None if all arrivals are certain.
+        Some arrival times are uncertain. ``shortest`` is the encoded histogram of the shortest values that the
+        latencies may have, or None if all arrival times are certain.
         """
         if self._gates and self._start_ns is not None:
             least = histogram if shortest is None else histograms.decoded(shortest)

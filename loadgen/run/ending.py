@@ -1,7 +1,7 @@
 """Decide a run's exit code; no other module does.
 
 The code is *inconclusive* until a verdict is written: without a summary no run passes. Messages, dead processes and
-signals can only make it worse.
+signals can only make the code worse.
 """
 
 import json
@@ -89,7 +89,8 @@ def decide(
     if interrupted or own is ExitCode.INTERRUPTED or _told_to_end(analysis.returncode):
         code = ExitCode.INTERRUPTED
     elif analysis.verdict is None:
-        # Without a summary no figures are confirmed, so even a gate that ended the run early does not count.
+        # Without a summary no figures are confirmed, so the run is inconclusive, even if a failed gate had ended it
+        # early.
         code = ExitCode.INCONCLUSIVE if own in (ExitCode.PASSED, ExitCode.GATE_FAILED) else own
     elif not whole and analysis.verdict is ExitCode.PASSED:
         code = ExitCode.INCONCLUSIVE
@@ -193,7 +194,7 @@ def tell(**known: Any) -> None:
 
 
 def exit_process(reason: str, code: ExitCode) -> NoReturn:
-    """Print the reason and exit the process at once; call it only when no run has begun."""
+    """Print the reason and exit the process at once; call this only before a run has begun."""
     say(reason)
     tell(code=int(code))
     sys.stdout.flush()

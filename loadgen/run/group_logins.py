@@ -14,7 +14,7 @@ class GroupMakers:
     """Makes the credentials of the clients of one group."""
 
     def __init__(self, group: Group, make: Callable[[dict[str, Any]], Maker]) -> None:
-        """``make`` returns the maker of a login's credentials; ``group`` must have logins of its own."""
+        """``make`` returns the object that makes the credentials of a login; ``group`` must have logins of its own."""
         assert group.logins is not None
         logins = group.logins
         self._connect = None if logins.connect is None else make(logins.connect)
@@ -28,7 +28,7 @@ class GroupMakers:
 
     def logins(self, client: ClientPlan) -> ClientLogins:
         """Return the credentials of a client; may wait. Raises CredentialError."""
-        # Operations with the same login share its credential, and so its token.
+        # Operations with the same login share one credential, and so one token.
         made: dict[int, Any] = {}
 
         def of(maker: Maker | None) -> Any:
@@ -59,7 +59,7 @@ def makers(
     workers: int = 1,
     on_trouble: OnTrouble = lambda number, said: None,
 ) -> tuple[dict[str, GroupMakers], list[Maker]]:
-    """Return the credential makers by name of each group with own logins, and a list of all makers.
+    """Return the credential makers of each group with its own logins, by the group's name, and a list of all makers.
 
     ``whose`` names the source of the logins as the subject of an error sentence.
 
@@ -92,9 +92,9 @@ def name_of(client: ClientPlan) -> str:
 
 
 def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
-    """Return the source of each group's logins in words, for the `setup` of the manifest's target; without secrets.
+    """Return in words where each group's logins come from, for the `setup` of the manifest's target; no secrets.
 
-    Without ``by_operation`` only the login for connecting is named, as it applies to all operations.
+    If ``by_operation`` is false, only the login for connecting is named, since it then applies to all operations.
     """
     if not any(group.logins for group in run.groups):
         return {}

@@ -7,7 +7,7 @@ from loadgen.measure.surroundings import allowed_here, oom_kills
 
 
 class KillWatch:
-    """Count the processes of this container that the kernel killed for lack of memory since the watch was created."""
+    """Count the processes of this container that the kernel kills for lack of memory from now on."""
 
     def __init__(self, read: Callable[[], int | None] = oom_kills) -> None:
         self._read = read

@@ -1,9 +1,9 @@
 """Shapes and size limits of Locust's own messages between master and workers.
 
-Locust does not validate them: a heartbeat that lacks a key ends the greenlet that listens, and any peer may name any
-worker. The messages are checked and cut here, then passed to Locust in the form that it expects. Some kinds are
-rejected altogether: a master hands out no locustfile, and a worker lets no message rewrite its user classes or its own
-options.
+Locust does not validate them: a heartbeat that lacks a key ends the greenlet that listens, and any peer may send
+messages in the name of any worker. The messages are checked and cut here, then passed to Locust in the form that it
+expects. Some kinds are rejected altogether: a master sends no locustfile, and no message can change a worker's user
+classes or its own options.
 """
 
 from collections.abc import Container
@@ -154,7 +154,7 @@ def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any
 
 
 def _any(raw: msgspec.Raw) -> Any:
-    """Return any value, with times decoded as Locust packs them; raises ValueError if it cannot be decoded."""
+    """Return any value, with times decoded as Locust encodes them; raises ValueError if that is impossible."""
     try:
         return msgpack.loads(bytes(raw), raw=False, strict_map_key=False, object_hook=locust_decode)
     except Exception as error:

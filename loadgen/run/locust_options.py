@@ -8,7 +8,8 @@ from typing import Any, Final
 from loadgen.run.option import Reader
 from loadgen.run.options import ENTRIES, Entry, RunOptions
 
-#: The options that the harness adds to Locust's, by `Entry.locust_name`. A master's values never replace a worker's.
+#: The options that the harness adds to Locust's, by `Entry.locust_name`. A master's values of these options never
+#: replace a worker's.
 OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 

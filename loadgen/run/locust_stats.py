@@ -1,8 +1,8 @@
 """Show deliveries and publishes in Locust's own statistics, in bulk.
 
-One `request` event per delivery would cost more than the delivery. Instead, a `StatsEntry` is filled once a second and
-added with Locust's own `extend`, which shows the same numbers in Locust's tables, charts and CSV files. Locust rounds
-response times (to whole ms below 100, to two digits above); the record keeps them exact.
+One `request` event per delivery would cost more than the delivery. Instead, the deliveries of a second are collected in
+one `StatsEntry`, which is added with Locust's own `extend`. This shows the same numbers in Locust's tables, charts and
+CSV files. Locust rounds response times (to whole ms below 100, to two digits above); the record keeps them exact.
 """
 
 import numpy as np
@@ -21,7 +21,10 @@ PUBLISH = "PUBLISH"
 
 
 class DeliveryTally:
-    """Collect deliveries by client group until they are shown; Locust's response time is the headline latency."""
+    """Collect deliveries by client group until they are shown in Locust's statistics.
+
+    Locust's response time of a delivery is its headline latency.
+    """
 
     def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:
         self._stats = stats

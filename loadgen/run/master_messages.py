@@ -23,7 +23,7 @@ class TargetPart(Struct, frozen=True, kw_only=True):
     url: Text
     #: The login, as the names of the variables, files and other sources of its secrets, never the secrets themselves.
     login: dict[Name, Any] | None
-    #: Key of the embedded server, which is useless elsewhere.
+    #: API key of the embedded server, which gives access to nothing else.
     api_key: Text | None
     #: Content of the protocol file, or None: a worker on another machine may lack the file, or have a different one.
     protocol_file: Any
@@ -49,7 +49,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
     echo_ns: Annotated[int, Meta(gt=0)] | None
     #: Boot id of the master's kernel, or None if unknown.
     boot_id: Name | None
-    #: True to send reports for live displays.
+    #: True if the worker is to send reports for live displays.
     live: bool
 
 
@@ -62,7 +62,7 @@ class Grant(Versioned, frozen=True, kw_only=True):
     granted: dict[Name, list[Count]]
     #: Values of the rows of data that belong to these clients, by the client's number and the name in templates.
     values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
-    #: For each of these clients that has its own login: file and line of the row of data with the login.
+    #: For each of these clients that has its own login: the file and line of the row that holds the login.
     places: dict[Count, Text] = msgspec.field(default_factory=dict)
 
 
@@ -109,7 +109,7 @@ class Finish(Versioned, frozen=True, kw_only=True):
 
 
 class SpoolWritten(Versioned, frozen=True, kw_only=True):
-    """Answer to a piece of a worker's rows (spool file): the bytes that the master has of it; see `spool_transfer`."""
+    """Answer to a piece of a worker's spool file: the bytes of it that the master has; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL_WRITTEN
 

@@ -1,4 +1,7 @@
-"""Detect pauses of a master's process if no worker runs in it; each worker's process detects its own."""
+"""Detect pauses of a master's process (times in which it did not run) if no worker runs in it.
+
+Each worker's process detects its own pauses.
+"""
 
 from typing import Any
 

@@ -36,14 +36,15 @@ GO: Final = "loadgen.go"
 STATUS: Final = "loadgen.status"
 #: coordinator → agents: the run is over, close connections and hand over the record.
 FINISH: Final = "loadgen.finish"
-#: agent → coordinator, once a second: a piece of a spool file, which holds the worker's rows, if the master cannot read
-#: it (see `spool_transfer`).
+#: agent → coordinator, once a second if the master cannot read the worker's files: a piece of a spool file, which holds
+#: rows of the record (see `spool_transfer`).
 SPOOL: Final = "loadgen.spool"
 #: coordinator → agent, in answer to SPOOL: how many bytes of the spool file the master has written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: a worker forked by the master received a signal to end, which ends the run.
 INTERRUPTED: Final = "loadgen.interrupted"
-#: agent → coordinator: a worker's last message, with its final counts; it sends nothing more of its record.
+#: agent → coordinator: a worker's last message, with its final counts; after this the worker sends no more of its
+#: record.
 FINISHED: Final = "loadgen.finished"
 
 #: worker → master, before any run: its identity, version and weight (see `registration`).
@@ -98,12 +99,12 @@ def plain(message: Message) -> dict[str, Any]:
 
 
 def send(runner: Any, message: Message, worker_id: str | None = None) -> None:
-    """Send a message over Locust: from a worker to its master, from a master to one worker or (None) to all."""
+    """Send a message over Locust: from a worker to its master, or from a master to one worker or (None) to all."""
     runner.send_message(message.KIND, plain(message), worker_id)
 
 
 def checked(message: _M) -> _M:
-    """Return a message that this process has made; raises ValueError if :meth:`Codec.decode` would refuse it."""
+    """Return a message that this process has made; raises ValueError if its receiver would refuse it."""
     found: _M = msgspec.convert(plain(message), type(message))
     return found
 

@@ -37,11 +37,11 @@ class Reader(Enum):
     """The process that reads an option."""
 
     PARENT = "parent"
-    """`loadgen run`, which translates it to Locust's own options where Locust needs it (`loadgen.cli.launch`)."""
+    """`loadgen run`, which translates the option to Locust's own options if necessary (`loadgen.cli.launch`)."""
     MASTER = "master"
-    """The Locust process that conducts the run, as an option that the harness adds to Locust's."""
+    """The Locust process that conducts the run; it gets the option as one that the harness adds to Locust's."""
     WORKER = "worker"
-    """A worker on another machine, also as an option that the harness adds to Locust's."""
+    """A worker on another machine; it gets the option as one that the harness adds to Locust's."""
     BOTH = "both"
     """Master and worker. A worker's permissions must come from its own user, never from the master."""
 
@@ -55,23 +55,23 @@ class Option:
     reader: Reader = Reader.MASTER
     metavar: str | None = None
     flag: str | None = None
-    """Its name on the command line, if it is not made from the field's name."""
+    """The option's name on the command line, if it is not made from the field's name."""
     argument: bool = False
-    """True if `loadgen run` takes it as an argument, without a flag; on Locust's command line it has a flag."""
+    """True if `loadgen run` takes the value as an argument without a flag; for Locust, the option has a flag."""
     negatable: bool = False
-    """True if `loadgen run` also has the opposite, `--no-…`."""
+    """True if `loadgen run` also has the opposite option, `--no-…`."""
     minimum: float | None = None
     maximum: float | None = None
     variables: tuple[str, ...] = ()
     """Environment variables that are read if the option is not given."""
     locust_flag: str | None = None
-    """Its name on Locust's command line, if it differs."""
+    """The option's name on Locust's command line, if it is another."""
     locust_opposite: bool = False
     """True if the option on Locust's command line means the opposite."""
     locust_help: str | None = None
-    """Its help on Locust's command line, if it differs."""
+    """The option's help on Locust's command line, if it is another."""
     locust_default: Any = None
-    """Its default on Locust's command line, if the field's is None."""
+    """The option's default on Locust's command line, if the field's default is None."""
 
     @property
     def permission(self) -> bool:

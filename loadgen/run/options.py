@@ -1,9 +1,9 @@
 """The table of a run's options.
 
 It defines the command line of `loadgen run`, the options added to Locust's parser, and the arguments of the Locust
-subprocess. `RunOptions` has a field for each option, whose annotation holds everything else about it. A new option is
-added to `RunOptions` and nowhere else. No option takes a secret, since command lines are public: options name the
-variables and files that hold secrets.
+subprocess. `RunOptions` has a field for each option. The field has the option's name, type and default, and its
+annotation holds everything else about the option. A new option is added to `RunOptions` and nowhere else. No option
+takes a secret, since command lines are public: options name the variables and files that hold secrets.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -21,7 +21,7 @@ JOIN_MASTER: Final = "LOADGEN_JOIN_MASTER"
 JOIN_WORKER: Final = "LOADGEN_JOIN_WORKER"
 
 
-# Each of these functions declares an option of one group of the help.
+# Each of the following functions declares an option in one group of the help.
 _scenario = partial(Option, panel=Panel.SCENARIO)
 _target = partial(Option, panel=Panel.TARGET)
 _login = partial(Option, panel=Panel.LOGIN)
@@ -38,7 +38,7 @@ _DEFAULT_SCENARIO: Final = "comments"
 class RunOptions:
     """The options of `loadgen run`, in the order of its help."""
 
-    #: The scenario of plain Locust if none is named.
+    #: The scenario that plain Locust runs if no scenario is named.
     DEFAULT_SCENARIO: ClassVar[str] = _DEFAULT_SCENARIO
 
     scenario: Annotated[

@@ -23,7 +23,7 @@ class Placement:
     results: Path
     """The folder that the run's folder is made in, unless `output` is given."""
     output: Path | None = None
-    """The run's folder itself, which must not exist or be empty."""
+    """The run's folder itself, which must be new or empty."""
 
     @classmethod
     def of(cls, options: Any) -> "Placement":
@@ -51,7 +51,7 @@ class Placement:
             raise self.unwritable(error) from None
 
     def make(self) -> Path:
-        """Return a new empty folder, with a temporary name until `settle`: a killed process leaves no partial run.
+        """Return a new empty folder with a temporary name until `settle`, so a killed process leaves no partial run.
 
         Raises:
             RunError: as `check` does.
@@ -85,7 +85,7 @@ class Placement:
                 if (self.results / name).exists():
                     continue
                 on_name(name)
-                # Another run that began in the same second may have taken the name.
+                # Another run that began in the same second may have taken the name meanwhile.
                 if (found := self._settled(made, self.results / name)) is not None:
                     self._point_to(found)
                     return found
@@ -129,7 +129,7 @@ class Placement:
         """Make `latest` a link to this run; do nothing if the file system does not support links."""
         link, made = self.results / LATEST, self.results / f".{LATEST}-{os.getpid()}"
         if link.exists() and not link.is_symlink():
-            # Keep a file or folder with this name, since the user must have made it.
+            # Keep a file or folder that has this name: the user must have made it.
             return
         with suppress(OSError):
             made.unlink(missing_ok=True)

@@ -1,4 +1,7 @@
-"""The content of readiness probes: like the events of the run, so that a service's handlers let them pass."""
+"""Make the content of readiness probes.
+
+A probe resembles the run's events, so that a service's handlers let it pass.
+"""
 
 from collections.abc import Mapping
 from typing import Final

@@ -5,9 +5,9 @@ On the real service events can be lost for about two seconds after `subscribe_su
 awaited channel until every subscription to it has received one. If the scenario says so, it waits for a settle time
 instead. Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 
-The service delivers an event to only one of the subscriptions that share a group, and chooses that one itself. So each
-round publishes as many probes as subscriptions of the group wait. A subscription that no probe has reached after
-`SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
+If subscriptions share a group, the service delivers an event to only one of them, which it chooses itself. So each
+round publishes as many probes as there are subscriptions of the group that wait. A subscription that no probe has
+reached after `SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ SHARED_ROUNDS = 12
 #: Maximum number of probes that one round publishes for the members of a shared subscription.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
-#: If no subscription is acknowledged for this long, none is expected soon.
+#: Time without an acknowledgement of a subscription after which no further one is expected soon.
 _REST_S = 0.04
 _PROBE_CONNECTIONS = 8
 
@@ -100,7 +100,7 @@ class _ConnectionProber:
 
 
 class ProbedReadiness:
-    """Publish probes to all awaited channels; users call :meth:`proven` when one arrives.
+    """Publish probes to all awaited channels; users call :meth:`proven` when a probe arrives.
 
     ``may_probe`` returns True once the ramp is over: earlier, every round of probes would reach all clients that are
     already connected. ``on_failed`` is called with errors of the harness; the probe is lost then.
@@ -128,7 +128,8 @@ class ProbedReadiness:
         self._watched = 0
         self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
-        #: By channel: `on_ready` and the number of probe rounds of each shared subscription that waits for a probe.
+        #: For each channel, its shared subscriptions that wait for a probe: `on_ready`, and the number of probe rounds
+        #: so far.
         self._members: dict[str, list[tuple[Callable[[int], None], int]]] = {}
         self._sequence = 0
         url = service.http_url
@@ -176,7 +177,7 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
-        # True after a full round of probes: the next round does not wait for further subscriptions.
+        # True after a full round of probes; from then on, rounds do not wait for further subscriptions.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):

@@ -71,7 +71,7 @@ class Manifest:
     late_workers: list[dict[str, Any]] = field(default_factory=list)
     #: Connections refused at the master's port, and rejected messages: see `runners.refused`.
     refused: dict[str, Any] | None = None
-    #: The master's own `failures` and `checks`, in the form of those in a worker's entry.
+    #: The `failures` and `checks` of the master's own process, in the same form as in a worker's entry.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Pauses of the master's process if no worker ran in it.
@@ -207,7 +207,7 @@ class RunFolder:
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def _check_rows(self, here: Mapping[str, int]) -> None:
-        """Compare the rows found with those that each worker reported; if some are missing, mark the run as failed."""
+        """Compare the rows found with those that each worker reported; if some are missing, the run has not passed."""
         for entry in self.manifest.workers:
             for table, written in entry.get("rows", {}).items():
                 found = here.get(spool_name(table, entry["worker"]), 0)
@@ -269,13 +269,14 @@ def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordB
 def _last_of_each_life(
     batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the last row of each life (see `_LIVES`): workers write one when it begins, and one when it ends."""
+    """Yield the last row of each life (see `_LIVES`): workers write a row when a life begins and when it ends."""
     kept = [batch for batch in batches if batch.num_rows]
     if not kept:
         return
     table = pa.Table.from_batches(kept)
     columns = np.stack([table[name].to_numpy() for name in numbers])
-    # The sort is stable, so a life's rows stay in writing order. Arrow's grouping would take as long just to load.
+    # The sort is stable, so a life's rows stay in writing order. Arrow's grouping functions would take as long merely
+    # to be loaded.
     order = np.lexsort(columns)
     last = np.append(np.any(np.diff(columns[:, order]), axis=0), True)
     yield from table.take(pa.array(np.sort(order[last]))).to_batches()

@@ -39,7 +39,7 @@ def local() -> WorkerInfo:
 
 
 def introduce(runner: Any, options: Any) -> None:
-    """Send a worker's introduction to the master; raises RunError if its weight is invalid."""
+    """Introduce a worker to the master; raises RunError if the worker's weight is invalid."""
     weight = str(options.weight or os.environ.get(WEIGHT) or "1")
     try:
         weight_of(weight)
@@ -84,7 +84,7 @@ def refusal(hello: Hello) -> str | None:
 class Registry:
     """The workers that have introduced themselves to the master, admitted or refused.
 
-    ``to_worker`` sends a message to a worker; ``on_known`` is called with each worker that is registered.
+    ``to_worker`` sends a message to a worker; ``on_known`` is called with each worker when it is registered.
     """
 
     def __init__(

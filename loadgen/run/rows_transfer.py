@@ -19,7 +19,7 @@ from loadgen.run.master_messages import Rows
 if TYPE_CHECKING:
     from loadgen.data.table import Table, TableWriter
 
-#: Approximate size of the cells in one message, and the maximum number of its rows.
+#: Approximate size in bytes of the cells in one message, and the maximum number of its rows.
 _PIECE_BYTES: Final = 1 << 20
 _PIECE_ROWS: Final = 4096
 _FIRST_ROWS: Final = 16
@@ -33,7 +33,7 @@ def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
 
 def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
     begin, rows = 0, len(table)
-    # Number of rows in the next message, from the mean length of the rows in the previous one.
+    # The number of rows in the next message follows from the mean length of the rows in the previous one.
     count = _FIRST_ROWS
     while begin < rows:
         lines = table.lines(begin, begin + count)
@@ -42,7 +42,7 @@ def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
         yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=begin == rows)
         size = sum(map(len, (text for texts in cells for text in texts)))
         count = max(1, min(_PIECE_ROWS, len(lines) * _PIECE_BYTES // max(size, 1)))
-        # Let other greenlets send messages and heartbeats.
+        # Yield to other greenlets, so that they can send messages and heartbeats.
         gevent.sleep(0)
 
 

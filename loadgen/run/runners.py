@@ -32,7 +32,7 @@ from loadgen.run.reaching import reaching
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
-#: Maximum number of worker ids on a master: Locust never forgets one.
+#: Maximum number of worker ids that a master accepts in all, since Locust never forgets one.
 _MOST_WORKERS: Final = 10_000
 #: Maximum number of rows of Locust's statistics and errors, and of tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
@@ -106,8 +106,8 @@ class GuardedMaster(MasterRunner):
     def start_shape(self) -> None:
         """Start a test once the previous test has ended completely.
 
-        Locust's state is "stopped" as soon as its workers have stopped, up to a second before the test's greenlet ends;
-        in that time Locust would ignore a start.
+        Locust's state is "stopped" as soon as its workers have stopped. The test's greenlet ends up to a second later,
+        and until then Locust would ignore a start.
         """
         ending: Any = self.shape_greenlet
         if ending is not None and self.state == STATE_STOPPED:
@@ -184,7 +184,7 @@ class GuardedMaster(MasterRunner):
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
             if quiet_s <= 0 and connections.strangers.total() > told:
-                # A rejected peer retries a few times: wait a second, to report its attempts together.
+                # A rejected peer tries again a few times: wait a second, so that one warning covers all its attempts.
                 gevent.sleep(1.0)
                 told, quiet_s = connections.strangers.total(), _TELL_S
                 say(of_strangers(connections.strangers, port, keyed))

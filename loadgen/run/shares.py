@@ -14,7 +14,7 @@ from math import gcd, lcm
 
 from loadgen.resolve import ResolvedRun
 
-#: Weights must be multiples of this, so that clients are dealt exactly and the order of workers repeats early.
+#: Weights must be multiples of this step, so that clients are dealt exactly and the order of the workers repeats soon.
 FINEST = Fraction(1, 1000)
 HEAVIEST = 10_000
 
@@ -110,7 +110,8 @@ def _period(weights: Sequence[int], length: int) -> list[int]:
         for index, weight in enumerate(weights):
             if two * (weight * turn - total * had[index]) >= total:
                 its = two * (had[index] + 1) - 1
-                # Compare its/weight with due/best_weight, the times from which each is overdue, without dividing.
+                # Compare the times from which workers are overdue, `its / weight` and `due / best_weight`, without a
+                # division.
                 if best < 0 or its * best_weight < due * weight:
                     best, due, best_weight = index, its, weight
         had[best] += 1

@@ -10,9 +10,9 @@ from loadgen.subprocesses import ENDING_SIGNALS
 
 
 def on_ending_signals(handler: Callable[[], object]) -> list[Any]:
-    """Call ``handler`` on each ending signal that is not ignored, and unblock them all; return gevent's watchers.
+    """Call ``handler`` on each ending signal that is not ignored, unblock the signals, and return gevent's watchers.
 
-    The process that started this one may have blocked them until now. SIGINT is handled even if it was ignored.
+    The process that started this one may have blocked the signals. SIGINT is handled even if it was ignored.
     """
     watchers = [
         gevent.signal_handler(number, handler)

@@ -1,8 +1,8 @@
 """Transfer the spool (rows on disk) of a worker on another machine to the master during the run.
 
 Spool files only grow. Once a second a worker sends what was appended to its files, in pieces with an offset and a
-checksum. The master appends each piece that continues its own file and answers with the size it has reached. So a
-worker that dies loses its last second, not its whole record. Neither side holds more than a few pieces in memory:
+checksum. The master appends each piece that continues its own copy of the file, and answers with the size of the copy.
+So a worker that dies loses its last second, not its whole record. Neither side holds more than a few pieces in memory:
 unacknowledged data stays on the worker's disk and is read again if necessary. A piece that is damaged, duplicate or out
 of order (after a broken connection) changes nothing, and the answer says from which offset to send again.
 """
@@ -17,9 +17,10 @@ from analysis.record import files
 from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
-#: Limit of unacknowledged bytes: enough for 80 Mbit/s at 100 ms, yet too few to delay pings behind them for long.
+#: Maximum number of unacknowledged bytes: enough for 80 Mbit/s at a round trip of 100 ms, yet too few to delay the
+#: pings queued behind them for long.
 WINDOW_BYTES = 8 * PIECE_BYTES
-#: Without an answer for this long, unacknowledged data counts as lost.
+#: Time without an answer after which unacknowledged data counts as lost.
 RESEND_S = 5.0
 
 
@@ -38,7 +39,8 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: True after a long silence: one piece at a time is sent, until an answer says at which offset to continue.
+        #: True after a long silence of the master: then one piece at a time is sent, until an answer says at which
+        #: offset to continue.
         self._asking = False
 
     @property
@@ -90,7 +92,7 @@ class SpoolSender:
         if have > self._acknowledged[name] or answer.again:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
-        # The master dropped everything after a lost piece: resume from the size it has reached.
+        # The master dropped everything after a lost piece: resume from the size of the master's copy.
         self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:
@@ -136,7 +138,7 @@ class SpoolReceiver:
 
 
 def _write_at(path: Path, content: bytes, at: int) -> None:
-    """Write to a file that exists, at an offset; without a buffer, which would copy each piece once more."""
+    """Write to an existing file at an offset, without a buffer, which would copy each piece once more."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         left = memoryview(content)

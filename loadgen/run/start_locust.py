@@ -43,7 +43,8 @@ def prepared() -> Any:
     ):
         from locust import argument_parser, main, runners
 
-    # Locust uses `inspect` only for a debug log line, for which it would read the source of each stack frame.
+    # Replace `inspect`: Locust uses it only for a debug log line, for which it would read the source of each stack
+    # frame.
     runners.inspect = None  # type: ignore[attr-defined, assignment]
     argument_parser.LocustArgumentParser.parse_known_args = _parse_known_args
     main.load_locustfile = _load  # type: ignore[attr-defined]

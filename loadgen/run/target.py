@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """The service under load. ``api_key`` is set only for the embedded server, whose key is useless elsewhere."""
+    """The service under load. ``api_key`` is set only for the embedded server; the key gives no other access."""
 
     url: str
     login: "Login | None" = None

@@ -26,7 +26,7 @@ CHECK_TIMEOUT_S = 10.0
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
-#: Number of clients whose own logins are tried; the check fails only if the target refuses all of these.
+#: Number of clients whose own logins are tried; the check fails only if the target refuses every one of them.
 _CLIENTS_TRIED = 3
 
 
@@ -112,7 +112,8 @@ class _NotNow(Exception):  # noqa: N818  may be retried
 def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan | None = None) -> None:
     """Connect and log in once; raises RunError if that fails, or _NotNow if a retry may help."""
     try:
-        # With some services the URL names the channel, and a client may connect only to the client's own channel.
+        # Connect to the client's own channels: with some services the URL names the channel, and a client may connect
+        # only to its own.
         channels = () if whose is None else [plan.channel for plan in whose.subscriptions]
         client = EventClient(service, channels=channels, dialer=dialer)
     except TransportError as error:  # for example, the client certificate is unusable
@@ -169,7 +170,7 @@ def _refused(
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request if the service has an HTTP endpoint; raises RunError if it gets no readable answer."""
+    """Make one HTTP request if the service has an HTTP endpoint; raises RunError without a readable answer."""
     if service.http_url is None:
         return
     try:

@@ -35,13 +35,13 @@ from loadgen.run.threads import start_native_thread
 #: Maximum frame sizes. libzmq drops a connection that announces a larger frame before it allocates memory for it.
 FROM_WORKER_BYTES: Final = 2 << 20
 FROM_MASTER_BYTES: Final = 64 << 20
-#: Maximum number of a worker's messages that wait to be read; beyond it the connection is paused.
+#: Maximum number of a worker's messages that wait to be read; while more would wait, the connection is paused.
 _WAITING: Final = 64
 #: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000
-#: Longest reconnect interval, so that a rejected peer backs off from ten attempts a second.
+#: Longest interval between reconnects: a rejected peer slows down from ten attempts a second to one.
 _RECONNECT_MOST_MS: Final = 1_000
-#: After this many messages in a row, yield to other greenlets.
+#: Number of messages in a row after which the reader yields to other greenlets.
 _IN_A_ROW: Final = 64
 _MOST_ID: Final = 200
 _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
@@ -53,7 +53,7 @@ _Envelope = tuple[
     Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
 ]
 _envelope = msgspec.msgpack.Decoder(_Envelope)
-#: Decodes the data of a message by its type; raises ValueError if such a message is not allowed.
+#: Decodes the data of a message by its type; raises ValueError if a message of that type is not allowed.
 Decode = Callable[[str, msgspec.Raw], Any]
 #: Called with the sender's id, the message's type and the fault.
 Complain = Callable[[str, str, str], None]
@@ -237,15 +237,15 @@ class Gate:
 
     #: Number of failed handshakes in a row after which a master that is starting or ending is ruled out as the cause.
     PATIENCE: Final = 3
-    #: A disconnect within this time counts as a failed handshake: a wrong key ends the connection at once, a busy
-    #: master later.
+    #: A disconnect within this time counts as a failed handshake. With a wrong key the connection ends at once; with a
+    #: busy master it would end later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
         self._steady_s = steady_s
         self._connected_s = 0.0
         self.open = False
-        #: True if the master has read this worker's key and rejected it.
+        #: True if the master has checked this worker's key and rejected it.
         self.refused = False
         self.failed = 0
 
@@ -261,12 +261,13 @@ class Gate:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            # Only one side has a key, and libzmq does not reconnect after this failure: give up at once.
+            # Either the master or this worker has no key, and libzmq does not reconnect after this failure: give up at
+            # once.
             self.failed = self.PATIENCE
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()
         elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
-            # ZeroMQ reports some failed handshakes only by the disconnect.
+            # For some failed handshakes ZeroMQ reports only the disconnect.
             self.failed += 1
 
 

@@ -23,7 +23,7 @@ _RECENT = 80
 #: The quickest of this many successive pings is used to estimate the rate.
 _STRETCH = 8
 _MOST_STRETCHES = 40
-#: Number of pings before the first estimate is used.
+#: Number of answered pings before the estimate is used.
 _ENOUGH = 8
 #: Time for which a reading of the clocks is reused, since every publish converts times.
 _FRESH_NS = 2_000_000
@@ -53,7 +53,7 @@ class _Wall:
         if since <= 0:
             return
         rate = (value_ns - self.value_ns) / since
-        # A faster change is a step, which leaves the rate unchanged.
+        # A faster change is a step of the clock and not drift, so the rate stays as it was.
         if self.at_ns and abs(rate) <= SLEW:
             self.rate = rate
         self.value_ns, self.at_ns = value_ns, at_ns
@@ -61,7 +61,7 @@ class _Wall:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """The offset was at most `upper_ns` when a ping left, and at least `lower_ns` when the ping returned."""
+    """A ping: the offset was at most `upper_ns` when it left, and at least `lower_ns` when its answer arrived."""
 
     sent_ns: int
     upper_ns: int
@@ -158,7 +158,8 @@ class WorkerClock:
             middle, half = self._bounds_at(wall_ns)
             return _Now(read_ns, wall_ns, round(middle), round(half), rate)
         if raw_ns is None:
-            # The steady clock could not be read now: derive it from the last ping.
+            # The steady clock could not be read now: derive its time from the difference of the clocks at the last
+            # ping.
             raw_ns = wall_ns - self._own.value_ns
         middle, half = self._bounds_at(raw_ns)
         age_ns = raw_ns + middle - self._masters.at_ns

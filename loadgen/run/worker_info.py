@@ -18,7 +18,7 @@ class WorkerInfo:
     weight: Fraction = Fraction(1)
     hostname: str = ""
     address: str | None = None
-    """Address from which it connects to the master, or None if unknown or if the worker is in the master's process."""
+    """Address from which the worker connects to the master, or None if unknown or if both are one process."""
     pid: int = 0
     boot_id: str | None = None
     cpus: int | None = None

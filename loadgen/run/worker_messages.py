@@ -1,7 +1,7 @@
 """Workers' messages, with the bounds within which the master accepts them; `messages` explains their meaning.
 
 Unknown keys are refused, because both sides run the same version. HELLO is the exception: it serves to recognize other
-versions. The connection identifies the worker that sent a message, so no struct names one.
+versions. The connection identifies the worker that sent a message, so no struct names a worker.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Hello(Message, frozen=True, kw_only=True):
 
 
 class Claim(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Users' request for clients of their roles."""
+    """A request of a worker's users for clients to play; it names the wanted roles."""
 
     KIND: ClassVar[str] = messages.CLAIM
 
@@ -59,7 +59,7 @@ class Ping(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Interrupted(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker of `--processes` received a signal to end."""
+    """A worker that `--processes` forked has received a signal to end."""
 
     KIND: ClassVar[str] = messages.INTERRUPTED
 

@@ -7,8 +7,8 @@ from typing import Final
 from loadgen.measure import heap
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
-#: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. With CPython's
-#: default of 5 ms, each waited that long about a hundred times a second.
+#: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. CPython's default
+#: is 5 ms; with it, each of the two waited that long about a hundred times a second.
 _TURN_S: Final = 0.0005
 
 
@@ -17,11 +17,11 @@ def set_up() -> None:
     heap.keep_small()
     sys.setswitchinterval(_TURN_S)
     if gc.get_threshold()[0] == _OBJECTS_BETWEEN_COLLECTIONS:
-        # The threshold is set, so this is not the process's first run: let the collection below free objects
-        # of the previous run. Before the first run only modules are frozen, and modules stay in use.
+        # The threshold is already set, so an earlier run of this process is over: unfreeze its objects, so that the
+        # collection below frees them. Before the first run only modules are frozen, and those stay in use.
         gc.unfreeze()
     gc.collect()
-    # Exempt existing objects from later collections: on a slow machine one collection took 0.2 s.
+    # Exempt all existing objects from later collections: on a slow machine one collection took 0.2 s.
     gc.freeze()
     # Connections are opened by the thousand and stay; by default CPython would scan them after every 700 new objects.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)

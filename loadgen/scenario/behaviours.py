@@ -1,6 +1,7 @@
 """The part of the scenario's schema for connection behaviour: reconnects, drops, churn and slow reading.
 
-Clients do all of it, so it works against any target. Random choices are drawn from the scenario's seed.
+The clients themselves carry out this behaviour, so it works against any target. Random choices are drawn from the
+scenario's seed.
 """
 
 from itertools import pairwise
@@ -66,16 +67,16 @@ class Churn(Part):
     """Clients that come and go from the start of the warm-up to the end of the measure phase."""
 
     changes_per_s: ChangeRate | None = Field(default=None, alias="subscriptions")
-    """Subscriptions per second of the whole group that are ended and made again on the open connection, at random
-    times. Give either this or lifetime."""
+    """The number of subscriptions of the whole group that are ended per second, at random times, and made again on the
+    same connection. Give either this or lifetime."""
     lifetime_ns: PositiveDurationNs | None = Field(default=None, alias="lifetime")
     """The time after which a client closes its connection (with a close frame) and later reconnects. Give either this
     or subscriptions."""
     spread: Literal["exponential", "constant"] | None = None
-    """With lifetime only. exponential (default): lifetimes are random with that mean. constant: all lifetimes are
-    equal, so that connections end in the order of the ramp."""
+    """With lifetime only. exponential (default): lifetimes are random, and their mean is the value of lifetime.
+    constant: all lifetimes are equal, so that connections end in the order in which they began."""
     away_ns: DurationNs = Field(default=0, alias="away")
-    """The time that a client stays away before it subscribes or connects again."""
+    """The time that a client waits before it subscribes or connects again."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -25,7 +25,7 @@ from loadgen.pacing import Point, shapes
 from loadgen.scenario.points import DEFAULT_PEAK_PERCENT, Points, Recorded, Replay
 
 MAX_STEPS = 10_000
-#: Maximum number of bursts in a run; each adds 3 or 4 points to the curve.
+#: Maximum number of bursts in a run; each burst adds 3 or 4 points to the curve.
 MAX_BURSTS = 50_000
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _DAY_S = 24 * 3600
@@ -177,7 +177,7 @@ class LoadBursts(Part):
 
     @property
     def length_ns(self) -> None:
-        """None: bursts go on for as long as the run publishes."""
+        """None, because the bursts go on for as long as the run publishes."""
         return None
 
     @property
@@ -202,7 +202,7 @@ class DayShape(Part):
     """The low and the peak of a daily load, and the length of a day in the run."""
 
     low_percent: Percent = Field(alias="low")
-    """The lowest load, half a day from the peak."""
+    """The lowest load, which is reached half a day before and after the peak."""
     peak_percent: Percent = Field(default=DEFAULT_PEAK_PERCENT, alias="peak")
     """The load at the peak."""
     peak_at: TimeOfDay
@@ -253,7 +253,8 @@ class Daily(Part):
 
 
 Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
-#: The forms of a load curve, by the key that only this form has. Pydantic's error locations contain the key as a tag.
+#: The forms of a load curve, each by the key that only this form has. Pydantic puts the key into the location of an
+#: error.
 _FORMS: dict[str, type[Part]] = {
     "steps": Steps,
     "ramp": Ramp,

@@ -20,19 +20,21 @@ class Data(Part):
     csv: _File | None = None
     """A CSV file in the scenario's folder, UTF-8; its first line names the columns."""
     jsonl: _File | None = None
-    """A JSON Lines file in the scenario's folder: one JSON object a line. {name.a.b} is member b of its member a."""
+    """A JSON Lines file in the scenario's folder: one JSON object a line. {name.a.b} is the member b of the object's
+    member a."""
     parquet: _File | None = None
     """A Parquet file in the scenario's folder."""
     separator: Literal[",", ";", "\t", "|"] | None = None
-    """csv: the character between values; default is the one in the line that names the columns."""
+    """csv: the character between values; by default it is found from the line that names the columns."""
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
-    """Which row a client takes. by-client: client k of its group takes row k, so no two clients of a group share one.
-    in-turn: the same, beginning again after the last row. random: a row is drawn. With random and in-turn, each publish
-    request takes a row of its own."""
+    """The choice of a client's row. by-client: client k of its group takes row k, so no two clients of a group share a
+    row. in-turn: as by-client, but after the last row the first is taken again. random: a row is drawn. With random and
+    in-turn, each publish request takes a row of its own."""
     first: int | None = Field(default=None, ge=1, le=MAX_ROWS)
-    """Use only so many rows from the beginning; default is all rows. In a record, the number of rows that were read."""
+    """The number of rows to use, from the beginning of the file; default is all rows. In a record, the number of rows
+    that were read."""
     secret: tuple[Column, ...] = Field(default=(), strict=False, max_length=100)
-    """Columns that hold secrets: they may stand in logins only, and appear in no record, log or report."""
+    """Columns that hold secrets: only logins may use them, and their values appear in no record, log or report."""
 
     @model_validator(mode="after")
     def _one_file(self) -> Self:
@@ -49,7 +51,7 @@ class Data(Part):
 
     @property
     def kind(self) -> Kind:
-        """The kind of the file, which is also its key."""
+        """The kind of the file: the key under which its path is given, such as `csv`."""
         return "csv" if self.csv is not None else "jsonl" if self.jsonl is not None else "parquet"
 
     @property
@@ -61,7 +63,7 @@ class Data(Part):
 
 
 def split(name: str) -> tuple[str, str] | None:
-    """Return the data and the column that a template's name such as ``people.id`` means, or None for a variable."""
+    """Return the data and the column that a template's name such as ``people.id`` refers to, or None for a variable."""
     source, dot, column = name.partition(".")
     return (source, column) if dot else None
 

@@ -28,7 +28,8 @@ class LongGate(Part):
     over_ns: PositiveDurationNs | None = Field(default=None, alias="over")
     """The gate must hold in every window of this length within the measurement; default is the whole measurement."""
     abort_early: bool = False
-    """Ends the run as soon as a window fails by the workers' histograms; only for delivery.latency, with over."""
+    """True to end the run as soon as a window fails, judged by the histograms that workers send during the run; only
+    for gates on delivery.latency that have 'over'."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -30,9 +30,10 @@ class Written(NamedTuple):
 def read(
     name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
 ) -> Written:
-    """Return the scenario with a name in the catalogue or at a path, or that of a recorded run by its folder.
+    """Return a scenario, given by its name in the catalogue, its path, or the folder of a recorded run.
 
-    `loadgen.resolve.loading.load` calls this with the target's checks; other modules should use it instead.
+    `loadgen.resolve.loading.load` calls this with the target's checks; other modules should call `load` instead of
+    this.
 
     Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields the problems between
     the parts, as in `validated`.
@@ -61,7 +62,7 @@ def written(
     overrides: Mapping[str, str],
     check: Callable[[Scenario], Iterable[Problem]],
 ) -> Written:
-    """Return the scenario that plain data describe, as :func:`read` does; its files are in ``folder``."""
+    """Return the scenario that plain data describe, as :func:`read` does; the scenario's files are in ``folder``."""
     override(data, places, overrides)
     problems = read_recordings(data, places, folder)
     try:

@@ -32,16 +32,17 @@ _OWN_CLAIMS = ("exp", "iat")
 
 
 class Minting(Part):
-    """Tokens made here: JWTs signed with a local key, so that no identity provider is needed."""
+    """Tokens that the load generator makes: JWTs signed with a local key, so that no identity provider is needed."""
 
     key_file: str
-    """The path of the private key (PEM); RSA for RS256, P-256 for ES256, which takes a sixth of the CPU time."""
+    """The path of the private key (PEM): an RSA key for RS256, or a P-256 key for ES256, which takes a sixth of the CPU
+    time."""
     kid: str | None = None
     """The key's id, as in the service's JWKS."""
     algorithm: Literal["RS256", "ES256"] = "RS256"
     """How the tokens are signed."""
     expires_ns: PositiveDurationNs = Field(default=_HOUR_NS, alias="expires")
-    """How long a token is valid. It is renewed between half and four fifths of that time, at another moment for each
+    """How long a token is valid. It is renewed after half to four fifths of that time, at a different moment for each
     client."""
     claims: Mapping[str, Any] = Field(default_factory=dict)
     """The claims, such as iss, aud and sub, with {name.column} for a client's own values; exp and iat are added."""
@@ -58,18 +59,19 @@ class Login(Part):
     """The authorization mode, and the places of its secrets."""
 
     mode: AuthMode
-    """For Event APIs: api-key, iam (SigV4 with AWS credentials), or with a token cognito, oidc or lambda. For MQTT
-    brokers: password, certificate (X.509), or iam for AWS IoT Core over WebSocket; without a login the client is
-    anonymous."""
+    """For Event APIs: api-key, iam (SigV4 with AWS credentials), or one of the modes with a token: cognito, oidc,
+    lambda. For MQTT brokers: password, certificate (X.509), or iam for AWS IoT Core over WebSocket; without a login the
+    client is anonymous."""
     token: str | None = None
-    """A client's own token, as in "{people.token}": only in the login of a group."""
+    """A client's own token, as in "{people.token}"; only in a group's login."""
     key_env: Variable | None = None
     """api-key: the environment variable that holds the key."""
     api_id: str | None = None
     """api-key: the id of an Event API, whose key is then fetched from AppSync with AWS credentials and stored
     nowhere."""
     profile: str | None = None
-    """iam, api_id: the profile of the AWS configuration; default is that of other AWS tools, the environment first."""
+    """iam, api_id: the profile of the AWS configuration; default is the profile that other AWS tools use, and
+    environment variables take precedence over it."""
     region: str | None = None
     """iam, cognito, api_id: the AWS region; default is the region in the URL, the environment or the profile."""
     token_env: Variable | None = None
@@ -78,12 +80,12 @@ class Login(Part):
     """A file that holds the token; it is read again before the token expires."""
     token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
     """A command, as a list of words, that prints the token; it runs again before the token expires. The words are kept
-    on record, so they must not contain a secret. In a scenario the command needs --allow-commands. With a column in a
-    word, in the login of a group, it runs for each client."""
+    on record, so they must not contain a secret. In a scenario the command needs --allow-commands. If a word contains a
+    column, which is possible in the login of a group, the command runs once for each client."""
     token_url: str | None = None
     """oidc: the token endpoint, for the client credentials grant, or with username and password for the password grant.
-    lambda: an endpoint whose answer to GET is the token, or JSON with token or access_token. With a column in it, in
-    the login of a group, it is asked for each client."""
+    lambda: an endpoint whose answer to GET is the token, or JSON with token or access_token. If the URL contains a
+    column, which is possible in the login of a group, it is requested once for each client."""
     client_id_env: Variable | None = None
     """oidc, cognito: the environment variable that holds the client's id."""
     client_secret_env: Variable | None = None
@@ -91,18 +93,17 @@ class Login(Part):
     scope: str | None = None
     """oidc: the scope to ask for."""
     username: str | None = None
-    """cognito, oidc, password: a client's own user name, as in "{people.name}": only in the login of a group."""
+    """cognito, oidc, password: a client's own user name, as in "{people.name}"; only in a group's login."""
     password: str | None = None
-    """cognito, oidc, password: a client's own password, as in "{people.password}": only in the login of a group."""
+    """cognito, oidc, password: a client's own password, as in "{people.password}"; only in a group's login."""
     flow: Literal["password", "srp"] | None = None
-    """cognito: how the user pool checks the password: password is USER_PASSWORD_AUTH, the default; srp is
-    USER_SRP_AUTH."""
+    """cognito: how the user pool checks the password. password: USER_PASSWORD_AUTH, the default. srp: USER_SRP_AUTH."""
     user_pool: str | None = None
     """cognito: the id of the user pool, such as eu-west-1_Ab12Cd, which flow srp needs."""
     jwt: Minting | None = None
-    """Tokens that are made and signed here."""
+    """Tokens that the load generator makes and signs itself."""
     rate_per_s: LoginRate | None = Field(default=None, alias="rate")
-    """Most logins per second by command, endpoint or user pool, of all clients together; default is 20/s."""
+    """The maximum number of logins per second by command, endpoint or user pool, over all clients; default is 20/s."""
     username_env: Variable | None = None
     """cognito, oidc, password: the environment variable that holds the user's name."""
     password_env: Variable | None = None
@@ -110,8 +111,8 @@ class Login(Part):
     certificate: str | None = None
     """certificate: the path of the client's certificate chain (PEM)."""
     key: str | None = None
-    """certificate: the path of the certificate's private key (PEM). api-key: a client's own key, as in "{people.key}":
-    only in the login of a group."""
+    """certificate: the path of the certificate's private key (PEM). api-key: a client's own key, as in "{people.key}";
+    only in a group's login."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -122,7 +123,7 @@ class Login(Part):
             if {name, f"{name}_env"} <= given:
                 raise problem(f"has both {name} and {name}_env; keep one")
         for name in _OF_A_CLIENT:
-            # Do not repeat the value: it may be the secret itself.
+            # Do not quote the value in the error: it may be the secret itself.
             if name in given and not (name == "key" and self.mode == "certificate") and not self._has(name):
                 raise problem(
                     f'has a {name} without a column of data; write "{{NAME.COLUMN}}",'
@@ -186,7 +187,7 @@ class Login(Part):
         if not sources:
             raise problem("has no key_env; name the environment variable that holds the API key")
         if len(sources) > 1:
-            # Name `key_env` first, as the documentation does.
+            # Name `key_env` first in the error, as the documentation does.
             first, second = sorted(sources[:2], key=lambda name: name != "key_env")
             raise problem(f"names two sources of the key, {first} and {second}; keep one")
         if sources != ["api_id"] and (foreign := sorted(given & {"profile", "region"})):
@@ -208,7 +209,7 @@ class Login(Part):
             | ({"user_pool"} if self.flow == "srp" else set()),
         }.get(self.mode, set())
         if self.mode == "oidc" and names & {"username", "password"}:
-            # A public client has no secret.
+            # `client_secret_env` is not needed: a public client has no secret.
             wanted = {"token_url", "client_id", "username", "password"}
         if missing := sorted(wanted - names):
             name = missing[0] if missing[0] in ("token_url", "user_pool") else f"{missing[0]}_env"

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from loadgen.data.cells import Cell, text_of
 
-#: Keys of `loadgen.scenario.login.Login` whose value may contain data columns; `SECRET_KEYS` are the secret ones.
+#: Keys of `loadgen.scenario.login.Login` whose value may contain data columns. In the keys of `SECRET_KEYS` these
+#: columns hold secrets.
 COLUMN_KEYS: Final = (
     "token",
     "key",
@@ -75,7 +76,7 @@ def is_fetched(login: Mapping[str, Any]) -> bool:
 def rate_of(login: Mapping[str, Any]) -> float:
     """Return the maximum number of logins per second, from a login in the form of `Login.as_data`.
 
-    Raises ValueError.
+    Raises ValueError if the rate is invalid.
     """
     rate = login.get("rate")
     found = DEFAULT_RATE_PER_S if rate is None else float(str(rate).removesuffix("/s"))

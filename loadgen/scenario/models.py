@@ -64,8 +64,8 @@ class Target(Part):
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
     """The name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
     auth: Login | None = None
-    """Any other login than an API key in a variable. Each variable and file that it names must be permitted on the
-    command line with --allow-env and --allow-file."""
+    """A login other than by an API key from an environment variable. Each variable and file that it names must be
+    permitted on the command line with --allow-env and --allow-file."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -95,7 +95,7 @@ class Tls(Part):
 
 
 class Variable(Part):
-    """A part of channel names that takes the values 0 to count-1."""
+    """A placeholder in channel names, which takes the values 0 to count-1."""
 
     count: int = Field(ge=1, le=MAX_VALUES)
     """The number of values."""
@@ -132,7 +132,7 @@ class Publish(Part):
     )
 
     channel: str
-    """The channel, with {name} for variables and {data.column} for columns; what is random is drawn for each
+    """The channel, with {name} for variables and {data.column} for columns; random values are drawn anew for each
     request."""
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
     """Events per second of the whole group. Give either this or rate_per_client."""
@@ -155,7 +155,7 @@ class Publish(Part):
     """The content of the events: the size of one event's JSON text, at most 240KiB, which is filled with padding; or a
     mapping such as {json: {...}}, {file: messages.jsonl} or {size: {p50: 300B, p99: 20KB, max: 200KB}}."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
-    """With via http, the most requests of one client that may be unanswered at once; default is 64."""
+    """With via http, the maximum number of a client's requests that may be unanswered at once; default is 64."""
     profile: Profile = ()
     """The load curve: a list of points, linear between them (two points at one time make a step), or a short form such
     as {steps: [50%, 100%], each: 30s}. The first load also applies before the curve, including the warm-up, and the
@@ -226,14 +226,14 @@ class Publish(Part):
 
 
 class Stage(Part):
-    """The number of clients that play their journeys from some time on."""
+    """A number of clients, which play their journeys from a given time on."""
 
     at_ns: DurationNs = Field(alias="at")
-    """When the stage begins, from the start of the measure phase; the first one holds in the warm-up as well."""
+    """When the stage begins, from the start of the measure phase; the first stage also applies in the warm-up."""
     users: int = Field(ge=0, le=MAX_CLIENTS)
-    """How many of the group's clients play in it."""
+    """The number of the group's clients that play in this stage."""
     per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="spawn")
-    """The number of clients that begin, or end, per second until that number is reached."""
+    """The number of clients that begin, or end, per second until the stage's number of clients is reached."""
 
 
 class Group(Part):
@@ -275,7 +275,8 @@ class Group(Part):
     """Instead of subscribe and publish: the user class whose tasks the clients run, as FILE.py:CLASS. The file is in
     the scenario's folder; permit it with --allow-users."""
     stages: Annotated[tuple[Stage, ...], Field(max_length=1_000), BeforeValidator(as_tuple)] = ()
-    """With users: how many of the clients play at what time; default is all of them from the warm-up on."""
+    """With users: the number of clients that play at each time; by default all clients play from the start of the
+    warm-up on."""
     namespaces: Annotated[tuple[Name, ...], Field(max_length=50), BeforeValidator(as_tuple)] = ()
     """With users: the namespaces that they use, which the embedded server must have; default is [default]."""
     reconnect: ReconnectPolicy | None = None
@@ -351,7 +352,7 @@ class Phases(Part):
     measure_ns: PositiveDurationNs = Field(default=20 * _SECOND_NS, alias="measure")
     """The length of the measurement; default is the length of the longest load curve that has an end, or else 20s."""
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
-    """The wait for deliveries after the last publish; deliveries after it are late."""
+    """The wait for deliveries after the last publish; a delivery that arrives after it counts as late."""
     echo_ns: EchoNs | None = Field(default=None, alias="echo")
     """The interval of the echo lane, in which each worker publishes an event to itself and times the round trip by one
     clock; or off. Default is 500ms if the workers run on several hosts and no subscription would receive the echoes,

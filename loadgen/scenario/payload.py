@@ -24,7 +24,7 @@ _BESIDE_WORDS = {"user_property": "user properties, which MQTT 5 has", "header":
 
 
 def payload_size(value: int) -> int:
-    """Return a size of events; raises if it is too small or too large."""
+    """Return a size of events (bytes); raises an error for pydantic if the size is too small or too large."""
     if not 1 <= value <= EVENT_MAX_BYTES:
         raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
     return value
@@ -77,7 +77,7 @@ class Content(Part):
     json_: Annotated[Any, SkipValidation] = Field(default=None, alias="json")
     """The event as a template: a mapping with {name.column}, {seq} (the event's number within its publisher), {now}
     (its sending time), {uuid}, and {random: [...]} for one of several values. A text that is nothing but a placeholder
-    becomes the value itself, such as a number. A brace itself is written twice."""
+    becomes the value itself, such as a number. A literal brace is written twice."""
     file: _Name | None = None
     """A JSON Lines file in the scenario's folder: each line is an event, a JSON object."""
     pick: Literal["in-turn", "random", "by-weight"] | None = None
@@ -159,7 +159,7 @@ class StampPlace(Part):
     user_property: Annotated[_Name, StringConstraints(pattern=r"^[!-~]+$")] | None = None
     """A user property of MQTT 5, so that the event itself can be anything, binary too."""
     header: Annotated[_Name, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """A header, where the protocol has them, such as NATS."""
+    """A header of the message, for protocols that have headers, such as NATS."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

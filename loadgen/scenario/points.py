@@ -82,11 +82,11 @@ class Replay(Part):
 
     @property
     def length_ns(self) -> None:
-        """None: the length is unknown until the file is read."""
+        """None, because the length is unknown until the file is read."""
         return None
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Never called: `loadgen.scenario.recordings` replaces this form by the points of the file."""
+        """Never called, because `loadgen.scenario.recordings` replaces this form with the points of the file."""
         raise NotImplementedError("the file has not been read")
 
 
@@ -98,7 +98,7 @@ class Recorded(Part):
     lasts_ns: PositiveDurationNs = Field(alias="lasts")
     """The length of the curve."""
     source: str = Field(default="", max_length=1000)
-    """The file that the curve was read from; only a note."""
+    """The file from which the curve was read; kept for information only."""
 
     @property
     def length_ns(self) -> int:

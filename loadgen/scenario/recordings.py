@@ -103,7 +103,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
             f"names {shown(replay.csv)}, which lasts {hours:.1f}h, longer than the 168h that a phase may last; "
             "give it a higher speed"
         )
-    # Built without validation: a file may have many points, and all are checked above.
+    # Build the curve without validation: a file may have many points, and all were checked above.
     return Recorded.model_construct(
         points=tuple(
             ProfilePoint.model_construct(at_ns=point.at_ns, load_percent=point.load) for point in points
@@ -203,7 +203,7 @@ class _Lines:
                 yield self.line, cells
 
     def check_zone(self, zoned: bool) -> None:
-        """Refuse timestamps with an offset from UTC beside timestamps without."""
+        """Refuse timestamps with an offset from UTC in the same file as timestamps without one."""
         if self._zoned is None:
             self._zoned = zoned
         if self._zoned != zoned:

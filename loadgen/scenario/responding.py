@@ -80,8 +80,8 @@ class Reply(Part):
     """The replies to one request."""
 
     channel: str
-    """The channel, with {name} for variables, and {request.…} for what the request brings: {request.client} is the
-    number of the client in its group that sent the request, {request.channel.2} the second segment of the request's
+    """The channel, with {name} for variables, and {request.…} for parts of the request: {request.client} is the number,
+    within its group, of the client that sent the request, {request.channel.2} the second segment of the request's
     channel, and {request.NAME} the member NAME of its payload. {request.NAME} alone is a whole channel."""
     payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
         default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
@@ -129,8 +129,8 @@ class Respond(Part):
         Annotated[DurationNs, Tag(WORD)] | Annotated[RandomDelay, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = 0
-    """The time from the request's arrival to the first reply: a duration, or a distribution to draw it from; default is
-    0s."""
+    """The time from the request's arrival to the first reply: a duration, or a distribution from which it is drawn;
+    default is 0s."""
 
 
 def with_subscription(data: Any) -> Any:

@@ -15,7 +15,8 @@ from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Tls, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
 
-#: Keys whose values are not used to check other parts of the scenario, so an error in one causes no further errors.
+#: Keys whose values no other part of the scenario is checked against, so an error in one of them causes no further
+#: errors.
 _SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 
@@ -41,9 +42,9 @@ class Scenario(Part):
     clients: Mapping[Key, Group] = Field(min_length=1)
     """The groups of clients by name; at least one must subscribe and one publish."""
     stamp: StampPlace | None = None
-    """The place of the stamp by which each event is recognised; default is {member: _lg}."""
+    """The place in an event of the stamp that identifies it; default is {member: _lg}."""
     integrity: bool = False
-    """True to let a checksum of each event travel in its stamp, so that events that arrive altered are counted; costs
+    """True to include a checksum of each event in its stamp, so that events that arrive altered are counted; this costs
     CPU time for each event and each delivery."""
     phases: Phases = Phases()
     """The lengths and conditions of the run's phases."""

@@ -29,8 +29,8 @@ def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
     # Imported late: only this function needs it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # Escaping is not needed: the values are numbers and a file's name, which the caller has checked, and the output is
-    # no HTML.
+    # Escaping is not needed: the values are numbers and a file name that the caller has checked, and the output is not
+    # HTML.
     templates = Environment(  # noqa: S701
         loader=FileSystemLoader(_STARTERS), undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -40,7 +40,7 @@ def starter(file: Path, kind: Kind, clients: int, rate: int) -> str:
         file=file.name,
         clients=clients,
         rate=rate,
-        # All are connected after about five seconds.
+        # Chosen so that all clients are connected after about five seconds.
         ramp=max(1, clients // 5),
         rooms=max(1, clients // _IN_A_ROOM),
     )

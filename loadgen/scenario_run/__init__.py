@@ -48,13 +48,13 @@ class ScenarioRun:
         output: str,
         temporary: Path | None = None,
     ) -> None:
-        """Made by :func:`run_scenario`; ``temporary`` is removed with this object."""
+        """Created by :func:`run_scenario`; the folder ``temporary`` is removed with this object."""
         self.folder = folder
         """The run folder."""
         self.exit_code = exit_code
         """The exit code of `loadgen run`."""
         self.output = output
-        """The text that the command printed, from its end if it is long."""
+        """The text that the command printed; of a long text, only the end."""
         self._removal = None if temporary is None else weakref.finalize(self, _remove, temporary)
 
     def __repr__(self) -> str:
@@ -137,12 +137,12 @@ class ScenarioRun:
 
     @property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row for each subscription; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each subscription; a reconnect begins a new life of the subscription and adds a row."""
         return self.record.subscriptions
 
     @property
     def connections(self) -> "pd.DataFrame":
-        """One row for each client's connection; a reconnect, which begins a new life of it, adds a row."""
+        """One row for each client's connection; a reconnect begins a new life of the connection and adds a row."""
         return self.record.connections
 
     @property

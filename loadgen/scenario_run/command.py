@@ -28,7 +28,7 @@ def run_command(
         ending.STATUS_FD: str(writer),
     }
     try:
-        # The child unblocks the signals once it can handle them.
+        # The child inherits the blocked signals, and unblocks them once it can handle them.
         with children.held_signals():
             process = subprocess.Popen(  # noqa: S603  ours
                 children.command("loadgen", *arguments),
@@ -37,7 +37,7 @@ def run_command(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                # In a new process group: Ctrl-C then reaches only this process, which passes it on.
+                # Use a new process group, so that Ctrl-C reaches only this process, which passes it on.
                 process_group=0,
             )
         try:

@@ -25,7 +25,7 @@ from loadgen.server.quotas import ApiRates, ConnectionRates, TokenBucket
 from loadgen.server.refusal import RefusedError
 from loadgen.server.synchronous import SynchronousCalls
 
-#: Code of an event that the fault settings reject. It is our own; AWS has no such code.
+#: Code of an event that the fault settings reject. The code is this server's own; AWS has none for this case.
 _INJECTED_CODE = 500
 _INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
 #: Code of an event that a handler returned with an error (assumption: AWS documents only that it is in `failed`).
@@ -53,12 +53,12 @@ class EventApi:
         """True if a namespace has a handler, which may read the headers of requests."""
         self.identifies = any(authorizer.mode is not Mode.API_KEY for authorizer in definition.authorizers)
         """True if requests may have an identity or a signature, for which their caller must be known."""
-        #: Runs the handlers that are no coroutine functions.
+        #: Runs the handlers that are ordinary functions, not coroutine functions.
         self._calls = SynchronousCalls()
         self._access = AccessControl(definition.authorizers, definition.allowed)
 
     def connection_rates(self) -> ConnectionRates:
-        """Return the rate limits of a new connection, which has used nothing of them."""
+        """Return unused rate limits for a new connection."""
         return ConnectionRates(self.quotas)
 
     async def connect(self, credentials: Mapping[str, str], caller: Caller = UNKNOWN_CALLER) -> None:
@@ -152,7 +152,7 @@ class EventApi:
     def _broadcast(
         self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
     ) -> PublishResponse:
-        """Deliver the accepted events and return the response; a handler filtered out each event whose outcome is None.
+        """Deliver the accepted events and return the response; None in ``outcomes`` is an event that was filtered out.
 
         A filtered event counts as successful in the response (assumption).
         """

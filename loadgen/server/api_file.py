@@ -113,9 +113,9 @@ class Auth(Part):
     connect: Modes = ("API_KEY",)
     """Modes that may connect."""
     publish: Modes = ("API_KEY",)
-    """Modes that may publish, unless a namespace overrides it."""
+    """Modes that may publish, unless a namespace has its own setting."""
     subscribe: Modes = ("API_KEY",)
-    """Modes that may subscribe, unless a namespace overrides it."""
+    """Modes that may subscribe, unless a namespace has its own setting."""
 
 
 class DirectLambda(Part):
@@ -131,35 +131,35 @@ Handler = Annotated[
 
 
 class NamespacePart(Part):
-    """Settings of one namespace, each overriding the API's."""
+    """Settings of one namespace, each of which overrides the API's setting."""
 
     publish: Modes | None = None
-    """Modes that may publish here."""
+    """Modes that may publish in this namespace."""
     subscribe: Modes | None = None
-    """Modes that may subscribe here."""
+    """Modes that may subscribe in this namespace."""
     on_publish: Handler | None = None
     """Handler of publishes: module:function or path/to/file.py:function, or {lambda: ...} for AWS Lambda's form."""
     on_subscribe: Handler | None = None
-    """Handler of subscriptions, in the same forms."""
+    """Handler of subscriptions, in the same forms as on_publish."""
 
 
 class QuotaPart(Part):
     """Quotas set one by one; a quota that is left out is off."""
 
     subscriptions_per_connection: int | None = Field(default=None, ge=1)
-    """Most subscriptions of one connection."""
+    """Maximum number of subscriptions of one connection."""
     event_bytes: SizeBytes | None = Field(default=None, alias="event")
     """Largest size of one event."""
     payload_bytes: SizeBytes | None = Field(default=None, alias="payload")
     """Largest total size of the events in one publish request."""
     publishes_per_connection_per_s: EventRate | None = Field(default=None, alias="publishes_per_connection")
-    """Most publish requests a second on one WebSocket connection, such as 25/s."""
+    """Maximum number of publish requests per second on one WebSocket connection, such as 25/s."""
     connections_per_s: EventRate | None = Field(default=None, alias="connections")
-    """Most new connections a second, such as 2000/s."""
+    """Maximum number of new connections per second, such as 2000/s."""
     inbound_events_per_s: EventRate | None = Field(default=None, alias="inbound_events")
-    """Most published events a second, such as 10000/s."""
+    """Maximum number of published events per second, such as 10000/s."""
     outbound_messages_per_s: EventRate | None = Field(default=None, alias="outbound_messages")
-    """Most deliveries a second, in units of 5 KB, such as 1000000/s."""
+    """Maximum number of deliveries per second, in units of 5 KB, such as 1000000/s."""
 
 
 class ApiFile(Part):
@@ -176,7 +176,7 @@ class ApiFile(Part):
         ]
         | None
     ) = None
-    """aws (AWS's defaults), limits (default: those of a request or connection, no rates), off, or set one by one."""
+    """aws (AWS's defaults), limits (default: only those of a request or connection), off, or quotas set one by one."""
 
 
 def load_api_file(path: Path) -> ApiFile:

@@ -12,7 +12,7 @@ from loadgen.server.websocket import RealtimeEndpoint
 
 
 def build_app(api: EventApi) -> web.Application:
-    """Return the application for one Event API; its shutdown closes the WebSockets."""
+    """Return the application for one Event API; when the application shuts down, it closes the WebSockets."""
     realtime = RealtimeEndpoint(api)
     publish = PublishEndpoint(api)
     app = web.Application(client_max_size=BODY_MAX_BYTES)

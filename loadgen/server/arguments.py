@@ -8,7 +8,7 @@ from loadgen.server.lifecycle import EXIT_USAGE
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the address, the API key, TLS, the ready announcement, and the end with standard input."""
+    """Add the options for the address, the API key, TLS, the announcement, and stopping with standard input."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=int, default=0, help="port to listen on (default: a free one)")

@@ -9,7 +9,7 @@ from aiohttp.web_protocol import RequestPayloadError
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest body; a larger one is refused with status 413 without being read (assumption).
 
-It exceeds the payload limit, since escaping lengthens events.
+The value exceeds the payload limit, since escaping lengthens events.
 """
 
 BODY_TIMEOUT_S: Final = 20.0
@@ -38,8 +38,8 @@ class Bodies:
         """Return the body of a request.
 
         Raises:
-            BodyError: it did not arrive, or not within `BODY_TIMEOUT_S`.
-            BodyTooLargeError: it is longer than `BODY_MAX_BYTES`.
+            BodyError: the body did not arrive, or not within `BODY_TIMEOUT_S`.
+            BodyTooLargeError: the body is longer than `BODY_MAX_BYTES`.
         """
         content = request.content
         if (request.content_length or 0) > BODY_MAX_BYTES:

@@ -59,7 +59,7 @@ class _Member:
     ready: bool = False
     ended: bool = False
     failed: bool = False
-    """True if it ended before the server was asked to stop."""
+    """True if the process ended before the server was asked to stop."""
 
 
 def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int:
@@ -81,7 +81,8 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     # A frozen heap stays shared with the forks: a collection would write to its pages and so copy them.
     gc.collect()
     gc.freeze()
-    # Block the signals until each process has installed its handlers: before, a signal would end it with a traceback.
+    # Block the signals until each process has installed its handlers: without them, a signal would end it with a
+    # traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     members = _fork(config, listeners, rates)
 
@@ -215,7 +216,8 @@ def _be_member(
     """Serve, then exit the process here, so that a fork never runs the code that follows in its parent."""
     code = lifecycle.EXIT_FAILED
     try:
-        # Close the inherited copies: a stream ends only when every copy of its other end is closed.
+        # Close this process's inherited copies of other streams: a stream ends only when every copy of its other end is
+        # closed.
         for control in parents:
             control.close()
         for other in others:

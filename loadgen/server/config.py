@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
-"""Maximum number of processes of a server. Every two share a socket pair: the pairs grow with the square."""
+"""Maximum number of processes of a server. Each pair shares two sockets, so their number grows with the square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class ServerConfig:
     #: Definition of the API, read from a file or built in Python. If None, the API has `namespaces`, and `api_key` is
     #: its only authorization.
     definition: "ApiDefinition | None" = None
-    #: Faults to inject, or None, and the folder for the journal (the server's own record of deliveries), or None.
+    #: The faults to inject, and the folder for the journal (the server's own record of deliveries); each may be None.
     faults: "Faults | None" = None
     journal: Path | None = None
     #: Place in an event at which the journal finds the stamp that the load generator wrote.
@@ -100,7 +100,7 @@ class ServerConfig:
             except ValueError as error:
                 raise ConfigError(f"--stamp {stamp[:100]!a} is no place in an event: it {error}") from None
         if faults is not None:
-            # Import pydantic and YAML only when needed: a plain server starts faster without them.
+            # Import pydantic and YAML only when needed: a server without faults starts faster.
             from loadgen.server.faults.settings import load_faults
 
             more["faults"] = load_faults(faults)

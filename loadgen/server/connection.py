@@ -43,14 +43,15 @@ class Connection:
     ) -> None:
         self._api = api
         self._rates = api.connection_rates()
-        # Only handlers need the headers: without handlers, do not keep a copy for each of 10,000 connections.
+        # Keep the headers only if there are handlers, which alone need them: else there would be a copy for each of
+        # 10,000 connections.
         self._headers = headers if api.has_handlers else {}
-        # Only some authorization modes identify callers: without one, do not keep a caller for each of 10,000
-        # connections.
+        # Keep the caller only if an authorization mode identifies callers: else there would be a copy for each of
+        # 10,000 connections.
         self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
-        # The transport's own methods, without a Python wrapper: the fan-out calls both for every delivery.
+        # Keep the transport's own methods, without a Python wrapper: the fan-out calls both for every delivery.
         self.write: Callable[[bytes], None] = transport.write
         """Append whole frames to the transport's buffer; raises RuntimeError when the socket is closed."""
         self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size
@@ -88,7 +89,8 @@ class Connection:
     def write_at_once(self, data: bytes) -> None:
         """Write whole frames directly to the socket if the transport's buffer is empty, else append them to it.
 
-        uvloop sends a transport's data only at the end of the loop's turn. Over TLS only the transport can write.
+        The transport would send the data later: uvloop sends only at the end of the loop's turn. Over TLS the data is
+        always appended, since only the transport can encrypt it.
 
         Raises:
             RuntimeError: the connection is closing or closed.
@@ -139,7 +141,7 @@ class Connection:
 
     def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
         """Close from synchronous code, such as the timer of the connection's lifetime, which uses 1000 (assumption)."""
-        # End the subscriptions now and not in the task, as no data frame may follow the close frame.
+        # End the subscriptions now, and not later in the task: no data frame may follow the close frame.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
@@ -218,7 +220,7 @@ class Connection:
             # A timer or the shutdown closed the connection while the authorizer ran.
             return
         subscription = Subscription(operation_id, pattern, self)
-        # Send the answer before the subscription is active, so that no event precedes it.
+        # Send the answer before the subscription is active, so that no event arrives before the answer.
         self.send(messages.subscribe_success(operation_id))
         self._subscriptions[operation_id] = subscription
         self._api.hub.add(subscription)

@@ -5,7 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
-#: CORS for any origin: a page in development is served from another port. It is safe, since no cookies are used.
+#: Headers that allow any origin (CORS): a page in development is served from another port. This is safe, since no
+#: cookies are used.
 ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "x-amzn-ErrorType"}
 
 

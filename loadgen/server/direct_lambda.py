@@ -40,7 +40,7 @@ class LambdaContext:
         return f"arn:aws:lambda:us-east-1:000000000000:function:{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the time limit of a handler, in milliseconds; time that has passed is not subtracted."""
+        """Return the time limit of a handler in milliseconds, without subtracting the time that has passed."""
         return 30_000
 
 

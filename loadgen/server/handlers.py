@@ -34,11 +34,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Unauthorized(Exception):  # noqa: N818  named after `util.unauthorized()` of JavaScript handlers
-    """Raise it in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
+    """Raise this exception in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
 
 
 class HandlerError(Exception):
-    """Raise it in a handler to refuse the request with this message and type, like `util.error(message, type)`."""
+    """Raise this exception in a handler to refuse the request with a message and type, as `util.error()` does."""
 
     def __init__(self, message: str, error_type: str = "HandlerError") -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The channel of the request; a wildcard subscription's includes the `*` (AWS docs)."""
+    """The channel of the request; that of a wildcard subscription includes the `*` (AWS docs)."""
 
     path: str
     segments: tuple[str, ...]
@@ -128,7 +128,7 @@ async def run_on_subscribe(handler: OnSubscribe, ctx: Context, calls: Synchronou
 async def run_on_publish(
     handler: OnPublish, ctx: Context, events: Mapping[str, str], calls: SynchronousCalls
 ) -> dict[str, Outcome]:
-    """Run the handler of a publish; return the outcome of each event that it returned, by id, in the returned order.
+    """Run the handler of a publish; return, by id, the outcome of each event that the handler returned, in that order.
 
     A handler that is no coroutine function runs in ``calls``. `events` are JSON texts by id. Events that the handler
     does not return are filtered out. None filters out all events (assumption: the type allows null, but AWS does not

@@ -11,7 +11,7 @@ PROTOCOL_ERROR: Final = 1002
 FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 """Largest message; a larger one closes the connection with 1009 (assumption).
 
-It exceeds the payload limit, since escaping lengthens events and Amplify sends them twice.
+The value exceeds the payload limit, since escaping lengthens events and Amplify sends each event twice.
 """
 
 _UPGRADE: Final = (
@@ -36,7 +36,7 @@ async def accept(request: web.Request, subprotocols: Collection[str]) -> web.Web
     socket = web.WebSocketResponse(
         protocols=subprotocols,
         compress=False,
-        # aiohttp refuses messages of this size, too.
+        # aiohttp refuses a message of exactly this size, too.
         max_msg_size=FRAME_MAX_BYTES + 1,
         timeout=_CLOSE_TIMEOUT_S,
         # aiohttp would answer every close code with 1000; `answer_close` does not.

@@ -36,7 +36,7 @@ class PublishEndpoint:
         except messages.UNREADABLE:
             return _refusal(RefusedError(errors.INVALID_BODY))
         if not is_utf8(body):
-            # The decoder skips unknown keys and their values, so invalid UTF-8 may remain in them.
+            # The decoder skips unknown keys and their values, so it does not notice invalid UTF-8 in them.
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:

@@ -82,7 +82,7 @@ def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[byt
             try:
                 write(subscription.head.join(parts))
             except RuntimeError:
-                # The connection has just closed, and its task has not removed its subscriptions yet.
+                # Ignore the error: the connection has just closed, and its task has not removed its subscriptions yet.
                 continue
             written += 1
             if buffered_bytes() > limit_bytes:

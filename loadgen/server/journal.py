@@ -84,7 +84,7 @@ class Action(IntEnum):
 
 
 class NoJournal:
-    """A journal that records nothing; the interface of :class:`Journal`."""
+    """A journal that records nothing, with the interface of :class:`Journal`."""
 
     def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
         """Record an event that was accepted or rejected."""
@@ -170,7 +170,7 @@ class Journal(NoJournal):
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                # Let the thread finish, since the caller closes the streams next.
+                # Let the thread finish its write, since the caller closes the streams next.
                 await writing
                 raise
 

@@ -17,9 +17,9 @@ class Journal:
 
     settings: dict[str, Any]
     events: pa.Table
-    #: One row for each subscription: the last that was written for it.
+    #: One row for each subscription: the last row that was written for it.
     subscriptions: pa.Table
-    #: Rows are in the order of recording: when a delivery is written to the socket, or is given up.
+    #: Rows are in the order of recording; a delivery is recorded when it is written to the socket or given up.
     deliveries: pa.Table
     actions: pa.Table
 

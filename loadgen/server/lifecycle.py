@@ -49,7 +49,7 @@ class Server:
             access_log=None,
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
             logger=quiet.logger(),
-            # 64 KB may decompress to 64 MB, and no client of the service compresses its requests (assumption).
+            # Do not decompress requests: 64 KB may become 64 MB, and no client of the service compresses (assumption).
             auto_decompress=False,
         )
         self._keeping: asyncio.Task[None] | None = None
@@ -159,7 +159,7 @@ def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce:
         }
         print(json.dumps(ready), flush=True)
         return
-    # The user knows a key that they gave, so do not show it on the terminal.
+    # Do not show a given key on the terminal: the user knows it.
     processes = f"  processes   {len(pids)}\n" if len(pids) > 1 else ""
     key = f"the one in {config.api_key_source}" if config.api_key_source else config.api_key
     print(
@@ -184,7 +184,7 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Set `stop` when standard input ends, so that the server does not outlive the process at the other end."""
 
     def wait_for_end() -> None:
-        # os.read in a thread: /dev/null cannot be polled, and sys.stdin's lock would stall the exit.
+        # Read by os.read in a thread: the event loop cannot poll /dev/null, and sys.stdin's lock would delay the exit.
         try:
             while os.read(0, 4096):
                 pass

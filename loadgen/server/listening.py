@@ -14,7 +14,7 @@ from aiohttp import web
 from loadgen.transport.names import is_under_localhost
 
 _BACKLOG: Final = 4096
-#: Attempts to find a port that is free on every address of the host.
+#: Number of attempts to find a port that is free on every address of the host.
 _PORT_TRIES: Final = 8
 #: Errors for an address, or a whole address family, that this machine does not have.
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
@@ -102,7 +102,7 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
     Raises:
         StartError: the host has no address here, or the port cannot be opened.
     """
-    # The C library would ask a name server for a name under `localhost` (RFC 6761, 6.3).
+    # Replace a name under `localhost` by `localhost`: the C library would ask a name server (RFC 6761, 6.3).
     host = "localhost" if is_under_localhost(config.host) else config.host or None
     for left in reversed(range(_PORT_TRIES)):
         opened: list[list[socket.socket]] = [[] for _ in range(processes)]
@@ -128,7 +128,7 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
         except OSError as error:
             for sockets in opened:
                 Listeners(sockets, None).close()
-            # A port that the kernel chose for one address may be taken on another: try again.
+            # A port that the kernel chose for one address may be taken on another address: try again.
             if left and not config.port and error.errno == errno.EADDRINUSE:
                 continue
             raise _why_not(config, port, error) from None
@@ -139,7 +139,7 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
 def _bound(family: int, address: Any, port: int, *, shared: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Like asyncio's servers: do not wait for closed connections of an earlier server (TIME_WAIT).
+        # Do not wait for closed connections of an earlier server (TIME_WAIT); asyncio's servers set the same option.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

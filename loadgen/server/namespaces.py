@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace. Where its authorization modes are None, the API's apply; handlers are optional."""
+    """One namespace. Authorization modes that are None are the API's; handlers are optional."""
 
     name: str
     publish_modes: Collection[Mode] | None = None

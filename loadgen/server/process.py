@@ -40,7 +40,7 @@ class Announcement:
 
 
 class ServerProcess:
-    """Context manager around `python -m loadgen.server`, or another module that starts and stops in the same way.
+    """Context manager around `python -m loadgen.server`, or another module that is started and stopped like it.
 
     `options` are the module's command-line options. A given `api_key` is passed in the environment, never on the
     command line.
@@ -93,7 +93,7 @@ class ServerProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        # The end of its input stops the server, unless a fork of this process still holds the pipe open.
+        # The server stops when its standard input ends, unless a fork of this process still holds the pipe open.
         code = _wait(process, _EOF_TIMEOUT_S)
         if code is None:
             process.terminate()

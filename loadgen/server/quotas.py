@@ -1,8 +1,8 @@
 """The service's quotas, each of which can be changed or switched off.
 
 `protocol/appsync/limits.py` has the values and their sources. AWS's behaviour above a rate is unknown. Here a request
-that exceeds it is refused with `LimitExceededError` (assumption; AWS's Android client has the name), or 429 over HTTP.
-Each rate is a token bucket with the capacity of one second (assumption).
+that exceeds a rate is refused with `LimitExceededError` (assumption; AWS's Android client has the name), or 429 over
+HTTP. Each rate is a token bucket with the capacity of one second (assumption).
 """
 
 import time
@@ -42,14 +42,15 @@ class Quotas:
 
     @classmethod
     def off(cls) -> Self:
-        """Return quotas without any limit. The limit of five events a publish stays, since the protocol sets it."""
+        """Return quotas without any limit, except that of five events per publish, which the protocol sets."""
         return cls(subscriptions_per_connection=None, event_bytes=None, payload_bytes=None)
 
 
 class TokenBucket:
     """A token bucket that allows `rate_per_s` on average, and bursts of one second's amount.
 
-    `charge` takes a cost that is known only afterwards, such as that of a fan-out, and may leave the bucket in debt.
+    `charge` takes an amount that is known only afterwards, such as the deliveries of a fan-out, and may leave the
+    bucket in debt.
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,7 +101,7 @@ class ApiRates:
             raise _too_fast()
 
     def publish(self, events: int) -> None:
-        """Count inbound events; raises RefusedError above their rate, or while deliveries exceed theirs."""
+        """Count inbound events; raises RefusedError above their rate, or while the rate of deliveries is exceeded."""
         if self._outbound is not None and self._outbound.in_debt():
             raise _too_fast()
         if self._inbound is not None and not self._inbound.try_take(events):

@@ -1,9 +1,9 @@
 """The relay: pass each accepted event to the other processes of a server, which deliver it to their own subscribers.
 
 Every two processes share a pair of stream sockets. A publish is one small message to each peer, however many
-subscribers the event has in the peer. Peers without subscribers get it too, so a subscription is active for all
-publishers once its own process has it. The events of one publisher's connection pass through one process and one
-stream, which keeps their order.
+subscribers the event has in the peer. Peers without subscribers get the message too, so a subscription receives from
+all publishers as soon as its own process has registered it. The events of one publisher's connection pass through one
+process and one stream, which keeps their order.
 
 A message is its length (4 bytes, little endian), followed by a msgpack array of channel and events. A length of 0 is a
 mark: see `Relay.settle`.
@@ -21,10 +21,10 @@ from loadgen.server.hub import Counters, Hub
 from loadgen.server.quotas import ApiRates
 
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
-"""Publishing waits while more than this is unsent to a peer, not counting the kernel's socket buffer."""
+"""Number of bytes unsent to a peer above which publishing waits; those in the kernel's socket buffer do not count."""
 
 _READ_BYTES: Final = 256 * 1024
-#: After this many deliveries of peers' events, a process turns to its own connections again.
+#: Number of deliveries of peers' events after which a process turns to its own connections again.
 _DELIVERIES_A_TURN: Final = 1000
 _SETTLE_TIMEOUT_S: Final = 1.0
 _LENGTH: Final = struct.Struct("<I")
@@ -81,7 +81,7 @@ class _Link:
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write what the kernel accepts now, the rest later: the peer can deliver events while this process does."""
+        """Write what the kernel accepts now, and the rest later: the peer can then deliver at the same time."""
         if not self.open:
             return
         sent = 0
@@ -110,7 +110,7 @@ class _Link:
         except BlockingIOError:
             return 0
         except OSError:
-            # The peer has ended. The parent notices its end too, and stops the server.
+            # The peer has ended. The parent notices this, too, and stops the server.
             self.close()
             return 0
 
@@ -196,8 +196,8 @@ class Relay:
     async def settle(self) -> None:
         """Send a mark to each peer, and return once all peers' marks have arrived, or after a second.
 
-        By then, all events that a peer published before its mark have been delivered here. Every process settles before
-        it closes its connections, so that acknowledged events still reach the subscribers.
+        When all marks have arrived, all events that a peer published before its mark have been delivered here. Every
+        process settles before it closes its connections, so that acknowledged events still reach the subscribers.
         """
         for link in self._links:
             link.send(_MARK)

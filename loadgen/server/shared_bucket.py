@@ -17,7 +17,7 @@ class SharedTokenBucket(TokenBucket):
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        # Level and time, in memory that forks share.
+        # The bucket's level and the time of its last change, in memory that forks share.
         self._state = memoryview(mmap.mmap(-1, _STATE_BYTES)).cast("d")
         self._lock = multiprocessing.get_context("fork").Lock()
         super().__init__(rate_per_s, clock)

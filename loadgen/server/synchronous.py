@@ -1,8 +1,8 @@
 """Run synchronous functions of users in a thread, so that they may wait, or run an event loop of their own.
 
 A function on the server's thread holds up every connection while it waits, and cannot call `asyncio.run`, as handlers
-of AWS Lambda do. The functions run one at a time, in the order of the calls, as they did on the event loop and as those
-of one execution environment of AWS Lambda do: they may share state without a lock.
+of AWS Lambda do. The functions run one at a time, in the order of the calls, as in one execution environment of AWS
+Lambda. So they may share state without a lock.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 ABANDONED_MAX: Final = 16
-"""Most functions that have not returned in time and are still running; each holds a thread. After that, calls fail."""
+"""Maximum number of functions that run although their time is over; each holds a thread. Further calls fail."""
 
 
 _IDLE_S: Final = 10.0
@@ -34,7 +34,7 @@ class _Call:
     context: contextvars.Context
     begun: "asyncio.Future[None]"
     done: "asyncio.Future[Any]"
-    #: Set when the caller waits no more, possibly before the function is started.
+    #: Set when the caller no longer waits, possibly before the function is started.
     given_up: bool = False
 
     def run(self) -> None:
@@ -45,7 +45,7 @@ class _Call:
         except BaseException as raised:
             result, error = None, raised
             if not isinstance(raised, Exception) or isinstance(raised, StopIteration):
-                # A future cannot raise StopIteration, and a BaseException would end the caller's task or the server.
+                # A future cannot hold StopIteration, and a BaseException would end the caller's task or the server.
                 error = RuntimeError(f"{type(raised).__name__}: {raised}")
         self._tell(self.done, result, error)
 
@@ -69,8 +69,8 @@ class _Call:
 class SynchronousCalls:
     """One daemon thread, started by a call, replaced if a function does not return in time, and ended when idle.
 
-    It may be made before a fork, but called only after it, as threads do not survive a fork. Call the methods from the
-    thread of an event loop.
+    The object may be made before a fork, but its methods may be called only after the fork, as threads do not survive
+    it. Call the methods from the thread of an event loop.
     """
 
     def __init__(self, abandoned_max: int = ABANDONED_MAX, idle_s: float = _IDLE_S) -> None:
@@ -100,7 +100,8 @@ class SynchronousCalls:
             loop.create_future(),
         )
         try:
-            # In this order: a thread that ends for lack of calls looks for one last call, and `_start` for the thread.
+            # Queue the call before looking for a thread: an idle thread that is about to end looks at the queue once
+            # more, so either that thread takes the call or `_start` finds no thread and starts one.
             self._calls.put(call)
             self._start()
             await call.begun
@@ -155,7 +156,7 @@ class SynchronousCalls:
                     return
             with self._lock:
                 if self._current is not own:
-                    # This thread was abandoned meanwhile: its successor runs the call.
+                    # This thread was abandoned while it took the call: its successor runs the call.
                     self._calls.put(call)
                     return
                 self._running = call
@@ -163,7 +164,7 @@ class SynchronousCalls:
                 call.run()
             with self._lock:
                 if self._current is not own:
-                    # This thread was given up while its call ran: it ends if another thread has taken its place.
+                    # This thread was abandoned while it ran the call: end it if another thread has taken its place.
                     self._abandoned.discard(own)
                     if self._current is not None:
                         return

@@ -60,8 +60,8 @@ class LocalEventApi:
 
     Args:
         namespaces: names, or :class:`Namespace` objects with their own handlers and modes.
-        authorizers: authorizers for modes other than the API key, which is always allowed. All their modes may connect,
-            publish and subscribe, unless a namespace overrides it.
+        authorizers: authorizers for modes other than the API key, which is always allowed. All their modes may
+            connect, publish and subscribe, unless a namespace has its own modes.
         quotas: the quotas, such as `Quotas.aws()` for AWS's rates. By default only limits of a single request or
             connection apply.
         options: further settings of :class:`loadgen.server.config.ServerConfig`, such as `keepalive_interval_s`.

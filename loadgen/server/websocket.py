@@ -20,7 +20,7 @@ from loadgen.server.handshakes import accept
 from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 
-#: The error in the response to an upgrade that the fault settings refuse, by HTTP status (assumption).
+#: The error for each HTTP status with which the fault settings refuse an upgrade (assumption).
 _ERROR_OF_STATUS: Final = {
     401: errors.UNAUTHORIZED,
     403: errors.UNAUTHORIZED,
@@ -46,7 +46,8 @@ class RealtimeEndpoint:
         """Upgrade the request to a WebSocket, authorize it, and serve the connection until it closes.
 
         A client that is refused gets 101, `connection_error`, then close 1000 (seen on AWS). The error is sent after
-        the client's first frame, or after a second (assumption): sent earlier, it may arrive before the client listens.
+        the client's first frame, or after a second (assumption): an error sent earlier may arrive before the client
+        listens.
         """
         if (refusal := self._refused_upgrade()) is not None:
             return refusal

@@ -18,12 +18,12 @@ class Journal:
     """Writes lines of JSON to a file, or does nothing if there is none. Each line is written at once and whole.
 
     Every line has `kind` and `at_ns` (wall-clock time). A line of kind `lost` is an event that one subscription or
-    connection will never get: `why`, where it was due, and `stamp`, the token, publisher and sequence that the load
-    generator wrote into the event (member `_lg`), or null.
+    connection will never get: it has `why`, members that name the subscription or connection, and `stamp`: the token,
+    publisher and sequence that the load generator wrote into the event (member `_lg`), or null.
     """
 
     def __init__(self, path: Path | None, *, append: bool = False) -> None:
-        """Open the file, empty unless ``append`` is set, as several processes do that share it.
+        """Open the file. It is emptied unless ``append`` is set, which processes that share the file must set.
 
         Raises:
             OSError: the file cannot be opened.
@@ -33,7 +33,7 @@ class Journal:
 
     @property
     def is_open(self) -> bool:
-        """True if lines are written."""
+        """True if there is a file to write lines to."""
         return self._file is not None
 
     def note(self, kind: str, **more: Any) -> None:

@@ -12,7 +12,7 @@ class OptionError(ValueError):
 
 
 class Options:
-    """Reads options by name; :meth:`finish` refuses given options that were never read."""
+    """Reads options by name; :meth:`finish` refuses given options that no other call has read."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)
@@ -53,7 +53,7 @@ class Options:
         """Return the value of an option that must be one of ``words``.
 
         Raises:
-            OptionError: the value is none of them.
+            OptionError: the value is not one of ``words``.
         """
         written = self.text(name)
         if written is None:
@@ -64,7 +64,7 @@ class Options:
         raise OptionError(f"--option {name}={_shown(written)} is unknown: it may be {' or '.join(words)}")
 
     def finish(self) -> None:
-        """Refuse options with unknown names; call it after all others were read.
+        """Refuse options with unknown names; call this after all known options were read.
 
         Raises:
             OptionError: an option is unknown.

@@ -86,7 +86,7 @@ class StandInConfig:
         )
 
     def url(self, of: tuple[str, str], port: int) -> str:
-        """Return one of the service's URLs for a server that listens on ``port``."""
+        """Return a URL of the service, given as scheme and path, for a server that listens on ``port``."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         scheme, path = of
@@ -112,7 +112,7 @@ def serve(config: StandInConfig, *, announce: bool = False, exit_with_stdin: boo
         print(f"loadgen server: {error}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as error:
-        # The error is about the journal, the only file that this server opens for writing.
+        # The error is about the journal, because this server opens no other file for writing.
         print(
             f"loadgen server: the journal {str(config.settings.journal)!a} cannot be written ({error.strerror})",
             file=sys.stderr,
@@ -162,7 +162,7 @@ def _say_ready(config: StandInConfig, port: int, *, announce: bool) -> None:
         ready = {**urls, "api_key": config.settings.api_key, "pid": os.getpid(), "pids": [os.getpid()]}
         print(json.dumps(ready), flush=True)
         return
-    # The user knows a key that they gave, so do not show it on the terminal.
+    # Do not show a given key on the terminal: the user knows it.
     key = f"the one in {config.api_key_source}" if config.api_key_source else config.settings.api_key
     print(
         f"Stand-in of {service.title} is ready; stop it with Ctrl-C.\n"

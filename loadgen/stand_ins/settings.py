@@ -10,8 +10,8 @@ class Settings:
     """The settings of one stand-in server."""
 
     api_key: str = field(repr=False)
-    """The API key that clients must present, where the service has keys."""
+    """The API key that clients must present if the service has API keys."""
     journal: Path | None = None
-    """The file to which the server writes its losses and other faults, one JSON object a line, or None."""
+    """The file to which the server writes losses and other faults, one JSON object a line, or None to write nothing."""
     options: Mapping[str, str] = field(default_factory=dict)
     """The service's own options by name, such as `lose-every`; each stand-in checks its own."""

@@ -15,8 +15,8 @@ from loadgen.transport.native_tls import NativeTls, native_context
 from loadgen.transport.tls import Tls, TlsSessions
 from loadgen.transport.upgrade import LastAccepted
 
-#: Schemes of plain byte streams and of streams in an HTTP answer: true if the scheme uses TLS. All other schemes are
-#: WebSocket.
+#: Schemes of plain byte streams, and of streams in an HTTP answer; the value is true if the scheme uses TLS. All other
+#: schemes are for WebSockets.
 _STREAMS: Final = {"tcp": False, "tls": True, "http": False, "https": True}
 _HTTP_PORTS: Final = {"http": 80, "https": 443}
 
@@ -53,9 +53,9 @@ class Address:
         self.ssl_context = _context(options) if self.secure else None
         #: The settings of `ssl_context` for `NativeTls`, or None if the connections use Python's `ssl` module.
         self._native_context = None if self.ssl_context is None else native_context(self.ssl_context, options)
-        #: The sessions to resume, or None if each connection makes a full handshake.
+        #: The TLS sessions to resume, or None if each connection makes a full handshake.
         self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
-        #: The last answer by which the server accepted a WebSocket; shared by all connections to it.
+        #: The last answer with which the server accepted a WebSocket; all connections to the server share it.
         self.accepted = LastAccepted()
         self._dialer = dialer or Dialer()
 
@@ -71,7 +71,8 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
-            # All connections to an address use the same implementation of TLS, so a kept session is one of `ssl`.
+            # All connections to an address use the same implementation of TLS, so a kept session is one of Python's
+            # `ssl`.
             assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)

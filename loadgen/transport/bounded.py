@@ -1,7 +1,7 @@
 """Send one HTTP request that is not part of a load, with limits on the answer's size and on the total time.
 
-It uses the client that publishes (`GeventHttpClient`), and so the same route to the service. No content encoding is
-requested and none is decoded.
+It uses the client that publishes (`GeventHttpClient`), and so the same route to the service. It requests no content
+encoding and decodes none.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def ask(
     except ValueError as error:
         raise TransportError(f"{url!a} is not an HTTP URL: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # gevent counts a timeout from when the event loop last ran, which may be long ago if there is no load.
+    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)

@@ -7,7 +7,7 @@ connections. For whole messages see also `MOST_BYTES` of the generic protocol an
 from typing import Final
 
 HTTP_HEAD_BYTES: Final = 64 * 1024
-"""Longest status line and headers of an HTTP answer, also of the answer to a WebSocket handshake."""
+"""Longest status line and headers of an HTTP answer, including the answer to a WebSocket handshake."""
 
 HTTP_BODY_BYTES: Final = 1024 * 1024
 """Longest body of an HTTP answer. The answer to a publish of five events has less than 1 KB."""

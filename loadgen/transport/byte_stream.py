@@ -17,8 +17,9 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    Unless the arrival is exact, the second argument of ``on_bytes`` is an `Arrival`: its value is the arrival of the
-    messages that end before the last byte, and its `end` is that of the message that ends with the last byte.
+    If the time of arrival is not exact, the second argument of ``on_bytes`` is an `Arrival`. Its value is the arrival
+    of the messages that end before the last byte of the read. Its `end` is the arrival of the message that ends with
+    the last byte.
     """
 
     __slots__ = ("_closing", "_on_bytes")
@@ -38,7 +39,7 @@ class ByteStream(SocketStream):
 
     @property
     def is_open(self) -> bool:
-        """True if the handshake is done and we have not begun to close."""
+        """True if the handshake is done and this side has not begun to close."""
         return self._socket is not None and self._opening is None and not self._closing
 
     def send(self, message: bytes) -> None:

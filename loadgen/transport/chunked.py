@@ -24,7 +24,7 @@ class Body:
         self._state = "size" if chunked else "data"
         self._line = b""
         self._trailers = 0
-        #: True once the whole body has arrived; what follows is ignored.
+        #: True once the whole body has arrived; later bytes are ignored.
         self.ended = not chunked and length == 0
         #: Phrase that describes the body's violation of HTTP, or None; after a violation nothing more is parsed.
         self.error: str | None = None
@@ -61,7 +61,7 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts), last == end
 
     def _control(self, data: bytes, place: int) -> int:
-        """Process a line around the chunks (size, line end or trailer); return the offset behind the bytes used."""
+        """Process a line around the chunks (size, line end or trailer); return the offset of the first unused byte."""
         stop = data.find(b"\n", place)
         if stop < 0:
             self._line += data[place:]

@@ -31,8 +31,8 @@ HEAD_START_S: Final = 0.25
 #: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: An address that answered recently is skipped once other addresses, tried in parallel, have connected first this many
-#: times in a row. This is more than one, since a single lost packet also delays an answer.
+#: An address that answered recently is skipped after other addresses, tried in parallel, have connected before it this
+#: many times in a row. One time is not enough, since a single lost packet also delays an answer.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -59,7 +59,8 @@ class _Memory:
     answered_s: float = float("-inf")
     #: Time until which connects skip the address, or 0 to use the address.
     out_until_s: float = 0.0
-    #: Number of connects that another address, tried in parallel, won against this address since it last answered.
+    #: Number of connects, since this address last answered, in which another address, tried in parallel, connected
+    #: first.
     overtaken: int = 0
 
 
@@ -86,9 +87,9 @@ class _Attempt:
 class Dialer:
     """Opens the sockets of one worker.
 
-    ``allow_remote`` permits connections beyond loopback. ``sources`` are the local addresses to connect from; without
-    any, the kernel chooses. ``offset`` is the worker's number, so that workers do not all begin with the first address.
-    ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the user.
+    ``allow_remote`` permits connections beyond loopback. ``sources`` are the local addresses to connect from; if there
+    are none, the kernel chooses an address. ``offset`` is the worker's number, so that workers do not all begin with
+    the first address. ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the user.
     """
 
     def __init__(
@@ -180,7 +181,8 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # The address's skip time is over: this connect retries it, while others skip it until it answers.
+                # The address's skip time is over: this connect tries it again, and other connects skip it until it has
+                # answered.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -208,7 +210,7 @@ class Dialer:
                         continue
                 elif not racing:
                     raise self._error(failed, f"{host}:{port}")
-                # After the last address there is none to start in parallel: wait until the deadline.
+                # There is no further address to start in parallel: wait until the deadline.
                 until_s = deadline_s if address is None else time.monotonic() + HEAD_START_S
                 winner = self._await_one(racing, failed, settled, min(until_s, deadline_s))
                 if winner is not None:
@@ -226,7 +228,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str, settled: Signal) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # Check once more, now the very address to which the socket connects.
+        # Check once more, because this is the very address to which the socket connects.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
@@ -284,12 +286,12 @@ class Dialer:
         memory = self._memory.setdefault(winner.text, _Memory())
         memory.answered_s, memory.out_until_s, memory.overtaken = now_s, 0.0, 0
         for attempt in overtaken:
-            # An attempt that has just begun was not slow.
+            # Do not count an attempt that had just begun: it was not slow.
             if now_s - attempt.begun_s >= HEAD_START_S:
                 self._overtaken(attempt.address, now_s, host)
         for address, error in failed:
             self._leave_out(address, now_s + REFUSED_S)
-            # Many servers listen on a single loopback address, so a failure at another one is not reported.
+            # Do not report that another loopback address has failed: many servers listen on only one of them.
             if not (address.loopback and is_loopback(host)):
                 self._on_note(
                     f"{address.text} of {host} cannot be connected to ({error.strerror or error}): connections go to"
@@ -327,7 +329,7 @@ _ADDRESSES_NAMED: Final = 4
 
 
 def remote_of(sock: socket.socket) -> str | None:
-    """Return the address that a socket is connected to, in the form of records, or None if it is not connected."""
+    """Return the address that a socket is connected to, in the form of the run's record, or None if there is none."""
     try:
         return text_of(sock.getpeername())
     except OSError:

@@ -10,7 +10,7 @@ from loadgen.protocol.refusals import Refusal
 class TransportError(Exception):
     """A connection could not be opened or was lost; the message is one sentence.
 
-    ``refusal`` classifies the service's refusal, or is None if it did not refuse.
+    ``refusal`` classifies the service's refusal; it is None if the service did not refuse the connection.
     """
 
     def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
@@ -36,7 +36,7 @@ class HandshakeRefusedError(TransportError):
 
 
 class NeverAgainError(HandshakeRefusedError):
-    """The service told this client not to come back."""
+    """The service refused or ended the connection and asked this client not to connect again."""
 
 
 class NotNowError(TransportError):

@@ -1,8 +1,8 @@
 """Parse plain WebSocket frames, nearly all that a load test receives, without an object for each.
 
 A plain frame is a final, unmasked text frame (RFC 6455, section 5.2), or a binary one if the protocol's messages are
-binary. All other frames (fragments, control frames, errors) go to the `websockets` library. It gets whole frames only,
-so it is always at a frame boundary when the next plain frame bypasses it.
+binary. All other frames (fragments, control frames, errors) go to the `websockets` library. The library gets whole
+frames only, so that it is at a frame boundary whenever a plain frame bypasses it.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ _TWO_BYTES, _EIGHT_BYTES = 126, 127
 #: Called with a message, its kernel arrival (an `Arrival` if it is known only as an interval) and the time at which the
 #: read returned (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
-#: Passes a frame (bytes, arrival, read time) to the `websockets` library. Returns false if the library must see every
-#: frame from then on: a fragmented message is open, or the connection is closing.
+#: Passes a frame (bytes, arrival, read time) to the `websockets` library. Returns false if the library must see the
+#: next frame, whatever it is: a fragmented message is unfinished, or the connection is closing.
 Library = Callable[[bytes, int, int], bool]
 #: Checks a frame that goes to the `websockets` library, given its first two bytes and its length. Returns true if the
-#: frame violates the protocol and the stream ends.
+#: frame violates the protocol, which ends the stream.
 Judge = Callable[[int, int, int], bool]
 
 
@@ -75,7 +75,7 @@ class TextFrames:
         self._on_text = on_text
         self._judge = judge
         self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
-        # The poller recognises text frames only.
+        # The poller recognises whole text frames only, no binary frames.
         self._on_whole: OnText | None = None if binary else on_text
         self._library = library
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
@@ -89,7 +89,7 @@ class TextFrames:
         self.fast_path: FastPath | None = None
         #: True if the fast path may process the next bytes: they begin a frame, and no fragmented message is open.
         self.ready = True
-        #: Callback for a read that is just one whole text frame; None unless the stream is at a frame boundary.
+        #: Callback for a read that consists of one whole text frame; None unless the stream is at a frame boundary.
         self.whole = self._on_whole
 
     def feed(
@@ -115,8 +115,8 @@ class TextFrames:
                 return
             self._partial = None
             if missing > 0:
-                # Complete the partial frame alone, so that the rest starts at a frame boundary and the fast path can
-                # take it. With a service that sends faster than we read, nearly every read splits a frame.
+                # Complete the partial frame by itself, so that the rest starts at a frame boundary and the fast path
+                # can process it. If a service sends faster than this process reads, nearly every read splits a frame.
                 partial += data[:missing]
                 rest = data[missing:]
                 ends_ns = within_ns if len(rest) else end_ns

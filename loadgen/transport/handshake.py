@@ -12,7 +12,7 @@ from loadgen.transport.bounds import HTTP_HEAD_BYTES
 
 _HTTP: Final = b"HTTP/"
 _HEAD_END: Final = b"\r\n\r\n"
-#: Types of the frames that an HTTP/2 server sends first or last: SETTINGS and GOAWAY (RFC 9113, 6.5 and 6.8).
+#: Types of the frames that an HTTP/2 server sends first (SETTINGS) or last (GOAWAY): RFC 9113, 6.5 and 6.8.
 _HTTP2_FRAMES: Final = (4, 7)
 
 
@@ -33,7 +33,7 @@ class Answer:
         return shown(self._said) if self._said else None
 
     def no_http(self) -> str | None:
-        """Return a phrase that says what the server answered if that cannot be HTTP/1.1, or None if it can."""
+        """Return a phrase for an answer that cannot be HTTP/1.1, or None if the answer can be HTTP/1.1."""
         said = bytes(self._said[:120])
         if said[: len(_HTTP)] == _HTTP[: len(said)]:
             return None

@@ -92,7 +92,7 @@ class GeventHttpClient:
         self._dialer = dialer or Dialer()
         self._rendered = Requests(parts).rendered
         self._most = connections
-        #: Number of connections that are open or opening, and of those that are opening.
+        #: Number of connections that are open or being opened, and number of those being opened.
         self._count = self._opening = 0
         self._idle: list[HttpConnection] = []
         self._busy: set[HttpConnection] = set()
@@ -168,7 +168,7 @@ class GeventHttpClient:
         self._idle.clear()
 
     def abort(self) -> None:
-        """Close all connections at once; every pending request fails."""
+        """Close all connections at once, which fails every pending request."""
         self.close()
         for connection in list(self._busy):
             connection.fail(TransportError(f"{self.name}: given up"))
@@ -179,7 +179,7 @@ class GeventHttpClient:
     # The connections call the following methods: see `http_connection.Owner`.
 
     def answered(self, connection: HttpConnection, reusable: bool) -> None:
-        """Reuse the connection, or close it if it is not reusable: its request is answered."""
+        """Take back a connection whose request is answered: reuse it, or close it if it is not reusable."""
         self._busy.discard(connection)
         if not reusable or self._closed:
             connection.dispose()
@@ -230,7 +230,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # Making this request failed, so the connection is still unused.
+            # The request could not be made, so nothing was sent and the connection can be used for another one.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))
@@ -248,7 +248,7 @@ class GeventHttpClient:
             gevent.spawn(self._open)
 
     def _on_timer(self) -> None:
-        """Fail the requests past their deadline; fires about once per timeout, for all requests together."""
+        """Fail the requests whose deadline has passed; one timer for all requests calls this about once per timeout."""
         self._timer.close()
         self._timer = None
         now_s = time.monotonic()
@@ -261,7 +261,7 @@ class GeventHttpClient:
 
     def _open(self) -> None:
         try:
-            # Use one timeout for everything: a server may send the TLS handshake a byte at a time, for ever.
+            # Use one timeout for all steps together: a server may send the TLS handshake a byte at a time, for ever.
             with gevent.Timeout(self.timeout_s):
                 connection = self._connected()
         except TransportError as error:

@@ -36,7 +36,7 @@ class Owner(Protocol):
     name: str
 
     def answered(self, connection: "HttpConnection", reusable: bool) -> None:
-        """Take the connection back: its request is answered. Called before the request's callback."""
+        """Take back a connection whose request is answered. Called before the request's callback."""
 
     def lost(self, connection: "HttpConnection") -> None:
         """Forget a connection that has ended, with or without a pending request."""
@@ -62,7 +62,7 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 pass
             finally:
-                # Send what TLS has written even after a failure, so that the server gets the alert.
+                # Send what TLS has written, even after a failure: the server must get the alert.
                 if said := self._outgoing.read():
                     sock.sendall(said)
             if not ready:
@@ -98,18 +98,19 @@ class HttpConnection:
     ) -> None:
         sock.setblocking(False)
         self._owner = owner
-        #: IP address and port as in records, or None if not known.
+        #: IP address and port in the form of the run's record, or None if not known.
         self.remote_address = remote_address
         self._socket: socket.socket | None = sock
         self._tls = tls
         self._on_response: OnResponse | None = None
         self.deadline_s = 0.0
-        #: Parser of the current answer, if `whole_answer` could not read it.
+        #: Parser of the current answer, or None while `whole_answer` may still read it.
         self._parser: HTTPResponse | None = None
         #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0
         self._unsent = b""
-        # `is_good` polls this before each use of the connection; `select` cannot handle descriptors above 1023.
+        # A poll object for `is_good`, which checks the connection before each use; `select` cannot handle descriptors
+        # above 1023.
         self._poller = _poll()
         self._poller.register(sock.fileno(), _READABLE)
         loop = gevent.get_hub().loop
@@ -118,9 +119,9 @@ class HttpConnection:
         self._writer: Any = None
 
     def is_good(self) -> bool:
-        """Return True if an idle connection can be used again; unsolicited data other than TLS messages ends it."""
+        """Return True if an idle connection can be used again; it is ended if it received anything but TLS messages."""
         if self._socket is not None and self._poller.poll(0):
-            # The data may be just a TLS message, such as a session ticket.
+            # The data may be a mere TLS message, such as a session ticket.
             self._on_readable()
         return self._socket is not None
 
@@ -209,7 +210,7 @@ class HttpConnection:
             parser.feed(data)
             beyond = _beyond(parser, self._parsed_bytes)
         except (HTTPParseError, ValueError) as error:
-            # ValueError includes UnicodeDecodeError: a header's name or value is not text.
+            # Catch ValueError, because it includes UnicodeDecodeError: a header's name or value may not be text.
             self._cannot_be_read(error)
             return
         if beyond is not None:
@@ -246,7 +247,7 @@ class HttpConnection:
             self._broke_off("HTTPConnectionClosed")
             return
         with contextlib.suppress(HTTPParseError, ValueError):
-            # An answer without a declared length ends with the connection.
+            # An answer without a declared length ends when the connection ends.
             parser.feed(b"")
         if not self._parsed(parser):
             self._broke_off("HTTPParseError")

@@ -24,7 +24,7 @@ class Requests:
         self._head = b""
 
     def rendered(self, request: HttpRequest) -> bytes:
-        """Return the request's bytes; its resource defaults to the path and query of the URL.
+        """Return the request's bytes; a request without a resource gets the path and query of the URL.
 
         Raises:
             ValueError: a header's name or value is not allowed in HTTP.

@@ -67,7 +67,7 @@ class HttpStream(SocketStream):
         self._request: bytes | None = _request(address, resource, headers)
         #: The head of the answer as far as it has arrived.
         self._head = b""
-        #: The answer if it refuses, with its body as far as it has arrived.
+        #: The answer, if it is a refusal, with its body as far as it has arrived.
         self._response: HTTPResponse | None = None
         self._body: Body | None = None
         #: Timer that limits the wait for the body of a refusal.
@@ -82,7 +82,7 @@ class HttpStream(SocketStream):
         raise TransportError(f"{self._address.name}: an event stream only receives")
 
     def close(self) -> None:
-        """End the connection at once: HTTP has no closing handshake for an answer that has no end."""
+        """End the connection at once: HTTP has no closing handshake for an endless answer."""
         self._ended()
 
     # The poller calls the following methods, the receive path.
@@ -119,7 +119,7 @@ class HttpStream(SocketStream):
             self._fail(TransportError(f"{self._address.name}: the server ended the event stream"))
 
     def _step_head(self, data: bytes) -> bytes:
-        """Process the answer up to the end of its head; return the bytes behind the head if the server accepted."""
+        """Process the answer up to the end of its head; return the bytes after the head if the server accepted."""
         if self._response is not None:
             self._step_refusal(data)
             return b""
@@ -141,12 +141,12 @@ class HttpStream(SocketStream):
             try:
                 response.feed(head)
             except (HTTPParseError, ValueError):
-                # ValueError includes UnicodeDecodeError: a header's name or value is not text.
+                # Catch ValueError, because it includes UnicodeDecodeError: a header's name or value may not be text.
                 said = f"broke HTTP in its answer to the {self._handshake}: {shown(head)}"
                 self._fail(HandshakeRefusedError(f"{self._address.name} {said}"))
                 return b""
             if response.status_code < 200 and response.status_code != 101:
-                # An interim answer (RFC 9110, 15.2): the final one follows.
+                # This is an interim answer (RFC 9110, 15.2); the final answer follows.
                 continue
             rest, self._head = self._head, b""
             self._judge(response, rest)
@@ -266,7 +266,7 @@ def _request(address: Address, resource: str, headers: Mapping[str, str]) -> byt
 
 
 def _headers_of(response: HTTPResponse) -> dict[str, str]:
-    """Return the headers with their names in lower case; several of a name are joined, as RFC 9110, 5.2, allows."""
+    """Return the headers by lower-case name; headers with the same name are joined, as RFC 9110, 5.2, allows."""
     found: dict[str, str] = {}
     for name, value in response.items():
         key = name.lower()
@@ -275,7 +275,7 @@ def _headers_of(response: HTTPResponse) -> dict[str, str]:
 
 
 def _unfit(headers: Mapping[str, str]) -> str | None:
-    """Return why an answer with the status 200 is no event stream that we can read, or None if it is one."""
+    """Return why an answer with status 200 is not a readable event stream, or None if it is one."""
     kind = headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() != _STREAM_TYPE:
         said = f"of the type {shown(kind.encode(errors='replace'))}" if kind else "without a content type"

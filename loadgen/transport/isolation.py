@@ -41,7 +41,7 @@ class Contained(Protocol):
 def contain(source: Contained, error: BaseException) -> None:
     """End the source whose callback raised ``error``, and report the error to it; never raises.
 
-    An interrupt or exit is also raised in the main greenlet, as gevent does, but without stopping a watcher.
+    An interrupt or exit of the process is also raised in the main greenlet, as gevent does, but stops no watcher.
     """
     # `failed` may raise too: report that error to the source as well. A third error goes to the gevent hub, which
     # prints it.

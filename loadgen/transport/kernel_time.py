@@ -36,7 +36,7 @@ def enable(sock: socket.socket) -> bool:
 def _same_clock() -> bool:
     """Return True if the kernel's stamps are of the clock that this process reads; under faketime they are not.
 
-    To check, the process sends itself a datagram, whose stamp must lie between sending and reading it.
+    To check, the process sends itself a datagram. Its stamp must lie between the times of sending and reading it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(1)

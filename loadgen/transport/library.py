@@ -1,4 +1,4 @@
-"""The frames that `TextFrames` does not parse: the `websockets` library reads them (Sans-I/O).
+"""Read, by the `websockets` library (Sans-I/O), the frames that `TextFrames` does not parse.
 
 To save memory, the library's protocol object of a connection exists only while it has state to keep.
 """
@@ -43,7 +43,7 @@ class Library:
         self._on_text = on_text
         self._on_other = _nothing
         self.max_message_bytes = max_message_bytes
-        #: Opcode of messages to send, and of most that are received.
+        #: Opcode (text or binary) of the messages to send, and of most received messages.
         self.opcode = _BINARY if binary else _TEXT
         #: The pong for the latest ping, until it is sent. Earlier pings need no answer (RFC 6455, 5.5.3), so a server
         #: that pings but does not read cannot fill our send buffer.
@@ -97,8 +97,8 @@ class Library:
     def frames(self, on_other: Callable[[], None]) -> TextFrames:
         """Return a parser for the rest of the stream.
 
-        It parses ordinary messages itself, and passes fragments, control frames and faulty frames to the `websockets`
-        library.
+        The parser handles ordinary messages itself, and passes fragments, control frames and faulty frames to the
+        `websockets` library.
 
         Call this at a frame boundary. Until :meth:`end`, ``on_other`` is called after each frame that is not a message:
         there may be something to send, or the connection ends.
@@ -113,13 +113,13 @@ class Library:
         )
 
     def parse(self, data: bytes | memoryview) -> list[Any]:
-        """Return the frames that are complete with ``data``, and the answer to the opening handshake."""
+        """Parse received bytes; return the frames that they complete, and the answer to the opening handshake."""
         protocol = self._made()
         protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
         return protocol.events_received()
 
     def end(self) -> None:
-        """Drop the callback `on_other` that `frames` was given."""
+        """Forget the callback ``on_other`` that :meth:`frames` was given: call nothing back from now on."""
         self._on_other = _nothing
 
     def deliver(self, events: Sequence[Any], arrival_ns: int, read_ns: int) -> bool:
@@ -158,7 +158,7 @@ class Library:
         self._made().send_close(CloseCode.NORMAL_CLOSURE)
 
     def to_send(self) -> list[bytes]:
-        """Return the frames to send, except pongs: see `take_pong`."""
+        """Return the frames to send, except pongs, which `take_pong` returns."""
         frames = []
         for data in () if self._protocol is None else self._protocol.data_to_send():
             if data and data[0] == _PONG_FRAME:
@@ -182,7 +182,7 @@ class Library:
     # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames with `websockets`; return True if the next frame may bypass it: no message is unfinished."""
+        """Read frames with `websockets`; return True if no message is unfinished: the next frame may then bypass it."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol
@@ -198,7 +198,7 @@ class Library:
     def _judge(self, first: int, second: int, length: int) -> bool:
         """Report a frame whose header breaks the protocol; return True if it does."""
         if self.close_received is not None:
-            # Anything after a close frame is discarded.
+            # Discard anything after a close frame.
             return False
         begun_bytes = None if self._fragments is None else len(self._fragments)
         found = violations.of_header(first, second, length, self.max_message_bytes, begun_bytes)

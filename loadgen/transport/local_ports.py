@@ -94,8 +94,8 @@ def room(
     """Return how many more connections this machine can open to all ``destinations`` together.
 
     Destinations are pairs of IP address and port. ``sources`` are the source addresses to connect from; if it is empty,
-    the kernel uses one source address for each destination. A port is not available if it has a listener, or if a
-    connection to the same destination uses it or is in TIME_WAIT on it.
+    the kernel uses one source address for each destination. A port is not available if a socket listens on it, or if a
+    connection to the same destination uses it, even one in TIME_WAIT.
     """
     wanted = {(_ip(host), port) for host, port in destinations}
     bound: set[int] = set()

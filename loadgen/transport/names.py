@@ -17,7 +17,7 @@ def loopback_addresses(host: str) -> tuple[str, ...]:
     """Return this machine's loopback addresses for a name under `localhost` (RFC 6761, 6.3), and none for others.
 
     Local emulators use names such as `x.localhost`. Browsers and curl treat them as loopback, but the C library asks a
-    name server. `localhost` itself is left to the C library, which always knows it.
+    name server. `localhost` itself is left to the C library, which can always resolve it.
     """
     if not is_under_localhost(host):
         return ()

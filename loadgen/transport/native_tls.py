@@ -1,4 +1,4 @@
-"""TLS of one connection on OpenSSL's own functions, with which the receive thread decrypts.
+"""TLS of one connection by OpenSSL's own functions, with which the receive thread can decrypt.
 
 `native_context` copies the settings of a context of Python's `ssl` module, so that both verify a server alike. The
 functions are those of the OpenSSL library with which `ssl` is linked. Where they cannot be used,
@@ -26,7 +26,7 @@ _NO_PARTIAL_WILDCARDS, _NEVER_CHECK_SUBJECT = 0x4, 0x20
 #: openssl/err.h: parts of an error's code.
 _LIBRARY_SHIFT, _LIBRARY_MASK, _REASON_MASK = 23, 0xFF, 0x7FFFFF
 #: Modules of context classes that verify certificates by OpenSSL alone. Libraries that replace `ssl.SSLContext` may
-#: verify differently, which OpenSSL's functions would ignore.
+#: verify in another way, which would be lost with OpenSSL's own functions.
 _MODULES = ("ssl", "gevent.ssl")
 
 
@@ -65,7 +65,7 @@ def why_not() -> str | None:
 
 
 def native_context(context: ssl.SSLContext, options: TlsOptions) -> native.TlsContext | None:
-    """Return a context with the settings of ``context``, or None if OpenSSL cannot have all of them.
+    """Return a context with the settings of ``context``, or None if an OpenSSL context cannot have all of them.
 
     ``context`` must trust the system's authorities. ``options`` has the settings that cannot be read from a context.
     """
@@ -114,7 +114,7 @@ def error_of(
         made = ssl.SSLEOFError
     named = ": ".join(filter(None, (library, reason)))
     error = made(kind, f"[{named}] {text}" if named else text)
-    # Python's `ssl` module also sets these to None if it knows no name for them.
+    # Like Python's `ssl` module, set an attribute to None if its name is not known.
     error.library, error.reason = library, reason  # type: ignore[assignment]
     if isinstance(error, ssl.SSLCertVerificationError):
         error.verify_code, error.verify_message = verify_code, verify_message or ""

@@ -10,7 +10,7 @@ from loadgen.transport.upgrade import LastAccepted, Upgrade
 
 
 class OpeningHandshake:
-    """The request, and the answer as far as it has arrived; it sends and reads nothing itself.
+    """The request, and the answer as far as it has arrived; the caller sends and reads the bytes.
 
     An ordinary acceptance is recognised here. Any other answer is read by the `websockets` library, and its first bytes
     are kept here for error messages.
@@ -34,7 +34,7 @@ class OpeningHandshake:
         self._name = name
         self._asked = (url, subprotocols, headers, resource, last)
         self._upgrade: Upgrade | None = None
-        #: The beginning of an answer that is not an ordinary acceptance.
+        #: The beginning of the answer, kept only if the answer is not an ordinary acceptance.
         self._answer: Answer | None = None
 
     def request(self) -> bytes:

@@ -14,7 +14,7 @@ from loadgen.transport.slow_reading import SlowReading
 
 
 class PolledSocket(Source):
-    """The base of `SocketStream` with the socket that the poller reads; the subclass processes the bytes."""
+    """The base of `SocketStream`: it has the socket that the poller reads, and the subclass processes the bytes."""
 
     __slots__ = (
         "__weakref__",
@@ -50,7 +50,7 @@ class PolledSocket(Source):
     def pause_reading(self) -> None:
         """Leave received bytes in the kernel until :meth:`resume_reading`; other connections are not affected.
 
-        Only for a connection of the Python poller: the native one may have read ahead.
+        Call this only for a connection of the Python poller, since the native poller may have read ahead.
         """
         if self._poller is not None:
             assert isinstance(self._poller, Poller)

@@ -16,8 +16,8 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
-    #: Lower bounds for the next read (ns since the epoch): its stamp is later than ``stamp_ns``, and its data arrived
-    #: after ``since_ns``, less the delay in the kernel that `poller` allows for.
+    #: Lower bounds for the next read (ns since the epoch). The read's stamp is later than ``stamp_ns``. Its data
+    #: arrived after ``since_ns``, less the delay in the kernel that `poller` allows for.
     since_ns: int
     stamp_ns: int
 
@@ -48,4 +48,4 @@ class Source(Protocol):
         """Handle the error of a TLS read: nothing more to decrypt (`ssl.SSLWantReadError`), or a failure of TLS."""
 
     def failed(self, error: BaseException) -> None:
-        """End the source: one of its callbacks raised ``error``, or memory for the data of a read ran out."""
+        """End the source, because one of its callbacks raised ``error`` or memory for the data of a read ran out."""

@@ -7,8 +7,8 @@ An error that a source raises ends that source only (see `isolation`).
 
 There are two implementations, which make the same record and the same calls:
 
-- `NativePoller` reads in a thread of `loadgen.native`, which needs no interpreter lock. So nothing that Python does
-  delays a read. The gevent hub watches the thread's queue.
+- `NativePoller` reads in a thread of `loadgen.native`, which needs no interpreter lock. So a read is never delayed by
+  Python code. The gevent hub watches the thread's queue.
 - `Poller` reads in the hub, for systems on which the extension was not built and for connections that are read slowly
   on purpose. The hub watches the descriptor of the epoll set, which is readable while one of the sockets is, and makes
   one callback for all readable sockets instead of one for each.
@@ -21,9 +21,10 @@ message of the read arrived before the stamp, and after the latest of these time
 - the start of a later poll that did not report the socket as readable, less `_SETTLE_NS`,
 - the stamp of the last read that emptied the socket.
 
-`within_ns` is the time from the latest of them to the stamp, for messages that end within the read. `end_ns` is the
-same for the message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many
-segments have arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in times.c).
+For messages that end within the read, `within_ns` is the time from the latest of these times to the stamp. For the
+message that ends with the read, `end_ns` is that same time, or 0 if its stamp is exact. `NativePoller` also asks the
+kernel how many segments have arrived: if the read was one segment, the stamp is exact for all its messages (see
+`is_one_segment` in times.c).
 """
 
 import os
@@ -47,8 +48,8 @@ from loadgen.transport.polled_source import Source
 
 _READ = 1
 _EPOLLIN = 1
-#: Size of the read buffer: that of the longest frame with a two-byte length field, so that no read is longer than the
-#: frames that ``_LONGER_TEXT`` recognises.
+#: Size of the read buffer: header and content of the longest frame with a two-byte length field, so that no read is
+#: longer than the frames that ``_LONGER_TEXT`` recognises.
 _BUFFER_BYTES = 4 + 65_535
 #: First byte of a final, unmasked text frame (RFC 6455, 5.2). A text of up to 125 bytes has its length in the second
 #: byte. A longer one begins with 0x81, 0x7E and a two-byte length: a read of ``size`` bytes is one such frame if its
@@ -61,13 +62,14 @@ _MOST_A_TURN = 256
 #: Time (ns) after which a turn of the gevent hub ends, so that timers and other callbacks run; processing.c uses the
 #: same value.
 _TURN_NS = 50_000_000
-#: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in times.c.
+#: Longest delay in the kernel (softirq) from a segment's stamp until the socket is readable; times.c has the same
+#: value.
 _SETTLE_NS = 50_000
 #: Flag of a read that filled its buffer, so that the socket may hold more.
 FILLED = socket.MSG_TRUNC
 
 
-#: Functions that write ciphertext into a TLS object, and read plaintext from it.
+#: Two functions of a TLS object: one writes ciphertext into it, the other reads plaintext from it.
 TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
@@ -111,7 +113,7 @@ class NativePoller:
     ) -> None:
         """Set the source's callback for whole text frames and its fast path, which gets the data first.
 
-        With ``tls`` the poller decrypts, and both get the plaintext: see `route` in `_native.pyi`.
+        With ``tls`` the poller decrypts, and callback and fast path get the plaintext: see `route` in `_native.pyi`.
         """
         if isinstance(tls, tuple):
             self._poller.route(descriptor, whole, fast_path, *tls)
@@ -137,9 +139,10 @@ class Poller:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._sources: dict[int, Source] = {}
-        #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
+        #: Sockets that were not read yet, or whose last read may have left data. For these, a poll that does not report
+        #: a socket does not prove that it is empty.
         self._filled: set[int] = set()
-        #: Start (ns) of the last poll whose reported sockets have all been read.
+        #: Start (ns) of the last poll for which all reported sockets have been read.
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -184,7 +187,7 @@ class Poller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | native.Tls | None = None,
     ) -> None:
-        """Do nothing: this poller reads ``whole`` from the source at each read, and it has no fast paths."""
+        """Do nothing: at each read this poller takes the source's present ``whole``, and it has no fast paths."""
 
     def has_waiting(self, descriptor: int) -> bool:
         """Return False: this poller processes all bytes right after it has read them."""
@@ -223,7 +226,7 @@ class Poller:
     def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
         """Read each socket once, then process the messages. ``before_ns`` is a time before the first read.
 
-        Reading and processing are separate loops: in a single loop the kernel's code and this process's code would
+        Reading and processing are separate loops. In a single loop, the code of the kernel and of this process would
         evict each other from the CPU caches with every frame, and processing would take twice as long.
         """
         find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
@@ -234,7 +237,7 @@ class Poller:
         for descriptor, _ in readable:
             source = find(descriptor)
             if source is None:
-                # The source ended while an earlier socket of this round was processed.
+                # The source ended while the data of an earlier socket was processed in this round.
                 continue
             try:
                 try:
@@ -250,7 +253,8 @@ class Poller:
                     continue
                 whole = source.whole
                 if whole is not None and control and size < _BUFFER_BYTES and not flags:
-                    # Skip the general path: nearly every read of a fan-out is one whole text frame with an exact stamp.
+                    # This is a shortcut past the general code below, since nearly every read of a fan-out is one whole
+                    # text frame with an exact stamp.
                     text = None
                     if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
                         text = buffer[4:size]
@@ -320,7 +324,7 @@ def is_native() -> bool:
 
 @cache
 def _same_clock() -> bool:
-    """Return True if the native clock agrees with `now_ns`, which a test may replace."""
+    """Return True if the native clock agrees with `now_ns`; they differ if a test has replaced `now_ns`."""
     before_ns = now_ns()
     between_ns = native.now_ns()
     return before_ns <= between_ns <= now_ns()

@@ -1,10 +1,10 @@
 """Forward proxies: choose the proxy for a connection; `tunnel` opens a tunnel through it.
 
-Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes
-bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read:
-`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that variable is not set, and `NO_PROXY`
-for hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
-since the variables are about HTTP.
+Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes the
+bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read: `HTTPS_PROXY`
+for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that variable is not set, and `NO_PROXY` for hosts that
+are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP), since the
+variables are about HTTP.
 
 RFC 9110, 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
 """
@@ -32,15 +32,16 @@ _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 #: Names of the environment variables that configure proxies; the lower-case names are read too.
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-#: Set by web servers for CGI programs, whose HTTP_PROXY holds the `Proxy:` header of the request (CVE-2016-5385).
+#: Environment variable that web servers set for CGI programs. In these, HTTP_PROXY holds the `Proxy:` header of the
+#: request, which a client chooses (CVE-2016-5385).
 CGI: Final = "REQUEST_METHOD"
-#: Timeout for resolving a name, to find out if it resolves to loopback.
+#: Time limit for resolving a host's name, which shows whether the host is loopback.
 _LOOKUP_S: Final = 2.0
 _HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 
 
 class ProxySettingError(TransportError):
-    """The environment names an unusable proxy; the message is one sentence and never shows the proxy's login."""
+    """The environment names a proxy that cannot be used; the one-sentence message never shows the proxy's login."""
 
 
 class ProxyError(TransportError):
@@ -78,11 +79,11 @@ def named(target: str, proxy: Proxy | None) -> str:
 
 
 def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for connections to a URL by ``environment``, or None if they go directly.
+    """Return the proxy that ``environment`` sets for connections to a URL, or None if they go directly.
 
     A lower-case variable takes precedence over the upper-case one, as in curl, and an empty variable counts as unset.
-    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names
-    under `localhost` are recognised as this machine; see :func:`route`.
+    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names under
+    `localhost` are recognised as this machine; see :func:`route`.
 
     Raises:
         ProxySettingError: the named proxy is of an unsupported kind, or its URL cannot be parsed.
@@ -239,7 +240,7 @@ def _read(variable: str, value: str) -> Proxy:
         raise wrong from None
     address = _address(host)
     known = _HOST.fullmatch(host) or (address is not None and ":" in host)
-    # `isprintable`, since `urlsplit` silently drops line ends.
+    # Check `isprintable`, since `urlsplit` silently drops line ends.
     if (
         not value.isprintable()
         or not known

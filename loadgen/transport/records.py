@@ -6,7 +6,7 @@ _HEADER_BYTES = 5
 class RecordBoundary:
     """Tracks whether the ciphertext received so far ends at a record boundary.
 
-    OpenSSL does not report this: it consumes the first part of a record from its input and then reports nothing
+    OpenSSL does not report this: it consumes an incomplete record from its input, and then reports that nothing is
     pending.
     """
 

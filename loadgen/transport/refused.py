@@ -15,7 +15,7 @@ def by_library(name: str, error: Exception) -> TransportError:
     if not isinstance(error, InvalidStatus):
         return HandshakeRefusedError(f"{name} {handshake.broken(error)}")
     response = error.response
-    # Lower-case names for the lookup; reversed, so that the first of several headers of a name wins.
+    # Use lower-case names for the lookup, in reverse order, so that the first of several headers with one name wins.
     headers: Mapping[str, str] = {
         key.lower(): value for key, value in reversed(list(response.headers.raw_items()))
     }
@@ -25,7 +25,7 @@ def by_library(name: str, error: Exception) -> TransportError:
 
 
 def by_head(name: str, status: int | None, said: str) -> TransportError:
-    """Return the error for a refusal of which only the head arrived; ``said`` describes the answer."""
+    """Return the error for a refusal of which only the head has arrived; ``said`` describes the answer."""
     return _error(name, said, Refusal.of(status))
 
 

@@ -1,8 +1,8 @@
 """Resolve a host name to all of its addresses.
 
 A process resolves each name once, and again every 30 s while it opens connections, without blocking the event loop. If
-a later query fails, the known addresses stay in use. If the first query fails, that is a failure of the machine that
-generates the load, and not of the service.
+a later query fails, the known addresses stay in use. A failure of the first query counts as a failure of the machine
+that generates the load, not of the service.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ class RemoteAddress(NamedTuple):
     family: int
     #: The address in the form that `socket.connect` takes.
     address: tuple[Any, ...]
-    #: The address as text in records: `192.0.2.1:443` or `[2001:db8::1]:443`.
+    #: The address as text in the run's record: `192.0.2.1:443` or `[2001:db8::1]:443`.
     text: str
     loopback: bool
 
@@ -73,7 +73,7 @@ class Resolver:
         self._fresh_s = fresh_s
         self._clock = clock
         self._on_note = on_note
-        #: The known addresses by (host, port), with the time of ``clock`` after which they are resolved again.
+        #: The known addresses by (host, port), with the time (of ``clock``) after which the name is resolved again.
         self._known: dict[tuple[str, int], tuple[tuple[RemoteAddress, ...], float]] = {}
         self._asking: dict[tuple[str, int], Any] = {}
 
@@ -140,7 +140,7 @@ class Resolver:
 
 
 def text_of(address: tuple[Any, ...]) -> str:
-    """Return an address and port in the form of records, such as `192.0.2.1:443`."""
+    """Return an address and port in the form of the run's record, such as `192.0.2.1:443`."""
     host = str(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 

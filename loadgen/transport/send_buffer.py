@@ -25,7 +25,7 @@ class SendBuffer:
         An error that ``on_sent`` raises ends ``owner``.
         """
         self._socket, self._data, self._on_sent = sock, bytearray(data), on_sent
-        #: True once `add` has refused bytes.
+        #: True once `add` has refused bytes because the buffer would have exceeded its limit.
         self.overflowed = False
         self._writer: Any = gevent.get_hub().loop.io(sock.fileno(), _WRITE)
         self._writer.start(isolation.run, owner, self._on_writable)
@@ -48,12 +48,13 @@ class SendBuffer:
 
     def _on_writable(self) -> None:
         try:
-            # Delete what was sent from the bytearray itself: copying the rest on each send would cost quadratic time.
+            # Delete the sent bytes from the bytearray in place: copying the rest on each send would take quadratic
+            # time.
             del self._data[: self._socket.send(self._data)]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            # The connection's next read fails with the same error, and reports it.
+            # Ignore the error here: the connection's next read fails with the same error, and reports it.
             self._data.clear()
         if not self._data:
             self.close()

@@ -7,9 +7,9 @@ A connection is checked when its timeout would expire if nothing had arrived, an
 records when data last arrived (`tcpi_last_data_recv`, tcp(7)), so receiving costs nothing extra. One greenlet per
 process does all checks.
 
-The generator must not mistake a stall of its own for the service's silence. The kernel's time does not depend on when
-we read. But a stalled event loop lets the receive window fill up, and then the service cannot send. So a connection
-with unread data is not silent, and time in which the event loop was stalled does not count.
+The generator must not mistake a stall of its own for silence of the service. The time that the kernel records does not
+depend on when this process reads. But a stalled event loop lets the receive window fill up, and then the service cannot
+send. So a connection with unread data is not silent, and time in which the event loop was stalled does not count.
 """
 
 import array
@@ -35,13 +35,13 @@ from loadgen.transport import isolation
 OnSilent = Callable[[int], None]
 
 _MS: Final = 1_000_000
-#: Longest sleep while connections are watched; waking late from it reveals a stall of the event loop.
+#: Longest sleep (ns) while connections are watched. If the greenlet wakes late from it, the event loop was stalled.
 _TICK_NS: Final = 250 * _MS
-#: If the event loop is at least this late, it counts as stalled.
+#: Lateness (ns) of a wake-up from which on the event loop counts as stalled.
 _STALL_NS: Final = 50 * _MS
-#: Shortest time until the next check of a connection that may be silent but is not known to be.
+#: Shortest time (ns) until a connection is checked again that may be silent, but is not proven to be.
 _AGAIN_NS: Final = 100 * _MS
-#: Connections checked in one turn of the event loop.
+#: Number of connections checked in one turn of the event loop.
 _AT_ONCE: Final = 200
 #: Offset and format of tcpi_last_data_recv (milliseconds) in struct tcp_info (linux/tcp.h).
 _LAST_DATA_AT: Final = 52
@@ -70,7 +70,8 @@ class Silence:
 
     def cancel(self) -> None:
         """Stop watching."""
-        # This object stays in the heap until it is due: drop its references, which would keep the connection alive.
+        # This object stays in the heap until its next check is due: drop its references, so that they do not keep the
+        # connection in memory.
         self._source = self._on_silent = None
 
     def look(self, stood_still_ns: Callable[[int], int]) -> int | None:

@@ -14,8 +14,9 @@ _T = TypeVar("_T")
 def in_slices(items: Iterable[_T]) -> Iterator[_T]:
     """Yield each item, and give the event loop a turn after every `ITEMS` of them.
 
-    A caller in the gevent hub itself, which cannot wait, gets all items without a turn. If the waiting greenlet is
-    killed, the remaining items are yielded without a turn before the exception is raised, so that none is left out.
+    In the gevent hub itself, which cannot wait, all items are yielded without a turn in between. If the waiting
+    greenlet is killed, the remaining items are yielded without a turn before the exception is raised, so that none is
+    left out.
     """
     killed: BaseException | None = None
     may_wait = gevent.getcurrent() is not gevent.get_hub()

@@ -1,7 +1,8 @@
 """Read one connection at a limited rate, like a client that is busy or on a slow line.
 
-A `SocketStream` that is given a `SlowReading` reads its socket through it, with the Python poller. After each read the
-stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
+A `SocketStream` that has a `SlowReading` reads its socket by means of that object, with the Python poller. After each
+read the stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no
+time on it.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,8 @@ import gevent
 from loadgen.transport import isolation
 from loadgen.transport.poller import FILLED
 
-#: Reads per second to aim at. Each read asks for 1 / `_TURNS_PER_S` of the bytes that the rate allows in a second, but
-#: for no fewer than `_LEAST_BYTES` and no more than `_MOST_BYTES`.
+#: Number of reads per second to aim at. Each read asks for 1 / `_TURNS_PER_S` of the bytes that the rate allows in a
+#: second, but for at least `_LEAST_BYTES` and at most `_MOST_BYTES`.
 _TURNS_PER_S = 10
 _LEAST_BYTES = 512
 _MOST_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ class Pausable(isolation.Contained, Protocol):
 class SlowReading:
     """Limits how fast one connection is read; the rate counts bytes on the wire, TLS and framing included.
 
-    Reading is unlimited until `begin`, since a service may give a handshake little time, and again after `end`.
+    Reading is unlimited before `begin`, since a service may allow little time for a handshake, and after `end`.
     """
 
     __slots__ = ("_bytes_per_s", "_limited", "_turn_bytes", "_waiting")
@@ -44,7 +45,7 @@ class SlowReading:
         self._bytes_per_s = bytes_per_s
         self._turn_bytes = max(_LEAST_BYTES, min(_MOST_BYTES, int(bytes_per_s / _TURNS_PER_S)))
         self._limited = False
-        #: The greenlet that resumes reading, during a pause.
+        #: The greenlet that will resume reading, or None if reading is not paused.
         self._waiting: gevent.Greenlet | None = None
 
     def reading(self, stream: Pausable, recvmsg_into: RecvmsgInto) -> RecvmsgInto:
@@ -61,7 +62,7 @@ class SlowReading:
                 stream.pause_reading()
                 pause_s = size / self._bytes_per_s
                 self._waiting = gevent.spawn_later(pause_s, isolation.run, stream, self._again, stream)
-            # The poller cannot see how small this buffer was, so tell it that the buffer was filled.
+            # Tell the poller that the buffer was filled: it does not know that this read used a smaller buffer.
             return size, control, flags | FILLED if size == len(buffer) else flags, address
 
         return read

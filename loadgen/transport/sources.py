@@ -1,7 +1,8 @@
 """Local source addresses for outgoing connections, used in turn.
 
-Each source address has only as many local ports per target address and port as `ip_local_port_range` of the kernel
-holds, 28,232 by default. A process that needs more connections than that needs more source addresses.
+From one source address, a machine can open only as many connections to one target address and port as the kernel's
+`ip_local_port_range` has ports, 28,232 by default. A process that needs more connections than that needs more source
+addresses.
 """
 
 import errno

@@ -31,8 +31,8 @@ OnClosed = Callable[[int | None, str], None]
 class SocketStream(PolledSocket):
     """A client connection, the base of `WebSocket` and `ByteStream`.
 
-    Callbacks are called from the gevent hub and must not block. An error that one raises ends this connection as a
-    failure of the harness: ``on_failed`` is called with it, then ``on_closed``.
+    Callbacks are called from the gevent hub and must not block. If a callback raises an error, the connection ends as a
+    failure of the harness: ``on_failed`` is called with the error, then ``on_closed``.
 
     `open` calls `_secured` of the subclass and returns once the subclass has set `_opening`.
     """
@@ -69,13 +69,14 @@ class SocketStream(PolledSocket):
         #: Bytes that the socket does not accept yet, or None if it has accepted all.
         self._unsent: SendBuffer | None = None
         self._tls: Tls | NativeTls | None = None
-        #: True if the poller reads without TLS, or decrypts by itself: it then gives plaintext to the fast path.
+        #: True if the poller delivers plaintext, because there is no TLS or because the poller decrypts: then the fast
+        #: path can be used in the poller.
         self._plain = not address.secure
         #: True while the native poller decrypts through `loadgen.transport.tls.Tls`; never true with `NativeTls`.
         self._tls_direct = False
         self._fast_path: FastPath | None = None
         self._opening: Signal | None = None
-        #: An error that occurred between the end of the handshake and the return of `open`.
+        #: An error that ended the connection after the handshake but before `open` returned, or None.
         self._early: TransportError | None = None
         #: The violation of the protocol by the server that ended the connection, or None.
         self.violation: UnreadableError | None = None
@@ -154,7 +155,7 @@ class SocketStream(PolledSocket):
         """Drop the connection without an orderly close; ``on_closed`` is called before this returns."""
         self._ended()
 
-    # Subclasses override the methods from here to `_route_plain`.
+    # Subclasses may override the methods from here to `_route_plain`.
 
     def _unanswered(self, timeout_s: float) -> str:
         """Return the error text for a handshake that timed out."""
@@ -308,7 +309,8 @@ class SocketStream(PolledSocket):
             try:
                 data = self._tls.encrypt(data)
             except ssl.SSLError:
-                # The server has closed the connection: the next read fails too, and reports the end of the connection.
+                # The server has closed the connection: the next read fails too, and then the end of the connection is
+                # reported.
                 return
         self._transmit(data)
 
@@ -323,7 +325,8 @@ class SocketStream(PolledSocket):
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            # The next read of this socket fails with the same error; `broke` then ends the connection.
+            # Ignore the error here: the next read of this socket fails with the same error, and `broke` then ends the
+            # connection.
             return
         if sent < len(data):
             self._unsent = SendBuffer(self._socket, memoryview(data)[sent:], self, self._all_sent)

@@ -2,7 +2,8 @@
 
 libev's epoll backend rounds a timer up to the next millisecond. In an open-loop schedule that delay would be part of
 every headline latency. A Linux timerfd is an ordinary readable descriptor with nanosecond resolution, so it wakes the
-hub on time. On other systems `gevent.sleep` is used, and its lateness is recorded like any other.
+hub on time. On other systems `gevent.sleep` is used; the delay that it causes is recorded as lateness, like any other
+delay.
 """
 
 import heapq
@@ -16,7 +17,8 @@ from loadgen.measure.clock import now_ns
 from loadgen.transport.timerfd import TimerFd
 
 _READ = 1
-#: Longest time between two clock readings in a row; if it takes longer, the process was descheduled in between.
+#: Longest time (ns) between two successive clock readings; if they are further apart, the process was descheduled in
+#: between.
 _AT_ONCE_NS = 20_000
 _READINGS = 5
 #: Value of `_armed_ns` while greenlets are woken: earlier than any real time, so that `_arm` does nothing.
@@ -84,7 +86,7 @@ class PreciseTimer:
     def _on_readable(self) -> None:
         if self._timer is None or not self._timer.acknowledge():
             return
-        # A greenlet that is woken here may wait again, but does not arm the timer: that happens once, below, for the
+        # A greenlet that is woken here may wait again. That does not arm the timer: it is armed once, below, for the
         # earliest waiting greenlet.
         self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():

@@ -18,7 +18,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 def _libc() -> ctypes.CDLL:
-    """Return the C library itself, bypassing a preloaded faketime library, which would shift monotonic timers too."""
+    """Return the C library itself, not a preloaded faketime library, which would shift monotonic timers too."""
     try:
         return ctypes.CDLL("libc.so.6", use_errno=True)
     except OSError:

@@ -18,16 +18,17 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 #: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: Age (s) at which a session is replaced by a newer connection's; servers keep sessions for minutes to hours.
+#: Age (s) from which on the kept session is replaced by that of a connection that has resumed it; servers keep sessions
+#: for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 
 class TlsSessions:
     """The session that the connections to one address resume.
 
-    The session is that of the last full handshake; after `_SESSION_FRESH_S`, a newer connection's session replaces it.
-    So TLS 1.3 tickets are used more than once, which RFC 8446 (appendix C.4) advises against only for the client's
-    privacy.
+    The session comes from the last full handshake. When it is older than `_SESSION_FRESH_S`, the session of a
+    connection that has resumed it takes its place. So TLS 1.3 tickets are used more than once; RFC 8446 (appendix C.4)
+    advises against that only for the client's privacy.
     """
 
     __slots__ = ("_clock", "_kept_s", "resumed", "session")
@@ -43,7 +44,8 @@ class TlsSessions:
     def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection for later connections to resume.
 
-        A connection that resumed a session replaces the kept one only after `_SESSION_FRESH_S`.
+        The session of a connection that has resumed one replaces the kept session only if that is older than
+        `_SESSION_FRESH_S`.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
         """
@@ -56,7 +58,7 @@ class TlsSessions:
 
 
 class Tls:
-    """The client's side of TLS by Python's `ssl` module; it reads and sends nothing itself.
+    """The client's side of TLS by Python's `ssl` module; the caller reads and sends the bytes.
 
     All methods may raise ssl.SSLError.
     """
@@ -68,8 +70,8 @@ class Tls:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
-        #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute. The
-        #: calls for each read then skip the Python methods in between.
+        #: The C object to which an `ssl.SSLObject` delegates, or the SSLObject itself if it has no such attribute.
+        #: Calling the C object at each read skips the Python methods in between.
         self._inner: Any = getattr(self._object, "_sslobj", self._object)
         #: True once the handshake is done.
         self.ready = False
@@ -110,11 +112,12 @@ class Tls:
         incoming, inner = self._incoming, self._inner
         incoming.write(data)
         if not self._records.follow(data):
-            # The read ends within a record that cannot be decrypted yet: no message ends with the read.
+            # The read ends within a TLS record, which cannot be decrypted yet: no message ends with the read.
             end_ns = within_ns
         try:
             while True:
-                # Decrypt into one buffer that all connections share, or read() would allocate 64 KB on each call.
+                # Decrypt into one buffer that all connections share: without it, read() would allocate 64 KB on each
+                # call.
                 size = inner.read(_PLAINTEXT_BYTES, _PLAINTEXT)
                 if not size:
                     return False
@@ -123,7 +126,8 @@ class Tls:
                     _PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, within_ns if more else end_ns
                 )
                 if not more:
-                    # Reading again would raise SSLWantReadError, which takes as long as the rest of this method.
+                    # Do not read again: that would raise SSLWantReadError, which takes as long as the rest of this
+                    # method.
                     return True
         except ssl.SSLWantReadError:
             return True
@@ -135,7 +139,7 @@ class Tls:
 
     def end(self) -> None:
         """Write our close_notify, which `to_send` then returns."""
-        # `unwrap` raises, because the server's close_notify has not arrived yet.
+        # `unwrap` raises this error, because the server's close_notify has not arrived yet.
         with suppress(ssl.SSLError):
             self._object.unwrap()
 

@@ -68,7 +68,7 @@ def open_tunnel(proxy: Proxy, raw: socket.socket, host: str, port: int, timeout_
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
     late = ProxyError(f"the proxy {proxy.name} did not answer in time when asked to connect to {authority}")
-    # gevent counts a timeout from when the event loop last ran, which may be long ago if there is no load.
+    # Update the event loop's time, from which gevent counts a timeout: without a load it may be long out of date.
     gevent.get_hub().loop.update_now()
     try:
         with gevent.Timeout(max(0.001, timeout_s), late):
@@ -91,12 +91,12 @@ def _answer(proxy: Proxy, raw: socket.socket) -> tuple[int, str]:
         status = int(match[1])
         if status >= 200:
             break
-        # An interim answer (RFC 9110, 15.2): the final one follows.
+        # This is an interim answer (RFC 9110, 15.2); the final answer follows.
         most_bytes -= len(head)
         if most_bytes <= 0:
             raise _endless(proxy)
     if follows and status < 300:
-        # The target does not speak first, so the proxy itself sent this.
+        # These bytes come from the proxy itself, since the target never sends first.
         raise ProxyError(
             f"the proxy {proxy.name} promised a tunnel ({status}) and then sent something of its own: is it a login"
             " page of the network?"

@@ -23,7 +23,7 @@ _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
 _VERSION = b" HTTP/1.1\r\n"
-#: Text appended to the key before hashing it (RFC 6455, section 1.3), and the size of the hash in base64.
+#: Text that is appended to the key before it is hashed (RFC 6455, section 1.3), and the length of the hash in base64.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ACCEPT_BYTES = 28
 #: Headers of the answer that decide whether it accepts the upgrade; each may occur only once.
@@ -42,7 +42,7 @@ class LastAccepted:
     """The last ordinary accepting answer of a server.
 
     To most connections a server sends the same bytes, except for the value of `Sec-WebSocket-Accept`, which depends on
-    the connection's key. So later answers are compared with this one, which is faster than parsing them.
+    the connection's key. So later answers are compared with the last one, which is faster than parsing them.
     """
 
     __slots__ = ("_after", "_before", "_subprotocol")
@@ -52,9 +52,10 @@ class LastAccepted:
         self._subprotocol: str | None = None
 
     def remember(self, answer: bytes, subprotocol: str | None, accept: bytes) -> None:
-        """Remember an answer that was parsed, with the subprotocol that it names."""
+        """Remember an answer that was parsed, and the subprotocol that the answer names."""
         before, found, after = answer.partition(accept)
-        # If the value of Sec-WebSocket-Accept also occurs elsewhere in the answer, its position is ambiguous.
+        # Keep the answer only if the value of Sec-WebSocket-Accept occurs once in it: otherwise the value's position is
+        # ambiguous.
         if found and accept not in after:
             self._before, self._after, self._subprotocol = before, after, subprotocol
 

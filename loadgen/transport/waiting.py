@@ -1,7 +1,7 @@
 """Wait in a greenlet for a signal of the hub, at a fraction of the cost of gevent's events.
 
 gevent's `Event` and `AsyncResult` serve any number of greenlets, and each wait with a timeout makes a `Timeout` too. A
-connect waits three times, always in one greenlet.
+connect waits three times, and each time only one greenlet waits.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from gevent.hub import Waiter
 def after(seconds: float, call: Callable[..., object], *arguments: Any, again_s: float = 0.0) -> Any:
     """Start a gevent timer that calls ``call`` after some seconds, and then every ``again_s`` if that is not zero.
 
-    Return the timer, which the caller stops and closes. The timer counts from the current time. The event loop's cached
-    time stands still while Python is busy, and a timer that counted from it could end too early.
+    Return the timer, which the caller stops and closes. The timer counts from the current time. gevent would count from
+    the event loop's cached time, which stands still while Python is busy, so that the timer could end too early.
     """
     timer = gevent.get_hub().loop.timer(seconds, again_s)
     timer.start(call, *arguments, update=True)
@@ -44,7 +44,7 @@ class Signal:
                 gevent.get_hub().loop.run_callback(self._wake, self._waiter)
 
     def set_now(self) -> None:
-        """Set the signal and wake a waiting greenlet within this call; must be a hub callback's last action."""
+        """Set the signal and wake a waiting greenlet within this call; this must be a hub callback's last action."""
         self._set = True
         if self._waiter is not None:
             self._wake(self._waiter)
@@ -78,7 +78,7 @@ class Signal:
         return self._set
 
     def _wake(self, waiter: Any) -> None:
-        # A callback may come after the wait has ended for another reason.
+        # This callback may be called after the wait has ended for another reason.
         if waiter is self._waiter:
             self._waiter = None
             waiter.switch(None)

@@ -63,7 +63,8 @@ class WebSocket(SocketStream):
         in several frames.
         """
         super().__init__(address, on_closed, on_failed, slow)
-        #: The opening handshake until the server has accepted. It may hold credentials, which are used only once.
+        #: The opening handshake, until the server has accepted. It may hold credentials, which are not needed
+        #: afterwards.
         self._upgrading: OpeningHandshake | None = OpeningHandshake(
             address.name, address.url, subprotocols, headers, resource, address.accepted
         )
@@ -98,7 +99,7 @@ class WebSocket(SocketStream):
             self._write(fragments(self._library.opcode, message, most))
 
     def way_to_send(self) -> int | None:
-        """Return the descriptor for text frames, -1 if they must be encrypted or wait, or None: see `SocketStream`."""
+        """Return the descriptor for text frames, -1 if frames are encrypted or queued, or None: see `SocketStream`."""
         if not self.is_open or self._library.opcode is not Opcode.TEXT:
             return None
         return self._descriptor if self._unsent is None and self._tls is None else -1
@@ -126,8 +127,8 @@ class WebSocket(SocketStream):
         return self._frames is not None and self._frames.ready
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
-        # Within a frame every byte must reach `take`, so the poller then gets neither the callback `whole` nor the fast
-        # path.
+        # Unless the stream is at a frame boundary, every byte must reach `take`. So the poller gets neither the
+        # callback `whole` nor the fast path until then.
         if self._poller is not None:
             fast_path = self._fast_path if self._ready else None
             self._poller.route(self._descriptor, self.whole, fast_path, tls)
@@ -157,20 +158,20 @@ class WebSocket(SocketStream):
             if length := upgrading.accepted(data):
                 frames = self._take_over()
                 self._accepted()
-                # A server may send messages right after its answer.
+                # A server may send messages right after its answer, in the same read.
                 if length < len(data):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return frames
-            # This is not an ordinary acceptance, so the `websockets` library parses it. If the data continues after the
-            # answer, the library may hold part of a frame, and then reads all frames of this connection.
+            # This is not an ordinary acceptance, so the `websockets` library parses it. If more data follows the
+            # answer, the library may hold a part of a frame, and therefore reads all frames of this connection.
             if (error := upgrading.hand_over(data, library)) is not None:
                 self._fail(error)
                 return None
         events = library.parse(data)
         if upgrading is not None and not library.is_connecting:
             self._accepted()
-        # The `websockets` library does not report where in the data a frame ends, so all messages are uncertain by
-        # `within_ns`.
+        # The `websockets` library does not report where a frame ends in the data, so the arrival of each message is
+        # uncertain by `within_ns`.
         if library.deliver(events, arrival(arrival_ns, within_ns), read_ns):
             self._on_other()
         if self._upgrading is not None:
@@ -182,7 +183,7 @@ class WebSocket(SocketStream):
         return None
 
     def _take_over(self) -> TextFrames:
-        """From here on pass only unusual frames to `websockets` (see `framing`); must be called at a frame boundary."""
+        """From now on pass only unusual frames to `websockets` (see `framing`); call this at a frame boundary."""
         self._frames = self._library.frames(self._on_other)
         self._frames.fast_path = self._fast_path
         return self._frames
@@ -217,11 +218,11 @@ class WebSocket(SocketStream):
             self._opening.set()
 
     def _judge_answer(self, upgrading: OpeningHandshake) -> None:
-        """Fail the handshake with a description of the server's answer, as soon as that is certain."""
+        """Fail the handshake with a description of the server's answer, as soon as the answer certainly refuses."""
         if (why := self._library.refusal) is not None:
             self._fail(refused.by_library(self._address.name, why))
         elif self._patience is None and (error := upgrading.refused()) is not None:
-            # The `websockets` library waits for the body, which may never end.
+            # Limit the wait: the `websockets` library waits for the body of a refusal, which may never end.
             self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._fail, error)
 
     def _wait_no_longer_than(self, seconds: float, what: Any, *arguments: Any) -> None:

@@ -29,8 +29,9 @@ _MODULES = {
     "RefusedError": "loadgen.users.journeys.errors",
     "schedule": "loadgen.users.journeys.pacing",
 }
-#: The module that registers the harness with Locust. It is in a layer above this package, so it is imported by name,
-#: and only when a locustfile imports `EventsUser`: such a locustfile need not import anything else of the harness.
+#: The module that registers the harness with Locust. The module is in a layer above this package, so it is imported by
+#: its name, and only when a locustfile imports `EventsUser`. Such a locustfile need not import anything else of the
+#: harness.
 _INSTALL = "loadgen.run.install"
 
 

@@ -1,4 +1,4 @@
-"""A client's planned behaviour: it drops its connection, leaves and returns, or changes its subscriptions.
+"""A client's planned behaviour: it drops its connection, leaves and comes back, or changes its subscriptions.
 
 Each kind of behaviour runs in a separate greenlet, from the time when all subscriptions are ready, and acts at the
 absolute times of the client's plan.
@@ -74,7 +74,7 @@ def _change(
             return
         again = connection.unsubscribe(subscription)
         if again is None:
-            # The subscription is not ready, or there is no connection: nothing can be given up.
+            # The subscription was not ended, because it is not ready or there is no connection.
             continue
         if plan.away_ns:
             gevent.spawn_later(plan.away_ns / 1e9, _guarded, run, again)

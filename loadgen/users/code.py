@@ -1,6 +1,6 @@
 """Calls the hooks, the methods that users override; no other module calls them.
 
-An exception of a hook is caught here and counted by hook and line. It makes the run invalid, and the client goes on.
+An exception of a hook is caught here and counted by hook and line. It makes the run invalid, but the client goes on.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from loadgen.users.conversation import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 
-#: Time after which a running on_start() is reported as the reason why the client has not connected yet.
+#: Time after which a running on_start() is reported, since the client does not connect before on_start() returns.
 SLOW_START_S: Final = 5.0
 _MOST_CHARACTERS: Final = 200
 T = TypeVar("T")
@@ -39,11 +39,14 @@ class Hooks(Protocol):
 
 
 class UnmadeError(Exception):
-    """The user's code failed to make an event that was due; already counted. The text goes into the run's record."""
+    """The user's code failed to make an event that was due; the failure is already counted.
+
+    The text goes into the run's record.
+    """
 
 
 class HookError(Exception):
-    """A hook raised an exception; already counted."""
+    """A hook raised an exception, which is already counted."""
 
 
 class UserCode:
@@ -57,7 +60,7 @@ class UserCode:
         self._no_on_start = vars(base).get("on_start")
 
     def start(self) -> None:
-        """Call on_start(), and report it if it takes long, since the client does not connect before it returns."""
+        """Call on_start(); report a call that takes long, since the client does not connect before it returns."""
         if getattr(self._user.on_start, "__func__", None) is self._no_on_start is not None:
             return
         what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
@@ -112,7 +115,7 @@ class UserCode:
             raise UnmadeError(f"payload() {error}"[:_MOST_CHARACTERS]) from None
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count a refused event that payload() made larger than the service accepts."""
+        """Count an event that the service refused because payload() had made it larger than the service accepts."""
         error = PayloadError(
             f"made an event of {size_bytes:,} bytes, and the service takes at most {most_bytes:,}"
         )
@@ -124,12 +127,13 @@ class UserCode:
             return hook(*arguments)
         except GreenletExit as error:
             if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
-                # Locust kills its users with GreenletExit after the run. At any other time the hook itself raised it.
+                # Locust kills its users with GreenletExit after the run. At any other time the hook itself has raised
+                # GreenletExit.
                 raise
             caught: BaseException = error
         except BaseException as error:
-            # Catch everything: StopUser would end the client, SystemExit and KeyboardInterrupt the process. A real
-            # Ctrl-C is not raised here, since gevent handles the signal.
+            # Catch every exception: StopUser would end the client, and SystemExit and KeyboardInterrupt would end the
+            # process. A real Ctrl-C is not raised here, since gevent handles the signal.
             caught = error
         self._failed(name, caught, None)
         raise HookError from caught

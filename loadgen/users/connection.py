@@ -26,11 +26,11 @@ class ClientConnection:
     :meth:`open` begins a life of the connection and may be called again after that life has ended. Everything is
     recorded by the run's recorder and counted in its progress.
 
-    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded, and so is
-    ``on_request``, with the arguments of `OnRequest`, after a delivery of this run's own events. ``on_ended``, if
-    given, is called from the gevent hub with this connection when a life that :meth:`open` had established ends without
-    :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and ``clock`` returns the time in ns.
-    With a ``listener``, subscriptions may be given up before they are ready.
+    These callbacks are optional. ``on_delivery`` is called with (channel pattern, event text) after a delivery was
+    recorded. ``on_request`` is called with the arguments of `OnRequest` after a delivery of one of this run's own
+    events was recorded. ``on_ended`` is called from the gevent hub with this connection when a life that :meth:`open`
+    had established ends without :meth:`close` or :meth:`abort`. ``connect`` makes the socket of each life, and
+    ``clock`` returns the time in ns. With a ``listener``, subscriptions may be given up before they are ready.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class ClientConnection:
             NotNowError: the service refused the connection for now; trying again later may help.
             OurFailureError: the harness failed; the failure is already recorded.
         """
-        # A client that left on purpose returns without its earlier session, like a browser that reopens a page.
+        # A client that left on purpose comes back without its earlier session, like a browser that reopens a page.
         earlier = self._conversation if self._life.intent != LEAVE else None
         life = self._life = self._life.next(self._clock())
         record = LifeRecord(self._run, self._client, life)
@@ -189,7 +189,8 @@ class ClientConnection:
 
     def _on_over(self, life: Life) -> None:
         if life is not self._life:
-            # This life failed and the next one has begun, so the connection must not be marked as ended.
+            # The life that ended is not the current one: it failed, and the next one has begun. So the connection has
+            # not ended.
             return
         self.ended.set()
         if self._on_ended is not None and life.established and not life.closing:

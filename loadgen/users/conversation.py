@@ -50,11 +50,11 @@ class Listener(Protocol):
 class Conversation:
     """One life of a client's connection, which implements `SessionHandler`.
 
-    ``connect`` makes its socket. ``on_delivery`` and ``on_request``, if given, are called after a delivery of an event
-    was recorded, and ``on_over`` with the life when the connection has ended.
+    ``connect`` makes the socket. ``on_delivery`` and ``on_request``, if given, are called after the delivery of an
+    event was recorded. ``on_over`` is called with the life when the connection has ended.
 
-    A service may say anything at any time: an answer to a request that was never made or was given up, a message for a
-    subscription that has ended, a message before the login or after the end. These change nothing but counts.
+    A service may send any message at any time: an answer to a request that was never made or was given up, a message
+    for a subscription that has ended, or a message before the login or after the end. Such messages change only counts.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class Conversation:
         listener: Listener | None = None,
         earlier: Session | None = None,
     ) -> None:
-        """``earlier`` is the session of the client's last life that this one continues, or None."""
+        """``earlier`` is the session of the client's previous life, which this life continues, or None."""
         self._listener = listener
         self._run, self._client, self._life, self._record = run, client, life, record
         self._on_delivery, self._on_over, self._clock = on_delivery, on_over, clock
@@ -140,7 +140,7 @@ class Conversation:
         try:
             self._login.dial(timeout_s)
         except TransportError:
-            # The transport calls `_on_closed` only for a connection that it has opened.
+            # End the life here: the transport calls `_on_closed` only for a connection that it has opened.
             self._socket = self._subscriptions = None
             self._record.never_opened(socket, subscriptions, self._clock())
             self._login.end()
@@ -159,7 +159,7 @@ class Conversation:
 
     @property
     def socket(self) -> SocketStream | None:
-        """The connection while it is open or being opened."""
+        """The socket while it is open or being opened, else None."""
         return self._socket
 
     @property
@@ -239,7 +239,7 @@ class Conversation:
             self._subscriptions.stop()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
-        # The service's close frame arrives behind all data that a slow client has not read yet: read at full speed.
+        # Read at full speed: the service's close frame arrives after all data that a slow client has not read yet.
         socket.read_at_full_speed()
         goodbye = self._session.closing()
         if goodbye and socket.is_open:
@@ -285,7 +285,7 @@ class Conversation:
         self._run.recorder.asides[what] += 1
 
     def on_session(self, state: str) -> None:
-        """Note the state of the session that the client keeps over reconnects, such as `resumed` or `lost`."""
+        """Note the state of the session that client and service keep over reconnects, such as `resumed` or `lost`."""
         self._life.session = state
 
     def on_service_error(self, reason: str) -> None:
@@ -323,7 +323,7 @@ class Conversation:
     def _watch(self) -> None:
         """Update whether deliveries are examined, and use the fast path if they need not be.
 
-        They are examined while a subscription is not ready, and for ``on_delivery`` and ``on_request``.
+        Deliveries are examined while a subscription is not ready, and if there is an ``on_delivery`` or ``on_request``.
         """
         subscriptions, socket, rows = self._subscriptions, self._socket, self._run.recorder.native_rows
         unready = subscriptions is not None and bool(subscriptions.unready)

@@ -1,8 +1,8 @@
 """Checks the attributes of user classes, and refuses unsupported ones with one sentence when the class is created.
 
 Users of plain Locust choose their tasks, pace and number. Users here play the clients of a scenario, which sets all of
-these. If a `@task` or a `wait_time` were accepted and had no effect, the results would be those of another load than
-its author intended.
+these. If a `@task` or a `wait_time` were accepted and ignored, the results would be those of a load that its author did
+not intend.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from loadgen.measure.failures import is_users_file, shown_path
 
-#: Methods that users may override, with the arguments that they are called with.
+#: Methods that users may override, with the arguments with which the harness calls them.
 HOOKS: Final[dict[str, tuple[str, ...]]] = {
     "__init__": ("environment",),
     "on_start": (),
@@ -78,7 +78,7 @@ def demand_honoured(made: type, base: type) -> None:
 
 
 def demand_settable(of: type, name: str, value: Any, base: type) -> None:
-    """Check an attribute that is being set on an existing class; raises UserClassError like `demand_honoured`."""
+    """Check an attribute that is being set on an existing class; raises UserClassError as `demand_honoured` does."""
     if name in _LOCUSTS:
         return
     reason = _reason(of, name, value, base)
@@ -110,7 +110,7 @@ def demand_playable(made: type, base: type) -> None:
 
 
 def demand_unchanged(of: type) -> None:
-    """Check the attributes that Locust itself sets on classes; call it before Locust does.
+    """Check that a user class does not set the attributes that Locust itself sets; call this before Locust sets them.
 
     Raises:
         UserClassError: an attribute has another value than the default.
@@ -132,12 +132,12 @@ def _reason(made: type, name: str, value: Any, base: type) -> str | None:
     if "locust_task_weight" in dir(value):
         return f"@task {name} is not honoured: {_NO_TASKS}"
     if name == "tasks" and not value:
-        # Locust itself sets `tasks` to an empty list on every user class.
+        # Locust itself sets `tasks` to an empty list on every user class, which is no task of the user.
         return None
     if name == "host" and any(
         each.__module__.startswith("locust.") and hasattr(each, "rest") for each in made.__mro__
     ):
-        # A base class is one of Locust's HTTP users, whose HTTP client uses `host`.
+        # Allow `host`: a base class is one of Locust's HTTP users, whose HTTP client uses it.
         return None
     if name in _REFUSED:
         return f"{name} is not honoured: {_REFUSED[name]}"
@@ -184,7 +184,7 @@ def _misfit(name: str, value: Any, arguments: tuple[str, ...] | None = None) -> 
     try:
         signature = inspect.signature(value if alone else bound)
     except (TypeError, ValueError):
-        # Some functions written in C have no signature, so whether they can be called is unknown: accept them.
+        # Accept functions without a signature, such as some written in C: it is not known whether they can be called.
         return None
     try:
         signature.bind(*(("self",) if alone else ()), *arguments)
@@ -219,8 +219,8 @@ def _place(value: Any) -> str:
 def say_and_end(say: Callable[[str], object], code: int) -> None:
     """Make this process exit with ``code`` if a locustfile cannot be loaded or a user class is refused.
 
-    For a refused class, ``say`` gets its one sentence and no traceback is printed. Python would exit with 1 instead,
-    which means that a gate failed.
+    For a refused class, ``say`` gets its one sentence and no traceback is printed. Without this function Python would
+    exit with 1, which means that a gate failed.
     """
     before = sys.excepthook
 

@@ -1,4 +1,4 @@
-"""The events that one life of a client's connection receives: each is recorded, and examined on request.
+"""The events that one life of a client's connection receives: each event is recorded, and examined if necessary.
 
 A life lasts from a connect to the end of that connection; a reconnect begins the next one.
 """
@@ -15,7 +15,7 @@ from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: The text of a deviation from the protocol, which is the same for all protocols.
+#: Text that describes this deviation from the protocol; it is the same for all protocols.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
@@ -53,7 +53,7 @@ class Deliveries:
         self.on_event = self._recording(recorder, examine, on_foreign) if stamping.plain else self._on_event
 
     def _recording(self, recorder: Recorder, examine: Examine, on_foreign: Callable[[str], None]) -> OnEvent:
-        # This is the hot path, so use a closure: its variables are faster than a method's attributes.
+        # This is the hot path, so use a closure: its variables are faster than the attributes of an object.
         numbers, deliver, decode = self.numbers, recorder.deliver, decode_event
 
         def on_event(subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
@@ -65,7 +65,7 @@ class Deliveries:
                 recorder.deviations[DELIVERY_UNASKED] += 1
                 return
             except _NOT_OURS:
-                # Another publisher uses the channel too: the event has no stamp, or is not JSON at all.
+                # The event has no stamp, or is not JSON at all: another publisher uses the channel too.
                 recorder.foreign += 1
                 if subscription_id in numbers:
                     on_foreign(subscription_id)

@@ -1,8 +1,8 @@
 """Direct publishes: publishes over one connection that a lane of `loadgen.native` sends and records, without Python.
 
-If an answer accepts all events, the lane records them and calls nothing in Python. The lane hands every other publish
-back to Python ("gives it up"), which records the outcome: the service refused something, the connection was lost, or no
-answer came by the end of the drain.
+If an answer accepts all events of a publish, the lane records the events without calling Python. It hands every other
+publish back to Python ("gives it up"), where the outcome is recorded: the service refused something, the connection was
+lost, or no answer came by the end of the drain.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Owner(Protocol):
 
 
 class DirectPublishes:
-    """Sends publishes through the connection's lane; if the lane hands one back, its owner records the outcome."""
+    """Sends publishes through the connection's lane; the owner of a publish handed back records its outcome."""
 
     __slots__ = ("_frame_of", "_lane", "_numbers", "_owners", "_socket")
 
@@ -47,7 +47,7 @@ class DirectPublishes:
         self._numbers: dict[Owner, int] = {}
 
     def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
-        """Return ``deliveries``, or a new fast path if it is None, set up to process the answers to publishes too."""
+        """Return ``deliveries``, or a new fast path if it is None, which also processes the answers to publishes."""
         fast_path = DeliveryFastPath(rows) if deliveries is None else deliveries
         assert isinstance(fast_path, DeliveryFastPath)
         fast_path.answers(self._lane)
@@ -64,7 +64,7 @@ class DirectPublishes:
         bodies: Sequence[Body],
         cause: tuple[int, int, int] | None,
     ) -> bool:
-        """Send a publish now; return False, and do nothing, if it must be sent by `Sender.send` instead.
+        """Send a publish now; return False without sending anything if `Sender.send` must send it.
 
         If the answer does not accept all events, the publish is passed back to ``owner``.
         """
@@ -83,7 +83,7 @@ class DirectPublishes:
         try:
             socket.send_frame(sent)
         except BaseException:
-            # The caller records the failure.
+            # Take the publish back from the lane; the caller records the failure.
             self._lane.withdraw(f"p{number}")
             raise
         return True
@@ -95,14 +95,14 @@ class DirectPublishes:
             self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)
 
     def give_up(self, owner: Owner) -> None:
-        """Record the publishes of one sender (``owner``) that still await answers as unanswered."""
+        """Record as unanswered the publishes of ``owner`` (one sender) that still await answers."""
         number = self._numbers.get(owner)
         if number is not None:
             for given in in_slices(self._lane.withdraw_all(number)):
                 owner.settle_given_up(given, None, None, "unanswered", None)
 
     def lost(self, on_failed: OnFailed) -> None:
-        """Record all publishes that await their answers as errors: the connection is lost."""
+        """Record as errors all publishes that still await answers, since the connection is lost."""
         for given in self._lane.withdraw_all():
             try:
                 self._owners[given[1]].settle_given_up(given, None, None, "error", LOST)

@@ -27,7 +27,8 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Publisher number of worker 0's echoes; worker n's is this minus n. Worker n's readiness probes have -1 - n.
+#: Publisher number of the echoes of worker 0. The echoes of worker n have this number minus n, and its readiness probes
+#: have the publisher number -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
 #: Number of the echo subscription in the lane's buffer of arrivals; the scenario's subscriptions count from 0.
 _SUBSCRIPTION: Final = -1
@@ -41,7 +42,7 @@ _MOST_ERRORS = 10
 
 
 class EchoLane:
-    """One worker's lane: :meth:`start` it, :meth:`take` finished echoes, :meth:`stop` it before the record ends."""
+    """One worker's lane: :meth:`start` it, :meth:`take` finished echoes, :meth:`stop` it before the record closes."""
 
     def __init__(self, run: WorkerRun, plan: EchoPlan, token: int, spool: SpoolWriter) -> None:
         self._run = run
@@ -256,7 +257,7 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all echoes are back or the run is over; the worker's periodic flush collects them."""
+        """Wait until all echoes are back or the run is over; the worker's periodic flush takes what arrives."""
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 

@@ -24,7 +24,7 @@ class EchoPlan:
     """The settings of one worker's echo lane."""
 
     interval_ns: int
-    #: Time from the start of the warm-up to the first echo; staggered, so that workers take turns.
+    #: Time (ns) from the start of the warm-up to the first echo, different for each worker, so that workers take turns.
     first_ns: int
     channel: str
     over_http: bool

@@ -49,7 +49,7 @@ def _drop(*publish: object) -> None:
 
 
 class _EchoReadiness:
-    """Count a subscription as ready once it is acknowledged: the lane publishes nothing before the warm-up."""
+    """Count a subscription as ready once it is acknowledged, without probes: no echo is sent before the warm-up."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         on_ready(now_ns())
@@ -65,7 +65,7 @@ class _EchoReadiness:
 
 
 class EchoRun:
-    """A `WorkerRun` for the lane's connections that keeps their counts and records in the lane."""
+    """A `WorkerRun` for the lane's connections, whose counts and records stay in the lane."""
 
     def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run

@@ -47,7 +47,7 @@ class Settings:
 
     @classmethod
     def of(cls, environment: Environment, places: Mapping[str, str]) -> "Settings":
-        """Return the settings of a process that begins; raises CredentialError for an invalid permission."""
+        """Return the settings of a process that is starting; raises CredentialError for an invalid permission."""
         # Copy the options now: the web form changes them later, and a master's options replace a worker's.
         options: Any = copy.copy(environment.parsed_options)
         return cls(environment, options, places, Allowed.of_options(options))
@@ -78,14 +78,14 @@ class LocustProcess(ABC):
 
     def __init__(self, settings: Settings, this_process: ThisProcess) -> None:
         self.settings = settings
-        #: Failures and checks of the user's code from before a run; the next run takes them over.
+        #: Failures and checks of the user's code from before a run; they are added to those of the next run.
         self._early = Account()
         self._this_process = this_process
 
     @property
     @abstractmethod
     def account(self) -> Agent | Account:
-        """The object in which failures and checks of the user's code are counted now."""
+        """The object that counts the failures and checks of the user's code at present."""
 
     @property
     @abstractmethod
@@ -93,7 +93,7 @@ class LocustProcess(ABC):
         """True if the run of this process is over and its record is closed."""
 
     def stop_process(self, reason: str, code: ExitCode) -> None:
-        """Print why and exit the process at once; call it only when no run has begun."""
+        """Print why and exit the process at once; call this only before a run has begun."""
         self._this_process.stop(reason, code)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from locust.dispatch import UsersDispatcher
 
-#: Users by class name, for each worker by its Locust id.
+#: For each worker, by its Locust id: the number of users of each class, by the class's name.
 Users = dict[str, dict[str, int]]
 
 
@@ -21,7 +21,7 @@ def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
         """Make Locust start each worker's users in one step."""
 
         def new_dispatch(self, *_: Any, **__: Any) -> None:
-            """Begin to dispatch; the run's clients decide, so Locust's target count, rate and classes are ignored."""
+            """Begin to dispatch one user per client of the run; ignore Locust's target count, rate and classes."""
             self._dispatcher_generator = iter([users()])  # type: ignore[assignment]
 
         def __next__(self) -> Users:

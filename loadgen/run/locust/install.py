@@ -34,7 +34,8 @@ from loadgen.transport import proxy
 from loadgen.users.journeys.user import EventsUser
 
 without_pandas.spare()
-# By default gevent keeps the stack that spawned each greenlet, which takes memory: each client has several greenlets.
+# Switch off a default of gevent, which keeps for each greenlet the stack that spawned it. The stacks take memory, since
+# each client has several greenlets.
 gevent.config.track_greenlet_tree = False
 
 _NO_SHAPE = (
@@ -65,7 +66,8 @@ def install() -> None:
     parsers: list[Any] = []
 
     def on_parser(parser: Any, **_: Any) -> None:
-        # Locust calls this for each locustfile, and has put the working directory first on `sys.path` again.
+        # Locust calls this for each locustfile, after putting the working directory first on `sys.path`: make Python
+        # search that directory last again.
         put_locustfile_last()
         add_options(parser)
         parsers.append(parser)
@@ -94,14 +96,16 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
             # The user's own load shape is evaluated when the run is resolved: see `locustfile_run`.
             settings.shape, environment.shape_class = environment.shape_class, ScenarioShape()
         if not isinstance(environment.shape_class, ScenarioShape):
-            # Without `ScenarioShape` Locust would start just one user, and the other clients would seem to be refused.
+            # Without `ScenarioShape` Locust would start only one user. It would look as if the target had refused the
+            # other clients.
             this_process.stop(_NO_SHAPE, ExitCode.USAGE)
         give_shapes(environment, process.runs)
     if os.environ.get(QUIET):
         # `loadgen run` prints its own summary; a second one with other rounding would confuse.
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
-    # A send that Locust tries again, as to a master that refuses us, is no error: leave out its traceback.
+    # Locust logs a traceback for each send that it repeats, for example to a master that refuses this worker. That is
+    # no error of the program, so leave such records out.
     logging.getLogger("locust.util.exception_handler").addFilter(lambda record: record.exc_info is None)
     process.register()
     on_ending_signals(process.on_interrupt)

@@ -18,7 +18,7 @@ from loadgen.run.worker_info import LOCAL, WorkerInfo
 
 
 class LocalProcess(ProcessWithRuns):
-    """A process that is master and worker. Its messages go from greenlet to greenlet."""
+    """A process that is master and worker; messages between the two go from one greenlet to another."""
 
     def __init__(self, settings: Settings, this_process: ThisProcess) -> None:
         super().__init__(settings, this_process, separate_workers=False)
@@ -39,8 +39,8 @@ class LocalProcess(ProcessWithRuns):
         """The object that counts failures now: the agent while it records, else the current run, else this process."""
         return super().account if self._worker.current is None else self._worker.current
 
-    # The following methods pass messages between coordinator and agent. Each message is handled in a new greenlet, like
-    # one from a connection: the sender must not run the receiver's code.
+    # The following methods pass messages between coordinator and agent. Each message is handled in a new greenlet, so
+    # that the sender does not run the receiver's code, as if the message had come over a connection.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""

@@ -84,7 +84,8 @@ def _ticks(shape: LoadTestShape, ours: Sequence[type[User]]) -> Iterator[_Tick]:
     """Yield the ticks of a load shape, one per second of simulated time, before the run begins."""
     users = 0
     at_s = 0
-    # Locust's methods return the time and user count of a running test; no test runs yet, so replace them.
+    # These methods of Locust return the time and the number of users of a running test. No test runs yet, so replace
+    # them.
     vars(shape)["get_run_time"] = lambda: float(at_s)
     vars(shape)["get_current_user_count"] = lambda: users
     while at_s < _LONGEST_S:

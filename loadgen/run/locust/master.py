@@ -57,7 +57,7 @@ class MasterProcess(ProcessWithRuns):
             self._runner.faults.add(msg.node_id, msg.type, reason_of(error))
 
     def take(self, worker_id: str, message: Message, address: str | None = None) -> None:
-        """Register a worker that introduces itself, or pass its message to the run; propagates their exceptions.
+        """Register a worker that introduces itself, or pass its message to the run; propagates any exception.
 
         Raises:
             ValueError: the worker may not send this message now.

@@ -58,8 +58,8 @@ class MasterRun:
         self._sleep = sleep
         self._has_page = has_page
         self._interrupts = 0
-        #: True if the first signal came after the load: it closes the web UI once the run is over, and does not count
-        #: as an interruption of the run.
+        #: True if the user's first signal came after the load had ended. Such a signal closes the web UI once the
+        #: report is made, and does not count as an interruption of the run.
         self.closing = False
 
     @property
@@ -88,7 +88,7 @@ class MasterRun:
     def interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal: the first ends the run, the second also stops its report.
 
-        With a web UI, a first signal after the load only sets :attr:`closing`.
+        If the process has a web UI and the first signal comes after the load has ended, it only sets :attr:`closing`.
         """
         self._interrupts += 1
         if self.coordinator.phase == FINISHING and self._interrupts == 1:

@@ -213,7 +213,7 @@ class MasterSide:
         if run is not None and (run.over or run.coordinator.phase == FINISHING):
             return
         if code == 0:
-            # A signal that was meant for the run (such as Ctrl-C) also ended the server.
+            # A signal that the user sent to the run, such as Ctrl-C, has also ended the server: this is no failure.
             self.on_interrupt()
             return
         error = RunError(ending.how_it_ended("the embedded server", code), ExitCode.INCONCLUSIVE)
@@ -226,8 +226,9 @@ class MasterSide:
     def on_interrupt(self) -> None:
         """Handle Ctrl-C or another ending signal.
 
-        The first signal ends the run, the second also stops its report, the fourth kills the process. With a web UI, a
-        signal after the end of the run closes the UI, and the process ends with the run's exit code.
+        The first signal ends the run, the second also stops its report, the third changes nothing, and the fourth ends
+        the process at once. With a web UI, a signal after the end of the run closes the UI, and the process ends with
+        the run's exit code.
         """
         self._interrupts += 1
         run = self.current

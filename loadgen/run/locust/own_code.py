@@ -1,7 +1,7 @@
 """Watch user code outside of the user classes: listeners of Locust's events, and greenlets.
 
-Locust only logs an exception of a listener, so a run with a broken listener looks like any other. The harness
-counts it as a failure of the user's code, and counts each request event that user code fires as a check.
+Locust only logs an exception of a listener, so a run with a broken listener looks like any other. The harness counts
+the exception as a failure of the user's code, and counts each request event that user code fires as a check.
 """
 
 import logging
@@ -53,7 +53,7 @@ class OwnCode:
     def __init__(self, events: Events) -> None:
         self._keeper: Keeper | None = None
         self._environment: Environment | None = None
-        #: True if something failed after the verdict was written.
+        #: True if user code failed after the verdict was written.
         self._too_late = False
         for name, hook in vars(events).items():
             if isinstance(hook, EventHook):
@@ -99,7 +99,8 @@ class OwnCode:
         except Exception as error:
             caller = _calling_place()
             if caller is not None and not has_frame(error, USER_CODE):
-                # User code fired the event with arguments that the listener does not accept, so user code failed.
+                # The listener does not accept the arguments with which user code fired the event: the user code has
+                # failed.
                 self._failed(name, f"events.{name}.fire()", error, caller)
                 return
             logging.error("Uncaught exception in event handler: \n%s", traceback.format_exc())
@@ -122,7 +123,7 @@ class OwnCode:
             say(f"your code failed in {hook}: {type(error).__name__}: {error}")
             self._too_late = True
             return
-        # A failure in `test_start` belongs to the run that begins, even if an earlier run is over.
+        # A failure in `test_start` belongs to the run that begins, even if an earlier run of this process is over.
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 

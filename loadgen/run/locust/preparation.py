@@ -48,9 +48,8 @@ class Preparation:
     """Check one run and its target.
 
     ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
-    ``separate_workers`` is true if other processes play the clients; those that this process forks count as its own. If
-    the embedded server is started, ``on_server`` is called with it at once: the caller must stop it even if a later
-    check fails.
+    ``separate_workers`` is true if processes that this process has not forked play the clients. If the embedded server
+    is started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
     """
 
     def __init__(
@@ -84,14 +83,15 @@ class Preparation:
             SourceError: this machine does not have the given source addresses.
         """
         options = self._options
-        # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
+        # `loadgen run` has already checked the run that it hands over, and had its cost confirmed. Under plain Locust
+        # the run is resolved and checked here.
         given = handover.received() or self._resolve()
         run = given.run
         user_classes.restrict(self._environment, run)
         if run.journeys:
             run = user_classes.with_loops(run, self._environment.user_classes)
             given = msgspec.structs.replace(given, run=run)
-            # The run ends itself; Locust's own timer would cut off its drain.
+            # Switch off Locust's timer: the run ends by itself, and the timer would cut off its drain.
             vars(self._environment.parsed_options)["run_time"] = None
         for warning in run.warnings:
             say(f"note: {warning}")
@@ -123,7 +123,7 @@ class Preparation:
             for each in makers:
                 each.stop()
         live.prepared(Coming.of(run, str(found.describe()["url"])))
-        # Print these last: they do not matter for a run that a check above has refused.
+        # Print these notices last: a user whose run was refused by a check above does not need them.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
             say(line)

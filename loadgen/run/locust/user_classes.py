@@ -49,7 +49,8 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
         if any(
             other is not user_class and issubclass(other, user_class) for other in environment.user_classes
         ):
-            # The class was imported only to be subclassed, but Locust lists every user class in the file.
+            # Skip a base class: the locustfile imports it only to subclass it, but Locust lists every user class in the
+            # file.
             continue
         role = user_class.role
         if role in taken:

@@ -45,7 +45,7 @@ class WorkerProcess(LocustProcess):
 
     @property
     def account(self) -> Agent | Account:
-        """The agent while it records, else the account for failures from before a run."""
+        """The object that counts failures now: the agent while it records, else one for failures before a run."""
         return self._early if self._worker.current is None else self._worker.current
 
     @property

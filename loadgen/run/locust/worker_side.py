@@ -29,7 +29,7 @@ from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: A master that is silent for this long counts as gone; it sends a heartbeat every second.
+#: Time without a message after which a master counts as gone; a master sends a heartbeat every second.
 MASTER_SILENCE_S: Final = 10.0
 #: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
 LEAVE_PATIENCE_S: Final = 15.0
@@ -110,7 +110,8 @@ class WorkerSide:
             attach(self._environment, agent)
             limits.check_open_files(begin.sockets, 1)
             if self._separate:
-                # Check local ports only in a separate worker: a master that plays clients checked its own before.
+                # Only a separate worker checks its local ports here: a master that also plays clients has checked its
+                # own before.
                 limits.check_local_ports(
                     agent.service.connect_url,
                     begin.websockets,
@@ -138,7 +139,7 @@ class WorkerSide:
     # The following methods are greenlets that watch the master and the process that started this one.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End this worker's part and process if the master falls silent: no message will end them then.
+        """End this worker's part in the run, and its process, if the master falls silent and cannot end them.
 
         ``heard_s`` returns the time of the master's last heartbeat (wall clock, s), or None.
         """
@@ -148,7 +149,7 @@ class WorkerSide:
             if at_s is None or self._now_s() - at_s <= MASTER_SILENCE_S:
                 continue
             if self.finished:
-                # This worker's part is done; only the message to quit got lost.
+                # This worker's part in the run is over; only the message to quit got lost.
                 self._this_process.exit(ExitCode.PASSED)
             say("the master is gone")
             if self.agent is not None:
@@ -159,7 +160,7 @@ class WorkerSide:
         """End a worker forked by the master's process within a second after that process ends."""
         if os.getppid() != LOADED_BY:
             self._this_process.exit(ExitCode.INCONCLUSIVE)
-        # Another thread may call only one function of an event loop: `send` of an async watcher.
+        # Other threads may call only one function of an event loop: `send` of an async watcher.
         orphaned = gevent.get_hub().loop.async_()
         orphaned.start(gevent.spawn, self.abandon)
         lifeline.watch_parent(LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)

@@ -10,22 +10,22 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run.master.workers import Workers
 from loadgen.run.option import AbortOn
 
-#: Greatest age (ns) of the workers' counts of sent events, which they report four times a second.
+#: Greatest age (ns) that the workers' counts of sent events may have; workers report them four times a second.
 _BEHIND_NS: Final = 1_000_000_000
 #: Time (ns) from the start of the measurement before which the publish rate is not checked.
 _JUDGED_AFTER_NS: Final = 5_000_000_000
 #: Largest share of the events due in the measurement so far that may be unsent without ending the run.
 _MAY_MISS: Final = 0.05
-#: With Poisson arrivals the standard deviation of the number of due requests is its square root. A shortfall of up to
-#: this many standard deviations counts as chance.
+#: With Poisson arrivals the standard deviation of the number of due requests is the square root of that number. A
+#: shortfall of up to this many standard deviations counts as chance.
 _SIGMAS: Final = 4.0
 
 
 class Doubts:
-    """Watch a run for the reasons that `--abort-on` names, for which the run is to end early."""
+    """Check a run for the reasons named in `--abort-on`, each of which ends the run early."""
 
     def __init__(self, run: ResolvedRun, workers: Workers, wanted: Collection[AbortOn]) -> None:
-        """Watch for the reasons in ``wanted``.
+        """Check for the reasons in ``wanted``.
 
         Raises:
             RunError: ``wanted`` includes the rate, but the scenario's rate is not known beforehand; exit code 2.

@@ -61,7 +61,7 @@ class Inbox:
                 self._on_finished(worker_id, message)
 
     def _on_ping(self, worker_id: str, ping: Ping) -> None:
-        """Answer with this process's time."""
+        """Answer a ping with the time of this process's clock."""
         received_ns, here = now_ns(), read_both()
         pong = Pong(
             sent_ns=ping.sent_ns,
@@ -75,7 +75,7 @@ class Inbox:
         self._link.to_agents(pong, worker_id)
 
     def _on_status(self, worker_id: str, status: Status) -> None:
-        """Store a worker's counts; raises ValueError if it reports more seconds than have passed."""
+        """Store a worker's counts; raises ValueError if the worker reports on more seconds than have passed."""
         at_ns, state = self._clock.now_ns(), self._workers[worker_id]
         state.take(status, at_ns - self._begun_ns)
         self._phases.changed.set()

@@ -54,7 +54,7 @@ class Clock:
 
 
 class Pauses(Protocol):
-    """Records pauses of the master's process; see `loadgen.run.master_pauses`."""
+    """Records pauses of the master's process (times in which it did not run); see `loadgen.run.master_pauses`."""
 
     def look(self) -> None:
         """Record the longest pause since the last call, if there was one."""
@@ -98,9 +98,9 @@ class Phases:
         self._lead_ns = lead_ns(run.totals.clients, elsewhere=elsewhere)
         #: Number of clients that have been assigned to users.
         self._granted = 0
-        #: Start of the ramp, or 0 if some clients have no user yet.
+        #: Time at which the ramp starts, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Connection time of all clients so far (s), and the time up to which it is counted; needed to compute the cost
+        #: Sum of all clients' connection times so far (s), and the time up to which it is computed; used for the cost
         #: so far.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
@@ -123,7 +123,7 @@ class Phases:
         self.interrupt()
 
     def grant(self, worker_id: str, claim: Claim) -> None:
-        """Assign the next clients of the requested roles to a worker's users; the last grant sets the ramp's start."""
+        """Assign the next clients of the requested roles to a worker's users; the last assignment starts the ramp."""
         granted = self._workers[worker_id].grant(claim.wanted)
         numbers = [number for numbers in granted.values() for number in numbers]
         self._link.to_agents(
@@ -137,7 +137,8 @@ class Phases:
         )
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
-            # Start the ramp only now: spawning further users would delay those that already connect.
+            # Set the ramp's start only now: if users were still being spawned, clients that connect already would be
+            # delayed.
             self._ramp_ns = self._clock.now_ns() + self._lead_ns
             self._link.to_agents(Ramp(ramp_ns=self._ramp_ns))
         self.changed.set()

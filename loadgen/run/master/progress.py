@@ -48,8 +48,8 @@ class ProgressView:
         self._expected = expected
         self._workers = workers
         self._begun_ns = begun_ns
-        #: Pairs of (second, histogram of the latencies of all workers that arrived in it). Only the sum is kept, since
-        #: merging a hundred workers' histograms for every progress line stopped the event loop for 19 ms.
+        #: Pairs of a second and a histogram of all workers' latencies that arrived in it. The workers' histograms are
+        #: merged as they arrive: merging a hundred of them for every progress line stopped the event loop for 19 ms.
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
         self.phase = "starting"
         #: Planned end of the phase (ns), or None if it has none.

@@ -12,7 +12,8 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Finished, Status
 
 _SECOND_NS = 1_000_000_000
-#: Tolerance (s) of the check that a worker reports no more seconds than have passed, as reports may bunch.
+#: Tolerance (s) of the check that a worker does not report on more seconds than have passed: delayed reports may arrive
+#: together.
 _SPARE_SECONDS = 60
 
 
@@ -31,7 +32,7 @@ class WorkerState:
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None
-    #: Seconds covered by the histograms and live reports received so far.
+    #: Number of seconds for which histograms and live reports were received.
     seconds: int = 0
     #: True while the worker is out of reach; it may come back.
     gone: bool = False
@@ -56,7 +57,7 @@ class WorkerState:
         """Store the counts in a worker's report, which arrived ``elapsed_ns`` after the run began.
 
         Raises:
-            ValueError: the worker reports more seconds than have passed.
+            ValueError: the worker reports on more seconds than have passed.
         """
         self.seconds += max(status.histogram is not None, len(status.live))
         if self.seconds > _SPARE_SECONDS + 1.5 * elapsed_ns / _SECOND_NS:
@@ -181,7 +182,7 @@ class Workers(Mapping[str, WorkerState]):
                 raise RunError(state.broken, ExitCode(state.broken_code))
 
     def check_complete(self) -> None:
-        """Check that every worker can begin: the measurement needs all of them.
+        """Check that every worker can begin, since the measurement needs all workers.
 
         Raises:
             RunError: the target refuses a worker for good, or a worker is lost or has left.

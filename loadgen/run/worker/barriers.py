@@ -29,7 +29,7 @@ class Barriers:
 
     @property
     def starting(self) -> bool:
-        """True until the phases' start times are known, or the run ends before they are."""
+        """True until the phases' start times are known, or the run ends without them."""
         return not self._timeline.ready()
 
     @property
@@ -44,7 +44,7 @@ class Barriers:
         self._ramping.set()
 
     def open(self, timeline: Timeline) -> None:
-        """Give users the timeline (start and end of each phase); publishers start at the time that it states."""
+        """Give users the timeline (start and end of each phase); publishers start at the time that it gives."""
         self._timeline.set(timeline)
 
     def finish(self) -> bool:

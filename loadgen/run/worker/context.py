@@ -47,7 +47,7 @@ class Context:
         on_failed: Callable[[Exception], None],
         on_note: Callable[[str], None],
     ) -> "Context":
-        """Return the context of a run that begins.
+        """Return the context of a run that is about to begin.
 
         ``tables`` are the run's data if this process has them. ``on_failed`` is called when this machine cannot
         connect, ``on_note`` with notes about connecting that users should know.

@@ -85,7 +85,7 @@ class Ending:
     def leave(self, why: str, patience_s: float) -> None:
         """End this worker's part early; return once its record is handed over, or after ``patience_s`` + 30 seconds.
 
-        ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
+        ``why`` goes into the manifest. A master that is silent for ``patience_s`` seconds counts as gone.
         """
         self._left, self._patience_s = why, patience_s
         self.begin(drain_ns=0)
@@ -100,7 +100,8 @@ class Ending:
     def _finish(self, drain_ns: int) -> None:
         self._clock.sleep(drain_ns / 1e9)
         if self._time.apart:
-            # This ping bounds the clock offset up to the last arrival; its answer comes while connections close.
+            # This ping bounds the clock offset up to the last arrival. Its answer comes while the clients close their
+            # connections.
             self._time.ping()
         self._barriers.over.set()
         if not self._users.wait_until_gone(_CLOSE_S):

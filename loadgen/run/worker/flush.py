@@ -34,7 +34,8 @@ class Statistics(Protocol):
 class Second(NamedTuple):
     """The figures of a report that cover the time since the previous report."""
 
-    #: Encoded HDR histograms of the last second's latencies, and of the shortest values that these may have.
+    #: Two encoded HDR histograms: of the last second's latencies, and of the shortest values that these may have, since
+    #: some arrival times are uncertain.
     histogram: str | None
     shortest: str | None
     #: Reports for live displays.

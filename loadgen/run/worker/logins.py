@@ -48,7 +48,8 @@ class OwnLogins:
             workers=workers,
             on_trouble=self._on_trouble,
         )
-        #: Services by number of a client with its own login, and by name of a group with a common login.
+        #: Services with their credentials: by client number if the client has its own login, and by group name if the
+        #: clients of a group share a login.
         self._services: dict[int, Service] = {}
         self._common: dict[str, Service] = {}
         #: Names of the clients whose tokens are fetched, and so have to be renewed.
@@ -106,7 +107,7 @@ class OwnLogins:
             self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report ``told``, a sentence on a client with its own login."""
+        """Report ``told``, a sentence about a client that has its own login."""
         sentence = f"{name_of(client)}: {told}"
         self._report_error(sentence, False)
         self._on_note(sentence)

@@ -17,12 +17,13 @@ from loadgen.run.worker_messages import Ping
 _PING_INTERVAL_S: Final = 0.25
 _FIRST_PINGS_S: Final = 0.02
 _CLOCK_TIMEOUT_S: Final = 10.0
-#: Longest time (ns) for which the offset to the master's clock is extrapolated; a longer wait recomputes it meanwhile.
+#: Longest time (ns) for which the offset to the master's clock is extrapolated; during a longer wait the offset is
+#: recomputed.
 _FRESH_NS: Final = 200_000_000
 
 
 class MasterTime:
-    """Ask the master for its time, convert its times to this process's clock, and wait by its clock.
+    """Ask for the master's time, convert between its clock and this process's, and wait by the master's clock.
 
     Each answered ping becomes a row of the record.
     """
@@ -57,7 +58,8 @@ class MasterTime:
     def on_pong(self, pong: Pong) -> None:
         """Add the answered ping to the estimate of the master's clock."""
         here = self._clock.read()
-        # The clock daemon may have updated its bound since the ping left: the wider of the two covers the whole ping.
+        # The clock daemon may have updated its error bound since the ping left: the wider of the two bounds covers the
+        # whole ping.
         bound_ns = clockbound.wider(pong.bound_ns, clockbound.error_ns())
         known = {"received_ns": here.real_ns, "received_raw_ns": here.raw_ns, "bound_ns": bound_ns}
         row = ClockRow(**{**msgspec.structs.asdict(pong), **known})

@@ -87,6 +87,6 @@ class OwnSpool:
             )
 
     def remove_what_is_taken(self) -> None:
-        """Remove this worker's spool files if it has sent all of them to the master, which keeps copies."""
+        """If this worker has sent all of its spool files to the master, remove them here."""
         if self._sender is not None and not self._sender.pending():
             remove(self._writer.files())

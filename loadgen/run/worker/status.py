@@ -65,7 +65,7 @@ class StatusReports:
         return asdict(self._progress)
 
     def send(self) -> None:
-        """Report the counts as they are now, and latencies that were not reported before."""
+        """Report the current counts, and the latencies since the last report."""
         second, troubles = self._flushes.take(), self._troubles
         self._link.to_coordinator(
             Status(

@@ -39,5 +39,5 @@ class Troubles:
         self.network[sentence] += 1
 
     def on_broken(self, what: str) -> None:
-        """Note why this worker cannot do its part (``what`` follows `worker 3 `); the first reason counts."""
+        """Note the first reason why this worker cannot do its part; ``what`` follows `worker 3` in a sentence."""
         self.broken = self.broken or f"worker {self._worker} {what}"

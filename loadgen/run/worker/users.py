@@ -33,7 +33,10 @@ class Users:
         self._playing = 0
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
+        """Return the plan of the next client of ``role`` that no user has claimed, or None if none is left.
+
+        Waits for the master's answer.
+        """
         granted: AsyncResult = AsyncResult()
         if not self._claims:
             # Users are spawned by the thousand: one message asks the master for the clients of all users that were
@@ -55,7 +58,7 @@ class Users:
         self._link.to_coordinator(Claim(request=request, wanted=dict(wanted)))
 
     def on_grant(self, grant: Grant) -> None:
-        """Give the clients that the master has granted to the users that wait for them."""
+        """Answer the claims of waiting users with the clients that the master has granted."""
         granted = {role: list(numbers) for role, numbers in grant.granted.items()}
         for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
@@ -65,7 +68,7 @@ class Users:
             )
 
     def release(self) -> None:
-        """Give no client to the users whose claims are not sent yet, since the run is over."""
+        """Answer the claims that are not sent yet with "no client", since the run is over."""
         for _, waiting in self._claims:
             waiting.set(None)
 

@@ -18,7 +18,7 @@ _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 class AllowedModes:
     """The modes that each operation of an API allows.
 
-    A namespace may override those of publish and subscribe (AWS docs).
+    A namespace may override the modes of publish and subscribe (AWS docs).
     """
 
     connect: Collection[Mode]

@@ -85,8 +85,8 @@ class IamAuthorizer:
         except ValueError:
             # The signature is malformed or incomplete (`SignatureError`), or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
-        # The session token need not be signed, as the code above compares it (assumption: AWS accepts it outside the
-        # signature).
+        # The session token need not be signed, since the code above compares it (assumption: AWS accepts an unsigned
+        # one).
         if not any(hmac.compare_digest(expected, signed.value) for _, expected in possible):
             raise RefusedError(errors.signature_mismatch(possible[0][0]), HTTPStatus.BAD_REQUEST)
         if not user.may(request.operation, namespace_of(request.channel) if request.channel else ""):

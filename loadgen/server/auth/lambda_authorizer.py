@@ -76,9 +76,9 @@ class LambdaAuthorizer:
             allowed = answer["isAuthorized"]
             ttl_s = answer.get("ttlOverride")
             ttl_s = self._ttl_s if ttl_s is None else min(max(float(ttl_s), 0.0), TTL_MAX_S)
-            # `is True`, since the text "false" is truthy. Event APIs name the context `handlerContext` (AWS docs);
-            # GraphQL APIs and Powertools' model of the Lambda event name it `resolverContext`. The identity has both,
-            # as an empty object if the function returns none (assumption).
+            # Compare with `is True`, since the text "false" is truthy. Event APIs name the context `handlerContext`
+            # (AWS docs); GraphQL APIs and Powertools' model of the Lambda event name it `resolverContext`. The identity
+            # has both, as an empty object if the function returns none (assumption).
             context = answer.get("handlerContext") or {}
             identity = {"handlerContext": context, "resolverContext": context}
             return self._clock() + ttl_s, allowed is True, identity

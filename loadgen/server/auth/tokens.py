@@ -19,8 +19,8 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS25
 """Accepted algorithms, asymmetric only: with HS256 anyone could sign, using the public key as the secret."""
 
 DEFAULT_AUTH_STRATEGY: Final = "ALLOW"
-"""`ctx.identity.defaultAuthStrategy` of a user-pool token (assumption: an Event API, other than a GraphQL API, has no
-setting for it)."""
+"""`ctx.identity.defaultAuthStrategy` of a user-pool token (assumption: an Event API has no setting for it, unlike a
+GraphQL API)."""
 
 _LEEWAY_S: Final = 5
 _BEARER: Final = "bearer "
@@ -29,8 +29,8 @@ _BEARER: Final = "bearer "
 class JwtAuthorizer:
     """Allows requests with a token of one issuer, signed by a key in a local JWKS file.
 
-    Cognito's ID tokens (`aud`) and access tokens (`client_id`) are both accepted: the documentation names the former,
-    Amplify sends the latter. Since keys rotate, a changed file is read again when a token names an unknown key.
+    Cognito's ID tokens (`aud`) and access tokens (`client_id`) are both accepted: the documentation names ID tokens,
+    and Amplify sends access tokens. Since keys rotate, a changed file is read again when a token names an unknown key.
     """
 
     def __init__(self, mode: Mode, issuer: str, jwks: Path, client_id: str | None = None) -> None:

@@ -51,7 +51,7 @@ def _sender(body: bytes, content_type: str) -> Callable[[web.Request], Awaitable
 
 
 def _connections(host: str) -> str:
-    """Return the sources for `connect-src`, since in some browsers 'self' does not cover a WebSocket to the same host.
+    """Return the sources for `connect-src`: in some browsers 'self' does not cover a WebSocket to the same host.
 
     The host comes from the client's request, so text that is not plainly a host is left out of the policy.
     """

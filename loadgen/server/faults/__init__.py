@@ -1,6 +1,6 @@
-"""Fault injection: harm deliveries, connections and events on purpose; a seed makes it reproducible.
+"""Fault injection: harm deliveries, connections and events on purpose; a seed makes the faults reproducible.
 
-`settings` reads the faults file, and `injector` is the hub that injects the faults. The journal records each of them
+`settings` reads the faults file, and `injector` is the hub that injects the faults. The journal records each fault
 (`loadgen.server.journal`).
 """
 

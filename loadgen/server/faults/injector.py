@@ -1,9 +1,9 @@
 """The hub that injects the configured faults and records everything it does in the journal.
 
-It decides on each delivery separately: drop it, delay it, hold it back for reordering, write it once or twice. Delayed
-deliveries wait in a heap driven by a timer of nanosecond resolution. Frames go straight to the socket, past uvloop's
-queue, so that the journal has the true time of writing. The journal is the server's own record of all this
-(`loadgen.server.journal`).
+The hub decides for each delivery separately whether to drop it, delay it, hold it back for reordering, or write it once
+or twice. Delayed deliveries wait in a heap driven by a timer of nanosecond resolution. Frames go straight to the
+socket, past uvloop's queue, so that the journal has the true time of writing. The journal is the server's own record of
+all this (`loadgen.server.journal`).
 """
 
 import asyncio
@@ -198,7 +198,7 @@ class FaultingHub(Hub):
             if self._waiting[0] is waiting:
                 self._wake_up.at(due_ns)
         elif self._waiting:
-            # On a busy machine earlier deliveries may be overdue: write those first.
+            # On a busy machine earlier deliveries may be overdue: write them before this one.
             heapq.heappush(self._waiting, waiting)
             self._on_due()
         else:
@@ -222,7 +222,7 @@ class FaultingHub(Hub):
             self._write(each, Action.HELD)
 
     def _release(self, known: _Known, waiting: _Waiting) -> None:
-        """Write a delivery that is still held back, as no later delivery came to overtake it within the time limit."""
+        """Write a delivery that was held back, since no later delivery came within the time limit to overtake it."""
         if waiting in known.held:
             known.held.remove(waiting)
             self._write(waiting, Action.HELD)

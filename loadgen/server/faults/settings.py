@@ -100,7 +100,7 @@ class Repeated(Part):
     after_ns: DurationNs = Field(alias="after")
     """Time from the first accepted publish to the first occurrence."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
-    """Time between two occurrences; default: only one."""
+    """Time between two occurrences; by default the fault occurs once."""
 
 
 class Stall(Repeated):
@@ -114,27 +114,27 @@ class Disconnect(Repeated):
     """Closes a share of the connections that have subscriptions."""
 
     share_percent: Share = Field(alias="share")
-    """Share of those connections to close, drawn at random."""
+    """Share, drawn at random, of the connections that have subscriptions."""
     code: Annotated[int, Field(ge=1000, le=4999)] = 1001
     """Close code; 1006 cuts the connection without a close frame."""
 
 
 class Admission(Part):
-    """A limit on admitted requests; exactly those above it are refused."""
+    """A limit on the requests that are admitted; exactly those above the limit are refused."""
 
     rate_per_s: EventRate = Field(alias="rate")
-    """Most admitted a second, such as 20/s, and most admitted at once."""
+    """Maximum number of requests admitted per second, such as 20/s. As many may also be admitted at once."""
 
 
 class Upgrades(Part):
     """Refuses WebSocket upgrades with an HTTP status, before a WebSocket exists."""
 
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
-    """Most accepted a second, such as 20/s; default: all are refused."""
+    """Maximum number of upgrades accepted per second, such as 20/s; by default all are refused."""
     status: Annotated[int, Field(ge=400, le=599)] = 429
     """HTTP status of a refusal; 429 and 503 mean "not now", 401 and 403 mean "never"."""
     retry_after_ns: DurationNs | None = Field(default=None, alias="retry_after")
-    """Value of the Retry-After header, rounded up to whole seconds; default: no header."""
+    """Value of the Retry-After header, rounded up to whole seconds; by default the header is not sent."""
 
 
 class Faults(Part):
@@ -145,30 +145,30 @@ class Faults(Part):
     delay: Delay | None = None
     """Delay of deliveries."""
     overtake: bool = False
-    """True lets a delivery overtake an earlier one to the same subscription that is delayed for longer."""
+    """True to let a delivery overtake an earlier delivery to the same subscription whose delay is longer."""
     drop_percent: Share = Field(default=0.0, alias="drop")
     """Share of deliveries that are never written."""
     duplicate_percent: Share = Field(default=0.0, alias="duplicate")
     """Share of deliveries that are written twice."""
     reorder_percent: Share = Field(default=0.0, alias="reorder")
-    """Share of deliveries that are held back until after the next one to their subscription, at most 250 ms."""
+    """Share of deliveries that are held back until the next one to the same subscription is written, at most 250 ms."""
     stalls: tuple[Stall, ...] = Field(default=(), strict=False)
     """Times in which the server stands still."""
     disconnects: tuple[Disconnect, ...] = Field(default=(), strict=False)
     """Times at which connections are closed."""
     throttle_per_s: EventRate | None = Field(default=None, alias="throttle")
-    """Most deliveries a second over all connections, such as 5000/s; further ones wait in a queue."""
+    """Maximum number of deliveries per second over all connections, such as 5000/s; further ones wait in a queue."""
     throttle_queue: int | None = Field(default=None, ge=1)
-    """Most deliveries in the throttle's queue; further ones are dropped. Default: no limit."""
+    """Maximum number of deliveries in the throttle's queue; further ones are dropped. By default there is no limit."""
     lost_window_ns: DurationNs = Field(default=0, alias="lost_window")
-    """Time after its subscribe_success in which a subscription receives no events."""
+    """Time after the subscribe_success of a subscription in which it receives no events."""
     reject_percent: Share = Field(default=0.0, alias="reject")
-    """Share of events that are answered as failed within an accepted publish, and not delivered."""
+    """Share of events in accepted publishes that are answered as failed and not delivered."""
 
     upgrades: Upgrades | None = None
     """WebSocket upgrades to refuse."""
     subscribes: Admission | None = None
-    """Most subscribes a second over all connections; further ones are refused with LimitExceededError."""
+    """Maximum subscribes per second over all connections; further ones are refused with LimitExceededError."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

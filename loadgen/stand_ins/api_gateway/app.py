@@ -28,8 +28,8 @@ _CONNECTIONS: Final = f"/{STAGE}/@connections"
 def build(settings: Settings) -> web.Application:
     """Return the application: the stage, `@connections`, and `/stats` for callers on this machine.
 
-    Its start runs the backend as a process, and opens a second port on loopback through which the backend reaches
-    `@connections`.
+    When the application starts, it runs the backend as a process and opens a second port on loopback, through which the
+    backend reaches `@connections`.
 
     Raises:
         ValueError: an option is not valid.

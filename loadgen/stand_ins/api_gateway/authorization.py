@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """AWS credentials that this process accepts signatures of."""
+    """AWS credentials; this process accepts signatures that are made with them."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -52,7 +52,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request to authorize; ``target`` is its path and query as they were sent, and header names are lower case."""
+    """A request to authorize; ``target`` is the request's path and query as sent, and header names are lower case."""
 
     method: str
     target: str
@@ -81,7 +81,7 @@ def read_users(path: Path) -> dict[str, str]:
 
 
 def token_subject(request: Request, api_key: str, users: Mapping[str, str]) -> str | None:
-    """Return the user whose token a request has, or None for the API key.
+    """Return the user to whom the token in a request belongs, or None if it is the API key.
 
     The token may be in `Authorization` (with or without `Bearer`), in `x-api-key`, or in the query as `token`.
 

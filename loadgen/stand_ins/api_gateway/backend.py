@@ -42,7 +42,7 @@ _body: Final = msgspec.json.Decoder(Body).decode
 
 
 class Statistics:
-    """The backend's counts of its own work; times are of its own process."""
+    """The backend's counts of its own work, and times measured in the backend's process."""
 
     def __init__(self) -> None:
         self.invocations: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Statistics:
         self.posts_ns = self.fan_outs_ns = self.waited_ns = 0
         self.retries = self.lost = self.gone_removed = 0
         self.most_open = self.most_invocations = 0
-        #: Durations of the last fan-outs in ns, each from the query to the last answer.
+        #: Durations of the latest fan-outs in ns, each measured from the query of the table to the last POST's answer.
         self.fan_outs: deque[int] = deque(maxlen=_DURATIONS_KEPT)
 
     def report(self, table: Table) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Backend:
         }
 
     async def answer(self, invocation: link.Invocation) -> link.Answer:
-        """Return the answer to an invocation; wait first if the maximum number of invocations is running."""
+        """Return the answer to an invocation; wait first while the maximum number of invocations is running."""
         if invocation.route == "$stats":
             return link.Answer(invocation.number, _text(self.statistics.report(self._table)).decode())
         began_ns = time.perf_counter_ns()
@@ -185,7 +185,7 @@ class Backend:
             for connection, message in left:
                 await self._deliver(connection, message)
 
-        # As many tasks as sockets, like an HTTP agent with a limit on sockets.
+        # Start one task for each socket that the backend may use, like an HTTP agent that limits its sockets.
         sockets = min(self._start.concurrency, len(targets))
         await asyncio.gather(*[asyncio.create_task(send()) for _ in range(sockets)])
         took_ns = time.perf_counter_ns() - began_ns
@@ -236,7 +236,7 @@ def _answer(
     kind: bytes, id_: msgspec.Raw | bytes, channel: str | None = None, connection: str | None = None
 ) -> str:
     more = b"" if channel is None else b',"channel":' + _text(channel)
-    # A backend may tell a client its connection's id; nothing else does.
+    # A client can learn its connection's id only from the backend.
     more += b"" if connection is None else b',"connectionId":' + _text(connection)
     return (b'{"type":"%b","id":%b%b}' % (kind, bytes(id_), more)).decode()
 
@@ -269,7 +269,7 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
 
     def flush() -> None:
-        # Write all answers of one turn of the event loop together.
+        # Collect the answers of one turn of the event loop, and write them together.
         out.write(b"".join(waiting))
         out.flush()
         waiting.clear()
@@ -294,7 +294,8 @@ async def serve() -> None:
             try:
                 answer = await backend.answer(invocation)
             except Exception:
-                # As when a Lambda function raises, the client gets an error, and later messages are processed.
+                # Go on with later messages, and send the client an error, as API Gateway does when a Lambda function
+                # raises.
                 _log.exception("an invocation of %s failed", invocation.route)
                 answer = link.Answer(invocation.number, failed=True)
             if not waiting:

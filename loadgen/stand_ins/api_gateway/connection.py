@@ -13,7 +13,7 @@ from websockets.protocol import OPEN, Protocol, Side
 from loadgen.protocol.api_gateway.limits import FRAME_MAX_BYTES, MESSAGE_MAX_BYTES
 
 GOING_AWAY: Final = CloseCode.GOING_AWAY
-#: Seconds that a client has to answer our close frame.
+#: Seconds that a client has to answer the stand-in's close frame.
 _CLOSING_S: Final = 5.0
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
@@ -77,7 +77,7 @@ class Connection:
         self._idle = self._loop.call_later(idle_s, self._look)
         self._lifetime = self._loop.call_later(lifetime_s, self.close, GOING_AWAY, "lifetime")
         self._patience: asyncio.TimerHandle | None = None
-        #: The code of the close frame that ended the connection, ours or the client's; None without one.
+        #: The code of the close frame that ended the connection, from either side; None without a close frame.
         self.closed_with: int | None = None
 
     @property
@@ -109,12 +109,12 @@ class Connection:
             self._flush()
 
     def cut(self) -> None:
-        """End the connection without a close frame."""
+        """Cut the connection, without a close frame."""
         if not self.ended.done():
             self._transport.abort()
             self.feed_eof()
 
-    # aiohttp calls the following methods: this object takes the place of its HTTP parser after the upgrade.
+    # aiohttp calls the following methods: after the upgrade this object takes the place of aiohttp's HTTP parser.
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Process received bytes; never fails, whatever they are."""
@@ -144,7 +144,7 @@ class Connection:
             return
         self._active_s = self._loop.time()
         if len(frame.data) > FRAME_MAX_BYTES:
-            # AWS documents this close code for a frame that is too large, not only for a message.
+            # AWS documents this close code for a frame that is too large, and not only for a message.
             self._fail(CloseCode.MESSAGE_TOO_BIG, "a frame may have 32 KB")
         elif frame.opcode is Opcode.BINARY:
             self._fail(CloseCode.UNSUPPORTED_DATA, "binary messages are not supported")
@@ -179,7 +179,7 @@ class Connection:
             self._patience = self._loop.call_later(_CLOSING_S, self.cut)
 
     def _look(self) -> None:
-        """Close the connection if it was idle for too long, else set a timer for the earliest time when it can be."""
+        """Close the connection if it was idle for too long, else check again when that could next be the case."""
         left_s = self._active_s + self._idle_s - self._loop.time()
         if left_s <= 0:
             self.close(GOING_AWAY, "idle")

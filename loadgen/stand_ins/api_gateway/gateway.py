@@ -14,7 +14,7 @@ from loadgen.stand_ins.api_gateway.options import Options
 from loadgen.stand_ins.api_gateway.throttle import Throttle
 
 ROUTES: Final = frozenset({"subscribe", "unsubscribe", "publish", "ping"})
-"""The API's routes, by `$request.body.action`; it has no `$default`."""
+"""The API's routes, by `$request.body.action`; the API has no route `$default`."""
 _SHUTDOWN_S: Final = 1.0
 
 

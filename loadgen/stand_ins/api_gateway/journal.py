@@ -10,7 +10,7 @@ from loadgen.stand_ins.journal import Journal
 class GatewayJournal(Journal):
     """A journal that the gateway and its backend, two processes, have open at once.
 
-    A line of kind `lost` has `connection` and `channel` (as subscribed).
+    A line of kind `lost` has the members `connection` and `channel` (as subscribed).
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -30,7 +30,7 @@ class _Delivery(msgspec.Struct):
 
 
 def _delivery(message: bytes) -> tuple[str | None, str | bytes | None]:
-    """Return the channel of a delivery and its event, each None if it has none."""
+    """Return the channel and the event of a delivery, with None for either that the message lacks."""
     try:
         found = msgspec.json.decode(message, type=_Delivery)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-#: A body of 128 KB may need six times as many bytes in JSON.
+#: Maximum length of a line: a body of 128 KB may need six times as many bytes in JSON.
 LINE_MAX_BYTES: Final = 2 * 1024 * 1024
 
 
@@ -30,7 +30,7 @@ class Invocation(msgspec.Struct, frozen=True, omit_defaults=True):
     connection: str = ""
     body: str = ""
     subject: str | None = None
-    """The user whose token opened the connection; None for one who may do everything."""
+    """The user whose token opened the connection; None for a client without restrictions."""
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -24,7 +24,7 @@ _TYPES: Final = {
 
 
 class ManagementEndpoint:
-    """Answers requests to `@connections` that are signed with SigV4, or have one of the local tokens."""
+    """Answers requests to `@connections` that are signed with SigV4 or contain one of the local tokens."""
 
     def __init__(self, gateway: Gateway, tokens: tuple[str, ...], keys: Keys | None) -> None:
         self._gateway, self._tokens, self._keys = gateway, tokens, keys

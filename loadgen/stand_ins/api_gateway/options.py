@@ -19,7 +19,7 @@ _MOST: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The stand-in's options, written with `-` in place of `_`; an every-N option is off at 0."""
+    """The stand-in's options, written with `-` in place of `_` on the command line; 0 turns an every-N option off."""
 
     authorizer: Authorizer = "none"
     """The authorization of `$connect`: `none`, `custom` (the API key or a token of ``users``, in a header or the
@@ -32,30 +32,30 @@ class Options:
     lifetime_s: float = limits.CONNECTION_LIFETIME_S
     """Seconds after which every connection is closed with 1001."""
     pings_count: bool = False
-    """True if a ping counts as a message for ``idle_s``; it is not known what the service does."""
+    """True if a ping counts as a message for ``idle_s``; whether it does on AWS is not known."""
     account_rate: float = 0.0
     """Requests per second of the account: connects, messages and @connections together; 0 for no limit. The service's
     default is 10,000 with a burst of 5,000."""
     account_burst: float = limits.REQUESTS_BURST
-    """Size of the token bucket behind ``account_rate``."""
+    """Capacity of the token bucket that ``account_rate`` fills: the requests that may come at once."""
     buffer_bytes: int = 1024 * 1024
-    """Unsent bytes of a client from which on a POST is refused with 429; the service's figure is not known."""
+    """A POST is refused with 429 if its client has more unsent bytes than this; the service's limit is not known."""
     post_delay_ms: float = 0.0
     """Time that each POST to @connections takes before its message is sent, in milliseconds."""
     concurrency: int = 50
-    """POSTs that one publish has open at once, as a Lambda function with the Node SDK's 50 sockets."""
+    """Maximum number of POSTs that one publish has open at once; the Node SDK in a Lambda function has 50 sockets."""
     invocations: int = 1_000
-    """Messages that the backend works on at once, as Lambda's concurrency."""
+    """Maximum number of messages that the backend works on at once, like Lambda's concurrency."""
     query_ms: float = 0.0
     """Time that the backend waits for its table before a fan-out, in milliseconds."""
     retries: int = 2
-    """How often the backend repeats a POST that was answered with 429 or 5xx, as AWS's SDKs do."""
+    """Number of times that the backend repeats a POST that was answered with 429 or 5xx, as AWS's SDKs do."""
     acknowledge: Acknowledge = "after"
-    """Whether the backend answers a publish after its fan-out, as a Lambda function must, or before."""
+    """When the backend answers a publish: `after` its fan-out, as a Lambda function must, or `before` it."""
     lose_every: int = 0
-    """Every Nth accepted POST sends nothing."""
+    """Every Nth accepted POST is answered with 200, but sends nothing."""
     gone_every: int = 0
-    """Every Nth POST finds that its connection has just been cut, and is answered with 410."""
+    """Every Nth POST cuts its connection and is answered with 410, as if the client had just gone."""
     throttle_every: int = 0
     """Every Nth POST is answered with 429."""
     fail_every: int = 0

@@ -29,7 +29,7 @@ _MESSAGES: Final = {
 
 
 def refusal(status: int, message: str | None = None) -> web.Response:
-    """Return an answer of the gateway that refuses a request."""
+    """Return a response in the form in which the gateway refuses a request."""
     return web.json_response({"message": message or _MESSAGES[status]}, status=status)
 
 
@@ -55,7 +55,7 @@ class SocketEndpoint:
             return refusal(refused.status)
         connection_id = new_id()
         try:
-            # The handshake's answer waits for the backend, as API Gateway's does.
+            # Answer the handshake only after the backend has answered, as API Gateway does.
             answer = await gateway.backend.invoke("$connect", connection_id, subject=subject)
         except BackendGoneError:
             return refusal(500)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 class Table:
     """Channels and patterns that end in `/*`, each with the connections that subscribed to it.
 
-    It stands for a table in a database with the channel as its key: a publish needs a query for its channel and one for
-    each pattern that may match it.
+    The object stands for a database table with the channel as its key: a publish needs one query for its channel, and
+    one for each pattern that may match the channel.
     """
 
     def __init__(self) -> None:

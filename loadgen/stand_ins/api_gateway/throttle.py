@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class Throttle:
-    """Allows ``rate_per_s`` requests on average and ``burst`` at once; any number for a rate of 0."""
+    """Allows ``rate_per_s`` requests on average and ``burst`` at once; with a rate of 0, allows all requests."""
 
     def __init__(self, rate_per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate_per_s, self._burst, self._clock = rate_per_s, burst, clock

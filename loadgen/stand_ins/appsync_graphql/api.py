@@ -37,7 +37,7 @@ from loadgen.stand_ins.journal import Journal
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 _JSON: Final = "application/json"
-#: Errors of the handshake (seen in reports of users: the error's name is in `message` or in `errorType`).
+#: Errors of the handshake. Users report the error's name either in `message` or in `errorType`.
 NO_PROTOCOL: Final = WireError(None, "NoProtocolError", 400)
 OTHER_PROTOCOL: Final = WireError(None, "SubProtocolNotSupportedError", 400)
 NO_HEADERS: Final = WireError("BadRequest", "Required headers are missing.", 400)
@@ -140,7 +140,7 @@ class GraphqlApi:
         return web.Response(body=_encode(answer), content_type=_JSON, headers=ANY_ORIGIN)
 
     def _execute(self, asked: StartData) -> dict[str, Any]:
-        """Return the answer to an operation, after a mutation has been delivered to its subscribers."""
+        """Execute an operation and return the answer; a mutation is first delivered to its subscribers."""
         compiled = self.settings.schema.compile(asked.query, asked.operation_name)
         if compiled.kind == "subscription":
             raise OperationError("Subscriptions go over the realtime endpoint")
@@ -182,7 +182,8 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
             written = request.query.get("header")
             if written is None or request.query.get("payload") is None:
                 raise RefusedError(NO_HEADERS)
-            # Clients that do not percent-encode the query send `+`, which means a space there.
+            # Turn spaces back into `+`: clients that do not percent-encode the query send `+`, which a query decodes to
+            # a space.
             raw = base64.b64decode(written.replace(" ", "+"), validate=True)
             found = msgspec.json.decode(raw, type=dict[str, str])
     except (binascii.Error, ValueError, msgspec.MsgspecError):
@@ -194,7 +195,7 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
 
 def _rewritten(value: Any) -> Any:
-    """Return a text of a JSON object parsed and encoded again, as by a resolver; return any other value unchanged."""
+    """Return the JSON text of an object parsed and encoded again, as by a resolver; return other values unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:

@@ -108,7 +108,7 @@ class Connection:
             self._outlet.abort()
 
     def error(self, kind: str, errors: Any, operation_id: str | None = None) -> None:
-        """Send an error message: with the id of its operation, if any; ``errors`` is a list or one object."""
+        """Send an error message, with the id of its operation if there is one; ``errors`` is a list or one object."""
         written = {} if operation_id is None else {"id": operation_id}
         self.send(_encode({**written, "type": kind, "payload": {"errors": errors}}))
 
@@ -140,7 +140,7 @@ class Connection:
                 self.error("error", [_UNSUPPORTED])
 
     def _keep_alive(self) -> None:
-        """Send a `ka` now and after each interval."""
+        """Send a keep-alive message (`ka`) now and after each interval."""
         self.send(_KEEPALIVE)
         interval_s = self._api.settings.keepalive_interval_s
         self._keepalive = asyncio.get_running_loop().call_later(interval_s, self._keep_alive)
@@ -148,7 +148,8 @@ class Connection:
     async def _on_start(self, operation_id: str, payload: Any) -> None:
         settings = self._api.settings
         if not self._api.may_start():
-            # The error has no id, so the client cannot find out which `start` failed (source: an iOS client).
+            # Send the error without an id, as AWS does: the client cannot find out which `start` failed (source: an iOS
+            # client).
             self.error("error", _RATE)
             return
         try:
@@ -161,7 +162,7 @@ class Connection:
             return
         if len(self._subscriptions) >= settings.subscriptions_per_connection:
             most = settings.subscriptions_per_connection
-            # The error is one object here, not a list (source: an iOS client).
+            # Here AWS sends the error as one object, not as a list (source: an iOS client).
             self.error(
                 "error",
                 {

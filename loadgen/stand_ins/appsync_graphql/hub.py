@@ -11,7 +11,7 @@ from loadgen.stand_ins.appsync_graphql.schema import Call, Compiled, Selected, c
 from loadgen.stand_ins.appsync_graphql.settings import GraphqlSettings
 from loadgen.stand_ins.journal import Journal
 
-#: A connection with more unsent bytes is cut.
+#: Maximum number of unsent bytes of a connection; a connection with more is cut.
 WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
@@ -65,7 +65,7 @@ class Hub:
         self._journal = journal
         #: The subscriptions by field name, then by the names of their given arguments, then by the arguments' values.
         self._index: dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], dict[Subscription, None]]]] = {}
-        #: Deliveries that were due so far.
+        #: Number of deliveries that were due so far.
         self._due = 0
 
     def add(self, subscription: Subscription) -> None:
@@ -117,13 +117,13 @@ class Hub:
             try:
                 outlet.write(b"".join((text_header(len(head) + len(tail)), head, tail)))
             except RuntimeError:
-                # The connection has just closed, and its task has not removed its subscriptions yet.
+                # Ignore the error: the connection has just closed, and its task has not removed its subscriptions yet.
                 continue
             if outlet.buffered_bytes() > WRITE_BUFFER_LIMIT_BYTES:
                 outlet.abort()
 
     def _tail(self, selected: Selected, source: Any) -> bytes | None:
-        """Return a `data` message from its payload on, or None if the payload is too large to be delivered."""
+        """Return the end of a `data` message, from the payload on, or None if the payload is larger than allowed."""
         errors: list[dict[str, Any]] = []
         payload: dict[str, Any] = {
             "data": {selected.key: complete(selected, source, "Subscription", f"/{selected.key}", errors)}
@@ -145,7 +145,7 @@ class Hub:
         return None
 
     def _lost(self, why: str, subscription: Subscription, fields: Mapping[str, Any]) -> None:
-        """Write a loss to the journal; the event is assumed to be the longest text among the result's fields."""
+        """Write a loss to the journal; the longest text among the result's fields is taken to be the event."""
         texts = [value for value in fields.values() if isinstance(value, str)]
         event = max(texts, key=len, default=None)
         self._journal.lost(why, event, connection=subscription.connection, subscription=subscription.id)

@@ -1,7 +1,7 @@
 """The schema of the API, and its operations compiled for repeated use.
 
-graphql-core parses and validates. Execution is ours, since it must be fast and has only one kind of resolver: a
-mutation returns its arguments.
+graphql-core parses and validates. This module executes the operations itself, since that must be fast and needs only
+one kind of resolver: a mutation returns its arguments.
 """
 
 from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ _valid_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class SchemaError(ValueError):
-    """The text is not the schema of a GraphQL API; the message completes a sentence that begins with its file."""
+    """The text is not a GraphQL schema; the message completes a sentence that begins with the name of its file."""
 
 
 class OperationError(Exception):
@@ -89,13 +89,13 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A root field of an operation, with a function for each argument: from the variables to the argument's value."""
+    """A root field of an operation; each argument has a function that takes the variables and returns its value."""
 
     selected: Selected
     arguments: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...]
 
     def values(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that are given, by name."""
+        """Return the values of the arguments that are given, by name."""
         found = {}
         for name, value in self.arguments:
             if (given := value(variables)) is not _ABSENT:
@@ -232,7 +232,7 @@ class Schema:
     def _nodes(
         self, selection: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], depth: int
     ) -> list[FieldNode]:
-        """Return the fields of a selection set and its fragments; of fields with one response key, the first counts."""
+        """Return the fields of a selection set and its fragments; the first of several with one response key counts."""
         if depth > _MOST_DEPTH:
             raise OperationError("The document is nested too deeply")
         found: dict[str, FieldNode] = {}
@@ -275,7 +275,7 @@ class Schema:
 
 
 class _NullError(Exception):
-    """A field whose type is not nullable has the value null."""
+    """A field has the value null although its type is not nullable."""
 
 
 def complete(selected: Selected, source: Any, parent: str, path: str, errors: list[dict[str, Any]]) -> Any:
@@ -361,7 +361,7 @@ def _value_of(node: ValueNode) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def _demand(name: str, kind: Any, value: Any) -> None:
-    """Refuse a value that is not of an input type."""
+    """Raise an error unless a value is valid for an input type."""
     if isinstance(kind, GraphQLNonNull):
         if value is None:
             raise OperationError(f"Variable '{name}' has coerced Null value for NonNull type '{kind}'")

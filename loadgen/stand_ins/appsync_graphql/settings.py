@@ -23,12 +23,12 @@ class GraphqlSettings:
     schema: Schema
     #: Every Nth delivery is not written; 0 for none.
     lose_every: int = 0
-    #: Events are not delivered to a subscription for this long after its `start_ack`, in nanoseconds.
+    #: Time (ns) after a subscription's `start_ack` in which no events are delivered to it.
     lose_after_start_ack_ns: int = 0
     keepalive_interval_s: float = limits.KEEPALIVE_INTERVAL_S
     connection_timeout_ms: int = limits.CONNECTION_TIMEOUT_MS
     subscriptions_per_connection: int = limits.SUBSCRIPTIONS_PER_CONNECTION
-    #: Most `start` messages a second of the whole API, or 0 for any number.
+    #: Maximum number of `start` messages per second for the whole API, or 0 for no limit.
     starts_per_s: float = 0
     payload_bytes: int = limits.EVENT_MAX_BYTES
     #: True to parse and encode AWSJSON values anew instead of passing on their text.
@@ -66,7 +66,7 @@ class GraphqlSettings:
 
 
 def _access(file: str | None, api_key: str) -> AccessControl:
-    """Return the authorization of the API: its own key, or the modes in the `auth` of an API file."""
+    """Return the authorization of the API: by its own key, or by the modes in the `auth` of an API file."""
     if file is None:
         definition = ApiDefinition.simple(["default"], api_key)
     else:

@@ -1,4 +1,4 @@
-"""Call user code of a journey; count its exceptions as failures of that code, and let journey and worker go on."""
+"""Call user code of a journey and count its exceptions as failures of that code; journey and worker go on."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,8 @@ def failed(run: WorkerRun, name: str, error: BaseException) -> None:
     if isinstance(error, GreenletExit) and run.stopping and gevent.getcurrent() is not gevent.get_hub():
         raise error
     if isinstance(error, JourneyError):
-        # A JourneyError is a failure of the service, which is recorded already: do not count it as one of user code.
+        # A JourneyError is a failure of the service, which is already recorded: do not count it as a failure of user
+        # code.
         run.report_error(str(error), fatal=False)
         return
     run.failures.add(USER_CODE, name, error, None)
