@@ -1,4 +1,4 @@
-"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, no object kept.
+"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, which keeps no Python object.
 
 If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """
@@ -30,7 +30,7 @@ _INT64 = "l" if struct.calcsize("l") == 8 else "q"
 _ROW = struct.Struct(f"9{_INT64}")
 ROW_BYTES = _ROW.size
 
-#: Written buffers that are kept for reuse; further ones are freed, so that memory shrinks with the rate.
+#: Maximum number of emptied buffers kept for reuse; further ones are freed, so that memory shrinks when the rate falls.
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]
@@ -68,9 +68,9 @@ class RowBuffer:
         return add
 
     def on_backpressure(self, most: int, relief: Callable[[], object]) -> None:
-        """Call ``relief`` each time a buffer fills up while at least ``most`` full ones wait.
+        """Call ``relief`` each time a buffer fills up while at least ``most`` full buffers wait to be taken.
 
-        ``relief`` should take the oldest (see :meth:`take_oldest`), which bounds the memory.
+        ``relief`` should take the oldest buffer (see :meth:`take_oldest`), which bounds the memory.
         """
         self._most, self._relief = most, relief
 

@@ -1,7 +1,7 @@
 """The recorder of one worker: collects the rows that users report, fills histograms and writes the spool.
 
 The spool holds a worker's rows on disk until the end of the run (`measure.spool`). A connection or subscription has one
-life for each connect of its client: a reconnect begins a new one.
+life for each time that its client connects: a reconnect begins a new life.
 """
 
 from collections import Counter
@@ -94,7 +94,8 @@ class Recorder:
         #: Number, by kind, of messages that count neither as deliveries nor as errors, such as MQTT's retained
         #: messages.
         self.asides: Counter[str] = Counter()
-        #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
+        #: Subscriptions that the scenario reads slowly on purpose. The time that their messages wait in the
+        #: socket is not the generator's delay.
         self.slow: set[int] = set()
         self._spool = spool
         self._run_in_thread = run_in_thread
@@ -142,7 +143,7 @@ class Recorder:
         self._clock_rows.append(row)
 
     def echoes(self, rows: Sequence[EchoRow]) -> None:
-        """Record echoes that have returned or never will."""
+        """Record echoes that have returned, or that are given up."""
         self._echo_rows.extend(rows)
 
     def altered(self, row: AlteredRow) -> None:
@@ -324,7 +325,7 @@ class _Seen:
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:
-        """Return the encoded histogram of the shortest headline latencies possible, or None if none is uncertain."""
+        """Return the encoded histogram of the shortest possible latencies, or None if no arrival is uncertain."""
         if self._uncertain is None:
             return None
         longest, shortest = (tagged.histogram for tagged in self._uncertain)

@@ -1,6 +1,6 @@
 """The rows of the run's record, one class for each table.
 
-Deliveries (columns.py) and publishes (publishes.py) are too many to be recorded as such rows one by one.
+Deliveries (columns.py) and publishes (publishes.py) are too many to create one such object for each.
 """
 
 from typing import NamedTuple
