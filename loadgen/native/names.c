@@ -1,4 +1,4 @@
-/* A hash table of names; needs a lock of the caller's, and no Python API. */
+/* A hash table of names. The caller must hold a lock; uses no Python API. */
 #include "names.h"
 
 #include <stdlib.h>
