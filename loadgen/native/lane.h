@@ -21,7 +21,7 @@ typedef struct Lane {
        if the Python path must process it, or LANE_INCOMPLETE if it does not end within the data. Called with the lock
        of the rows held, and perhaps without the GIL. */
     Py_ssize_t (*unit)(struct Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
-    const JsonPath *path; /* to the stamp */
+    const JsonPath *path; /* path to the stamp */
     Names names;          /* names of the subscriptions */
     /* The units of the frame that is being parsed. */
     Unit *batch;

@@ -1,8 +1,8 @@
 """Estimate the machines a scenario needs: worker processes, memory, addresses, network, time to connect, money.
 
-Figures follow from the scenario, from this machine's calibration (`calibration`), from limits read from the system,
-and from the machines that the caller describes; each line's `basis` names its sources. Nothing has been run at that
-size, so the figures leave out effects of the network and the service.
+Figures follow from the scenario, from this machine's calibration (`calibration`), from limits read from the system, and
+from the machines that the caller describes; each line's `basis` names its sources. The load itself is not run, so the
+figures leave out effects of the network and the service.
 """
 
 from collections.abc import Iterator

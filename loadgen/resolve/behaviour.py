@@ -43,7 +43,7 @@ class DropPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """A client's subscription churn: the times at which it leaves a subscription for a while, and which one."""
+    """A client's subscription churn: when it leaves a subscription for a while, and which subscription it leaves."""
 
     changes_per_s: float
     """Changes per second of the whole group."""
@@ -71,7 +71,7 @@ class LifetimePlan:
     """A client's connection churn: how long it stays connected before it leaves."""
 
     lifetime_ns: int
-    """The length of each life if constant, else the mean."""
+    """Time for which the client stays connected (ns): always this time if constant, else this time on average."""
     constant: bool
     away_ns: int
     ramp_offset_ns: int
@@ -81,7 +81,7 @@ class LifetimePlan:
         """Yield the times at which the client leaves, in ns from the start of the warm-up.
 
         The client stays away for ``away_ns`` each time. With a constant lifetime, the clients leave in the order in
-        which they connected, and part of the first lifetime has passed when the warm-up starts.
+        which they connected, and part of each client's first lifetime has already passed when the warm-up starts.
         """
         random = Random(f"{self._seed}/lifetime")
         at_ns = self.ramp_offset_ns % self.lifetime_ns if self.constant else self._exponential_ns(random)

@@ -1,4 +1,4 @@
-"""The replies of one client: where they go and how long after the request, computed from the plan and the request.
+"""The replies of one client: their channel and their delay after the request, computed from the plan and the request.
 
 The members of a request's payload are not trusted: they may only be texts and whole numbers of bounded length, and the
 caller checks the channel by the protocol's rules.

@@ -57,7 +57,8 @@ class Phases(Struct, frozen=True, kw_only=True):
     """The durations of the run's phases."""
 
     settle_ns: Ns | None
-    """Time from a subscription's acknowledgement until it counts as ready; None if a probe must arrive instead."""
+    """Time from a subscription's acknowledgement until it counts as ready; None if it counts as ready when a probe
+    arrives."""
     ready_timeout_ns: PositiveNs
     warmup_ns: Ns
     measure_ns: PositiveNs
@@ -220,7 +221,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def _demand_rows(group: Group, source: str, data: DataSet) -> None:
-    """Raise ValueError if each client of the group needs a row of its own and there are too few."""
+    """Raise ValueError if each client of the group needs its own row and the data has too few rows."""
     if data.assign == "by-client" and group.count > data.rows:
         raise ValueError(
             f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"

@@ -32,7 +32,7 @@ class BillLine:
     title: str
     part: BillPart
     count: Span
-    """Things billed, or units or plans bought."""
+    """Number of things billed, or of units or plans bought."""
     usd: Span
     lasting: bool
     """True if the line is paid for a whole month or day, however short the use."""
@@ -107,7 +107,7 @@ def _bill_line(
     if isinstance(line, PlanChoice):
         return _plan_line(name, line, used)
     price = service.prices[line.price]
-    # A unit is bought for a day at least.
+    # A unit is paid for at least one day.
     unit_days = None if units is None else units * max(Fraction(1), used.days)
     if isinstance(line, Capacity):
         if unit_days is None:

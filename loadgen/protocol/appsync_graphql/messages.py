@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 thousand levels deep."""
 
 SUBPROTOCOL: Final = "graphql-ws"
-#: The handshake's query has `payload` beside `header`; this is its value, base64 of `{}`.
+#: Value of `payload`, the second parameter of the handshake's query next to `header`: base64 of `{}`.
 EMPTY_PAYLOAD: Final = "e30="
 _MOST_ERRORS: Final = 5
 _encode = msgspec.json.Encoder().encode
@@ -42,7 +42,7 @@ def stop(operation_id: str) -> bytes:
 
 
 def header_query(headers: Mapping[str, str]) -> str:
-    """Return the value of the query's `header`: base64 of the headers' JSON, which still is to be percent-encoded."""
+    """Return the value of the query's `header`: base64 of the headers' JSON, which the caller must percent-encode."""
     return base64.b64encode(_encode(headers)).decode()
 
 

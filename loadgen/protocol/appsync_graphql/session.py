@@ -37,7 +37,7 @@ class Api(Protocol):
     quick: Quick
     """Takes the subscription's id and the event's text out of a `data` message."""
     template: "native.Template | None"
-    """The same for `loadgen.native`, or None if it is not there."""
+    """The native template of `data` messages, or None if `loadgen.native` cannot read them or was not built."""
 
     def start(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes to a channel, with its authorization."""

@@ -14,7 +14,7 @@ KINDS: Final[Mapping[frozenset[str], frozenset[str]]] = {
     frozenset({"login.username", "login.password"}): frozenset({"password"}),
 }
 PLACEHOLDERS: Final = tuple(sorted(name for names in KINDS for name in names))
-#: Number of recent secrets to hide in the service's messages: it may echo one from before a renewal.
+#: Number of recent secrets to hide in the service's messages: the service may echo a secret from before a renewal.
 _KEPT: Final = 8
 
 

@@ -64,7 +64,7 @@ class Opening:
         Before :meth:`begin` the frames are queued, and the result is ([], False).
 
         Raises:
-            UnfitLoginError: as `begin`.
+            UnfitLoginError: see :meth:`begin`.
         """
         del self.steps[0]
         frames = self._next_frames()

@@ -261,7 +261,7 @@ def _struct(
         here, attribute = (*above, token), f"f{number}"
         kind: Any
         if token not in tokens:
-            kind = msgspec.Raw  # an element of a list that the pattern does not use
+            kind = msgspec.Raw  # for an element of a list that the pattern does not use
         elif here in leaves:
             kind = leaves[here]
             places[here] = path + attribute

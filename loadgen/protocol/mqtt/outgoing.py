@@ -29,7 +29,7 @@ class Request:
         self.rejected: dict[int, str] = {}
 
     def refused(self, index: int, why: str) -> None:
-        """Note that an event was refused, and will have no other answer."""
+        """Store that the broker refused an event, which gets no other answer."""
         self.rejected[index] = why
         self.open -= 1
 
@@ -59,7 +59,8 @@ class Outgoing:
         self._requests: dict[int, tuple[Request, int] | None] = {}
         #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
-        #: The number of PUBLISH packets that the broker still accepts, and the waiting ones with their ids.
+        #: The number of PUBLISH packets that the broker still accepts now, and the packets that must wait, with
+        #: their ids.
         self._room = 0
         self._waiting: deque[tuple[int, bytes]] = deque()
         #: The number of unacknowledged PUBLISH packets that the broker accepts; known once connected.

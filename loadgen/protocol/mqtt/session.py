@@ -1,9 +1,9 @@
 """The session of one connection to an MQTT broker, with the codec of the `mqtt5` package; no I/O.
 
-Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
-are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged ones (receive maximum);
-the session queues further packets until the broker acknowledges one. At QoS 0 the broker does not answer, so that
-nothing shows whether it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all these
+packets are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged packets
+(receive maximum); the session queues further packets until the broker acknowledges one. At QoS 0 the broker does not
+answer, so that nothing shows whether it accepted an event.
 
 Unless the client resumes its session (`Memory`), each connection starts without stored state (clean start, no session
 kept): messages that a broker would have stored for an absent client are not delivered, as with AppSync Events.
@@ -130,8 +130,8 @@ class MqttSession:
     def opening(self) -> Sequence[bytes]:
         """Return the CONNECT."""
         memory, settings = self._memory, self._settings
-        # A client's first connection starts a clean session: an old one that the broker has kept under the client's id
-        # is not of this run.
+        # A client's first connection starts a clean session: a session that the broker has kept under the
+        # client's id belongs to an earlier run.
         clean = memory is None or not memory.begun
         expiry_s = 0 if memory is None else settings.expiry_s
         if memory is not None and not settings.properties:

@@ -263,7 +263,7 @@ def _publish(flags: int, content: memoryview) -> Any:
     length = int.from_bytes(content[:2], "big")
     place = 2 + length
     _demand(len(content) >= 2 and place <= len(content), "its PUBLISH is malformed")
-    # The codec panics over a topic that is not UTF-8.
+    # The codec panics if the topic is not UTF-8, so decode it here.
     str(content[2:place], "utf-8")
     if flags & 6:
         _number(content[place:])
