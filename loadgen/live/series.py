@@ -133,7 +133,7 @@ class Loss:
         return _missing(self._settled_arrived, self._settled_expected)
 
     def surplus(self) -> int | None:
-        """Return how many more deliveries arrived in the settled seconds than were expected, or None if no more did."""
+        """Return how many deliveries beyond the expected ones arrived in the settled seconds, or None if none did."""
         expected = self._settled_expected
         return (
             None
@@ -149,7 +149,7 @@ def _missing(arrived: int, expected: int | None) -> float | None:
 
 
 class _Event:
-    """A sampled event on its way to its subscribers."""
+    """A sampled event that has not reached all its subscribers yet."""
 
     __slots__ = ("arrivals", "expected", "first_ns", "intended_ns", "known", "last_ns", "seen_ns")
 

@@ -104,7 +104,7 @@ class LiveService:
         return lines
 
     def current(self) -> LiveState | None:
-        """Return the state of the current or last run, or None if there is none."""
+        """Return the state of the current or last run, or None if no run has begun yet."""
         return None if self._run is None else self._run.live
 
     def begin(self, run: Run) -> None:

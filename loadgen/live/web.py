@@ -222,7 +222,7 @@ def shown(
     """Return the data for the page.
 
     If ``run``, the run that the page shows, is still the current one, only data points of the charts with numbers above
-    ``after`` are included; otherwise all.
+    ``after`` are included; otherwise all data points are.
     """
     if state is None or state.view is None:
         return {"run": None, "coming": None if coming is None else coming.rows}

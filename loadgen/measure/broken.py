@@ -44,7 +44,7 @@ class BrokenConnections:
 
         ``messages`` is called only if the messages are kept.
         """
-        # When a thousand connections fail, their errors often have the same text: skip a known one early.
+        # When a thousand connections fail, their errors often have the same text: skip a known error early.
         if error in self._known or len(self._kinds) >= MOST_KINDS:
             return
         kind = kind_of(error)

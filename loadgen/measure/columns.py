@@ -41,7 +41,7 @@ class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
     add: Callable[..., None]
-    """Append a row, one number per column; raises struct.error (natively OverflowError) if one exceeds int64."""
+    """Append a row, one number per column; if one exceeds int64, raise struct.error, or natively OverflowError."""
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns
@@ -131,7 +131,7 @@ class DeliveryBuffer(RowBuffer):
 
         def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
             offset = self._offset
-            # Unpacked by name because a call with a star builds a list and a tuple first.
+            # Unpack the stamp by name: passing `*stamp` would first build a list and a tuple.
             token, publisher, sequence, intended_ns, sent_ns = stamp
             # Anything but a plain int is an `Arrival`.
             early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]

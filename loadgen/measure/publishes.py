@@ -95,7 +95,7 @@ class PublishBuffer:
         """Append events numbered from ``sequence`` on, one for each of ``sizes`` (bytes); on an error append nothing.
 
         Raises:
-            struct.error, natively OverflowError: a number does not fit into 64 bits.
+            struct.error, or OverflowError in the native buffer: a number does not fit into 64 bits.
             TypeError: a value has another type.
         """
         if not sizes:
@@ -164,7 +164,7 @@ def record(
         return 0
     causes = (None, None, None) if cause is None else cause
     if not refused and type(sequences) is range:
-        # Positional arguments: keywords would cost as much time as the row itself.
+        # Pass the arguments by position: keywords would cost as much time as the row itself.
         add(
             publisher, sequences[0], batch, channel, intended_ns, slot_ns, sent_ns, acked_ns, status, error, sizes,
             connection_wait_ns, remote_address, *causes,

@@ -36,7 +36,7 @@ _AT = {name: index for index, name in enumerate(COLUMNS)}
 #: Largest publisher number that the record's column holds; a received stamp may hold any number.
 _MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
 _NONE: Final = Sinks()
-#: Full buffers, of 4 MB each, that may wait to be written.
+#: Maximum number of full buffers, of 4 MB each, that wait to be written.
 MOST_WAITING: Final = 8
 
 
@@ -65,9 +65,9 @@ class Recorder:
 
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
-    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
-    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` get figures during
-    the run.
+    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` lets only one of
+    them write at a time; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks``
+    get figures during the run.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Recorder:
         self._failed: Exception | None = None
 
     def take_accepted(self) -> int:
-        """Return how many events that native lanes recorded were accepted since the last call.
+        """Return the number of events from native lanes that were accepted since the last call.
 
         These lanes write to the buffer without calling Python, so accepted events are counted in the buffer.
         """
@@ -350,7 +350,7 @@ class _Seen:
 
 
 def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
-    """Return a report with the start and the end on the master's clock, and the process's health."""
+    """Return the part of a report with its start and end on the master's clock, and the process's health."""
     return {
         "start_ns": start_ns,
         "end_ns": end_ns,

@@ -46,7 +46,7 @@ typedef struct {
     PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
 } DeliveryFastPath;
 
-/* 64-bit FNV-1a (draft-eastlake-fnv). */
+/* Returns the 64-bit FNV-1a hash (draft-eastlake-fnv) of an id. */
 static size_t hash_of(const char *id, size_t length) {
     uint64_t hash = 14695981039346656037ULL;
     for (size_t at = 0; at < length; at++) hash = (hash ^ (unsigned char)id[at]) * 1099511628211ULL;

@@ -8,7 +8,7 @@
 /* Longer events are left to the Python path, so that the two buffers of this size fit on the stack of any thread. */
 #define JSON_CANONICAL_BYTES_MAX 16384
 
-/* Call this once before the other function. */
+/* Prepares the tables of `json_canonical_crc`; call it once before that function. */
 void json_canonical_init(void);
 
 /* Computes the CRC-32 of the canonical text of an event, with null in place of the stamp, which reaches from `stamp` to

@@ -251,7 +251,7 @@ INLINE Text integer(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;
     Text first = at;
-    uint64_t sum = 0; /* holds any number of 19 digits */
+    uint64_t sum = 0; /* can hold any number of 19 digits */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t eight;
     while (end - at >= 8 && at - first < 16 && eight_digits(at, &eight)) {

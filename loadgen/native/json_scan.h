@@ -37,7 +37,7 @@ typedef struct {
    return NULL if they are not certain that the text is valid JSON: the caller must then leave the text to the Python
    path. */
 
-/* Skips whitespace; never NULL. */
+/* Skips whitespace; never returns NULL. */
 const unsigned char *json_space(const unsigned char *at, const unsigned char *end);
 
 /* Skips a string, from the position after its opening quote; sets `escaped` to 1 if it contains an escape. */
@@ -58,7 +58,7 @@ const unsigned char *json_stamp(
 const unsigned char *json_stamp_in_string(
     const unsigned char *at, const unsigned char *end, const JsonPath *path, JsonStamp *stamp);
 
-/* Skips printable ASCII other than quotes and backslashes; never NULL. */
+/* Skips printable ASCII other than quotes and backslashes; never returns NULL. */
 const unsigned char *json_plain(const unsigned char *at, const unsigned char *end);
 
 /* Reads an escaped character of an inner string, from its first backslash. The text must have been found valid on both

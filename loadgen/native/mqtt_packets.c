@@ -13,7 +13,7 @@
 #define JOINED_BYTES_MAX 65535
 #define TOPIC_SEPARATOR '/'
 
-/* Properties (MQTT 5, 2.2.2.2). */
+/* Identifiers of properties (MQTT 5, 2.2.2.2). */
 enum { PAYLOAD_FORMAT = 0x01, EXPIRY = 0x02, CONTENT_TYPE = 0x03, SUBSCRIPTION_ID = 0x0b, USER_PROPERTY = 0x26 };
 
 typedef const unsigned char *Text;

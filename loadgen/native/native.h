@@ -48,7 +48,7 @@ typedef struct {
     struct Known *known; /* recent events, for the fast paths that write these rows; never NULL */
 } Rows;
 
-/* Takes the lock; hold it only for a moment, since the receive thread waits for it. */
+/* Takes the lock; hold it only for a moment, since the receive thread may be waiting for it. */
 static inline void rows_lock(Rows *rows) {
     pthread_mutex_lock(&rows->lock);
 }

@@ -22,7 +22,7 @@ typedef struct {
     Items taken; /* items taken from the queue and not processed yet */
     int busy;
     PyObject *contain;                     /* called as contain(source, error) if a source fails */
-    PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a Python int */
+    PyObject *plaintext, *plaintext_bytes; /* bytearray for plaintext from Python's TLS, and its size as a Python int */
     unsigned char opened_data[OPENED_BYTES]; /* plaintext that `process` has decrypted from one item */
 } Poller;
 

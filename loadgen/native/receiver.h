@@ -21,7 +21,7 @@
 #define OPENED_BYTES (BUFFER_BYTES + BEGUN_BYTES)
 #define SECOND_NS 1000000000LL
 
-/* One read that Python is to process. */
+/* One read that Python must process. */
 typedef struct Item {
     struct Item *next;
     uint64_t generation; /* generation of the slot at the read: by now the descriptor may belong to another socket */

@@ -26,7 +26,7 @@ class Needs:
     """Resources that a scenario needs of this machine, and the machine's limits; None means unknown or no limit."""
 
     cpu_s_per_s: float | None
-    """CPU time of all processes together, per second of the peak."""
+    """CPU time of all processes together, per second at the peak."""
     processes: int | None
     rss_bytes: float | None
     """Memory of all processes together."""

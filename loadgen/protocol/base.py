@@ -176,10 +176,10 @@ class Session(Protocol):
         """The interval for sending :meth:`keepalive`, or None to send none."""
 
     def opening(self) -> Sequence[bytes]:
-        """Return the messages to send when the connection has opened."""
+        """Return the messages to send once the connection is open."""
 
     def awaits(self) -> str:
-        """Return the name of the message that the opening waits for, or an empty text if only one is possible."""
+        """Return the name of the message that the opening waits for, or an empty text if only one is ever possible."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
@@ -213,8 +213,7 @@ class Session(Protocol):
         """
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
-        """Let a native lane send publishes in addition to :meth:`publish`, or return None if the protocol does not
-        support it.
+        """Let a native lane send publishes too, besides :meth:`publish`; return None if the protocol has no lanes.
 
         The returned function returns the current frame of publishes to a channel, or None if :meth:`publish` must build
         the message. A publish of the lane and one of :meth:`publish` never have the same id.
@@ -306,7 +305,7 @@ class Endpoints(Protocol):
         """True if the names of all hosts are loopback names or addresses."""
 
     def describe(self) -> Mapping[str, str | None]:
-        """Return the URLs for the manifest, without secrets; `url` is the one that names the target."""
+        """Return the URLs for the manifest, without secrets; the entry `url` is the URL that names the target."""
 
 
 @dataclass(frozen=True, slots=True)

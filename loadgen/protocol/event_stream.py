@@ -20,7 +20,7 @@ EVENT_TOO_LONG: Final = "an event stream has an event longer than 4 MiB"
 
 
 class ServerEvent(NamedTuple):
-    """An event: its name (empty if the stream gives none), its data, and where it ends in the bytes just fed."""
+    """An event: its name (empty if the stream gives none), its data, and the offset of its end in the fed bytes."""
 
     name: bytes
     data: bytes

@@ -40,7 +40,7 @@ from loadgen.protocol_file.values import (
     pattern_text,
 )
 
-#: The keys whose texts are no templates.
+#: The keys whose texts are not templates.
 _FOR_PEOPLE = {"title", "description"}
 
 
@@ -252,7 +252,7 @@ class Reply(Part):
 
 
 class KeepAlive(Part):
-    """Messages that keep a connection alive, and the silence after which it counts as dead."""
+    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
 
     send: FixedTemplate = None
     """The message to send; default is a WebSocket ping frame, which every server answers."""
@@ -308,7 +308,7 @@ class ProtocolFile(Part):
     deliver: Match
     """The pattern of a delivery, with the places of the event and the subscription in it."""
     stamped: Stamped | None = None
-    """Messages with a stamp beside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
+    """Messages with a stamp outside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
     replies: Annotated[tuple[Reply, ...], BeforeValidator(as_tuple)] = ()
     """Messages that require a reply, such as a ping."""
     ignore: Matches = ()
@@ -316,7 +316,7 @@ class ProtocolFile(Part):
     errors: Matches = ()
     """Messages that report an error which belongs to no request."""
     keepalive: KeepAlive | None = None
-    """Messages that keep a connection alive, and the silence after which it counts as dead."""
+    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
 
     def environment(self) -> frozenset[str]:
         """Return the environment variables that the file names."""

@@ -22,7 +22,7 @@ class ReconnectPlan:
     most_ns: int
     jitter: bool
     again: bool
-    """True if the client reconnects after it has once been connected."""
+    """True if the client reconnects if its connection breaks after it was once connected."""
     _seed: str
 
     def random(self) -> Random:
@@ -54,7 +54,7 @@ class SubscriptionChurnPlan:
     _group_seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield the times (ns from the start of the warm-up, a Poisson process) at which the client changes."""
+        """Yield the times of the client's changes: a Poisson process, in ns from the start of the warm-up."""
         pace = Pace(self.changes_per_s, Arrival.POISSON)
         seed = f"{self._group_seed}/churn"
         return offsets_ns(pace, clients=self.clients, index=self.index, seed=seed, duration_ns=duration_ns)
@@ -106,7 +106,7 @@ class Behaviour:
     """Reading speed of a slow client, or None to read as fast as possible."""
 
 
-#: The behaviour of a client whose group sets none in the scenario.
+#: The behaviour of a client whose group has no settings for it in the scenario.
 ORDINARY = Behaviour(ReconnectPlan(100_000_000, 5_000_000_000, True, True, ""))
 
 

@@ -9,7 +9,7 @@ from loadgen.resolve.publishing import Publishing
 from loadgen.resolve.responding import Responding, without_request
 from loadgen.scenario.login_columns import columns_in_data
 
-#: `subscriber`, `publisher`, `participant`, or that of a user class: see `journey_role`.
+#: `subscriber`, `publisher`, `participant`, or the role of a user class: see `journey_role`.
 Role = str
 
 
@@ -20,7 +20,7 @@ class Reconnecting(Struct, frozen=True):
     most_ns: Ns
     jitter: bool
     again: bool
-    """True if clients reconnect after they have once been connected."""
+    """True if clients reconnect if their connections break after they were once connected."""
 
 
 class Drop(Struct, frozen=True):
@@ -131,7 +131,8 @@ class Group(Struct, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         """Templates of the channels that the group subscribes or publishes to.
 
-        For a group that runs a user class the channels are unknown: each namespace stands for them, as `/namespace`.
+        For a group that runs a user class the channels are unknown: `/namespace` stands for all channels of a
+        namespace.
         """
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)

@@ -50,7 +50,7 @@ class DataSet(Struct, frozen=True):
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
     columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}
-    """The columns that templates use; empty if the rows were not at hand when the run was resolved."""
+    """The columns that templates use; empty if the rows were not read when the run was resolved."""
 
 
 class Phases(Struct, frozen=True, kw_only=True):
@@ -64,7 +64,8 @@ class Phases(Struct, frozen=True, kw_only=True):
     measure_ns: PositiveNs
     drain_ns: Ns
     echo_ns: Ns | None
-    """Interval of the workers' echoes, or 0 for none; None to echo by default if workers run on several hosts."""
+    """Interval of the workers' echoes, 0 for no echoes, or None for the default: echoes only if workers run on several
+    hosts."""
 
     @property
     def publishing_ns(self) -> int:
@@ -171,7 +172,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def login_time_s(self) -> float:
-        """Seconds that it takes to fetch the logins of all clients at their bounded rates; 0 if none is fetched."""
+        """Time (s) to fetch the logins of all clients at their limited rates; 0 if no login is fetched."""
         clients: dict[str, tuple[float, int]] = {}
         for group in self.groups:
             for login in {repr(each): each for each in (group.logins.given if group.logins else ())}.values():

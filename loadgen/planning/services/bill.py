@@ -37,7 +37,7 @@ class BillLine:
     lasting: bool
     """True if the line is paid for a whole month or day, however short the use."""
     certainty: Certainty
-    """Certainty of the line's price, or of what it assumes, if that is worse."""
+    """The worse of two certainties: that of the line's price, and that of its assumptions."""
     why: tuple[str, ...] = ()
     """Reasons why the cost is a range or rests on an assumption."""
     chosen: str | None = None
@@ -62,7 +62,7 @@ class Bill:
         )
 
     def has(self, part: BillPart) -> bool:
-        """Return true if there is a line of this part."""
+        """Return true if the bill has a line of this part."""
         return any(line.part == part for line in self.lines)
 
     @property
@@ -198,7 +198,7 @@ def _tiered(price: Price, number: Fraction) -> Span:
 
 
 def fitting(line: PlanChoice, used: Used) -> Plan | None:
-    """Return the cheapest plan whose ceilings hold, or None if none does or a number is unknown.
+    """Return the cheapest plan whose ceilings hold, or None if no plan fits or if a number is unknown.
 
     A plan without a price counts as more expensive than every plan with one.
     """

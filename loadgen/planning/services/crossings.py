@@ -59,7 +59,7 @@ class Crossing:
     """Value of the axis, such as a number of connections; see `loadgen.planning.services.load.Load.value`."""
     end: Fraction
     usd_below: Span
-    """Monthly cost of `below` at the crossing; at both ends if it is an interval."""
+    """Monthly cost of `below` at the crossing; if the crossing is an interval, the range over both its ends."""
     usd_above: Span
     factor: Fraction
     """Growth of the load at the middle of the interval."""

@@ -71,9 +71,9 @@ class Use:
     asked: Fraction | None
     """Use at the peak, or None if unknown."""
     least: Fraction | None
-    """The quota, the lowest value if sources differ, or None if unknown or if there is none."""
+    """The quota, or its lowest value if sources differ; None if there is no quota or if it is unknown."""
     most: Fraction | None
-    """The highest value if sources differ."""
+    """The quota, or its highest value if sources differ; None if there is no quota or if it is unknown."""
     certainty: Certainty
     source: str
     adjustable: bool | None = None
@@ -82,7 +82,7 @@ class Use:
     binds: bool = True
     """False if the quota never limits the load, such as the longest lifetime of a connection."""
     takes_s: Fraction | None = None
-    """For rates of connects and subscribes: seconds that all clients need at least."""
+    """For rates of connects and subscribes: the minimum time in seconds in which all clients can do so."""
 
     @property
     def share(self) -> Fraction | None:

@@ -86,8 +86,8 @@ class Fact(Part):
     as_of: Date | None = None
     """Date of the fact; leave it out if unknown."""
     certainty: Certainty
-    """documented: the vendor says so; secondary: others quote the vendor; weak: an automatic sweep of pages; assumed:
-    no source; unclear: no source, or several that differ."""
+    """documented: the vendor says so; secondary: others quote the vendor; weak: found by an automatic search of pages;
+    assumed: no source; unclear: no source, or several that differ."""
     note: Text | None = None
     """Remarks, such as restrictions and assumptions."""
 
@@ -130,7 +130,7 @@ class Price(Fact):
 
 
 class Term(Part):
-    """A quantity that a line of a bill counts, such as deliveries, with its unit and factor."""
+    """A quantity that a line of a bill counts, such as deliveries, with the unit and the factor by which it counts."""
 
     quantity: Quantity
     """Thing counted."""

@@ -134,20 +134,20 @@ class Shape:
     reason: str = "message"
     """The member of a refusal that gives the reason."""
     event: Literal["string", "json"] = "string"
-    """Whether events travel as JSON texts within a string, or as JSON itself."""
+    """The form of events: JSON texts within a string, or JSON itself."""
     acks: Acks = "all"
     """The requests that the backend answers."""
     form: Literal["backend", "connections"] = "backend"
-    """Who sends events to subscribers: the API's backend, or the harness itself, to one connection a channel."""
+    """The sender of events to subscribers: the API's backend, or the harness itself, to one connection per channel."""
     wildcards: bool = False
-    """True if the backend takes patterns that end in `/*`; the service knows nothing of channels."""
+    """True if the backend takes patterns that end in `/*`; API Gateway itself has no channels."""
     keepalive: Literal["message", "ping", "none"] = "message"
     """How a client keeps an idle connection. It is not known whether ping frames prevent the idle timeout, so messages
     are the default."""
     keepalive_s: int = limits.KEEPALIVE_INTERVAL_S
     """Seconds between two keepalives."""
     token_in: Literal["header", "query"] = "header"  # noqa: S105  a place
-    """Where a token for the Lambda authorizer goes."""
+    """The place of a token for the Lambda authorizer."""
     token_name: str = "Authorization"  # noqa: S105  the name of a header
     """The header or query parameter with the token."""
 

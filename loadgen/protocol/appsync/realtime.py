@@ -28,8 +28,8 @@ _LEAST_TIMEOUT_MS: Final = 100
 #: States of a subscription.
 ASKED, ACTIVE, LEAVING = 0, 1, 2
 
-#: Hides the authorization, and all that follows it, if the service echoes one of our messages. A known secret cannot be
-#: searched for, since a signature differs in every message.
+#: Matches the authorization and all that follows it, to hide them if the service echoes one of our messages. Searching
+#: for a known secret is not enough, since every message has another signature.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECASE | re.DOTALL)
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -148,7 +148,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return ``credential``, changed if it must sign paths of this service (a subclass overrides this)."""
+        """Return ``credential``, changed if it must sign paths of this service; subclasses override this method."""
         return credential
 
     def _normal(self, channel: str) -> str:

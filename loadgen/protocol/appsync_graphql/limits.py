@@ -15,7 +15,7 @@ SUBSCRIPTIONS_PER_CONNECTION: Final = 200
 APIs."""
 
 INBOUND_MESSAGES_PER_SECOND: Final = 10_000
-"""Mutations per second and API that may publish (secondary source; L-A1B022A0); adjustable."""
+"""Number of publishing mutations per second and API (secondary source; L-A1B022A0); adjustable."""
 
 KEEPALIVE_INTERVAL_S: Final = 60
 """Seconds between two `ka` messages (source: a recorded session)."""

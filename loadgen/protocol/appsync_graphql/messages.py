@@ -71,7 +71,7 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 decode: Final = msgspec.json.Decoder(ServerMessage).decode
-"""Raises one of `UNREADABLE` for anything that is not such a message."""
+"""Decodes a message of the server; raises one of `UNREADABLE` for anything else."""
 
 decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 """Decodes the answer to a mutation; raises one of `UNREADABLE` if it is not a JSON object."""
@@ -106,7 +106,7 @@ def describe(errors: Sequence[WireError]) -> str:
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal that errors mean: by their types, else the first code, else the status of their answer.
+    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

@@ -1,4 +1,4 @@
-"""JSON within a text template: where each placeholder stands, and so how its value must be escaped.
+"""JSON within a text template: finds the surroundings of each placeholder, which decide how its value must be escaped.
 
 The text `CONNECT {"user":"{env:NAME}"}` holds JSON, and the placeholder is within one of its strings.
 """
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     name: str
     of_environment: bool
     where: Where
-    #: The characters before and after the placeholder; empty at an end of the text and beside another placeholder.
+    #: The characters before and after the placeholder; empty at an end of the text or next to another placeholder.
     before: str
     after: str
 

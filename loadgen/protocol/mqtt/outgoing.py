@@ -1,4 +1,4 @@
-"""The publishes of one connection: their packet ids, acknowledgements and the broker's limit of unacknowledged ones.
+"""The publishes of one connection: packet ids, acknowledgements, and the broker's limit of unacknowledged publishes.
 
 At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
 the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
@@ -84,7 +84,7 @@ class Outgoing:
         self._requests[packet_id] = request, index
 
     def publish(self, packets: list[tuple[int, bytes]]) -> bytes:
-        """Return those of the packets (id and bytes) that the broker accepts now; others wait."""
+        """Return the bytes of the packets (id, bytes) that the broker accepts now; the other packets wait."""
         # Keep the order: no packet overtakes a waiting one.
         behind = bool(self._waiting)
         self._waiting.extend(packets)

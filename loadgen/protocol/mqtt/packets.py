@@ -46,7 +46,7 @@ Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
 
 def fixed_header(view: memoryview) -> tuple[int, int]:
-    """Return the size of the fixed header of the packet that begins here, and that of the packet (MQTT 5, 2.1).
+    """Return the size of the fixed header of the packet that begins here, and the size of the packet (MQTT 5, 2.1).
 
     Raises:
         IndexError: the header is incomplete.
@@ -140,7 +140,7 @@ def _demand_utf8(view: memoryview, begin: int, size: int) -> None:
 
 
 def _demand_texts_of_connect(view: memoryview, begin: int, size: int) -> None:
-    """Check the texts of a CONNECT (MQTT 5, 3.1); raises UnreadablePacketError."""
+    """Check the texts of a CONNECT (MQTT 5, 3.1); raises UnreadablePacketError if one is not UTF-8."""
     flags_at = _after_text(view, begin, size) + 1
     if flags_at >= size:
         return
@@ -183,7 +183,7 @@ def _after_text(view: memoryview, place: int, size: int, *, topic: bool = False)
     """Check the text at ``place`` and return where it ends, or ``size`` if the packet ends before it does.
 
     Raises:
-        UnreadablePacketError: it is not UTF-8.
+        UnreadablePacketError: the text is not UTF-8.
     """
     begin = place + 2
     after = begin + int.from_bytes(view[place:begin], "big")
@@ -201,7 +201,7 @@ def _demand_text(text: memoryview, size: int, *, topic: bool = False) -> None:
 
 
 def _variable(view: memoryview, place: int) -> tuple[int, int]:
-    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and where it ends; a malformed one has no end."""
+    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and its end; 0 and the size if it is malformed."""
     value = 0
     for number, byte in enumerate(view[place : place + _LENGTH_BYTES_MAX]):
         value |= (byte & 0x7F) << 7 * number
