@@ -22,7 +22,7 @@ class ReconnectPlan:
     most_ns: int
     jitter: bool
     again: bool
-    """True if the client reconnects if its connection breaks after it was once connected."""
+    """True if the client connects again after losing a connection that the service had accepted."""
     _seed: str
 
     def random(self) -> Random:

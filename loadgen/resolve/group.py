@@ -20,7 +20,7 @@ class Reconnecting(Struct, frozen=True):
     most_ns: Ns
     jitter: bool
     again: bool
-    """True if clients reconnect if their connections break after they were once connected."""
+    """True if clients connect again after losing a connection that the service had accepted."""
 
 
 class Drop(Struct, frozen=True):

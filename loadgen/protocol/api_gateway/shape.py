@@ -50,7 +50,7 @@ class ShapeError(ValueError):
 
 
 class GatewayError(JsonPattern):
-    """Recognises errors of the gateway itself: these have `message` and `connectionId`, but not the member ``kind``."""
+    """Recognises errors of the gateway itself: these have `message` and `connectionId`, not the member ``kind``."""
 
     __slots__ = ("_kind",)
 
