@@ -47,7 +47,7 @@ class RunCollector(Collector):
 
 
 def family(metric: Metric) -> Family:
-    """Return a metric, which must have samples, as a family of `prometheus_client`."""
+    """Convert a metric to a metric family of `prometheus_client`; the metric must have samples."""
     labels = list(metric.samples[0][0])
     if metric.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)
@@ -167,7 +167,7 @@ def _reading_only(application: Application) -> Application:
 
 
 def _cumulated(buckets: Buckets) -> list[tuple[str, float]]:
-    """Return (`le`, number of values up to it) for each bucket; the last `le` is +Inf."""
+    """Return (`le`, number of values not above `le`) for each bucket; the last `le` is +Inf."""
     total, pairs = 0, []
     for bound_ns, count in zip((*BOUNDS_NS, None), buckets.counts, strict=True):
         total += count

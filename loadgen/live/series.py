@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A number of seconds longer than any run, to settle all seconds at the end of the run.
+#: A number of seconds longer than any run; at the end of the run it settles all seconds.
 _EVER = 1 << 62
 
 
@@ -80,9 +80,9 @@ class Loss:
     def __init__(self) -> None:
         self._arrived: dict[int, int] = {}
         self._expected: dict[int, int | None] = {}
-        #: Deliveries of the measure phase's events that arrived.
+        #: Deliveries that have arrived, of the events of the measure phase.
         self.arrived_measured = 0
-        #: Deliveries that the measure phase's accepted events should bring, or None if unknown.
+        #: Number of deliveries that the accepted events of the measure phase should cause, or None if unknown.
         self.expected_measured: int | None = 0
         self._settled_until = 0
         self._settled_arrived = 0
@@ -133,7 +133,7 @@ class Loss:
         return _missing(self._settled_arrived, self._settled_expected)
 
     def surplus(self) -> int | None:
-        """Return how many more deliveries arrived in the settled seconds than were expected, or None if no more did."""
+        """Return how many deliveries beyond the expected ones arrived in the settled seconds, or None if none did."""
         expected = self._settled_expected
         return (
             None
@@ -149,7 +149,7 @@ def _missing(arrived: int, expected: int | None) -> float | None:
 
 
 class _Event:
-    """A sampled event on its way to its subscribers."""
+    """A sampled event that has not reached all its subscribers yet."""
 
     __slots__ = ("arrivals", "expected", "first_ns", "intended_ns", "known", "last_ns", "seen_ns")
 
@@ -167,7 +167,8 @@ class Subscribers:
     def __init__(self) -> None:
         self.first = histograms.new_histogram()
         self.last = histograms.new_histogram()
-        #: Number of sampled events that reached all their subscribers, and of those that did not.
+        #: Number of sampled events that reached all their subscribers, and of those that were dropped before
+        #: they did.
         self.complete = self.incomplete = 0
         self._open: dict[tuple[int, int], _Event] = {}
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=10_000)

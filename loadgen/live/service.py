@@ -13,8 +13,8 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
-#: Interval of checks whether a data point of the live charts is due: once all workers have reported, about every
-#: second.
+#: Interval (s) at which to check whether the next data point of the live charts is due. A data point is due about once
+#: a second, as soon as all workers have reported.
 _TICK_S = 0.1
 #: Maximum number of finished runs whose reports are served.
 _OUTCOMES_KEPT: Final = 100
@@ -104,7 +104,7 @@ class LiveService:
         return lines
 
     def current(self) -> LiveState | None:
-        """Return the state of the current or last run, or None if there is none."""
+        """Return the state of the current or last run, or None if no run has begun yet."""
         return None if self._run is None else self._run.live
 
     def begin(self, run: Run) -> None:

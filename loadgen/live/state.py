@@ -43,7 +43,7 @@ class WorkerTotals:
 
 
 class Buckets:
-    """A histogram with the buckets of `BOUNDS_NS`, whose upper bounds are inclusive, and one bucket beyond them."""
+    """A histogram with the buckets of `BOUNDS_NS` (inclusive upper bounds), and one bucket for greater values."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS_NS) + 1)
@@ -129,7 +129,7 @@ class LiveState:
         """Add a data point to the live charts from the reports since the last one; return False if it is too early.
 
         The data point waits up to `SILENCE_NS` for the report of each worker that is not lost. In the phase `finishing`
-        one is added only if a report has come.
+        a data point is added only if a report has arrived since the last data point.
         """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
             # Add no data point to the live charts: the workers have sent their last reports and are handing over their

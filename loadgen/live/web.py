@@ -5,7 +5,8 @@ Once a run is over, the tab also shows its verdict and links its report, which i
 Locust's UI accepts further tabs (`extended_tabs`) but can fill them only with tables, so an additional script on its
 page draws into the tab. The same content is also a separate page at /fan-out. Nothing is loaded from other servers.
 
-Locust answers any origin and takes any option from its form; `Entry` and `guard` prevent both.
+Locust answers requests from web pages of any origin, and its start form can set any option; `Entry` and `guard` prevent
+both.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,7 +39,8 @@ _COMPLAINTS_SHOWN: Final = 10
 _POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; object-src 'none'"
 )
-#: The report is a file of a run folder. `sandbox` gives it an origin of its own, without the UI's cookie and requests.
+#: Policy of the report's page, which is a file of a run folder. `sandbox` gives the page a separate origin, so that it
+#: can neither read the UI's cookie nor send requests to the UI.
 _REPORT_POLICY: Final = (
     "sandbox allow-scripts allow-downloads allow-popups allow-popups-to-escape-sandbox; default-src 'none';"
     " script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline';"
@@ -133,8 +135,8 @@ def _show_the_start(web_ui: Any, prepared: Prepared) -> None:
     """Make Locust's page show the target as its host, and a requested run as starting.
 
     Until the server is up and the workers have their plan, Locust's own state stays "ready", as before the start.
-    Locust also repeats an answer for two seconds or more. Its page polls two seconds after the start: on "ready" it
-    would show the form again and stop polling, although the run goes on.
+    Locust also caches its answers for two seconds or more. Its page polls two seconds after the start. If the answer is
+    "ready", the page shows the form again and stops polling, although the run goes on.
     """
     app: Flask = web_ui.app
     fill_template = web_ui.update_template_args
@@ -183,7 +185,7 @@ def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
     """
     app: Flask = web_ui.app
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX_BYTES
-    # Cookies apply to all ports of a host: the port in the name keeps two runs on one machine apart.
+    # Cookies apply to all ports of a host: the port in the cookie's name separates two runs on one machine.
     app.wsgi_app = Entry(  # type: ignore[method-assign]
         app.wsgi_app, Hosts(web_ui.host, names), "web UI", token, f"loadgen-{web_ui.port}"
     )
@@ -220,7 +222,7 @@ def shown(
     """Return the data for the page.
 
     If ``run``, the run that the page shows, is still the current one, only data points of the charts with numbers above
-    ``after`` are included; otherwise all.
+    ``after`` are included; otherwise all data points are.
     """
     if state is None or state.view is None:
         return {"run": None, "coming": None if coming is None else coming.rows}

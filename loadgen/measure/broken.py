@@ -1,4 +1,4 @@
-"""The last messages of connections that failed: those of the first connection for each kind of error."""
+"""Keeps the last messages of failed connections: for each kind of error, those of the first such connection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from analysis.text import kind_of
 
-#: Kinds of errors of which an example is kept.
+#: Maximum number of kinds of errors for which an example is kept.
 MOST_KINDS: Final = 20
 
 
@@ -44,7 +44,7 @@ class BrokenConnections:
 
         ``messages`` is called only if the messages are kept.
         """
-        # When a thousand connections fail, their errors often have the same text: skip a known one early.
+        # When a thousand connections fail, their errors often have the same text: skip a known error early.
         if error in self._known or len(self._kinds) >= MOST_KINDS:
             return
         kind = kind_of(error)

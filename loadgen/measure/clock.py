@@ -15,14 +15,14 @@ Clock = Callable[[], int]
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
 now_ns: Clock = time.time_ns
 
-#: Longest time that reading both clocks together may take. analysis.clocks.bounds relies on it.
+#: Maximum duration of a reading of both clocks; a slower reading is repeated. analysis.clocks.bounds relies on it.
 TOGETHER_NS: Final = 5_000
 _READINGS: Final = 20
 _RAW: Final[int | None] = getattr(time, "CLOCK_MONOTONIC_RAW", None)
 
 
 class Reading(NamedTuple):
-    """The wall clock and, at the same moment, CLOCK_MONOTONIC_RAW, which is never slewed."""
+    """The times of the wall clock and of CLOCK_MONOTONIC_RAW, which is never slewed, at the same moment."""
 
     real_ns: int
     #: None if the system lacks this clock, or if the process was interrupted during every attempt to read both.

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-#: `struct timex` of linux/timex.h on 64-bit systems: maxerror (µs) and status at these places.
+#: Size of `struct timex` (linux/timex.h) on 64-bit systems, and the byte offsets of `maxerror` (µs) and `status` in it.
 _TIMEX_BYTES: Final = 208
 _MAXERROR_AT: Final = 24
 _STATUS_AT: Final = 40

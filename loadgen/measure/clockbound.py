@@ -77,7 +77,7 @@ def bound(path: Path | None = None, monotonic_ns: Callable[[], int] = time.monot
     void_ns += void_s * _SECOND_NS
     since_ns = monotonic_ns() - as_of_ns
     if since_ns < -_BLUR_NS or bound_ns < 0 or drift_ppb >= _SECOND_NS:
-        # The segment is from another boot, or holds no usable bound.
+        # The file is from before the last boot, or contains no usable bound.
         return Bound(None, UNKNOWN)
     if since_ns >= _GRACE_NS:
         if as_of_ns + since_ns >= void_ns:

@@ -1,4 +1,4 @@
-"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, no object kept.
+"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, which keeps no Python object.
 
 If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """
@@ -30,7 +30,7 @@ _INT64 = "l" if struct.calcsize("l") == 8 else "q"
 _ROW = struct.Struct(f"9{_INT64}")
 ROW_BYTES = _ROW.size
 
-#: Written buffers that are kept for reuse; further ones are freed, so that memory shrinks with the rate.
+#: Maximum number of emptied buffers kept for reuse; further ones are freed, so that memory shrinks when the rate falls.
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
     add: Callable[..., None]
-    """Append a row, one number per column; raises struct.error (natively OverflowError) if one exceeds int64."""
+    """Append a row, one number per column; if one exceeds int64, raise struct.error, or natively OverflowError."""
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns
@@ -68,9 +68,9 @@ class RowBuffer:
         return add
 
     def on_backpressure(self, most: int, relief: Callable[[], object]) -> None:
-        """Call ``relief`` each time a buffer fills up while at least ``most`` full ones wait.
+        """Call ``relief`` each time a buffer fills up while at least ``most`` full buffers wait to be taken.
 
-        ``relief`` should take the oldest (see :meth:`take_oldest`), which bounds the memory.
+        ``relief`` should take the oldest buffer (see :meth:`take_oldest`), which bounds the memory.
         """
         self._most, self._relief = most, relief
 
@@ -131,7 +131,7 @@ class DeliveryBuffer(RowBuffer):
 
         def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
             offset = self._offset
-            # Unpacked by name because a call with a star builds a list and a tuple first.
+            # Unpack the stamp by name: passing `*stamp` would first build a list and a tuple.
             token, publisher, sequence, intended_ns, sent_ns = stamp
             # Anything but a plain int is an `Arrival`.
             early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]

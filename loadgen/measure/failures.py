@@ -18,7 +18,7 @@ USER_CODE: Final = "user code"
 HARNESS: Final = "harness"
 #: The load generator's machine cannot reach the target: its resolver fails, or the run may not use the address.
 NETWORK: Final = "network"
-#: Distinct places that are counted separately; failures at further ones share one entry.
+#: Distinct places that are counted separately; failures at further places share one entry.
 MOST_PLACES: Final = 20
 MOST_MESSAGE_CHARACTERS: Final = 300
 _ELSEWHERE: Final = "elsewhere"

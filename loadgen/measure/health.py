@@ -80,7 +80,7 @@ class HealthSampler:
         #: CPU time of the receive thread at the last sample; 0 before the thread begins.
         self._received_ns = receive_cpu_ns() or 0
         self._since_ns = time.monotonic_ns()
-        # Descriptors opened after this point are taken for sockets, each with its own local port.
+        # Descriptors opened after this point are counted as sockets, each with its own local port.
         self._files_at_start = _open_files()
         self._open_files_limit = _open_files_limit()
         self._ports_limit = local_ports()

@@ -20,7 +20,7 @@ DIGITS = 3
 #: Headers of HdrHistogram's V2 encoding: before and inside the compressed part.
 _OUTER = struct.Struct(">II")
 _INNER = struct.Struct(">IIIIQQd")
-#: Each count takes at most nine bytes.
+#: Maximum size of an unpacked histogram of this range and precision: a header, and counts of at most nine bytes each.
 _MOST_UNPACKED = _INNER.size + 9 * 24_576
 #: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
@@ -95,8 +95,8 @@ def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[i
         inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)]
     if inside.size:
         unit, half = histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude
-        # Compute the bit length of each value from the exponent of the double with this value: the bits from the 53rd
-        # on. This is exact for values below 2**53.
+        # Compute the bit length of each value from the exponent of the value as a double, which begins at bit
+        # 52. This is exact for values below 2**53.
         shift = (inside | histogram.sub_bucket_mask).astype(np.float64).view(np.int64)
         shift >>= 52
         shift -= _EXPONENT_OF_ONE_BIT + half

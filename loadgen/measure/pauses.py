@@ -3,7 +3,8 @@
 A busy event loop uses CPU time. A starved process waits in the kernel's run queue. A blocking call leaves the other
 threads running. A stopped process (SIGSTOP, a frozen container, a virtual machine held back) does none of these. The
 thread of :meth:`PauseWatch.watch` then finds a gap between two ticks which neither the process's CPU time nor its
-threads' waiting time for a CPU explains. A suspended machine shows in CLOCK_BOOTTIME, which goes on during suspension.
+threads' waiting time for a CPU explains. A suspended machine shows in CLOCK_BOOTTIME, which continues to count during
+suspension.
 """
 
 import os

@@ -95,7 +95,7 @@ class PublishBuffer:
         """Append events numbered from ``sequence`` on, one for each of ``sizes`` (bytes); on an error append nothing.
 
         Raises:
-            struct.error, natively OverflowError: a number does not fit into 64 bits.
+            struct.error, or OverflowError in the native buffer: a number does not fit into 64 bits.
             TypeError: a value has another type.
         """
         if not sizes:
@@ -127,13 +127,13 @@ class PublishBuffer:
         part.rows += row
 
     def take(self) -> tuple[bytes | bytearray, bytes | memoryview, Sequence[str]]:
-        """Remove and return the content: rows and sizes (int64), and the texts, to which rows refer by index."""
+        """Empty the buffer; return its rows and sizes (int64), and the texts, to which the rows refer by index."""
         part, self._part = self._part, _Part()
         return part.rows, memoryview(part.sizes).cast("B"), list(part.texts)
 
 
 def buffer() -> "native.PublishRows | PublishBuffer":
-    """Return a new buffer, the one of `loadgen.native` if that was built."""
+    """Return a new buffer, which is the native one if `loadgen.native` was built."""
     return native.PublishRows() if native.available else PublishBuffer()
 
 
@@ -155,16 +155,16 @@ def record(
     remote_address: str | None = None,
     cause: tuple[int, int, int] | None = None,
 ) -> int:
-    """Add the events of a request to a buffer, as few runs of events; return how many the service refused.
+    """Add the events of a request to a buffer, as few runs of events as possible; return how many the service refused.
 
-    ``add`` is the buffer's method. ``refused`` has the reason for each refused event, by its position in the request.
-    The numbers in ``sequences`` ascend, with gaps where an event was not made.
+    ``add`` is the buffer's method of this name. ``refused`` has the reason for each refused event, by its position in
+    the request. The numbers in ``sequences`` ascend, with gaps where an event was not made.
     """
     if not sizes:
         return 0
     causes = (None, None, None) if cause is None else cause
     if not refused and type(sequences) is range:
-        # Positional arguments: keywords would cost as much time as the row itself.
+        # Pass the arguments by position: keywords would cost as much time as the row itself.
         add(
             publisher, sequences[0], batch, channel, intended_ns, slot_ns, sent_ns, acked_ns, status, error, sizes,
             connection_wait_ns, remote_address, *causes,
@@ -205,7 +205,7 @@ class Events:
     """Events of publishes as columns of integers or of indices of texts; `NONE` or -1 where there is no value."""
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
-        """Read the rows, sizes and texts that `PublishBuffer.take` returned."""
+        """Parse the rows, sizes and texts that `PublishBuffer.take` returned."""
         runs = np.ascontiguousarray(np.frombuffer(rows, dtype=np.int64).reshape(-1, len(COLUMNS)).T)
         self._runs = runs
         self._counts = runs[_AT["count"]]
@@ -315,7 +315,7 @@ class Events:
         missing = np.zeros(1, dtype=bool) if name == "bytes" else self._runs[_AT[name]] == NONE
         if missing.all():
             return pa.nulls(len(self), kind)
-        # Raises if a number does not fit.
+        # `pa.array` raises an error if a number does not fit the type of its column.
         return pa.array(
             self[name], type=kind, mask=np.repeat(missing, self._counts) if missing.any() else None
         )

@@ -1,7 +1,7 @@
 """The recorder of one worker: collects the rows that users report, fills histograms and writes the spool.
 
 The spool holds a worker's rows on disk until the end of the run (`measure.spool`). A connection or subscription has one
-life for each connect of its client: a reconnect begins a new one.
+life for each time that its client connects: a reconnect begins a new life.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ _AT = {name: index for index, name in enumerate(COLUMNS)}
 #: Largest publisher number that the record's column holds; a received stamp may hold any number.
 _MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
 _NONE: Final = Sinks()
-#: Full buffers, of 4 MB each, that may wait to be written.
+#: Maximum number of full buffers, of 4 MB each, that wait to be written.
 MOST_WAITING: Final = 8
 
 
@@ -65,9 +65,9 @@ class Recorder:
 
     :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
     work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
-    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
-    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks`` get figures during
-    the run.
+    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` lets only one of
+    them write at a time; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread. ``sinks``
+    get figures during the run.
     """
 
     def __init__(
@@ -94,7 +94,8 @@ class Recorder:
         #: Number, by kind, of messages that count neither as deliveries nor as errors, such as MQTT's retained
         #: messages.
         self.asides: Counter[str] = Counter()
-        #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
+        #: Subscriptions that the scenario reads slowly on purpose. The time that their messages wait in the
+        #: socket is not the generator's delay.
         self.slow: set[int] = set()
         self._spool = spool
         self._run_in_thread = run_in_thread
@@ -123,7 +124,7 @@ class Recorder:
         self._failed: Exception | None = None
 
     def take_accepted(self) -> int:
-        """Return how many events that native lanes recorded were accepted since the last call.
+        """Return the number of events from native lanes that were accepted since the last call.
 
         These lanes write to the buffer without calling Python, so accepted events are counted in the buffer.
         """
@@ -142,7 +143,7 @@ class Recorder:
         self._clock_rows.append(row)
 
     def echoes(self, rows: Sequence[EchoRow]) -> None:
-        """Record echoes that have returned or never will."""
+        """Record echoes that have returned, or that are given up."""
         self._echo_rows.extend(rows)
 
     def altered(self, row: AlteredRow) -> None:
@@ -324,7 +325,7 @@ class _Seen:
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:
-        """Return the encoded histogram of the shortest headline latencies possible, or None if none is uncertain."""
+        """Return the encoded histogram of the shortest possible latencies, or None if no arrival is uncertain."""
         if self._uncertain is None:
             return None
         longest, shortest = (tagged.histogram for tagged in self._uncertain)
@@ -349,7 +350,7 @@ class _Seen:
 
 
 def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
-    """Return a report with the start and the end on the master's clock, and the process's health."""
+    """Return the part of a report with its start and end on the master's clock, and the process's health."""
     return {
         "start_ns": start_ns,
         "end_ns": end_ns,

@@ -1,6 +1,6 @@
 """The rows of the run's record, one class for each table.
 
-Deliveries (columns.py) and publishes (publishes.py) are too many to be recorded as such rows one by one.
+Deliveries (columns.py) and publishes (publishes.py) are too many to create one such object for each.
 """
 
 from typing import NamedTuple
@@ -75,7 +75,7 @@ class ConnectionRow(NamedTuple):
     slow: bool = False
     #: IP address and port of the service; of the last attempt if the connection failed.
     remote_address: str | None = None
-    #: Time of the last data received, if the client closed the connection because none came any more.
+    #: Time of the last data received, if the client closed the connection because no more data arrived.
     silent_since_ns: int | None = None
     #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused or the reason is unknown.
     refusal: str | None = None

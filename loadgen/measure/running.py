@@ -31,7 +31,8 @@ BOUNDS_NS: Final = tuple(
 #: Values of a report's `measured` if all or none of the latencies belong to the measure phase; they save sending a
 #: second histogram.
 ALL, NONE = "all", "none"
-#: Statuses of events that the generator itself failed to send. `error` is not one: the target may refuse connections.
+#: Statuses of events that the generator itself failed to send. `error` is not among them, since the target may refuse
+#: connections.
 _UNSENT: Final = ("unsent", "unmade")
 
 
@@ -62,7 +63,7 @@ class RunningStatistics:
         return IntervalStatistics(self, clock_offset_ns)
 
     def published(self, events: Events, measure_ns: int) -> Report:
-        """Return a report's values about events that are answered or will never be answered."""
+        """Return the report's values on publishes, from events whose outcome is known: answered, failed or given up."""
         columns, counts = events.runs
         status, intended_ns = columns["status"], columns["intended_ns"]
         measured = intended_ns >= measure_ns

@@ -65,7 +65,7 @@ class SpoolWriter:
         return list(self._written.values())
 
     def close(self) -> None:
-        """Close the streams; on a full disk their end marks are missing, which readers do not need."""
+        """Close the streams; on a full disk they lack their end marks, which readers do not need."""
         for file, stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.close()

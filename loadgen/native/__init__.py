@@ -1,28 +1,30 @@
 """The hot paths in C: optional, and faster than the Python paths, which make the same records.
 
-A thread of each poller reads the sockets and needs no interpreter lock (GIL):
+Each poller has a thread that reads the sockets and needs no interpreter lock (GIL). The names in brackets are the
+Python packages that a file belongs to:
 
-- `poller.c` is the Python type (transport), and `receiver.c` the thread's life, locks and sockets.
+- `poller.c` is the Python type (transport); `receiver.c` starts and stops the thread, and has its locks and sockets.
 - `reading.c` is the thread's loop; `times.c` tells when the data of a read arrived.
 - `fast_path.c` passes whole text frames from the thread to a connection's `FastPath`.
 - `deliveries.c` is the fast path of AppSync Events (protocol).
 - `lane.c` is the common part of the fast paths of other protocols, which take units from a stream or from frames:
-  packets of MQTT (`mqtt_packets.c`), and what fits the template of a protocol file (`template.c`, `template_lane.c`).
-  `names.c` finds their subscriptions, and `owed.c` keeps the acknowledgements that Python is to send.
-- `json_path.c` is the way to the stamp.
+  MQTT packets (`mqtt_packets.c`), and messages that match the template of a protocol file (`template.c`,
+  `template_lane.c`). `names.c` finds their subscriptions, and `owed.c` keeps the acknowledgements that Python is to
+  send.
+- `json_path.c` describes where in an event's JSON the stamp is.
 - `json_scan.c` finds the stamp in JSON and validates all the rest; `json_canonical.c` computes an event's checksum.
 - `rows.c` buffers the deliveries.
 - `tls.c` decrypts in the thread and encrypts for Python, `tls_context.c` has the settings, and `tls_library.c` finds
   OpenSSL's functions (transport).
-- `queue.c` keeps what no fast path takes, and `processing.c` hands it to Python.
+- `queue.c` queues the data that no fast path takes, and `processing.c` passes it to Python.
 
 Publishing:
 
 - `publishes.c` buffers the publishes (measure).
 - `sending.c` stamps the events of a publish (payloads) and masks its frame (transport).
 - `publish_lane.c` does both at once for a WebSocket, sends the frame, and keeps the publish until its answer;
-  `publish_message.c` makes its message.
-- `answers.c` takes the answer that accepts all events of such a publish (protocol).
+  `publish_message.c` builds the message.
+- `answers.c` handles an answer by which the service accepts all events of such a publish (protocol).
 
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
@@ -37,13 +39,14 @@ from typing import TYPE_CHECKING, Final, Literal, NewType
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
-#: A publish that a lane gave up: its number, its owner's number (see `users.direct`), the first event's number,
-#: channel, intended_ns, slot_ns, sent_ns, the sizes of its events, remote address, and the cause.
+#: A publish that a lane leaves to Python to record: its number, its owner's number (see `users.direct`), the first
+#: event's number, channel, intended_ns, slot_ns, sent_ns, the sizes of its events, remote address, and the cause.
 GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
 #: A TLS session to resume; its content is opaque.
 TlsSession = NewType("TlsSession", object)
 
-#: The first byte of a frame whose content a lane takes (RFC 6455, 5.2), or 0 for a stream without frames.
+#: First byte of the frames that a lane reads (RFC 6455, 5.2): 0 if the stream has no frames, else text or binary
+#: frames.
 NO_FRAMES: Final = 0
 TEXT_FRAMES: Final = 0x81
 BINARY_FRAMES: Final = 0x82

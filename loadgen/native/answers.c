@@ -1,32 +1,32 @@
-/* The fast path for AppSync Events' answers to publishes of which all events were accepted, such as
+/* The fast path for AppSync Events' answers to publishes that accept all events, such as
 
        {"type":"publish_success","id":"p12","failed":[],"successful":[{"identifier":"b7a0…","index":0}]}
 
-   The members may be in any order, with whitespace between them, and beside others. It takes an answer only if the
-   Python path would judge it the same: see `ServerMessage` in protocol/appsync/messages.py. Anything else, and whatever
-   is not certainly valid JSON, is left to the Python path. */
+   The members may be in any order, with whitespace between them, and there may be other members. The fast path takes an
+   answer only if the Python path would read it in the same way: see `ServerMessage` in protocol/appsync/messages.py.
+   Anything else, and whatever is not certainly valid JSON, is left to the Python path. */
 #include <string.h>
 
 #include "json_scan.h"
 #include "publishes.h"
 
-/* A publish's id is this and its number, see `loadgen.users.requests`. */
+/* The id of a publish is this letter followed by its number, see `loadgen.users.requests`. */
 #define ID_PREFIX 'p'
-/* Numbers of so many digits fit into 64 bits. */
+/* A number of up to this many digits fits into 64 bits. */
 #define NUMBER_DIGITS_MAX 18
 
 typedef const unsigned char *Text;
 typedef enum { TYPE = 1, ID = 2, FAILED = 4, SUCCESSFUL = 8, OTHER = 16 } Member;
 
-/* Skips the literal and gives 1 if the text continues with it, else gives 0. */
+/* If the text continues with the literal, skips it and evaluates to 1; else evaluates to 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
          : 0)
 #define IS(literal) (length == sizeof(literal) - 1 && memcmp(name, literal, sizeof(literal) - 1) == 0)
 
-/* Reads a name and its colon; returns the position of the value. NULL also if the name has an escape, which could spell
-   a name that we know. */
+/* Reads a name and its colon; returns the position of the value. Returns NULL if it cannot be read, or if it contains
+   an escape, since an escaped name may equal one of the known names. */
 static Text name_of(Text at, Text end, Text *name, size_t *length) {
     at = json_space(at, end);
     if (at == end || *at++ != '"') return NULL;
@@ -49,7 +49,8 @@ static Text number_of(Text at, Text end, int64_t *number) {
     return at;
 }
 
-/* Reads what separates two items of a list or an object: sets `more` to 0 if it is the closing bracket. */
+/* Reads the comma between two items of an object or array, or the closing bracket; sets `more` to 0 at the bracket.
+   Returns the position after it, or NULL if the text has neither. */
 static Text separator(Text at, Text end, unsigned char closing, int *more) {
     at = json_space(at, end);
     if (at == end || (*at != ',' && *at != closing)) return NULL;
@@ -57,7 +58,8 @@ static Text separator(Text at, Text end, unsigned char closing, int *more) {
     return at + 1;
 }
 
-/* Skips one entry of `successful`: see `SuccessfulEvent`. */
+/* Skips one entry of the array `successful`; see `SuccessfulEvent`. Returns NULL if the entry is not certainly
+   valid. */
 static Text entry(Text at, Text end) {
     int more = 1, escaped;
     if (at == end || *at++ != '{') return NULL;
@@ -80,7 +82,7 @@ static Text entry(Text at, Text end) {
     return at;
 }
 
-/* Skips the entries of `successful` from after the opening bracket. */
+/* Skips the rest of the array `successful`, from the position after its opening bracket. */
 static Text entries(Text at, Text end) {
     int more = 1;
     at = json_space(at, end);
@@ -92,7 +94,7 @@ static Text entries(Text at, Text end) {
     return at;
 }
 
-/* Reads the number of the publish that a message answers, or -1 if it is not certainly such an answer. */
+/* Returns the number of the publish that a message answers, or -1 if the message is not certainly such an answer. */
 static int64_t answered(Text at, Text end) {
     int seen = 0, more = 1;
     int64_t number = -1;
@@ -107,7 +109,7 @@ static int64_t answered(Text at, Text end) {
                         : IS("failed")     ? FAILED
                         : IS("successful") ? SUCCESSFUL
                                            : OTHER;
-        /* A member that comes twice: only the Python path knows which one counts. */
+        /* Only the Python path knows which of two members of the same name counts. */
         if (member != OTHER && seen & member) return -1;
         seen |= member;
         switch (member) {
@@ -127,7 +129,7 @@ static int64_t answered(Text at, Text end) {
                 if (!GOES_ON("[") || (at = entries(at, end)) == NULL) return -1;
                 break;
             default:
-                /* Members of other messages, whose values the Python path checks. */
+                /* Members of other kinds of messages; the Python path checks their values. */
                 if (IS("event") || IS("errors") || IS("connectionTimeoutMs")) return -1;
                 if ((at = json_value(at, end)) == NULL) return -1;
         }

@@ -3,13 +3,13 @@
        {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"text\":\"xx\"}"}
 
    The stamp may be anywhere in the event (`JsonPath`), with a checksum or without, and the rest of the event may be any
-   JSON. The members of a message may be in any order, with whitespace between them, and beside others.
+   JSON. The members of a message may be in any order, with whitespace between them, and there may be other members.
 
-   An event that another subscriber has got a moment ago is not read again (`known.h`).
+   An event that another subscriber received a moment ago is not parsed again (`known.h`).
 
-   It takes a message only if the Python path would make exactly the same row of it. Anything else, and whatever is not
-   certainly valid JSON, is left to the Python path, which decides what it is. So the fast path never reports an
-   error. */
+   The fast path takes a message only if the Python path would record exactly the same row for it. Anything else, and
+   whatever is not certainly valid JSON, is left to the Python path, which decides whether it is an error. So the fast
+   path never reports an error. */
 #include <string.h>
 
 #include "delivery.h"
@@ -19,34 +19,34 @@
 #include "native.h"
 #include "publishes.h"
 
-/* The most bytes of an operation's id (protocol/appsync/limits.py). */
+/* Maximum number of bytes in an operation's id (protocol/appsync/limits.py). */
 #define ID_MAX 128
-/* The usual place of the stamp (measure/stamp.py). */
+/* Default name of the member that holds the stamp (measure/stamp.py). */
 #define STAMP_KEY "_lg"
-/* Ours are shorter than this, and are kept within the entry. */
+/* An id of up to this many bytes is stored in the entry itself; the ids that the harness chooses are shorter. */
 #define SHORT_ID_MAX 23
-/* Length that marks a free entry; no id in a message has it, not even an empty one. */
+/* Value of `length` in an unused entry; no id has this length, since ids have 1 to ID_MAX bytes. */
 #define FREE 0xff
 
 typedef struct {
     unsigned char length;
     char id[SHORT_ID_MAX];
-    char *long_id; /* allocated for a longer id, else NULL */
+    char *long_id; /* allocated if the id is longer, else NULL */
     int64_t number;
 } Subscription;
 
 typedef struct {
     FastPath fast_path;
-    /* Most connections have only this one, which is found without the table. */
+    /* The first subscription. Most connections have no other, and so need no table. */
     Subscription first;
     Subscription *table;
-    size_t size, used; /* entries of the table; the size is a power of two */
-    const JsonPath *path; /* to the stamp; equal paths are the same object */
-    uint64_t next;        /* of the known events: the one that the connection probably gets next */
-    PublishLane *lane;    /* a reference; gets the messages that are no deliveries, or NULL */
+    size_t size, used; /* number of entries of the table, a power of two, and of entries in use */
+    const JsonPath *path; /* path to the stamp; equal paths share one object */
+    uint64_t next;        /* number of the known event that the connection will probably receive next */
+    PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
 } DeliveryFastPath;
 
-/* 64-bit FNV-1a (draft-eastlake-fnv). */
+/* Returns the 64-bit FNV-1a hash (draft-eastlake-fnv) of an id. */
 static size_t hash_of(const char *id, size_t length) {
     uint64_t hash = 14695981039346656037ULL;
     for (size_t at = 0; at < length; at++) hash = (hash ^ (unsigned char)id[at]) * 1099511628211ULL;
@@ -74,7 +74,7 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
     return entry->length != FREE ? entry : NULL;
 }
 
-/* Skips the literal and gives 1 if the text continues with it, else gives 0. */
+/* If the text continues with the literal, skips it and evaluates to 1; else evaluates to 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
@@ -83,14 +83,15 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
 typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
 #define ALL (TYPE | ID | EVENT)
 
-/* Reads the name of a member that is not written like the service does; returns the position of its value, and for the
-   id and the event the position after its quote. NULL if it cannot be read. */
+/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the member's
+   value, for `id` and `event` the position after the value's opening quote, and for `type` after the value. Returns
+   NULL if the member cannot be read. */
 static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
     if (at == end || *at++ != '"') return NULL;
     const unsigned char *name = at;
     int escaped = 0;
     at = json_string(at, end, &escaped);
-    /* Escapes could spell a name that we know. */
+    /* An escaped name may equal one of the known names. */
     if (at == NULL || escaped) return NULL;
     size_t length = (size_t)(at - name) - 1;
     at = json_space(at, end);
@@ -127,7 +128,7 @@ static int deliveries_take(
         } else if ((at = name_of(json_space(at, end), end, &member)) == NULL) {
             return 0;
         }
-        /* A member that comes twice: only the Python path knows which one counts. */
+        /* Only the Python path knows which of two members of the same name counts. */
         if (seen & member & ALL) return 0;
         seen |= member;
         if (member == ID) {
@@ -156,7 +157,7 @@ static int deliveries_take(
     }
     if (json_space(at, end) != end || (seen & ALL) != ALL) return 0;
     if (self->path->numbers == JSON_CHECKED_NUMBERS && !is_known) {
-        /* An altered event is left to the Python path, which reports it. */
+        /* An event whose content was altered is left to the Python path, which reports it. */
         uint32_t crc;
         if (!json_canonical_crc(event, event_end, stamp.begin, stamp.end, &crc)) return 0;
         if (stamp.numbers[JSON_STAMP_NUMBERS] != (int64_t)crc) return 0;
@@ -227,7 +228,8 @@ static void fast_path_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns -1 if out of memory. Needs the lock of the rows, as all that changes the subscriptions does. */
+/* Doubles the table. Returns -1 if out of memory. The caller holds the lock of the rows, which guards all changes of
+   the subscriptions. */
 static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
@@ -243,7 +245,7 @@ static int grow(DeliveryFastPath *self) {
     return 0;
 }
 
-/* Enters a subscription or replaces the number of the one with its id. Returns -1 if out of memory. */
+/* Adds a subscription, or replaces the number of the subscription with the same id. Returns -1 if out of memory. */
 static int enter(DeliveryFastPath *self, const char *id, size_t length, int64_t number) {
     Subscription *place = &self->first;
     if (place->length != FREE && !is(place, id, length)) {

@@ -1,4 +1,4 @@
-/* The row of a delivery; its columns are those of `loadgen.measure.columns`. */
+/* Appends rows of deliveries; the columns are those of `loadgen.measure.columns`. */
 #ifndef LOADGEN_DELIVERY_H
 #define LOADGEN_DELIVERY_H
 
@@ -7,14 +7,14 @@
 #include "json_scan.h"
 #include "native.h"
 
-/* Returns -1 with an exception unless the rows are those of deliveries. */
+/* Returns -1 and sets an exception if the rows do not have the number of columns of a delivery. */
 static inline int delivery_rows_check(const Rows *rows) {
     if (rows->row_bytes == (4 + JSON_STAMP_NUMBERS) * (Py_ssize_t)sizeof(int64_t)) return 0;
     PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
     return -1;
 }
 
-/* Appends a row; needs only the lock. Returns 1, or -1 if out of memory. */
+/* Appends a row. The caller holds the lock of the rows, and needs no GIL. Returns 1, or -1 if out of memory. */
 static inline int delivery_append(
     Rows *rows, int64_t number, const int64_t *stamp, const Times *times, int64_t uncertain_ns
 ) {

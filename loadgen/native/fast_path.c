@@ -1,9 +1,10 @@
-/* The interface between transport and protocol: passes whole messages on without running Python code. */
+/* Gives the frames in the data of a connection to its fast path, without running Python code. */
 #include "native.h"
 #include "owed.h"
 
-/* Returns the bytes of the header of an unmasked text frame with a length of one or two bytes, and the length; 0 if the
-   data does not begin with such a frame, -1 if it may but the header is incomplete. */
+/* Reads the header of an unmasked text frame whose header has two or four bytes. Returns the number of header bytes and
+   sets `size` to the length of the content. Returns 0 if the data begins with another frame, and -1 if the header is
+   incomplete. */
 static inline int header_of(const unsigned char *data, Py_ssize_t length, Py_ssize_t *size) {
     if (length < 1 || data[0] != 0x81) return 0;
     if (length < 2) return -1;
@@ -68,7 +69,7 @@ PyTypeObject FastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.FastPath",
     .tp_basicsize = sizeof(FastPath),
-    /* Python code cannot create or subclass this type, as `take_data` would then be NULL. */
+    /* Python code cannot create or subclass this type, since `take_data` would be NULL in such an object. */
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_methods = fast_path_methods,
 };

@@ -1,13 +1,13 @@
-/* Joins a message whose parts came in several reads. */
+/* Joins a message whose parts arrived in several reads. */
 #include "joining.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Keeps data as the rest; returns -1 if out of memory. */
+/* Stores a copy of the data as the rest, for the next read; returns -1 if out of memory. */
 static int keep(Rest **rest, const unsigned char *data, size_t size, const Times *times) {
     if (*rest == NULL || (*rest)->capacity < size) {
-        /* Parts may be small and many, so it grows by more than it must. */
+        /* Parts may be small and many, so allocate half as much again. */
         size_t capacity = *rest == NULL ? size : size + size / 2;
         Rest *larger = malloc(sizeof(Rest) + capacity);
         if (larger == NULL) return -1;

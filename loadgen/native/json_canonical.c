@@ -1,8 +1,9 @@
-/* Canonical JSON: no whitespace, members in the order of their names, and each value in the one spelling that msgspec
-   gives it. The events come validated, so that this file only has to recognise what their bytes mean.
+/* Canonical JSON: no whitespace, members in the order of their names, and each value spelled as msgspec spells it. The
+   scanner has already found the events valid, so this file does not check them again.
 
-   A number has its canonical spelling only if it is certain without converting it. Any decimal number of up to 15
-   digits survives a conversion to a double and back (DBL_DIG), and so it is its own shortest spelling. */
+   A number is accepted only if its canonical spelling is certain without converting it to a double. A decimal number of
+   up to 15 digits (DBL_DIG) is unchanged by a conversion to a double and back, so it already is the shortest
+   spelling. */
 #include "json_canonical.h"
 
 #include <string.h>
@@ -11,13 +12,14 @@
 
 typedef const unsigned char *Text;
 
-#define MEMBERS_MAX 128 /* of all objects that are open at a time */
+#define MEMBERS_MAX 128 /* maximum number of members in all objects open at a time */
 #define INTEGER_DIGITS_MAX 18
 #define FLOAT_DIGITS_MAX 15 /* DBL_DIG */
-#define FLOAT_ZEROS_MAX 3   /* after "0.", for which msgspec still writes no exponent */
+#define FLOAT_ZEROS_MAX 3   /* most zeros after "0." for which msgspec writes no exponent */
 #define DIGIT(c) ((unsigned char)((c) - '0') < 10)
 
-/* A member in the text that has been written: its quote, the end of its name, and its end. */
+/* A member in the output, as offsets in `out`: of its opening quote, of the closing quote of its name, and of its
+   end. */
 typedef struct {
     uint32_t begin, name_end, end;
 } Member;
@@ -25,7 +27,7 @@ typedef struct {
 typedef struct {
     Text end, stamp, stamp_end;
     unsigned char *out, *scratch;
-    size_t size; /* bytes in `out`, which are never more than those read */
+    size_t size; /* number of bytes in `out`; never more than the number of bytes read */
     int members;
     Member member[MEMBERS_MAX];
 } Writer;
@@ -46,7 +48,7 @@ void json_canonical_init(void) {
     }
 }
 
-/* The CRC-32 of zlib (ISO 3309), eight bytes at a time. */
+/* Returns the CRC-32 that zlib computes (ISO 3309); takes eight bytes at a time. */
 static uint32_t crc_of(Text at, size_t length) {
     uint32_t crc = 0xffffffffu;
     for (; length >= 8; length -= 8, at += 8) {
@@ -70,7 +72,7 @@ static Text past_space(Text at, Text end) {
     }
 }
 
-/* Writes one character as msgspec does. */
+/* Writes one character of a string, escaped as msgspec escapes it. */
 static void put(Writer *writer, int character) {
     unsigned char *out = writer->out + writer->size;
     const char *hexadecimal = "0123456789abcdef";
@@ -96,7 +98,7 @@ static void put(Writer *writer, int character) {
     }
 }
 
-/* Writes a string from its opening quote on; sets `escaped` if the written one has an escape. */
+/* Writes a string, given from its opening quote on; sets `escaped` to 1 if the written string contains an escape. */
 static Text string(Text at, Writer *writer, int *escaped) {
     at += 2;
     writer->out[writer->size++] = '"';
@@ -107,7 +109,7 @@ static Text string(Text at, Writer *writer, int *escaped) {
         at = plain;
         if (at >= writer->end) return NULL;
         if (*at != '\\') {
-            /* A byte of a character outside ASCII. */
+            /* This byte belongs to a character outside ASCII. */
             writer->out[writer->size++] = *at++;
             continue;
         }
@@ -147,7 +149,8 @@ static Text number(Text at, Writer *writer) {
     return at;
 }
 
-/* Returns less than 0 if the first name comes first, 0 if they are the same. */
+/* Compares two names: returns less than 0 if `one` comes first, more than 0 if `other` does, and 0 if they are
+   equal. */
 static int compare(const Writer *writer, const Member *one, const Member *other) {
     size_t length = one->name_end - one->begin, other_length = other->name_end - other->begin;
     int order = memcmp(
@@ -155,8 +158,8 @@ static int compare(const Writer *writer, const Member *one, const Member *other)
     return order ? order : (length > other_length) - (length < other_length);
 }
 
-/* Brings the members of an object, the last ones from `first` on, into the order of their names. Returns 0 if two have
-   the same name. */
+/* Sorts the members of the innermost object, which begin at index `first`, by name. Returns 0 if two names are
+   equal. */
 static int sorted(Writer *writer, int first) {
     Member *member = writer->member + first;
     int count = writer->members - first, moved = 0;
@@ -185,7 +188,7 @@ static int sorted(Writer *writer, int first) {
     return 1;
 }
 
-/* Writes a value; the scanner has limited the depth. */
+/* Writes a value. The recursion is limited, since the scanner has limited the depth of the event. */
 static Text value(Text at, Writer *writer) {
     at = past_space(at, writer->end);
     if (at >= writer->end) return NULL;
@@ -216,7 +219,7 @@ static Text value(Text at, Writer *writer) {
         uint32_t begin = (uint32_t)writer->size, name_end = 0;
         if (kind == '{') {
             if (at >= writer->end || (at = string(at, writer, &escaped)) == NULL || escaped) return NULL;
-            /* Without the closing quote: a name comes before those that it begins. */
+            /* Exclude the closing quote, so that a name sorts before all longer names that begin with it. */
             name_end = (uint32_t)writer->size - 1;
             writer->out[writer->size++] = ':';
             at = past_space(at, writer->end) + 1;

@@ -5,15 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Longer events are left to the Python path, so that the buffers fit on the stack of any thread. */
+/* Longer events are left to the Python path, so that the two buffers of this size fit on the stack of any thread. */
 #define JSON_CANONICAL_BYTES_MAX 16384
 
-/* Call this once before the other function. */
+/* Prepares the tables of `json_canonical_crc`; call it once before that function. */
 void json_canonical_init(void);
 
-/* Computes the CRC-32 of the canonical text of an event, from its first byte to its `end`, in which the value from
-   `stamp` to `stamp_end` counts as null. The event is the content of a JSON string, and was found valid by
-   `json_stamp_in_string`. Returns 0 if the canonical text is not certain: the Python path must then compute it. */
+/* Computes the CRC-32 of the canonical text of an event, with null in place of the stamp, which reaches from `stamp` to
+   `stamp_end`. `end` is the end of the event. The event is the content of a JSON string, and `json_stamp_in_string` has
+   found it valid. Returns 0 if the canonical text is not certain: the Python path must then compute it. */
 int json_canonical_crc(
     const unsigned char *at, const unsigned char *end, const unsigned char *stamp, const unsigned char *stamp_end,
     uint32_t *crc);

@@ -1,9 +1,10 @@
-/* The way to the stamp in an event, as the Python part names it. */
+/* The path to the stamp in an event: the names of members, or indices of lists, that lead to it. */
 #include "json_path.h"
 
 #include <string.h>
 
-/* Returns the value of a name that is an index into a list, else -1; see `loadgen.payloads.place.index_of`. */
+/* Returns the index into a list that a name denotes, or -1 if it denotes none; see
+   `loadgen.payloads.place.index_of`. */
 static int32_t index_of(const char *name, Py_ssize_t length) {
     if (length < 1 || length > 9 || (name[0] == '0' && length > 1)) return -1;
     int32_t index = 0;
@@ -14,7 +15,7 @@ static int32_t index_of(const char *name, Py_ssize_t length) {
     return index;
 }
 
-/* All paths that there ever were, which are few: equal ones are the same object. They need the GIL. */
+/* All paths that were ever created. There are only a few, and equal paths share one object. The GIL guards the list. */
 typedef struct Interned {
     struct Interned *next;
     JsonPath *path;
@@ -31,7 +32,8 @@ static int are_equal(const JsonPath *one, const JsonPath *other) {
     return equal;
 }
 
-/* Returns the path that stands for this one, which it owns from now on; NULL with an exception. */
+/* Returns the shared object equal to this path, and takes ownership of the path. Returns NULL and sets an exception if
+   out of memory. */
 static const JsonPath *interned(JsonPath *path) {
     for (const Interned *each = interned_paths; each != NULL; each = each->next) {
         if (are_equal(each->path, path)) {
@@ -82,7 +84,7 @@ const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested) {
     path->nested = nested;
     char *into = (char *)&path->tokens[count];
     for (Py_ssize_t which = 0; which < count; which++) {
-        /* UTF-8 that the loop above has made. */
+        /* The loop above has already created this UTF-8 text, so this call cannot fail. */
         const char *name = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(tokens, which), &length);
         memcpy(into, name, (size_t)length);
         path->tokens[which] =

@@ -1,12 +1,12 @@
-/* The way to the stamp in an event, as the Python part names it. */
+/* The path to the stamp in an event, made from the names that Python passes. */
 #ifndef LOADGEN_JSON_PATH_H
 #define LOADGEN_JSON_PATH_H
 
 #include "json_scan.h"
 #include "native.h"
 
-/* Returns the path by these names to a stamp of so many numbers, or NULL with an exception. `nested` tells that events
-   are contents of JSON strings. Equal paths are the same object, which is never freed. */
+/* Returns the path along these names to a stamp of `numbers` numbers, or NULL with an exception set. `nested` is 1 if
+   events are contents of JSON strings. Equal paths share one object, which is never freed. */
 const JsonPath *json_path_of(PyObject *tokens, int numbers, int nested);
 
 #endif

@@ -1,9 +1,9 @@
 /* A validating scanner for JSON (RFC 8259) in UTF-8, on two levels: plain text, and text that is the content of a JSON
-   string. The second is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an escaped newline
-   and `\n` is a newline.
+   string. Text of the second level is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an
+   escaped newline and `\n` is a newline.
 
-   Each function exists once, with a constant `nested` that says the level, and is compiled twice. The scanner refuses
-   some valid text too: numbers that are too long (`number`), and what is nested too deep. */
+   Each function is written once and compiled twice, for each value of its constant `nested`: 1 on the second level. The
+   scanner refuses some valid text too: numbers that are too long (`number`), and values that are nested too deep. */
 #include "json_scan.h"
 
 #include <string.h>
@@ -25,7 +25,8 @@ INLINE Text plain(Text at, Text end) {
     const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), spaces = _mm_set1_epi8(' ');
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
-        /* As signed numbers, both control characters and the bytes of other characters are less than a space. */
+        /* Compared as signed numbers, control characters and all bytes of characters outside ASCII are less than a
+           space. */
         __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
         int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
         if (mask) return at + __builtin_ctz((unsigned)mask);
@@ -36,7 +37,7 @@ INLINE Text plain(Text at, Text end) {
     return at;
 }
 
-/* Skips a run of characters outside ASCII (RFC 3629, section 4). */
+/* Skips a run of characters outside ASCII; returns NULL if they are not valid UTF-8 (RFC 3629, section 4). */
 static Text characters(Text at, Text end) {
     while (at < end && *at >= 0x80) {
         unsigned char first = *at;
@@ -86,7 +87,8 @@ static Text unicode(Text at, Text end, int slashes, int *character) {
     return at + 4;
 }
 
-/* Reads an escape of a string from after its backslash (or two, if nested), and sets `character`. */
+/* Reads an escape of a string, from the position after its backslash (after both backslashes if nested), and sets
+   `character`. */
 static Text escape(Text at, Text end, int nested, int *character) {
     if (at == end) return NULL;
     unsigned char kind = *at++;
@@ -108,13 +110,13 @@ static Text escape(Text at, Text end, int nested, int *character) {
             break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* nested, it escapes the inner character */
+        case '\\': /* if nested: it escapes the next backslash or quote of the inner text */
             if (nested) {
                 if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
                 kind = *at++;
             }
             break;
-        case '"': /* nested, this is the end of the outer string */
+        case '"': /* if nested: a quote that ends the outer string */
             if (nested) return NULL;
             break;
         case '/':
@@ -126,24 +128,25 @@ static Text escape(Text at, Text end, int nested, int *character) {
     return at;
 }
 
-/* Reads an escape of the outer string from after its backslash: the inner text has the character itself. */
+/* Reads an escape of the outer string, from the position after its backslash, whose character is part of the inner text
+   as it is. */
 static Text outer_escape(Text at, Text end, int *character) {
     if (*at == '/') {
         *character = '/';
         return at + 1;
     }
-    if (*at != 'u') return NULL; /* a control character */
+    if (*at != 'u') return NULL; /* the escape is a control character */
     at = unicode(at + 1, end, 1, character);
     return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
 }
 
-/* Reads any escape, from its backslash; at least one byte follows. */
+/* Reads an escape of either level, from its backslash; at least one byte must follow the backslash. */
 INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
     if (!nested) return escape(at + 1, end, 0, character);
     return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);
 }
 
-/* Skips a string from after its opening quote. */
+/* Skips a string, from the position after its opening quote. */
 INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     for (;;) {
         at = plain(at, end);
@@ -176,7 +179,8 @@ size_t json_utf8(int character, unsigned char *bytes) {
     return more + 1;
 }
 
-/* Returns 1 if a string, from after its opening quote to its closing one, spells a token; it is valid. */
+/* Returns 1 if a string equals a token once its escapes are replaced. `at` is the position after its opening quote,
+   `closing` that of its closing quote; the string must be valid. */
 static int spells(Text at, Text closing, const JsonToken *token, int nested) {
     size_t place = 0;
     while (at < closing) {
@@ -198,7 +202,8 @@ static int spells(Text at, Text closing, const JsonToken *token, int nested) {
 
 /* --- numbers --- */
 
-/* The decoder in Python reads some numbers only if a float can hold them, so longer ones are refused. */
+/* The JSON decoder in Python rejects some long numbers that a float cannot hold, so this scanner refuses all longer
+   ones. */
 #define NUMBER_CHARACTERS_MAX 200
 #define EXPONENT_DIGITS_MAX 2
 
@@ -228,7 +233,7 @@ INLINE Text number(Text at, Text end) {
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Returns 1 and the value if the eight bytes are digits. The first digit is the lowest byte. */
+/* Returns 1 and sets the value if all eight bytes are digits. The first digit is the lowest byte. */
 INLINE int eight_digits(Text at, uint64_t *value) {
     uint64_t digits;
     memcpy(&digits, at, 8);
@@ -241,12 +246,12 @@ INLINE int eight_digits(Text at, uint64_t *value) {
 }
 #endif
 
-/* Reads an integer; NULL if there is none or it does not fit (INT64_MIN is refused too). */
+/* Reads an integer. Returns NULL if there is none or if it does not fit into 64 bits; INT64_MIN is refused too. */
 INLINE Text integer(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;
     Text first = at;
-    uint64_t sum = 0; /* holds any number of 19 digits */
+    uint64_t sum = 0; /* can hold any number of 19 digits */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t eight;
     while (end - at >= 8 && at - first < 16 && eight_digits(at, &eight)) {
@@ -279,7 +284,7 @@ INLINE Text space(Text at, Text end, const int nested) {
     return at;
 }
 
-/* Skips a quote; NULL if there is none. */
+/* Skips a quote; returns NULL if there is none. */
 INLINE Text quote(Text at, Text end, const int nested) {
     if (!nested) return at < end && *at == '"' ? at + 1 : NULL;
     return end - at >= 2 && at[0] == '\\' && at[1] == '"' ? at + 2 : NULL;
@@ -288,7 +293,7 @@ INLINE Text quote(Text at, Text end, const int nested) {
 #define LITERAL(text) \
     (end - at >= (ptrdiff_t)sizeof(text) - 1 && memcmp(at, text, sizeof(text) - 1) == 0 ? at + sizeof(text) - 1 : NULL)
 
-/* Reads the list of integers. */
+/* Reads the stamp, a list of `count` integers. */
 INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int nested) {
     stamp->begin = at;
     if (at == end || *at++ != '[') return NULL;
@@ -301,9 +306,9 @@ INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int n
     return stamp->end = at;
 }
 
-/* Skips a member's name from after its opening quote; sets `found` to 1 if it is the token. */
+/* Skips a member's name, from the position after its opening quote; sets `found` to 1 if the name equals the token. */
 INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const int nested) {
-    /* Most names differ in the first byte, which is cheaper to see than by a call. */
+    /* Most names already differ from the token in the first byte: comparing it first saves a call. */
     int may_be = (size_t)(end - at) > token->length && (token->length == 0 || *at == *token->name);
     Text after = may_be && memcmp(at, token->name, token->length) == 0
                      ? quote(at + token->length, end, nested) : NULL;
@@ -317,16 +322,16 @@ INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const in
     return after;
 }
 
-/* Skips a value, and reads the stamp in it if there is a path. Without recursion: `objects` has a bit for each open
-   object or list, the innermost is the lowest. */
+/* Skips a value; if there is a path, also reads the stamp that it leads to. Avoids recursion: `objects` has one bit for
+   each open object (1) or list (0), and the lowest bit is the innermost one. */
 INLINE Text value(Text at, Text end, const JsonPath *path, JsonStamp *stamp, const int nested) {
     uint64_t objects = 0;
-    int depth = 0;          /* of open objects and lists */
-    int on_path = 0;        /* how many of them lead to the stamp; the outermost ones */
-    int wanted = path->count > 0; /* 1 if the next value leads to the stamp, or is it */
+    int depth = 0;          /* number of open objects and lists */
+    int on_path = 0;        /* number of these, from the outermost, that lead to the stamp */
+    int wanted = path->count > 0; /* 1 if the next value is the stamp or contains it */
     int found = !wanted;
     uint32_t seen = 0;      /* a bit for each token that was found */
-    uint32_t places[JSON_TOKENS_MAX]; /* of the current elements of the lists that lead to the stamp */
+    uint32_t places[JSON_TOKENS_MAX]; /* for each list that leads to the stamp: the index of its current element */
     int escaped;
 
 next_value:
@@ -371,7 +376,7 @@ next_value:
             at = quote(at, end, nested);
             if (at != NULL) at = string(at, end, &escaped, nested);
     }
-    /* The way to the stamp ends at a value that holds nothing. */
+    /* The path leads into this value, which is neither an object nor a list. */
     if (at == NULL || wanted) return NULL;
 
 after_value:
@@ -416,7 +421,7 @@ next_element:
     }
 
 check_wanted:
-    /* A name that comes twice: only the Python path knows which one counts. */
+    /* Only the Python path knows which of two members of the same name counts. */
     if (wanted) {
         if (seen >> on_path & 1) return NULL;
         seen |= 1u << on_path;

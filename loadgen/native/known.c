@@ -1,4 +1,4 @@
-/* The events that were read last, in the order in which they first came. */
+/* A ring of the last events that were parsed, in the order in which they first arrived. */
 #include "known.h"
 
 #include <stdlib.h>
@@ -7,22 +7,24 @@
 #define EVENTS 64
 #define TEXT_BYTES (64 * 1024)
 #define EVENT_BYTES_MAX 8192
-/* Events that one search looks at: between two of a channel there may be some of other channels. */
+/* Maximum number of events that one search compares: events of other channels may lie between two events of a
+   channel. */
 #define TRIES 16
-/* If fewer than half of so many events were known, no more are remembered for some time: it costs, and saves nothing. */
+/* If fewer than half of the last TRIAL searches found their event, searching and remembering pause for PAUSE searches:
+   they cost time and save none. */
 #define TRIAL 512
 #define PAUSE 8192
 
 typedef struct {
     const JsonPath *path;
-    uint64_t begin; /* in all text that was ever written */
+    uint64_t begin; /* position in all text ever written */
     size_t length;
     int64_t numbers[JSON_STAMP_NUMBERS];
 } Event;
 
 struct Known {
     uint64_t added;   /* events, ever */
-    uint64_t written; /* bytes of text, ever, and what was left free at ends of the memory */
+    uint64_t written; /* bytes of text ever written, with those skipped at the end of `text` */
     int found, missed, pause;
     Event events[EVENTS];
     unsigned char text[TEXT_BYTES];
@@ -44,8 +46,8 @@ static int is_paused(Known *self) {
     return 0;
 }
 
-/* Returns the next event with this path that the text begins with, up to a closing quote if it is in a string, else to
-   its end. */
+/* Returns the next remembered event with this path that the text begins with. In a string, the event must end at the
+   closing quote of the text, else at its end. Returns NULL if there is none. */
 static const Event *seek(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t room, int in_string
 ) {

@@ -1,7 +1,8 @@
-/* The common part of the lanes: takes units from a byte stream or from WebSocket frames, in rows of deliveries.
+/* The common part of the lanes: takes units (packets, lines, messages) from a byte stream or from WebSocket frames, and
+   appends their rows of deliveries.
 
-   A frame is taken as a whole or not at all, since Python could not go on in its middle. So its units are kept until
-   the last one is found to be one that the lane takes. */
+   A frame is taken as a whole or not at all, since Python cannot continue in the middle of a frame. So the units of a
+   frame are kept until all of them have been recognised. */
 #include "lane.h"
 
 #include <stdlib.h>
@@ -27,7 +28,8 @@ int lane_event(Lane *lane, const unsigned char *at, const unsigned char *end, Un
     return 1;
 }
 
-/* Writes the row of a unit, and the acknowledgement that it asks for. Returns 1, or -1 if out of memory. */
+/* Appends the row of a unit, and queues the acknowledgement that the unit requires, if any. Returns 1, or -1 if out of
+   memory. */
 static int commit(Lane *self, const Unit *unit, const Times *times, int64_t uncertain_ns) {
     FastPath *fast_path = &self->fast_path;
     if (unit->acknowledged) {
@@ -77,7 +79,8 @@ static int keep(Lane *self, size_t count, const Unit *unit) {
     return 0;
 }
 
-/* Takes the content of a frame. Returns 1 if it did, 0 if Python must process it, -1 if out of memory. */
+/* Takes the content of a frame. Returns 1 if all of it was taken, 0 if Python must process the frame, -1 if out of
+   memory. */
 static int take_content(
     Lane *self, const unsigned char *at, const unsigned char *end, const Times *times, int64_t uncertain_ns
 ) {
@@ -90,7 +93,7 @@ static int take_content(
         if (size <= 0) return 0;
         at += size;
         acknowledged |= unit.acknowledged;
-        /* Most frames have only one unit, which is not kept. */
+        /* Most frames have only one unit, which is not copied to `batch`. */
         if ((count > 0 || at < end) && keep(self, count, &unit)) return -1;
         count++;
     }
@@ -106,8 +109,9 @@ static int take_content(
     return 1;
 }
 
-/* Returns the bytes of the header of an unmasked frame, and the length of its content; 0 if the data does not begin
-   with such a frame, -1 if it may but the header is incomplete. */
+/* Reads the header of an unmasked frame that begins with the byte `first`. Returns the number of header bytes and sets
+   `size` to the length of the content. Returns 0 if the data begins with another frame, and -1 if the header is
+   incomplete. */
 static int header_of(unsigned char first, const unsigned char *data, Py_ssize_t length, uint64_t *size) {
     if (length < 1 || data[0] != first) return 0;
     if (length < 2) return -1;
@@ -132,7 +136,8 @@ static Py_ssize_t take_frames(
         int header = header_of(self->first, data + place, length - place, &size);
         if (header == 0) break;
         if (header < 0 || size > (uint64_t)(length - place - header)) {
-            /* A longer frame may be longer than Python allows, which decides. */
+            /* A header of more than 4 bytes belongs to a frame of more than 65,535 bytes: Python decides whether it
+               allows the frame. */
             if (header <= 4) *incomplete = 1;
             break;
         }

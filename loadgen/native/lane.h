@@ -1,4 +1,4 @@
-/* The common part of fast paths for protocols that frame their messages within a stream or within WebSocket frames. */
+/* The common part of fast paths for protocols whose messages are units of a byte stream or of WebSocket frames. */
 #ifndef LOADGEN_LANE_H
 #define LOADGEN_LANE_H
 
@@ -6,10 +6,10 @@
 #include "names.h"
 #include "native.h"
 
-/* What `unit` returns instead of a size. */
+/* Values that `unit` returns instead of a number of bytes. */
 enum { LANE_DECLINED = 0, LANE_INCOMPLETE = -1 };
 
-/* What was read of a unit: the number of its subscription, its stamp, and the id to acknowledge, or 0. */
+/* A parsed unit: the number of its subscription, its stamp, and the packet id to acknowledge, or 0 if there is none. */
 typedef struct {
     int64_t number, stamp[JSON_STAMP_NUMBERS];
     uint16_t acknowledged;
@@ -17,33 +17,33 @@ typedef struct {
 
 typedef struct Lane {
     FastPath fast_path;
-    /* Reads the unit (a packet, a line, a message) at the beginning. Returns its bytes; LANE_DECLINED if the Python
-       path must process it, LANE_INCOMPLETE if it does not end within the data. Called with the lock of the rows, and
-       perhaps without the GIL. */
+    /* Parses the unit (a packet, a line, a message) that begins at `at`. Returns the number of its bytes, LANE_DECLINED
+       if the Python path must process it, or LANE_INCOMPLETE if it does not end within the data. Called with the lock
+       of the rows held, and perhaps without the GIL. */
     Py_ssize_t (*unit)(struct Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
-    const JsonPath *path; /* to the stamp */
-    Names names;          /* of the subscriptions */
-    /* The units of a frame that was not read to its end yet. */
+    const JsonPath *path; /* path to the stamp */
+    Names names;          /* names of the subscriptions */
+    /* The units of the frame that is being parsed. */
     Unit *batch;
     size_t batch_capacity;
-    uint64_t next;       /* of the known events: the one that the connection probably gets next */
-    unsigned char first; /* byte that frames with units begin with (RFC 6455, 5.2); 0 if there are no frames */
-    unsigned char held;  /* 1 while Python holds the beginning of a unit, so that the data does not begin with one */
+    uint64_t next;       /* number of the known event that the connection will probably receive next */
+    unsigned char first; /* first byte of frames that contain units (RFC 6455, 5.2); 0 if there are no frames */
+    unsigned char held;  /* 1 while Python holds the beginning of a unit, so that the data begins in its middle */
 } Lane;
 
-/* Sets up a lane that was allocated for `type`, or returns NULL with an exception. */
+/* Initialises a lane that was allocated for `type`; returns NULL with an exception set if it fails. */
 Lane *lane_new(PyTypeObject *type, PyObject *rows, PyObject *tokens, int first);
 
-/* For the slots of the type. */
+/* Functions for the slots `tp_traverse` and `tp_dealloc` of the lanes' types. */
 int lane_traverse(PyObject *object, visitproc visit, void *arg);
 void lane_dealloc(PyObject *object);
 
-/* Reads a text that is a whole event, if it is not one that was read a moment ago (`known.h`): sets the unit's stamp
-   and returns 1, or returns 0 if Python must decide. */
+/* Parses a text that is a whole event, unless the same event was parsed a moment ago (`known.h`). Sets the unit's stamp
+   and returns 1, or returns 0 if the Python path must process it. */
 int lane_event(Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
 
-/* Enters a name of a subscription: `arguments` are the name as str, and its number, or None if the Python path must
-   process its messages. */
+/* Adds the name of a subscription. `arguments` are the name as str, and the subscription's number, or None if the
+   Python path must process the messages of this name. */
 PyObject *lane_enter(Lane *lane, Names *names, PyObject *arguments);
 
 #endif

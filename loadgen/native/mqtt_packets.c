@@ -1,42 +1,43 @@
 /* The lane of an MQTT connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3; MQTT 3.1.1, 3.3).
 
-   It takes a packet only if `loadgen.protocol.mqtt.session` would make exactly the same row of it, and would answer it
-   with the same PUBACK. All other packets, and those with a property that is rare or bears on the topic, are left to
-   Python, and so are duplicates, retained messages and those of QoS 2. */
+   It takes a packet only if `loadgen.protocol.mqtt.session` would record exactly the same row for it and send the same
+   PUBACK. Python processes all other packets: duplicates, retained messages, messages with QoS 2, and those with a
+   property that is rare or changes the topic. */
 #include <string.h>
 
 #include "lane.h"
 
 #define PUBLISH 0x30
 #define QOS_1 0x02
-/* A packet that may be longer than Python takes is left to it before all of it has arrived. */
+/* A packet with more bytes than this is left to Python before all of it has arrived, since Python may refuse it. */
 #define JOINED_BYTES_MAX 65535
 #define TOPIC_SEPARATOR '/'
 
-/* Properties (MQTT 5, 2.2.2.2). */
+/* Identifiers of properties (MQTT 5, 2.2.2.2). */
 enum { PAYLOAD_FORMAT = 0x01, EXPIRY = 0x02, CONTENT_TYPE = 0x03, SUBSCRIPTION_ID = 0x0b, USER_PROPERTY = 0x26 };
 
 typedef const unsigned char *Text;
 
 typedef struct {
-    Lane lane;     /* its names are topics */
-    Names filters; /* beginnings of topics that end in a separator, each of a wildcard subscription */
+    Lane lane;     /* `names` are topics without wildcards */
+    Names filters; /* of wildcard subscriptions: the text before `#`, which ends in a separator */
     unsigned char properties; /* 1 if packets have properties, as in MQTT 5 */
 } PacketFastPath;
 
-/* Reads a variable byte integer (MQTT 5, 1.5.5). Returns its bytes, 0 if it is malformed, or -1 if it does not end. */
+/* Reads a variable byte integer (MQTT 5, 1.5.5). Returns the number of its bytes, 0 if it is malformed, or -1 if it is
+   incomplete. */
 static int variable(Text at, Text end, size_t *value) {
     *value = 0;
     for (int bytes = 0; bytes < 4; bytes++) {
         if (at + bytes == end) return -1;
         *value |= (size_t)(at[bytes] & 0x7f) << 7 * bytes;
-        /* The shortest form is demanded. */
+        /* An integer that is not encoded in the fewest possible bytes is malformed. */
         if (at[bytes] < 0x80) return bytes > 0 && at[bytes] == 0 ? 0 : bytes + 1;
     }
     return 0;
 }
 
-/* Skips a string of printable ASCII; NULL if it is another one or incomplete. */
+/* Skips a string of printable ASCII; returns NULL if it contains other characters or is incomplete. */
 static Text plain_string(Text at, Text end) {
     if (end - at < 2) return NULL;
     Text stop = at + 2 + (at[0] << 8 | at[1]);
@@ -47,7 +48,7 @@ static Text plain_string(Text at, Text end) {
     return stop;
 }
 
-/* Returns 1 if the properties are such that only the topic and the payload matter. */
+/* Returns 1 if the fast path can ignore all these properties, since none of them affects the row. */
 static int are_plain(Text at, Text end) {
     unsigned seen = 0;
     while (at < end) {
@@ -69,7 +70,7 @@ static int are_plain(Text at, Text end) {
                 bytes = variable(at, end, &number);
                 if (bytes <= 0 || number == 0) return 0;
                 at += bytes;
-                continue; /* it may come more than once */
+                continue; /* this property may occur more than once */
             case USER_PROPERTY:
                 if ((at = plain_string(at, end)) == NULL || (at = plain_string(at, end)) == NULL) return 0;
                 continue;
@@ -82,7 +83,8 @@ static int are_plain(Text at, Text end) {
     return 1;
 }
 
-/* Finds the subscription of a topic as `topics.Subscriptions` does: its own, else the longest filter above it. */
+/* Returns the subscription of a topic, found as `topics.Subscriptions` does: the subscription of the topic itself, else
+   that of the longest matching filter, or NULL. */
 static const Name *subscription_of(const PacketFastPath *self, Text topic, size_t length) {
     const Name *found = names_find(&self->lane.names, topic, length);
     if (found != NULL || names_are_none(&self->filters)) return found;

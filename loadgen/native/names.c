@@ -1,10 +1,10 @@
-/* A hash table of names; needs a lock of the caller's, and no Python API. */
+/* A hash table of names. The caller must hold a lock; uses no Python API. */
 #include "names.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* 64-bit FNV-1a (draft-eastlake-fnv). */
+/* Returns the 64-bit FNV-1a hash (draft-eastlake-fnv) of a name. */
 static size_t hash_of(const unsigned char *name, size_t length) {
     uint64_t hash = 14695981039346656037ULL;
     for (size_t at = 0; at < length; at++) hash = (hash ^ name[at]) * 1099511628211ULL;

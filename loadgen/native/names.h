@@ -1,4 +1,4 @@
-/* Finds the number of a subscription by the name that a service gives it: an id, a channel, a topic. */
+/* Finds a subscription's number by the name that messages of a service contain, such as an id, a channel or a topic. */
 #ifndef LOADGEN_NAMES_H
 #define LOADGEN_NAMES_H
 
@@ -14,22 +14,23 @@ typedef struct {
     int64_t number;
 } Name;
 
-/* All zero if it is empty. Most connections have one subscription, which is found without the table. */
+/* A table of names; all zero if it is empty. Most connections have one subscription, which `first` holds without a
+   table. */
 typedef struct {
     Name first;
     Name *table;
-    size_t size, used; /* entries of the table; the size is a power of two */
+    size_t size, used; /* number of entries of the table, a power of two, and of entries in use */
 } Names;
 
-/* Returns the entry of a name, or NULL. */
+/* Returns the entry of a name, or NULL if there is none. */
 const Name *names_find(const Names *names, const unsigned char *name, size_t length);
 
-/* Enters a name or replaces what is known of it. Returns -1 if out of memory. */
+/* Adds a name, or replaces the entry's `known` and `number` if the name exists. Returns -1 if out of memory. */
 int names_enter(Names *names, const unsigned char *name, size_t length, int known, int64_t number);
 
 void names_free(Names *names);
 
-/* Returns true if there is no name. */
+/* Returns true if the table is empty. */
 static inline int names_are_none(const Names *names) {
     return names->first.name == NULL;
 }

@@ -1,4 +1,4 @@
-/* What a fast path owes the service; see owed.h. */
+/* Queues the bytes that Python must send for a fast path; see owed.h. */
 #include "owed.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* The Python type: adds, routes and removes sockets of a receive thread, and processes what it leaves to Python. */
+/* The Python type of a receive thread: adds, routes and removes its sockets, and processes the data that it leaves to
+   Python. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 
 #include "poller.h"
 
-/* Memory for what waits for Python. At 50,000 messages a second of 500 bytes this is more than two seconds. */
+/* Default maximum of memory for data that waits for Python: over two seconds of 50,000 messages a second of 500 bytes
+   each. */
 #define MOST_BYTES (64LL << 20)
 
 static PyObject *poller_process(PyObject *object, PyObject *most) {
@@ -67,7 +69,7 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
-/* Releases references. Takes copies, since a destructor may call the poller. */
+/* Releases references. The arguments are copies, since a destructor may call the poller and change the tables. */
 static void drop(Ends ends, FastPath *fast_path, Tls *tls) {
     Py_XDECREF(ends.source);
     Py_XDECREF(ends.whole);
@@ -94,7 +96,7 @@ static int poller_clear(PyObject *object) {
     }
     free(ends);
     free(slots);
-    /* None rather than NULL: it may still be called. */
+    /* Set `contain` to None rather than NULL, since it may still be called. */
     if (self->contain != NULL) Py_SETREF(self->contain, Py_NewRef(Py_None));
     return 0;
 }
@@ -132,7 +134,7 @@ static PyObject *poller_cpu_ns(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromLongLong(used_ns);
 }
 
-/* Makes room for a descriptor in both tables; needs the lock. Returns -1 if out of memory. */
+/* Makes room for a descriptor in `ends` and in the receiver's slots; needs the lock. Returns -1 if out of memory. */
 static int reserve(Poller *self, int descriptor) {
     int before = self->receiver.count;
     if (receiver_reserve(&self->receiver, descriptor)) return -1;
@@ -140,7 +142,7 @@ static int reserve(Poller *self, int descriptor) {
     if (count == before && self->ends != NULL) return 0;
     Ends *ends = realloc(self->ends, (size_t)count * sizeof(Ends));
     if (ends == NULL) {
-        /* The slots beyond are free, and are as if they did not exist. */
+        /* Ignore the new slots, which are all free. */
         self->receiver.count = before;
         return -1;
     }
@@ -149,10 +151,11 @@ static int reserve(Poller *self, int descriptor) {
     return 0;
 }
 
-/* Enters a socket; needs the lock. Returns an error number or 0. */
+/* Adds a socket; needs the lock. Returns an error number, or 0 if it succeeded. */
 static int enter(Poller *self, int descriptor, PyObject *source, int64_t since_ns) {
     Receiver *receiver = &self->receiver;
-    /* Before `reserve`: a descriptor that is not open may be any number and must not make the tables huge. */
+    /* First check the descriptor this way: one that is not open may be any number, and `reserve` would make the tables
+       huge. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(receiver->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return errno;
     if (reserve(self, descriptor)) {
@@ -203,15 +206,15 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Returns whether the socket is read; sets an exception if not. */
+/* Returns 1 if the socket is read; else sets an exception and returns 0. */
 static int is_read(Poller *self, long descriptor) {
     if (descriptor >= 0 && descriptor < self->receiver.count && self->ends[descriptor].source != NULL) return 1;
     PyErr_SetString(PyExc_KeyError, "no such socket is read");
     return 0;
 }
 
-/* Adds to the queue what was kept for the fast path of an incomplete message, for the next one or Python; needs the
-   lock. Returns -1 if out of memory. */
+/* Adds the kept beginning of an incomplete message to the queue, so that the next fast path or Python processes it.
+   Needs the lock. Returns -1 if out of memory. */
 static int give_rest_back(Receiver *receiver, int descriptor) {
     Slot *slot = &receiver->slots[descriptor];
     Rest *rest = slot->rest;
@@ -280,7 +283,7 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     long descriptor = PyLong_AsLong(number);
     if (descriptor == -1 && PyErr_Occurred()) return NULL;
     if (!is_read(self, descriptor)) return NULL;
-    /* With the lock the thread reads no socket; from then on it does not read this one. */
+    /* The thread reads sockets only while it holds the lock, so it does not read this one once the slot is free. */
     receiver_lock(&self->receiver);
     Slot was = self->receiver.slots[descriptor];
     int error = was.ended ? 0 : receiver_leave(&self->receiver, (int)descriptor);

@@ -1,38 +1,39 @@
-/* The Python type of a receive thread, and what it calls. */
+/* The Python type of a receive thread, and the functions that it calls. */
 #ifndef LOADGEN_POLLER_H
 #define LOADGEN_POLLER_H
 
 #include "receiver.h"
 
-/* A socket from Python's point of view: who gets what no fast path takes. */
+/* The Python side of a socket: the objects that process the data which no fast path takes. */
 typedef struct {
-    /* `source` is NULL if the socket is not read. `whole` gets a read that is one whole text frame; if it is NULL,
-       every byte goes to the source's `take`. */
+    /* `source` is NULL if the socket is not read. `whole` is called for a read that is exactly one whole text frame; if
+       it is NULL, the source's method `take` gets all data. */
     PyObject *source, *whole;
-    /* Write ciphertext and read plaintext, if the fast path gets the plaintext of TLS; else both NULL. */
+    /* Functions that write ciphertext to and read plaintext from Python's TLS, if the fast path gets this plaintext;
+       else NULL. */
     PyObject *tls_write, *tls_read;
 } Ends;
 
 typedef struct {
     PyObject_HEAD
     Receiver receiver;
-    Ends *ends; /* `receiver.count` of them, indexed by descriptor like its slots */
+    Ends *ends; /* `receiver.count` elements, indexed by descriptor like the receiver's slots */
     int opened;
-    Items taken; /* of the queue, and not processed yet */
+    Items taken; /* items taken from the queue and not processed yet */
     int busy;
-    PyObject *contain;                     /* called with the source that failed and the error */
-    PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a Python int */
-    unsigned char opened_data[OPENED_BYTES]; /* what `process` has decrypted of one item */
+    PyObject *contain;                     /* called as contain(source, error) if a source fails */
+    PyObject *plaintext, *plaintext_bytes; /* bytearray for plaintext from Python's TLS, and its size as a Python int */
+    unsigned char opened_data[OPENED_BYTES]; /* plaintext that `process` has decrypted from one item */
 } Poller;
 
-/* A record's plaintext is at most 16 KiB (RFC 8446, 5.1). */
+/* The plaintext of a TLS record is at most 16 KiB (RFC 8446, 5.1). */
 #define PLAINTEXT_BYTES (1 << 14)
 
-/* Processes up to `most` items of the queue, in the order in which they were read, for no longer than a turn of the
-   event loop may last. Runs Python code. */
+/* Processes up to `most` items of the queue, in the order in which they were read; stops earlier after TURN_NS. Runs
+   Python code. */
 void process(Poller *self, long most);
 
-/* Interns the names of a source's methods. Returns -1 with an exception. */
+/* Interns the names of the methods of sources. Returns -1 with an exception set. */
 int source_names(void);
 
 #endif

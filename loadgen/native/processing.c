@@ -1,6 +1,7 @@
-/* Hands to Python what the receive thread has left to it, in the order in which it was read.
+/* Passes the data that the receive thread has queued to Python, in the order in which it was read.
 
-   A failure ends only the source that it belongs to: `contain(source, error)` is called, and the rest is processed.
+   If processing fails for one source, `contain(source, error)` is called, and the items of all other sources are still
+   processed.
 
    Python code called from here may add, route and remove sockets, which can move the slots. So no pointer to a slot is
    kept across such a call, or across a decref that may free an object: values needed later are copied, with a
@@ -11,7 +12,8 @@
 #include "poller.h"
 #include "text.h"
 
-/* Longest time in one `process`, so that the event loop can run timers and end a connection that floods us. */
+/* Longest time in one call of `process`, so that the event loop can run timers in between and close a connection that
+   sends too much. */
 #define TURN_NS 50000000LL
 
 static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_tls_wrote, *name_broke, *name_send_owed;
@@ -27,7 +29,7 @@ int source_names(void) {
                                                                                                                 : -1;
 }
 
-/* Passes the current exception and its source to `contain`. Runs Python code. */
+/* Calls `contain` with the source and the current exception, which it clears. Runs Python code. */
 static void contain(Poller *self, PyObject *source) {
     PyObject *kind, *error, *traceback;
     PyErr_Fetch(&kind, &error, &traceback);
@@ -75,9 +77,10 @@ static void relieve(Rows *rows) {
     if (rows_due(rows)) rows_relieve(rows);
 }
 
-/* Decrypts whole records and gives the plaintext to the fast path; the rest goes to the source's `take_plaintext`. */
+/* Decrypts whole records with Python's TLS and gives the plaintext to the fast path. The source's `take_plaintext` gets
+   the plaintext that the fast path does not take. */
 static int process_tls(Poller *self, PyObject *source, const Item *item, int count) {
-    /* Keep references, since Python code called below may change the source's routing. */
+    /* Hold references, since Python code called below may replace these objects. */
     const Ends *ends = &self->ends[item->descriptor];
     PyObject *write = Py_NewRef(ends->tls_write), *read = Py_NewRef(ends->tls_read);
     FastPath *fast_path = (FastPath *)Py_NewRef(self->receiver.slots[item->descriptor].fast_path);
@@ -89,12 +92,13 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
     int direct = 1, incomplete = 0;
     Times times = item->times;
     while (!failed && count-- > 0) {
-        /* Only the end of the last record is the end of the read. */
+        /* Only the end of the last record is also the end of the read. */
         times.end_ns = count ? item->times.within_ns : item->times.end_ns;
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
         if (size == NULL) {
-            /* No plaintext is left (a record held no application data), or TLS failed: the source tells them apart. */
+            /* Either no plaintext is left, since a record held no application data, or TLS failed: the source
+               distinguishes the two. */
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
@@ -112,7 +116,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
             failed = 1;
             break;
         }
-        /* Data given to the source may end within a frame, so from then on the fast path must not be used. */
+        /* Data given to the source may end within a frame, so the fast path must not get the data that follows. */
         if (direct) taken = fast_path->take_data(fast_path, data, length, &times, &incomplete);
         if (taken < 0) {
             PyErr_NoMemory();
@@ -152,8 +156,8 @@ static int call_whole(PyObject *whole, const unsigned char *text, Py_ssize_t len
     return 0;
 }
 
-/* Tells the source what decrypting has shown beside the plaintext, which it has been given. Returns -1 with an
-   exception. */
+/* Tells the source what decrypting has found besides the plaintext, which the source already has: data to send, or the
+   end of TLS. Returns -1 with an exception set. */
 static int process_outcome(Poller *self, PyObject *source, const Item *item, const TlsOutcome *tls) {
     if (tls->wrote && is_still_there(self, item)) {
         PyObject *result = PyObject_CallMethodNoArgs(source, name_tls_wrote);
@@ -170,8 +174,8 @@ static int process_outcome(Poller *self, PyObject *source, const Item *item, con
     return failed ? -1 : 0;
 }
 
-/* Processes the plaintext of an item, or the data of a connection without TLS: what the fast path does not take goes to
-   the source. Returns -1 with an exception. */
+/* Processes the plaintext of an item, or the data of a connection without TLS. The source gets the data that the fast
+   path does not take. Returns -1 with an exception set. */
 static int process_plain(
     Poller *self, PyObject *source, const Item *item, const unsigned char *data, Py_ssize_t size, const Times *times,
     PyObject *take
@@ -179,7 +183,8 @@ static int process_plain(
     const Ends *ends = &self->ends[item->descriptor];
     FastPath *fast_path = self->receiver.slots[item->descriptor].fast_path;
     if (fast_path != NULL && !item->offered) {
-        /* It was read while an earlier item waited, or before the fast path was set. */
+        /* The fast path has not seen this data, which was read while an earlier item waited or before the fast path was
+           set. */
         int incomplete = 0;
         Py_ssize_t taken = fast_path->take_data(fast_path, data, size, times, &incomplete);
         if (taken < 0) {
@@ -199,7 +204,7 @@ static int process_plain(
     return failed;
 }
 
-/* Processes one item, as the source's routing is by now. Returns -1 with an exception. */
+/* Processes one item by the source's current routing. Returns -1 with an exception set. */
 static int process_item(Poller *self, PyObject *source, const Item *item) {
     const Ends *ends = &self->ends[item->descriptor];
     const unsigned char *data = item->data;
@@ -211,7 +216,7 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
         return call_source_with_data(source, name_take, data, size, &item->times);
     }
     Tls *tls = self->receiver.slots[item->descriptor].tls;
-    /* An empty read is the end of the stream, below TLS. */
+    /* An empty read is the end of the TCP connection, not of TLS. */
     if (tls == NULL || (size == 0 && !item->tls.opened)) {
         return process_plain(self, source, item, data, size, &item->times, name_take);
     }
@@ -226,7 +231,8 @@ static int process_item(Poller *self, PyObject *source, const Item *item) {
     return process_outcome(self, source, item, &outcome);
 }
 
-/* Has a source send what its fast path owes; returns -1 with an exception. */
+/* Calls the source's `send_owed` if its fast path has queued bytes to send (owed.h); returns -1 with an exception
+   set. */
 static int settle(Poller *self, PyObject *source, const Item *item) {
     if (!is_still_there(self, item)) return 0;
     const FastPath *fast_path = self->receiver.slots[item->descriptor].fast_path;
@@ -240,7 +246,8 @@ static void process_and_free(Poller *self, Item *item) {
     if (is_still_there(self, item)) {
         PyObject *source = Py_NewRef(self->ends[item->descriptor].source);
         if ((!item->owes && process_item(self, source, item)) || settle(self, source, item)) contain(self, source);
-        /* From the last item on, the fast path is what Python has set it to. */
+        /* Once the last waiting item is processed, the thread may use the fast path again, which Python has set for the
+           data that follows. */
         if (!item->owes && is_still_there(self, item)) {
             __atomic_sub_fetch(&self->receiver.slots[item->descriptor].waiting, 1, __ATOMIC_RELEASE);
         }
@@ -249,12 +256,12 @@ static void process_and_free(Poller *self, Item *item) {
     free_item(&self->receiver, item);
 }
 
-/* Calls `contain` with the current exception and the source of a slot, if there is one. */
+/* Calls `contain` with the current exception and the source of a slot. */
 static void contain_slot(Poller *self, int descriptor) {
     contain(self, self->ends[descriptor].source);
 }
 
-/* Serves what no item tells of: reliefs that are due, lost data, and a failed poll. */
+/* Handles the events that have no item: due calls of a relief, lost data, and a failed poll. */
 static void look_after(Poller *self) {
     Receiver *receiver = &self->receiver;
     int error = __atomic_exchange_n(&receiver->poll_error, 0, __ATOMIC_ACQ_REL);
@@ -292,7 +299,7 @@ void process(Poller *self, long most) {
         while (self->taken.first != NULL) {
             int64_t now_ns = clock_ns();
             if (begun_ns == 0) begun_ns = now_ns;
-            /* The signal stays, so the event loop calls again. */
+            /* The signal stays set, so the event loop will call `process` again. */
             if (most-- <= 0 || now_ns - begun_ns > TURN_NS) return;
             Item *item = self->taken.first;
             self->taken.first = item->next;

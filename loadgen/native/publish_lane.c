@@ -1,6 +1,6 @@
-/* Sends publishes over a WebSocket connection and keeps them until they are answered: one call from the events' bodies to
-   the socket. The message is made by `publish_message.c`. The answer is `answers.c`'s, which finds the publish here and
-   settles it without Python. */
+/* Sends publishes over a WebSocket connection and keeps them until they are answered. One call builds the message from
+   the bodies of the events (`publish_message.c`) and sends it. When the answer arrives, `answers.c` finds the publish
+   here and settles it without Python. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 
 #define ARGUMENTS 11
 #define BUCKETS 8
-/* A letter and 18 digits, which fit into 64 bits. */
+/* Length of an id: a letter, and up to 18 digits, which fit into 64 bits. */
 #define ID_CHARACTERS_MAX 19
 
 static PyObject *name_parts;
@@ -34,7 +34,7 @@ OpenPublish *lane_remove(PublishLane *self, int64_t number, int also_late) {
     return found;
 }
 
-/* Returns a mark for a publish that is given up, or NULL if out of memory. */
+/* Returns a mark that takes the place of a given-up publish, or NULL if out of memory. */
 static OpenPublish *mark_of(const OpenPublish *publish) {
     OpenPublish *mark = PyMem_RawMalloc(sizeof(OpenPublish));
     if (mark == NULL) return NULL;
@@ -44,7 +44,7 @@ static OpenPublish *mark_of(const OpenPublish *publish) {
     return mark;
 }
 
-/* Makes room for one more. Returns -1 if out of memory. Needs the lock. */
+/* Makes room for one more publish. Returns -1 if out of memory. Needs the lock. */
 static int grow(PublishLane *self) {
     if (self->used < self->size) return 0;
     size_t size = self->size ? 2 * self->size : BUCKETS;
@@ -64,7 +64,7 @@ static int grow(PublishLane *self) {
     return 0;
 }
 
-/* Returns -1 with an exception if the number is not new, or out of memory. */
+/* Adds an open publish. Returns -1 with an exception set if its number is in use, or if out of memory. */
 static int enter(PublishLane *self, OpenPublish *publish) {
     pthread_mutex_lock(&self->rows->lock);
     int failed = grow(self), known = 0;
@@ -121,7 +121,8 @@ static void lane_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns the parts of the bodies as new references in a tuple, or NULL; without an exception if one has none. */
+/* Returns a tuple with the parts of each body, or NULL. If a body has no parts, returns NULL without setting an
+   exception. */
 static PyObject *parts_of(PyObject *bodies) {
     Py_ssize_t count = PySequence_Fast_GET_SIZE(bodies);
     PyObject *all = PyTuple_New(count);
@@ -159,12 +160,12 @@ static int set_cause(OpenPublish *publish, PyObject *cause) {
     return 0;
 }
 
-/* Sends as much as the socket takes, and returns how much that was. */
+/* Sends as much as the socket accepts without blocking, and returns the number of bytes. */
 static size_t send_now(int descriptor, const unsigned char *data, size_t length) {
     if (descriptor < 0) return 0;
     ssize_t sent = send(descriptor, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) return (size_t)sent;
-    /* Any other error shows when the socket is read, and is reported there. */
+    /* Report any other error when the socket is read: it shows there too. */
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : length;
 }
 
@@ -208,7 +209,7 @@ static PyObject *lane_publish(PyObject *object, PyObject *const *args, Py_ssize_
         (data = message_framed(&length)) == NULL) {
         goto failed;
     }
-    /* Before it is sent: the receive thread may have the answer before `send` returns. */
+    /* Add the publish before sending it, since the receive thread may receive the answer before `send` returns. */
     if (enter(self, publish)) goto failed;
     size_t sent = send_now((int)descriptor, data, length);
     if (sent == length) {
@@ -227,7 +228,7 @@ failed:
     return NULL;
 }
 
-/* Returns what Python needs to record a publish, and frees it. */
+/* Returns the values that Python needs to record a publish (`GivenUp`), and frees the publish. */
 static PyObject *given_up(OpenPublish *publish) {
     PyObject *sizes = PyList_New(publish->count), *cause = NULL, *given = NULL;
     for (Py_ssize_t at = 0; sizes != NULL && at < publish->count; at++) {
@@ -251,7 +252,7 @@ static PyObject *given_up(OpenPublish *publish) {
     return given;
 }
 
-/* Returns the number that an id has, or -1 if no lane makes such an id, -2 with an exception. */
+/* Returns the number in an id, -1 if lanes do not make such ids, or -2 with an exception set. */
 static int64_t number_of_id(PyObject *id) {
     Py_ssize_t length;
     if (!PyUnicode_Check(id)) {
@@ -292,7 +293,8 @@ static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
                 place = &publish->next;
                 continue;
             }
-            /* The connection goes on: a mark tells an answer that comes late from one to a publish that nobody made. */
+            /* The connection stays open. The mark shows that a late answer belongs to a publish of this lane, and not
+               to an unknown one. */
             OpenPublish *mark = owner >= 0 ? mark_of(publish) : NULL;
             *place = mark != NULL ? mark : publish->next;
             self->used -= mark == NULL;
@@ -314,7 +316,7 @@ static PyObject *lane_withdraw_all(PyObject *object, PyObject *args) {
         }
         first = next;
     }
-    /* By number, which is the order in which they were sent. */
+    /* Sort by number, which is the order in which the publishes were sent. */
     if (all != NULL && PyList_Sort(all)) Py_CLEAR(all);
     return all;
 }

@@ -1,7 +1,7 @@
-/* Makes the message of a publish, as a masked WebSocket frame.
+/* Builds the message of a publish, as a masked WebSocket frame.
 
-   The message is that of the protocol, which gives it in three parts: before the id, between the id and the events, and
-   after the events. Each event is a JSON string. */
+   The protocol provides the message in three parts: before the id, between the id and the events, and after the events.
+   Each event is a JSON string. */
 #include <string.h>
 
 #include "json_scan.h"
@@ -11,12 +11,12 @@
 #define TEXT_OPCODE 1
 #define NUMBERS_MAX (2 * PAIR_MAX + DIGITS_MAX)
 static const char PAD_BEGIN[] = ",\"pad\":\"";
-/* The message is made after room for its frame's header. */
+/* Space before the message, for the header of its frame. */
 #define ROOM (HEADER_MAX + MASK_BYTES)
-/* Memory that is kept for the next message. */
+/* Maximum size of the buffer that is kept for the next message. */
 #define KEPT_BYTES (1 << 18)
 
-/* The message that is being made; whoever has the GIL uses it. */
+/* The buffer of the message that is being built; the GIL guards it. */
 static struct {
     unsigned char *data;
     size_t used, capacity;
@@ -46,7 +46,7 @@ static int append(const void *bytes, size_t length) {
     return 0;
 }
 
-/* Appends UTF-8 as part of a JSON string, spelled as msgspec does it. */
+/* Appends UTF-8 text as part of a JSON string, escaped as msgspec escapes it. */
 static int append_escaped(const unsigned char *at, size_t length) {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *end = at + length;
@@ -65,7 +65,7 @@ static int append_escaped(const unsigned char *at, size_t length) {
             if (c == '"' || c == '\\') {
                 *into++ = '\\';
                 *into++ = c;
-                /* A run of plain characters may follow. */
+                /* A run of plain characters may follow, so continue with the outer loop. */
                 at++;
                 break;
             }
@@ -93,7 +93,8 @@ static int append_escaped(const unsigned char *at, size_t length) {
     return 0;
 }
 
-/* Appends an event; its body is `(head, tail, room)`, see `loadgen.payloads.stamping.Parts`. Sets its size. */
+/* Appends an event and sets `size` to its bytes. `parts` is its body `(head, tail, room)`, see
+   `loadgen.payloads.stamping.Parts`. */
 static int append_event(PyObject *parts, const char *numbers, size_t length, int64_t *size) {
     if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||
         !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 1))) {

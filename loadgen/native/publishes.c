@@ -1,16 +1,16 @@
-/* The buffer that publish requests are recorded in: a row for a run of events, and the size of each event.
+/* The buffer in which publish requests are recorded: a row for each run of events, and the size of each event.
 
-   The columns of a row are those of `loadgen.measure.publishes.COLUMNS`, in that order. A text is stored as its place in
-   the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has read
-   its arguments.
+   The columns of a row are those of `loadgen.measure.publishes.COLUMNS`, in that order. A text is stored as its index
+   in the list of texts. `publishes_add` writes either the whole row or nothing, and runs no Python code after it has
+   read its arguments.
 
-   A publish of a lane (`publish_lane.c`) becomes a row when the buffer is taken: the receive thread settles it and has
-   no GIL, which the list of texts needs. */
+   The receive thread settles the publishes of lanes (`publish_lane.c`). It does not hold the GIL, which the list of
+   texts needs, so these publishes become rows only when the buffer is taken. */
 #include "publishes.h"
 
 #define COLUMNS 17
 #define ARGUMENTS 16
-/* Memory that is kept for the next second. */
+/* Maximum size of the memory that is kept for the next second. */
 #define KEPT_BYTES (1 << 20)
 
 static int reserve(Numbers *numbers, size_t more) {
@@ -87,7 +87,7 @@ static int number_of(PyObject *value, int64_t *number) {
     return *number == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* Stores the place of a text, which is -1 for None. Runs no Python code. */
+/* Sets `place` to the index of a text, which is -1 for None. Runs no Python code. */
 static int place_of(PublishRows *self, PyObject *text, int64_t *place) {
     *place = -1;
     if (text == Py_None) return 0;
@@ -107,7 +107,7 @@ static int place_of(PublishRows *self, PyObject *text, int64_t *place) {
         Py_XDECREF(number);
         return -1;
     }
-    /* If this fails, the list has a text that no row refers to. */
+    /* If this fails, the list holds a text that no row refers to, which does no harm. */
     int failed = PyDict_SetItem(self->places, text, number);
     Py_DECREF(number);
     *place = next;
@@ -120,7 +120,7 @@ static PyObject *publishes_add(PyObject *object, PyObject *const *args, Py_ssize
         PyErr_Format(PyExc_TypeError, "add takes %d arguments, not %zd", ARGUMENTS, count);
         return NULL;
     }
-    /* The column of each argument, and whether it is a text; the sizes are the one without a column. */
+    /* The column of each argument, or -1 for the sizes, which have no column; and whether the argument is a text. */
     static const signed char column[ARGUMENTS] = {0, 1, 4, 5, 6, 7, 8, 9, 10, 11, -1, 12, 13, 14, 15, 16};
     static const char is_text[ARGUMENTS] = {[3] = 1, [8] = 1, [9] = 1, [12] = 1};
     int64_t row[COLUMNS];
@@ -177,7 +177,8 @@ static int append_settled(PublishRows *self, const OpenPublish *publish) {
     return 0;
 }
 
-/* Appends the publishes that lanes have settled. Returns -1 with an exception; those that are left stay settled. */
+/* Appends the publishes that lanes have settled. Returns -1 with an exception set; the publishes not yet appended then
+   stay settled. */
 static int append_all_settled(PublishRows *self) {
     pthread_mutex_lock(&self->lock);
     OpenPublish *first = self->settled, **end = self->settled_end;
@@ -211,10 +212,10 @@ static PyObject *publishes_take_accepted(PyObject *object, PyObject *Py_UNUSED(i
 
 static PyObject *publishes_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     PublishRows *self = (PublishRows *)object;
-    /* Creating these may start a collection, and so run any Python code. */
+    /* Creating these objects may start a garbage collection, which may run any Python code. */
     PyObject *places = PyDict_New(), *texts = PyList_New(0), *taken = PyTuple_New(3);
     if (places == NULL || texts == NULL || taken == NULL) goto failed;
-    /* From here on no Python code runs, and a failure loses nothing. */
+    /* From here on no Python code runs, and if a step fails, no row is lost. */
     if (append_all_settled(self)) goto failed;
     PyObject *rows = PyBytes_FromStringAndSize((char *)self->rows.data, self->rows.used * sizeof(int64_t));
     PyObject *sizes = PyBytes_FromStringAndSize((char *)self->sizes.data, self->sizes.used * sizeof(int64_t));

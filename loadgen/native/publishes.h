@@ -1,39 +1,39 @@
-/* The buffer of publishes, and the publishes that a lane has sent and that await their answers. */
+/* The buffer of publishes, and the publishes that a lane has sent and that still await their answers. */
 #ifndef LOADGEN_PUBLISHES_H
 #define LOADGEN_PUBLISHES_H
 
 #include "native.h"
 
-/* What stands for None; see `loadgen.measure.publishes.NONE`. */
+/* The value that stands for None; see `loadgen.measure.publishes.NONE`. */
 #define NONE INT64_MIN
 
 typedef struct {
     int64_t *data;
-    size_t used, capacity; /* numbers, not bytes */
+    size_t used, capacity; /* counted in numbers, not in bytes */
 } Numbers;
 
-/* A publish of a lane. Only a holder of the GIL makes or frees one. */
+/* A publish that a lane has sent. Creating or freeing one needs the GIL. */
 typedef struct OpenPublish {
     struct OpenPublish *next;
     PyObject *channel, *remote; /* a str; a str or None */
-    int is_late;                /* 1 if it is only the mark of one that was given up: see `lane_withdraw_all` */
-    long owner;                 /* who is to record it if it is not settled by its answer: a number of the caller's */
+    int is_late; /* 1 for a mark, which stands for a publish that was given up: see `lane_withdraw_all` */
+    long owner;  /* number, chosen by the caller, of the sender that records the publish if no answer settles it */
     int64_t number, publisher, first, intended_ns, slot_ns, sent_ns, acked_ns;
     int64_t cause[3];
-    Py_ssize_t count; /* of events */
+    Py_ssize_t count; /* number of events */
     int64_t sizes[];
 } OpenPublish;
 
 typedef struct {
     PyObject_HEAD
     Numbers rows, sizes;
-    PyObject *places; /* dict of texts, with the place of each */
-    PyObject *texts;  /* list of the same texts, by place */
+    PyObject *places; /* dict from each text to its index */
+    PyObject *texts;  /* list of the same texts, by index */
     PyObject *accepted;
-    /* Guards all that follows, and the open publishes of all lanes. No function of Python's is called within it. */
+    /* Guards all that follows, and the open publishes of all lanes. Call no function of Python while holding it. */
     pthread_mutex_t lock;
-    OpenPublish *settled, **settled_end; /* accepted, and not in the rows yet */
-    int64_t settled_events;              /* since `take_accepted` */
+    OpenPublish *settled, **settled_end; /* publishes that were accepted and are not in `rows` yet */
+    int64_t settled_events;              /* number of their events since the last `take_accepted` */
 } PublishRows;
 
 /* The publishes of one connection that are sent from C. */
@@ -41,29 +41,30 @@ typedef struct {
     PyObject_HEAD
     PublishRows *rows;
     int64_t token, publisher;
-    OpenPublish **buckets; /* by number; guarded by the lock of the rows */
-    size_t size, used;     /* buckets, a power of two; open publishes and marks of those that were given up */
-    size_t late;           /* these marks */
+    OpenPublish **buckets; /* hash table by number; guarded by the lock of the rows */
+    size_t size, used;     /* number of buckets, a power of two; number of open publishes and marks */
+    size_t late;           /* number of marks */
 } PublishLane;
 
-/* Removes an open publish from a lane and returns it, or NULL if none has the number; a mark only if `also_late`. Needs
-   the lock of the rows. */
+/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. Returns a mark only
+   if `also_late` is 1. Needs the lock of the rows. */
 OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
-/* Takes a message if it says that all events of an open publish of the lane were accepted: records the answer and
-   returns 1. Else does nothing and returns 0. Needs no GIL; takes the lock of the rows. */
+/* If a message says that the service accepted all events of an open publish of the lane, records the answer and returns
+   1. Else does nothing and returns 0. Needs no GIL; takes the lock of the rows. */
 int answers_take(PublishLane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns);
 
-/* The message that is being made. It lasts until another is begun, and whoever makes one holds the GIL throughout. */
+/* There is one buffer for the message that is being built. Hold the GIL from `message_compose` to `message_sent`. */
 
-/* Makes the message from three bytes objects and the parts of its events, and sets the sizes of the events. Returns -1
-   with an exception. */
+/* Builds the message from its three parts, which are bytes objects, and the parts of its events; sets the sizes of the
+   events. Returns -1 with an exception set. */
 int message_compose(PublishLane *lane, OpenPublish *publish, PyObject *const *frame, PyObject *const *parts);
 
-/* Makes a masked frame of the message, in place. Returns its beginning, or NULL with an exception. */
+/* Turns the message into a masked frame, in place. Returns the beginning of the frame, or NULL with an exception
+   set. */
 unsigned char *message_framed(size_t *length);
 
-/* Frees the memory of the message, if it is much. */
+/* Frees the buffer of the message if it is large. */
 void message_sent(void);
 
 /* Needs the GIL. */

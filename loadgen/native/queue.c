@@ -1,12 +1,12 @@
-/* What the receive thread leaves to Python. The memory for it is bounded: beyond the bound no socket is read, so that
-   the kernel's buffers fill up and TCP holds the services back. */
+/* The queue of data that the receive thread leaves to Python. Its memory is bounded. Beyond the bound no socket is
+   read, so the kernel's buffers fill up, and TCP makes the services send more slowly. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "receiver.h"
 
-/* Least time between two signals, each of which wakes up the event loop: that costs more than a message does. */
+/* Minimum time between two signals: each wakes up the event loop, which costs more than processing a message. */
 #define SIGNALS_APART_NS 250000
 
 Item *item_of(Receiver *self, int descriptor, const Slot *slot, size_t size) {
@@ -31,12 +31,12 @@ void add_to_round(Receiver *self, Slot *slot, Item *item) {
     append(&self->round, item, item);
 }
 
-/* Tells Python that there is something to do; needs `queue_lock`. */
+/* Signals Python that there is something to do; needs `queue_lock`. */
 static void tell(Receiver *self, int64_t now_ns) {
     self->signalled = 1;
     self->signalled_ns = now_ns;
     uint64_t one = 1;
-    /* It cannot fail: the counter is 0. */
+    /* This cannot fail, since the counter is 0. */
     (void)!write(self->ready, &one, sizeof one);
 }
 
@@ -44,7 +44,7 @@ void add_to_queue(Receiver *self, Slot *slot, Item *item) {
     __atomic_add_fetch(&slot->waiting, 1, __ATOMIC_RELAXED);
     pthread_mutex_lock(&self->queue_lock);
     append(&self->queue, item, item);
-    /* A forked process shares the signal with its parent. */
+    /* A forked process must not signal, since it shares the signal's descriptor with its parent. */
     if (!self->signalled && !self->forked) tell(self, clock_ns());
     pthread_mutex_unlock(&self->queue_lock);
 }
@@ -55,7 +55,7 @@ void hand_over_round(Receiver *self, int at_once) {
     if (self->round.first != NULL) append(&self->queue, self->round.first, self->round.last);
     int wanted = !self->signalled && (self->queue.first != NULL || __atomic_load_n(&self->look, __ATOMIC_ACQUIRE));
     int64_t passed_ns = self->now_ns - self->signalled_ns;
-    /* A clock that was set back must not delay it. */
+    /* If the clock was set back, the elapsed time is negative: signal at once. */
     self->owes_signal = wanted && !at_once && passed_ns >= 0 && passed_ns < SIGNALS_APART_NS;
     if (wanted && !self->owes_signal) {
         tell(self, self->now_ns);
@@ -88,7 +88,8 @@ static int has_room(const Receiver *self) {
 
 void wait_for_room(Receiver *self) {
     pthread_mutex_lock(&self->queue_lock);
-    /* Set before the room is looked at, as `free_item` looks after it has made room: one of the two sees the other. */
+    /* Set `full` before checking for room. `free_item` first makes room and then checks `full`, so one of the two sees
+       the other's change. */
     __atomic_store_n(&self->full, 1, __ATOMIC_SEQ_CST);
     while (!has_room(self) && !__atomic_load_n(&self->stop, __ATOMIC_ACQUIRE)) {
         pthread_cond_wait(&self->room, &self->queue_lock);

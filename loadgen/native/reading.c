@@ -1,4 +1,5 @@
-/* The loop of the receive thread: an epoll set, and one receive with the kernel's timestamp per readable socket. */
+/* The loop of the receive thread: waits with epoll, and calls recvmsg once per readable socket, with the kernel's
+   timestamp. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -14,11 +15,12 @@
 #include "text.h"
 
 #define AT_ONCE 128
-/* asm-generic/socket.h: SO_TIMESTAMPNS_OLD; its control message holds a 64-bit timespec on a 64-bit system. */
+/* SO_TIMESTAMPNS_OLD of asm-generic/socket.h; its control message holds a 64-bit timespec on a 64-bit system. */
 #define TIMESTAMPNS 35
-/* A wait that returns within this time is as good as a poll: see `receive`. */
+/* A wait that returns within this time counts as a poll without waiting: see `receive`. */
 #define AT_ONCE_NS 20000
-/* Rounds without a socket to read, after which the thread slows down: at its priority it would stop a core. */
+/* After this many rounds without a socket to read the thread sleeps between rounds: at its priority it would block a
+   core. */
 #define IDLE_ROUNDS 100
 
 /* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
@@ -37,14 +39,14 @@ static void need_a_look(Receiver *self) {
     __atomic_store_n(&self->look, 1, __ATOMIC_RELEASE);
 }
 
-/* Ends a socket whose data could not be kept: what follows would make no sense. */
+/* Stops reading a socket after memory for its data ran out, since later data is useless without the lost part. */
 static void lose(Receiver *self, int descriptor, Slot *slot) {
     slot->lost = slot->ended = 1;
     receiver_leave(self, descriptor);
     need_a_look(self);
 }
 
-/* Adds the data of a read to the round. */
+/* Adds the data of a read to the round, for Python to process. */
 static void leave_to_python(
     Receiver *self, int descriptor, Slot *slot, const unsigned char *data, size_t size, const Times *times, int offered,
     const TlsOutcome *tls
@@ -61,7 +63,7 @@ static void leave_to_python(
     add_to_round(self, slot, item);
 }
 
-/* Has Python send what the fast path has come to owe; what was read later waits behind it. */
+/* Adds an item that makes Python send the bytes that the fast path has queued (owed.h). */
 static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
     Item *item = item_of(self, descriptor, slot, 0);
     if (item == NULL) {
@@ -72,7 +74,7 @@ static void tell_of_owed(Receiver *self, int descriptor, Slot *slot) {
     add_to_round(self, slot, item);
 }
 
-/* Leaves to Python what was kept of an incomplete message, since nothing will complete it. */
+/* Leaves the kept beginning of an incomplete message to Python, since the fast path will not get the end of it. */
 static void leave_rest_to_python(Receiver *self, int descriptor, Slot *slot) {
     Rest *rest = slot->rest;
     slot->rest = NULL;
@@ -82,7 +84,7 @@ static void leave_rest_to_python(Receiver *self, int descriptor, Slot *slot) {
     free(rest);
 }
 
-/* Reads a socket once; needs `lock`. Returns 1 if that changed whether it is readable, 0 if nobody reads it. */
+/* Reads a socket once; needs `lock`. Returns 0 if there is nothing to read from this socket any more, else 1. */
 static int read_one(Receiver *self, int descriptor) {
     if (descriptor < 0 || descriptor >= self->count) return 0;
     Slot *slot = &self->slots[descriptor];
@@ -102,7 +104,7 @@ static int read_one(Receiver *self, int descriptor) {
     if (size <= 0) {
         if (size < 0 && error == EINTR) slot->filled = 1;
         if (size < 0 && (error == EAGAIN || error == EWOULDBLOCK || error == EINTR)) return 1;
-        /* An end is told once; the socket stays readable. */
+        /* Report the end only once: the socket stays readable. */
         slot->ended = 1;
         receiver_leave(self, descriptor);
         leave_rest_to_python(self, descriptor, slot);
@@ -148,20 +150,20 @@ static int read_one(Receiver *self, int descriptor) {
         if (done) size = 0;
         offered = 1;
     }
-    /* What follows goes to Python, and the rest comes before it. */
+    /* This data goes to Python, so the beginning of the message must go there first. */
     leave_rest_to_python(self, descriptor, slot);
     leave_to_python(self, descriptor, slot, data, (size_t)size, &times, offered, &tls);
     return 1;
 }
 
-/* Asks to be scheduled before all ordinary threads, or a busy core would read late. The lowest real-time priority is
-   enough. Without the right to it the thread stays what it is. */
+/* Asks for the lowest real-time priority, which runs before all ordinary threads: on a busy core the thread would
+   otherwise read late. If the process may not do this, the priority stays normal. */
 static int own_priority(void) {
     const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
     return pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest) ? NORMAL : REAL_TIME;
 }
 
-/* Takes `lock` after those who wait for it. */
+/* Takes `lock`, after all threads that already wait for it. */
 static void lock_after_others(Receiver *self) {
     if (__atomic_load_n(&self->wanted, __ATOMIC_ACQUIRE)) {
         pthread_mutex_lock(&self->gate);
@@ -170,7 +172,7 @@ static void lock_after_others(Receiver *self) {
     pthread_mutex_lock(&self->lock);
 }
 
-/* Reads each socket once, as long as there is room. Returns 1 if all were read. */
+/* Reads each reported socket once, while there is room for items. Returns 1 if all were read. */
 static int read_round(Receiver *self, const struct epoll_event *events, int count) {
     int some = 0;
     for (int at = 0; at < count; at++) {
@@ -182,7 +184,8 @@ static int read_round(Receiver *self, const struct epoll_event *events, int coun
         pthread_mutex_unlock(&self->lock);
     }
     if (!some && count > 0 && ++self->idle_rounds > IDLE_ROUNDS) {
-        /* A socket was closed before it was removed, and a copy of it keeps it in the epoll set. */
+        /* The reported socket was closed before it was removed, and a duplicate of its descriptor keeps it in the epoll
+           set. */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     } else if (some) {
         self->idle_rounds = 0;
@@ -192,9 +195,10 @@ static int read_round(Receiver *self, const struct epoll_event *events, int coun
 
 /* Waits for readable sockets, and reads each once per round.
 
-   `polled_ns` is to be a time at which every socket was empty that its poll did not report. A poll that waits proves
-   this for its beginning only, and that may be long ago. So if it has waited, the sockets are polled again without
-   waiting, and that poll is the one that counts. A wait that returned at once was no wait. */
+   `polled_ns` is a time at which all sockets were empty that the poll at this time did not report. A poll that waits
+   proves this only for the time at which it began, which may be long ago. So after a wait the sockets are polled again
+   without waiting, and this second poll sets `polled_ns`. A wait that returned within AT_ONCE_NS needs no second
+   poll. */
 void *receive(void *receiver) {
     Receiver *self = receiver;
     struct epoll_event events[AT_ONCE];
@@ -220,7 +224,8 @@ void *receive(void *receiver) {
             return NULL;
         }
         int all = count >= 0 && read_round(self, events, count);
-        /* All sockets that this poll reported have been read, and the array had room for more. */
+        /* All reported sockets have been read, and the array was not full, so the poll reported every readable
+           socket. */
         if (all && count < AT_ONCE) self->polled_ns = begun_ns;
         hand_over_round(self, 0);
         begun_ns = clock_ns();

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-/* The life of a receive thread and of what it works with. */
+/* Starts and stops a receive thread, and manages its locks, descriptors and slots. */
 #include "receiver.h"
 
 #include <errno.h>
@@ -20,8 +20,9 @@ static pthread_once_t fork_handled = PTHREAD_ONCE_INIT;
 
 /* --- locking --- */
 
-/* A mutex is not fair: a thread that unlocks and locks again would keep others out for long. So the thread stops at the
-   gate while somebody who wants the lock holds it. */
+/* A mutex is not fair: if the receive thread unlocks it and locks it again at once, others may wait for long. So a
+   thread that must wait for the lock holds `gate` while it waits, and the receive thread waits for `gate` before it
+   takes the lock again. */
 void receiver_lock(Receiver *self) {
     if (pthread_mutex_trylock(&self->lock) == 0) return;
     __atomic_add_fetch(&self->wanted, 1, __ATOMIC_ACQ_REL);
@@ -44,9 +45,9 @@ static void make_locks(Receiver *self) {
 
 /* --- forks --- */
 
-/* A forked process has no receive thread, but a copy of its memory. With all locks taken before the fork the copy is
-   that of a moment at which nothing was half done. Locks of rows are free then: who holds one holds `lock` or the GIL,
-   and so does who forks. */
+/* A forked process has no receive thread, but a copy of its memory. All locks are taken before the fork, so that the
+   copied state is consistent. The locks of rows are free at this moment, since their holders also hold `lock` or the
+   GIL, and the forking thread holds both. */
 static void before_fork(void) {
     pthread_mutex_lock(&all_lock);
     for (Receiver *each = all; each != NULL; each = each->next) {
@@ -68,7 +69,8 @@ static void in_parent(void) {
 static void in_child(void) {
     for (Receiver *each = all; each != NULL; each = each->next) {
         each->forked = 1;
-        /* Made anew: a mutex with priority inheritance belongs to a thread of the parent by its number. */
+        /* Create the locks again: a mutex with priority inheritance stores the id of the thread in the parent that
+           holds it. */
         make_locks(each);
     }
     pthread_mutex_unlock(&all_lock);
@@ -102,7 +104,7 @@ int receiver_start(Receiver *self) {
     sigset_t every, before;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    /* Signals are for the main thread. */
+    /* Block all signals in the new thread, since the main thread handles them. */
     sigfillset(&every);
     pthread_sigmask(SIG_SETMASK, &every, &before);
     int error = pthread_create(&self->thread, &attributes, receive, self);
@@ -157,7 +159,8 @@ void receiver_close(Receiver *self) {
         int descriptor = (int[]){self->epoll, self->wake, self->ready}[at];
         if (descriptor >= 0) close(descriptor);
     }
-    /* It would wait for the thread of the parent, if that one waits for room. */
+    /* In a forked process this call could wait for the parent's thread, if that thread was waiting for room at the
+       fork. */
     if (!self->forked) pthread_cond_destroy(&self->room);
     pthread_mutex_destroy(&self->queue_lock);
     pthread_mutex_destroy(&self->gate);

@@ -1,7 +1,7 @@
 /* The buffers that the receive path writes deliveries to.
 
-   Rows are written with their lock alone, also by the receive thread, which has no interpreter lock. Python code (the
-   relief) runs only in `rows_relieve`, which callers call last. */
+   Writing rows needs only their lock: the receive thread writes them without the GIL. Python code, which is the relief,
+   runs only in `rows_relieve`, which callers must call as their last step. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,12 +14,13 @@
 
 /* --- memory --- */
 
-/* The memory of a chunk as Python sees it. It owns the chunk while it is lent, and is owned by it otherwise. */
+/* The Python object that exposes the memory of a chunk. It owns the chunk while it is lent to Python; otherwise the
+   chunk owns it. */
 typedef struct {
     PyObject_HEAD
     Chunk *chunk;
     Py_ssize_t size;
-    int lent; /* 1 from `take` until it is given back */
+    int lent; /* 1 from `take` until Python gives the block back */
 } Block;
 
 static int block_buffer(PyObject *object, Py_buffer *view, int flags) {
@@ -43,7 +44,7 @@ PyTypeObject BlockType = {
     .tp_as_buffer = &block_as_buffer,
 };
 
-/* Returns a chunk that was given back or a new one; NULL if out of memory. */
+/* Returns a spare chunk or a new one; NULL if out of memory. */
 static Chunk *next_chunk(Rows *self) {
     Chunk *chunk = self->spare;
     if (chunk != NULL) {
@@ -74,7 +75,7 @@ static void free_chunks(Chunk *chunk) {
     }
 }
 
-/* Moves the current chunk to the full ones and starts the next. Returns -1 if out of memory. */
+/* Moves the current chunk to the list of full ones and starts the next. Returns -1 if out of memory. */
 static int rotate(Rows *self) {
     Chunk *next = next_chunk(self), *full = self->chunk;
     if (next == NULL) return -1;
@@ -130,7 +131,7 @@ static int rows_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
-/* Clears only the relief: blocks are in no cycle, and rows may still be written. */
+/* Clears only the relief. Blocks are never part of a cycle, and rows may still be written. */
 static int rows_clear(PyObject *object) {
     Py_CLEAR(((Rows *)object)->relief);
     return 0;
@@ -149,7 +150,7 @@ static void rows_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns true if as many chunks are full as make a relief due. */
+/* Returns true if enough chunks are full to call the relief. */
 static int is_crowded(Rows *self) {
     rows_lock(self);
     int crowded = self->most && self->fulls >= self->most;
@@ -192,7 +193,7 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
         if (values[at] == -1 && PyErr_Occurred()) return NULL;
     }
     if (!PyLong_CheckExact(args[1])) {
-        /* An interval: see loadgen.measure.arrival. */
+        /* The arrival is an interval: see loadgen.measure.arrival. */
         PyObject *uncertain = PyObject_GetAttrString(args[1], "uncertain_ns");
         if (uncertain == NULL) return NULL;
         values[3] = PyLong_AsLongLong(uncertain);
@@ -208,8 +209,8 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Removes up to `most` full chunks, oldest first, and the current one after them if `also_current` and it holds rows.
-   Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
+/* Removes up to `most` full chunks, oldest first, after making the current chunk a full one if `also_current` is 1 and
+   it holds rows. Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
 static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, Py_ssize_t *count) {
     rows_lock(self);
     int failed = also_current && self->offset > 0 && rotate(self);
@@ -228,7 +229,7 @@ static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, 
     return failed ? -1 : 0;
 }
 
-/* Undoes `detach`. */
+/* Puts chunks back that `detach` removed. */
 static void attach(Rows *self, Chunk *taken, Py_ssize_t count) {
     if (taken == NULL) return;
     Chunk *last = taken;
@@ -251,12 +252,12 @@ static int make_block(Rows *self, Chunk *chunk) {
     return 0;
 }
 
-/* Takes chunks as `detach` does and returns them as pairs (block, bytes in use). A failure takes none. */
+/* Takes chunks as `detach` does and returns them as pairs (block, bytes in use). If it fails, no chunk is removed. */
 static PyObject *take(Rows *self, Py_ssize_t most, int also_current) {
     Chunk *taken;
     Py_ssize_t count, at = 0;
     if (detach(self, most, also_current, &taken, &count)) return PyErr_NoMemory();
-    /* Creating objects may start a collection, and so run Python code that adds or takes rows: those are later ones. */
+    /* Creating objects may start a garbage collection, which may run Python code that adds or takes other rows. */
     PyObject *pairs = PyList_New(count);
     for (Chunk *chunk = taken; pairs != NULL && chunk != NULL; chunk = chunk->next, at++) {
         PyObject *used = make_block(self, chunk) ? NULL : PyLong_FromSsize_t(chunk->used);

@@ -1,4 +1,4 @@
-/* What is done for each publish that is sent: stamping its events, and masking its frame. */
+/* Stamps the events of a publish, and masks its frame. */
 #include <pthread.h>
 #include <sys/random.h>
 
@@ -18,7 +18,7 @@ char *write_number(char *into, int64_t number) {
     return into;
 }
 
-/* Appends ASCII characters to a text that is being made, and returns the place of its end. */
+/* Writes ASCII characters at index `at` of a new text, and returns the index after them. */
 static Py_ssize_t append(PyObject *text, Py_ssize_t at, const char *ascii, Py_ssize_t length) {
     if (PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND) {
         memcpy(PyUnicode_1BYTE_DATA(text) + at, ascii, length);
@@ -39,7 +39,7 @@ static Py_ssize_t append_padding(PyObject *text, Py_ssize_t at, Py_ssize_t lengt
     return at;
 }
 
-/* Returns the event of one body: `(head, tail, room)`, see `loadgen.payloads.stamping.Parts`. */
+/* Returns the event made of one body, which is `(head, tail, room)`: see `loadgen.payloads.stamping.Parts`. */
 static PyObject *event_of(PyObject *parts, const char *numbers, Py_ssize_t length) {
     if (!PyTuple_CheckExact(parts) || PyTuple_GET_SIZE(parts) != 3 || !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 0)) ||
         !PyUnicode_CheckExact(PyTuple_GET_ITEM(parts, 1))) {
@@ -110,7 +110,7 @@ PyObject *sending_stamped(PyObject *Py_UNUSED(module), PyObject *const *args, Py
         if (event == NULL) goto done;
         PyList_SET_ITEM(events, at, event);
         Py_ssize_t size = PyUnicode_GET_LENGTH(event);
-        /* The encoder of the message needs the UTF-8 too, which stays with the text. */
+        /* Create the UTF-8 now to get the size; the str object caches it for the encoder of the message. */
         if (!PyUnicode_IS_ASCII(event) && PyUnicode_AsUTF8AndSize(event, &size) == NULL) goto done;
         PyObject *number = PyLong_FromSsize_t(size);
         if (number == NULL) goto done;
@@ -125,11 +125,11 @@ done:
     return both;
 }
 
-/* Random bytes for masks (RFC 6455, 5.3: unpredictable), some 256 masks at a time. */
+/* Random bytes for masks (RFC 6455, 5.3: unpredictable), fetched for 256 masks at a time. */
 static unsigned char entropy[1024];
 static size_t entropy_used = sizeof entropy;
 
-/* A forked process must not use its parent's masks. */
+/* A forked process must not use the masks of its parent. */
 static void forked(void) {
     entropy_used = sizeof entropy;
 }
@@ -138,7 +138,7 @@ int next_mask(unsigned char *mask) {
     static int watched = 0;
     if (!watched) watched = pthread_atfork(NULL, NULL, forked) == 0;
     if (entropy_used + 4 > sizeof entropy) {
-        /* Up to 256 bytes come whole. */
+        /* getrandom always returns up to 256 bytes in full. */
         for (size_t at = 0; at < sizeof entropy; at += 256) {
             if (getrandom(entropy + at, 256, 0) != 256) {
                 PyErr_SetFromErrno(PyExc_OSError);

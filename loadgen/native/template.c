@@ -1,11 +1,11 @@
-/* Reads the description of a template from Python's tuples. */
+/* Builds a template from its description, which is made of Python tuples. */
 #include "template.h"
 
 #include <string.h>
 
 #define DEPTH_MAX 16
 
-/* The names of the kinds in Python, without those that have a value. */
+/* The kinds that Python describes by a name. All other kinds have a value. */
 static const struct {
     const char *name;
     Kind kind;
@@ -37,7 +37,8 @@ static int bytes_of(PyObject *bytes, const unsigned char **into, uint32_t *lengt
     return 0;
 }
 
-/* Returns the place of new parts, or NULL if there are too many. */
+/* Reserves `count` new parts and returns the first, or NULL with an exception set if the template has too many
+   parts. */
 static Part *more(Template *self, Py_ssize_t count) {
     if (count > PARTS_MAX - (Py_ssize_t)self->count) {
         PyErr_Format(PyExc_ValueError, "a template has at most %d parts", PARTS_MAX);
@@ -67,8 +68,7 @@ static int read_text(Template *self, PyObject *described) {
 
 static int read_json(Template *self, uint32_t place, PyObject *described, int depth);
 
-/* Reads the members of an object, pairs of a name and a value, or the elements of a list, pairs of an index and a
-   value. */
+/* Adds the children of an object or a list. `pairs` are (name, value) for an object and (index, value) for a list. */
 static int read_children(Template *self, uint32_t place, PyObject *pairs, Kind kind, int depth) {
     if (!PyTuple_Check(pairs) || PyTuple_GET_SIZE(pairs) < 1 || depth == DEPTH_MAX) return wrong();
     Py_ssize_t count = PyTuple_GET_SIZE(pairs);

@@ -1,7 +1,7 @@
-/* The lane of a connection to a service that a protocol file describes: takes deliveries that fit a template.
+/* The lane of a connection to a service that a protocol file describes: takes deliveries that match a template.
 
-   It takes a message or a line only if `loadgen.protocol.generic.receiving` would make exactly the same row of it. No
-   part of a template is tried in two ways: what could match in another way than the first is left to Python. */
+   It takes a message or a line only if `loadgen.protocol.generic.receiving` would record exactly the same row for it.
+   Matching never backtracks: a message that might match only in another way is left to Python. */
 #include <string.h>
 
 #include "lane.h"
@@ -19,7 +19,7 @@ typedef struct {
     int64_t only;
 } TemplateFastPath;
 
-/* Sets the number of the subscription that a name stands for; returns 0 if Python must decide. */
+/* Sets the number of the subscription with this name; returns 0 if Python must decide. */
 static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     const Name *found = names_find(&lane->names, name, length);
     if (found == NULL || !found->known) return 0;
@@ -27,7 +27,8 @@ static int name_unit(Lane *lane, Text name, size_t length, Unit *unit) {
     return 1;
 }
 
-/* The same for an integer, whatever leading zeros it has in the message. */
+/* Sets the number of the subscription whose name is this integer without leading zeros; returns 0 if Python must
+   decide. */
 static int number_unit(Lane *lane, int64_t number, Unit *unit) {
     unsigned char digits[20];
     size_t at = sizeof digits;
@@ -50,7 +51,7 @@ static Text digits_of(Text at, Text end, int64_t *value) {
     return at > first && (at == end || !DIGIT(*at)) ? at : NULL;
 }
 
-/* Returns where the content of a line ends, which is followed by CR LF, or NULL if it is not a whole line. */
+/* Returns the position of the CR LF that ends a line, or NULL if the line is incomplete. */
 static Text line_end(Text at, Text end) {
     Text carriage = memchr(at, '\r', (size_t)(end - at));
     if (carriage == NULL || end - carriage < 2 || carriage[1] != '\n') return NULL;
@@ -88,15 +89,16 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 break;
             case REST:
                 if ((next = lines ? line_end(at, end) : end) == NULL) return LANE_DECLINED;
-                /* A text frame must be UTF-8 (RFC 6455, 8.1), and nothing else reads this part of it. */
+                /* A text frame must be UTF-8 (RFC 6455, 8.1), and no other check covers this part. */
                 if (lane->first == 0x81 && !text_is_utf8(at, next)) return LANE_DECLINED;
                 at = next;
                 break;
             default: /* EVENT */
                 if (size < 0) {
-                    /* It reaches as far as the literal behind it allows, which is the last part. */
+                    /* The event ends where the literal after it begins, which is the last part, or at the end if there
+                       is none. */
                     uint32_t behind = which + 1 < template->count ? part[1].length : 0;
-                    if (lines && behind >= 2) behind -= 2; /* the end of the line */
+                    if (lines && behind >= 2) behind -= 2; /* CR LF, which is part of the literal */
                     next = lines ? line_end(at, end) : end;
                     if (next == NULL || (size_t)(next - at) < behind) return LANE_DECLINED;
                     next -= behind;
@@ -115,8 +117,8 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
 
 static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit);
 
-/* Returns the member of an object that a name stands for, or NULL; looks at the one after the last found first, as
-   services write members in one order. */
+/* Returns the member with this name, or NULL. Tries the member after the last one found first, since services write
+   members in the same order each time. */
 static const Part *member_of(const Part *first, uint32_t count, uint32_t *likely, Text name, size_t length) {
     for (uint32_t tried = 0; tried < count; tried++) {
         uint32_t which = (*likely + tried) % count;
@@ -140,14 +142,14 @@ static Text match_object(Lane *lane, const Template *template, const Part *part,
         Text name = at;
         int escaped = 0;
         at = json_string(at, end, &escaped);
-        /* Escapes could spell a name that the template has. */
+        /* An escaped name may equal one of the names of the template. */
         if (at == NULL || escaped) return NULL;
         size_t length = (size_t)(at - name) - 1;
         at = json_space(at, end);
         if (at == end || *at++ != ':') return NULL;
         at = json_space(at, end);
         if ((member = member_of(first, part->children, &likely, name, length)) != NULL) {
-            /* A member that comes twice: only the Python path knows which one counts. */
+            /* Only the Python path knows which of two members of the same name counts. */
             uint64_t bit = 1ULL << (member - first);
             if (seen & bit) return NULL;
             seen |= bit;
@@ -170,7 +172,7 @@ static Text match_list(Lane *lane, const Template *template, const Part *part, T
     if (at == end || *at++ != '[') return NULL;
     for (uint32_t index = 0;; index++) {
         at = json_space(at, end);
-        /* The elements of the template are in the order of their places. */
+        /* The elements of the template are sorted by index. */
         if (left > 0 && element->index == index) {
             at = match(lane, template, element++, at, end, unit);
             left--;
@@ -185,7 +187,7 @@ static Text match_list(Lane *lane, const Template *template, const Part *part, T
     }
 }
 
-/* Reads an integer in its shortest form. */
+/* Reads an integer that is written without leading zeros, fraction and exponent, with at most 18 digits. */
 static Text integer_of(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     Text first = at += negative;
@@ -200,7 +202,7 @@ static Text integer_of(Text at, Text end, int64_t *value) {
     return at;
 }
 
-/* Reads a string without escapes; sets its content. */
+/* Reads a string without escapes; sets `content` and `length`. */
 static Text string_of(Text at, Text end, Text *content, size_t *length) {
     if (at == end || *at++ != '"') return NULL;
     int escaped = 0;
@@ -211,8 +213,8 @@ static Text string_of(Text at, Text end, Text *content, size_t *length) {
     return at;
 }
 
-/* Reads a value, from which whitespace was skipped, as a part of the template; returns the position after it, or NULL
-   if it does not match or Python must decide. */
+/* Matches a value with a part of the template; whitespace before the value must have been skipped. Returns the position
+   after the value, or NULL if it does not match or if Python must decide. */
 static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit) {
     Text content;
     size_t length;

@@ -1,4 +1,4 @@
-/* What a read may be as a whole. */
+/* Recognises reads that are exactly one message, or only whole TLS records. */
 #ifndef LOADGEN_TEXT_H
 #define LOADGEN_TEXT_H
 
@@ -11,8 +11,8 @@ static inline Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length
     return data[1] == 126 && length >= 4 && (data[2] << 8 | data[3]) == length - 4 ? 4 : 0;
 }
 
-/* Returns 1 if the data is exactly one whole frame of a message, or one whole PUBLISH (MQTT 5, 3.3): then only the
-   arrival of its end matters. */
+/* Returns 1 if the data is exactly one whole WebSocket frame of a message, or one whole MQTT PUBLISH (MQTT 5, 3.3):
+   then only the arrival time of its end matters. */
 static inline int is_whole_message(const unsigned char *data, Py_ssize_t length) {
     if (length >= 4 && data[0] == 0x82) {
         return data[1] < 126 ? data[1] == length - 2 : data[1] == 126 && (data[2] << 8 | data[3]) == length - 4;
@@ -23,7 +23,8 @@ static inline int is_whole_message(const unsigned char *data, Py_ssize_t length)
     return whole_text(data, length) > 0;
 }
 
-/* Returns the number of TLS records if the data is only whole records of application data (RFC 8446, 5.1), else 0. */
+/* Returns the number of TLS records if the data consists only of whole records of application data (RFC 8446, 5.1),
+   else 0. */
 static inline int whole_records(const unsigned char *data, Py_ssize_t length) {
     int count = 0;
     for (Py_ssize_t at = 0; at < length; count++) {

@@ -1,4 +1,4 @@
-/* When did the data of a read arrive? */
+/* Computes the arrival times of the data of a read. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -23,8 +23,8 @@ int64_t clock_ns(void) {
 }
 
 /* Each read that empties a socket contains at least one segment. So if there were as many segments as reads since the
-   last query, each read was one segment. Segments that arrived after the read would be counted too; the total of
-   received bytes shows that there were none. */
+   last TCP_INFO query, each read was one segment. TCP_INFO also counts segments that arrived after the read. There were
+   none if its total of received bytes equals the bytes that were read. */
 int is_one_segment(Receiver *self, int descriptor, Slot *slot) {
     if (self->ask_ns > self->now_ns) return 0;
     int64_t least_ns = self->now_ns - ASKS_AT_ONCE * (int64_t)ASK_NS;
@@ -44,15 +44,16 @@ int is_one_segment(Receiver *self, int descriptor, Slot *slot) {
     return one;
 }
 
-/* A read has the stamp of its last segment, and the kernel merges segments that wait in the socket. So the stamp is
-   exact only for a message that ends with a read that emptied the socket. All other data arrived after the socket was
-   last known to be empty: before the last read that emptied it, or before a later poll that did not report it. */
+/* A read has the stamp of its last segment, but the kernel merges segments that wait in the socket. So the stamp is
+   exact only for a message that ends with a read that emptied the socket. For all other data only a lower bound is
+   known, which is the last time at which the socket was empty: before the last read that emptied it, or at a later poll
+   that did not report it. */
 Times times_of(Receiver *self, Slot *slot, int64_t stamped_ns, int64_t before_ns, int64_t read_ns, int emptied) {
     slot->reads++;
     Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
     int64_t since_ns = slot->since_ns;
     if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
-    /* The data waited in the kernel for longer than SETTLE_NS: only the order of the stamps is certain. */
+    /* The data waited in the kernel for longer than SETTLE_NS, so only the order of the stamps is certain. */
     if (since_ns < slot->stamp_ns || since_ns >= times.arrival_ns) since_ns = slot->stamp_ns;
     times.within_ns = times.arrival_ns > since_ns ? times.arrival_ns - since_ns : 0;
     times.end_ns = emptied && stamped_ns ? 0 : times.within_ns;
@@ -61,7 +62,7 @@ Times times_of(Receiver *self, Slot *slot, int64_t stamped_ns, int64_t before_ns
         if (stamped_ns) slot->stamp_ns = stamped_ns;
     } else {
         slot->since_ns = since_ns;
-        /* This read and the next may share a segment, so the count of reads is no longer valid. */
+        /* This read and the next may share a segment, so counting reads no longer counts segments. */
         slot->asked = 0;
     }
     slot->filled = !emptied;

@@ -1,4 +1,5 @@
-/* One TLS connection: OpenSSL reads and writes through a BIO of our own, which copies nothing that need not wait. */
+/* One TLS connection: OpenSSL reads and writes through a custom BIO, which copies only input that OpenSSL has not read
+   at the end of a call. */
 #include "tls.h"
 
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static long control(BIO *bio, int command, long number, void *pointer) {
     return command == BIO_CTRL_FLUSH;
 }
 
-/* Returns the kind of our BIO, or NULL. Needs the GIL. */
+/* Returns the BIO method of these connections, or NULL if out of memory. Needs the GIL. */
 static const BIO_METHOD *ends(void) {
     static BIO_METHOD *method;
     if (method == NULL) {
@@ -71,7 +72,7 @@ static const BIO_METHOD *ends(void) {
     return method;
 }
 
-/* Keeps the input that OpenSSL has not read. Returns -1 if out of memory. */
+/* Keeps the input that OpenSSL has not read for the next call. Returns -1 if out of memory. */
 static int keep_rest(Tls *self) {
     if (self->input_size == 0) return 0;
     size_t before = self->kept != NULL ? self->kept_size - self->kept_at : 0;
@@ -87,7 +88,7 @@ static int keep_rest(Tls *self) {
     return 0;
 }
 
-/* An older error of this thread would be taken for one of the call that follows. */
+/* Clears older errors of this thread, which would be mistaken for errors of the next call. */
 static void forget_errors(void) {
     if (openssl.ERR_peek_last_error()) openssl.ERR_clear_error();
 }
@@ -115,12 +116,13 @@ Py_ssize_t tls_decrypt(
         if (got > 0) {
             total += got;
             ends_read = self->input_size == 0 && self->kept == NULL && !openssl.SSL_pending(self->ssl);
-            /* Another call would find that there is nothing to read, which costs as much as a record. */
+            /* Another call would only find that there is nothing to read, which costs as much as decrypting a
+               record. */
             if (ends_read) break;
             continue;
         }
         int kind = openssl.SSL_get_error(self->ssl, got);
-        /* What was read since the last plaintext was the beginning of a record, or of TLS itself. */
+        /* The data read since the last plaintext was the beginning of a record, or a message of TLS itself. */
         ends_read = 0;
         if (kind == SSL_ERROR_WANT_READ) break;
         self->ending = kind == SSL_ERROR_ZERO_RETURN ? TLS_CLOSED : TLS_FAILED;
@@ -170,7 +172,8 @@ static void free_session(PyObject *capsule) {
     openssl.SSL_SESSION_free(PyCapsule_GetPointer(capsule, SESSION));
 }
 
-/* Sets the session to resume. A copy: a session cannot be resumed any more once a connection of it broke off. */
+/* Sets the session to resume. OpenSSL gets a copy, since a session cannot be resumed again after one of its connections
+   was broken off. */
 static int set_session(Tls *self, PyObject *capsule) {
     SSL_SESSION *session = PyCapsule_GetPointer(capsule, SESSION);
     if (session == NULL) return -1;
@@ -181,7 +184,7 @@ static int set_session(Tls *self, PyObject *capsule) {
     return set ? 0 : -1;
 }
 
-/* Sets the name or the address that the server must prove to have, and tells it the name (RFC 6066, 3). */
+/* Sets the name or IP address that the server's certificate must have, and sends a name to the server (RFC 6066, 3). */
 static int set_host(Tls *self, const char *host) {
     X509_VERIFY_PARAM *expected = openssl.SSL_get0_param(self->ssl);
     if (host[0] == '\0' || host[0] == '.') {
@@ -245,14 +248,14 @@ static void tls_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns what OpenSSL has written, without the lock. */
+/* Returns bytes that OpenSSL has written as a Python object, and frees them; call it without the lock. */
 static PyObject *taken(unsigned char *output, size_t size) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)output, (Py_ssize_t)size);
     free(output);
     return bytes;
 }
 
-/* Removes what OpenSSL has written; needs the lock. */
+/* Removes and returns the bytes that OpenSSL has written; needs the lock. */
 static unsigned char *take_output(Tls *self, size_t *size) {
     unsigned char *output = self->output;
     *size = self->output_size;
@@ -319,7 +322,7 @@ static PyObject *tls_end(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Tls *self = (Tls *)object;
     pthread_mutex_lock(&self->lock);
     forget_errors();
-    /* It returns 0 or an error, because the server's close_notify has not arrived yet. */
+    /* The result is 0 or an error, because the server's close_notify has not arrived yet. */
     openssl.SSL_shutdown(self->ssl);
     openssl.ERR_clear_error();
     pthread_mutex_unlock(&self->lock);

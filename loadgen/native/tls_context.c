@@ -1,5 +1,4 @@
-/* The settings of TLS connections. A client only, which verifies the server's certificate and name: there is no other
-   mode. */
+/* The settings of TLS connections. They are clients only, and always verify the server's certificate and name. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,7 @@ PyObject *tls_load(PyObject *Py_UNUSED(module), PyObject *path) {
     return PyUnicode_FromString(wrong);
 }
 
-/* Asks nobody for the password of a private key. */
+/* Makes OpenSSL fail for a private key with a password, instead of asking for the password at the terminal. */
 static int no_password(char *into, int room, int writing, void *context) {
     (void)into, (void)room, (void)writing, (void)context;
     return -1;
@@ -29,7 +28,7 @@ typedef struct {
     const char *certificate, *key;
 } Settings;
 
-/* Returns the name of the setting that OpenSSL refuses, or NULL. */
+/* Applies the settings. Returns NULL, or the name of the setting that OpenSSL refuses. */
 static const char *apply(SSL_CTX *context, const Settings *settings) {
     openssl.SSL_CTX_clear_options(context, openssl.SSL_CTX_get_options(context));
     openssl.SSL_CTX_set_options(context, settings->options);
@@ -49,7 +48,7 @@ static const char *apply(SSL_CTX *context, const Settings *settings) {
     if (!openssl.X509_VERIFY_PARAM_set_flags(verify, settings->flags)) return "flags of the verification";
     openssl.X509_VERIFY_PARAM_set_hostflags(verify, settings->host_flags);
     if (!openssl.SSL_CTX_set_default_verify_paths(context)) return "certificate authorities";
-    /* It returns 0 if it worked. */
+    /* This function returns 0 if it succeeds. */
     if (settings->alpn.len > 0 &&
         openssl.SSL_CTX_set_alpn_protos(context, settings->alpn.buf, (unsigned int)settings->alpn.len)) {
         return "application protocols";

@@ -8,17 +8,18 @@
 TlsLibrary openssl;
 static int loaded;
 
-/* OPENSSL_VERSION_NUMBER is 0xMNN00PP0L: only the major version decides on what is stable. */
+/* OPENSSL_VERSION_NUMBER is 0xMNN00PP0L: functions are stable within a major version. */
 #define MAJOR(version) ((version) >> 28)
 
 const char *tls_library_load(const char *path) {
     if (loaded) return NULL;
-    /* Not loaded but found: a second copy of OpenSSL could trust other authorities than Python's does. */
+    /* Use only a library that is already loaded: a second copy of OpenSSL could trust other authorities than
+       Python's. */
     void *handle = dlopen(path, RTLD_LAZY | (path == NULL ? 0 : RTLD_NOLOAD));
     if (handle == NULL) return "Python's ssl module is not a loaded library";
     TlsLibrary found;
     const char *missing = NULL;
-    /* ISO C knows no conversion from an object's pointer to a function's, so the bytes are copied. */
+    /* ISO C does not allow converting an object pointer to a function pointer, so its bytes are copied. */
 #define FIND(type, name, parameters)                       \
     {                                                      \
         void *symbol = dlsym(handle, #name);               \
@@ -28,7 +29,7 @@ const char *tls_library_load(const char *path) {
     TLS_FUNCTIONS(FIND)
 #undef FIND
     if (missing == NULL && MAJOR(found.OpenSSL_version_num()) == 3) {
-        /* The handle stays open for as long as the process runs. */
+        /* The handle is never closed, so the functions stay valid. */
         openssl = found;
         loaded = 1;
         return NULL;

@@ -1,7 +1,7 @@
 /* The OpenSSL that Python's own `_ssl` module is linked with, found at run time.
 
-   Nothing of OpenSSL is needed to build: these are our own declarations of functions that are public and stable in
-   OpenSSL 3 (openssl/ssl.h, x509_vfy.h, bio.h, err.h). */
+   Building needs no files of OpenSSL: this header itself declares the functions, which are public and stable in OpenSSL
+   3 (openssl/ssl.h, x509_vfy.h, bio.h, err.h). */
 #ifndef LOADGEN_TLS_LIBRARY_H
 #define LOADGEN_TLS_LIBRARY_H
 
@@ -23,7 +23,7 @@ enum {
     SSL_ERROR_WANT_READ = 2,
     SSL_ERROR_ZERO_RETURN = 6,
     SSL_FILETYPE_PEM = 1,
-    SSL_VERIFY_PEER_OR_FAIL = 0x01 | 0x02, /* SSL_VERIFY_PEER, SSL_VERIFY_FAIL_IF_NO_PEER_CERT */
+    SSL_VERIFY_PEER_OR_FAIL = 0x01 | 0x02, /* SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT */
     SSL_MODE_RELEASE_BUFFERS = 0x10,
     SSL_CTRL_MODE = 33,
     SSL_CTRL_SET_TLSEXT_HOSTNAME = 55,
@@ -31,7 +31,7 @@ enum {
     SSL_CTRL_SET_MAX_PROTO_VERSION = 124,
     BIO_TYPE_SOURCE_SINK = 0x0400,
     BIO_FLAGS_READ = 0x01,
-    BIO_FLAGS_RETRY = 0x0f, /* BIO_FLAGS_RWS, BIO_FLAGS_SHOULD_RETRY */
+    BIO_FLAGS_RETRY = 0x0f, /* BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY */
     BIO_FLAGS_SHOULD_RETRY = 0x08,
     BIO_CTRL_FLUSH = 11,
 };
@@ -98,7 +98,7 @@ enum {
     X(unsigned long, ERR_peek_last_error, (void))                                              \
     X(const char *, ERR_reason_error_string, (unsigned long))
 
-/* The functions, by their names; all are set, or none. */
+/* Pointers to OpenSSL's functions, each named like its function; either all are set or none. */
 typedef struct {
 #define MEMBER(type, name, parameters) type(*name) parameters;
     TLS_FUNCTIONS(MEMBER)
@@ -107,8 +107,8 @@ typedef struct {
 
 extern TlsLibrary openssl;
 
-/* Finds the functions in an object that is loaded already, or in what it is linked with; `path` is NULL for the
-   program itself. Returns NULL, or why they cannot be used. */
+/* Finds the functions in a library that is already loaded, or in the libraries that it is linked with. `path` is the
+   library's file, or NULL for the program itself. Returns NULL, or why the functions cannot be used. */
 const char *tls_library_load(const char *path);
 
 /* Returns 1 if the functions were found. */

@@ -60,8 +60,8 @@ class Curve:
     def offsets_ns(self, positions: Iterable[float]) -> Iterator[int]:
         """Yield, for each of the ascending ``positions``, the time (ns) at which the curve's integral passes it.
 
-        Nothing is due while the rate is zero: a position that is reached at the start of such a stretch is due at its
-        end. The iterator ends at the first position that the curve never passes.
+        Nothing is due while the rate is zero: a position that is reached when the rate falls to zero is due when the
+        rate rises again. The iterator ends at the first position that the curve never passes.
         """
         last = len(self._segments) - 1
         current = -1

@@ -15,7 +15,7 @@ _NS_PER_S = 1_000_000_000
 
 
 class Arrival(StrEnum):
-    """The arrival process: the way in which requests are spread over time at a given mean rate."""
+    """The arrival process: how requests are spread over time at a given mean rate."""
 
     CONSTANT = "constant"
     POISSON = "poisson"

@@ -41,7 +41,7 @@ def bursts(
 def daily(
     low: float, peak: float, *, day_ns: int, peak_at: float, starts_at: float, days: int
 ) -> tuple[Point, ...]:
-    """Return the points of a repeated daily cycle: a raised cosine with one peak a day and its low half a day later.
+    """Return the points of a repeated daily cycle: a raised cosine with its peak and its minimum half a day apart.
 
     ``load(t) = low + (peak − low) · (1 + cos(2π · (t/day + starts_at − peak_at))) / 2``, with t counted from the start;
     ``peak_at`` and ``starts_at`` are fractions of the day. The curve is linear between `POINTS_A_DAY` samples a day,

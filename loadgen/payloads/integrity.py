@@ -29,7 +29,7 @@ def decoded(text: str | bytes) -> Any:
     """Return the values of a JSON text in the form that :func:`canonical_bytes` takes.
 
     Raises:
-        msgspec.DecodeError: the text is no JSON.
+        msgspec.DecodeError: the text is not JSON.
         RecursionError: it is nested too deep.
     """
     return _decode(text)
@@ -44,7 +44,7 @@ def canonical(text: str | bytes, tokens: tuple[str, ...]) -> bytes:
     """Return the canonical text of an event whose stamp, at ``tokens``, counts as null.
 
     Raises:
-        msgspec.DecodeError: the text is no JSON.
+        msgspec.DecodeError: the text is not JSON.
         KeyError: it has no stamp.
     """
     value = _decode(text)

@@ -1,4 +1,4 @@
-"""Messages of a file, one JSON object a line.
+"""Prepares the messages of a file with one JSON object per line, and picks the next message of a publisher.
 
 Each message is split at the stamp's place once, so that sending only joins its two parts with the stamp.
 """
@@ -138,7 +138,8 @@ def picker(
     """Return a function that gives the row of a publisher's next message.
 
     `in-turn`: the group's events take the messages one after another; the order is exact only while all clients of the
-    group publish at the same rate. `random`: drawn. `by-weight`: drawn in proportion to the weights.
+    group publish at the same rate. `random`: drawn at random, all with equal probability. `by-weight`: drawn at random,
+    in proportion to their weights.
     """
     if lines.pick == "in-turn":
         following = index - clients

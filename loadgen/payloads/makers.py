@@ -104,7 +104,7 @@ class _Picked:
         body = self._bodies.get(row)
         if body is None:
             body = self._read(row)
-            # A file may be large: cache only what fits into little memory.
+            # A file may be large, so cache only a limited number of bodies of limited size.
             if len(self._bodies) < _MOST_KEPT and int(self._table.cell(BYTES, row)) <= _MOST_KEPT_BYTES:
                 self._bodies[row] = body
         return body

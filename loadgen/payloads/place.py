@@ -1,4 +1,4 @@
-"""The place of an event's stamp: a member, a JSON pointer, or a property or header beside the body."""
+"""The place of an event's stamp: a member or a JSON pointer in its body, or a property or header outside the body."""
 
 import re
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def place_named(name: str) -> Place:
     """Return the place within an event that a text names: a JSON pointer if it begins with '/', else a member.
 
     Raises:
-        ValueError: the text is no place; the message completes a sentence.
+        ValueError: the text does not name a place; the message completes a sentence.
     """
     if not 1 <= len(name) <= 1000:
         raise ValueError("must have 1 to 1,000 characters")
@@ -83,7 +83,7 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """Return the names in a JSON pointer (RFC 6901, section 4).
 
     Raises:
-        ValueError: the text is no pointer, or points to the whole event; the message completes a sentence.
+        ValueError: the text is not a pointer, or points to the whole event; the message completes a sentence.
     """
     if not pointer.startswith("/"):
         raise ValueError(f"must begin with '/', as in '/{pointer[:60]}'" if pointer else "must not be empty")
@@ -105,7 +105,8 @@ def split(body: str | msgspec.Raw, tokens: tuple[str, ...]) -> tuple[str, str]:
     list must exist.
 
     Raises:
-        PlaceError: the body is no JSON object, or the way leads through something else than an object or a list.
+        PlaceError: the body is not a JSON object, or the path leads through a value that is neither an object nor a
+            list.
     """
     return _split(body, tokens, "the body")
 

@@ -30,7 +30,7 @@ class Template(Struct, frozen=True, tag="template"):
 
     kind: Annotated[str, Meta(pattern="^(json|text|hex|base64)$")]
     written: Any
-    """JSON values for the kind json, and otherwise a text."""
+    """The template: JSON values if the kind is json, otherwise a text."""
 
 
 class Lines(Struct, frozen=True, tag="lines"):
@@ -63,5 +63,5 @@ class SizeShare(Struct, frozen=True):
     """A share of a group's events with about the same size; the shares add up to 1."""
 
     bytes: Annotated[float, Meta(gt=0, le=_MOST_BYTES)]
-    """Mean size of those events."""
+    """Mean size of the events in this share."""
     share: Annotated[float, Meta(gt=0, le=1.000001)]

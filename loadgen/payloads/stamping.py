@@ -29,7 +29,8 @@ _MARK: Final = NOW_MARK.encode()
 #: Matches member names without characters that JSON escapes; only these can be fields of a msgspec struct.
 _WRITTEN_PLAINLY: Final = re.compile(r'[^"\\\x00-\x1f]*').fullmatch
 _SURROGATE: Final = re.compile("[\ud800-\udfff]").search
-#: See `JSON_TOKENS_MAX` in `loadgen/native/json_scan.h`.
+#: Maximum number of names on the path to a stamp that the C code reads: `JSON_TOKENS_MAX` in
+#: `loadgen/native/json_scan.h`.
 _MOST_NATIVE_TOKENS: Final = 16
 _Checked = tuple[int, int, int, int, int, int]
 _to_stamp = msgspec.json.Decoder(Stamp).decode
@@ -205,7 +206,7 @@ class Stamping:
             _refuse if place.beside else _reader(self._tokens, stamps.integrity)
         )
 
-    # Bodies are made before the sending time of their events is taken.
+    # The following methods make bodies, before the sending time of their events is taken.
 
     def whole(self, head: str, tail: str, timed: bool = False, known: int | None = None) -> Body:
         """Return a body from the JSON text before and after the stamp; ``known`` is its checksum, or None."""
@@ -241,7 +242,7 @@ class Stamping:
         assert self._checked is not None
         return _checksum_of_padded(head, tail, length, self._checked)
 
-    # A stamp is added only when an open connection is about to send the event.
+    # The following methods add stamps to events, when an open connection is about to send them, and read stamps.
 
     def event(
         self, token: int, publisher: int, sequence: int, intended_ns: int, sent_ns: int, body: Body
@@ -276,7 +277,7 @@ NOT_OURS: Final = (msgspec.MsgspecError, UnicodeError, KeyError, ValueError, Ove
 
 
 def bare_of(members: str) -> str:
-    """Return JSON members as the text of a JSON object."""
+    """Return JSON members (text without braces) as the text of a JSON object."""
     return f"{{{members}}}"
 
 
@@ -352,7 +353,7 @@ def _values_reader(tokens: tuple[str, ...], kind: Any) -> Callable[[str | bytes]
 
 
 def _struct(tokens: tuple[str, ...], kind: Any) -> Any:
-    """Return a struct of only the members on the way to a value; the decoder skips all others."""
+    """Return a struct of only the members on the path to a value; the decoder skips all others."""
     for token in reversed(tokens):
         kind = msgspec.defstruct("Stamped", [("f", kind, msgspec.field(name=token))], gc=False)
     return kind

@@ -3,7 +3,7 @@
 ``{people.id}`` is a column, ``{seq}`` the event's number within its publisher, ``{now}`` its sending time, and
 ``{uuid}`` a random UUID. ``{{`` and ``}}`` are braces. A string of JSON that is nothing but a placeholder becomes the
 value itself, such as a number; within a longer text it becomes text. An object whose only member is ``random`` with a
-list stands for one element of the list.
+list stands for one element of the list, drawn at random.
 """
 
 import base64
@@ -44,7 +44,7 @@ class PayloadTemplateError(ValueError):
 
 
 class Context:
-    """The values of one publisher's events; ``sequence`` and ``rows`` are set before each."""
+    """The values of one publisher's events; ``sequence`` and ``rows`` are set before each event."""
 
     __slots__ = ("_cell", "_random", "sequence")
 

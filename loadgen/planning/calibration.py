@@ -43,7 +43,8 @@ class Calibration:
     measured_at: str
     """ISO 8601, UTC."""
     machine: Mapping[str, Any]
-    """Host, CPUs, architecture, Python, version and receive path it was measured with; see `this_machine`."""
+    """Host, CPUs, architecture, Python, version and receive path with which the costs were measured; see
+    `this_machine`."""
     cpu_s_per_delivery: float
     cpu_s_per_http_publish: float
     cpu_s_per_websocket_publish: float
@@ -54,7 +55,7 @@ class Calibration:
     deliveries_per_s: float
     """Rate at which `cpu_s_per_delivery` was measured. A delivery costs less the more arrive at once."""
     cpu_s_per_connect: float
-    """Includes login, subscribing and the readiness probe."""
+    """CPU time per connect, including login, subscribing and the readiness probe."""
     connects_per_s: float
     """Rate at which `cpu_s_per_connect` was measured."""
     record_bytes_per_delivery: float
@@ -155,7 +156,7 @@ def measure(say: Callable[[str], None]) -> Calibration:
 def calibrated(seen: Mapping[str, Seen]) -> Calibration:
     """Compute a calibration from the figures of the four calibration runs, by the runs' names.
 
-    Costs per delivery, connect and subscriber are the slopes between few and many subscribers.
+    The costs per delivery, connect and subscriber follow from the differences between few and many subscribers.
 
     Raises:
         CalibrationError: more work took no more CPU time, so other programs kept the machine too busy.

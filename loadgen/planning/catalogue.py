@@ -35,7 +35,7 @@ class Portrait:
     scenario: Scenario
     path: Path
     command: str
-    """The shell command that runs it."""
+    """The shell command that runs the scenario."""
     comments: tuple[str, ...]
     """Paragraphs of the file's comments that begin at the start of a line, each joined to one line."""
     run: ResolvedRun
@@ -57,7 +57,7 @@ class Portrait:
 
     @property
     def seconds(self) -> float:
-        """Duration of a run without the time until subscriptions are ready, which depends on the target."""
+        """Duration of a run (s) without the time until subscriptions are ready, which depends on the target."""
         phases = self.run.phases
         return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
 
@@ -125,7 +125,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         scenario=scenario,
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
-        # A recorded run is named by its folder, which has no scenario file with comments.
+        # If the path is a folder, it is that of a recorded run, which has no scenario file with comments.
         comments=() if path.is_dir() else tuple(_comments(path.read_text(encoding="utf-8-sig"))),
         run=run,
         loads=loads,

@@ -14,7 +14,7 @@ from loadgen.planning.limits import RESERVE, hard_limit
 from loadgen.planning.room import Room, notes, restrained, room_here
 from loadgen.transport import kernel_time, local_ports
 
-#: Fewer connections than this from one process, or to one address, are worth a remark.
+#: If one process, or one address, allows fewer connections than this, the check's result is "limited".
 _FEW_CONNECTIONS: Final = 10_000
 #: A clock error above this is larger than most latencies between machines.
 _FAR_OFF_NS: Final = 5_000_000
@@ -37,7 +37,7 @@ class Examined:
 
 
 def examine() -> Iterator[Examined]:
-    """Look at this machine and yield what was found, the most important first."""
+    """Check this machine and yield the results, the most important first."""
     yield receive_path(native.available, os.environ.get("LOADGEN_NATIVE"))
     yield priority(_may_be_real_time)
     yield stamps(_has_kernel_stamps())

@@ -1,8 +1,8 @@
 """Estimate the machines a scenario needs: worker processes, memory, addresses, network, time to connect, money.
 
-Figures follow from the scenario, from this machine's calibration (`calibration`), from limits read from the system,
-and from the machines that the caller describes; each line's `basis` names its sources. Nothing has been run at that
-size, so the figures leave out effects of the network and the service.
+Figures follow from the scenario, from this machine's calibration (`calibration`), from limits read from the system, and
+from the machines that the caller describes; each line's `basis` names its sources. The load itself is not run, so the
+figures leave out effects of the network and the service.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ from loadgen.planning.machine import PLANNED_SHARE, Needs, room_of
 BURST_S = 0.1
 #: Share of a machine's memory that workers may use.
 MEMORY_SHARE = 0.8
-#: Bytes per event beside its payload: 76 of the `data` message (id of 36 characters, escaped quotes), 4 of WebSocket
-#: header, 66 of Ethernet, IP and TCP with timestamps, at one event per segment.
+#: Bytes per event in addition to its payload: 76 for the rest of the `data` message (id of 36 characters, escaped
+#: quotes), 4 of WebSocket header, 66 of Ethernet, IP and TCP with timestamps, at one event per segment.
 FRAME_BYTES = 146
 
 

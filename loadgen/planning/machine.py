@@ -26,7 +26,7 @@ class Needs:
     """Resources that a scenario needs of this machine, and the machine's limits; None means unknown or no limit."""
 
     cpu_s_per_s: float | None
-    """CPU time of all processes together, per second of the peak."""
+    """CPU time of all processes together, per second at the peak."""
     processes: int | None
     rss_bytes: float | None
     """Memory of all processes together."""
@@ -35,7 +35,7 @@ class Needs:
     sockets: int
     """Connections: one per WebSocket, and one per client that publishes over HTTP."""
     sockets_most: int
-    """Connections if answers are slow, when an HTTP client opens one for each request in flight."""
+    """Connections if answers are slow: an HTTP client then opens one connection for each unanswered request."""
     open_files: int
     """Open files per process."""
     open_files_limit: int | None

@@ -26,14 +26,15 @@ class Use:
     """The quota's name in the price file."""
     label: str
     unit: str
-    """`/s`, `bytes`, `s`, or empty for a plain count."""
+    """Unit of the use: `/s`, `bytes`, `s`, or empty for a plain count."""
     asked: float | None
     """Use at the peak in `unit`, or None if it could not be computed."""
     quota: Quota
     by_rate: bool = False
     """True if the use grows in proportion to the publish rate."""
     by_clients: tuple[Growth, ...] = ()
-    """Use as a function of the number of clients, at each moment that may be the peak; empty if independent of it."""
+    """Use as a function of the number of clients, at each moment that may be the peak; empty if the use does not depend
+    on it."""
     at_least: bool = False
     """True if the service may count more than `asked`."""
 
@@ -46,14 +47,14 @@ class Use:
 
     @property
     def rate_headroom(self) -> float | None:
-        """Factor by which the publish rate can grow until this quota binds, or None if it never does or is unknown."""
+        """Factor by which the publish rate can grow until this quota binds; None if unknown or if it never binds."""
         if not self.by_rate or not self.share:
             return None
         return 1 / self.share
 
     @property
     def clients_headroom(self) -> float | None:
-        """Factor by which every group can grow until this quota binds, or None if it never does or is unknown."""
+        """Factor by which every group can grow until this quota binds; None if unknown or if it never binds."""
         if self.quota.value is None or self.asked is None:
             return None
         found = min((_root(growth, self.quota.value) for growth in self.by_clients), default=inf)

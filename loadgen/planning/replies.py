@@ -14,7 +14,7 @@ from loadgen.resolve.responding import Responding, of_request
 from loadgen.scenario.template import Template
 
 _NS_PER_S = 1_000_000_000
-#: HTTP requests of one responding client that may be unanswered at once (see `users.responding`).
+#: Maximum number of HTTP requests of one responding client that may be unanswered at once (see `users.responding`).
 _IN_FLIGHT = 64
 
 
@@ -77,7 +77,7 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
 
 
 def _channel(run: ResolvedRun, respond: Responding, more: dict[str, Variable]) -> str | None:
-    """Return the replies' channel with variables for the requesting client, or None if requests name the channel.
+    """Return the replies' channel with variables for the requesting client, or None if requests contain the channel.
 
     All clients that publish are assumed to send requests equally often.
     """

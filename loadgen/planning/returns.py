@@ -23,7 +23,7 @@ class Returns:
 
 
 def of_run(run: ResolvedRun) -> Returns:
-    """Return the expected numbers of a run: its drops, and churn from the start of warm-up to the end of measure."""
+    """Return the expected numbers of a run, caused by its drops, and by churn in the warm-up and measure phases."""
     phases = run.phases
     return sum(
         (

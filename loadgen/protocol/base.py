@@ -116,7 +116,7 @@ class SessionHandler(Protocol):
         """The service acknowledged a subscription."""
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
-        """The service refused a subscription; ``refusal`` as with `on_refused`."""
+        """The service refused a subscription; ``refusal`` has the same meaning as for `on_refused`."""
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered; ``event`` is its text as it was published."""
@@ -138,7 +138,7 @@ class SessionHandler(Protocol):
         """The service deviated from its protocol, but was understood."""
 
     def on_aside(self, what: str) -> None:
-        """A message came or went that is counted but not measured, such as a retained one; ``what`` names the kind."""
+        """A message was received or sent that is counted but not measured; ``what`` is its kind, such as retained."""
 
     def on_session(self, state: str) -> None:
         """Called before `on_connected` if the client keeps its session over reconnects.
@@ -176,10 +176,10 @@ class Session(Protocol):
         """The interval for sending :meth:`keepalive`, or None to send none."""
 
     def opening(self) -> Sequence[bytes]:
-        """Return the messages to send when the connection has opened."""
+        """Return the messages to send once the connection is open."""
 
     def awaits(self) -> str:
-        """Return the name of the message that the opening waits for, or an empty text if only one is possible."""
+        """Return the name of the message that the opening waits for, or an empty text if only one is ever possible."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
@@ -213,7 +213,7 @@ class Session(Protocol):
         """
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
-        """Let a native lane send publishes beside :meth:`publish`, or return None if the protocol does not support it.
+        """Let a native lane send publishes too, besides :meth:`publish`; return None if the protocol has no lanes.
 
         The returned function returns the current frame of publishes to a channel, or None if :meth:`publish` must build
         the message. A publish of the lane and one of :meth:`publish` never have the same id.
@@ -221,7 +221,7 @@ class Session(Protocol):
 
 
 class Service(Protocol):
-    """A target service: its address, its login and its messages."""
+    """A target service: its addresses, its credentials and its messages."""
 
     @property
     def connect_url(self) -> str:
@@ -305,7 +305,7 @@ class Endpoints(Protocol):
         """True if the names of all hosts are loopback names or addresses."""
 
     def describe(self) -> Mapping[str, str | None]:
-        """Return the URLs for the manifest, without secrets; `url` is the one that names the target."""
+        """Return the URLs for the manifest, without secrets; the entry `url` is the URL that names the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +315,7 @@ class TargetProtocol:
     name: str
     """The name in records, such as `appsync-events`."""
     title: str
-    """The name for people, such as `AWS AppSync Events`."""
+    """The display name, such as `AWS AppSync Events`."""
     rules: ProtocolRules
     logins: frozenset[str]
     """The modes of `loadgen.scenario.login.Login` that the service supports."""
@@ -327,7 +327,7 @@ class TargetProtocol:
     """Creates the service from the result of `endpoints` and a credential or None; raises ValueError if the two do not
     fit together."""
     setup: Callable[[Any], Mapping[str, str]]
-    """Returns entries for the manifest that tell how the service is used, such as the way of publishing."""
+    """Returns entries for the manifest that describe how the service is used, such as the way of publishing."""
     variables: frozenset[str] = frozenset()
     """The environment variables that the protocol file names. `service` then takes a mapping of their values instead of
     a credential."""

@@ -13,7 +13,7 @@ class Boundary:
         self._lane: Lane | None = None
 
     def give(self, lane: Lane) -> None:
-        """Store the native lane that :meth:`set` is to stop and resume; it replaces any earlier lane."""
+        """Store the native lane that :meth:`set` stops and resumes; it replaces any earlier lane."""
         self._lane = lane
         if not self._between:
             lane.hold(True)

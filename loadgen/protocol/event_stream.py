@@ -20,7 +20,7 @@ EVENT_TOO_LONG: Final = "an event stream has an event longer than 4 MiB"
 
 
 class ServerEvent(NamedTuple):
-    """An event: its name (empty if the stream gives none), its data, and where it ends in the bytes just fed."""
+    """An event: its name (empty if the stream gives none), its data, and the offset of its end in the fed bytes."""
 
     name: bytes
     data: bytes
@@ -48,7 +48,7 @@ class EventStream:
     )
 
     def __init__(self, last_id: bytes = b"", retry_ms: int | None = None) -> None:
-        """``last_id`` and ``retry_ms`` are those of the stream that this one continues."""
+        """``last_id`` and ``retry_ms`` are the values of an earlier stream that this stream continues."""
         self.last_id = self._id = last_id
         #: The wait before a reconnect that the service asks for (ms), or None if it asks for none.
         self.retry_ms = retry_ms

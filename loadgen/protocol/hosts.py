@@ -4,9 +4,9 @@ import ipaddress
 
 
 def is_loopback(hostname: str) -> bool:
-    """Return True for a loopback address, `localhost`, or a name below it, in any case; names are not resolved.
+    """Return True for a loopback address, `localhost`, or a name below `localhost`, in upper or lower case.
 
-    `::ffff:127.0.0.1`, the IPv4-mapped IPv6 address of 127.0.0.1, counts as loopback.
+    Names are not resolved. `::ffff:127.0.0.1`, the IPv4-mapped IPv6 address of 127.0.0.1, counts as loopback.
     """
     name = hostname.rstrip(".").lower()
     try:

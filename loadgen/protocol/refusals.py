@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import msgspec
 
-#: The longest wait that we grant a service's `Retry-After`, in seconds.
+#: The longest wait that we accept from a service's `Retry-After`, in seconds.
 MOST_RETRY_AFTER_S: Final = 60.0
 #: Bytes of a body in which we look for an error type.
 _SEARCHED_BYTES: Final = 64 * 1024
-#: Names that look like an error type; any other text might repeat our login.
+#: Matches names that look like an error type; only these are shown, as any other text might repeat our login.
 _ERROR_TYPE: Final = re.compile(
     r"[A-Za-z]{0,50}(?:Exception|Error|Exceeded|Denied|Unauthorized|Forbidden|Throttling|Unavailable|Fault|Failure|SlowDown)"
 )

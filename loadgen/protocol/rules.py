@@ -28,13 +28,13 @@ class ProtocolRules:
     events_per_s: float | None
     connection_lifetime_s: float | None
     publishes_over_http: bool = True
-    """True if `via: http` is possible; if not, such clients publish over their own connections."""
+    """True if `via: http` is possible; if not, these clients publish over their own connections."""
     subscriptions_per_connection: float | None = None
-    """The service's limit; the scenario format has a separate one."""
+    """The service's limit, or None. The scenario format has a separate limit."""
     overlapping_subscriptions: bool = True
-    """True if a connection's subscriptions may overlap, because each delivery names the one that it belongs to."""
+    """True if a connection's subscriptions may overlap, because each delivery names its subscription."""
     publishes_over_connections: bool = True
-    """True if `via: websocket` is possible; if not, such clients publish over HTTP."""
+    """True if `via: websocket` is possible; if not, these clients publish over HTTP."""
     one_subscription: bool = False
     """True if a connection can have only one subscription."""
     subscriptions_change: bool = True
@@ -44,7 +44,7 @@ class ProtocolRules:
     event_bytes: int | None = None
     """The largest event, in bytes."""
     logins_by_operation: bool = False
-    """True if each subscribe and publish carries a login, besides that of the connection."""
+    """True if each subscribe and publish carries a login, in addition to the login of the connection."""
     stamp_beside: Literal["user_property", "header"] | None = None
     """Where a message can carry an event's stamp outside the event, or None if it cannot."""
     shared_subscriptions: bool = False

@@ -40,7 +40,7 @@ from loadgen.protocol_file.values import (
     pattern_text,
 )
 
-#: The keys whose texts are no templates.
+#: The keys whose texts are not templates.
 _FOR_PEOPLE = {"title", "description"}
 
 
@@ -50,9 +50,9 @@ class JsonMatch(Part):
     when: Mapping[Pointer, When] = Field(default_factory=dict)
     """Values that the message must have, by JSON pointer, such as {/type: data}."""
     id: Pointer | None = None
-    """Pointer to the id of the request or subscription, which {id} has sent."""
+    """Pointer to the id of the request or subscription, as it was sent by {id}."""
     number: Pointer | None = None
-    """Pointer to the number of the request or subscription, which {number} has sent."""
+    """Pointer to the number of the request or subscription, as it was sent by {number}."""
     channel: Pointer | None = None
     """Pointer to the channel."""
     event: Pointer | None = None
@@ -101,11 +101,11 @@ class Connect(Part):
     """The URL and options for opening a connection."""
 
     transport: Literal["websocket", "sse"] = "websocket"
-    """What carries the messages: a WebSocket, or server-sent events, the body of an answer to GET that has no end."""
+    """The transport of messages: a WebSocket, or server-sent events (the endless body of an answer to a GET)."""
     url: ConnectUrl = "{target}"
     """The URL to connect to. {target} is the target's URL, with http in place of ws if the transport is sse. {channel}
     is the channel, if connecting subscribes to it, and {channels} are all channels of the client, if connecting
-    subscribes to them and deliveries name theirs."""
+    subscribes to them and each delivery names its channel."""
     join: Separator = ","
     """The text between two channels in {channels}."""
     events: tuple[EventName, ...] | None = Field(default=None, strict=False, min_length=1)
@@ -199,7 +199,7 @@ class PublishHttp(Part):
     expect: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(default=(200,), min_length=1)
     """The HTTP statuses that mean that the event was accepted."""
     refused: Match | None = None
-    """A body that means a refusal although its status is one of these."""
+    """A body that means a refusal although the status is one of expect."""
 
 
 class Publish(Part):
@@ -218,8 +218,9 @@ class Publish(Part):
 
 
 class Stamped(Part):
-    """Messages of a stream of lines that carry an event's stamp in a header beside the event, for scenarios with
-    'stamp: {header: NAME}'."""
+    """Messages of a stream of lines that carry an event's stamp in a header outside the event, for scenarios with
+    'stamp: {header: NAME}'.
+    """
 
     head: Annotated[str, checked(lambda text: check_names(text, HEAD_NAMES))]
     """The headers of an event; {name} is the header's name and {stamp} its value."""
@@ -251,15 +252,15 @@ class Reply(Part):
 
 
 class KeepAlive(Part):
-    """Messages that keep a connection alive, and the silence after which it counts as dead."""
+    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
 
     send: FixedTemplate = None
     """The message to send; default is a WebSocket ping frame, which every server answers."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
     """The interval of sending, such as 30s; without it nothing is sent."""
     timeout_ns: PositiveDurationNs | None = Field(default=None, alias="timeout")
-    """The silence, such as 75s, after which a connection is closed: nothing at all has come from the service for so
-    long. Without it silent connections stay open."""
+    """The time without any data from the service, such as 75s, after which a connection is closed. Without it silent
+    connections stay open."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -289,7 +290,7 @@ class ProtocolFile(Part):
     version: Literal[1]
     """Version of this format: 1."""
     title: str = Field(default="", max_length=100)
-    """The service's name for people; default is the file's name."""
+    """The service's display name; default is the file's name."""
     description: str = Field(default="", max_length=4000)
     """The purpose of the file, and its requirements on the service."""
     channels: Channels = Channels()
@@ -307,7 +308,7 @@ class ProtocolFile(Part):
     deliver: Match
     """The pattern of a delivery, with the places of the event and the subscription in it."""
     stamped: Stamped | None = None
-    """Messages with a stamp beside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
+    """Messages with a stamp outside the event; without it scenarios with 'stamp: {header: NAME}' are refused."""
     replies: Annotated[tuple[Reply, ...], BeforeValidator(as_tuple)] = ()
     """Messages that require a reply, such as a ping."""
     ignore: Matches = ()
@@ -315,7 +316,7 @@ class ProtocolFile(Part):
     errors: Matches = ()
     """Messages that report an error which belongs to no request."""
     keepalive: KeepAlive | None = None
-    """Messages that keep a connection alive, and the silence after which it counts as dead."""
+    """Messages that keep a connection alive, and the silence after which the connection counts as dead."""
 
     def environment(self) -> frozenset[str]:
         """Return the environment variables that the file names."""

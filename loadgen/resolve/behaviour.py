@@ -22,7 +22,7 @@ class ReconnectPlan:
     most_ns: int
     jitter: bool
     again: bool
-    """True if the client reconnects after it has once been connected."""
+    """True if the client connects again after losing a connection that the service had accepted."""
     _seed: str
 
     def random(self) -> Random:
@@ -43,7 +43,7 @@ class DropPlan:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """A client's subscription churn: the times at which it leaves a subscription for a while, and which one."""
+    """A client's subscription churn: when it leaves a subscription for a while, and which subscription it leaves."""
 
     changes_per_s: float
     """Changes per second of the whole group."""
@@ -54,7 +54,7 @@ class SubscriptionChurnPlan:
     _group_seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield the times (ns from the start of the warm-up, a Poisson process) at which the client changes."""
+        """Yield the times of the client's changes: a Poisson process, in ns from the start of the warm-up."""
         pace = Pace(self.changes_per_s, Arrival.POISSON)
         seed = f"{self._group_seed}/churn"
         return offsets_ns(pace, clients=self.clients, index=self.index, seed=seed, duration_ns=duration_ns)
@@ -71,7 +71,7 @@ class LifetimePlan:
     """A client's connection churn: how long it stays connected before it leaves."""
 
     lifetime_ns: int
-    """The length of each life if constant, else the mean."""
+    """Time for which the client stays connected (ns): always this time if constant, else this time on average."""
     constant: bool
     away_ns: int
     ramp_offset_ns: int
@@ -81,7 +81,7 @@ class LifetimePlan:
         """Yield the times at which the client leaves, in ns from the start of the warm-up.
 
         The client stays away for ``away_ns`` each time. With a constant lifetime, the clients leave in the order in
-        which they connected, and part of the first lifetime has passed when the warm-up starts.
+        which they connected, and part of each client's first lifetime has already passed when the warm-up starts.
         """
         random = Random(f"{self._seed}/lifetime")
         at_ns = self.ramp_offset_ns % self.lifetime_ns if self.constant else self._exponential_ns(random)
@@ -106,7 +106,7 @@ class Behaviour:
     """Reading speed of a slow client, or None to read as fast as possible."""
 
 
-#: The behaviour of a client whose group sets none in the scenario.
+#: The behaviour of a client whose group has no settings for it in the scenario.
 ORDINARY = Behaviour(ReconnectPlan(100_000_000, 5_000_000_000, True, True, ""))
 
 

@@ -355,7 +355,7 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
-    """Return whether any subscription can match the published channel for any values of their variables.
+    """Return True if any subscription can match the published channel for any values of their variables.
 
     Either the variables of the published channel or those of the subscription are varied, in at most 2,000
     combinations, never both at once. A missed match causes only a needless warning. Channels whose names come from data

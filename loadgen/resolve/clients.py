@@ -33,7 +33,7 @@ class SubscriptionPlan:
     number: int
     channel: str
     replies: int | None = field(default=None, repr=False)
-    """Number of replies by the client to each event of the subscription, or None if it makes none."""
+    """Number of replies by the client to each event of the subscription, or None if it does not reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class JourneyPlan:
     """
 
     stays: tuple[tuple[int, int | None], ...]
-    """(begin, end) of each time in which the client plays; see `loadgen.resolve.stays.Stay`."""
+    """(begin, end) of each period in which the client runs its tasks; see `loadgen.resolve.stays.Stay`."""
     first_subscription: int
     stride: int
     seed: str

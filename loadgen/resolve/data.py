@@ -101,7 +101,7 @@ def _inside(folder: Path, file: str) -> Path:
         # The path has a loop of links or a null character; reading the file reports that.
         inside = True
     if not inside:
-        # Another person's scenario must not make us read arbitrary files.
+        # A scenario from another person must not make the harness read arbitrary files.
         raise _Outside(
             f"names {shown(file)}, which is outside the scenario's folder; put the file beside the scenario"
         )

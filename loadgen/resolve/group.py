@@ -9,7 +9,7 @@ from loadgen.resolve.publishing import Publishing
 from loadgen.resolve.responding import Responding, without_request
 from loadgen.scenario.login_columns import columns_in_data
 
-#: `subscriber`, `publisher`, `participant`, or that of a user class: see `journey_role`.
+#: `subscriber`, `publisher`, `participant`, or the role of a user class: see `journey_role`.
 Role = str
 
 
@@ -20,7 +20,7 @@ class Reconnecting(Struct, frozen=True):
     most_ns: Ns
     jitter: bool
     again: bool
-    """True if clients reconnect after they have once been connected."""
+    """True if clients connect again after losing a connection that the service had accepted."""
 
 
 class Drop(Struct, frozen=True):
@@ -40,7 +40,7 @@ class Churn(Struct, frozen=True):
     """Subscriptions of the whole group that are given up and requested again, per second."""
     lifetime_ns: PositiveNs | None = None
     constant: bool = False
-    """True if every life lasts ``lifetime_ns``, False if that is the mean of an exponential distribution."""
+    """True if every connection lasts ``lifetime_ns``, False if this is the mean of an exponential distribution."""
 
     def __post_init__(self) -> None:
         if (self.changes_per_s is None) == (self.lifetime_ns is None):
@@ -77,12 +77,12 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
 
 class Stage(Struct, frozen=True):
-    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients play their journeys."""
+    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients run their tasks."""
 
     at_ns: Ns
     users: Annotated[int, Meta(ge=0, le=MOST_CLIENTS)]
     per_s: Rate
-    """Clients that begin or end per second until the number is reached."""
+    """Clients that begin or end their tasks per second until ``users`` is reached."""
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -101,11 +101,12 @@ class Group(Struct, frozen=True, kw_only=True):
     users: Annotated[str, Meta(max_length=500)] | None = None
     """The user class whose tasks the clients run (``FILE.py:CLASS``), or None for clients without tasks."""
     stages: Annotated[tuple[Stage, ...], Meta(max_length=10_000)] = ()
-    """How many of the clients run their tasks at what time; empty if all of them do throughout."""
+    """The numbers of clients that run their tasks, over time; empty if all clients do so throughout."""
     namespaces: Annotated[tuple[Name, ...], Meta(max_length=50)] = ()
     """The namespaces that the tasks use."""
     loop: Literal["closed", "open"] | None = None
-    """With tasks: open if they are due by a schedule, closed if after a wait, None until their class is known."""
+    """For tasks: `open` if they start by a schedule, `closed` if each starts after a wait, None until the class is
+    loaded."""
     pacing: Annotated[str, Meta(max_length=200)] | None = None
     """Description of the schedule, for display, or None."""
     reconnect: Reconnecting
@@ -130,7 +131,8 @@ class Group(Struct, frozen=True, kw_only=True):
     def channels(self) -> tuple[str, ...]:
         """Templates of the channels that the group subscribes or publishes to.
 
-        For a group that runs a user class the channels are unknown: each namespace stands for them, as `/namespace`.
+        For a group that runs a user class the channels are unknown: `/namespace` stands for all channels of a
+        namespace.
         """
         if self.users is not None:
             return tuple(f"/{name}" for name in self.namespaces)

@@ -62,7 +62,7 @@ def load_with_data(
 
 
 def with_data(found: Written, target: str | None = None) -> tuple[Scenario, Tables]:
-    """Return a scenario that was read, with the rows of its data, which the caller closes.
+    """Return the scenario in a file that was already read, with the rows of its data, which the caller closes.
 
     Raises:
         ScenarioError: the data cannot be used.

@@ -19,7 +19,7 @@ from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
-    # Loads pyarrow, which a scenario without files does not need.
+    # This import loads pyarrow, which a scenario without files does not need.
     from loadgen.data.table import Table
 
 #: Maximum number of rows with which the size of a text or JSON template is measured. A hex or base64 template is tried
@@ -57,7 +57,7 @@ class Tried(NamedTuple):
     content: bytes
     """The event, with null for a stamp within it."""
     size: int
-    """Bytes around the stamp."""
+    """Bytes of the event without the stamp."""
     why: str | None
     """Reason why the row makes no event, or None if it makes one."""
 

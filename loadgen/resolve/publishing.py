@@ -21,7 +21,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
     over_http: bool
     """True to send requests over HTTP, False to send them over each client's own connection.
 
-    The target's rules decide it, since a service may support only one of the two.
+        The target's rules decide this, since a service may support only one of the two.
     """
     channel: Channel
     """Template in the protocol's normal form."""

@@ -1,4 +1,4 @@
-"""The replies of one client: where they go and how long after the request, computed from the plan and the request.
+"""The replies of one client: their channel and their delay after the request, computed from the plan and the request.
 
 The members of a request's payload are not trusted: they may only be texts and whole numbers of bounded length, and the
 caller checks the channel by the protocol's rules.
@@ -75,8 +75,8 @@ def reply_plan(
 
 
 def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
-    """Yield delays in ns without end; every delay that is not fixed draws one number from ``random``."""
-    # Only `random()` is used: Python guarantees the same sequence across versions for nothing else.
+    """Yield delays in ns without end; each delay draws one number, unless it is fixed, from ``random``."""
+    # Only `random()` is used, since it is the only method whose sequence Python guarantees across versions.
     while True:
         if delay.form == "fixed":
             yield round(delay.first)

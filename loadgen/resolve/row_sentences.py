@@ -9,7 +9,7 @@ from loadgen.data.errors import DataError
 from loadgen.scenario.data import Data
 
 if TYPE_CHECKING:
-    # Loads pyarrow, which a scenario without files does not need.
+    # This import loads pyarrow, which a scenario without files does not need.
     from loadgen.data.readers import Row
     from loadgen.data.table import Table
 
@@ -45,7 +45,7 @@ def with_row(data: Data, table: "Table", row: int, path: Sequence[str | int], wh
 
 
 def first_ten(found: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Yield the sentences of the first ten (file, sentence) pairs; if there are ten, add that there may be more."""
+    """Yield the sentences of the first ten (file, sentence) pairs; after ten, add a sentence that there may be more."""
     shown = list(islice(found, _MOST_PROBLEMS))
     yield from (sentence for _, sentence in shown)
     if len(shown) == _MOST_PROBLEMS:

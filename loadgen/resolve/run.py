@@ -50,20 +50,22 @@ class DataSet(Struct, frozen=True):
     rows: Annotated[int, Meta(ge=1, le=100_000_000)]
     assign: Literal["by-client", "random", "in-turn"] = "by-client"
     columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}
-    """The columns that templates use; empty if the rows were not at hand when the run was resolved."""
+    """The columns that templates use; empty if the rows were not read when the run was resolved."""
 
 
 class Phases(Struct, frozen=True, kw_only=True):
     """The durations of the run's phases."""
 
     settle_ns: Ns | None
-    """Time from a subscription's acknowledgement until it counts as ready; None if a probe must arrive instead."""
+    """Time from a subscription's acknowledgement until it counts as ready; None if it counts as ready when a probe
+    arrives."""
     ready_timeout_ns: PositiveNs
     warmup_ns: Ns
     measure_ns: PositiveNs
     drain_ns: Ns
     echo_ns: Ns | None
-    """Interval of the workers' echoes, or 0 for none; None to echo by default if workers run on several hosts."""
+    """Interval of the workers' echoes, 0 for no echoes, or None for the default: echoes only if workers run on several
+    hosts."""
 
     @property
     def publishing_ns(self) -> int:
@@ -170,7 +172,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def login_time_s(self) -> float:
-        """Seconds that it takes to fetch the logins of all clients at their bounded rates; 0 if none is fetched."""
+        """Time (s) to fetch the logins of all clients at their limited rates; 0 if no login is fetched."""
         clients: dict[str, tuple[float, int]] = {}
         for group in self.groups:
             for login in {repr(each): each for each in (group.logins.given if group.logins else ())}.values():
@@ -220,7 +222,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def _demand_rows(group: Group, source: str, data: DataSet) -> None:
-    """Raise ValueError if each client of the group needs a row of its own and there are too few."""
+    """Raise ValueError if each client of the group needs its own row and the data has too few rows."""
     if data.assign == "by-client" and group.count > data.rows:
         raise ValueError(
             f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"

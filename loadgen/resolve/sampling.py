@@ -27,7 +27,7 @@ def _cumulative(variable: Variable) -> tuple[float, ...]:
 
 
 def draw_value(variable: Variable, random: Random) -> int:
-    """Draw a value of the variable, 0 to count-1, by its popularity; consumes one number of ``random``."""
+    """Draw a value of the variable, 0 to count-1, by the values' popularity; takes one number from ``random``."""
     if variable.popularity == "zipf":
         return bisect_right(_cumulative(variable), random.random())
     return int(random.random() * variable.count)

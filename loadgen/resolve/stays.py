@@ -1,19 +1,19 @@
-"""Compute from a group's stages when each client that runs a user class begins and ends."""
+"""Compute from a group's stages when each client that runs a user class begins and ends its tasks."""
 
 from loadgen.resolve.group import Group
 from loadgen.resolve.totals import ramp_offset_ns
 
-#: (begin, end) of a time in which a client plays, in ns from the start of the warm-up. The end is None for a client
-#: that plays until the measure phase ends.
+#: (begin, end) of a period in which a client runs its tasks, in ns from the start of the warm-up. The end is None if
+#: the period lasts until the end of the measure phase.
 Stay = tuple[int, int | None]
 
 
 def stays_of(group: Group, index: int, warmup_ns: int) -> tuple[Stay, ...]:
-    """Return the times in which client ``index`` of a group plays, in order.
+    """Return the periods in which client ``index`` of a group runs its tasks, in order.
 
-    The clients with the lowest indices play first and longest. When a stage begins, clients begin or end one by one, at
-    the stage's rate, until its number of clients is reached. If the next stage begins before that, the next stage
-    continues from the number reached so far.
+    The clients with the lowest indices begin first and run longest. When a stage begins, clients begin or end one by
+    one, at the stage's rate, until its number of clients is reached. If the next stage begins before that, the next
+    stage continues from the number reached so far.
     """
     if not group.stages:
         return ((ramp_offset_ns(index, group.ramp_per_s), None),)
@@ -44,7 +44,7 @@ def stays_of(group: Group, index: int, warmup_ns: int) -> tuple[Stay, ...]:
 
 
 def _changes_within(room_ns: int, per_s: float) -> int:
-    """Return how many clients begin or end within ``room_ns`` of a stage's start, at ``per_s`` clients per second."""
+    """Return how many clients begin or end their tasks in the first ``room_ns`` of a stage, at ``per_s`` per second."""
     count = int(room_ns / 1e9 * per_s) + 1
     while count and ramp_offset_ns(count - 1, per_s) >= room_ns:
         count -= 1

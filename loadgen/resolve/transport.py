@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from loadgen.protocol.rules import ProtocolRules
 
 if TYPE_CHECKING:
-    # Imported only for types: a process that plays a run must not load the scenario package.
+    # Imported only for types: a process that executes a run must not load the scenario package.
     from loadgen.scenario.models import Group
 
 

@@ -15,7 +15,7 @@ def show_failure(failure: Failure) -> None:
 
 
 class Account:
-    """Failures and checks that belong to no worker: those of the master, and those from before a run."""
+    """Failures and checks that belong to no worker: they happened in the master, or before a run."""
 
     def __init__(self) -> None:
         self.failures = Failures(show_failure)

@@ -123,8 +123,9 @@ def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Pat
                 best = Place(version, folders)
             break
         else:
-            # The paths of mount and process have different origins, as in a container that was given the host's
-            # hierarchy. If the top cgroup lists the process, the top cgroup is the process's own.
+            # The paths of the mount and of the process begin at different cgroups, as in a container that
+            # mounts the host's hierarchy. If the top cgroup lists the process, the top cgroup is the
+            # process's own.
             if best is None and _lists(top, pid):
                 best = Place(version, (top,))
     return best

@@ -20,9 +20,9 @@ class Allowed:
     """CPUs allowed by affinity and cpuset, or empty if unknown."""
     machine_cpus: int | None
     quota_cores: float | None
-    """The tightest CPU quota of its cgroups."""
+    """The tightest CPU quota of the process's cgroups."""
     memory_bytes: int | None
-    """The smaller of the machine's memory and the tightest limit of its cgroups."""
+    """The smaller of the machine's memory and the tightest limit of the process's cgroups."""
     memory_limited: bool
     """True if a limit of a cgroup, not the machine's memory, determines `memory_bytes`."""
 
@@ -104,8 +104,8 @@ def tightest_memory(memory: Place | None) -> int | None:
 def oom_kills(groups: Groups | None = None, proc: Path = _PROC) -> int | None:
     """Return how many processes the kernel's OOM killer has killed, as far as this process can see.
 
-    The count covers this process's own cgroup (in v2 also those below it), or the whole machine if the cgroup does not
-    provide one. None if neither does.
+    The count covers this process's own cgroup (in v2 also those below it), or the whole machine if the cgroup has no
+    such count. Return None if neither has one.
     """
     groups = groups_here() if groups is None else groups
     memory = groups.places.get("memory")

@@ -122,7 +122,8 @@ class Surroundings:
         self._locate()
         counted = {name: value for name, value in self._counters().items() if value is not None}
         before, self._before = self._before, counted
-        # A counter that fell belongs to something else: a new cgroup of the same name, or fewer interfaces.
+        # Ignore a counter that fell: it belongs to something else now, such as a new cgroup of the same name,
+        # or covers fewer interfaces.
         grown = {
             name: value - before[name]
             for name, value in counted.items()

@@ -32,12 +32,12 @@ class BillLine:
     title: str
     part: BillPart
     count: Span
-    """Things billed, or units or plans bought."""
+    """Number of things billed, or of units or plans bought."""
     usd: Span
     lasting: bool
     """True if the line is paid for a whole month or day, however short the use."""
     certainty: Certainty
-    """Certainty of the line's price, or of what it assumes, if that is worse."""
+    """The worse of two certainties: that of the line's price, and that of its assumptions."""
     why: tuple[str, ...] = ()
     """Reasons why the cost is a range or rests on an assumption."""
     chosen: str | None = None
@@ -62,7 +62,7 @@ class Bill:
         )
 
     def has(self, part: BillPart) -> bool:
-        """Return true if there is a line of this part."""
+        """Return true if the bill has a line of this part."""
         return any(line.part == part for line in self.lines)
 
     @property
@@ -107,7 +107,7 @@ def _bill_line(
     if isinstance(line, PlanChoice):
         return _plan_line(name, line, used)
     price = service.prices[line.price]
-    # A unit is bought for a day at least.
+    # A unit is paid for at least one day.
     unit_days = None if units is None else units * max(Fraction(1), used.days)
     if isinstance(line, Capacity):
         if unit_days is None:
@@ -198,7 +198,7 @@ def _tiered(price: Price, number: Fraction) -> Span:
 
 
 def fitting(line: PlanChoice, used: Used) -> Plan | None:
-    """Return the cheapest plan whose ceilings hold, or None if none does or a number is unknown.
+    """Return the cheapest plan whose ceilings hold, or None if no plan fits or if a number is unknown.
 
     A plan without a price counts as more expensive than every plan with one.
     """

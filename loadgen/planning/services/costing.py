@@ -56,7 +56,7 @@ class Costing:
 
     @property
     def hour_usd(self) -> Span:
-        """Cost of an hour of use: the month's bill, with fees and tiers, divided by its hours."""
+        """Cost of an hour of use: the month's bill, with fees and tiers, divided by the hours of use in the month."""
         return self.month.usd().times(1 / self.load.month.hours)
 
     @cached_property

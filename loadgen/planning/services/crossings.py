@@ -52,14 +52,14 @@ class Crossing:
 
     axis: Axis
     below: Costing
-    """Surely the cheaper offer below `begin`."""
+    """The offer that is surely cheaper below `begin`."""
     above: Costing
-    """Surely the cheaper offer above `end`."""
+    """The offer that is surely cheaper above `end`."""
     begin: Fraction
     """Value of the axis, such as a number of connections; see `loadgen.planning.services.load.Load.value`."""
     end: Fraction
     usd_below: Span
-    """Monthly cost of `below` at the crossing; at both ends if it is an interval."""
+    """Monthly cost of `below` at the crossing; if the crossing is an interval, the range over both its ends."""
     usd_above: Span
     factor: Fraction
     """Growth of the load at the middle of the interval."""
@@ -190,9 +190,9 @@ def _crossing(first: Curve, second: Curve, before: tuple[int, int], after: tuple
 
 
 def _lead(cheaper: Curve, dearer: Curve, factor: Fraction) -> Fraction | None:
-    """Return the least amount by which ``cheaper`` costs less than ``dearer``, or None if either bound is unknown.
+    """Return the least amount by which ``cheaper`` costs less than ``dearer``.
 
-    A negative amount means that ``dearer`` may cost less.
+    A negative amount means that ``dearer`` may cost less. Return None if a bound that the amount depends on is unknown.
     """
     high, low = cheaper.at(factor).high, dearer.at(factor).low
     return None if high is None or low is None else low - high

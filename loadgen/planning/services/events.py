@@ -1,4 +1,4 @@
-"""AppSync Events as a service: made of its price file, so that its prices and quotas are written down once."""
+"""Builds the service AppSync Events from its price file, so that its prices and quotas are written down only once."""
 
 from typing import Any, Final
 

@@ -39,7 +39,8 @@ LABELS: Final[Mapping[QuotaName, tuple[str, Unit]]] = {
 }
 #: Quotas that never bind, because a client that reaches such a quota can connect again.
 _RENEWED: Final = frozenset({"connection_seconds"})
-#: Publishers choose how many events a request carries, so this quota is shown only if a load exceeds it.
+#: Quotas that limit only how many events a request carries. Publishers choose this number, so these quotas are shown
+#: only if a load exceeds them.
 _OF_REQUESTS: Final = frozenset({"events_per_publish"})
 _OF_RAMPS: Final = frozenset({"new_connections_per_s", "subscribes_per_s"})
 #: Quotas whose true use may be higher than the computed use, for example because some connections receive more than the
@@ -70,18 +71,18 @@ class Use:
     asked: Fraction | None
     """Use at the peak, or None if unknown."""
     least: Fraction | None
-    """The quota, the lowest value if sources differ, or None if unknown or if there is none."""
+    """The quota, or its lowest value if sources differ; None if there is no quota or if it is unknown."""
     most: Fraction | None
-    """The highest value if sources differ."""
+    """The quota, or its highest value if sources differ; None if there is no quota or if it is unknown."""
     certainty: Certainty
     source: str
     adjustable: bool | None = None
     at_least: bool = False
     """True if the service may count more than `asked`."""
     binds: bool = True
-    """False if it cannot be what limits the load, such as the lifetime of a connection."""
+    """False if the quota never limits the load, such as the longest lifetime of a connection."""
     takes_s: Fraction | None = None
-    """For rates of connects and subscribes: seconds that all clients need at least."""
+    """For rates of connects and subscribes: the minimum time in seconds in which all clients can do so."""
 
     @property
     def share(self) -> Fraction | None:

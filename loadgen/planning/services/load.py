@@ -48,7 +48,7 @@ class Month:
     connects_per_day: Fraction = Fraction(1)
     """Connects of a client on a day, unless the service ends connections more often."""
     users: Fraction | None = None
-    """Different users of the month; None for the number of clients."""
+    """Different users of the month; None if each client is a different user."""
 
     @property
     def hours(self) -> Fraction:
@@ -64,13 +64,13 @@ class Load:
     connections: Fraction
     """Connections open at once."""
     clients: Fraction
-    """Clients, with those that only publish over HTTP."""
+    """Number of clients, including those that only publish over HTTP."""
     subscriptions: Fraction
     """Subscriptions of all clients together."""
     streams: tuple[Stream, ...]
     channels: Fraction | None
     subscriptions_most: Fraction
-    """Subscriptions of the connection that has most."""
+    """Subscriptions of the connection that has the most."""
     month: Month = field(default_factory=Month)
     connects_per_s: Fraction | None = None
     """Rate at which clients connect, or None if unknown."""

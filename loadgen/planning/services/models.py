@@ -25,7 +25,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Key = Annotated[str, Field(pattern=KEY_PATTERN)]
 Number = Annotated[float, Field(ge=0, le=1e18)]
 Positive = Annotated[float, Field(gt=0, le=1e18)]
-#: A thing that a bill counts in a period; `loadgen.planning.services.load.Used.count` says what each is.
+#: A thing that a bill counts in a period; `loadgen.planning.services.used.Used.count` defines each.
 Quantity = Literal[
     "publish",
     "publish_http",
@@ -51,7 +51,7 @@ Quantity = Literal[
 _SIZED: Final = frozenset({"publish", "publish_http", "publish_websocket", "delivery"})
 #: Quantities that are bought for a month or a day, however short the use.
 LASTING: Final = frozenset({"month", "unit_day", "connection", "user", "stored_gb"})
-#: Quotas that a file may have; `loadgen.planning.services.limits` says what is compared with each.
+#: Quotas that a file may have; `loadgen.planning.services.limits` defines the use that is compared with each.
 QuotaName = Literal[
     "new_connections_per_s",
     "subscribes_per_s",
@@ -86,8 +86,8 @@ class Fact(Part):
     as_of: Date | None = None
     """Date of the fact; leave it out if unknown."""
     certainty: Certainty
-    """documented: the vendor says so; secondary: others quote the vendor; weak: an automatic sweep of pages; assumed:
-    no source; unclear: no source, or several that differ."""
+    """documented: the vendor says so; secondary: others quote the vendor; weak: found by an automatic search of pages;
+    assumed: no source; unclear: no source, or several that differ."""
     note: Text | None = None
     """Remarks, such as restrictions and assumptions."""
 
@@ -130,7 +130,7 @@ class Price(Fact):
 
 
 class Term(Part):
-    """A quantity that a line of a bill counts, such as deliveries, with its unit and factor."""
+    """A quantity that a line of a bill counts, such as deliveries, with the unit and the factor by which it counts."""
 
     quantity: Quantity
     """Thing counted."""
@@ -158,30 +158,30 @@ class Included(Part):
     quantity: Quantity
     """Thing that includes others, such as a monthly active user."""
     each: Positive
-    """Number that each includes."""
+    """Number of the line's things that each such thing includes."""
 
 
 class Line(Part):
     """A line of a bill: things counted, times a price."""
 
     title: Text
-    """Name of the line for people."""
+    """Display name of the line."""
     part: BillPart = "service"
     """Part of the bill: the service's own, a backend of yours that it needs, or data out."""
     counts: Annotated[Terms, Field(min_length=1)]
     """Things counted, added up."""
     or_counts: Terms = ()
-    """Another reading of what is counted; the cost is the range of both."""
+    """Things counted by another reading of the price list; the cost is then the range of both."""
     why: Text | None = None
-    """Why there are two readings."""
+    """Why the price list can be read in two ways."""
     price: Name
     """Name of the price, among `prices`."""
     included: Included | None = None
-    """Number of things that need not be paid."""
+    """Number of the line's things that are free."""
     unclear: Text | None = None
     """Why it is not known whether this line is billed at all; the cost is then a range from zero."""
     assumed: Text | None = None
-    """What the counts assume."""
+    """Assumption behind the counts."""
 
     @model_validator(mode="after")
     def _check(self) -> "Line":
@@ -203,14 +203,14 @@ class Plan(Fact):
     usd: Number | None = None
     """Price a month; leave it out if unknown."""
     up_to: Mapping[Quantity, Positive]
-    """Ceilings of the plan."""
+    """Largest quantities that the plan allows."""
 
 
 class PlanChoice(Part):
     """A line of a bill: the cheapest plan whose ceilings hold."""
 
     title: Text
-    """Name of the line for people."""
+    """Display name of the line."""
     choices: Annotated[tuple[Plan, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """The plans."""
 
@@ -219,13 +219,13 @@ class Capacity(Part):
     """A line of a bill: units of capacity, bought for a day in given steps."""
 
     title: Text
-    """Name of the line for people."""
+    """Display name of the line."""
     holds: Mapping[Quantity, Positive]
-    """What one unit holds."""
+    """Largest quantities that one unit can carry."""
     steps: Annotated[tuple[Positive, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """Numbers of units that can be bought, rising."""
     price: Name
-    """Name of the price of a unit and day, among `prices`."""
+    """Name of the price of one unit for one day, among `prices`."""
 
     @model_validator(mode="after")
     def _check(self) -> "Capacity":
@@ -235,10 +235,10 @@ class Capacity(Part):
 
 
 class Offer(Part):
-    """A way to be billed, as a list of lines."""
+    """A way in which the service can be billed, as a list of lines."""
 
     title: Text
-    """Name of the offer for people."""
+    """Display name of the offer."""
     lines: Annotated[tuple[Name, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """Names of its lines, among `lines`, `plans` and `capacities`."""
     note: Text | None = None
@@ -290,7 +290,7 @@ class Service(Part):
     service: Name
     """Name of the service for --services."""
     title: Text
-    """Name of the service for people."""
+    """Display name of the service."""
     region: Text
     """Region that the prices are for, or global."""
     prices: Mapping[Key, Price] = {}
@@ -302,7 +302,7 @@ class Service(Part):
     capacities: Mapping[Key, Capacity] = {}
     """Lines of bills that buy capacity, by name."""
     offers: Annotated[Mapping[Key, Offer], Field(min_length=1)]
-    """Ways to be billed, by name; the first is the usual one."""
+    """Ways in which the service can be billed, by name; the first is the usual one."""
     quotas: Mapping[QuotaName, Limit] = {}
     """Quotas by name."""
     notes: Annotated[tuple[Text, ...], BeforeValidator(as_tuple)] = ()

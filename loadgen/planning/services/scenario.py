@@ -21,8 +21,8 @@ _NS_PER_S = 1_000_000_000
 def load_of(run: ResolvedRun, month: Month | None = None, handlers: frozenset[Handler] = frozenset()) -> Load:
     """Return the load of a resolved scenario: a month at the mean load of its measure phase, and one run.
 
-    Channels are the distinct patterns that are subscribed to. If user code decides what clients do, nothing but the
-    length of the month is known.
+    Channels are the distinct patterns that are subscribed to. If user code decides what clients do, only the length of
+    the month is known.
     """
     planned, seen, loads = replies.planned(run)
     month = month or Month()

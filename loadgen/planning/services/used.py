@@ -1,4 +1,4 @@
-"""What a load uses of a service in a period: events with their sizes, deliveries, connects, minutes."""
+"""The usage of a service by a load in a period: events with their sizes, deliveries, connects, minutes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Sizes:
         return sum((share * max(1, ceil(size / unit_bytes)) for size, share in self.shares), ZERO)
 
     def grown(self, factor: Fraction) -> "Sizes":
-        """Return the sizes multiplied by ``factor``."""
+        """Return these shares with all sizes multiplied by ``factor``."""
         return Sizes(tuple((size * factor, share) for size, share in self.shares))
 
 

@@ -41,13 +41,13 @@ class WebSocketUrl:
     connect_url: str
     hostname: str
     host: str
-    """The host, with the port if it is not the scheme's default, as it is signed."""
+    """The host, with the port if it is not the scheme's default, in the form that a signature covers."""
     tls: bool
     shape: Shape
 
     @property
     def aws(self) -> bool:
-        """True if the host's name is one of AWS; a custom domain is not recognised."""
+        """True if the host's name belongs to AWS; a custom domain is not recognised."""
         return _AWS_HOST.fullmatch(self.hostname) is not None
 
     @property
@@ -67,7 +67,7 @@ class WebSocketUrl:
 
     @property
     def http_url(self) -> str | None:
-        """The URL of `@connections`, or None if the API's backend sends to it."""
+        """The URL of `@connections`, or None if the API's backend, not the harness, sends events there."""
         if self.shape.form == "backend":
             return None
         return f"http{self.connect_url.removeprefix('ws').removesuffix('/')}/@connections"

@@ -7,12 +7,12 @@ Guide, and "Amazon API Gateway quotas" for the account, read as stored copies in
 from typing import Final
 
 FRAME_MAX_BYTES: Final = 32 * 1024
-"""Payload of one WebSocket frame, in both directions. A larger one closes the connection with 1009. That a KB is 1,024
-bytes is an assumption."""
+"""Payload of one WebSocket frame, in both directions. A larger one closes the connection with code 1009. That a KB is
+1,024 bytes is an assumption."""
 
 MESSAGE_MAX_BYTES: Final = 128 * 1024
-"""One message, in both directions; a larger one closes the connection with 1009. `@connections` takes 131,072 bytes
-(botocore's model of the service)."""
+"""One message, in both directions; a larger one closes the connection with code 1009. `@connections` takes 131,072
+bytes (botocore's model of the service)."""
 
 NEW_CONNECTIONS_PER_SECOND: Final = 500
 """New connections per second, account and region; adjustable."""
@@ -21,13 +21,13 @@ REQUESTS_PER_SECOND: Final = 10_000
 """Requests per second, account and region, of all kinds of APIs together, @connections included; adjustable."""
 
 REQUESTS_BURST: Final = 5_000
-"""Size of the token bucket behind that rate."""
+"""Size of the token bucket behind `REQUESTS_PER_SECOND`."""
 
 IDLE_TIMEOUT_S: Final = 600.0
-"""Seconds without a message after which the service closes the connection, with 1001 (secondary source)."""
+"""Seconds without a message after which the service closes the connection, with code 1001 (secondary source)."""
 
 CONNECTION_LIFETIME_S: Final = 7_200.0
-"""Seconds after which the service closes every connection, with 1001 (secondary source)."""
+"""Seconds after which the service closes every connection, with code 1001 (secondary source)."""
 
 INTEGRATION_TIMEOUT_S: Final = 29.0
 """Longest time that a backend may take to answer one message."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.protocol.appsync.sigv4 import IamSignature
 
 UNKNOWN: Final = "AAAAAAAAAAAAAAA="
-"""An id in the form of the service's, for a connection that this process does not know."""
+"""A connection id that does not exist, in the service's form; used if this process does not know the real id."""
 
 _SEARCHED_BYTES: Final = 64 * 1024
 _ACCEPTED: Final = PublishAnswer()

@@ -1,4 +1,4 @@
-"""The messages between clients and the backend of a WebSocket API, which API Gateway leaves to its users.
+"""The messages between clients and the backend of a WebSocket API; API Gateway lets its users choose their form.
 
 The query of the target's URL changes names and forms; the defaults are those of the local stand-in's backend:
 
@@ -12,7 +12,7 @@ The query of the target's URL changes names and forms; the defaults are those of
 `channel` of a delivery is the channel, or the pattern, that the client subscribed to.
 
 With `form=connections` the harness itself sends each event by a POST to `@connections`, to one connection. For that,
-the answer to a subscribe tells the connection's id:
+the answer to a subscribe must contain the connection's id:
 
     service  {"type": "subscribed", "id": "1", "channel": "/a/b", "connectionId": "…"}
 """
@@ -50,7 +50,7 @@ class ShapeError(ValueError):
 
 
 class GatewayError(JsonPattern):
-    """Recognises errors of the gateway itself: `message` beside `connectionId`, without the backend's kind."""
+    """Recognises errors of the gateway itself: these have `message` and `connectionId`, not the member ``kind``."""
 
     __slots__ = ("_kind",)
 
@@ -71,9 +71,9 @@ class GatewayError(JsonPattern):
 
 
 class Acknowledgement(JsonPattern):
-    """Recognises the answer to a subscribe, and notes which connection subscribed to its channel.
+    """Recognises the answer to a subscribe, and stores the id of the connection that subscribed.
 
-    ``addresses`` has the ids of connections by channel. An answer without the id of its connection is not recognised.
+    ``addresses`` maps channels to the ids of connections. An answer without the id of its connection is not recognised.
     """
 
     __slots__ = ("_addresses", "_channel")
@@ -134,19 +134,20 @@ class Shape:
     reason: str = "message"
     """The member of a refusal that gives the reason."""
     event: Literal["string", "json"] = "string"
-    """Whether events travel as JSON texts within a string, or as JSON itself."""
+    """The form of events: JSON texts within a string, or JSON itself."""
     acks: Acks = "all"
     """The requests that the backend answers."""
     form: Literal["backend", "connections"] = "backend"
-    """Who sends events to subscribers: the API's backend, or the harness itself, to one connection a channel."""
+    """The sender of events to subscribers: the API's backend, or the harness itself, to one connection per channel."""
     wildcards: bool = False
-    """True if the backend takes patterns that end in `/*`; the service knows nothing of channels."""
+    """True if the backend takes patterns that end in `/*`; API Gateway itself has no channels."""
     keepalive: Literal["message", "ping", "none"] = "message"
-    """How a client keeps an idle connection. It is not known whether pings count, so messages are the default."""
+    """How a client keeps an idle connection. It is not known whether ping frames prevent the idle timeout, so messages
+    are the default."""
     keepalive_s: int = limits.KEEPALIVE_INTERVAL_S
     """Seconds between two keepalives."""
     token_in: Literal["header", "query"] = "header"  # noqa: S105  a place
-    """Where a token for the Lambda authorizer goes."""
+    """The place of a token for the Lambda authorizer."""
     token_name: str = "Authorization"  # noqa: S105  the name of a header
     """The header or query parameter with the token."""
 

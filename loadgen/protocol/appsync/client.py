@@ -62,7 +62,8 @@ class AppSyncSession(RealtimeSession):
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: the first `ka` of the real service does either (AWS: sst #5729).
+    come before or after a `subscribe_success`: the first `ka` of the real service may come before or after it (AWS: sst
+    #5729).
     """
 
     __slots__ = ("_lane", "_publishes", "_service")
@@ -116,7 +117,7 @@ class AppSyncSession(RealtimeSession):
         return self._service.publish_frame
 
     def _make_receive(self) -> OnMessage:
-        # The hot path: variables of a closure are faster to read than attributes of a method's object.
+        # In the hot path, use a closure: its variables are faster to read than attributes of a method's object.
         decode, on_event, on_other = _decode_data, self._handler.on_event, self._on_other
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:

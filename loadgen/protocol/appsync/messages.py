@@ -107,32 +107,32 @@ class ClientMessage(msgspec.Struct, frozen=True):
 
 
 decode_client_message = msgspec.json.Decoder(ClientMessage).decode
-"""Raises msgspec.MsgspecError (a ValueError) for anything that is not such a message."""
+"""Decodes a message of a client; raises msgspec.MsgspecError (a ValueError) for anything else."""
 
 _CONNECTION_INIT: Final = b'{"type":"connection_init"}'
 
 
 def connection_init() -> bytes:
-    """Return the message that asks for `connection_ack`; optional (AWS docs)."""
+    """Return the message that asks for `connection_ack`; sending it is optional (AWS docs)."""
     return _CONNECTION_INIT
 
 
 def subscribe(operation_id: str, channel: str, authorization: Mapping[str, str]) -> bytes:
-    """Return a subscribe; the id names the subscription in every later message."""
+    """Return a subscribe message; the id names the subscription in every later message."""
     return _encode(
         {"type": "subscribe", "id": operation_id, "channel": channel, "authorization": authorization}
     )
 
 
 def unsubscribe(operation_id: str) -> bytes:
-    """Return an unsubscribe of the subscription with that id."""
+    """Return the message that ends the subscription with that id."""
     return _encode({"type": "unsubscribe", "id": operation_id})
 
 
 def publish(
     operation_id: str, channel: str, events: Sequence[str], authorization: Mapping[str, str]
 ) -> bytes:
-    """Return a publish; each event is a string of JSON."""
+    """Return a publish message; each event is a string of JSON."""
     return _encode(
         {
             "type": "publish",
@@ -145,7 +145,7 @@ def publish(
 
 
 def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
-    """Return a publish in three parts: the bytes before its id, between id and events, and after the events."""
+    """Return a publish message in three parts: the bytes before its id, between id and events, and after the events."""
     rest = _encode({"authorization": authorization})
     return b'{"type":"publish","id":"', b'","channel":' + _encode(channel) + b',"events":[', b"]," + rest[1:]
 
@@ -180,7 +180,7 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode
-"""Raises msgspec.MsgspecError (a ValueError) for anything that is not such a message."""
+"""Decodes a message of the server; raises msgspec.MsgspecError (a ValueError) for anything else."""
 
 
 class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="data"):
@@ -191,8 +191,8 @@ class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="
 
 
 decode_data_message = msgspec.json.Decoder(DataMessage).decode
-"""For the hot path: decodes deliveries. For any other message it raises one of `UNREADABLE`; use
-`decode_server_message` then."""
+"""For the hot path: decodes deliveries. For any other message it raises one of `UNREADABLE`; the caller must then use
+`decode_server_message`."""
 
 KEEPALIVE: Final = b'{"type":"ka"}'
 

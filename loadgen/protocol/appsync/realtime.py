@@ -22,13 +22,14 @@ EARLY_KEEPALIVE = "a ka came before connection_ack"
 SECOND_ACK = "connection_ack came a second time"
 LATE_REFUSAL = "connection_error came after connection_ack"
 _MOST_TIMEOUT_MS: Final = 1 << 40
-#: A shorter timeout from the service is reported and not applied, as it would end every connection between two events.
+#: A shorter timeout from the service is reported and not applied, since it would end each connection in any short pause
+#: between two messages.
 _LEAST_TIMEOUT_MS: Final = 100
 #: States of a subscription.
 ASKED, ACTIVE, LEAVING = 0, 1, 2
 
-#: Hides the authorization, and all that follows it, if the service echoes one of our messages. A known secret cannot be
-#: searched for, since a signature differs in every message.
+#: Matches the authorization and all that follows it, to hide them if the service echoes one of our messages. Searching
+#: for a known secret is not enough, since every message has another signature.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header[-=]).*", re.IGNORECASE | re.DOTALL)
 _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
@@ -44,7 +45,7 @@ class Refused(Protocol):
 
 
 class RealtimeSession:
-    """The state of one connection up to `connection_ack`, and the parts of `Session` that need nothing more."""
+    """The state of one connection up to `connection_ack`, and the methods of `Session` that need only this state."""
 
     __slots__ = ("_acknowledged", "_handler", "_subscriptions", "receive", "timeout_ns")
 
@@ -97,7 +98,7 @@ class RealtimeSession:
 
 
 class RealtimeService:
-    """The URLs of an API, a credential for each operation, and the parts of `Service` that need nothing more."""
+    """The URLs of an API, a credential for each operation, and the methods of `Service` that need only these."""
 
     __slots__ = (
         "_channels",
@@ -147,7 +148,7 @@ class RealtimeService:
         self._sent = _NOTHING_SENT
 
     def _signing(self, credential: Credential) -> Credential:
-        """Return ``credential``, changed if it must sign paths of this service (a subclass overrides this)."""
+        """Return ``credential``, changed if it must sign paths of this service; subclasses override this method."""
         return credential
 
     def _normal(self, channel: str) -> str:

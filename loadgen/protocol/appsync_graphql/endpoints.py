@@ -17,14 +17,14 @@ from loadgen.protocol.urls import EndpointError, shown, split
 
 PATH: Final = "/graphql"
 REALTIME: Final = "/realtime"
-#: Schemes for which every path is a GraphQL API's; the value is True if the scheme is encrypted.
+#: Schemes whose URLs always name a GraphQL API, whatever their path; the value is True if the scheme is encrypted.
 SCHEMES: Final = {
     "graphql+http": False,
     "graphql+https": True,
     "graphql+ws": False,
     "graphql+wss": True,
 }
-#: Schemes that AppSync Events has too: these are GraphQL URLs only if their path is `PATH`.
+#: Schemes that AppSync Events has too: their URLs name a GraphQL API only if the path is `PATH`.
 _PLAIN_SCHEMES: Final = {"http": False, "https": True, "ws": False, "wss": True}
 _MOST_FILE_BYTES: Final = 100_000
 
@@ -76,7 +76,7 @@ class GraphqlUrl(Endpoints):
 
 
 def recognises(url: str) -> bool:
-    """Return True if a URL is one of a GraphQL API, by its scheme or else its path."""
+    """Return True if a URL names a GraphQL API, as its scheme or else its path shows."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:

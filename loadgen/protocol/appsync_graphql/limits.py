@@ -6,17 +6,16 @@ The values are those of `docs/appsync-graphql.md`, with their certainty.
 from typing import Final
 
 EVENT_MAX_BYTES: Final = 240 * 1024
-"""The largest payload that is delivered (secondary source); the service drops larger ones without a word (AppSync #33,
-#175). That this is the size of the whole `payload` of a `data` message, and that a KB is 1,024 bytes, are assumptions.
-"""
+"""The largest payload that is delivered (secondary source); the service drops larger ones without an error (AppSync
+#33, #175). That this is the size of the whole `payload` of a `data` message, and that a KB is 1,024 bytes, are
+assumptions."""
 
 SUBSCRIPTIONS_PER_CONNECTION: Final = 200
 """Subscriptions of one connection (secondary source: a dump of the service quotas of 2025-06); adjustable, 100 in older
-APIs.
-"""
+APIs."""
 
 INBOUND_MESSAGES_PER_SECOND: Final = 10_000
-"""Mutations per second and API that may publish (secondary source; L-A1B022A0); adjustable."""
+"""Number of publishing mutations per second and API (secondary source; L-A1B022A0); adjustable."""
 
 KEEPALIVE_INTERVAL_S: Final = 60
 """Seconds between two `ka` messages (source: a recorded session)."""

@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 thousand levels deep."""
 
 SUBPROTOCOL: Final = "graphql-ws"
-#: The handshake's query has `payload` beside `header`; this is its value, base64 of `{}`.
+#: Value of `payload`, the second parameter of the handshake's query next to `header`: base64 of `{}`.
 EMPTY_PAYLOAD: Final = "e30="
 _MOST_ERRORS: Final = 5
 _encode = msgspec.json.Encoder().encode
@@ -42,7 +42,7 @@ def stop(operation_id: str) -> bytes:
 
 
 def header_query(headers: Mapping[str, str]) -> str:
-    """Return the value of the query's `header`: base64 of the headers' JSON, which still is to be percent-encoded."""
+    """Return the value of the query's `header`: base64 of the headers' JSON, which the caller must percent-encode."""
     return base64.b64encode(_encode(headers)).decode()
 
 
@@ -71,7 +71,7 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 decode: Final = msgspec.json.Decoder(ServerMessage).decode
-"""Raises one of `UNREADABLE` for anything that is not such a message."""
+"""Decodes a message of the server; raises one of `UNREADABLE` for anything else."""
 
 decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 """Decodes the answer to a mutation; raises one of `UNREADABLE` if it is not a JSON object."""
@@ -106,7 +106,7 @@ def describe(errors: Sequence[WireError]) -> str:
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal that errors mean: by their types, else the first code, else the status of their answer.
+    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

@@ -98,7 +98,7 @@ def by_document(text: str) -> Operations:
     Raises:
         OperationsError: the text is not such a document.
     """
-    # Imported late: only a file needs a parser.
+    # Imported late: only operations from a file need the parser.
     from graphql import FragmentDefinitionNode, GraphQLSyntaxError, OperationDefinitionNode, parse, print_ast
     from graphql.utilities import separate_operations
 
@@ -142,7 +142,7 @@ def _only(kind: str, found: "list[OperationDefinitionNode]") -> "OperationDefini
 
 
 def _demand_variables(operation: "OperationDefinitionNode", wanted: tuple[str, ...]) -> None:
-    """Refuse an operation without one of our variables, or with another one that has no default."""
+    """Raise OperationsError if an operation lacks a variable in ``wanted``, or has another one without a default."""
     from graphql import NonNullTypeNode
 
     kind = operation.operation.value
@@ -215,5 +215,5 @@ def _key(node: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a foreign text for a message: escaped and cut."""
+    """Return a text of the user's document for an error message: escaped and cut."""
     return ascii(text[:80])[1:-1]

@@ -37,7 +37,7 @@ class Api(Protocol):
     quick: Quick
     """Takes the subscription's id and the event's text out of a `data` message."""
     template: "native.Template | None"
-    """The same for `loadgen.native`, or None if it is not there."""
+    """The native template of `data` messages, or None if `loadgen.native` was not built."""
 
     def start(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes to a channel, with its authorization."""
@@ -99,7 +99,7 @@ class GraphqlSession(RealtimeSession):
         return None
 
     def _make_receive(self) -> OnMessage:
-        # The hot path: variables of a closure are faster to read than attributes of a method's object.
+        # In the hot path, use a closure: its variables are faster to read than attributes of a method's object.
         (decode, take), on_event, on_other = self._service.quick, self._handler.on_event, self._on_other
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:

@@ -11,7 +11,7 @@ Messages = Literal["text", "json", "lines"]
 """The content of a WebSocket message: one text, one JSON document, or a piece of a stream of lines ending in CR LF."""
 
 Transport = Literal["websocket", "sse"]
-"""What carries the messages: a WebSocket, or a stream of server-sent events, which only receives."""
+"""The transport of the messages: a WebSocket, or a stream of server-sent events, which only receives."""
 
 Identity = Literal["id", "number", "channel"]
 """The value by which a message names its request or subscription."""
@@ -118,7 +118,7 @@ class EventNames:
 
 @dataclass(frozen=True, slots=True)
 class StampedForm:
-    """The templates of messages with the stamp in a header beside the event; see `loadgen.protocol.generic.stamped`."""
+    """The templates of messages with the stamp in a header outside the event; see `generic.stamped`."""
 
     head: str
     send: str

@@ -1,4 +1,4 @@
-"""JSON within a text template: where each placeholder stands, and so how its value must be escaped.
+"""JSON within a text template: finds the surroundings of each placeholder, which decide how its value must be escaped.
 
 The text `CONNECT {"user":"{env:NAME}"}` holds JSON, and the placeholder is within one of its strings.
 """
@@ -16,7 +16,8 @@ _BRACKET: Final = re.compile(r"[{\[]")
 #: This digit replaces each character of a placeholder before a text is searched for JSON: digits are valid within a
 #: JSON string and as a JSON value.
 _STAND_IN: Final = "1"
-#: At most this many brackets that begin no JSON are looked at: each may cost the time of reading the rest of the text.
+#: Maximum number of brackets that begin no JSON. To find this out for one bracket may take as long as reading the rest
+#: of the text.
 _MOST_BRACKETS: Final = 1_000
 
 
@@ -34,7 +35,7 @@ class Place(NamedTuple):
     name: str
     of_environment: bool
     where: Where
-    #: The characters before and after the placeholder; empty at an end of the text and beside another placeholder.
+    #: The characters before and after the placeholder; empty at an end of the text or next to another placeholder.
     before: str
     after: str
 
@@ -81,7 +82,7 @@ def _where(plain: str, spans: list[tuple[int, int]], place: int) -> Where:
 
 
 def _json_spans(plain: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each JSON object and list in a text that has a string in it."""
+    """Yield the start and end of each JSON object or list in a text, if the object or list contains a string."""
     read = json.JSONDecoder().raw_decode
     begun, failed = _BRACKET.search(plain), 0
     while begun is not None:

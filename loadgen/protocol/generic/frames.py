@@ -1,4 +1,4 @@
-"""Frames to send: templates with ``{name}`` placeholders, parsed once so that filling one in is a single step.
+"""Frames to send: templates with ``{name}`` placeholders, parsed once, so that filling in a template is a single step.
 
 A template is a text, or a mapping or list that is written as JSON. In JSON, values within a string are escaped. Braces
 around anything but a name are literal, so that a text can hold JSON; secrets within its strings are escaped too.
@@ -17,7 +17,7 @@ from loadgen.protocol.generic.login import PLACEHOLDERS, plain_problem
 _encode = msgspec.json.Encoder().encode
 
 Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["Written"]
-"""A template as the file has it."""
+"""A template as it is written in the protocol file."""
 
 _Value = Callable[[str, int, str, Sequence[str]], bytes]
 """Returns a placeholder's bytes, given the id, the number, the channel (in the service's form) and the events of a
@@ -32,7 +32,7 @@ _RAW: Final[Mapping[str, _Value]] = {
     "events": lambda id_, number, channel, events: _encode(events),
     "events_json": lambda id_, number, channel, events: b"[%b]" % ",".join(events).encode(),
     "bytes": lambda id_, number, channel, events: b"%d" % len(events[0].encode()),
-    # Encoded as a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
+    # Encode the event as a value of application/x-www-form-urlencoded (WHATWG URL, 5.2).
     "event_form": lambda id_, number, channel, events: quote_plus(events[0], safe="*-._").encode(),
 }
 _IN_STRING: Final[Mapping[str, _Value]] = {
@@ -119,7 +119,7 @@ class Secrets:
         """Return the value to write in place of a placeholder, escaped if the placeholder is within a JSON string.
 
         Raises:
-            UnfitLoginError: the value of a login cannot stand there.
+            UnfitLoginError: the value of a login is not possible at this place.
         """
         if place.of_environment:
             value = self._environment[place.name]
@@ -163,7 +163,7 @@ class Frame:
         ``login`` has the values of the placeholders of a client's login, or is None if the template has none.
 
         Raises:
-            UnfitLoginError: a value of the login cannot stand at its place.
+            UnfitLoginError: a value of the login is not possible at its place.
         """
         secrets = Secrets(environment, login)
         parts = _text_parts(written, secrets) if isinstance(written, str) else _parts(written, secrets)

@@ -17,7 +17,7 @@ Parts = tuple[Any, ...]
 
 _IDENTITIES: Final[Sequence[Identity]] = ("id", "channel", "number")
 _LINE_END: Final = "\r\n"
-#: Characters that end a text without whitespace: those that `\s` matches with `re.ASCII`.
+#: The whitespace characters, which end a placeholder's text: those that `\s` matches with `re.ASCII`.
 _SPACES: Final = " \t\n\r\f\v"
 _DIGITS: Final = "0123456789"
 _EVENTS: Final[Mapping[str, str]] = {"event": "json_event", "event_json": "json_raw"}
@@ -108,7 +108,7 @@ def _literal(value: Any) -> Any:
 
 
 def _tree(leaves: Mapping[tuple[str, ...], Any]) -> Any:
-    """Return the template of the JSON value that has all the leaves below it; `quick` has checked that they fit."""
+    """Return the template of the JSON value that contains these leaves; `quick` has checked that they fit together."""
     if () in leaves:
         return leaves[()]
     tokens = dict.fromkeys(place[0] for place in leaves)

@@ -14,7 +14,7 @@ KINDS: Final[Mapping[frozenset[str], frozenset[str]]] = {
     frozenset({"login.username", "login.password"}): frozenset({"password"}),
 }
 PLACEHOLDERS: Final = tuple(sorted(name for names in KINDS for name in names))
-#: Number of recent secrets to hide in the service's messages: it may echo one from before a renewal.
+#: Number of recent secrets to hide in the service's messages: the service may echo a secret from before a renewal.
 _KEPT: Final = 8
 
 
@@ -34,9 +34,10 @@ def modes_of(names: frozenset[str]) -> frozenset[str]:
 
 
 def plain_problem(value: str, before: str, after: str) -> str | None:
-    """Return why a value cannot stand in a text outside JSON, without showing the value; or None if it can.
+    """Return why a value is not possible in a text outside JSON, without showing the value; None if it is possible.
 
-    ``before`` and ``after`` are the characters beside it. The service must be able to tell where the value ends.
+    ``before`` and ``after`` are the characters around the placeholder. The service must be able to tell where the value
+    ends.
     """
     quoted = before == after and before in ("'", '"') and before != ""
     if not value:

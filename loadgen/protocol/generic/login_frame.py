@@ -25,7 +25,7 @@ class LoginFrame:
         """Return the bytes to send.
 
         Raises:
-            UnfitLoginError: the client has no login, or a value of it cannot stand in the message.
+            UnfitLoginError: the client has no login, or one of its values is not possible in the message.
         """
         if self._login is None:
             raise UnfitLoginError(

@@ -53,7 +53,7 @@ class Opening:
         """Return the frames to send, up to the first that the service must answer.
 
         Raises:
-            UnfitLoginError: a frame needs a login that the client does not have, or cannot hold one of its values.
+            UnfitLoginError: a frame needs a login that the client does not have, or a value that the frame cannot hold.
         """
         self._begun = True
         return [*self._early, *self._next_frames()]
@@ -64,7 +64,7 @@ class Opening:
         Before :meth:`begin` the frames are queued, and the result is ([], False).
 
         Raises:
-            UnfitLoginError: as `begin`.
+            UnfitLoginError: see :meth:`begin`.
         """
         del self.steps[0]
         frames = self._next_frames()
@@ -87,7 +87,10 @@ class Opening:
             receive(*message)
 
     def release_known(self, receive: OnMessage, is_known: Callable[[bytes], bool]) -> None:
-        """Like `release`, but keep each message for which ``is_known`` is false: its subscription may not exist yet."""
+        """Release the held messages as `release` does, except those for which ``is_known`` is false.
+
+        The subscriptions of these messages may not exist yet.
+        """
         self.steps.clear()
         held, self._held = self._held, []
         for message in held:

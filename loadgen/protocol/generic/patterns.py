@@ -27,7 +27,7 @@ _CAPTURES: Final[Mapping[str, str]] = {
     "event": _REST,
     "reason": _REST,
 }
-#: Matches anything, and extracts nothing.
+#: Name of a placeholder that matches anything and extracts nothing.
 ANYTHING: Final = "*"
 TEXT_NAMES: Final = (*_CAPTURES, ANYTHING)
 
@@ -198,15 +198,15 @@ class Quick(NamedTuple):
 
 
 def quick(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Quick | None:
-    """Return a decoder that extracts only a delivery's values, in one pass, or None if there is none for the pattern.
+    """Return a decoder that extracts only a delivery's values, in one pass, or None if the pattern does not allow it.
 
-    It accepts no message that a `JsonPattern` with the same arguments refuses. If it refuses a message, the
-    `JsonPattern` decides.
+    The decoder accepts no message that a `JsonPattern` with the same arguments refuses. If the decoder refuses a
+    message, the `JsonPattern` decides.
     """
     leaves: dict[tuple[str, ...], Any] = {}
     for pointer, value in when.items():
         if isinstance(value, bool):
-            return None  # older versions of msgspec accept no bool in a Literal
+            return None  # older versions of msgspec do not accept a bool in a Literal
         leaves[pointer_tokens(pointer)] = None if value is None else Literal[value]
     identity, event = None, None
     for name, pointer in at.items():
@@ -261,7 +261,7 @@ def _struct(
         here, attribute = (*above, token), f"f{number}"
         kind: Any
         if token not in tokens:
-            kind = msgspec.Raw  # an element of a list that the pattern does not use
+            kind = msgspec.Raw  # for an element of a list that the pattern does not use
         elif here in leaves:
             kind = leaves[here]
             places[here] = path + attribute

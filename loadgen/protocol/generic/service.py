@@ -1,4 +1,4 @@
-"""A service at one address that speaks the protocol of a protocol file."""
+"""A service at one address whose protocol is described by a protocol file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -151,7 +151,7 @@ class GenericService:
         """Return a copy of the service that logs in with one client's credentials; see `generic.login`.
 
         Raises:
-            UnfitLoginError: a value of the credentials cannot stand in a message of the opening.
+            UnfitLoginError: a value of the credentials is not possible in a message of the opening.
             ValueError: the protocol file has no placeholders for a client's credentials.
         """
         if not modes_of(self.description.login):

@@ -85,7 +85,7 @@ class GenericSession(Resumable):
                 self._parser, names, self._receive_message, handler, dialect.shown, dialect.redacted
             )
 
-    # Continuing an event stream.
+    # The following methods continue an event stream.
 
     @property
     def retry_s(self) -> float | None:
@@ -212,7 +212,7 @@ class GenericSession(Resumable):
     ) -> native.FastPath | None:
         """Return a fast path for deliveries, or None if `lanes` cannot compile the form of this service's deliveries.
 
-        There is none during the opening, and none for events with checksums.
+        Return None also during the opening, and for events with checksums.
         """
         template, routes = self._dialect.template, self._routes
         if template is None or place.checked or self._opening.steps:
@@ -228,10 +228,10 @@ class GenericSession(Resumable):
         self._boundary.give(lane)
         return lane
 
-    # Processing of all messages that are not deliveries.
+    # The following methods process all messages that are not deliveries.
 
     def _on_unit(self, unit: Unit, message: Message, arrival_ns: int, read_ns: int) -> None:
-        """Process a message, or a line of one, by the first rule that matches; ``message`` is its bytes."""
+        """Process a message, or a line of one, by the first rule that matches; ``message`` holds its bytes."""
         try:
             if self._on_opening(unit, message, arrival_ns):
                 return
@@ -242,7 +242,8 @@ class GenericSession(Resumable):
                     continue
                 if self._take(rule, found, arrival_ns, read_ns):
                     return
-                # No request awaits this answer: a later rule may match, such as one for an error without a request.
+                # No request awaits this answer: a later rule may match the message, such as the rule
+                # for errors that belong to no request.
                 unasked = True
         except UnicodeDecodeError:
             self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._dialect.shown(message))

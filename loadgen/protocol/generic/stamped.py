@@ -1,4 +1,4 @@
-"""Messages that carry an event's stamp in a header beside the event, such as NATS's HPUB and HMSG.
+"""Messages that carry an event's stamp in a header outside the event, such as NATS's HPUB and HMSG.
 
 Each message begins with a line that gives the size of its headers, and of headers and event together, in bytes. The
 headers and the event follow that line (NATS: "NATS Protocol", HPUB and HMSG; ADR-4 for the form of headers).
@@ -12,7 +12,8 @@ from loadgen.payloads.stamping import Marked
 from loadgen.protocol.generic.description import Identity, StampedForm
 from loadgen.protocol.generic.frames import TemplateError, pieces
 
-#: Placeholders that a protocol file may use in its text of the headers, of a message to send, and of a delivery.
+#: Placeholders that a protocol file may use in its texts `head`, `send` and `deliver` (see
+#: `protocol_file.model.Stamped`).
 HEAD_NAMES: Final = ("name", "stamp")
 SEND_NAMES: Final = ("id", "number", "channel", "head", "head_bytes", "bytes", "event")
 DELIVER_NAMES: Final = ("id", "number", "channel", "head_bytes", "bytes", "*")
@@ -35,7 +36,7 @@ class Delivered(NamedTuple):
     event: Marked
     """The event; its stamp is empty if it has none."""
     end: int
-    """Where the next message begins."""
+    """Offset of the next message."""
 
 
 class Incomplete(NamedTuple):

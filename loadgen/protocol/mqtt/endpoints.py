@@ -10,7 +10,7 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.settings import Settings, of_query
 from loadgen.protocol.urls import EndpointError, in_url, shown, split
 
-#: By scheme of the URL: the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
+#: Maps the URL's scheme to the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
 #: assigned 1883 and 8883; for WebSocket brokers, which have no assigned port, HTTP's ports are the default.
 _CARRIERS: Final = {
     "mqtt": ("tcp", 1883),

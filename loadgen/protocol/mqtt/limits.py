@@ -6,11 +6,12 @@ KEEP_ALIVE_S: Final = 60
 """The keep alive in our CONNECT, in seconds (MQTT 5, 3.1.2.10); the broker's CONNACK may set another."""
 
 PING_AFTER: Final = 0.75
-"""The fraction of the keep alive after which we ping; the broker disconnects after 1.5 times (MQTT 5, 3.1.2.10)."""
+"""The fraction of the keep alive after which we ping; the broker disconnects a client that is silent for 1.5 times the
+keep alive (MQTT 5, 3.1.2.10)."""
 
 SILENT_AFTER: Final = 1.5
-"""The multiple of the keep alive after which a silent broker counts as gone, the same as for a silent client. MQTT
-leaves it to the client how long it waits for a PINGRESP (MQTT 5, 3.1.2.10)."""
+"""The multiple of the keep alive after which a silent broker counts as gone: the same multiple after which a broker
+gives up a silent client. MQTT leaves it to the client how long it waits for a PINGRESP (MQTT 5, 3.1.2.10)."""
 
 RECEIVE_MAX: Final = 65_535
 """The number of unacknowledged QoS 1 messages that we accept: the maximum, so that only the broker's limit applies."""
@@ -29,7 +30,7 @@ AWS_CONNECTS_PER_SECOND: Final = 500
 """Connect requests per second and account; adjustable."""
 
 AWS_QOS_MAX: Final = 1
-"""AWS IoT Core has QoS 0 and 1 ("MQTT", AWS IoT Developer Guide, mqtt.html)."""
+"""Highest QoS: AWS IoT Core has QoS 0 and 1 ("MQTT", AWS IoT Developer Guide, mqtt.html)."""
 
 AWS_SUBSCRIPTIONS_PER_CONNECTION: Final = 50
 """Subscriptions on one connection; adjustable."""

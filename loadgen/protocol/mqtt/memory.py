@@ -56,5 +56,5 @@ class Memory:
         return EXPIRED if self.expiry_s is not None and gone_s >= self.expiry_s else LOST
 
     def heard(self) -> None:
-        """Store the time: the connection has just received bytes."""
+        """Store the current time, since the connection has just received bytes."""
         self.heard_s = self.clock()

@@ -1,4 +1,4 @@
-"""The publishes of one connection: their packet ids, acknowledgements and the broker's limit of unacknowledged ones.
+"""The publishes of one connection: packet ids, acknowledgements, and the broker's limit of unacknowledged publishes.
 
 At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
 the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
@@ -29,7 +29,7 @@ class Request:
         self.rejected: dict[int, str] = {}
 
     def refused(self, index: int, why: str) -> None:
-        """Note that an event was refused, and will have no other answer."""
+        """Store that the broker refused an event, which gets no other answer."""
         self.rejected[index] = why
         self.open -= 1
 
@@ -59,7 +59,8 @@ class Outgoing:
         self._requests: dict[int, tuple[Request, int] | None] = {}
         #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
-        #: The number of PUBLISH packets that the broker still accepts, and the waiting ones with their ids.
+        #: The number of PUBLISH packets that the broker still accepts now, and the packets that must wait, with
+        #: their ids.
         self._room = 0
         self._waiting: deque[tuple[int, bytes]] = deque()
         #: The number of unacknowledged PUBLISH packets that the broker accepts; known once connected.
@@ -83,7 +84,7 @@ class Outgoing:
         self._requests[packet_id] = request, index
 
     def publish(self, packets: list[tuple[int, bytes]]) -> bytes:
-        """Return those of the packets (id and bytes) that the broker accepts now; others wait."""
+        """Return the bytes of the packets (id, bytes) that the broker accepts now; the other packets wait."""
         # Keep the order: no packet overtakes a waiting one.
         behind = bool(self._waiting)
         self._waiting.extend(packets)

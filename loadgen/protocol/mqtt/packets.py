@@ -1,8 +1,7 @@
-"""Read packets with the codec of the `mqtt5` package, which gets no text that is not UTF-8.
+"""Read packets with the codec of the `mqtt5` package, after checking that their texts are UTF-8.
 
-Over such text the codec panics: it raises a BaseException with another error pending, and its runtime writes to
-standard error. In rare cases the interpreter crashed there. So the texts of a packet are checked before the codec reads
-it; a packet that is ASCII throughout, as most are, needs no check.
+If a text is not UTF-8 the codec panics: it raises a BaseException with another error pending, and its runtime writes to
+standard error. In rare cases this crashed the interpreter. Most packets are ASCII throughout and need no check.
 """
 
 from collections.abc import Callable
@@ -12,9 +11,9 @@ import mqtt5
 
 _PUBLISH: Final = 3
 _LENGTH_BYTES_MAX: Final = 4
-#: Bytes before the properties, by packet type (MQTT 5, chapter 3). PUBLISH has a topic there.
+#: Bytes before the properties, by packet type (MQTT 5, chapter 3). In a PUBLISH the topic is there.
 _BEFORE_PROPERTIES: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1, 15: 1}
-#: Types that only a client sends, and whose texts the codec reads, too.
+#: Types of packets that only a client sends. The codec reads their texts, so they are checked too.
 _CONNECT: Final = 1
 _SUBSCRIBE: Final = 8
 _UNSUBSCRIBE: Final = 10
@@ -47,7 +46,7 @@ Read = Callable[[memoryview], tuple[mqtt5.Packet, int]]
 
 
 def fixed_header(view: memoryview) -> tuple[int, int]:
-    """Return the size of the fixed header of the packet that begins here, and that of the packet (MQTT 5, 2.1).
+    """Return the size of the fixed header of the packet that begins here, and the size of the packet (MQTT 5, 2.1).
 
     Raises:
         IndexError: the header is incomplete.
@@ -73,7 +72,7 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
     try:
         begin, size = fixed_header(view)
     except (IndexError, ValueError):
-        # The codec has its own words for it, and reads no text.
+        # Let the codec raise its own error; it reads no text in this case.
         return mqtt5.read(view)
     if size <= len(view) and not bytes(view[begin:size]).isascii():
         _demand_utf8(view, begin, size)
@@ -93,9 +92,9 @@ class PacketReader:
         self.read: Final[Read] = read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error for a packet that cannot be read, or None if ``error`` says something else.
+        """Return the error for a packet that cannot be read, or None if ``error`` has another cause.
 
-        A panic of the codec counts as such an error, too; no text of the packet is known to cause one any more.
+        If the codec panics in spite of the checks, the packet counts as unreadable. No text is known to cause this.
         """
         if isinstance(error, UnreadablePacketError):
             return error
@@ -141,14 +140,14 @@ def _demand_utf8(view: memoryview, begin: int, size: int) -> None:
 
 
 def _demand_texts_of_connect(view: memoryview, begin: int, size: int) -> None:
-    """Check the texts of a CONNECT (MQTT 5, 3.1); raises UnreadablePacketError."""
+    """Check the texts of a CONNECT (MQTT 5, 3.1); raises UnreadablePacketError if one is not UTF-8."""
     flags_at = _after_text(view, begin, size) + 1
     if flags_at >= size:
         return
     place = _after_text(view, _demand_texts_of(view, flags_at + 3, size), size)
     if view[flags_at] & _WILL:
         place = _after_text(view, _demand_texts_of(view, place, size), size)
-        # The will's payload is no text.
+        # Skip the will's payload, which is not text.
         place += 2 + int.from_bytes(view[place : place + 2], "big")
     if view[flags_at] & _USER_NAME:
         _after_text(view, place, size)
@@ -161,7 +160,8 @@ def _demand_texts_of(view: memoryview, place: int, size: int, *, topic: bool = F
         UnreadablePacketError: a text is not UTF-8.
     """
     length, place = _variable(view[:size], place)
-    # The codec does not hold a property against the length of all: it reads what begins before their end.
+    # Do as the codec: it reads every property that begins before the end of all properties, even if the property
+    # itself ends after that.
     end = min(place + length, size)
     while place < end:
         identifier, place = view[place], place + 1
@@ -183,7 +183,7 @@ def _after_text(view: memoryview, place: int, size: int, *, topic: bool = False)
     """Check the text at ``place`` and return where it ends, or ``size`` if the packet ends before it does.
 
     Raises:
-        UnreadablePacketError: it is not UTF-8.
+        UnreadablePacketError: the text is not UTF-8.
     """
     begin = place + 2
     after = begin + int.from_bytes(view[place:begin], "big")
@@ -201,7 +201,7 @@ def _demand_text(text: memoryview, size: int, *, topic: bool = False) -> None:
 
 
 def _variable(view: memoryview, place: int) -> tuple[int, int]:
-    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and where it ends; a malformed one has no end."""
+    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and its end; 0 and the size if it is malformed."""
     value = 0
     for number, byte in enumerate(view[place : place + _LENGTH_BYTES_MAX]):
         value |= (byte & 0x7F) << 7 * number

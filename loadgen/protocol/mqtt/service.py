@@ -28,7 +28,8 @@ SUBPROTOCOL: Final = "mqtt"
 PROBE_SEGMENT: Final = "loadgen-probe"
 """The last segment of the topic to which a wildcard subscription's readiness probe is published."""
 
-# "Protocols, authentication, and port mappings", AWS IoT Developer Guide, protocols.html.
+# On this port AWS IoT Core needs ALPN ("Protocols, authentication, and port mappings", AWS IoT Developer Guide,
+# protocols.html).
 _AWS_ALPN_PORT: Final = 443
 _AWS_ALPN_CERTIFICATE: Final = "x-amzn-mqtt-ca"
 _AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol

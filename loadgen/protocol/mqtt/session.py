@@ -1,9 +1,9 @@
 """The session of one connection to an MQTT broker, with the codec of the `mqtt5` package; no I/O.
 
-Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
-are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged ones (receive maximum);
-the session queues further packets until the broker acknowledges one. At QoS 0 the broker does not answer, so that
-nothing shows whether it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all these
+packets are. At QoS 1 and 2 the broker acknowledges each packet, and limits the number of unacknowledged packets
+(receive maximum); the session queues further packets until the broker acknowledges one. At QoS 0 the broker does not
+answer, so that nothing shows whether it accepted an event.
 
 Unless the client resumes its session (`Memory`), each connection starts without stored state (clean start, no session
 kept): messages that a broker would have stored for an absent client are not delivered, as with AppSync Events.
@@ -47,14 +47,14 @@ class Use(NamedTuple):
     settings: Settings
     wire: Wire
     login: UserPassword | None = None
-    #: The user property with the stamps, or None if they are in the events.
+    #: The user property with the stamps, or None if the stamps are in the events.
     stamp_name: str | None = None
     #: True if the packets travel in WebSocket frames.
     websocket: bool = False
 
 
 class MqttSession:
-    """Implements `Session`."""
+    """Implements `Session` for one connection to a broker."""
 
     __slots__ = (
         "_boundary",
@@ -102,7 +102,7 @@ class MqttSession:
         self._packet_max: int | None = None
         self._last_id = 0
         self._topics = Subscriptions()
-        #: By packet id: the subscription that a SUBSCRIBE requests.
+        #: The subscription that each unanswered SUBSCRIBE requests, by packet id.
         self._subscriptions: dict[int, str] = {}
         self._outgoing = Outgoing(handler, use.wire, memory)
         self._incoming = Incoming(handler, use.wire, memory)
@@ -130,13 +130,13 @@ class MqttSession:
     def opening(self) -> Sequence[bytes]:
         """Return the CONNECT."""
         memory, settings = self._memory, self._settings
-        # A client's first connection starts a clean session: an old one that the broker has kept under the client's id
-        # is not of this run.
+        # A client's first connection starts a clean session: a session that the broker has kept under the
+        # client's id belongs to an earlier run.
         clean = memory is None or not memory.begun
         expiry_s = 0 if memory is None else settings.expiry_s
         if memory is not None and not settings.properties:
-            # MQTT 3.1.1 has one flag for starting without old state and for keeping none afterwards; this session must
-            # be kept.
+            # MQTT 3.1.1 has one flag both for starting without old state and for keeping no state
+            # afterwards. The broker must keep this session, so the flag stays unset.
             clean = False
         return (self._wire.connect(self._client_id, self._login, clean=clean, expiry_s=expiry_s),)
 
@@ -400,7 +400,7 @@ class MqttSession:
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:
-        # A copy, since the caller may reuse the buffer.
+        # Copy the bytes, since the caller may reuse the buffer.
         return partial(shown, bytes(message[: unreadable.SEARCHED_BYTES]), self._login)
 
     def _next_id(self) -> int:

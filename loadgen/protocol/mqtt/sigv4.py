@@ -1,8 +1,8 @@
-"""The WebSocket login of AWS IoT Core by AWS keys: the upgrade's path and query, signed by botocore.
+"""The WebSocket login of AWS IoT Core by AWS keys: the upgrade's path and query, which botocore signs.
 
 The query is signed for the service `iotdevicegateway` with `host` as its only signed header. Sources: the C SDK of
-Espressif and browser clients in public repositories; not tried on an account. Those clients append a session token
-after signing, so that it is not signed; that AWS expects this is an assumption.
+Espressif and browser clients in public repositories; not tried on an account. Those clients append the session token
+after signing, so the signature does not cover it; that AWS expects this is an assumption.
 """
 
 from typing import Final

@@ -22,7 +22,7 @@ DISCONNECT: Final = b"\xe0\x00"
 _PACKET_ID_NOT_FOUND: Final = 0x92
 _QOS: Final = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
-#: The stamp of an event beside its body: name and value of a user property.
+#: The stamp of an event outside its body: name and value of a user property.
 Stamp = tuple[str, str]
 
 
@@ -161,7 +161,7 @@ class Mqtt311:
         """Return a PUBLISH (3.1.1, 3.3).
 
         Raises:
-            ValueError: there is a stamp beside the payload, for which this version has no place.
+            ValueError: there is a stamp outside the payload, for which this version has no place.
         """
         if stamp is not None:
             raise ValueError("MQTT 3.1.1 has no user properties")
@@ -218,7 +218,7 @@ _SUBACK: Final = {
 
 
 def read311(view: memoryview) -> tuple[Any, int]:
-    """Return the packet of MQTT 3.1.1 at the beginning of some bytes, and its size.
+    """Return the packet of MQTT 3.1.1 at the start of the given bytes, and its size.
 
     Packets that only a client sends are not read.
 
@@ -263,7 +263,7 @@ def _publish(flags: int, content: memoryview) -> Any:
     length = int.from_bytes(content[:2], "big")
     place = 2 + length
     _demand(len(content) >= 2 and place <= len(content), "its PUBLISH is malformed")
-    # The codec panics over a topic that is not UTF-8.
+    # The codec panics if the topic is not UTF-8, so decode it here.
     str(content[2:place], "utf-8")
     if flags & 6:
         _number(content[place:])
