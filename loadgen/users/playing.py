@@ -176,7 +176,7 @@ class Client:
             self._connecting = gevent.spawn(again)
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
-        """Wait as long as the reconnect policy requires; return False at once if no further attempt is allowed.
+        """Wait as long as the reconnect policy requires; return False at once if it allows no more attempts.
 
         ``least_s`` is the minimum wait that the service asked for, or None.
         """

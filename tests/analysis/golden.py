@@ -1,4 +1,4 @@
-"""Synthetic runs that together have every key that the analysis writes, and its last output (`golden/*.json`).
+"""Synthetic runs that together have every key that the analysis writes, and its output (`golden/*.json`).
 
 Tests compare the output, so they notice when a key, a figure or a word changes. `python -m
 tests.analysis.renew` writes the files anew and adds a revision for the change to
@@ -78,7 +78,7 @@ def plain(folder: Path) -> Path:
 
 
 def tasks(folder: Path) -> Path:
-    """A run with three groups of clients that run tasks: in a closed loop, an open loop, and an unknown one."""
+    """A run whose groups of clients have tasks: in a closed loop, an open loop, and an unknown one."""
     groups = [
         {"group": "a", "users": "u.py:A", "loop": "closed", "pacing": None},
         {"group": "b", "users": "u.py:B", "loop": "open", "pacing": "constant_pacing(1)"},
@@ -288,8 +288,7 @@ def clocks(folder: Path) -> Path:
 
 
 def recovery(folder: Path) -> Path:
-    """A run with clients that are dropped, leave, read slowly or lose their connection, and an outage of the
-    target."""
+    """A run with an outage, and with clients that are dropped, leave, read slowly or lose connections."""
     events = [event(1, n, "/default/a", n * 10 * MS) for n in range(100)]
     lives, connections, arrivals = [], [], []
     for number in range(4):
@@ -392,7 +391,7 @@ def outage(folder: Path) -> Path:
 
 
 def reactions(folder: Path) -> Path:
-    """A run with replies to requests: one request and one reply were lost, and replies arrived out of order."""
+    """A run with replies; one request and one reply were lost, and replies arrived out of order."""
     scenario = {
         "version": 1,
         "name": "reactions",

@@ -32,8 +32,7 @@ class Stopped:
 
 
 def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "normal") -> Floats:
-    """Return the differences of pairs, one row for each plan; ``effect`` is their mean, in standard
-    deviations."""
+    """Return differences of pairs in standard deviations, a row for each plan; ``effect`` is their mean."""
     draws = np.random.default_rng(seed)
     if shape == "normal":
         noise = draws.normal(size=(plans, pairs))
@@ -45,8 +44,7 @@ def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "
 
 
 def looked(values: Floats, level: float) -> Stopped:
-    """Apply the test of `ab` to one metric after each pair, and stop at the first pair that shows a
-    difference."""
+    """Apply the test of `ab` to one metric after each pair; stop at the first that shows a difference."""
     return _walk(values, level, partial(of_pairs, most=values.shape[1]))
 
 
@@ -89,7 +87,7 @@ def _crossed(values: Floats, level: float, looks: list[tuple[int, Test]]) -> Ite
 
 
 def ab(world: World, most: int, factor: float) -> tuple[str, int]:
-    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and the number of pairs made."""
+    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and its number of pairs."""
     base: list[Profile] = []
     new: list[Profile] = []
     verdict = UNKNOWN

@@ -257,7 +257,7 @@ def connection(number: int, life: int = 0, error: str | None = None, **more: Any
 
 
 def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Row:
-    """Return the arrival of an event at a subscription, ``latency_ns`` after it was due and read 10 µs later."""
+    """Return an event's arrival at a subscription, ``latency_ns`` after it was due and read 10 µs later."""
     arrival_ns = of["intended_ns"] + latency_ns
     return {
         "subscription": number,

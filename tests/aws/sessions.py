@@ -13,7 +13,7 @@ def _loader() -> Any:
 
 
 def session() -> Any:
-    """Return a new session; all share the service models, because reading these takes longer than most tests."""
+    """Return a new session; all share the service models, which take longer to read than most tests."""
     made = botocore.session.Session()
     made.register_component("data_loader", _loader())
     return made

@@ -418,7 +418,7 @@ def test_what_aws_says_is_harmless_in_the_report(run: Path) -> None:
     assert "<b>x" not in page
 
 
-# At the end of a run.
+# The following tests are about the end of a run.
 
 
 def request(**more: Any) -> RunOptions:

@@ -81,7 +81,7 @@ def made_up_search(
 
 
 def loaded(name: str, overrides: Mapping[str, str], *, target: str | None = None) -> Scenario:
-    """Read a scenario once for all trials that use it, because a search reads the same ones again and again."""
+    """Read a scenario once for all trials that use it, because a search reads the same ones repeatedly."""
     return _loaded(name, tuple(overrides.items()), target)
 
 

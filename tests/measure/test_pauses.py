@@ -20,7 +20,7 @@ TICK_NS = int(TICK_S * 1e9)
 
 
 class Machine:
-    """A made-up process: what passed of time, was used of the CPU, and was waited for one, with each tick."""
+    """A simulated process; each tick gives its elapsed time, CPU time, and time spent waiting for a CPU."""
 
     def __init__(self, ticks: list[tuple[int, int, int]], *, tells_waiting: bool = True) -> None:
         self._ticks = ticks
@@ -143,5 +143,5 @@ def test_a_process_that_is_stopped_notices_it_whether_it_waits_or_works(doing: s
     child.stdin.flush()
     shown = int(child.stdout.readline())
     child.communicate()
-    # Less what it waited for a CPU when it went on, which a busy machine makes long.
+    # The time for which the process then waited for a CPU, long on a busy machine, is not part of the pause.
     assert 0.3e9 < shown < 1.5e9

@@ -277,8 +277,7 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """Return when this greenlet's publishes are due: in a task by the journey's pacing, in a callback
-        now."""
+        """Tell when this greenlet's publishes are due: in a task by the journey's pacing, in callbacks now."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman

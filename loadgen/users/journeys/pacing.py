@@ -70,7 +70,7 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments of `locust.user.wait_time`'s ``name`` if it made ``declared``, else an empty dict."""
+    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict."""
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
         name,

@@ -71,7 +71,7 @@ def test_a_reading_a_nanosecond_later_is_another() -> None:
 
 @pytest.mark.parametrize("offset_ns", [-7 * SECOND, 7 * SECOND])
 def test_the_offset_counts_from_that_of_the_first_ping(offset_ns: int) -> None:
-    """Floats keep small offsets exact to the nanosecond; the times themselves need 61 bits of a float's 53."""
+    """Floats keep small offsets exact to the nanosecond; the times need 61 bits, and a float has 53."""
     curve, _ = by_pings_alone(pinged(offset_ns, offset_ns, offset_ns))
     assert (curve.base_at_ns, curve.base_ns) == (1000 * SECOND, offset_ns + 100 * US)
     assert np.abs(curve.estimate_ns).max() < FAR_NS * PART

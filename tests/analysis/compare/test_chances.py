@@ -1,5 +1,4 @@
-"""Test the statistical tests: the anytime-valid one against integrals, and plans that stop early by
-simulation."""
+"""Test the statistical tests: the anytime-valid one against integrals, early stops by simulation."""
 
 import math
 

@@ -33,7 +33,7 @@ def _bar(share: float, comparisons: int, rate: float) -> float:
 
 
 def test_equal_sides_are_flagged_in_at_most_5_percent() -> None:
-    """Compare equal sides: a comparison counts as flagged if any of its metrics is, so the 5 % hold for all."""
+    """Compare equal sides; a comparison is flagged if any metric is, so the 5 % hold for all together."""
     assert flagged(50, 6, 1.0, seed=11) <= _bar(1 - CHANCE, 50, 0.05)
 
 
@@ -65,8 +65,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
-    """A sample can only show that the interval covers the change too rarely; ten thousand show the exact
-    rate."""
+    """A sample can only show that the interval misses the change too often; ten thousand show the rate."""
     assert covered(50, seed=16) >= _bar(CHANCE, 50, 0.95)
 
 

@@ -1,5 +1,4 @@
-"""Test drops, leaves and subscription churn with a synthetic record: expected and missed events, and
-recovery."""
+"""Test drops, leaves and subscription churn with a synthetic record: missed events and recovery times."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from tests.analysis.synthetic import (
 
 
 def two_lives(intent: str | None, ready_ms: int | None = 35, **more: Any) -> list[Row]:
-    """Return two lives of a subscription: one ends 15 ms into the phase, the next is acknowledged at 30 ms."""
+    """Return two lives of a subscription: one ends 15 ms into the phase, the next is accepted at 30 ms."""
     again = None if ready_ms is None else ready_ms * MS
     return [
         subscription(1, "/default/a", 0, 15 * MS, intent=intent),

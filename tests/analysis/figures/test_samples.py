@@ -1,4 +1,4 @@
-"""Test that samples found at ranks equal sorted ones, whether counted, collected, divided or stored on disk."""
+"""Test that samples found at ranks equal sorted ones, however they are counted, divided or stored."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Test the search for pairs that occur twice against a set, and the ranks of events of very different sizes."""
+"""Test the search for pairs that occur twice, and the ranks of events of very different sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Test the ledger of shared subscriptions, where one member gets each event, and of sessions that are kept."""
+"""Test the ledger of shared subscriptions, where one member gets each event, and of kept sessions."""
 
 import tempfile
 from pathlib import Path

@@ -93,7 +93,7 @@ def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
 
 
 def two_lives(ready_again_ns: int = 35 * MS) -> list[Row]:
-    """Return two lives of a subscription: one is lost 15 ms into the phase, the next acknowledged at 30 ms."""
+    """Return two lives of a subscription: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
     return [
         subscription(1, "/default/a", 0, 15 * MS, life=0),
         subscription(1, "/default/a", ready_again_ns, None, life=1, acknowledged_ns=ZERO + 30 * MS),

@@ -1,5 +1,4 @@
-"""Test that a figure's data has all that the figure shows: lines, bars, bands, shaded spans, marks, heat
-maps."""
+"""Test that a figure's data has all that the figure shows: lines, bars, bands, spans, marks, heat maps."""
 
 import math
 

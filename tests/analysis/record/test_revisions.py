@@ -1,5 +1,4 @@
-"""Test that the list of keys by revision is complete, and that the analysis's output equals the committed
-one."""
+"""Test that the list of keys by revision is complete, and that outputs equal the committed ones."""
 
 import re
 import shutil

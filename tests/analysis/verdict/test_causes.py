@@ -148,8 +148,7 @@ def test_a_cause_that_is_too_small_explains_nothing(tmp_path: Path) -> None:
 
 
 def test_a_cause_is_as_grave_as_what_it_explains(tmp_path: Path) -> None:
-    """A pause of 120 ms in a minute is only a doubt; if it makes every tenth event 100 ms late, figures are
-    wrong."""
+    """A pause of 120 ms in a minute is a doubt; if it makes a tenth of all events late, figures are wrong."""
     phases = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 60 * SECOND}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(10)]
     events[4]["sent_ns"] = events[4]["slot_ns"] + 110 * MS
@@ -228,8 +227,7 @@ def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> A
 
 
 def test_a_virtual_machine_that_stood_still_is_named_from_the_pings_alone(tmp_path: Path) -> None:
-    """The virtual machine notices nothing: its health, and its two clocks relative to each other, are as
-    usual."""
+    """The virtual machine itself notices nothing: its health and its own clocks are as usual."""
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     summary = remote(tmp_path, clock, seconds(of=9))
     (pause,) = summary["clock"]["pauses"]

@@ -137,8 +137,7 @@ def test_a_subscription_to_which_little_or_nothing_was_expected_is_not_silent(tm
 
 
 def test_silence_by_chance_is_not_told(tmp_path: Path) -> None:
-    """If a service loses half of all events, one in eight subscriptions with three events receives none by
-    chance."""
+    """If a service loses half of all events, one in eight subscriptions misses three events by chance."""
     published = events("/default/a", count=3)
     subscriptions = [proven(number, "/default/a") for number in range(40)]
     deliveries = [

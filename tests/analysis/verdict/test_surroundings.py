@@ -1,4 +1,4 @@
-"""Test findings on the limits of containers, virtual machines and clouds: they come first and forbid "valid"."""
+"""Test findings on limits of containers, virtual machines and clouds: they come first, and forbid "valid"."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ HOST = {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine
 
 
 def throttled(second: float, held_ns: int, periods: int = 10, quota: float = 0.3, **more: Any) -> Row:
-    """Return a health row of one second in which a quota stopped everything for ``held_ns``, in ``periods``
-    periods."""
+    """Return a health row of a second in which a quota stopped all for ``held_ns``, in some ``periods``."""
     return health(
         second,
         **{

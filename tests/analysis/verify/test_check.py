@@ -33,8 +33,7 @@ SAMPLE = REPO / "results" / "sample"
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the sample and its report, without drawn plots as in other tests (`conftest`): they are not
-    compared."""
+    """Return the sample and its report without drawn plots (see `conftest`), as these are not compared."""
     folder = shutil.copytree(REPO / "results" / "sample", tmp_path_factory.mktemp("reported") / "sample")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "to_svg", lambda _: "<svg></svg>")
@@ -217,7 +216,7 @@ def small(made: Path, tmp_path: Path) -> Path:
 
 
 def pruned(content: Any, key: str, kept: frozenset[str]) -> Any:
-    """Return the part of ``content`` that a version which writes only the keys ``kept`` would have written."""
+    """Return the part of ``content`` that a version which writes only the keys ``kept`` writes."""
     if isinstance(content, dict) and key not in revisions.FREE:
         below = {name: revisions.child(key, name) for name in content}
         return {
