@@ -75,7 +75,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Refuse a test file that imports Locust, which patches threads for the whole process (see patched.py)."""
+    """Refuse a test file that imports Locust, as this patches threads for the process (see patched.py)."""
     if "locust" not in sys.modules or not report.fspath.endswith(".py") or _named:
         return
     name = report.fspath.removeprefix("tests/")

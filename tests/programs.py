@@ -33,7 +33,7 @@ _REASON = re.compile(r"(?:Skipped: )?(.+) is not installed: apt-get install (.+)
 
 
 def find(program: str) -> str | None:
-    """Return the program's path, or None if it is not installed; /usr/sbin, with services, is searched too."""
+    """Return the program's path, or None if it is not installed; /usr/sbin is searched too."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
     names = (program, *ELSEWHERE.get(program, ()))
     return next((found for name in names if (found := shutil.which(name, path=path)) is not None), None)
@@ -45,7 +45,7 @@ def require(program: str) -> str:
 
 
 def require_file(path: Path, what: str, package: str) -> Path:
-    """Return ``path`` if a Debian package has installed it, such as a module of a server; else skip or fail."""
+    """Return ``path``, such as a server's module, if its Debian package is installed; else skip or fail."""
     return path if path.exists() else Path(_go_without(what, package))
 
 

@@ -191,7 +191,7 @@ def test_a_refusal_leaves_no_socket_open() -> None:
 def test_connections_and_publishes_take_the_same_way_by_connect_even_unencrypted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request through a tunnel is meant for the target: it has no absolute URL and no login of the proxy."""
+    """A request through a tunnel has no absolute URL and no login of the proxy, like a direct one."""
     inside: list[bytes] = []
 
     def says(peer: socket.socket, _head: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Test replies in the plan: what a scenario may contain, their channels, and their delay after the request."""
+"""Test planned replies: what a scenario may contain, their channels, and their delay."""
 
 import statistics
 from itertools import islice

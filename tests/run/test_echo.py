@@ -151,7 +151,7 @@ class Run:
 def lane(
     api: LocalEventApi, folder: Path, *, via: str = "http", publish_s: float = 0.5, api_key: str | None = None
 ) -> Iterator[tuple[EchoLane, Run]]:
-    """A lane that echoes twenty times a second."""
+    """Run a lane that sends twenty echoes a second."""
     run = Run(Target(api.http_url, api_key=api_key or api.api_key).service(), publish_s)
     plan = EchoPlan(50 * MS, 0, CHANNEL, via == "http", 300)
     made = EchoLane(cast(WorkerRun, run), plan, 7, SpoolWriter(folder, 0))

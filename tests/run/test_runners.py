@@ -1,4 +1,4 @@
-"""Test Locust's hardened runners: a connection acts for its own worker only, and workers keep their options."""
+"""Test Locust's hardened runners: a connection acts for its own worker; workers keep their options."""
 
 import os
 import socket

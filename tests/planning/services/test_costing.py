@@ -1,4 +1,4 @@
-"""Test costs of services against the worked example of the fact sheet, and against figures computed by hand."""
+"""Test costs of services against the fact sheet's worked example and figures computed by hand."""
 
 import json
 from dataclasses import replace

@@ -59,7 +59,7 @@ def test_ranges_cross_in_an_interval() -> None:
     events, gateway = costings(example(), "appsync-events,api-gateway")
     low, high = found.begin / 10_000, found.end / 10_000
     # At the lower end the highest cost of AppSync Events equals API Gateway's lowest; at the upper end its
-    # lowest cost... equals API Gateway's highest.
+    # lowest equals API Gateway's highest.
     assert cost_at(events, "subscribers", low).high == cost_at(gateway, "subscribers", low).low
     assert cost_at(events, "subscribers", high).low == cost_at(gateway, "subscribers", high).high
 

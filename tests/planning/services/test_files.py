@@ -1,4 +1,4 @@
-"""Test reading service files: those packaged, a user's own in their place, and the messages about mistakes."""
+"""Test reading service files: packaged ones, a user's in their place, and messages about mistakes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Test that a session of a WebSocket API accepts any data from a service, and shows no secret of the login."""
+"""Test that a WebSocket API's session accepts any data from a service, and shows no secret."""
 
 from random import Random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Test GraphQL operations with the names that AWS's console creates, with other names, and from a document."""
+"""Test GraphQL operations: with the names that AWS's console makes, other names, and a document."""
 
 import json
 

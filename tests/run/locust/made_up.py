@@ -221,5 +221,5 @@ class Workers:
 def analysed(
     returncode: int | None = 0, verdict: ExitCode | None = ExitCode.PASSED
 ) -> Callable[..., Analysis]:
-    """Return an analysis with this result, which takes no time."""
+    """Return a function that stands in for the analysis and has this result at once."""
     return lambda *_, **__: Analysis(returncode, verdict)

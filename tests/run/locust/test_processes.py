@@ -1,4 +1,4 @@
-"""Test the three kinds of process: who receives their messages, and where failures of user code are counted."""
+"""Test the three kinds of process: who receives messages, and where failures of user code count."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -230,7 +230,7 @@ def test_a_worker_is_told_the_secrets_of_its_own_clients_only() -> None:
 
 
 def _holds(told: bytes, number: int) -> bool:
-    """Return whether a message contains the token of a client, and not just a longer one with this beginning."""
+    """Return whether a message contains a client's token, not just a longer one that begins with it."""
     token = f"canary-{number}".encode()
     return any(not told[at + len(token) : at + len(token) + 1].isdigit() for at in _places(told, token))
 

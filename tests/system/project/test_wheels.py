@@ -1,4 +1,4 @@
-"""Test wheels as the release builds them."""
+"""Test wheels built as the release builds them."""
 
 import sys
 import zipfile
@@ -16,7 +16,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Path) -> None:
-    # What another Python has built in the checkout must not come along.
+    # An extension module that another Python has built in the checkout must not be packaged.
     (tree / "loadgen/native/_native.cpython-399-x86_64-linux-gnu.so").write_bytes(b"of another Python")
     (tree / "scenarios/private-feeds/__pycache__").mkdir()
     (tree / "scenarios/private-feeds/__pycache__/handlers.cpython-311.pyc").write_bytes(b"compiled")
