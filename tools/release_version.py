@@ -1,4 +1,5 @@
-"""Check that a tag names the version of the package: `python tools/release_version.py v0.1.0`; exits with 1 if not."""
+"""Check that a tag names the package's version: `python tools/release_version.py v0.1.0`; exits with 1 if
+not."""
 
 import re
 import sys
@@ -16,7 +17,7 @@ def version() -> str:
 
 
 def main(tag: str) -> int:
-    """Compare; return the exit code."""
+    """Compare a tag with the version; return the exit code."""
     if tag == f"v{version()}":
         return 0
     print(

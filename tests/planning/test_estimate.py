@@ -322,8 +322,8 @@ def kept(tmp_path: Path) -> tuple[calibration.Calibration, Path]:
 
 def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -> None:
     found, path = kept(tmp_path)
-    # 36,000 more deliveries take 0.9 s more CPU time. Those 4,000 take 0.1 s of 0.12 s, so 0.02 s in 4 s is
-    # idle.
+    # 36,000 more deliveries take 0.9 s more CPU time. So 4,000 take 0.1 s of the 0.12 s measured, and 0.02 s
+    # in 4 s remain for an idle process.
     assert found.cpu_s_per_delivery == pytest.approx(25e-6)
     assert found.idle_cpu_share == pytest.approx(0.005)
     assert found.cpu_s_per_http_publish == pytest.approx(1e-4)

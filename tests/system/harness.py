@@ -158,7 +158,7 @@ def expect_by_verdict(
 
 
 def as_judged(finished: Finished, folder: Path) -> dict[str, Any]:
-    """Assert that a run without gates went through, and that its findings give its verdict and were printed."""
+    """Assert that a run without gates went through, and that it printed the findings of its verdict."""
     summary = expect_by_verdict(finished, folder)
     assert summary["gates"] == []
     verdict = summary["verdict"]
@@ -202,7 +202,7 @@ def command_lines() -> Iterator[set[str]]:
 
 
 def free_port() -> int:
-    """Return a free port outside the range of outgoing connections, of which parallel tests open thousands."""
+    """Return a free port outside the range of outgoing connections, of which tests open thousands."""
     try:
         first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError):

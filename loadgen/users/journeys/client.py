@@ -277,7 +277,7 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """Tell when this greenlet's publishes are due: in a task by the journey's pacing, in callbacks now."""
+        """Tell when this greenlet's publishes are due: in tasks by the journey's pacing, in callbacks now."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman

@@ -29,7 +29,7 @@ class Made:
 
     @property
     def beyond_ns(self) -> int:
-        """The greatest excess of a corrected time's error over the stated error; negative if there is none."""
+        """The greatest excess of a corrected time's error over the stated one; negative if there is none."""
         worker, master = np.array(self.truth, dtype=np.int64).T
         corrected = worker + self.fit.correction_ns(worker)
         return int((np.abs(corrected - master) - self.fit.error_ns_at(corrected)).max())

@@ -18,7 +18,7 @@ def curve(low: float, high: float, base: int = 0) -> Curve:
 def test_the_offset_is_no_wider_than_what_both_daemons_vouch_for() -> None:
     found = narrowed(curve(-1e6, 1e6), AT, np.full(len(AT), 40_000))
     low, high = found.interval(AT)
-    # Half way between two claims, each clock may have been slewed a little, which adds up to 250 µs.
+    # The pings are a quarter of a second apart, and between two of them both clocks may be slewed by 500 ppm.
     assert (high <= 40_000 + 250_000).all()
     assert (low >= -40_000 - 250_000).all()
     assert (high >= 40_000).all()

@@ -260,7 +260,7 @@ def test_any_true_arrivals_have_figures_within_the_summary(tmp_path: Path, seed:
             figures = measured[where][name]
             true = Percentiles.of_sorted(truth - sent_ns).to_dict()
             for key in ("min", "p50", "p90", "p99", "p999", "max", "mean"):
-                # The mean is rounded, so allow a difference of 1.
+                # The mean is a float and its bounds are whole numbers, so allow a difference of 1.
                 assert figures["low"][key] - 1 <= true[key] <= figures["high"][key] + 1
 
 

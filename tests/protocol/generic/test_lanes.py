@@ -108,8 +108,8 @@ def test_a_template_beyond_what_the_native_part_knows_is_none() -> None:
 
 
 def test_the_subscription_is_the_one_that_receiving_finds() -> None:
-    # A text pattern names the subscription by id, channel or number, whichever of these it has first. For
-    # lines the file's `identity` decides.
+    # If a text pattern has several of id, channel and number, the first in this order names the subscription.
+    # For lines the file's `identity` decides.
     assert identity_in(text("{number} {channel} {event}")) == "channel"
     assert identity_in(text("{number} {channel} {event}", "lines")) == "number"
     assert identity_in(text("{event}")) is None

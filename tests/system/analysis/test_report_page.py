@@ -1,4 +1,4 @@
-"""Test the report's interactive charts in a real Chromium: values, zoom, legends, closer look, no JavaScript."""
+"""Test the report's interactive charts in a real Chromium: values, zoom, legends, no JavaScript."""
 
 import re
 from collections.abc import Callable, Iterator

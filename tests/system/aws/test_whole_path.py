@@ -36,7 +36,7 @@ def no_file_has_the_key(folder: Path) -> None:
 
 @dataclass
 class World:
-    """What a command needs to find moto and to trust the server."""
+    """The environment in which commands find moto and trust the server."""
 
     env: dict[str, str]
     endpoint: str

@@ -19,8 +19,7 @@ print(*sorted(name for name in sys.modules if name.startswith("loadgen.cli.")))
 
 
 def _loaded(*arguments: str) -> tuple[set[str], set[str]]:
-    """Return the commands of the application in a new process, and the modules of `loadgen.cli` imported
-    there."""
+    """Return an application's commands in a new process, and the modules of `loadgen.cli` imported there."""
     names, modules = subprocess.run(
         [sys.executable, "-c", _SHOW.format(arguments=arguments)],
         capture_output=True,

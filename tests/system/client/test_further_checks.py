@@ -1,4 +1,4 @@
-"""Test the probe's last two steps: a wildcard over several levels, and an invalid login that must be refused."""
+"""Test the probe's last two steps: a deep wildcard, and an invalid login that must be refused."""
 
 import json
 from collections.abc import Sequence

@@ -51,8 +51,7 @@ def bare_token(api: LocalEventApi, body: bytes) -> dict[str, str]:
 def signed(
     *, date: bool = True, length: bool = False, named: str = "host", sent_host: Callable[[str], str] = str
 ) -> Credentials:
-    """Return a function that signs, with or without the date and the length; ``sent_host`` changes the host
-    sent."""
+    """Return a function that signs, with the given headers covered; ``sent_host`` changes the host sent."""
 
     def of(api: LocalEventApi, body: bytes) -> dict[str, str]:
         headers = {

@@ -208,8 +208,7 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without their keys, the commands in the files neither listen for others nor look for a master
-    elsewhere."""
+    """Without keys, the files' commands neither listen for others nor look for a master elsewhere."""
     monkeypatch.delenv(JOIN_MASTER, raising=False)
     monkeypatch.delenv(JOIN_WORKER, raising=False)
     for command in commands():
@@ -258,8 +257,7 @@ def test_everything_that_the_image_is_built_from_is_in_the_build_context() -> No
 
 
 def test_the_image_tells_of_its_extras_as_the_sentence_says() -> None:
-    """The message of `analysis.extras` asks users of the image to build it with `--build-arg
-    EXTRAS=aws,live,…`."""
+    """`analysis.extras` tells users of the image to build it with `--build-arg EXTRAS=aws,live,…`."""
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert "\nARG EXTRAS=aws,live\n" in dockerfile
     assert f" {extras.IMAGE}=1 " in dockerfile

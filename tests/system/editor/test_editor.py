@@ -38,7 +38,7 @@ def api() -> Iterator[LocalEventApi]:
 
 @pytest.fixture
 def opened(browser: Browser, api: LocalEventApi) -> Iterator[Open]:
-    """Open the editor, connected with the key in the URL's fragment unless ``open`` is called otherwise."""
+    """Yield a function that opens the editor, connected with the server's key unless given another."""
     with ExitStack() as stack:
 
         def open_page(key: str | None = None, **options: Any) -> Page:

@@ -221,7 +221,7 @@ def test_after_a_run_the_tab_says_the_verdict_and_links_the_report(
         link = page.run("document.querySelector('.fan-out-result a').href")
     assert link == f"{url}/fan-out/report/run-1"
     with browser.page(link) as page:
-        # Its scripts run, but it is no page of the UI: no origin, no cookie, no request.
+        # The report's scripts run, but without access to the UI: no origin, no cookies, no requests.
         page.wait("document.getElementById('said').textContent")
         assert page.text("#said") == "null SecurityError TypeError"
 

@@ -100,7 +100,7 @@ def run_with(
 
 @dataclass(frozen=True)
 class Drifted:
-    """A run of two workers with very wrong clocks, for one of which a ClockBound daemon nevertheless vouches."""
+    """A run of two workers with very wrong clocks; a ClockBound daemon nevertheless vouches for one."""
 
     clocks: list[WrongClock]
     finished: Finished

@@ -1,4 +1,4 @@
-"""Test runs in real cgroups: a CPU quota is named as the cause, and a kill for lack of memory is recognised."""
+"""Test runs in real cgroups: a CPU quota, and a kill for lack of memory, are named as causes."""
 
 import os
 import re

@@ -1,5 +1,4 @@
-"""Test runs with data: equal clients, channels and draws for any number of processes, and no secrets on
-record."""
+"""Test runs with data: clients and channels do not depend on processes, and no secret is recorded."""
 
 import shutil
 import time

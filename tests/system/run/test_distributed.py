@@ -124,7 +124,7 @@ class Gathered:
 def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
     """Make a run in which one clock is 250 ms ahead and drifts, and cables delay and lose packets.
 
-    Echoes are not asked for, but used by default.
+    Echoes are on by default, since the workers are on two machines.
     """
     tmp_path = tmp_path_factory.mktemp("gathered")
     results = tmp_path / "hidden" / "results"
