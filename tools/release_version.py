@@ -1,5 +1,4 @@
-"""Check that a tag names the package's version: `python tools/release_version.py v0.1.0`; exits with 1 if
-not."""
+"""Check a tag against the version, exit with 1 if it differs: `python tools/release_version.py v0.1.0`."""
 
 import re
 import sys

@@ -117,7 +117,7 @@ def escaped(path: str) -> str:
 def test_paths_of_mountinfo_come_back_as_they_were(root: str, point: str, optional: list[str]) -> None:
     line = " ".join(["30 25 0:26", escaped(root), escaped(point), "rw", *optional, "- cgroup2 cgroup2 rw"])
     found = parse_mounts(line)
-    # A name may contain other characters at which Python splits lines; the kernel escapes only "\n".
+    # Python splits lines at other characters too, which a name may contain: of line ends the kernel escapes "\n" only.
     if len(line.splitlines()) == 1:
         assert found == [Mount(root, point, None)]
 

@@ -42,7 +42,7 @@ def success(name: str = "s1") -> dict[str, Any]:
 
 
 def deviations(*steps: Any) -> list[str]:
-    """Give a session each message in turn and return the deviations; a callable step is called instead."""
+    """Give a session each message in turn; return the deviations. A callable step gets the session."""
     session, handler = conversation()
     for step in steps:
         if callable(step):

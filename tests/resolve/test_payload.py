@@ -1,6 +1,6 @@
 """Test payloads and stamps in a scenario: the resulting events, and the exact message about each mistake."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 import json
 from pathlib import Path

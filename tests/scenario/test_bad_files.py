@@ -1,6 +1,6 @@
 """Test the exact message for each mistake in a file: what is wrong, where, and what would be right."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Test the replay of recorded series: their points, and the exact message for each mistake in the file."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 import json
 import os

@@ -1,6 +1,6 @@
 """Test messages with the stamp in a header beside the event, as in NATS, in streams cut anywhere."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 from itertools import pairwise
 from typing import Any

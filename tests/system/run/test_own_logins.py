@@ -117,8 +117,7 @@ class World:
         ]
 
     def run(self, text: str, results: Path, *more: str) -> tuple[Finished, Path, str]:
-        """Run a scenario; return how it ended, its folder, and all files and output, to search for secrets
-        in."""
+        """Run a scenario; return how it ended, its folder, and all output, which must hold no secret."""
         with command_lines() as listed:
             done = loadgen(*self.arguments(self.scenario(text), results), *more, env=self.env)
         found = only_run(results)
