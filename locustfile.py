@@ -1,4 +1,4 @@
-"""The Locust entry point: `locust -f locustfile.py --scenario comments`, or by `loadgen run comments`."""
+"""The Locust entry point of `loadgen run comments` and of `locust -f locustfile.py --scenario comments`."""
 
 from loadgen.run.install import ScenarioShape, install
 from loadgen.users import Participant, Publisher, Subscriber

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests, which this process trusts meanwhile."""
+"""A certificate authority for tests, which this process trusts only during a test."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Two layers of tests: unit tests beside the module they test, and whole runs, servers and browsers in system/."""
+"""Settings for all tests: unit tests beside their modules; whole runs, servers and browsers in system/."""
 
 import gc
 import os
@@ -16,16 +16,16 @@ from tests.programs import wanting
 
 HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
-#: Characters of a value in the name of a test.
+#: Longest value in the name of a test, in characters.
 LONGEST_ID = 200
-#: One that is named on the command line is collected as ever.
+#: These files are not collected, except one that is named on the command line.
 collect_ignore = list(PATCHED)
-#: Files of that list which were collected all the same, as they were named.
+#: Files of `PATCHED` that were collected because the command line names them.
 _named: list[str] = []
 
 
-# Nothing that hypothesis times: on a busy machine an example takes as long as the others let it. In CI the examples are
-# the same each time, so that a change fails for its own faults; here they differ, and new ones are found.
+# No deadline, because on a busy machine an example may take any time. In CI the examples are the same each
+# time, so that a change fails only for its own faults; elsewhere they differ, so that new ones are found.
 settings.register_profile(
     "loadgen",
     deadline=None,
@@ -35,8 +35,8 @@ settings.register_profile(
 )
 settings.load_profile("loadgen")
 
-# A shell starts what runs in the background, or under nohup, with these ignored, and so would all processes that the
-# tests start and send them to.
+# A shell starts background jobs and jobs under nohup with these signals ignored. All processes that the tests
+# start would inherit that, but tests send them these signals.
 for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
@@ -44,12 +44,12 @@ for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests stay in one process (`--dist loadgroup`), and order them (`--no-loadscope-reorder`).
+    """Choose tests that stay in one process (`--dist loadgroup`), and the order (`--no-loadscope-reorder`).
 
-    The tests of a module stay together: what the first has read or imported the next have, and pytest-xdist deals out
-    hundreds of modules instead of thousands of tests, whose list it goes through for each. In system/ only tests that
-    share a fixture do, as the others wait for runs of their own. Modules with long tests come first, then the largest:
-    at the end no process is left alone with much to do.
+    The tests of a module stay together: the next tests reuse what the first has read or imported, and
+    pytest-xdist distributes hundreds of modules faster than thousands of tests. In system/ only tests that
+    share a fixture stay together, because the others wait for their own runs. Modules with long tests come
+    first, then the largest ones, so that no process is left with much work at the end.
     """
     shared = {item.path for item in items if SYSTEM not in item.path.parents or _shares_a_fixture(item)}
     together = Counter(item.path for item in items if item.path in shared)
@@ -68,14 +68,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Cut long values in the names of tests, which each process sends several times: one was of 17 million spaces."""
+    """Cut long values in the names of tests: processes exchange the names, and one had 17 million spaces."""
     if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
         return f"{val[:LONGEST_ID]!a} and {len(val) - LONGEST_ID} more"
     return None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
-    """Refuse a test file that imports Locust, which patches threads for all tests of the process; see patched.py."""
+    """Refuse a test file that imports Locust, as this patches threads for the process (see patched.py)."""
     if "locust" not in sys.modules or not report.fspath.endswith(".py") or _named:
         return
     name = report.fspath.removeprefix("tests/")
@@ -86,7 +86,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Have the garbage collector rest while modules are imported: it would search through them again and again."""
+    """Stop the garbage collector while modules are imported, because it would search them again and again."""
     gc.disable()
     try:
         return (yield)
@@ -95,13 +95,13 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_finish() -> None:
-    """Have the garbage collector leave alone what was imported, which lives as long as the process."""
+    """Exclude imported objects from garbage collection, because they live as long as the process."""
     gc.freeze()
     gc.set_threshold(200_000, 50, 1000)
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:
-    """Return whether the test uses a fixture of its module or package: a run that many tests read, say."""
+    """Return whether the test uses a fixture of its module or package, such as a run that many tests read."""
     if not isinstance(item, pytest.Function):
         return False
     definitions = item._fixtureinfo.name2fixturedefs.values()
@@ -109,7 +109,7 @@ def _shares_a_fixture(item: pytest.Item) -> bool:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped because a program is not installed, and the command that brings it."""
+    """Print which programs were missing, so that tests were skipped, and the command that installs them."""
     skipped = terminalreporter.stats.get("skipped", ())
     line = wanting(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
     if line is not None:

@@ -1,4 +1,4 @@
-"""A listening socket whose connections a thread accepts, and that no thread uses any more once it is closed."""
+"""A listening socket whose connections a thread accepts, until the thread ends and the socket is closed."""
 
 import socket
 import threading
@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def accepting(converse: Callable[[socket.socket], None]) -> Iterator[socket.socket]:
-    """Yield a listener on the loopback; each connection has a thread of its own for ``converse``.
+    """Yield a listener on the loopback; ``converse`` handles each connection in a separate thread.
 
-    `close` does not wake a thread that waits in `accept`, and one that is about to enter it would accept for whatever
-    socket has the number by then: the connection of the next test. So the thread is ended before the socket is closed.
+    `close` does not wake a thread that waits in `accept`. A thread that is just about to call `accept` would
+    accept the next test's connection, if that test's socket has been given the same descriptor. So the thread
+    is ended before the socket is closed.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -1,6 +1,6 @@
-"""Test files that import Locust, which patches the process that does so (sockets, threads, ssl).
+"""The test files that import Locust, which patches sockets, threads and ssl of its process.
 
-They are run in one process of their own, by test_patched.py.
+test_patched.py runs them in a separate process.
 """
 
 import subprocess
@@ -29,11 +29,11 @@ PATCHED = (
 
 
 def demand_passed(files: Sequence[str]) -> None:
-    """Run files of the list in one process, and demand that their tests pass and that each has some."""
+    """Run some of these files in one process, and assert that each has tests and that all pass."""
     command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += [f"tests/{file}" for file in files]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=590, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
-    # None is left out without a word.
+    # Every file must have a test that passed, so that none is skipped unnoticed.
     passed = {line.partition("::")[0] for line in done.stdout.splitlines() if " PASSED" in line}
     assert passed == {f"tests/{file}" for file in files}, done.stdout

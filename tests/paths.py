@@ -2,5 +2,5 @@
 
 from pathlib import Path
 
-#: The folder of the project.
+#: The root folder of the repository.
 REPO = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
-"""Programs that tests need beyond pip's packages: without one, a test is skipped with the installing command.
+"""Programs that tests need besides pip's packages: a test that lacks one is skipped, with advice.
 
-In CI (CI=true), where `.ci/run` installs them, it fails instead. `tests/conftest.py` says at the end of a test run what
-was skipped for want of what.
+The advice is the command that installs the program. In CI (CI=true), where `.ci/run` installs all of them,
+the test fails instead. At the end of a test run, `tests/conftest.py` prints which programs were missing.
 """
 
 import os
@@ -25,39 +25,39 @@ PACKAGES = {
     "npm": "npm",
     "tinyproxy": "tinyproxy",
 }
-"""Debian's package of each program."""
+"""The Debian package of each program."""
 ELSEWHERE = {"chromium": ("chromium-browser",)}
-"""Other names of the same program."""
+"""Other names of a program."""
 
 _REASON = re.compile(r"(?:Skipped: )?(.+) is not installed: apt-get install (.+)")
 
 
 def find(program: str) -> str | None:
-    """Return the program's path; None: it is not installed. Services are looked for in /usr/sbin too."""
+    """Return the program's path, or None if it is not installed; /usr/sbin is searched too."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
     names = (program, *ELSEWHERE.get(program, ()))
     return next((found for name in names if (found := shutil.which(name, path=path)) is not None), None)
 
 
 def require(program: str) -> str:
-    """Return the path of one of `PACKAGES`; without it the test is skipped, or fails in CI."""
+    """Return the path of one of `PACKAGES`; if it is missing, skip the test, or fail it in CI."""
     return find(program) or _go_without(program, PACKAGES[program])
 
 
 def require_file(path: Path, what: str, package: str) -> Path:
-    """Return a path that a Debian package brings, a server's module say; without it as `require`."""
+    """Return ``path``, such as a server's module, if its Debian package is installed; else skip or fail."""
     return path if path.exists() else Path(_go_without(what, package))
 
 
 def skip(reason: str) -> NoReturn:
-    """Skip the test, or let it fail in CI, which must have everything."""
+    """Skip the test, or fail it in CI, where everything must be installed."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}; CI must have it")
     pytest.skip(reason)
 
 
 def wanting(reasons: Iterable[str]) -> str | None:
-    """Return in one line how many tests were skipped for want of which programs, and what brings them."""
+    """Return a line with the number of skipped tests, the missing programs, and how to install them."""
     found = [match for reason in reasons if (match := _REASON.fullmatch(reason))]
     if not found:
         return None

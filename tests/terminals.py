@@ -1,4 +1,4 @@
-"""A pseudo-terminal for tests of what is shown on one."""
+"""A pseudo-terminal for tests of terminal output."""
 
 import fcntl
 import os
@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def shown(write: Callable[[int], object], columns: int = 80) -> str:
-    """Return what ``write`` writes to the terminal whose file descriptor it gets.
+    """Return what ``write`` writes to a terminal, whose file descriptor it is given.
 
-    The kernel hands a terminal's output on in the background and in parts of any size, so it is read to its end.
+    The kernel passes a terminal's output on in the background and in pieces of any size, so all of it is
+    read.
     """
     screen, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

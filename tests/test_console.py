@@ -1,4 +1,4 @@
-"""Test the messages at the terminal: whole words on a terminal, whole lines elsewhere."""
+"""Test messages at the terminal: lines are wrapped between words there, and not wrapped elsewhere."""
 
 import io
 import sys

@@ -9,7 +9,7 @@ from tests import programs
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any of the programs."""
+    """Simulate a machine that has none of the programs."""
     monkeypatch.setattr("tests.programs.shutil.which", lambda *_, **__: None)
     monkeypatch.delenv("CI", raising=False)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Running a scenario from Python, without a run: arguments, files and errors."""
+"""Test the arguments, files and errors of `ScenarioRun`, without a run."""
 
 import json
 import os

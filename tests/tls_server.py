@@ -1,4 +1,4 @@
-"""The service's side of TLS over memory buffers, for tests of clients."""
+"""The server's side of TLS over memory buffers, for tests of clients."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from loadgen.transport.tls import Tls
 
 
 class Server:
-    """Encrypts records and ends TLS."""
+    """Encrypts data as records, and closes TLS."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -26,7 +26,7 @@ class Server:
 
 
 class SocketServer(Server):
-    """A server that also reads what the client sends, in this thread or one of its own."""
+    """A server with a socket, which reads what the client sends in this thread or another one."""
 
     def __init__(self, context: ssl.SSLContext, peer: socket.socket) -> None:
         super().__init__(context)
@@ -44,7 +44,7 @@ class SocketServer(Server):
 
 
 def shake_hands(client: Tls | NativeTls, server: Server) -> None:
-    """Go through the handshake; what the server sends after it, such as tickets, reaches the client too."""
+    """Complete the handshake; the client also gets what the server sends after it, such as tickets."""
     client.handshake()
     for _ in range(5):
         server.incoming.write(client.to_send())

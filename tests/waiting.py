@@ -1,4 +1,4 @@
-"""Wait on the gevent hub for something that happens in this process."""
+"""Wait in gevent until something has happened in this process."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import gevent
 
 
 def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until the condition holds; AssertionError if it does not in time."""
+    """Wait until the condition holds; raise AssertionError if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

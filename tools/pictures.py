@@ -18,7 +18,7 @@ from tests.system.harness import free_port, only_run, start
 from tests.system.run.test_live import PRESS_START, fetch, stop
 
 TOKEN: Final = "a-token-of-this-test"  # noqa: S105  of a UI on the loopback interface, for a minute
-#: Seconds of the measure phase at which the live page is photographed.
+#: Seconds after the start of the measure phase at which the live page is photographed.
 _MIDST_S: Final = 15
 _WAIT_S: Final = 120.0
 

@@ -1,4 +1,4 @@
-"""Check that a tag names the version of the package: `python tools/release_version.py v0.1.0`; exits with 1 if not."""
+"""Check a tag against the version, exit with 1 if it differs: `python tools/release_version.py v0.1.0`."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ def version() -> str:
 
 
 def main(tag: str) -> int:
-    """Compare; return the exit code."""
+    """Compare a tag with the version; return the exit code."""
     if tag == f"v{version()}":
         return 0
     print(

@@ -50,7 +50,7 @@ class Life:
             self.intent = HARNESS_FAILURE
 
     def fell_silent(self, timeout_ns: int, heard_ns: int) -> None:
-        """Note that nothing came for ``timeout_ns``; data last came at ``heard_ns``."""
+        """Note that no data arrived for ``timeout_ns``; the last data arrived at ``heard_ns``."""
         self.error = (
             f"silent for {timeout_ns / 1e9:g} s: nothing at all came, and the service must be heard within that"
             " time"

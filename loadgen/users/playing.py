@@ -176,9 +176,9 @@ class Client:
             self._connecting = gevent.spawn(again)
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
-        """Wait as long as the reconnect policy requires; return False at once if it allows no further attempt.
+        """Wait as long as the reconnect policy requires; return False at once if it allows no more attempts.
 
-        ``least_s`` is the service's request for a minimum wait.
+        ``least_s`` is the minimum wait that the service asked for, or None.
         """
         wait_s = self._reconnects.wait_s(intent, least_s)
         if wait_s is None:

@@ -83,7 +83,8 @@ class OpenLoopPublisher:
             if run.publishing_over:
                 self._requests.too_late(number, sequences, channel, intended_ns)
                 continue
-            # The target causes the wait for a free slot, by not answering; any delay after it is the generator's.
+            # The target causes the wait for a free slot, because it has not answered; the generator causes
+            # any later delay.
             slot_ns = max(run.local_ns(intended_ns), free_ns)
             self._requests.publish(number, sequences, channel, intended_ns, slot_ns)
 

@@ -58,9 +58,10 @@ class PublishRequests:
         rows: Mapping[str, int] = NO_ROWS,
         payload_bytes: int | None = None,
     ) -> None:
-        """``rows`` has the rows of data of the next request, and changes from one request to the next.
+        """``rows`` holds the data rows of the next request; its content changes with each request.
 
-        ``payload_bytes`` is the size up to which events are padded; default is the content of the client's schedule.
+        ``payload_bytes`` is the size up to which events are padded; default is the content of the client's
+        schedule.
         """
         self._run = run
         self._client = client
@@ -69,7 +70,8 @@ class PublishRequests:
         self._on_settled = on_settled
         self._open = OpenRequests(run, client, self._after)
         self._rows = rows
-        #: The object that makes the events' bodies, or None if they are padding with the stamp in its default place.
+        #: The object that makes the events' bodies, or None if bodies are only padding with the stamp in its
+        #: default place.
         self._maker: BodyMaker | None
         if payload_bytes is None:
             assert client.publish is not None

@@ -102,7 +102,7 @@ class Responder:
         self._delays_ns = plan.delays_ns()
         self._replies: Replies | None = None
         self._most_unanswered: Callable[[], int] = lambda: 0
-        #: Requests by publisher and sequence, in the order of their arrival.
+        #: The latest requests as (publisher, sequence), in the order of their arrival.
         self._known: dict[tuple[int, int], None] = {}
         self._outstanding: set[Greenlet] = set()
 

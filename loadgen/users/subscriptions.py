@@ -338,7 +338,8 @@ class Subscriptions:
         if subscription.awaited:
             subscription.awaited = False
             self._run.readiness.proven(subscription.plan.channel)
-        # Record a row now in case this process is killed; the row at the end replaces it, as for connections.
+        # Record a row now in case this process is killed; the row recorded at the subscription's end replaces
+        # it.
         self._record(subscription, None, None)
 
     def _end(self, subscription_id: str, subscription: Subscription, at_ns: int, intent: str | None) -> None:

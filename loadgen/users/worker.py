@@ -49,7 +49,7 @@ class Progress:
     shut_connections: int = 0
     """Connections of clients whose own login was refused; the run goes on without them."""
     shut_subscriptions: int = 0
-    """Subscriptions of such clients."""
+    """Subscriptions of clients whose own login was refused."""
 
 
 class Readiness(Protocol):
@@ -96,7 +96,7 @@ class Logins(Protocol):
         """
 
     def note(self, client: ClientPlan, told: str) -> None:
-        """Report an event of a client with its own login; ``told`` is printed after the client's name and a colon."""
+        """Report ``told`` about a client with its own login; the report begins with the client's name."""
 
     def publish_refused(self, client: ClientPlan, told: str) -> None:
         """Report that the service refused a publish, once for each client with a login of its own."""

@@ -1,4 +1,4 @@
-"""Handlers of private feeds, as an Event API on AWS has them in JavaScript."""
+"""Python versions of the handlers that an Event API on AWS would run in JavaScript for private feeds."""
 
 from typing import Any
 
@@ -13,6 +13,6 @@ def own_channel_only(ctx: Context) -> None:
 
 
 def with_owner(ctx: Context) -> list[dict[str, Any]]:
-    """Write the owner of the feed into each event, and keep the rest."""
+    """Write the owner of the feed into each event; leave the other members as they are."""
     owner = ctx.info.channel.segments[-1]
     return [{"id": event["id"], "payload": {**event["payload"], "owner": owner}} for event in ctx.events]

@@ -1,4 +1,4 @@
-"""Handlers of the support chat, as an Event API on AWS has them in JavaScript."""
+"""Python versions of the handlers that an Event API on AWS would run in JavaScript for the support chat."""
 
 from typing import Any
 
@@ -16,6 +16,6 @@ def with_text(ctx: Context) -> list[dict[str, Any]]:
 
 
 def no_wildcard_over_all(ctx: Context) -> None:
-    """Let nobody read all tickets."""
+    """Refuse subscriptions that would receive all tickets."""
     if ctx.info.channel.path in ("/support/*", "/support/tickets/*"):
         raise Unauthorized

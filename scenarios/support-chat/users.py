@@ -1,4 +1,4 @@
-"""Customers and agents of a support chat: a locustfile, also for `locust -f users.py`."""
+"""The customers and agents of a support chat, for `loadgen run` or `locust -f users.py`."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ DESKS = 6
 
 
 class Customer(EventsUser):
-    """Asks at a desk, waits for the answer, and thinks."""
+    """A customer who asks a question at a desk, waits for the answer, and thinks before the next question."""
 
     weight = 10
     wait_time = between(1, 4)
@@ -36,12 +36,12 @@ class Customer(EventsUser):
 
     @task(1)
     def rate(self) -> None:
-        """Say how good the answers are; nobody waits for that."""
+        """Publish a rating of the answers, without waiting for a reply."""
         self.client.publish("/support/ratings", [{"ticket": self.ticket, "stars": 5}])
 
 
 class Agent(EventsUser):
-    """Answers what comes to the agent's desk, and says every two seconds that it is open."""
+    """An agent who answers the questions at a desk and announces every two seconds that the desk is open."""
 
     weight = 1
     wait_time = constant_pacing(2)

@@ -1,7 +1,7 @@
-"""Simulated clocks whose true offset is known: does ± contain it, and is ± as narrow as the pings allow?
+"""Simulate clocks whose true offset is known: is it within ±, and is ± as narrow as the pings allow?
 
-`python -m benchmarks.statistics_known clocks` makes the table of ten thousand and holds it to the bars;
-`test_clocks.py` does the same with a sample.
+`python -m benchmarks.statistics_known clocks` checks this with ten thousand clocks; `clocks/test_fit.py` does
+the same with a sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ Random = np.random.Generator
 SECOND = 1_000_000_000
 MS = 1_000_000
 SECONDS = 30
-#: Moments at which each clock is looked at.
+#: Number of moments at which each clock is compared with the true time.
 MOMENTS = 40
 START = 1_795_490_000 * SECOND
 
 
 @dataclass(frozen=True)
 class Line:
-    """A function of true time, linear between nodes; a jump has two nodes at one time."""
+    """A function of true time, linear between nodes; a jump is two nodes at the same time."""
 
     at: Floats
     value: Floats
@@ -39,32 +39,32 @@ class Line:
 
 @dataclass(frozen=True)
 class Machine:
-    """Two clocks of a machine: steady minus true time, and wall minus steady. Counted from a start."""
+    """A machine's steady clock minus true time, and its wall clock minus its steady clock, in ns."""
 
     steady: Line
     wall: Line
-    #: When it stood still, clocks and all; nothing happens there meanwhile.
+    #: Begin and end of a freeze in true time: the machine's clocks stop, and nothing happens on it.
     frozen: tuple[float, float] = (0.0, 0.0)
 
     def awake(self, at: Floats) -> Floats:
-        """Return when what is due at these times happens."""
+        """Return when events that are due at these times happen: on time, or after the freeze."""
         begin, end = self.frozen
         return np.where((at >= begin) & (at < end), end + 1_000.0, at)
 
 
 @dataclass(frozen=True)
 class World:
-    """Two machines, and the delays of the network in each direction."""
+    """Two machines, and the network's least delay in each direction."""
 
     worker: Machine
     master: Machine
     least_ns: tuple[float, float]
-    #: Times at which something jumped; a bound is as wide as the jump around it.
+    #: The jumps of any clock, as (true time, size) in ns; nothing is required of the error around them.
     jumps: tuple[tuple[float, float], ...] = ()
 
 
 def slewed(random: Random, rates_ppm: Floats, times_s: Floats) -> Line:
-    """Return a line whose rate is the first up to the first time, and so on."""
+    """Return a line that has the first rate until the first time, then the second rate, and so on."""
     at = np.concatenate(([-1.0], times_s, [SECONDS + 5.0])) * SECOND
     value = np.concatenate(([0.0], np.cumsum(rates_ppm * 1e-6 * np.diff(at))))
     return Line(at, value)
@@ -105,7 +105,7 @@ def steady(random: Random) -> Line:
 
 
 def world_of(kind: str, random: Random) -> World:
-    """Return a random world of a kind."""
+    """Return a random world of one of `KINDS`."""
     worker, master = Machine(steady(random), straight(random)), Machine(steady(random), straight(random))
     least = delays(random)
     jumps: tuple[tuple[float, float], ...] = ()
@@ -162,16 +162,18 @@ KINDS = (
 
 
 def reading(random: Random, count: int) -> Floats:
-    """Return by how much the two clocks of a machine were read apart: seldom more than a fraction of a microsecond."""
+    """Return the time between reading a machine's two clocks, in ns: ±150, and 2,000 more in 1 % of cases."""
     return random.uniform(-150, 150, count) + np.where(random.random(count) < 0.01, 2_000.0, 0.0)
 
 
 def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints, Ints]]]:
-    """Return pings, when each left and came back in true time, and what the clocks show at true times.
+    """Return simulated pings, the true times at which each left and came back, and a function of true times.
 
-    That is the worker's wall and steady clock and the master's wall clock.
+    The function returns what the worker's wall clock, its steady clock and the master's wall clock show at
+    these times.
 
-    Four a second, after eight quick ones. A ping waits in both processes, mostly little, sometimes for long.
+    The pings are eight quick ones, then four a second. Each waits in both processes, mostly briefly,
+    sometimes for long.
     """
     first = np.arange(8) * 0.02
     later = np.arange(first[-1] + 0.25, SECONDS, 0.25)
@@ -191,7 +193,7 @@ def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Float
 
     def clocks(name: str, machine: Machine, at: Floats, apart: Floats) -> tuple[Ints, Ints]:
         steady_ns = np.rint(at + machine.steady(at)).astype(np.int64)
-        # A frozen machine reads its clocks when it goes on, and then both.
+        # A frozen machine reads both clocks only once it runs again.
         wall = np.rint(at + machine.steady(at) + machine.wall(at) + apart).astype(np.int64)
         return wall + START + (zero if name == "worker" else 0), steady_ns + started[name]
 
@@ -218,11 +220,12 @@ def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Float
 
 
 def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: bool) -> Floats:
-    """Return how narrow a bound the pings allow at each time.
+    """Return half the width of the narrowest bound that the pings allow at each time, in ns.
 
-    A ping bounds the offset to half its round trip and what two clocks part by until then, at most. If steps of a clock
-    are excluded by evidence, the best ping counts. Else one may lie between the two neighbours: what either says is
-    possible. Around a jump it is the jump more; there nothing is asked.
+    A ping bounds the offset to ± half its round trip, plus the most that two clocks drift apart until the
+    time in question. If the record excludes steps of a clock, the best ping counts. With pings ``alone``, a
+    clock may have been stepped between the two neighbouring pings, so every offset that either of them allows
+    is possible. Around a jump the width is infinite: nothing is required there.
     """
     left, back = edges
     offset = ((pings.master_received_ns - pings.sent_ns) + (pings.master_sent_ns - pings.received_ns)) / 2
@@ -249,7 +252,7 @@ def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: 
 
 @dataclass
 class Row:
-    """What came of the clocks of one kind."""
+    """The results for all clocks of one kind."""
 
     clocks: int = 0
     moments: int = 0
@@ -257,7 +260,8 @@ class Row:
     worst_outside_ns: float = 0.0
     ratios: list[Floats] = field(default_factory=list)
     errors: list[Floats] = field(default_factory=list)
-    #: Of clocks without a jump: the greatest error of the whole run as a multiple of the greatest that is allowed.
+    #: For some clocks without a jump: the greatest error of the whole run, divided by the greatest that pings
+    #: allow.
     whole: list[float] = field(default_factory=list)
 
     def ratio(self, percent: float) -> float:
@@ -272,7 +276,7 @@ class Row:
 
 
 def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
-    """Fit so many clocks of a kind, with the evidence of steady clocks or of pings alone."""
+    """Fit ``clocks`` random clocks of a kind, from pings ``alone`` or with readings of steady clocks."""
     random, row = np.random.default_rng(seed), Row()
     for number in range(clocks):
         world = world_of(kind, random)
@@ -299,7 +303,7 @@ def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
 
 
 def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
-    """Return a row for each kind of clock and evidence, of so many clocks in all."""
+    """Return a row for each kind of clock, with and without steady clocks; ``clocks`` is their total."""
     each = -(-clocks // (2 * len(KINDS)))
     return {
         (kind, alone): cover(kind, each, alone=alone, seed=seed + 100 * number + alone)
@@ -311,10 +315,12 @@ def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
 def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
     """Return a sentence for each bar that is missed.
 
-    Of all moments 99.9 % are within the error. How many may lie outside in a sample is the binomial quantile for which
-    a method that just meets the bar would be refused with the stated chance: 0.5 (the default) is the bar itself.
+    The true offset must be within the error at 99.9 % of all moments (99.5 % for a frozen machine). A sample
+    fails if it has more moments outside than a method that exactly meets the bar would have with probability
+    1 - ``chance``; with 0.5, the default, the bar itself decides.
     """
-    from scipy import stats  # here: it takes half a second to load, in each process that collects
+    # imported here: scipy.stats takes half a second to load in each process that collects tests
+    from scipy import stats
 
     found = []
 
@@ -327,9 +333,9 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
 
     for (kind, alone), row in rows.items():
         name = f"{kind}, {'pings alone' if alone else 'steady clocks'}"
-        # A freeze shorter than a round trip leaves no trace in pings.
+        # A freeze shorter than a round trip leaves no trace in pings, so more moments may be outside.
         outside(name, row.outside, row.moments, 0.005 if kind == "frozen machine" else 0.001)
-        # Of pings alone, the correction must not jump from one to the next: then it is not always in the middle.
+        # With pings alone, the correction must not jump between pings, so it is not always in the middle.
         most = 2.0 if alone else 1.5
         for what, ratio in (("at 90 % of moments", row.ratio(90)), ("of a run", max(row.whole, default=0.0))):
             if ratio > most:

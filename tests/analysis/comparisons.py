@@ -1,6 +1,7 @@
-"""Simulated runs with a known difference, and the rate at which comparisons of them are right.
+"""Simulate runs with a known difference, and count how many comparisons of them are right.
 
-`python -m benchmarks.statistics_known comparisons` holds the full number to the bars; `test_compare.py` a sample.
+`python -m benchmarks.statistics_known comparisons` checks the bars with the full number of comparisons;
+`compare/test_decide.py` checks them with a sample.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ DELAY_NS = 5_000_000.0
 
 
 class World:
-    """Simulated runs: 10 s of 200 deliveries a second, correlated over time; runs differ among themselves by 2 %."""
+    """Simulates runs of 10 s with 200 deliveries a second, correlated over time; runs vary by 2 %."""
 
     def __init__(self, seed: int, between: float = 0.02) -> None:
         self.draws = np.random.default_rng(seed)
@@ -53,7 +54,7 @@ class World:
         )
 
     def sides(self, repeats: int, factor: float) -> tuple[list[Profile], list[Profile]]:
-        """Two sides, taken in turns."""
+        """Return runs of both sides, made alternately; ``factor`` multiplies the new side's latencies."""
         base, new = [], []
         for _ in range(repeats):
             base.append(self.run())
@@ -75,7 +76,7 @@ def flagged(comparisons: int, repeats: int, factor: float, seed: int) -> int:
 
 
 def covered(comparisons: int, seed: int) -> int:
-    """Return how often the 95 % interval has the true change, which is 10 %."""
+    """Return how many of the 95 % intervals contain the true change, which is 10 %."""
     world = World(seed)
     found = 0
     for _ in range(comparisons):

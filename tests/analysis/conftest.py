@@ -1,6 +1,6 @@
 """Check that the keys of every summary in these tests are listed in the revision that this version writes.
 
-Plots are laid out and not drawn, which takes most of a report's time, except where they are what is tested.
+Drawing takes most of a report's time, so plots are laid out but not drawn, except in tests of what is drawn.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,8 @@ def _keys_are_listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     )
 
 
-#: Tests of what is drawn: of each plot, and of the reports of the made-up runs (`golden.py`), which are of every kind.
+#: Files whose tests need drawn plots: tests of each plot, and of the reports of all synthetic runs
+#: (`golden.py`).
 DRAWN = {"test_compare_services.py", "test_plots.py", "test_revisions.py"}
 
 

@@ -1,7 +1,8 @@
-"""Synthetic runs that cover every key that the analysis writes, with its last output (`golden/*.json`).
+"""Synthetic runs that together have every key that the analysis writes, and its output (`golden/*.json`).
 
-They show when a change of the code changes a key, a figure or a word of what is written: `python -m
-tests.analysis.renew` writes the files anew, and a revision for the change into `analysis/record/revisions.json`.
+Tests compare the output, so they notice when a key, a figure or a word changes. `python -m
+tests.analysis.renew` writes the files anew and adds a revision for the change to
+`analysis/record/revisions.json`.
 """
 
 import json
@@ -41,9 +42,9 @@ from tests.analysis.verdict.test_surroundings import throttled
 from tests.paths import REPO
 
 FOLDER = Path(__file__).parent / "golden"
-#: Relative difference up to which floats agree: fits round the last digits apart on other processors.
+#: Relative difference up to which floats count as equal: the last digits of fits differ between processors.
 TOLERANCE = 1e-9
-#: Keys that no run here reaches, as ``file:path``: better a run that does.
+#: Keys that none of these runs has, as ``file:path``. Prefer a new run to an entry here.
 OTHERS: frozenset[str] = frozenset()
 
 
@@ -72,12 +73,12 @@ def _health(seconds: int = 3, **more: Any) -> list[Row]:
 
 
 def plain(folder: Path) -> Path:
-    """Everything arrived."""
+    """A run in which all events arrived."""
     return simple_run(folder, scenario={"version": 1, "name": "plain"})
 
 
 def tasks(folder: Path) -> Path:
-    """Groups whose clients ran tasks: a closed loop, an open one, and one of which that is not known."""
+    """A run whose groups of clients have tasks: in a closed loop, an open loop, and an unknown one."""
     groups = [
         {"group": "a", "users": "u.py:A", "loop": "closed", "pacing": None},
         {"group": "b", "users": "u.py:B", "loop": "open", "pacing": "constant_pacing(1)"},
@@ -87,7 +88,7 @@ def tasks(folder: Path) -> Path:
 
 
 def nothing(folder: Path) -> Path:
-    """The measurement was not reached."""
+    """A run that ended before its measure phase."""
     return write_run(
         folder,
         {"health": _health(1)},
@@ -99,7 +100,7 @@ def nothing(folder: Path) -> Path:
 
 
 def silent(folder: Path) -> Path:
-    """Nothing arrived."""
+    """A run in which no event arrived."""
     return write_run(
         folder,
         {
@@ -113,7 +114,7 @@ def silent(folder: Path) -> Path:
 
 
 def staircase(folder: Path) -> Path:
-    """Steps of the load, gates of every outcome, a bill, CloudWatch, faults, and losses."""
+    """A run with load steps, gates of every outcome, a bill, CloudWatch, faults, and losses."""
     events = [event(7, n, "/a", n * SECOND // 20, bytes=100 + n) for n in range(20)]
     events += [event(7, 20 + n, "/a", SECOND + n * SECOND // 40) for n in range(40)]
     events.append(event(8, 0, "/a", SECOND + 5 * MS, "rejected", error="Unauthorized"))
@@ -213,7 +214,7 @@ def staircase(folder: Path) -> Path:
 
 
 def clocks(folder: Path) -> Path:
-    """Two workers with clocks of their own; one steps, and is gone before the end."""
+    """A run of two workers with different clocks; one clock steps, and its worker ends early."""
     draw = random.Random(7)
     offsets_ns = {0: 40 * MS, 1: -25 * MS}
     rows: dict[str, list[Row]] = {name: [] for name in ("events", "deliveries", "subscriptions")}
@@ -287,7 +288,7 @@ def clocks(folder: Path) -> Path:
 
 
 def recovery(folder: Path) -> Path:
-    """Clients that are dropped, leave, read slowly and lose their connection; and the target away for a while."""
+    """A run with an outage, and with clients that are dropped, leave, read slowly or lose connections."""
     events = [event(1, n, "/default/a", n * 10 * MS) for n in range(100)]
     lives, connections, arrivals = [], [], []
     for number in range(4):
@@ -330,7 +331,7 @@ def recovery(folder: Path) -> Path:
 
 
 def echoes(folder: Path) -> Path:
-    """Two hosts that each timed a round trip to themselves; one of the lanes was refused at times."""
+    """A run on two hosts that measured echoes; the service refused one of the echo lanes at times."""
     two_hosts(folder, ways_ns=SAME, echo_ns=(3 * MS, 5 * MS))
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     manifest["workers"][0]["echo"] = {
@@ -343,12 +344,12 @@ def echoes(folder: Path) -> Path:
 
 
 def vouched(folder: Path) -> Path:
-    """A worker whose clock ClockBound vouches for, with its master's."""
+    """A run in which ClockBound vouches for the clocks of a worker and of the master."""
     return run_with_pings(folder, 20_000, 30_000)
 
 
 def users(folder: Path) -> Path:
-    """A run whose user code made checks and failed, from a service that sent what cannot be read."""
+    """A run whose user code made checks and failed, and whose service sent unreadable messages."""
     worker = {
         "worker": 0, "id": "local", "hostname": "h", "pid": 1, "finished": True, "undecodable": 3,
         "checks": {"schema": {"passed": 9, "failed": 1}},
@@ -369,7 +370,7 @@ def stopped(folder: Path) -> Path:
 
 
 def held_back(folder: Path) -> Path:
-    """A run in a container that used up its CPU quota, on a machine whose hypervisor and network were short, too."""
+    """A run in a container that used up its CPU quota, on a machine short of CPU and network."""
     around = {"steal_ns": 150 * MS, "oom_kills": 1, "memory_limit_bytes": 10**9, "pps_exceeded": 12}
     rows = [
         throttled(n + 0.5, 90 * MS, 3, lag_max_ns=260 * MS, **(around if n == 4 else {})) for n in range(11)
@@ -390,7 +391,7 @@ def outage(folder: Path) -> Path:
 
 
 def reactions(folder: Path) -> Path:
-    """A run in which requests caused replies, and one request, one reply and the order were lost."""
+    """A run with replies; one request and one reply were lost, and replies arrived out of order."""
     scenario = {
         "version": 1,
         "name": "reactions",
@@ -424,23 +425,23 @@ RUNS: dict[str, Callable[[Path], Path]] = {
 
 @dataclass(frozen=True)
 class Written:
-    """What the analysis writes of a run, as a golden file keeps it."""
+    """The analysis's output for a run, as a golden file stores it."""
 
     summary: dict[str, Any]
     texts: dict[str, str]
 
     def to_json(self) -> str:
-        """Return the file's content."""
+        """Return the content of the golden file."""
         return json.dumps({"summary": self.summary, "texts": self.texts}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, name: str) -> "Written":
-        """Return what was written last."""
+        """Read the golden file of the run ``name``."""
         return cls(**json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def written(folder: Path) -> Written:
-    """Return what this version writes of a run; without `made_by`, which changes with each revision."""
+    """Return this version's output for a run, without `made_by`, which changes with each revision."""
     run = analysis.load(folder)
     summary = json.loads(json.dumps(analysis.summarise(run)))
     texts = {
@@ -457,12 +458,12 @@ def written(folder: Path) -> Written:
 
 
 def all_written(folder: Path) -> dict[str, Written]:
-    """Return what this version writes of each made-up run, made below a folder, and of the sample."""
+    """Return this version's output for each synthetic run, which is made below ``folder``, and the sample."""
     found = {name: written(make(folder / name)) for name, make in RUNS.items()}
     return {**found, "sample": written(REPO / "results" / "sample")}
 
 
 def keys_of(runs: dict[str, Written]) -> set[str]:
-    """Return the keys of the summaries of runs."""
+    """Return all keys of these runs' summaries."""
     made_by = {f"{SUMMARY}:made_by", f"{SUMMARY}:made_by.version", f"{SUMMARY}:made_by.revision"}
     return made_by.union(*(shape(SUMMARY, each.summary) for each in runs.values()))

@@ -1,11 +1,12 @@
 """Renew the committed outputs of the analysis: the sample run, the golden files, and the list of keys.
 
-    python -m tests.analysis.renew [--amend] [--changed FILE:KEY …]
+  python -m tests.analysis.renew [--amend] [--changed FILE:KEY …]
 
-Run it when a change of the code changes a key, a figure or a word of what is written, and look at the diff: it shows
-what the change does to reports. A change makes a new revision in `analysis/record/revisions.json`: the keys added and
-removed, and the keys whose figures are computed in another way, as far as the sample and the made-up runs show it. Name
-others with ``--changed``. ``--amend`` takes the change into the last revision, if that has not been released.
+Run it when a change of the code changes a key, a figure or a word of the output, and read the diff: it shows
+what the change does to reports. A change makes a new revision in `analysis/record/revisions.json`. It lists
+the keys added and removed, and the keys that are computed differently, as far as the sample and the synthetic
+runs show this. Name further keys with ``--changed``. ``--amend`` adds the change to the last revision
+instead; use it only if that has not been released.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def keys_now(runs: dict[str, golden.Written], folder: Path) -> set[str]:
 
 
 def capacity_keys(folder: Path) -> set[str]:
-    """Return the keys of capacity.json, from searches made up below a folder."""
+    """Return the keys of capacity.json, from simulated searches in a folder."""
     found = set()
     with pytest.MonkeyPatch.context() as patch:
         for name, more in (
@@ -51,7 +52,7 @@ def capacity_keys(folder: Path) -> set[str]:
 
 
 def comparison_keys() -> set[str]:
-    """Return the keys of a comparison as data."""
+    """Return the keys of a comparison in JSON."""
     side = Side.read_from(SAMPLE, profile.read(SAMPLE))
     settings = Settings(resamples=2)
     found = content(side, side, settings, settings.differences(side.runs, side.runs))
@@ -60,7 +61,7 @@ def comparison_keys() -> set[str]:
 
 
 def changed_keys(before: golden.Written, after: golden.Written) -> set[str]:
-    """Return the keys that both have with different values, and the files whose words differ."""
+    """Return the keys that both outputs have with different values, and the files whose words differ."""
     found = {f"{name}:" for name, said in after.texts.items() if said.split() != before.texts[name].split()}
     return found | set(_changed(after.summary, before.summary, f"{SUMMARY}:"))
 
@@ -79,7 +80,7 @@ def _changed(here: Any, there: Any, key: str) -> set[str]:
 
 
 def differences(name: str, before: golden.Written, after: golden.Written) -> list[str]:
-    """Return what of a run's outputs is no longer what it was, a sentence each."""
+    """Return one sentence for each difference between a run's committed output and its present one."""
     found = Verification()
     this = Maker(None, revisions.current())
     compared.figures(SUMMARY, after.summary, before.summary, this, found, tolerance=golden.TOLERANCE)
@@ -89,7 +90,7 @@ def differences(name: str, before: golden.Written, after: golden.Written) -> lis
 
 
 def main() -> None:
-    """Renew everything, and say what changed."""
+    """Renew all outputs, and print what has changed."""
     parser = argparse.ArgumentParser(description="Renew the sample, the golden files and the list of keys.")
     parser.add_argument("--amend", action="store_true", help="take the change into the last revision")
     parser.add_argument(
@@ -117,7 +118,7 @@ def main() -> None:
 
 
 def _revise(keys: set[str], changed: set[str], *, amend: bool) -> None:
-    """Add a revision for what changed, or take it into the last one; nothing where nothing did."""
+    """Add a revision for the changes, or amend the last one; do nothing if nothing has changed."""
     entries: list[dict[str, Any]] = json.loads(revisions.PATH.read_text(encoding="utf-8"))
     last = revisions.keys(revisions.current())
     if keys == last and not changed:
@@ -133,7 +134,7 @@ def _revise(keys: set[str], changed: set[str], *, amend: bool) -> None:
         "revision": len(entries),
         "added": sorted(added),
         "removed": sorted(before - keys),
-        # What is new cannot have changed.
+        # A key that is new cannot have changed.
         "changed": sorted(key for key in changed if key not in added),
     }
     for what in ("added", "removed", "changed"):

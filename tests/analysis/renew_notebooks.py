@@ -1,6 +1,7 @@
-"""Renew what the committed notebooks show of the sample data: `python -m tests.analysis.renew_notebooks [NAME …]`.
+"""Renew the outputs in the committed notebooks: `python -m tests.analysis.renew_notebooks [NAME …]`.
 
-Run it when a notebook's code, or the analysis that it shows, changes, and look at the pictures.
+Run it when a notebook's code, or the analysis whose results it shows, changes, and look at the pictures. The
+notebooks show the sample data.
 """
 
 import sys
@@ -16,7 +17,7 @@ from analysis.notebooks import FOLDER, NAMES, execute
 def renewed(name: str, folder: Path) -> Any:
     """Execute a notebook on the sample data, and return it in the form in which it is committed.
 
-    Left out is what depends on the machine: the version of Python.
+    The version of Python is left out, as it depends on the machine.
     """
     notebook = nbformat.read(execute(name, None, into=folder), as_version=4)
     del notebook.metadata["loadgen"]

@@ -1,6 +1,7 @@
-"""Simulated `loadgen ab`: how often it finds a difference when it may stop after any pair, and after how many pairs.
+"""Simulate `loadgen ab`: how often it finds a difference if it may stop after any pair, and how soon.
 
-`python -m benchmarks.statistics_known stopping` holds the full number to the bars; `test_chances.py` a sample.
+`python -m benchmarks.statistics_known stopping` checks the bars with the full number of plans;
+`compare/test_chances.py` checks them with a sample.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,20 +18,21 @@ from analysis.compare.profile import Profile
 from tests.analysis.comparisons import World
 
 Floats = npt.NDArray[np.float64]
-#: Shapes of the difference of a pair of equal sides. All are symmetric, since equal sides are exchangeable.
+#: Distributions of the difference between two equal sides. All are symmetric, since equal sides can be
+#: swapped.
 SHAPES = ("normal", "heavy tails", "outliers")
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """A plan of `most` pairs, simulated: share of plans that found a difference, and mean number of pairs made."""
+    """Results of simulated plans: the share that found a difference, and the mean number of pairs made."""
 
     found: float
     pairs: float
 
 
 def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "normal") -> Floats:
-    """Return differences of pairs by plan, in standard deviations of a pair; ``effect`` is their mean."""
+    """Return differences of pairs in standard deviations, a row for each plan; ``effect`` is their mean."""
     draws = np.random.default_rng(seed)
     if shape == "normal":
         noise = draws.normal(size=(plans, pairs))
@@ -42,12 +44,12 @@ def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "
 
 
 def looked(values: Floats, level: float) -> Stopped:
-    """Apply the test of `ab` to one metric after each pair, and stop at the first that finds a difference."""
+    """Apply the test of `ab` to one metric after each pair; stop at the first that shows a difference."""
     return _walk(values, level, partial(of_pairs, most=values.shape[1]))
 
 
 def peeked(values: Floats, level: float) -> Stopped:
-    """Do the same with Student's t, which does not allow for more than one look."""
+    """Apply Student's t after each pair, although it is valid for one look only, and stop in the same way."""
     return _walk(values, level, lambda pairs: Student(pairs - 1.0))
 
 
@@ -60,7 +62,7 @@ def fixed(values: Floats, level: float) -> Stopped:
 
 def planned(effect: float, level: float, power: float = 0.9) -> int:
     """Return the fewest pairs that find an effect, in standard deviations of a pair, with Student's t and one look."""
-    from scipy import stats  # here: it takes half a second to load
+    from scipy import stats  # scipy takes 0.5 s to load
 
     for pairs in range(2, 1_000):
         critical = Student(pairs - 1.0).critical(level)
@@ -85,7 +87,7 @@ def _crossed(values: Floats, level: float, looks: list[tuple[int, Test]]) -> Ite
 
 
 def ab(world: World, most: int, factor: float) -> tuple[str, int]:
-    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and the number of pairs made."""
+    """Simulate one `loadgen ab` with runs and all metrics; return its verdict and its number of pairs."""
     base: list[Profile] = []
     new: list[Profile] = []
     verdict = UNKNOWN

@@ -1,4 +1,7 @@
-"""Write synthetic run folders row by row, by results/README.md and not by the code that reads them."""
+"""Write synthetic run folders row by row, from the description in results/README.md.
+
+The code that reads records is not used, so that mistakes in it do not cancel out.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ from analysis.record import schemas
 SECOND = 1_000_000_000
 T0 = 1_795_490_000 * SECOND
 US, MS = 1_000, 1_000_000
-#: Start of the measure phase.
+#: Start of the measure phase, in ns.
 ZERO = T0 + SECOND
 
 _INT16, _INT32, _INT64 = pa.int16(), pa.int32(), pa.int64()
@@ -120,7 +123,7 @@ ALTERED: dict[str, pa.DataType] = {
     "sequence": _INT64,
     "arrival_ns": _INT64,
 }
-#: Columns that older records do not have: written where a row has one.
+#: Columns that older records lack; a table has them only if one of its rows has.
 _LATER: dict[str, dict[str, pa.DataType]] = {
     "events": {
         "connection_wait_ns": _INT64,
@@ -149,7 +152,7 @@ Tables = dict[str, Sequence[Mapping[str, Any]]]
 
 @cache
 def _empty(name: str) -> bytes:
-    """Return the file of a table without rows, of which most made-up runs have many."""
+    """Return the file of a table without rows; most synthetic runs have several of these."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({column: pa.array([], type=t) for column, t in TYPES[name].items()}), sink)
     content: bytes = sink.getvalue().to_pybytes()
@@ -165,7 +168,7 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], *
             (folder / f"{name}.parquet").write_bytes(_empty(name))
             continue
         if name == "deliveries" and any("uncertain_ns" in row for row in rows):
-            # Records of format 2 do not have it.
+            # Records of format 2 lack this column, so it is written only if a row has it.
             types = {**types, "uncertain_ns": _INT64}
             rows = [{"uncertain_ns": 0, **row} for row in rows]
         later = _LATER.get(name, {})
@@ -174,7 +177,7 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], *
         columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     if "altered" in tables:
-        # Records of format 2 do not have it.
+        # Records of format 2 lack this table, so it is written only if it is given.
         rows = [{"worker": 0, **row} for row in tables["altered"]]
         columns = {column: pa.array([row[column] for row in rows], type=t) for column, t in ALTERED.items()}
         pq.write_table(pa.table(columns), folder / "altered.parquet")
@@ -254,7 +257,7 @@ def connection(number: int, life: int = 0, error: str | None = None, **more: Any
 
 
 def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Row:
-    """The arrival of an event at a subscription, so long after it was due, read 10 µs later."""
+    """Return an event's arrival at a subscription, ``latency_ns`` after it was due and read 10 µs later."""
     arrival_ns = of["intended_ns"] + latency_ns
     return {
         "subscription": number,
@@ -269,7 +272,7 @@ def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Ro
 
 
 def altered(of: Row) -> Row:
-    """The row that says that a delivery is not what was sent."""
+    """Return the row which says that the content of a delivery is not what was sent."""
     return {name: of[name] for name in ("subscription", "publisher", "sequence", "arrival_ns")}
 
 

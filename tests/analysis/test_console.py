@@ -69,7 +69,7 @@ def test_any_text_is_written_in_any_encoding(text: str, encoding: str, for_peopl
     finally:
         display.detach()
     assert len(shown) == len(text)
-    # What the encoding has is shown as it is, unless it would command the terminal.
+    # Characters of the encoding are shown unchanged, unless they could control the terminal.
     for was, now in zip(text, shown, strict=True):
         assert now in (was, "?")
         if was.isascii() and was.isprintable():

@@ -64,7 +64,7 @@ def test_no_control_character_is_written_and_plain_text_is_left_alone(text: str)
         )
         if text.isprintable():
             assert shown == text
-    # What a program reads (JSON) keeps every character that JSON has.
+    # JSON for programs keeps every character that JSON allows.
     assert written("\u202e\u2028", False) == "\u202e\u2028"
 
 

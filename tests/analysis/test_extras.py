@@ -1,4 +1,4 @@
-"""Test the sentence for an extra that is not installed: it is right for each way to install, and names no index."""
+"""Test the message about a missing extra: it fits each way of installing and names no package index."""
 
 import json
 import re
@@ -32,7 +32,7 @@ class _Distribution:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that makes loadgen come from somewhere, and returns what the command would install."""
+    """Return a function that simulates an installation and returns what the command would install."""
     for name in (extras.IMAGE, "VIRTUAL_ENV"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(metadata, "requires", lambda _name: ['scipy>=1.14; extra == "compare"', "rich>=13"])
@@ -142,7 +142,7 @@ def test_require_looks_for_every_module_of_the_extra(monkeypatch: pytest.MonkeyP
 
 
 def test_the_table_says_what_pyproject_declares() -> None:
-    """No extra is forgotten, none of its modules is installed by default, and the packages of all are in `all`."""
+    """The table has every extra, none of the modules is installed by default, and `all` has all packages."""
     owners = metadata.packages_distributions()
     default = {Requirement(line).name for line in PROJECT["dependencies"]}
     for extra, modules in extras.MODULES.items():
@@ -158,5 +158,5 @@ def test_the_table_says_what_pyproject_declares() -> None:
 
 
 def test_the_installed_metadata_name_the_packages() -> None:
-    """Of this environment, which is installed from the checkout (`make setup` after each change of pyproject.toml)."""
+    """This tests the metadata of this environment: run `make setup` after each change of pyproject.toml."""
     assert sorted(extras.requirements("compare")) == sorted(DECLARED["compare"])

@@ -1,4 +1,4 @@
-"""Test that every file of a run has times in UTC, in any time zone."""
+"""Test that all times in a run's files are in UTC, whatever the time zone."""
 
 import re
 import time
@@ -16,7 +16,8 @@ from loadgen.run.placement import Placement
 from loadgen.run.record import RunFolder
 from tests.analysis.synthetic import simple_run
 
-#: 2026-03-07, a minute before midnight UTC: another day in Kolkata (+05:30), half hours apart in St. John's (-03:30).
+#: 2026-03-07, one minute before midnight UTC. In Kolkata (+05:30) it is the next day; in St. John's (-03:30)
+#: the minutes differ too.
 AT_NS = 1_772_927_940_123_456_789
 
 

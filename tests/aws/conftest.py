@@ -1,4 +1,4 @@
-"""Run moto in this process, with worthless credentials."""
+"""Run moto, which simulates AWS, in this process with invalid credentials."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def aws(credentials: None) -> Iterator[None]:
-    """moto's control plane, empty."""
+    """Simulate AWS with an empty account."""
     from moto import mock_aws
 
     from tests.aws import moto_appsync

@@ -1,8 +1,8 @@
-"""Event APIs for moto's CloudFormation.
+"""Add Event APIs to moto's CloudFormation.
 
-moto (5.2) knows AppSync's Event APIs by their own calls and not as resources of a template. These three classes hand
-the template's properties to moto's own AppSync, so that its CloudFormation (parameters, conditions, functions, outputs,
-events) and its AppSync (what ListApiKeys and ListApis say) are both used as they are.
+moto 5.2 has AppSync's Event APIs as API calls, but not as resources of a template. These three classes pass
+the template's properties to moto's AppSync. So moto's CloudFormation (parameters, conditions, functions,
+outputs, events) and AppSync (ListApiKeys, ListApis) are both used unchanged.
 """
 
 import random
@@ -39,7 +39,7 @@ def _backend(account_id: str, region: str) -> Any:
 
 
 class EventApi(_Resource, CloudFormationModel):
-    #: Where the next API that is made has its HTTP host, instead of under AWS's domain.
+    #: HTTP host of the APIs that are made from now on; None for a host under AWS's domain.
     http_host: ClassVar[str | None] = None
 
     @staticmethod
@@ -123,7 +123,7 @@ class EventNamespace(_Resource, CloudFormationModel):
 
 
 class EventApiKey(_Resource, CloudFormationModel):
-    #: What the next key that is made is.
+    #: API key that is made next; None for a random one.
     secret: ClassVar[str | None] = None
 
     @staticmethod
@@ -155,7 +155,7 @@ class EventApiKey(_Resource, CloudFormationModel):
         letters = string.ascii_lowercase + string.digits
         key.key_id = cls.secret or "da2-" + "".join(random.choices(letters, k=26))
         api.api_keys[key.key_id] = key
-        # As AWS does it: the physical id holds the key.
+        # As on AWS, the physical id contains the key.
         return cls(f"{api.api_arn}/apikeys/{key.key_id}", {"ApiId": properties["ApiId"], "id": key.key_id})
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Sessions of botocore for stubbed clients."""
+"""Sessions of botocore for tests with stubbed clients."""
 
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ def _loader() -> Any:
 
 
 def session() -> Any:
-    """Return a new session. All of them share the service models, which take longer to read than most tests."""
+    """Return a new session; all share the service models, which take longer to read than most tests."""
     made = botocore.session.Session()
     made.register_component("data_loader", _loader())
     return made

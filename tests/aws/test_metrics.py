@@ -104,7 +104,7 @@ def test_it_asks_for_whole_minutes_of_one_api_and_its_namespaces() -> None:
     assert by_name["Requests"] == [[api]]
     assert by_name["OutboundMessages"] == [[api], [api, {"Name": "ChannelNamespaceName", "Value": "default"}]]
     assert len({query["Id"] for query in queries}) == len(queries) <= 500
-    # Every name of AWS's list (docs/reference/appsync-events.md, section 7).
+    # The queries include metrics from AWS's list (docs/reference/appsync-events.md, section 7).
     assert {"4XXError", "5XXError", "Latency", "TokensConsumed", "FailedEvents", "BroadcastEventSize"} <= set(
         by_name
     )
@@ -232,7 +232,7 @@ def test_the_window_is_every_minute_that_the_run_touched(
     ]
     run = analysis.load(simple_run(tmp_path / "run", target=AWS, phases=phases))
     found, _ = source_of(run, Access())
-    # Its last connections are closed in the minute after.
+    # The window includes one more minute, in which the run's last connections are closed.
     assert (found.start_ns, found.end_ns) == (START, START + 3 * MINUTE)
     assert (found.api_id, found.region, found.namespaces) == ("api1", "eu-west-1", ("default",))
 
@@ -266,7 +266,10 @@ SUM = "Sum"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Path]:
-    """Two subscribers, ten events of which one takes two messages of 5 kB and one is refused, five requests."""
+    """Write a run of two subscribers, five requests and ten events.
+
+    One event counts as two messages of 5 kB, and one is refused.
+    """
     events = [
         event(9, n, "/default/a", n * 10_000_000, "rejected" if n == 9 else "accepted", batch=n // 2,
               bytes=5_121 if n == 0 else 100)
@@ -308,10 +311,11 @@ def test_both_counts_stand_side_by_side(run: Path) -> None:
             {
                 ("ConnectSuccess", SUM, None): {0: 3, 1: 1},
                 ("SubscribeSuccess", SUM, None): {0: 2},
-                # The API's own figure and that of its namespaces are the same thing twice: never both.
+                # CloudWatch has a figure of the API and the same by namespace: only one of them may be
+                # counted.
                 ("PublishSuccess", SUM, None): {0: 8},
                 ("PublishSuccess", SUM, "default"): {0: 8},
-                # Where the API has none, the namespaces together are it.
+                # If there is no figure of the API, the sum of its namespaces is used.
                 ("InboundMessages", SUM, "default"): {0: 10, 1: 4},
                 ("OutboundMessages", SUM, "default"): {0: 26},
                 ("PublishClientError", SUM, "default"): {0: 1},
@@ -334,12 +338,12 @@ def test_both_counts_stand_side_by_side(run: Path) -> None:
     assert both("SubscribeSuccess") == (2, 2, 0)
     assert rows["SubscribeSuccess"]["reasons"] == []
     assert both("PublishSuccess") == (5 + 3, 8, 0)
-    # Ten events, one of two messages, and three probes.
+    # There are ten events, one of which is two messages, and three probes.
     assert both("InboundMessages") == (10 + 1 + 3, 14, 0)
-    # Nine events at two subscribers, one of them of two messages, and six probes.
+    # There are nine events to two subscribers, one of which is two messages, and six probes.
     assert both("OutboundMessages") == (18 + 2 + 6, 26, 0)
     assert both("BroadcastEventSuccess") == (18 + 6, None, None)
-    # A point of one of two metrics is enough; of none, it is not known.
+    # A point of one of two metrics is enough; without points of either, the sum is unknown.
     assert both("PublishClientError + PublishServerError") == (0, 1, 1)
     assert both("ConnectClientError + ConnectServerError") == (1, None, None)
     assert both("SubscribeClientError + SubscribeServerError") == (1, None, None)
@@ -365,7 +369,7 @@ def test_probes_of_a_worker_that_broke_off_are_not_known(run: Path) -> None:
 
 @pytest.fixture
 def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of a report's time, and show nothing of this."""
+    """Draw no plots: they take most of a report's time and do not matter here."""
     monkeypatch.setattr("analysis.plots.ALL", ())
 
 
@@ -414,7 +418,7 @@ def test_what_aws_says_is_harmless_in_the_report(run: Path) -> None:
     assert "<b>x" not in page
 
 
-# At the end of a run.
+# The following tests are about the end of a run.
 
 
 def request(**more: Any) -> RunOptions:

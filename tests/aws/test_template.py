@@ -1,4 +1,4 @@
-"""Test the CloudFormation template against AWS's own schemas, and what `up` makes of it."""
+"""Test the CloudFormation template against AWS's own schemas, and the stack that `up` makes from it."""
 
 import json
 from typing import Any
@@ -17,8 +17,8 @@ NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?", fullmatc
 
 
 def found(template: str) -> list[str]:
-    """What cfn-lint says as a command does, for regions far apart."""
-    # Here, as every process of a test run would import it: each collects all tests.
+    """Return the findings that the command cfn-lint would print, for regions that are far apart."""
+    # Imported here, because every process of a test run collects all tests and would load it.
     from cfnlint.api import lint
     from cfnlint.config import ManualArgs
 
@@ -29,7 +29,7 @@ def found(template: str) -> list[str]:
 def test_it_is_clean_as_shipped_and_as_sent() -> None:
     assert found(PATH.read_text()) == []
     assert found(body(["default", "chat-rooms", "Chat"])) == []
-    # The linter does look.
+    # The linter does find mistakes: here is one.
     broken = PATH.read_text().replace("AuthType: API_KEY", "AuthType: PASSWORD", 1)
     assert any("PASSWORD" in said for said in found(broken))
 

@@ -1,4 +1,4 @@
-"""Test the calibration's checks on computed figures, which do not depend on a machine."""
+"""Test the calibration's checks on computed figures, so that the results do not depend on the machine."""
 
 from typing import Any, cast
 
@@ -14,7 +14,10 @@ MS = 1_000_000
 
 
 def truth(count: int, made_ns: int, off_ns: int, off: int, actions: Any = None) -> Truth:
-    """A server that takes ``made_ns`` a delivery; of ``off`` deliveries, the last, the arrival is ``off_ns`` wrong."""
+    """Return figures of a server that takes ``made_ns`` for each of ``count`` deliveries.
+
+    The recorded arrivals of the last ``off`` deliveries are wrong by ``off_ns``.
+    """
     rows = [
         {
             "publisher": 0,
@@ -52,19 +55,19 @@ def test_a_percentile_beyond_the_bar_is_wrong(sign: int, off: int, median: bool,
     inside = by_name(list(delay(truth(100, 8 * MS, sign * DELAY_BAR_NS, off))))
     assert (inside["latency p50"], inside["latency p99"]) == (True, True)
     outside = by_name(list(delay(truth(100, 8 * MS, sign * (DELAY_BAR_NS + 1), off))))
-    # Too short a latency moves to the front of the order, and is no tail.
+    # Latencies that are too short come first in the order, so they do not change the tail.
     tail = tail if sign > 0 or off == 100 else True
     assert (outside["latency p50"], outside["latency p99"]) == (median, tail)
 
 
-# The machine may be busy with something else.
+# There is no deadline, because the machine may be busy.
 @settings(deadline=None, max_examples=40)
 @given(made_ns=st.integers(0, 10**9), off_ns=st.integers(0, 10**9), off=st.integers(0, 50))
 def test_the_lines_pass_by_the_bar_alone(made_ns: int, off_ns: int, off: int) -> None:
     found = by_name(list(delay(truth(50, made_ns, off_ns, off))))
     assert found["latency p99"] == (off == 0 or off_ns <= DELAY_BAR_NS)
     assert found["latency p50"] == (off <= 25 or off_ns <= DELAY_BAR_NS)
-    # What was drawn is shown and decides nothing.
+    # The delays drawn are shown, but no check depends on them.
     assert found["delay drawn, p50 / p99"] is None
 
 

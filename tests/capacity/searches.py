@@ -1,4 +1,4 @@
-"""Simulated capacity searches: each trial's run is synthetic, for a target with a known limit."""
+"""Simulate capacity searches: each trial's run is synthetic, for a target with a known limit."""
 
 import shutil
 import tempfile
@@ -20,7 +20,7 @@ from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, su
 
 MS = 1_000_000
 ZERO = T0 + SECOND
-#: Runs with what is made of them: searches from the same start ask for the same loads.
+#: Runs and their reports, kept because searches with the same start try the same loads.
 _MADE = tempfile.TemporaryDirectory(prefix="loadgen-searches-")
 GOAL = "delivery.latency.p50 < 20ms"
 
@@ -39,8 +39,8 @@ def made_up_search(
 ) -> Path:
     """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
 
-    From the load ``refuses_from`` on the target refuses, and the run has no record. Only what is ``drawn`` has a knee
-    plot in its page, and files of it.
+    From the load ``refuses_from`` on, the target refuses and the run has no record. The knee plot is in the
+    page, and in files of its own, only if ``drawn``.
     """
 
     def make(runs: trial.Runs, scale: Scale, load_: float, full: bool, into: Path) -> int:
@@ -81,7 +81,7 @@ def made_up_search(
 
 
 def loaded(name: str, overrides: Mapping[str, str], *, target: str | None = None) -> Scenario:
-    """Read a scenario once for all the trials that have it: a search reads the same ones again and again."""
+    """Read a scenario once for all trials that use it, because a search reads the same ones repeatedly."""
     return _loaded(name, tuple(overrides.items()), target)
 
 
@@ -92,7 +92,7 @@ def _loaded(name: str, overrides: tuple[tuple[str, str], ...], target: str | Non
 
 @cache
 def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: float) -> tuple[Path, int]:
-    """Return a made-up run with what is made of it, to be copied, and its exit code."""
+    """Return a synthetic run with its report, which can be copied, and its exit code."""
     folder = Path(_MADE.name) / str(len(list(Path(_MADE.name).iterdir()))) / "20260101-000000-comments"
     record_of_run = analysis.load(made_up_run(folder, scenario, list(overrides), rate, takes))
     summary = analysis.summarise(record_of_run)
@@ -101,7 +101,7 @@ def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: floa
 
 
 def made_up_run(folder: Path, scenario: str, overrides: list[str], rate: float, takes: float) -> Path:
-    """A run of one subscriber: within what the target takes 5 ms, beyond it a line grows."""
+    """Write a run of one subscriber: 5 ms of latency up to the rate ``takes``; above it a queue grows."""
     resolved = load(scenario, overrides_of(overrides))
     length_ns = resolved.phases.measure_ns
     events = [event(1, n, "/a", round(n * SECOND / rate)) for n in range(int(rate * length_ns / SECOND))]

@@ -1,4 +1,4 @@
-"""Test the overrides that each axis makes for a load, as read by the scenario's loader."""
+"""Test the overrides that each axis makes for a load, by reading a scenario with them."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ def test_what_cannot_be_is_said_in_a_sentence(arguments: tuple[str, ...], said: 
 
 
 def test_a_search_that_is_continued_takes_no_permission_from_its_folder() -> None:
-    """The folder may be somebody else's."""
+    """The folder may come from somebody else, so its contents must not permit anything."""
     kept = ("--target", "http://h/event", "--auth", "iam")
     permissions = (
         "--allow-remote",
@@ -68,7 +68,7 @@ def test_each_option_of_a_search_is_kept_or_asked_for_again() -> None:
 
 
 def test_a_search_keeps_the_options_of_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that was given, with its value."""
+    """Each option that was given is kept, with its value."""
     kept: list[Request] = []
 
     def keep(request: Request, *_: object) -> None:

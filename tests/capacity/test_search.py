@@ -14,7 +14,7 @@ SETTINGS = SearchSettings(low=10, high=100_000, start=10, goals=1)
 
 
 class Queue:
-    """A server of known rate with a queue without end: beyond the rate latency grows, and goodput stays."""
+    """A server of a known rate with an unlimited queue: above it latency grows and goodput stays constant."""
 
     def __init__(self, rate: float, noise: float = 0.0, seed: int = 1) -> None:
         self.rate, self._noise, self._draws = rate, noise, random.Random(seed)
@@ -56,7 +56,7 @@ def test_it_takes_fewer_trials_than_bisection_from_the_same_bracket_with_the_sam
     ours = [len(search(Queue(rate), SETTINGS)[1]) for rate in rates]
     theirs = [len(search(Queue(rate), replace(SETTINGS, predict=False))[1]) for rate in rates]
     assert sum(ours) < 0.85 * sum(theirs)
-    # The worst case is bounded, too: by the projection, and by a bound of short trials that has to be asked again.
+    # At worst it takes two trials more: one by a wrong prediction, one to repeat a bound from short trials.
     assert max(mine - other for mine, other in zip(ours, theirs, strict=True)) <= 2
 
 
@@ -110,7 +110,7 @@ def test_a_generator_that_is_too_weak_is_not_the_targets_limit() -> None:
     assert limit.upper is None
     assert limit.lower is not None
     assert 500 / 1.06 < limit.lower <= 500
-    # A target that gives way earlier is found in spite of it.
+    # The limit of a target that gives way at a lower load is still found.
     limit, _ = search(Weak(200), SETTINGS)
     assert limit.kind == "found"
 

@@ -1,4 +1,4 @@
-"""Test reading a trial, using the sample run with changed gates and findings."""
+"""Test how a trial is read, using the sample run with changed gates and findings."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
     trial, _ = said(tmp_path, 1, "failed", ledger={"expected": before * 2})
     (vote,) = trial.votes
     assert vote.status is Status.FAILED
-    # Half of what was offered arrived, and of that one in a hundred may be lost.
+    # Half of the offered events arrived, and of these one in a hundred may be lost.
     assert vote.hint == pytest.approx(100 / 2 / 0.99, rel=0.02)
 
 
@@ -59,7 +59,7 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
         ("invalid", "schedule", True),
         ("invalid", "record", False),
         ("degraded", "ledger", False),
-        # Its summary does not say between what the figures lie.
+        # The summary of this trial has no bounds of its figures.
         ("degraded", "clock", False),
     ],
 )
@@ -97,7 +97,8 @@ def test_a_weak_generator_may_pass_a_goal_and_not_fail_it(tmp_path: Path, subjec
     assert (failed.votes, failed.doubt, failed.generator) == ((), f"{subject} is off", True)
     unsent, _ = said(tmp_path / "c", findings=own, unsent=3)
     assert (unsent.votes, unsent.generator) == ((), True)
-    # From the actual sending a late generator makes nothing longer, and the load was another.
+    # A late generator lengthens no latency measured from the actual sending time, but the load was not the
+    # one asked for.
     service, _ = said(tmp_path / "d", findings=own, goal="delivery.service.p99 < 50ms")
     assert (service.votes, service.generator) == ((), True)
 

@@ -28,21 +28,21 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(autouse=True)
 def _reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs of trials are verified by tests of their own: what their tables say is reckoned once."""
+    """Recompute each trial's record only once; other tests verify the runs of trials."""
     monkeypatch.setattr(capacity, "Reckoned", reckoned.once)
     monkeypatch.setattr(conduct, "load", loaded)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A limit of 100 events/s, found."""
+    """Make a search that found a limit of 100 events/s."""
     with pytest.MonkeyPatch.context() as patch:
         return made_up_search(tmp_path_factory.mktemp("whole") / "capacity-x", patch, drawn=True)
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Even the lowest load is too much: a few trials."""
+    """Make a search of a few trials, for a target that fails even at the lowest load."""
     with pytest.MonkeyPatch.context() as patch:
         return made_up_search(tmp_path_factory.mktemp("short") / "capacity-x", patch, takes=10.0)
 
@@ -100,7 +100,7 @@ def test_the_command_says_that_a_search_agrees(search: Path) -> None:
 def test_searches_of_every_end_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
-    # A search that ends within a fifth has as many kinds of trials as one within a twentieth, and fewer of them.
+    # With a precision of 0.2, a search has the same kinds of trials as with 0.05, but fewer trials.
     folder = made_up_search(tmp_path / "capacity-x", monkeypatch, precision=0.2, **more)
     assert verify(folder).disagreements == []
 
@@ -133,12 +133,12 @@ def test_a_search_that_ended_before_its_time_agrees(
     assert verify(tmp_path / "capacity-x").disagreements == []
 
 
-#: What a search is told, or that says where things are: there is nothing to compute it from.
+#: Values that a search is given, or that say where files are: they cannot be recomputed.
 GIVEN = ("format", "made_by", "status", "request", "short_ns", "full_ns", "unit", "plan.start", "plan.proof")
 
 
 def test_any_value_that_was_changed_is_named(search: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the runs' own files, which are tested by themselves."""
+    """The runs' own files are not changed here: other tests do that."""
     monkeypatch.setattr(check, "verify", lambda *_: Verification())
     monkeypatch.setattr(capacity, "load_run", cache(load_run))
     whole = content_of(search)

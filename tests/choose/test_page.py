@@ -1,4 +1,4 @@
-"""The decision table of docs/choose.md has the figures that the program computes."""
+"""Test that the decision table of docs/choose.md has the figures that the program computes."""
 
 import re
 

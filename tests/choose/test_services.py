@@ -1,4 +1,4 @@
-"""How the command line of `loadgen choose` names services."""
+"""Test how the command line of `loadgen choose` names services."""
 
 import shlex
 

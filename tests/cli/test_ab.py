@@ -1,4 +1,4 @@
-"""Test `loadgen ab`: the order of runs, the early stop, and the comparison at its end, with runs that are written."""
+"""Test `loadgen ab` with synthetic runs: their order, the early stop, and the comparison at the end."""
 
 import json
 import re
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 
 
 class Runs:
-    """Stands for `loadgen run`: writes a run whose latency is what was said, in ms, and a thousandth more each time."""
+    """Stands in for `loadgen run`: writes runs whose latency is ``said`` in ms, up to 0.4 % more."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -57,7 +57,7 @@ def test_it_stops_when_the_result_is_clear_and_keeps_the_plan(tmp_path: Path, ru
     pairs = len(runs.made) // 2
     assert pairs < 12
     assert f"worse: clear after {pairs} of at most 12 pairs" in said
-    # A line a run, with its verdict, its figures and where it is.
+    # Each run has a line with its verdict, its figures and its folder.
     lines = said.splitlines()
     at = lines.index("base, run 1 of at most 12")
     assert re.fullmatch(

@@ -1,4 +1,4 @@
-"""Test that the table of commands is that of the application; tests/system/cli tests what is loaded."""
+"""Test that the table of commands agrees with the application; tests/system/cli tests their imports."""
 
 from importlib import import_module
 

@@ -39,7 +39,7 @@ def _sections(page: str) -> dict[str, str]:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_page_is_as_wide_as_the_terminal_and_cuts_nothing(width: int) -> None:
     for path, command, page in _pages(width):
-        # A single word that is wider stays whole, such as a list of choices.
+        # A single word that is wider, such as a list of choices, is not broken.
         assert all(len(line) <= width or " " not in line.strip() for line in page.splitlines()), path
         said = "".join(page.split())
         for parameter in command.params:

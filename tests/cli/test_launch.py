@@ -1,7 +1,7 @@
 """Test what `loadgen run` refuses before it starts a process.
 
-That a refusal is one line on standard error of a real process is tested in tests/system/run/test_refusals.py, with all
-that only the child finds out.
+tests/system/run/test_refusals.py tests with a real process that a refusal is one line on standard error, and
+tests the refusals of the child process.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(result: Result) -> list[str]:
-    """Return what was said, of a command that was refused."""
+    """Return the lines on standard error of a command that was refused."""
     assert result.exit_code == ExitCode.USAGE, (result.output, result.exception)
     assert result.stdout == ""
     return [line for line in result.stderr.splitlines() if line]
@@ -94,7 +94,7 @@ def test_mistakes_in_a_protocol_file_are_a_sentence_each_with_their_line(tmp_pat
     assert "erors is not a known key; did you mean 'errors'?" in said[0] + said[1]
 
 
-#: Only a scenario without variables lets its channels be named.
+#: Channels can be set only if the scenario has no variables.
 _CHANNEL = ("--set", "variables={}", "--set", "clients.commenters.publish.channel=/a/b")
 
 

@@ -1,4 +1,4 @@
-"""Test `loadgen open`: which page it opens, and what it says where there is none."""
+"""Test `loadgen open`: which page it opens, and its message if there is none."""
 
 import webbrowser
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Test that frames are displayed without any secret, and with what a reader needs."""
+"""Test that frames are displayed without any secret, but with what a reader needs."""
 
 import base64
 import json
@@ -22,12 +22,12 @@ from loadgen.protocol_file import protocol_at
 
 URL = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 CHANNEL = "/default/loadgen-probe"
-#: Nothing is received here; to make such an object takes longer than all else of a login.
+#: These tests receive nothing. Made once, because making it takes longer than the rest of a login.
 HANDLER = create_autospec(SessionHandler)
 SECRETS = st.text(string.ascii_letters + string.digits + "-_.~+/=", min_size=12, max_size=60).filter(
     lambda text: any(c.isdigit() for c in text)
 )
-#: The rest of a protocol file.
+#: The part of a protocol file that follows the opening.
 OPENING = """
 subscribe: {send: "SUB {channel} {id}"}
 publish: {websocket: {send: "PUB {channel} {event}"}}
@@ -40,7 +40,7 @@ def service(secret: str, *, token: bool = False) -> AppSyncEvents:
 
 
 def login(secret: str, *, token: bool = False) -> Frames:
-    """Return the frames after a login, a subscribe and both ways to publish, as the client sends them."""
+    """Return the frames of a login, a subscribe and both ways to publish, as the client sends them."""
     target = service(secret, token=token)
     frames = Frames(target.shown, [CHANNEL])
     handshake = target.handshake([CHANNEL])
@@ -61,7 +61,7 @@ def said(frames: Frames) -> str:
 
 
 def forms(secret: str) -> list[str]:
-    """Return the secret as a service may echo it."""
+    """Return the secret in the forms in which a service may echo it."""
     inner = json.dumps({"x-api-key": secret}).encode()
     return [
         secret,
@@ -226,7 +226,7 @@ def test_a_flood_is_cut() -> None:
 )
 @given(st.text(string.ascii_letters + "-+", min_size=5, max_size=20).filter(lambda text: text.strip("-+")))
 def test_a_login_in_a_message_of_the_opening_is_hidden(opening: str, secret: str) -> None:
-    # Of letters only, as a word that could be shown.
+    # The secret may consist of letters only, like a word that could be shown.
     secret = f"Xq{secret}"
     text = f"version: 1\nopening: [{{send: {opening}}}]\n" + OPENING
     target = "mine.yaml+ws://h"

@@ -30,7 +30,7 @@ ENDLESS = [CHUNKED, *[b"4000\r\n" + b"x" * 0x4000 + b"\r\n"] * 2000]
 
 @contextmanager
 def service(http: list[bytes], after_ack: bytes = b"") -> Iterator[str]:
-    """An Event API whose connections are let in, and whose answers to other requests are these bytes."""
+    """Serve an Event API that accepts connections and answers other requests with the bytes in ``http``."""
 
     def converse(peer: socket.socket) -> None:
         with peer, suppress(OSError):
@@ -40,7 +40,7 @@ def service(http: list[bytes], after_ack: bytes = b"") -> Iterator[str]:
                 peer.sendall(yes(asked).replace(b"\r\n\r\n", protocol))
                 peer.recv(65536)
                 peer.sendall(ACK + after_ack)
-                # Up to the close frame of the other side.
+                # Read until the client's close frame.
                 while (said := peer.recv(65536)) and said[0] & 0x0F != 8:
                     pass
                 return
@@ -71,7 +71,7 @@ def test_the_check_before_a_run_ends_an_answer_without_end() -> None:
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 405 No\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 301 Moved\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: 0\r\n\r\n",
-        # Not unpacked, and so nothing to object to.
+        # The body is never unpacked, so it does not matter that it is not gzip.
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nxx",
     ],
 )

@@ -1,4 +1,4 @@
-"""Test files in other encodings and number formats: read, or refused with advice."""
+"""Test files in other encodings and number formats: they are read, or refused with advice."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
 @pytest.mark.parametrize(
     ("rates", "said"),
     [
-        # The comma may be a decimal one or stand between thousands.
+        # Commas may be decimal commas or separate thousands.
         (b"time;rate\n0;100,5\n10;200,0\n", SEPARATED.format("';'")),
         (b"\xef\xbb\xbftime;rate\r\n0;1.000\r\n", SEPARATED.format("';'")),
         (b'"time" ; "rate"\n0;1\n', SEPARATED.format("';'")),
@@ -55,7 +55,7 @@ def test_recorded_rates_are_read_however_their_lines_end(rates: bytes, tmp_path:
         (RATES.encode("utf-16-le"), "which is not UTF-8; save it as UTF-8"),
         (RATES.encode("utf-16-be"), "which is not UTF-8; save it as UTF-8"),
         ("time,rate\n0,5\n# ü\n".encode("latin-1"), "whose line 3 is not UTF-8; save it as UTF-8"),
-        # Without both columns it is just another file.
+        # Without a header of both columns, the file is not taken for one with another separator.
         (b"at;rate\n0;5\n", "which has no column 'time'; it has 'at;rate'"),
     ],
 )

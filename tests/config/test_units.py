@@ -1,4 +1,4 @@
-"""Units are read exactly and written back as the same value."""
+"""Test that units are read exactly and written back as the same value."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Test that secrets, files and commands named by others are used only if the command line permits it."""
+"""Test that secrets, files and commands named in a scenario are used only if the command line permits it."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from loadgen.scenario.login import Login
 
 URL = "http://127.0.0.1:9/event"
 
-#: One login for each way to name something of the user's, what it takes to allow it, and what the refusal says.
+#: Logins that name something on the user's machine, one of each kind: (login, what permits it, text of the
+#: refusal).
 LOGINS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"mode": "api-key", "key_env": "SOME_NAME"}, {"variables": ["SOME_NAME"]}, "--allow-env SOME_NAME"),
     ({"mode": "oidc", "token_env": "SOME_NAME"}, {"variables": ["SOME_NAME"]}, "--allow-env SOME_NAME"),
@@ -80,9 +81,9 @@ def test_a_login_of_others_needs_permission_for_each_thing(
 
 
 def test_every_key_of_a_login_that_names_something_of_the_users_is_judged() -> None:
-    """A new key of a login must be decided here: is it the name of something of the user's?"""
+    """A new key of a login must be listed here: does it name anything on the user's machine?"""
     harmless = {"mode", "profile", "region", "scope", "api_id", "flow", "user_pool", "rate_per_s"}
-    # A client's own values, from the data that the scenario's author gives.
+    # These are a client's own values, which the scenario's author provides as data.
     harmless |= {"token", "username", "password"}
     judged = {key for said, _, _ in LOGINS for key in said}
     assert set(Login.model_fields) == judged | harmless
@@ -132,7 +133,7 @@ def test_the_scenarios_login_needs_permission_and_that_of_the_command_line_does_
         Target.resolve(run, None, None)
     assert Target.resolve(run, None, None, allowed=Allowed.of(["SOME_NAME"]))
     assert Target.resolve(run, URL, "SOME_NAME")
-    # Of plain Locust the command line is what counts, not what stands in a file.
+    # With plain Locust, options on the command line need no permission, but those from a file do.
     with pytest.raises(RunError, match=r"locust\.conf:3 names the environment variable SOME_NAME"):
         Target.resolve(run, URL, "SOME_NAME", login_from="locust.conf:3")
 

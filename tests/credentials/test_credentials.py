@@ -155,7 +155,7 @@ def test_a_token_is_renewed_before_it_expires_and_nobody_waits(tmp_path: Path) -
     assert token() == "t1"
     assert token.renewals == 0
     now[0] += 2
-    # The renewal hangs; the old token, still good, is given at once, and only one renewal runs.
+    # While the renewal hangs, the old token, still valid, is returned at once, and only one renewal runs.
     assert [token() for _ in range(10)] == ["t1"] * 10
     release.set()
     deadline = time.monotonic() + 60
@@ -266,7 +266,7 @@ def test_a_user_pool() -> None:
 
 @pytest.fixture
 def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No AWS configuration but what the test writes."""
+    """Remove the machine's AWS configuration; a test writes its own into the returned folder."""
     for name in (
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
@@ -302,7 +302,7 @@ def test_no_aws_credentials_is_one_sentence(aws: Path) -> None:
 
 
 def test_temporary_credentials_are_renewed_before_they_expire(aws: Path) -> None:
-    """A profile with credential_process, as SSO tools set up: botocore asks again within 15 minutes of the expiry."""
+    """A profile has a credential_process, as for SSO: botocore renews within 15 minutes of the expiry."""
     counter = aws / "count"
     script = aws / "process.py"
     script.write_text(
@@ -326,7 +326,7 @@ print(json.dumps(dict(Version=1, AccessKeyId=f"AKIA{{number}}", SecretAccessKey=
 
 
 def listed(*pages: dict[str, Any]) -> str:
-    """Return the key that is taken of what AppSync lists, a page an answer."""
+    """Return the API key that is chosen if AppSync lists these pages of keys."""
     ours = session()
     ours.set_credentials("testing", "testing")
     client = ours.create_client("appsync", region_name="eu-west-1")

@@ -1,4 +1,4 @@
-"""Keys that `loadgen keys` makes: what signs with one is verified by its key set, and no key is lost or shown."""
+"""Test `loadgen keys`: the key set verifies what a key signs, and no key is lost or shown."""
 
 import asyncio
 import stat
@@ -22,7 +22,7 @@ ALGORITHMS: tuple[signing_keys.Algorithm, ...] = ("ES256", "RS256")
 
 
 def identity(public: Path, token: str) -> Identity:
-    """Return what the embedded server knows of a token's owner."""
+    """Return the claims of a token, as verified by the embedded server."""
     authorizer = JwtAuthorizer(Mode.OIDC, "https://login.example", public, "feeds")
     request = AuthorizationRequest(Operation.CONNECT, {"authorization": token}, lambda: b"")
     found = asyncio.run(authorizer.authorize(request))
@@ -45,7 +45,7 @@ def test_a_token_signed_with_the_key_is_verified_by_the_key_set(
     )
     token = Minter(minting).mint({"people.id": "ada"}).token
     assert identity(public, token)["sub"] == "ada"
-    # Another key with the same id signs nothing that this service believes.
+    # The service refuses a token that another key with the same id has signed.
     other, _ = signing_keys.make(tmp_path / "other", algorithm, "k7")
     forged = Minter(minting.model_copy(update={"key_file": str(other)})).mint({"people.id": "ada"}).token
     with pytest.raises(RefusedError):

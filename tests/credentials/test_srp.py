@@ -1,4 +1,4 @@
-"""Test logging in to a Cognito user pool for each client, by the password and by SRP, against a user pool made here."""
+"""Test logging in each client to a simulated Cognito user pool, by password and by SRP."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ def number(text: str) -> int:
     return int(text.replace(" ", ""), 16)
 
 
-# RFC 5054, appendix B: the 1024-bit group with SHA-1, numbers padded to the length of N.
+# The test vectors of RFC 5054, appendix B: the 1024-bit group with SHA-1, numbers padded to the length of N.
 _N = number(
     "EEAF0AB9 ADB38DD6 9C33F80A FA8FC5E8 60726187 75FF3C0B 9EA2314C 9C256576 D674DF74 96EA81D3 383B4813 D692C6E0"
     "E0D5D8E2 50B98BE4 8E495C1D 6089DAD1 5DC7D7B4 6154D6B6 CE8EF4AD 69B15D49 82559B29 7BCF1885 C529F566 660E57EC"
@@ -98,7 +98,7 @@ def test_the_time_is_written_in_english_without_a_zero_before_the_day() -> None:
 
 
 class User:
-    """What a user pool keeps of a user, and its half of a login."""
+    """A user of a user pool: what the pool stores, and the server's half of an SRP login."""
 
     def __init__(self, name: str, password: str) -> None:
         self.name = name
@@ -106,7 +106,7 @@ class User:
         inner = hashlib.sha256(f"{POOL.partition('_')[2]}{name}:{password}".encode()).digest()
         x = COGNITO.hash(signed_bytes(int(self.salt, 16)), inner)
         self.verifier = pow(2, x, N_3072)
-        # As long as RFC 5054 demands.
+        # RFC 5054 demands at least this length.
         self.b = secrets.randbits(256)
         self.public_b = (COGNITO.k * self.verifier + pow(2, self.b, N_3072)) % N_3072
         self.block = base64.b64encode(secrets.token_bytes(64)).decode()
@@ -143,7 +143,7 @@ def test_a_user_pool_accepts_the_right_password_only(name: str, password: str) -
 
 
 class UserPool(BaseHTTPRequestHandler):
-    """The two calls of `cognito-idp` that a login makes."""
+    """Answers the two calls of `cognito-idp` that a login makes."""
 
     users: ClassVar[dict[str, tuple[str, User]]] = {}
     publics: ClassVar[dict[str, int]] = {}
@@ -226,5 +226,5 @@ def test_each_client_logs_in_to_a_user_pool_as_a_user_of_its_own(flow: str, pool
         logins.of(1, {"p.name": "bob", "p.word": "canary"})
     assert "canary" not in str(caught.value)
     logins.stop()
-    # By SRP no password goes over the wire.
+    # With SRP the password is never sent.
     assert any("pass of ann" in each for each in UserPool.asked) is (flow == "password")

@@ -1,4 +1,4 @@
-"""Which row a client takes and which a publish request takes."""
+"""Test which row a client takes and which row a publish request takes."""
 
 from collections import Counter
 from itertools import islice
@@ -39,10 +39,10 @@ def test_in_turn_begins_again_after_the_last_row() -> None:
 
 def test_random_rows_are_fixed_by_seed_name_and_client_and_spread_evenly() -> None:
     drawn = Counter(row("random", 10, 0, number=number) for number in range(5_000))
-    # 500 each; 5 standard deviations are 106.
+    # Each row is expected 500 times; 5 standard deviations are 106.
     assert set(drawn) == set(range(10))
     assert all(abs(count - 500) < 106 for count in drawn.values())
-    # Values of another process or version would differ: these are the promise.
+    # Rows must not depend on the process or the version, only on seed, name and client.
     assert [row("random", 1000, 0, number=number) for number in range(5)] == [
         row("random", 1000, 9, number=number) for number in range(5)
     ]

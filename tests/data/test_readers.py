@@ -1,4 +1,4 @@
-"""Rows of the three kinds of files, and the sentence for each mistake in one."""
+"""Test reading rows from the three kinds of files, and the message about each mistake in one."""
 
 import datetime
 import os
@@ -67,7 +67,7 @@ def test_values_stay_as_they_are_written_and_rows_know_the_line_where_they_begin
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all examples: to make one for each takes longer than to read a file."""
+    """One folder for all examples, because making one for each takes longer than reading a file."""
     return tmp_path_factory.mktemp("files")
 
 
@@ -288,7 +288,7 @@ def test_numbers_that_json_lacks_are_not_made_null(tmp_path: Path, value: float)
 
 
 def told(path: Path, kind: Kind, *columns: str) -> tuple[str, ...]:
-    """Return the problems of a file, or none; anything but a mistake is raised."""
+    """Return the problems reported about a file, if any; other exceptions are raised."""
     try:
         for line, cells in rows(path, kind, columns, name="x"):
             assert (line >= 1, len(cells)) == (True, len(columns))

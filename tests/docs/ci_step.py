@@ -1,4 +1,4 @@
-"""The step of the CI action, run as a runner would."""
+"""Run the step of the CI action as a runner would."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from tests.paths import REPO
 def run_step(
     tmp_path: Path, command: str, variables: Mapping[str, str], timeout_s: float | None = None
 ) -> tuple[int, dict[str, str], str]:
-    """Run the action's script with a program in place of `loadgen`; return exit code, outputs and job summary.
+    """Run the action's script with ``command`` in place of `loadgen`; return exit code, outputs, job summary.
 
     ``variables`` are added to those that a runner sets.
     """

@@ -1,6 +1,6 @@
-"""Test the CI action: its file is valid, and its step handles each exit code (with a fake command).
+"""Test the CI action with a fake command: its file is valid, and its step handles each exit code.
 
-The real command is run by the step in tests/system/run/test_ci_action.py.
+tests/system/run/test_ci_action.py runs the step with the real command.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from tests.docs.ci_step import run_step
 from tests.paths import REPO
 
-#: Writes its arguments down, leaves a folder if told to, and ends as it is told to.
+#: Writes its arguments to a file, leaves a run folder if told to, and exits with the code it is told.
 COMMAND = """#!/bin/sh
 printf '%s\\n' "$@" > arguments
 if [ -n "$LEAVES" ]; then
@@ -25,7 +25,7 @@ exit "$ENDS"
 
 def step(tmp_path: Path, ends: int, leaves: str = "run-2", **inputs: str) -> tuple[int, dict[str, str], str]:
     """Run the action's script; return its exit code, its outputs and the job's summary."""
-    # A folder of an earlier step is not this one's.
+    # The folder of an earlier step's run must not be taken for this one's.
     (tmp_path / "results" / "run-1").mkdir(parents=True)
     (tmp_path / "results" / "run-1" / "manifest.json").write_text("{}")
     return run_step(tmp_path, COMMAND, {"ENDS": str(ends), "LEAVES": leaves, **inputs})
@@ -69,7 +69,7 @@ def test_a_run_that_did_not_start_has_no_folder(tmp_path: Path) -> None:
             {"INPUT_TARGET": "https://a.invalid/event", "INPUT_ALLOW_REMOTE": "true"},
             ["--target", "https://a.invalid/event", "--allow-remote"],
         ),
-        # Not a word of a shell.
+        # Text that a shell would expand is passed on as it is.
         ({"INPUT_AUTH": "$(touch here) `x`"}, ["--auth", "$(touch here) `x`"]),
     ],
 )  # fmt: skip
@@ -86,7 +86,7 @@ def test_the_files_of_the_action_are_sound() -> None:
     assert {name.lower() for name in run["env"] if name.startswith("INPUT_")} == {
         f"input_{name.replace('-', '_')}" for name in action["inputs"]
     }
-    # What an input holds must not become part of a script.
+    # Inputs must not be expanded within a script, where their content would be executed.
     assert all("${{" not in step["run"] for step in action["runs"]["steps"])
     workflow = yaml.load(REPO / "docs/ci/workflow.yml")
     used = next(step for step in workflow["jobs"]["gate"]["steps"] if step.get("id") == "load")

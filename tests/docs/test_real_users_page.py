@@ -1,4 +1,4 @@
-"""The page on real users: its scenarios load as it describes, and its Python names what the package has."""
+"""Test the page on real users: its scenarios load as described, and its Python uses names that exist."""
 
 import ast
 import re

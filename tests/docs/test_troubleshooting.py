@@ -1,4 +1,4 @@
-"""Test docs/troubleshooting.md: it explains every finding of the code, and quotes no sentence that the code lacks."""
+"""Test docs/troubleshooting.md: it explains every finding, and quotes only sentences that the code has."""
 
 import ast
 import re
@@ -12,19 +12,19 @@ from analysis.verdict import causes
 from analysis.verdict.findings import PAGE, SUBJECTS, anchor, explained
 from tests.paths import REPO
 
-#: Modules whose function `doubts` yields (severity, reason, advice), with the subject that `judgement` gives them.
+#: Modules with a function `doubts` that yields (severity, reason, advice), and their findings' subject.
 DOUBTS = {
     "analysis/verdict/clockbound.py": "clock",
     "analysis/figures/echo.py": "clock",
     "analysis/figures/reactions.py": "schedule",
 }
-#: Shorter pieces of a sentence, such as ` of `, identify nothing.
+#: Least length of a piece of a sentence: shorter ones, such as ` of `, identify nothing.
 ENOUGH = 8
 
 
 @cache
 def _sections() -> dict[str, str]:
-    """Return the text of each heading's section, subsections left out, by anchor."""
+    """Return the text below each heading, without its subsections, by the heading's anchor."""
     parts = re.split(r"^#{1,6} (.+)$", (REPO / PAGE).read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {
         title.lower().replace(" ", "-"): body for title, body in zip(parts[1::2], parts[2::2], strict=True)
@@ -32,7 +32,7 @@ def _sections() -> dict[str, str]:
 
 
 def _quoted(section: str) -> list[str]:
-    """Return the sentences that a section quotes at the beginning of an item or a paragraph, before a colon."""
+    """Return the sentences that a section quotes at the beginning of items or paragraphs, before a colon."""
     begun = [line.removeprefix("- ") for line in section.splitlines() if line.startswith(("- `", "`"))]
     heads = [re.match(r"`[^`]*`(?: or `[^`]*`)*(?=:)", line) for line in begun]
     return [quote for head in heads if head for quote in re.findall(r"`([^`]*)`", head[0])]
@@ -47,7 +47,7 @@ def _texts(node: ast.AST) -> list[str]:
 
 
 def _shown(node: ast.AST) -> Iterator[str]:
-    """Yield the texts of a sentence that readers see: no keys, no formats, no arguments of calls."""
+    """Yield the parts of a message that readers see: no keys, no format specifiers, no arguments of calls."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.FormattedValue):
@@ -60,7 +60,7 @@ def _shown(node: ast.AST) -> Iterator[str]:
 
 
 def _subjects(node: ast.expr) -> list[str]:
-    """Return the subjects that an argument of `Finding` may have; a name stands for the module's constant."""
+    """Return the subjects that an argument of `Finding` may have, also if it is a name for one."""
     if isinstance(node, ast.Name):
         return {"SUBJECT": ["network"], "subject": ["user code", "harness"]}[node.id]
     if isinstance(node, ast.IfExp):
@@ -69,15 +69,15 @@ def _subjects(node: ast.expr) -> list[str]:
 
 
 def _findings() -> Iterator[tuple[str, list[str]]]:
-    """Yield (subject, pieces of the reason) for every place of the code that makes a finding."""
+    """Yield (subject, pieces of the reason) for each place in the code that makes a finding."""
     texts = (path.read_text(encoding="utf-8") for path in sorted((REPO / "analysis").rglob("*.py")))
-    # To read the syntax of all takes a while, and each process that collects tests does so.
+    # Parse only files that make findings: parsing all takes a while, in every process that collects tests.
     for text in (text for text in texts if "Finding(" in text):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                 reason = node.args[2]
                 if isinstance(reason, ast.Name):
-                    continue  # of a function `doubts`
+                    continue  # `doubts` of another module makes this reason
                 both = {"user code": "the harness", "harness": "your code"}
                 pieces = list(_shown(reason))
                 for subject in (subjects := _subjects(node.args[1])):
@@ -115,7 +115,7 @@ def test_a_subject_of_another_version_has_none(foreign: object) -> None:
     assert explained(foreign) is None
 
 
-# The sentence of a pause has its words from a table: see the next test.
+# A finding on a pause takes its words from a table, which the next test checks.
 @pytest.mark.parametrize(("subject", "pieces"), [each for each in _findings() if each[0] != "pause"])
 def test_every_finding_is_quoted_in_its_section(subject: str, pieces: list[str]) -> None:
     section = " ".join(_quoted(_sections()[subject.replace(" ", "-")]))
@@ -132,7 +132,7 @@ def test_every_kind_of_pause_is_quoted() -> None:
 
 @cache
 def _code() -> str:
-    """Return every text of the code."""
+    """Return all string literals in the code, joined."""
     return "\n".join(
         text
         for folder in ("analysis", "loadgen")

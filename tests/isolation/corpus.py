@@ -8,12 +8,12 @@ import mqtt5
 
 from loadgen.measure.stamp import encode_event
 
-#: A PUBLISH whose topic is no UTF-8: the codec panics over it.
+#: A PUBLISH whose topic is not UTF-8, over which the codec panics.
 BAD_TOPIC = bytes.fromhex("30 05 00 01 b5 00 ff")
-#: What AppSync Events would never send: invalid UTF-8 in a text frame.
+#: A message that AppSync Events would never send: invalid UTF-8 in a text frame.
 BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'
 
-#: Of a login that a service may send back.
+#: A login's secret, which a service may send back.
 SECRET = "s3cret&key"
 
 
@@ -136,7 +136,7 @@ HTTP: Sequence[bytes] = (
     b"null",
 )
 
-#: Whole answers, headers and all.
+#: Complete HTTP answers with their headers.
 HTTP_ANSWERS: Sequence[bytes] = (
     *(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body) for body in HTTP),
     b"HTTP/1.1 400 No\r\ncontent-length: 2\r\n\r\n{}",
@@ -168,7 +168,7 @@ _TOKENS = (
 
 
 def damaged(random: Random, messages: Sequence[bytes]) -> bytes:
-    """Return a message: whole, cut, with bytes changed, put in or taken out, two in one, or nothing but noise."""
+    """Return a message whole, cut, with bytes changed, added or removed, two messages as one, or noise."""
     message = bytearray(random.choice(messages))
     match random.randrange(8):
         case 0:
@@ -196,7 +196,7 @@ def damaged(random: Random, messages: Sequence[bytes]) -> bytes:
 
 
 def cut(random: Random, stream: bytes) -> list[bytes]:
-    """Return the stream in pieces, as reads may bring it."""
+    """Return the stream in pieces, as single reads may return it."""
     places = sorted(
         {random.randrange(len(stream) + 1) for _ in range(random.randrange(4))} | {0, len(stream)}
     )

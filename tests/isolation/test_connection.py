@@ -1,4 +1,4 @@
-"""Test a client's connection against unexpected messages at any time."""
+"""Test a client's connection against messages that are unexpected at any time."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tests.isolation.corpus import event
 
 
 class Socket:
-    """A connection that is open until it is told otherwise."""
+    """A simulated connection that stays open until the test ends it."""
 
     abrupt = "closed"
     kernel_timestamps = secure = False
@@ -37,12 +37,12 @@ class Socket:
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:
         self.on_closed = on_closed
-        #: Whether the other side closes when this one does.
+        #: True if the other side closes when this side does.
         self.answers_close = True
         self.full_speed = False
         self.fast_path: object = None
         self.pings = 0
-        #: Not so from the first close frame on; there until the other side has hung up.
+        #: `is_open` is False from the first close frame on, `there` only once the other side has hung up.
         self.is_open = self.there = False
         self.sent: list[bytes] = []
 
@@ -64,7 +64,7 @@ class Socket:
         self.end(None, "")
 
     def end(self, code: int | None, reason: str) -> None:
-        """End as a connection does that the service has closed or that has broken."""
+        """End the connection, as if the service had closed it or it had broken."""
         if self.there:
             self.is_open = self.there = False
             self.on_closed(code, reason)
@@ -93,7 +93,7 @@ class Session:
         self.handler = handler
 
     def opening(self) -> list[bytes]:
-        # As if it had answered at once.
+        # Act as if the service had answered at once.
         self.handler.on_connected(1)
         return []
 
@@ -117,7 +117,7 @@ class Session:
 
 
 class Rows:
-    """A recorder as far as connections need one."""
+    """Stands in for the recorder: has only what connections use."""
 
     token = 7
     native_rows: object = None
@@ -138,7 +138,7 @@ class Rows:
 
 
 class Readiness:
-    """Keeps whom to call, as the settle time does."""
+    """Keeps the callbacks of subscriptions until `settle` calls them, as after the settle time."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[int], None]] = []
@@ -165,7 +165,7 @@ PLANS = (SubscriptionPlan(10, "/default/a"), SubscriptionPlan(11, "/default/b"))
 
 
 class World:
-    """One client, and what it is told."""
+    """One client, its simulated connection, and the rows that it records."""
 
     def __init__(
         self,
@@ -175,10 +175,10 @@ class World:
         read_bytes_per_s: float | None = None,
         on_request: OnRequest | None = None,
     ) -> None:
-        #: How reading was limited, of each life.
+        #: The limit on reading of each life, or None.
         self.limits: list[SlowReading | None] = []
         self._failed: Callable[[BaseException], None]
-        #: The latest life's.
+        #: The socket of the latest life.
         self.socket: Socket
         self.session: Session
         self.run: Any = SimpleNamespace(
@@ -228,13 +228,13 @@ class World:
         return self.socket
 
     def fail(self, error: BaseException) -> None:
-        """Do what a connection does when one of its callbacks has raised an error."""
+        """Do what a connection does if one of its callbacks raises an error."""
         self._failed(error)
         self.socket.end(None, str(error))
 
     @property
     def said(self) -> Any:
-        """Takes what the service says in the latest life: a `SessionHandler`."""
+        """The latest life's `SessionHandler`, to which a test tells what the service says."""
         return self.session.handler
 
     @property
@@ -295,7 +295,7 @@ def test_after_the_end_nothing_becomes_ready() -> None:
     world.client.abort()
     assert world.gauges() == (0, 0, 0)
     rows = len(world.rows.subscriptions)
-    # The settle time is over, and late messages are gone through.
+    # The settle time ends, and messages are processed late.
     world.run.readiness.settle()
     world.said.on_connected(3)
     world.said.on_subscribed("s11", 3)
@@ -310,7 +310,7 @@ def test_an_attempt_that_fails_half_way_leaves_nothing_to_the_next() -> None:
     first: list[Any] = []
 
     def closing(self: Socket, message: bytes) -> None:
-        # The service has sent a close frame and not hung up yet.
+        # The service has sent a close frame but has not hung up yet.
         first.append(self)
         self.is_open = False
         raise TransportError("the connection is closed")
@@ -341,7 +341,7 @@ def test_an_error_of_ours_in_connecting_is_a_failure_and_an_attempt() -> None:
     assert world.gauges() == (0, 0, 0)
     (failure,) = world.run.failures.to_list()
     assert failure["kind"] == "harness"
-    # Of each subscription it is on record that it was not observed because of us, asked for or not.
+    # Both subscriptions, requested or not, are recorded as not observed because of the harness.
     assert {(row.subscription, row.intent) for row in world.rows.subscriptions} == {
         (10, "harness failure"),
         (11, "harness failure"),

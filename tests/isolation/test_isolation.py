@@ -1,4 +1,4 @@
-"""Test which scope an error ends: the containing functions, HTTP requests, and connections being opened."""
+"""Test how far an error reaches: functions that contain it, HTTP requests, connections being opened."""
 
 import contextlib
 import select
@@ -70,7 +70,7 @@ def test_a_callback_that_is_run_for_a_source_raises_nothing() -> None:
 
 @pytest.mark.skipif(not native.available, reason="the native path was not built")
 def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last line of defence: what should never raise does."""
+    """The function that contains errors, which should never raise, raises one itself."""
     contained: list[BaseException] = []
 
     def contain(source: object, error: BaseException) -> None:
@@ -91,7 +91,7 @@ def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pyte
     sources = [Raw() for _ in pairs]
     for (ours, _), source in zip(pairs, sources, strict=True):
         poller.add(ours.fileno(), source, 0)  # type: ignore[arg-type]
-    # What it cannot tell anybody goes to Python's last resort.
+    # The poller reports such an error to `sys.unraisablehook`, which would print it.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     for said in (b"bad", b"good"):
         for _, theirs in pairs:

@@ -21,7 +21,7 @@ from tests.mqtt.sessions import session_of
 from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
 
-#: Whose HTTP answers say in their body whether they refuse.
+#: A protocol file whose service says in the body of an HTTP answer whether it refuses.
 HTTP_FILE = """
 version: 1
 title: t
@@ -35,7 +35,7 @@ SECRET = corpus.SECRET
 
 
 class Told:
-    """A `SessionHandler` that takes only what it was promised."""
+    """A `SessionHandler` that asserts that its arguments are as promised."""
 
     def __init__(self) -> None:
         self.undecodable: list[tuple[str, str]] = []
@@ -87,7 +87,7 @@ def appsync() -> AppSyncEvents:
 
 
 def conversation(kind: str, told: Told) -> Session:
-    """Return a session that has subscribed and published, as one in use has."""
+    """Return a session that has subscribed and published."""
     handler: Any = told
     if kind == "mqtt":
         session: Session = session_of(handler, 1, UserPassword("u", SECRET))

@@ -1,6 +1,6 @@
 """Test that one connection's data, or a failure of the harness on it, does not affect other connections.
 
-By real sockets and the real pollers, as everything of a worker is read by one watcher of the event loop.
+The tests use real sockets and pollers, because one watcher of the event loop reads all sockets of a worker.
 """
 
 import ssl
@@ -31,7 +31,7 @@ POLLERS = [
     "python",
 ]
 COUNT = 20
-#: Frames as a service may send them, and as none may.
+#: Frames that a service may send, and frames that the WebSocket protocol forbids.
 FRAMES = [
     frame(data, opcode, fin)
     for opcode in Opcode
@@ -92,7 +92,7 @@ def test_one_bad_message_is_counted_and_the_next_is_taken(
     name: str, kind: str, message: bytes, expected: str, example: str, tmp_path: Path
 ) -> None:
     of = KINDS[name]
-    # A text frame with such bytes would end the connection.
+    # A binary frame, because a text frame with such bytes would end the connection.
     wire = frame(message, Opcode.BINARY) if of.framed else message
     with poller(kind):
         outcome = meet(tmp_path, name, lambda k: wire * (k == 5) + of.delivery(BAD, k), count=COUNT)
@@ -126,7 +126,7 @@ def test_a_broken_frame_ends_its_connection_at_once_and_is_named(
 
 
 class Panic(BaseException):
-    """As the exception of a panic in Rust, not one of `Exception`."""
+    """Not a subclass of `Exception`, like the exception of a panic in Rust."""
 
 
 ERRORS = [
@@ -139,7 +139,7 @@ ERRORS = [
 
 
 class Hearing:
-    """The handler of a client, with another `on_event`."""
+    """A client's handler in which `on_event` is replaced."""
 
     def __init__(self, handler: SessionHandler, on_event: Callable[..., None]) -> None:
         self._handler, self.on_event = handler, on_event
@@ -194,7 +194,7 @@ def test_an_error_in_ending_a_connection_is_reported_too(
             was, begun = getattr(owner, where), False
 
             def broken(*arguments: Any, **named: Any) -> Any:
-                # The bad client is the first whose connection ends.
+                # Fail only once: the bad client's connection is the first that ends.
                 nonlocal begun
                 if begun:
                     return was(*arguments, **named)
@@ -237,7 +237,7 @@ def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
     sleep = gevent.sleep
 
     def patient(seconds: float) -> None:
-        # The greenlet that the interrupt is for is the one that the test runs in.
+        # The interrupt goes to the main greenlet, in which the test runs.
         try:
             sleep(seconds)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -251,7 +251,7 @@ def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
     assert len(caught) == 1
     assert type(caught[0]) is type(error)
     others_have_everything(outcome)
-    # What was being read is lost, and so that connection ends; it is no failure of ours.
+    # The data being read is lost, so that connection ends. An interrupt is no failure of the harness.
     assert outcome.ended == [BAD]
     assert [row["intent"] for row in outcome.rows("connections") if row["connection"] == BAD][-1] == (
         "harness failure"

@@ -1,4 +1,4 @@
-"""Three clients on real sockets with the real poller, one of which the service treats badly."""
+"""Run three clients on real sockets with a real poller; the service sends one of them bad data."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import NoLogins, Progress
 from tests.isolation import corpus
 
-#: Number of the client that is treated badly; the others are 0 and 2.
+#: Number of the client to which the service sends bad data; the others are 0 and 2.
 BAD = 1
 CHANNEL = "/default/a"
 
@@ -110,7 +110,7 @@ def greet_mqtt(peer: Peer, number: int) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """A protocol as the service speaks it: what it says wrongly is bytes on the wire."""
+    """A protocol as its service speaks it; ``messages`` are valid and invalid bytes on the wire."""
 
     service: Callable[[int, bool], Service]
     greet: Callable[[Peer, int], None]
@@ -157,7 +157,7 @@ KINDS = {
 
 @dataclass
 class Outcome:
-    """What became of the three."""
+    """The results of the three clients."""
 
     recorder: Recorder
     failures: Failures
@@ -178,7 +178,7 @@ class Outcome:
 
 
 class Overheard:
-    """A service whose sessions call another handler than the client's."""
+    """A service whose sessions call the handler that ``hearing`` makes from the client's."""
 
     def __init__(self, service: Service, hearing: Callable[[SessionHandler], SessionHandler]) -> None:
         self._service, self._hearing = service, hearing
@@ -192,7 +192,7 @@ class Overheard:
 
 @contextlib.contextmanager
 def poller(kind: str) -> Iterator[None]:
-    """Have sockets read by the native poller, or by the one in Python."""
+    """Read sockets with the native poller, or with the one in Python."""
     was = native.available
     native.available = kind == "native"
     pollers._pollers.clear()
@@ -212,10 +212,11 @@ def meet(
     context: ssl.SSLContext | None = None,
     hearing: Callable[[SessionHandler], SessionHandler] | None = None,
 ) -> Outcome:
-    """Let three clients subscribe; send each good one ``count`` events, and the bad one ``bad(k)`` before the k-th.
+    """Let three clients subscribe and receive ``count`` events each; return what became of them.
 
-    ``bad`` returns bytes as they go on the wire. ``hearing`` is given the bad client's
-    handler and returns the one that its session calls; the client's deliveries are examined then.
+    The service sends the bad client ``bad(k)``, which are bytes on the wire, before the k-th event.
+    ``hearing`` is given the bad client's handler and returns the one that its session calls; in this case the
+    client's deliveries are examined in Python.
     """
     kind = KINDS[name]
     ready, sent = threading.Event(), threading.Event()
@@ -264,15 +265,15 @@ def meet(
             with gevent.Timeout(60):
                 while not sent.is_set():
                     gevent.sleep(0.002)
-                # Only a flush tells what has arrived, and each writes a file.
+                # Arrivals are known only after a flush, and each flush writes a file, so flush only now.
                 recorder.flush()
                 while min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
-            # What is still in a socket may harm as well.
+            # Wait for data that is still in a socket, because it may do harm too.
             gevent.sleep(0.01)
         except gevent.Timeout:
-            # What is missing then, the test says.
+            # The test then fails over the missing rows.
             pass
         outcome.ended = [n for n, connection in enumerate(connections) if connection.ended.is_set()]
         for connection in connections:

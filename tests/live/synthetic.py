@@ -1,4 +1,4 @@
-"""A simulated run: workers' reports made from given rows."""
+"""Simulate the live state of a run: workers' reports are made from given rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from loadgen.targets import APPSYNC_EVENTS
 from tests.measure.event_rows import events_of
 
 MS, SECOND = 1_000_000, 1_000_000_000
-#: The start of the measure phase.
+#: Start of the measure phase, in ns.
 MEASURE_NS = 1_800_000_000 * SECOND
 WARMUP_NS = MEASURE_NS - SECOND
 TOTALS = {
@@ -32,7 +32,7 @@ CHANNEL = "/default/broadcast"
 
 
 def scenario(gates: str = "[]", readers: int = 10) -> Scenario:
-    """Return a scenario in which each event reaches every reader."""
+    """Return a scenario in which every reader receives each event."""
     return load("broadcast", overrides_of([f"gates={gates}", f"clients.audience.count={readers}"]))
 
 
@@ -44,7 +44,7 @@ def report_of(
     offset_ns: int = 0,
     cuts: Sequence[int] = (),
 ) -> Report:
-    """Return the report of an interval whose rows come in pieces, cut at these places."""
+    """Return the report of an interval whose rows arrive in several pieces, divided at ``cuts``."""
     interval = maker.begin(offset_ns)
     whole, queue = histograms.new_histogram(), histograms.new_histogram()
     for places in np.split(np.arange(len(latency_ns)), cuts):
@@ -59,7 +59,7 @@ def report_of(
 
 
 class Fake:
-    """A run of so many workers; `second` reports what arrived, `tick` ends the second."""
+    """A run of ``workers`` workers: `second` reports arrivals, and `tick` ends the second."""
 
     def __init__(self, of: Scenario | None = None, workers: int = 1) -> None:
         self.resolved = resolve(of or scenario())
@@ -92,7 +92,7 @@ class Fake:
         sequence: int = 1,
         **health: Any,
     ) -> Report:
-        """Report a second's deliveries, all of one event unless told otherwise."""
+        """Report one second's deliveries, all of the same event."""
         latency = np.array(latencies_ns, dtype=np.int64)
         intended = np.full(len(latency), self.at_ns if intended_ns is None else intended_ns, dtype=np.int64)
         columns = {
@@ -120,12 +120,12 @@ class Fake:
         return report
 
     def tick(self, seconds: float = 1.0) -> bool:
-        """Let time pass and make a point."""
+        """Let time pass, and make the next point of the live charts."""
         self.at_ns += int(seconds * SECOND)
         return self.state.tick(self.at_ns, self.view())
 
     def view(self) -> View:
-        """Return what a coordinator would know."""
+        """Return the view that a coordinator would have of the run."""
         return View(
             phase=self.phase,
             elapsed_s=(self.at_ns - MEASURE_NS) / SECOND,

@@ -1,4 +1,4 @@
-"""Test the description of the run that Start begins."""
+"""Test the web UI's description of the run that its Start button will begin."""
 
 from loadgen.live.coming import Coming
 from loadgen.resolve.loading import load

@@ -102,7 +102,7 @@ def test_a_collector_gets_the_state_under_conventional_names(monkeypatch: pytest
         attributes(point.attributes).get("error.type", "accepted"): point.as_int
         for point in metrics["messaging.client.sent.messages"].sum.data_points
     }
-    # What was never sent is no message that was sent.
+    # Unsent events do not count as sent messages.
     assert sent == {"accepted": 5, "rejected": 5, "error": 0, "unanswered": 0}
     assert metrics["messaging.client.sent.messages"].sum.is_monotonic
     latency = metrics["loadgen.fanout.latency"]

@@ -1,4 +1,4 @@
-"""Test what the web UI says of a run that is over, by its run folder; the folder is not trusted."""
+"""Test what the web UI says about a run that is over, from its folder, which is not trusted."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def test_only_a_regular_file_of_the_folder_itself_is_served(
     assert not made.has_report
     assert made.report() is None
     report.unlink()
-    # Opening it must not wait for a writer.
+    # Opening this named pipe must not wait for a writer.
     os.mkfifo(report)
     assert not made.has_report
     assert made.report() is None

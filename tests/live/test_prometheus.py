@@ -69,7 +69,7 @@ def test_what_is_not_known_has_no_sample() -> None:
     found = {name for name, _ in samples(fake)}
     assert "loadgen_connections" in found
     assert not [name for name in found if "recent" in name or "undelivered" in name or "queue" in name]
-    # A worker that fell silent says nothing of its CPU any more.
+    # For a worker that fell silent, there is no sample of its CPU any more.
     fake.at_ns += 10 * SECOND
     fake.gone = frozenset({0})
     fake.tick()
@@ -77,7 +77,7 @@ def test_what_is_not_known_has_no_sample() -> None:
 
 
 def test_the_text_is_what_openmetrics_and_promtool_want() -> None:
-    # The library's OpenMetrics half has no types.
+    # The OpenMetrics part of the library has no type hints.
     text = generate_openmetrics(registry(lambda: measured().state)).decode()  # type: ignore[no-untyped-call]
     assert text.endswith("# EOF\n")
     families = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
@@ -160,7 +160,8 @@ def test_the_dashboard_asks_for_metrics_and_labels_that_exist() -> None:
 
 
 def test_the_dashboard_is_one_that_grafana_can_import() -> None:
-    # Checked once against the types of @grafana/schema 13.2.3, which are what these rules are taken from.
+    # These rules are taken from the types of @grafana/schema 13.2.3, against which the dashboard was checked
+    # once.
     dashboard = json.loads(DASHBOARD.read_text())
     assert "id" not in dashboard, "an id would overwrite another dashboard"
     variables = {each["name"]: each for each in dashboard["templating"]["list"]}
@@ -185,9 +186,9 @@ def test_the_dashboard_is_one_that_grafana_can_import() -> None:
         assert len(set(refs)) == len(refs) > 0
         for target in panel["targets"]:
             assert target["datasource"] == panel["datasource"]
-            # These counters lag each other, so a rate of one by the other may be negative.
+            # These counters lag behind each other, so the difference of their rates may be negative.
             assert "loadgen_measured_deliveries" not in target["expr"]
-            # A dashboard of all scenarios would add up runs.
+            # Without this label, the dashboard would add up runs of different scenarios.
             assert 'scenario="$scenario"' in target["expr"]
             assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= {
                 *variables,

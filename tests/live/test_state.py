@@ -37,7 +37,7 @@ def test_workers_add_up_to_what_one_would_have_seen(parts: list[list[int]]) -> N
         assert many.state.points[-1][key] == one.state.points[-1][key]
     assert many.state.so_far == one.state.so_far
     assert many.state.latency.counts == one.state.latency.counts
-    # Each bucket holds exactly the values up to its bound, however far out or negative they are.
+    # The buckets up to a bound hold exactly the values up to this bound, however large or negative these are.
     for place, bound_ns in enumerate(BOUNDS_NS):
         assert sum(one.state.latency.counts[: place + 1]) == sum(value <= bound_ns for value in together)
     assert sum(one.state.latency.counts) == len(together)
@@ -64,7 +64,7 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
     fake.second([MS] * 10, worker=0)
     assert not fake.tick()
     assert not fake.tick()
-    # It has been silent for longer than a worker may be: there is a point, without what cannot be known.
+    # The worker has been silent for too long, so a point is made; figures that need this worker are unknown.
     assert fake.tick()
     point = fake.state.points[-1]
     unknown = (
@@ -76,7 +76,7 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
         "queue_max_ns",
     )
     assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
-    # The sums go on with what is known.
+    # The totals include the known deliveries.
     assert fake.state.deliveries == 30
     assert fake.tick(3)
     assert fake.state.verdict.kind == "invalid"
@@ -111,7 +111,8 @@ def test_nothing_is_known_before_anything_was_measured() -> None:
 def test_loss_is_of_the_seconds_that_are_settled() -> None:
     fake = Fake(scenario(readers=10))
     for number in range(8):
-        # The third second's event reaches 7 of 10, and two of the missing come four seconds later.
+        # The event of the third second reaches 7 of 10 readers, and two of the other three get it four
+        # seconds later.
         arrived = 7 if number == 2 else 10
         fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
         if number == 6:
@@ -120,11 +121,11 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     losses = [point["loss"] for point in fake.state.points]
     assert losses[:3] == [None] * 3
     assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
-    # No second more is over after a tenth of one: the point says what the one before said.
+    # A tenth of a second later no further second is settled, so the point repeats the last loss.
     fake.second([])
     fake.tick(0.1)
     assert fake.state.points[-1]["loss"] == 0
-    # What came late counts.
+    # Late deliveries count as delivered.
     assert fake.state.loss.so_far() == 1 - 49 / 50
     assert (fake.state.loss.arrived_measured, fake.state.loss.expected_measured) == (79, 80)
 
@@ -132,14 +133,14 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
 def test_more_arrivals_than_expected_are_an_unknown_loss_and_never_a_negative_one() -> None:
     fake = Fake(scenario('["delivery.loss == 0"]', readers=10))
     for number in range(6):
-        # In the second second three come twice.
+        # In the second second three deliveries arrive twice.
         arrived = 13 if number == 1 else 10
         fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
         fake.tick()
     assert [point["loss"] for point in fake.state.points] == [None, None, None, 0, None, 0]
     assert (fake.state.so_far["loss"], fake.state.so_far["surplus"]) == (None, 3)
     assert fake.state.gates[0]["holds"] is None
-    # As soon as more are missing than came twice, at least so many are lost.
+    # Once more deliveries are missing than arrived twice, at least the difference is lost.
     fake.second([MS] * 5, [event(fake.at_ns, sequence=6)], sequence=6)
     fake.tick()
     fake.state.finish(fake.at_ns, fake.view())
@@ -152,12 +153,12 @@ def test_a_second_is_settled_only_when_all_workers_have_reported_it() -> None:
     for number in range(14):
         withheld.append(event(fake.at_ns, sequence=number))
         if number not in range(3, 9):
-            # Worker 1 publishes, and says nothing for six seconds; worker 0 has the subscriptions.
+            # Worker 1 publishes but does not report for six seconds; worker 0 has the subscriptions.
             fake.second([], withheld, worker=1)
             withheld = []
         fake.second([MS] * 10, sequence=number)
         fake.tick()
-        # Arrivals of events that worker 1 has not reported yet are compared with nothing.
+        # Arrivals of events that worker 1 has not reported yet are not compared with anything.
         assert fake.state.so_far["surplus"] is None
         assert fake.state.so_far["loss"] in (None, 0)
     assert {point["loss"] for point in fake.state.points} == {None, 0}
@@ -223,7 +224,7 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
 
 def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     fake = Fake(scenario(readers=10), workers=2)
-    # The sampled event arrives in parts, at two workers and in two seconds.
+    # The sampled event arrives at two workers, and within two seconds.
     fake.second([1 * MS] * 4, [event(MEASURE_NS)], worker=0)
     fake.second([3 * MS] * 4, worker=1)
     fake.tick()
@@ -235,7 +236,7 @@ def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     assert so_far["sampled_events"] == 1
     assert so_far["first_ns"]["max"] // MS == 1
     assert so_far["last_ns"]["max"] // MS == 50
-    # One that never reaches all has no last subscriber.
+    # An event that never reaches all subscribers has no last subscriber.
     fake.second([1 * MS] * 9, [event(fake.at_ns, sequence=2)], worker=0, sequence=2)
     for _ in range(20):
         fake.second([], worker=0)
@@ -364,7 +365,7 @@ def test_a_cpu_quota_is_named_first_and_once_for_workers_that_share_it() -> None
     first, *others = fake.state.verdict.reasons
     assert first == "a CPU quota stopped worker 0 for 64.0% of the time, up to 640 ms in a second"
     assert not any("CPU quota" in reason for reason in others)
-    # All that they are allowed is used, though it is a quarter of a core.
+    # Each worker uses all the CPU time it is allowed, although that is only a quarter of a core.
     assert [reason for reason in others if "of the CPU that it is allowed" in reason]
 
 
@@ -372,14 +373,14 @@ def test_a_cpu_quota_is_named_first_and_once_for_workers_that_share_it() -> None
     ("lag_ns", "said"),
     [
         (100 * MS, "before they were read: p99 300 ms"),
-        # Awake all the time: it is not to blame.
+        # The event loop ran all the time, so the generator is not to blame.
         (MS, "behind data that was lost on the way and sent again: p99 300 ms"),
     ],
 )
 def test_a_receive_queue_that_is_too_long_for_more_than_one_in_a_hundred_is_told(
     lag_ns: int, said: str
 ) -> None:
-    # The synthetic queue delay is a tenth of the latency.
+    # The synthetic queue delay is one tenth of the latency.
     fake = Fake(scenario())
     for number in range(10):
         fake.second([100 * MS] * 100, sequence=number, queue_max_ns=10 * MS)
@@ -388,7 +389,7 @@ def test_a_receive_queue_that_is_too_long_for_more_than_one_in_a_hundred_is_told
     slow = [3 * SECOND] * 9 + [100 * MS] * 91
     fake.second(slow, queue_max_ns=300 * MS, lag_max_ns=lag_ns)
     fake.tick()
-    # 9 of 1,100 are less than one in a hundred, 18 of 1,200 are more.
+    # 9 of 1,100 deliveries are less than one in a hundred, but 18 of 1,200 are more.
     assert fake.state.verdict.kind == "valid"
     fake.second(slow, queue_max_ns=300 * MS, lag_max_ns=lag_ns)
     fake.tick()

@@ -1,4 +1,4 @@
-"""Test what the web UI answers, with Locust's own runner: the state, the start form, the report of a run."""
+"""Test the web UI's answers, with Locust's own runner: the state, the start form, the report of a run."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
 
 
 def told(client: Client) -> str:
-    """Return the state that the page has when it is opened and that it is told when it asks: they are one."""
+    """Return the run's state as the page shows it; check that the page gets the same state when it polls."""
     polled = json.loads(client.get("/stats/requests").text)["state"]
     (opened,) = re.findall(r'"state": "([a-z]+)"', client.get("/").text)
     assert opened == polled
@@ -71,9 +71,9 @@ def test_a_run_that_was_asked_for_and_is_not_ready_yet_is_told_as_starting(envir
     assert json.loads(client.post("/swarm").text)["success"]
     gevent.sleep(0)
     assert runner is not None
-    # Locust itself still says what it said before, and would for as long as the start takes.
+    # Locust's own state does not change until the start is complete.
     assert runner.state == "ready"
-    # Not the answer of before, which Locust keeps for two seconds.
+    # The page shows the new state, although Locust caches its answer for two seconds.
     assert told(client) == "spawning"
     may_go_on.set()
     with gevent.Timeout(30):
@@ -121,7 +121,7 @@ def test_the_report_of_a_run_of_this_process_is_served_and_nothing_else(
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "connect-src 'none'" in policy
-    # Without an origin of its own a report's scripts could press Locust's buttons.
+    # The report has no access to this origin, or its scripts could press the buttons of the web UI.
     assert policy.startswith("sandbox ")
     assert "allow-same-origin" not in policy
     for other in (

@@ -17,7 +17,7 @@ PERIOD_US = 100_000
 
 @contextmanager
 def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
-    """A new cgroup of a v1 controller (below ``parent``); skips the test where none can be made."""
+    """Yield a new cgroup of a v1 controller (below ``parent``); skip the test if none can be made."""
     place = (parent or ROOT / controller) / f"loadgen-test-{uuid.uuid4().hex[:8]}"
     if not (ROOT / controller / "cgroup.procs").exists():
         pytest.skip(f"no cgroup v1 hierarchy of {controller} here")
@@ -28,7 +28,7 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield place
     finally:
-        # Threads of processes that have ended may be there for a moment.
+        # Threads of ended processes may still be listed for a moment.
         deadline_s = time.monotonic() + 10
         while (place / "cgroup.procs").read_text().strip() and time.monotonic() < deadline_s:
             time.sleep(0.05)
@@ -37,9 +37,9 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def quota(cores: float, parent: Path | None = None, period_us: int = PERIOD_US) -> Iterator[Path]:
-    """A CPU cgroup that allows so many cores."""
+    """Yield a CPU cgroup whose quota is ``cores``."""
     with group("cpu", parent) as place:
-        # The quota is to be the limit, not what others leave of a busy machine.
+        # A large share, so that the quota limits the CPU time and other processes on a busy machine do not.
         (place / "cpu.shares").write_text("200000")
         (place / "cpu.cfs_period_us").write_text(str(period_us))
         (place / "cpu.cfs_quota_us").write_text(str(int(cores * period_us)))
@@ -47,13 +47,13 @@ def quota(cores: float, parent: Path | None = None, period_us: int = PERIOD_US) 
 
 
 def within(*places: Path) -> list[str]:
-    """Return the beginning of a command line that puts a process into cgroups before it becomes the command."""
+    """Return the start of a command line that puts its process into cgroups and then executes the command."""
     into = "; ".join(f"echo $$ > {place}/cgroup.procs" for place in places)
     return ["sh", "-c", f'{into}; exec "$@"', "sh"]
 
 
 def python(code: str, *places: Path, arguments: Sequence[str] = (), timeout_s: float = 60) -> str:
-    """Run code in a process in these cgroups; return what it prints."""
+    """Run Python code in a process in these cgroups; return its output."""
     done = subprocess.run(
         [*within(*places), sys.executable, "-c", code, *arguments],
         capture_output=True,

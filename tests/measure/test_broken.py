@@ -1,4 +1,4 @@
-"""Test that of each kind of failed connection the first is kept, and no more than a bounded number of kinds."""
+"""Test that the first failed connection of each kind is kept, and that the number of kinds is bounded."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Test ClockBound's shared memory with a stand-in that writes the documented layout (not tested on AWS)."""
+"""Test reading ClockBound's shared memory, from files with the documented layout; not tested on AWS."""
 
 import sys
 import time
@@ -39,7 +39,7 @@ def read(path: Path, data: bytes, now_ns: int = NOW_NS) -> Bound | None:
 
 
 def test_the_layout_is_the_documented_one() -> None:
-    # docs/PROTOCOL.md of github.com/aws/clock-bound: offsets of the fields in bytes.
+    # The offsets of the fields, in bytes, from docs/PROTOCOL.md of github.com/aws/clock-bound.
     data = segment(bound_ns=0x1122334455667788, drift_ppb=0xAABBCCDD, status=2)
     order: Any = sys.byteorder
     assert len(data) == 80
@@ -50,15 +50,15 @@ def test_the_layout_is_the_documented_one() -> None:
     assert int.from_bytes(data[48:56], order) == 0x1122334455667788
     assert int.from_bytes(data[64:68], order) == 0xAABBCCDD
     assert int.from_bytes(data[68:72], order) == 2
-    # As the daemon's header tests write it, two native 32-bit words.
+    # The magic number is two native 32-bit words, as in the daemon's own tests of the header.
     assert data[:8] == (0x414D5A4E).to_bytes(4, order) + (0x43420200).to_bytes(4, order)
 
 
 def test_the_bound_grows_by_the_largest_drift(tmp_path: Path) -> None:
-    # One second at 50 ppm is 50 µs more.
+    # In one second at 50 ppm the bound grows by 50 µs.
     assert read(tmp_path / "shm0", segment()) == Bound(90_000, "synchronized")
     assert read(tmp_path / "shm0", segment(as_of_ns=NOW_NS)) == Bound(40_000, "synchronized")
-    # Rounded up: 1 ns at 50 ppm.
+    # In 1 ns it grows by less than 1 ns, which is rounded up.
     assert read(tmp_path / "shm0", segment(as_of_ns=NOW_NS - 1)) == Bound(40_001, "synchronized")
 
 
@@ -142,7 +142,7 @@ def test_any_bytes_are_read_without_an_error(tmp_path_factory: pytest.TempPathFa
 def test_the_pypi_package_reads_the_same(
     tmp_path_factory: pytest.TempPathFactory, bound_ns: int, drift_ppb: int, since_ns: int
 ) -> None:
-    """The package needs Python 3.13 (or its folder on the path); it rounds the growth down, we up."""
+    """The package needs Python 3.13 (or its folder on the path); it rounds the growth down, this code up."""
     package: Any = pytest.importorskip("clockbound")
     path = tmp_path_factory.getbasetemp() / "both"
     data = segment(bound_ns=bound_ns, drift_ppb=drift_ppb, as_of_ns=NOW_NS - since_ns)

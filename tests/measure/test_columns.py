@@ -50,7 +50,7 @@ def test_a_piece_is_not_overwritten_until_the_next_is_asked_for(
     for number in range(5):
         buffer.add(number, 1, 1, (1, 1, 1, 1, 1))
     taken = []
-    # What comes in meanwhile goes elsewhere, also into buffers that were given back.
+    # Rows that are added meanwhile go to other buffers, including those that were given back.
     for piece in buffer.take():
         for _ in range(10):
             buffer.add(9, 9, 9, (9, 9, 9, 9, 9))
@@ -116,7 +116,7 @@ def test_relief_is_asked_for_whenever_as_many_are_full(
     buffer.on_backpressure(3, relieve)
     for added in range(12):
         buffer.add(added, 1, 1, (1, 1, 1, 1, 1))
-    # With the sixth row three are full, and with each second one after it again.
+    # After the sixth row three buffers are full, and again after every second row.
     assert full == [5, 7, 9, 11]
     assert taken == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [piece[:, 0].tolist() for piece in buffer.take()] == [[8, 9], [10, 11]]
@@ -132,5 +132,5 @@ def test_a_few_buffers_are_used_again_and_no_more_are_kept() -> None:
     for number in range(3):
         buffer.add(number)
     again = [piece.__array_interface__["data"][0] for piece in buffer.take()]
-    # The first was begun before any was given back.
+    # The first buffer was already in use before any was given back.
     assert set(again[1:]) <= set(first)

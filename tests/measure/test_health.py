@@ -7,7 +7,7 @@ from loadgen.measure.health import HealthSampler
 
 
 def sampler(*used_ns: int | None) -> HealthSampler:
-    """Return a sampler whose receive thread has used these CPU times, one for each reading."""
+    """Return a sampler whose receive thread has used the given CPU times, one at each reading."""
     readings: Iterator[int | None] = iter(used_ns)
     return HealthSampler(time.sleep, None, lambda: next(readings))
 

@@ -20,7 +20,7 @@ TICK_NS = int(TICK_S * 1e9)
 
 
 class Machine:
-    """A made-up process: what passed of time, was used of the CPU, and was waited for one, with each tick."""
+    """A simulated process; each tick gives its elapsed time, CPU time, and time spent waiting for a CPU."""
 
     def __init__(self, ticks: list[tuple[int, int, int]], *, tells_waiting: bool = True) -> None:
         self._ticks = ticks
@@ -58,7 +58,7 @@ QUIET = (TICK_NS, MS, 0)
         ((1500 * MS + TICK_NS, 2 * MS, MS), 1497 * MS),  # stopped
         ((1500 * MS + TICK_NS, 1499 * MS, MS), 0),  # busy
         ((1500 * MS + TICK_NS, 20 * MS, 1470 * MS), 0),  # starved
-        ((900 * MS + TICK_NS, 300 * MS, 300 * MS), 300 * MS),  # each for a while
+        ((900 * MS + TICK_NS, 300 * MS, 300 * MS), 300 * MS),  # stopped, busy and starved for 300 ms each
         ((LEAST_NS + TICK_NS - 1, 0, 0), 0),
         ((LEAST_NS + TICK_NS, 0, 0), LEAST_NS),
     ],
@@ -143,5 +143,5 @@ def test_a_process_that_is_stopped_notices_it_whether_it_waits_or_works(doing: s
     child.stdin.flush()
     shown = int(child.stdout.readline())
     child.communicate()
-    # Less what it waited for a CPU when it went on, which a busy machine makes long.
+    # The time for which the process then waited for a CPU, long on a busy machine, is not part of the pause.
     assert 0.3e9 < shown < 1.5e9

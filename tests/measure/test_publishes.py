@@ -1,4 +1,4 @@
-"""Test that publishes, recorded as runs of events, become the rows that recording event by event would give."""
+"""Test that publishes recorded as runs of events give the same rows as recording event by event."""
 
 import sys
 from collections import Counter
@@ -29,7 +29,7 @@ KINDS: dict[str, Any] = {
 
 
 class Request(NamedTuple):
-    """What becomes of a request; the arguments of `publishes.record` after the first."""
+    """A request and its outcome, as the arguments of `publishes.record` after the first."""
 
     publisher: int
     sequences: Sequence[int]
@@ -48,7 +48,7 @@ class Request(NamedTuple):
     cause: tuple[int, int, int] | None
 
     def rows(self) -> list[EventRow]:
-        """Return a row for each event, made one by one."""
+        """Return a row for each event, computed one by one."""
         return [
             EventRow(
                 self.publisher,
@@ -81,7 +81,7 @@ _TIMES = st.integers(0, 2**62) | st.integers(0, 50)
 _TEXTS = st.sampled_from(["/default/a", "/default/b", "", "é \U0001f389", "10.0.0.1:443"]) | st.text(
     max_size=6
 ).filter(lambda text: text.isprintable())
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Strategies are made once, because hypothesis examines each new one.
 _GAPS = _or_none(st.sets(st.integers(0, 7)))
 _SIZES = [st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count) for count in range(8)]
 _STATUSES = st.sampled_from(["accepted", "sent", "error", "unanswered", "unmade", "unsent"])
@@ -94,7 +94,7 @@ _CAUSES = _or_none(st.tuples(_INT32, _INT40, _INT32))
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """Draw a request, with gaps where an event was not made, and refusals of any events."""
+    """Draw a request, with gaps for events that were not made, and refusals of any of its events."""
     count, first = draw(_COUNTS), draw(_INT40)
     sequences: Sequence[int] = range(first, first + count)
     gaps = draw(_GAPS)
@@ -121,7 +121,7 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 def events_of(kind: Any, several: Sequence[Request]) -> Events:
-    """Record requests in a buffer, and return their events."""
+    """Record requests in a buffer of a kind, and return their events."""
     made = kind()
     for one in several:
         refused = publishes.record(made.add, *one)
@@ -129,7 +129,7 @@ def events_of(kind: Any, several: Sequence[Request]) -> Events:
     return Events(*made.take())
 
 
-# Both kinds take the same examples, since drawing them takes most of the time.
+# Both kinds of buffer are tested with the same examples, since drawing them takes most of the time.
 @given(several=st.lists(requests(), max_size=8))
 @settings(deadline=None)
 def test_runs_expand_to_the_rows_of_recording_event_by_event(several: list[Request]) -> None:
@@ -217,7 +217,7 @@ def test_a_request_that_cannot_be_recorded_leaves_no_trace(kind: Any, wrong: Any
 
 
 class Interrupted(BaseException):
-    """Stands for an interrupt."""
+    """Stands in for an interrupt such as KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

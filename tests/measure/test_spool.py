@@ -22,7 +22,7 @@ def _event(sequence: int) -> EventRow:
 
 
 def full_disk(path: Path) -> Path:
-    """Make a file as `files.fresh` does, on a disk that takes nothing."""
+    """Create a file as `files.fresh` does, but on a disk that is full."""
     path.symlink_to("/dev/full")
     return path
 
@@ -49,8 +49,8 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
 
     recorder = Recorder(77, SpoolWriter(tmp_path, 0), sinks=Sinks(tally))
     recorder.deliver(5, 1_500, 1_600, (77, 2, 0, 1_000, 1_100))
-    recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # another run's
-    recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # a publisher that no run has
+    recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # of another run
+    recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # a publisher's number that no run has
     recorder.deliver(5, 1_500, 1_600, (77, -1, 0, 1_000, 1_100))  # a probe
     interval = recorder.flush()
     assert (interval.deliveries, recorder.deliveries, recorder.foreign) == (1, 1, 2)
@@ -134,7 +134,7 @@ def test_rows_that_nobody_has_written_are_bounded_and_none_is_lost(
     count = 5 * 65_536 + 10
     for number in range(count):
         recorder.deliver(1, number + 5, number + 7, (77, 2, number, number, number))
-    # The last two full buffers and the one begun wait; one more was written as each was full.
+    # The last two full buffers, and the one being filled, are not written yet; earlier ones were.
     assert recorder.deliveries == 4 * 65_536
     interval = recorder.flush()
     assert (interval.deliveries, recorder.deliveries) == (count, count)

@@ -1,4 +1,4 @@
-"""Test limits and throttling with fake system files; tests/system uses real cgroups."""
+"""Test limits and throttling with simulated system files; tests/system uses real cgroups."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ from loadgen.measure.surroundings.cgroups import Mount, find, parse_memberships,
 from loadgen.measure.surroundings.limits import Allowed
 from loadgen.planning.room import restrained
 
-# Finding the cgroups.
+# The following tests find the cgroups of a process.
 
 V2 = "30 25 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate"
 SLICE = "/kubepods.slice/pod1.slice/cri-abc.scope"
@@ -50,7 +50,7 @@ def test_in_a_cgroup_namespace_its_own_cgroup_is_the_top(tmp_path: Path) -> None
 
 
 def test_without_a_namespace_the_mount_shows_a_container_only_itself(tmp_path: Path) -> None:
-    # Docker with cgroup v1: the process is named from the host's top, and so is the top of its mount.
+    # In Docker with cgroup v1, both the process's path and the mount's root begin at the host's root.
     mounts = "40 30 0:30 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct"
     made(tmp_path, "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/sub")
     groups = find("3:cpu,cpuacct:/docker/abc/sub\n", mounts, 1, tmp_path)
@@ -81,7 +81,7 @@ def test_a_hybrid_hierarchy_has_its_limits_in_v1_and_its_pressure_in_v2(tmp_path
     made(tmp_path, "/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/unified/a")
     groups = find("8:memory:/\n3:cpu:/a\n0::/a\n", mounts, 1, tmp_path)
     assert (groups.places["cpu"].version, groups.places["memory"].version) == (1, 1)
-    # cpuset is in neither line: what v2 has of it counts.
+    # Neither v1 line has cpuset, so that of v2 counts.
     assert groups.places["cpuset"] == groups.unified
     assert groups.places["cpuset"].version == 2
 
@@ -117,7 +117,7 @@ def escaped(path: str) -> str:
 def test_paths_of_mountinfo_come_back_as_they_were(root: str, point: str, optional: list[str]) -> None:
     line = " ".join(["30 25 0:26", escaped(root), escaped(point), "rw", *optional, "- cgroup2 cgroup2 rw"])
     found = parse_mounts(line)
-    # Python's own line ends within a name end the line: the kernel escapes only its own.
+    # Python splits lines at other characters too, which a name may contain: of line ends the kernel escapes "\n" only.
     if len(line.splitlines()) == 1:
         assert found == [Mount(root, point, None)]
 
@@ -181,16 +181,16 @@ def test_pressure_and_steal() -> None:
     stat = "cpu  9 9 9 9 9 9 9 99\ncpu0 1 1 1 1 1 1 1 10 0\ncpu1 1 1 1 1 1 1 1 30 0\nintr 5\n"
     assert parsing.steal_ns(stat, {0, 1}, 10_000_000) == 200_000_000
     assert parsing.steal_ns(stat, {1}, 10_000_000) == 300_000_000
-    # A kernel that does not tell, and a CPU that is not there.
+    # These are a kernel that does not report steal, and a CPU that does not exist.
     assert parsing.steal_ns("cpu0 1 1 1 1\n", {0}, 1) is None
     assert parsing.steal_ns(stat, {7}, 1) is None
 
 
-# The sampler, by files that are made up.
+# The following tests sample simulated files.
 
 
 class Machine:
-    """A made-up `/proc` and cgroup v2."""
+    """A simulated `/proc` and cgroup v2."""
 
     def __init__(self, base: Path, path: str = "/pod/me") -> None:
         self.base, self.proc, self.top = base, base / "proc", base / "sys/fs/cgroup"
@@ -336,7 +336,7 @@ def test_what_seconds_saw_adds_up_to_what_was_counted(steps: list[tuple[int, int
     assert sum(each.throttled_periods or 0 for each in seen) == throttled
 
 
-# What is allowed.
+# The following tests are about the CPU time that is allowed.
 
 
 @pytest.mark.parametrize(
@@ -369,11 +369,11 @@ def test_the_tightest_of_quota_cpuset_and_affinity_counts(
     assert (allowed.cores, restrained(allowed)) == (cores, said)
 
 
-# EC2's allowances.
+# The following tests are about EC2's network allowances.
 
 
 class Driver:
-    """Answers as an interface's driver does."""
+    """Answers like the driver of a network interface."""
 
     def __init__(self, counters: dict[str, int], cut: int = 0) -> None:
         self.counters, self.cut = counters, cut

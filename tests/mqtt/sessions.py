@@ -1,4 +1,4 @@
-"""Make sessions of MQTT, with the settings that a test names."""
+"""Make MQTT sessions with settings that a test gives."""
 
 from typing import Any
 

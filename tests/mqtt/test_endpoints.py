@@ -1,4 +1,4 @@
-"""Test broker URLs."""
+"""Test the URLs of MQTT brokers."""
 
 import pytest
 

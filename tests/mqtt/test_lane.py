@@ -1,4 +1,4 @@
-"""Test the native lane of an MQTT connection over real sockets: TCP, TLS and WebSocket, with acknowledgements."""
+"""Test the native lane of MQTT connections over TCP, TLS and WebSocket, including acknowledgements."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Broker:
-    """The other end of one connection: sends what a test says, and keeps what the client sends."""
+    """The broker's end of one connection: sends what a test tells it, and keeps what the client sends."""
 
     def __init__(self, scheme: str, context: ssl.SSLContext | None) -> None:
         self._websocket = scheme.startswith("ws")
@@ -75,7 +75,7 @@ class Broker:
             self._received += data
 
     def write(self, data: bytes) -> None:
-        """Write bytes as they are."""
+        """Write bytes unchanged."""
         wait_for(self._ready.is_set)
         self.peer.sendall(data)
 
@@ -89,7 +89,7 @@ class Broker:
 
     @property
     def received(self) -> bytes:
-        """What the client has sent, out of its frames."""
+        """All data that the client has sent, without WebSocket frames."""
         if not self._websocket:
             return self._received
         data, found = self._received, b""
@@ -120,7 +120,7 @@ def wait_for(condition: object) -> None:
 
 @pytest.fixture(params=["tcp", "tls", "ws", "wss"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
-    """A broker for each way in which packets travel."""
+    """Yield a broker for each transport."""
     with ExitStack() as stack:
         context = stack.enter_context(trusted(tmp_path)) if request.param in ("tls", "wss") else None
         made = Broker(request.param, context)
@@ -129,7 +129,10 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
 
 
 def publish(sequence: int, packet_id: int = 0, topic: str = "default/a") -> bytes:
-    """Return a PUBLISH of QoS 1 if it has an id; its WebSocket frame has a two-byte length."""
+    """Return a PUBLISH of QoS 1 if ``packet_id`` is given, else of QoS 0.
+
+    It is so long that its WebSocket frame has a two-byte length.
+    """
     event = b'{"a":["' + b"x" * 120 + b'"],"_lg":[7,1,%d,3,4]}' % sequence
     if not packet_id:
         return bytes(mqtt5.PublishPacket(topic, event).write())
@@ -143,7 +146,7 @@ def sequence_in(event: str) -> int:
 def opened(
     broker: Broker, rows: native.Rows, slow: SlowReading | None = None
 ) -> tuple[SocketStream, MqttSession, Recording]:
-    """Connect a session that has subscribed, with its lane."""
+    """Connect a client, let it subscribe, and give its stream a lane."""
     handler = Recording()
     websocket = broker.url.startswith("ws")
     session = session_of(handler, 1, websocket=websocket)
@@ -161,7 +164,7 @@ def opened(
 
 
 def acknowledged(broker: Broker) -> list[int]:
-    """Return the ids of the PUBACKs so far."""
+    """Return the ids of the PUBACKs that the client has sent."""
     return [packet.packet_id for packet in packets(broker.received)]
 
 
@@ -177,7 +180,7 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
         return len(found) >= count and len(acknowledged(broker)) >= count - 1
 
     wait_for(lambda: has(3))
-    # One that only Python takes, between two others: its acknowledgement overtakes none.
+    # Only Python can take the second packet, and acknowledgements must stay in order.
     broker.send(publish(3, 13), publish(4, 14, "default/other"), publish(5, 15))
     wait_for(lambda: len(acknowledged(broker)) == 5)
     broker.send(publish(6, 16))
@@ -195,7 +198,7 @@ def test_packets_are_taken_and_acknowledged_in_their_order(broker: Broker) -> No
 
 
 def test_packets_in_pieces_are_taken_once_each(broker: Broker) -> None:
-    """Python gets what is cut; the lane goes on behind it."""
+    """Python takes packets that a read has cut; the lane takes those after them."""
     rows = native.Rows(9, 100)
     stream, _, handler = opened(broker, rows)
     sent = [publish(sequence, 100 + sequence) for sequence in range(40)]

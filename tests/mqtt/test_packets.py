@@ -1,4 +1,4 @@
-"""Packets are read by the codec, which gets no text that is not UTF-8: it panics over such text."""
+"""Test that the codec reads packets, but never gets text that is not UTF-8, over which it panics."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen.protocol.mqtt.packets import UnreadablePacketError, read_checked
 
-#: A text, and three bytes of the same length that are no UTF-8.
+#: A text, and bytes of the same length that are not UTF-8.
 GOOD, BAD = b"abc", b"a\xffc"
 TEXT = GOOD.decode()
 _USER = [(TEXT, "v")]

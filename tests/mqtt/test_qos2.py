@@ -1,4 +1,4 @@
-"""Test exactly-once in both directions against a broker that repeats what it likes (MQTT 5, 4.3.3)."""
+"""Test exactly-once delivery both ways, with a broker that repeats packets at will (MQTT 5, 4.3.3)."""
 
 from random import Random
 from typing import Any
@@ -54,7 +54,7 @@ def test_a_publish_is_accepted_when_the_exchange_is_complete(version: str) -> No
     assert not handler.named("on_published"), "the broker may still not deliver it"
     session.receive(bytes((0x70, 2, 0, sent.packet_id)), 20, 21)
     assert handler.named("on_published") == [("p1", PublishAnswer(), 20)]
-    # A second PUBCOMP belongs to nothing.
+    # A second PUBCOMP is a deviation.
     session.receive(bytes((0x70, 2, 0, sent.packet_id)), 20, 21)
     assert handler.named("on_deviation") == [("a PUBCOMP belongs to no PUBLISH",)]
 
@@ -97,17 +97,17 @@ def test_a_message_that_comes_twice_is_delivered_once(version: str) -> None:
     assert [type(each) for each in received] == [mqtt5.PubRecPacket] * 2
     session.receive(bytes((0x62, 2, 0, 7)), 12, 13)
     assert isinstance(replies(handler, version)[-1], mqtt5.PubCompPacket)
-    # Released, so that the id may be another message's.
+    # The id was released, so it may now belong to another message.
     session.receive(message, 20, 21)
     assert len(handler.named("on_event")) == 2
-    # Without the flag of a copy the broker has used the id twice.
+    # A message without the DUP flag is not a copy, so the broker has used the id twice.
     session.receive(message, 20, 21)
     assert handler.named("on_deviation") == [(REUSED_ID,)]
     assert len(handler.named("on_event")) == 2
 
 
 def test_a_message_of_qos_1_that_is_marked_as_sent_again_is_a_delivery() -> None:
-    """The ledger tells whether it is a duplicate: the first one may never have arrived."""
+    """The first copy may never have arrived, so the ledger decides later whether it is a duplicate."""
     session, handler = connected()
     session.subscribe("s1", "/default/a")
     session.receive(
@@ -125,7 +125,7 @@ def test_a_message_of_qos_1_that_is_marked_as_sent_again_is_a_delivery() -> None
 def test_whatever_the_broker_repeats_each_event_is_published_and_delivered_once(
     random: Random, count: int, receive_max: int
 ) -> None:
-    """A broker that answers late, in any order, and twice."""
+    """The broker answers late, in any order, and twice."""
     session, handler = connected(receive_max=receive_max)
     session.subscribe("s1", "/default/a")
     handler.calls.clear()

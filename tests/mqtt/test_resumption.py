@@ -20,7 +20,7 @@ QOS_1, QOS_2 = mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE
 
 
 class Site:
-    """A client whose connections break, and its clock."""
+    """A client whose connections break, with a simulated clock."""
 
     def __init__(self, qos: int = 1, version: str = "5", expiry_s: float | None = 300) -> None:
         self.now_s = 100.0
@@ -62,7 +62,7 @@ def test_the_first_connection_begins_anew_and_the_next_ones_go_on() -> None:
 def test_in_311_one_flag_keeps_the_session_from_the_first_connection_on() -> None:
     site = Site(version="3.1.1", expiry_s=None)
     site.connect(False)
-    # The variable header: protocol name, level 4, connect flags, keep alive.
+    # The variable header consists of the protocol name, level 4, the connect flags, and the keep alive.
     assert site.opening[2:12] == b"\x00\x04MQTT\x04\x00\x00\x3c"
     _, handler = site.connect(True)
     assert handler.named("on_session") == [("resumed",)]
@@ -125,7 +125,7 @@ def test_at_qos_2_what_the_broker_has_taken_is_only_released() -> None:
     assert isinstance(released, mqtt5.PubRelPacket)
     assert released.packet_id == one.packet_id
     assert (again.payload, again.duplicate, again.packet_id) == (b"2", True, two.packet_id)
-    # New publishes use other ids.
+    # New publishes have other packet ids.
     (three,) = packets(session.publish("p2", "/default/a", ["3"]))
     assert three.packet_id not in (one.packet_id, two.packet_id)
     code = mqtt5.PubCompReasonCode.PACKET_ID_NOT_FOUND
@@ -145,7 +145,7 @@ def test_a_copy_of_a_message_of_qos_2_is_known_after_a_reconnect() -> None:
     session.receive(message.write(), 3, 4)
     session.subscribe("s1", "/default/a")
     assert not handler.named("on_event")
-    # A new session knows nothing of it.
+    # A new session does not have the message.
     session, handler = site.connect(False)
     session.subscribe("s1", "/default/a")
     session.receive(message.write(), 3, 4)
@@ -184,7 +184,7 @@ def test_connections_of_one_client_have_one_session_and_others_begin_anew() -> N
     assert first == again != other
     probe, echo = ids(service.session, "c5", "c5")
     assert len({first, other, probe, echo}) == 4
-    # Runs and processes do not share sessions.
+    # Other runs and processes use other client ids, so that they share no session.
     assert ids(MqttService(BrokerUrl.from_url("mqtt://broker?clean=false"), None).session, "7-0") != [first]
     assert packets(service.session(Recording(), "c6").opening()[0])[0].session_expiry_interval == 0
 

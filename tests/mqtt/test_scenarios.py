@@ -1,4 +1,4 @@
-"""Test scenarios by the rules of their target's protocol."""
+"""Test that scenarios are checked by the rules of their target's protocol."""
 
 import pytest
 
@@ -21,7 +21,7 @@ AWS = "mqtts://x-ats.iot.eu-west-1.amazonaws.com"
 RULES = protocol_of(BROKER).rules
 
 
-#: Scenarios of Event APIs alone: their clients log in as no broker's clients do.
+#: Scenarios that only Event APIs support, because their clients log in in a way that brokers lack.
 ELSEWHERE = ("private-feeds",)
 
 
@@ -78,7 +78,7 @@ def of(subscribe: list[str], count: int = 3) -> Scenario:
         ["/a/*", "/a/b"],
         ["/a/b/c", "/a/*"],
         ["/a/*", "/a/b/*"],
-        # Of two rooms for two draws some client of many gets one twice.
+        # Each client draws twice from two rooms, so some of many clients draw the same room twice.
         ["/a/{room}", "/b", "/a/{room}"],
     ],
 )
@@ -104,7 +104,7 @@ def test_the_rules_of_appsync_stay_as_strict_and_a_broker_takes_more() -> None:
     assert not resolve(load("comments", channel, target=BROKER), BROKER).publishing["commenters"].over_http
     with pytest.raises(ScenarioError, match=r"only '#' is known"):
         load("comments", {"clients.readers.subscribe": "/a/+/{article}"}, target=BROKER)
-    # The command line's target is what counts, but a broken one in the file is told all the same.
+    # The target on the command line counts, but a mistake in the file's target is still reported.
     with pytest.raises(ScenarioError, match=r"target\.url.*it may be 0, 1 or 2"):
         load("comments", {"target.url": f"{BROKER}?qos=7"}, target=BROKER)
 

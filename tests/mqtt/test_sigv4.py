@@ -1,4 +1,4 @@
-"""Test the signed upgrade of AWS IoT Core against AWS's published algorithm, and at a listener that verifies it."""
+"""Test AWS IoT Core's signed WebSocket upgrade, by AWS's algorithm and with a listener that verifies."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from loadgen.protocol.mqtt.service import MqttService
 from loadgen.run.target import Target, login_of
 from loadgen.transport.errors import TransportError
 
-#: AWS's example credentials, which are in its documentation.
+#: Example credentials from AWS's documentation.
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 TOKEN = "session/token+with=signs"
 AWS = "a1b2c3d4e5-ats.iot.eu-west-1.amazonaws.com"
@@ -35,7 +35,7 @@ class Keys:
 
 
 def signature(secret: str, path: str, query: list[tuple[str, str]], host: str, payload_hash: str) -> str:
-    """The query signature as AWS describes it: "Authenticating Requests: Using Query Parameters", SigV4."""
+    """Return the signature, as AWS's "Authenticating Requests: Using Query Parameters (SigV4)" defines it."""
     found = dict(query)
     _, date, region, service, _ = found["X-Amz-Credential"].split("/")
     canonical = "&".join(
@@ -52,7 +52,7 @@ def signature(secret: str, path: str, query: list[tuple[str, str]], host: str, p
 
 
 def test_the_reference_gives_the_signature_that_aws_has_published() -> None:
-    """The example of the S3 documentation: a presigned GET of test.txt of examplebucket."""
+    """The published example of the S3 documentation is a presigned GET of test.txt in examplebucket."""
     query = [
         ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
         ("X-Amz-Credential", f"{KEY}/20130524/us-east-1/s3/aws4_request"),
@@ -67,7 +67,7 @@ def test_the_reference_gives_the_signature_that_aws_has_published() -> None:
 
 
 def verified(target: str, host: str) -> dict[str, str]:
-    """Return the query of an upgrade whose signature is right, as AWS IoT Core verifies it."""
+    """Return the query of an upgrade; assert that its signature is valid for AWS IoT Core."""
     path, _, query = target.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
     found = dict(pairs)
@@ -97,7 +97,7 @@ def test_each_upgrade_is_signed_for_the_host_without_the_default_port(token: str
     assert handshake.resource.startswith("/mqtt?")
     assert found["X-Amz-Credential"].split("/")[2:] == ["eu-west-1", "iotdevicegateway", "aws4_request"]
     assert found.get("X-Amz-Security-Token") == token
-    # The token comes last, and is not signed.
+    # The token is the last parameter, and is not signed.
     assert (token is None) or handshake.resource.endswith(quote(TOKEN, safe=""))
     assert (handshake.subprotocols, handshake.binary) == (("mqtt",), True)
     assert SECRET not in handshake.resource
@@ -128,7 +128,7 @@ def test_other_logins_are_no_keys() -> None:
 
 
 class Listener(threading.Thread):
-    """Verifies the signature of one upgrade as AWS IoT Core does, and lets the client in or answers with 403."""
+    """Verifies the signature of one upgrade as AWS IoT Core does; accepts the client or answers with 403."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -161,7 +161,7 @@ class Listener(threading.Thread):
                 f"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Accept: {accept}\r\n\r\n".encode()
             )
             self.connect = connection.recv(65_536)
-            # A CONNACK in a binary frame.
+            # Send a CONNACK in a binary frame.
             connection.sendall(b"\x82\x05\x20\x03\x00\x00\x00")
             connection.recv(65_536)
 

@@ -1,4 +1,4 @@
-"""Test channels as topics, against MQTT's definition of a topic filter (MQTT 5, 4.7)."""
+"""Test channels as topics against MQTT's definition of topic filters (MQTT 5, 4.7)."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ PATTERNS = st.tuples(CHANNELS, st.booleans()).map(lambda pair: pair[0] + ("/*" i
 
 
 def filter_matches(topic_filter: str, topic: str) -> bool:
-    """The standard's rules, level by level, without `+`."""
+    """Return whether a filter matches a topic, level by level as the standard defines it, without `+`."""
     levels, wanted = topic.split("/"), topic_filter.split("/")
     if wanted[-1] == "#":
         return levels[: len(wanted) - 1] == wanted[:-1]

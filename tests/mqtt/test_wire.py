@@ -1,4 +1,4 @@
-"""Test the packets of MQTT 3.1.1, byte by byte and against MQTT 5's."""
+"""Test the packets of MQTT 3.1.1 byte by byte, and against those of MQTT 5."""
 
 from typing import Any
 

@@ -1,9 +1,12 @@
-"""Compare the fast path with the Python path on frames from a seed: ``python -m tests.native.fuzz --frames 1000000``.
+"""Compare the fast path with the Python path on random frames.
 
-With ``--streams 3`` they also come as streams three times, in reads that end anywhere: see `streams`.
+  python -m tests.native.fuzz --frames 1000000 [--streams 3]
 
-A frame that the fast path takes must give exactly the row that Python makes of it. Exit code: 0, or 1 with the first
-frame that differs.
+With ``--streams 3`` the frames are also sent as streams three times, in reads that end anywhere (see
+`streams`).
+
+If the fast path takes a frame, it must make exactly the row that Python makes. Exit code: 0, or 1 with the
+first frame that differs.
 """
 
 import argparse
@@ -24,7 +27,8 @@ from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 
 ARRIVAL_NS, READ_NS = 1_790_000_000_000_000_001, 1_790_000_000_000_000_777
-#: One is the fast path's first, the others are in its table; the longest has the most bytes an id may have.
+#: Subscriptions and their numbers. The fast path keeps the first one apart and the others in a table; the
+#: last has the longest id that is allowed.
 NUMBERS: Final = {
     "s1": 5,
     "s12": -1,
@@ -38,7 +42,7 @@ IDS: Final = [*NUMBERS, "s2", "", "d" * 24, "b" * 25, "c" * 129, "s", "s1 "]
 EDGES: Final = [
     0, 1, -1, 9, 10, 2**31, 10**18, 2**63 - 1, -(2**63) + 1, -(2**63), 2**63, 2**64 + 1, 10**19, 10**30
 ]  # fmt: skip
-#: Places of the stamp, also in lists and under names outside ASCII.
+#: Places of the stamp, some of them in lists or under names that are not ASCII.
 PLACES: Final = [
     place_named(name)
     for name in (
@@ -55,19 +59,19 @@ PLACES: Final = [
         "/日本/s",
     )
 ]
-#: Each place without a checksum and with one.
+#: Each place without and with a checksum.
 STAMPS: Final = [Stamps(place, integrity) for place in PLACES for integrity in (False, True)]
-#: Mutated frames for each valid one: making a valid frame costs most.
+#: Number of changed frames for each valid one: making a valid frame takes most of the time.
 VARIANTS: Final = 12
 
 Row = list[int]
-#: Returns a stamp, or None if the event was altered.
+#: Takes an event and returns its stamp, or None if the event was altered.
 Read = Callable[[str], tuple[int, ...] | None]
 
 
 @dataclass(frozen=True)
 class Made:
-    """A frame's text, and how the event is stamped; ``valid`` if nothing was changed in it."""
+    """A frame's text, and the kind of its stamp; ``valid`` is True if nothing was changed."""
 
     text: bytes
     stamps: Stamps
@@ -75,7 +79,7 @@ class Made:
 
 
 def number(random: Random) -> int:
-    """Return an integer of a stamp; one in ten is at a limit."""
+    """Return a number for a stamp; one in ten is a limit of the integer types."""
     kind = random.random()
     if kind < 0.1:
         return random.choice(EDGES)
@@ -96,7 +100,7 @@ _NUMBERS: Final = [
 
 
 def value(random: Random, depth: int) -> Any:
-    """Return any JSON value."""
+    """Return a random JSON value."""
     kind = random.randrange(10 if depth else 6)
     if kind < 2:
         return random.choice(_WORDS)
@@ -110,12 +114,12 @@ def value(random: Random, depth: int) -> Any:
 
 
 def members(random: Random, depth: int) -> dict[str, Any]:
-    """Return an object."""
+    """Return a random JSON object."""
     return {random.choice(_NAMES): value(random, depth) for _ in range(random.randrange(5))}
 
 
 def stamped(random: Random, tokens: tuple[str, ...], stamp: list[int], depth: int) -> Any:
-    """Return a value with a stamp at the end of the tokens, at any place among other members or elements."""
+    """Return a value with the stamp at the path ``tokens``, among other members and elements."""
     if not tokens:
         return stamp
     inner = stamped(random, tokens[1:], stamp, max(0, depth - 1))
@@ -134,7 +138,7 @@ def stamped(random: Random, tokens: tuple[str, ...], stamp: list[int], depth: in
 
 
 def written(random: Random, content: Any) -> str:
-    """Return JSON text: compact, with spaces or with newlines, with or without escapes for Unicode."""
+    """Return JSON text: compact, with spaces or newlines, and with or without escapes for Unicode."""
     style: dict[str, Any] = random.choice(
         ({"separators": (",", ":")}, {"separators": (",", ":")}, {}, {"indent": 1})
     )
@@ -143,7 +147,7 @@ def written(random: Random, content: Any) -> str:
 
 
 def valid(random: Random, stamps: Stamps) -> list[bytes]:
-    """Return one to three deliveries of an event as a service may write them, with our padding or a real payload."""
+    """Return one to three deliveries of an event as a service may write them, padded or with real content."""
     stamp = [number(random) for _ in range(5)]
     place = stamps.place
     if stamps.are_plain and random.random() < 0.2:
@@ -152,7 +156,7 @@ def valid(random: Random, stamps: Stamps) -> list[bytes]:
     else:
         content = stamped(random, place.tokens, stamp, 3)
         if stamps.integrity:
-            # The numbers of the stamp are not in the checksum.
+            # The checksum does not cover the numbers of the stamp.
             crc = checksum(canonical(json.dumps(content), place.tokens))
             stamp.append(crc if random.random() < 0.97 else crc ^ 1)
         event = written(random, content)
@@ -160,7 +164,7 @@ def valid(random: Random, stamps: Stamps) -> list[bytes]:
 
 
 def delivery(random: Random, event: str) -> bytes:
-    """Return the text of a delivery to any subscription, and at times none of ours."""
+    """Return the text of a delivery to a random subscription, sometimes an unknown one."""
     parts: list[tuple[str, Any]] = [
         ("type", "data"),
         ("id", random.choice(IDS if random.random() < 0.2 else list(NUMBERS))),
@@ -197,12 +201,12 @@ def flip(text: bytes, at: int, random: Random) -> bytes:
 
 
 def insert(text: bytes, at: int, random: Random) -> bytes:
-    """Insert a fragment of JSON, of one level or the other."""
+    """Insert a fragment of JSON, either of the message or of the event within it."""
     return text[:at] + random.choice(_FRAGMENTS) + text[at:]
 
 
 def replace(text: bytes, at: int, random: Random) -> bytes:
-    """Put a fragment in the place of a few bytes."""
+    """Replace a few bytes by a fragment."""
     return text[:at] + random.choice(_FRAGMENTS) + text[at + random.choice((1, 1, 2, 5)) :]
 
 
@@ -217,7 +221,7 @@ def truncate(text: bytes, at: int, random: Random) -> bytes:
 
 
 def repeat(text: bytes, at: int, random: Random) -> bytes:
-    """Write a part twice: of a number, a member, the whole."""
+    """Repeat a part, such as a digit, a member or the whole."""
     end = at + random.choice((1, 2, 7, 20, len(text)))
     return text[:end] + text[at:end] + text[end:]
 
@@ -230,7 +234,7 @@ def swap(text: bytes, at: int, random: Random) -> bytes:
 
 
 def escape(text: bytes, at: int, random: Random) -> bytes:
-    """Write a character in another way: the same for Python, and other bytes."""
+    """Write a character as an escape: equal for Python, but other bytes."""
     form = random.choice((b"\\u%04x", b"\\\\u%04x", b"\\u%04X"))
     return text[:at] + form % text[at] + text[at + 1 :]
 
@@ -252,7 +256,7 @@ _SPACES: Final = (
 
 
 def space(text: bytes, at: int, random: Random) -> bytes:
-    """Insert whitespace, or something similar, beside the next separator."""
+    """Insert whitespace, or something similar, next to the following separator."""
     while at < len(text) and text[at] not in _SEPARATORS:
         at += 1
     at += random.randrange(2)
@@ -260,7 +264,7 @@ def space(text: bytes, at: int, random: Random) -> bytes:
 
 
 def fill(text: bytes, at: int, random: Random) -> bytes:
-    """Insert a member, an element or the beginning of one behind a bracket or comma."""
+    """Insert a member or an element, or the start of one, after a bracket or comma."""
     while at < len(text) and text[at] not in b"{[,":
         at += 1
     depth = random.choice((1, 3, 55, 70))
@@ -287,7 +291,7 @@ def changed(text: bytes, random: Random) -> bytes:
 
 
 def stream(random: Random) -> Iterator[list[Made]]:
-    """Yield batches of frames that are stamped alike: each valid frame, then variants of it."""
+    """Yield batches of frames with stamps of one kind: each valid frame, then changed copies of it."""
     while True:
         stamps = random.choice(STAMPS)
         batch = []
@@ -302,7 +306,7 @@ def stream(random: Random) -> Iterator[list[Made]]:
 
 
 def reader(stamps: Stamps) -> Read:
-    """Return the function by which `Deliveries` reads the stamp."""
+    """Return the function with which `Deliveries` reads the stamp."""
     stamping = Stamping(stamps)
     if stamping.plain:
         return lambda event: decode_event(event).stamp
@@ -315,7 +319,7 @@ def reader(stamps: Stamps) -> Read:
 
 
 def by_python(text: bytes, read: Read) -> Row | None:
-    """Return the only row that `AppSyncEvents` and `Deliveries` make of a message; None also if they make two."""
+    """Return the row that `AppSyncEvents` and `Deliveries` make of a message, or None if they make none."""
     try:
         delivery = messages.decode_data_message(text)
         number = NUMBERS[delivery.id]
@@ -324,7 +328,7 @@ def by_python(text: bytes, read: Read) -> Row | None:
         return None
     if stamp is None:
         return None
-    # What does not fit into the record's columns is an event of somebody else.
+    # Numbers that do not fit into the record's columns belong to somebody else's event.
     return (
         [number, ARRIVAL_NS, READ_NS, 0, *stamp] if all(-(2**63) <= each < 2**63 for each in stamp) else None
     )
@@ -333,7 +337,7 @@ def by_python(text: bytes, read: Read) -> Row | None:
 def new_fast_path(
     stamps: Stamps, rows: native.Rows | None = None
 ) -> tuple[native.DeliveryFastPath, native.Rows]:
-    """Return a fast path for the subscriptions, and its rows in buffers that fill within a batch."""
+    """Return a fast path with the subscriptions, and rows whose buffers fill up within a batch."""
     rows = rows if rows is not None else native.Rows(9, 61)
     place = Stamping(stamps).native_place
     assert place is not None
@@ -344,20 +348,21 @@ def new_fast_path(
 
 
 def rows_in(rows: native.Rows) -> list[Row]:
-    """Return and remove the rows."""
+    """Remove the rows from the buffers and return them."""
     values = [value for buffer, used in rows.take() for value in memoryview(buffer)[:used].cast("q")]
     return [values[at : at + 9] for at in range(0, len(values), 9)]
 
 
 class Different(AssertionError):
-    """The two paths differ over a frame."""
+    """The two paths disagree about a frame."""
 
 
 @dataclass
 class Counts:
-    """Frames, and those that the fast path took; of the unchanged ones, those that Python makes a row of.
+    """Numbers of frames, of those that the fast path took, and of unchanged ones that make a row in Python.
 
-    Frames with a checksum are counted apart: their numbers are often such that only Python knows the canonical ones.
+    Frames with a checksum are counted separately, because only Python knows the canonical form of many of
+    their numbers.
     """
 
     frames: int = 0
@@ -370,10 +375,10 @@ class Counts:
 
 
 def check(batch: list[Made], counts: Counts) -> None:
-    """Give frames that are stamped alike to both paths; raises Different."""
+    """Give a batch of frames with stamps of one kind to both paths; raises Different."""
     stamps = batch[0].stamps
     fast_path, rows = new_fast_path(stamps)
-    # Of several connections: what one has read, the others need not read again.
+    # Fast paths of several connections: an event that one has read is known to the others.
     fast_paths = [fast_path, *(new_fast_path(stamps, rows)[0] for _ in range(2))]
     read = reader(stamps)
     taken = []
@@ -385,7 +390,7 @@ def check(batch: list[Made], counts: Counts) -> None:
         if size:
             taken.append(made)
         if made.valid:
-            # The smallest number of all fits, and is left to Python.
+            # Do not count frames with the smallest 64-bit integer, which is valid but left to Python.
             row = by_python(made.text, read)
             if row is None or -(2**63) in row[4:]:
                 continue
@@ -407,7 +412,7 @@ def check(batch: list[Made], counts: Counts) -> None:
 
 
 def main() -> int:
-    """Check as many frames as the command line asks for; print the counts."""
+    """Check the number of frames that the command line asks for, and print the counts."""
     parser = argparse.ArgumentParser(description="Compare the fast path with the Python path.")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=30)

@@ -1,4 +1,4 @@
-"""Make streams of MQTT and of protocol files from a seed, valid and changed, cut into reads; for `lanes_fuzz`."""
+"""Make random streams of MQTT and of protocol files, valid and changed, cut into reads, for `lanes_fuzz`."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from tests.native.fuzz import flip, number, repeat, stamped, swap, written
 PLACES: Final = [
     place_named(name) for name in ("_lg", "_lg", "_lg", "trace", "/meta/trace", "/items/1/t", "é")
 ]
-#: Subscriptions of both sessions: ids, their channels, and their numbers.
+#: Subscriptions of both sessions: channels by id, and below their numbers.
 CHANNELS: Final = {
     "s1": "/default/a",
     "s2": "/default/b/c",
@@ -36,29 +36,29 @@ CHANNELS: Final = {
 }
 WILDCARDS: Final = {"s5": "/deep/*", "s6": "/deep/er/*"}
 NUMBERS: Final = {"s1": 5, "s2": -1, "s3": 2**40, "s-4": 0, "s5": 7, "s6": 2**63 - 1}
-#: A subscription that both sessions know and whose deliveries are recorded under no number.
+#: A subscription of both sessions that has no number, so that its deliveries are not recorded.
 UNNUMBERED: Final = {"s9": "/default/unnumbered"}
 
 
 @dataclass
 class Streams:
-    """One kind of stream: how a message of it is made and changed, how a session is made, and the framing."""
+    """One kind of stream: functions that make a message and a session, and the framing."""
 
     name: str
     message: Callable[[Random, Stamps], bytes]
     session: Callable[[SessionHandler], Any]
-    #: The first byte of frames; 0 for a stream without frames, in which messages follow each other.
+    #: The first byte of each frame, or 0 for a stream without frames.
     first: int = 0
-    #: True if a message is a frame of its own; else frames hold any number of them, and parts.
+    #: True if each message has its own frame; else a frame holds any number of messages, and parts of them.
     alone: bool = False
-    #: Changes of a whole message beside those of any bytes.
+    #: Pieces of messages of this kind, which replace other bytes when a message is changed.
     fragments: Sequence[bytes] = ()
     #: Other messages that a service sends between deliveries.
     others: Sequence[bytes] = field(default=(b"",))
 
 
 def event(random: Random, stamps: Stamps) -> bytes:
-    """Return an event, sometimes one that is not quite JSON."""
+    """Return an event, which sometimes is not valid JSON."""
     stamp = [number(random) for _ in range(5)]
     text = written(random, stamped(random, stamps.place.tokens, stamp, 2)).encode()
     if random.random() < 0.12:
@@ -80,7 +80,7 @@ _TOPICS: Final = [
 
 
 def packet(random: Random, stamps: Stamps) -> bytes:
-    """Return a PUBLISH, usually a plain one."""
+    """Return a PUBLISH of MQTT 5, usually a simple one."""
     more: dict[str, Any] = {}
     if random.random() < 0.4:
         more |= {"qos": mqtt5.QoS.AT_LEAST_ONCE, "packet_id": random.choice((1, 255, 256, 65535, 0, 7))}
@@ -117,7 +117,7 @@ _MQTT_FRAGMENTS: Final = [
 
 
 def packet311(random: Random, stamps: Stamps) -> bytes:
-    """Return a PUBLISH of MQTT 3.1.1, usually a plain one."""
+    """Return a PUBLISH of MQTT 3.1.1, usually a simple one."""
     qos = random.choice((0, 0, 0, 1, 1, 1, 2) if random.random() < 0.3 else (0, 1))
     packed = Mqtt311().publish(
         random.choice(_TOPICS), event(random, stamps),
@@ -155,7 +155,7 @@ _REST = "publish: {{websocket: {{send: '{{channel}} {{event}}'}}}}\ndeliver: {de
 def generic_session(
     messages: str, deliver: str, send: str, binary: bool = False, more: str = ""
 ) -> Callable[[SessionHandler], Any]:
-    """Return the maker of sessions of a protocol file."""
+    """Return a function that makes sessions of a protocol file."""
     text = (_PREFIX + _REST).format(
         messages=messages, deliver=deliver, send=send, frames="binary" if binary else "text"
     ) + more
@@ -182,7 +182,7 @@ def _channel(random: Random) -> str:
     )
 
 
-#: In the order in which `generic_session` subscribes: the unnumbered one is the first.
+#: Numbers count subscriptions in the order in which `generic_session` requests them; 1 is the unnumbered one.
 def _number(random: Random) -> str:
     if random.random() < 0.9:
         return random.choice("2345")
@@ -210,7 +210,7 @@ def line(random: Random, stamps: Stamps) -> bytes:
 
 
 def worded(random: Random, stamps: Stamps) -> bytes:
-    """A line with two names and a word that matters to nobody."""
+    """Return a line with two names and a word that the protocol ignores."""
     word = random.choice(("w", "w", "é", "", "a b"))
     return (
         f"D {_number(random)} {_id(random)} {word} ".encode()
@@ -220,7 +220,7 @@ def worded(random: Random, stamps: Stamps) -> bytes:
 
 
 def resting(random: Random, stamps: Stamps) -> bytes:
-    """A line with the size of the event that follows it, and something else at its end."""
+    """Return a line with the size of the event after it, and with other text at the line's end."""
     text = event(random, stamps)
     return (
         f"D {_number(random)}/{len(text)} ".encode()
@@ -242,7 +242,7 @@ def text_message(random: Random, stamps: Stamps) -> bytes:
 
 
 def json_message(random: Random, stamps: Stamps) -> bytes:
-    """A delivery with the event as a string, at any order of members, among others."""
+    """Return a delivery with the event as a string, among other members in any order."""
     text = event(random, stamps)
     parts: list[tuple[str, Any]] = [
         ("t", "d" if random.random() < 0.95 else random.choice(("k", 1, "dd"))),
@@ -263,7 +263,7 @@ def _compact(content: Any) -> str:
 
 
 def json_list(random: Random, stamps: Stamps) -> bytes:
-    """A delivery with the event as JSON itself, within a list."""
+    """Return a delivery that is a list, with the event as JSON in it."""
     head = random.choice(
         ('["x",', "[1,", "[null,", "[{},", '["x" ,') if random.random() < 0.95 else ("[", "[[],,")
     )
@@ -277,7 +277,7 @@ def json_list(random: Random, stamps: Stamps) -> bytes:
 
 
 def graphql(random: Random, stamps: Stamps) -> bytes:
-    """A `data` message of AppSync GraphQL, sometimes with errors or without its event."""
+    """Return a `data` message of AppSync GraphQL, sometimes with errors or without its event."""
     fields: Any = {"name": "a", "data": event(random, stamps).decode(errors="replace")}
     if random.random() < 0.05:
         fields = random.choice((None, {}, {"data": None}, [fields], {"data": 7}))
@@ -294,7 +294,7 @@ def graphql(random: Random, stamps: Stamps) -> bytes:
 
 
 def graphql_session(log: SessionHandler) -> Any:
-    """Return a session with AppSync GraphQL."""
+    """Return a session of AppSync GraphQL."""
     service = AppSyncGraphql(GraphqlUrl.from_url("http://127.0.0.1:1/graphql"), ApiKey("k"))
     session = service.session(log)
     for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
@@ -303,7 +303,7 @@ def graphql_session(log: SessionHandler) -> Any:
 
 
 def gateway(random: Random, stamps: Stamps) -> bytes:
-    """A delivery of a WebSocket API's backend, which names the channel of its subscription."""
+    """Return a delivery from the backend of a WebSocket API, which names the subscription's channel."""
     parts: list[tuple[str, Any]] = [
         ("type", "message" if random.random() < 0.95 else random.choice(("subscribed", "error", "pong", 1))),
         ("channel", _channel(random)),
@@ -319,7 +319,7 @@ def gateway(random: Random, stamps: Stamps) -> bytes:
 
 
 def gateway_session(log: SessionHandler) -> Any:
-    """Return a session with a WebSocket API of API Gateway."""
+    """Return a session of a WebSocket API of API Gateway."""
     session = ApiGatewayService(WebSocketUrl.from_url("apigw+ws://127.0.0.1:1/production")).session(log)
     for subscription_id, channel in (UNNUMBERED | CHANNELS).items():
         session.subscribe(subscription_id, channel)
@@ -434,7 +434,7 @@ def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
     """Return messages, most of them valid."""
     made: list[bytes] = []
     for _ in range(random.choice((1, 2, 5, 20))):
-        # As a fan-out does: the same event again, here to the same connection.
+        # Repeat the same event now and then, as a fan-out does, but to the same connection.
         message = made[-1] if made and random.random() < 0.3 else kind.message(random, stamps)
         if random.random() < 0.05:
             message = random.choice(kind.others)
@@ -452,7 +452,7 @@ def messages_of(random: Random, kind: Streams, stamps: Stamps) -> list[bytes]:
 
 
 def frame(first: int, content: bytes, random: Random) -> bytes:
-    """Return a frame, sometimes with a longer length than needed."""
+    """Return a frame, sometimes with a longer length field than it needs."""
     size = len(content)
     if size < 126 and random.random() < 0.95:
         return bytes((first, size)) + content
@@ -462,13 +462,13 @@ def frame(first: int, content: bytes, random: Random) -> bytes:
 
 
 def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[bytes]:
-    """Return what a service writes: the messages, or frames of them."""
+    """Return the pieces that a service writes: the messages, or frames with them."""
     if not kind.first:
         return messages
     if kind.alone:
         pieces = messages
     else:
-        # Frames of one message, of several, and of parts.
+        # Make frames of one message, of several, or of parts.
         data, pieces = b"".join(messages), []
         if random.random() < 0.8:
             while messages:
@@ -490,7 +490,7 @@ def writes_of(random: Random, kind: Streams, messages: list[bytes]) -> list[byte
 
 
 def reads_of(random: Random, writes: list[bytes]) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
-    """Yield the data in reads, each with times of its own: whole writes, or pieces of any size."""
+    """Yield the data of each read and its times; a read has whole writes, or a piece of any size."""
     at_ns = 1_790_000_000_000_000_000
     pieces = []
     if random.random() < 0.7:

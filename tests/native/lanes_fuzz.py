@@ -1,8 +1,8 @@
-"""Compare the lanes of MQTT and of protocol files with the Python path: ``python -m tests.native.lanes_fuzz``.
+"""Compare the lanes of MQTT and of protocol files with Python: ``python -m tests.native.lanes_fuzz``.
 
-A stream of messages from a seed, valid ones and changed ones, is cut into random reads. One session gets them all; the
-other gets what the lane leaves of them, as a connection does. Both must make the same rows, the same calls and the same
-acknowledgements, in the same order. Exit code: 0, or 1 with the first stream that differs.
+A random stream of valid and changed messages is cut into random reads. One session gets all of it. The other
+session has a lane and gets only what the lane leaves, as in a connection. Both must make the same rows, calls
+and acknowledgements in the same order. Exit code: 0, or 1 with the first stream that differs.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.native.lane_streams import NUMBERS, PLACES, Streams, kinds, messages_
 
 
 class Log:
-    """Handles one session's calls: rows of deliveries, and all that it is told besides."""
+    """Handles one session's calls: makes rows of deliveries, and keeps all other calls."""
 
     def __init__(self, stamps: Stamps, rows: native.Rows) -> None:
         self.rows = rows
@@ -34,7 +34,7 @@ class Log:
         self._read = reader(stamps)
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
-        """Record as `Deliveries` does."""
+        """Record a delivery as `Deliveries` does."""
         try:
             stamp = self._read(event)
             assert stamp is not None
@@ -56,7 +56,7 @@ class Log:
 
 
 class Connection:
-    """What a connection does with the data of its reads, with a lane or without."""
+    """Processes reads as a connection does, with or without a lane."""
 
     def __init__(self, kind: Streams, stamps: Stamps, with_lane: bool) -> None:
         self.rows = native.Rows(9, 61)
@@ -72,7 +72,7 @@ class Connection:
         if kind.first:
             self.frames = TextFrames(self.session.receive, self._library, None, binary=kind.first == 0x82)
             self.frames.fast_path = self.lane
-        #: The rows, and how many of them the lane has made.
+        #: All rows, and how many of them the lane made.
         self.made: list[list[int]] = []
         self.by_lane = 0
 
@@ -81,7 +81,7 @@ class Connection:
         return True
 
     def read(self, data: bytes, times: tuple[int, int, int, int]) -> None:
-        """Process a read: as the receive thread, `WebSocket` and `ByteStream` do."""
+        """Process a read like the receive thread, `WebSocket` and `ByteStream`."""
         before = len(self.made)
         if self.lane is not None and (self.frames is None or self.frames.ready):
             data = data[self.lane.take_frames(data, *times) :]
@@ -98,12 +98,12 @@ class Connection:
 
 
 class Different(AssertionError):
-    """The two paths differ over a stream."""
+    """The two paths disagree about a stream."""
 
 
 @dataclass
 class Counts:
-    """By kind of stream: messages, the rows that both made, and those that the lane has made."""
+    """Counts by kind of stream: messages, rows that both paths made, and rows that the lane made."""
 
     units: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -111,7 +111,7 @@ class Counts:
 
 
 def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None:
-    """Make a stream and give it to both; raises Different."""
+    """Give a random stream to both paths; raises Different."""
     messages = messages_of(random, kind, stamps)
     reads = list(reads_of(random, writes_of(random, kind, list(messages))))
     by_python, by_both = Connection(kind, stamps, False), Connection(kind, stamps, True)
@@ -132,7 +132,7 @@ def check(random: Random, kind: Streams, stamps: Stamps, counts: Counts) -> None
 
 
 def run(units: int, seed: int) -> Counts:
-    """Check streams of all kinds in turn until there were as many messages; raises Different."""
+    """Check streams of all kinds in turn, until they had ``units`` messages; raises Different."""
     random, counts, made = Random(seed), Counts(), kinds()
     stamps = [Stamps(place) for place in PLACES]
     while counts.units.total() < units:
@@ -142,12 +142,12 @@ def run(units: int, seed: int) -> Counts:
 
 
 def main() -> int:
-    """Check as many messages as the command line asks for; print the counts."""
+    """Check the number of messages that the command line asks for, and print the counts."""
     parser = argparse.ArgumentParser(description="Compare the lanes with the Python path.")
     parser.add_argument("--units", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=31)
     options = parser.parse_args()
-    # The codec writes there about each panic.
+    # The codec writes to standard error about each of its panics.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         counts = run(options.units, options.seed)

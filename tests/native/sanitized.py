@@ -1,9 +1,10 @@
-"""Build the C part with AddressSanitizer and UBSan and run its tests with it: ``python tests/native/sanitized.py``.
+"""Test the C part with AddressSanitizer and UBSan: ``python tests/native/sanitized.py``.
 
-With ``--threads`` as the first argument it is ThreadSanitizer instead, and the tests are those of the receive thread.
-Other arguments are pytest's; without any it runs what goes through the C part. The extension that is installed stays as
-it is: the sanitized one is built in a folder of its own and imported in its stead by `LOADGEN_NATIVE_LIBRARY`, which
-only the plugin below reads. Exit code: pytest's; 1 if a sanitizer has found something; 2 if it cannot be built.
+With ``--threads`` as the first argument, it uses ThreadSanitizer and the tests of the receive thread instead.
+Other arguments are pytest's; without any it runs all tests that use the C part. The sanitized extension is
+built in a separate folder, and the installed one stays as it is. The plugin `sanitized_plugin` loads the
+sanitized one, by the variable `LOADGEN_NATIVE_LIBRARY`. Exit code: pytest's; 1 if a sanitizer found
+something; 2 if it cannot be built.
 """
 
 import os
@@ -15,16 +16,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Flag of the compiler, and the runtime libraries.
+#: The compiler's flag, and the runtime libraries.
 MEMORY = ("-fsanitize=address,undefined", ("libasan.so", "libubsan.so"))
 THREADS = ("-fsanitize=thread", ("libtsan.so",))
 FLAGS = [
     "-O1", "-g", "-shared", "-fPIC", "-fno-omit-frame-pointer", "-fno-wrapv",
     "-Wall", "-Wextra", "-Werror",
-    # CPython's own conventions: unused arguments, casts of method types, tables that end with one NULL.
+    # CPython's conventions cause these: unused arguments, casts of method types, tables that end with one
+    # NULL.
     "-Wno-unused-parameter", "-Wno-cast-function-type", "-Wno-missing-field-initializers",
 ]  # fmt: skip
-#: What reads by the C part and takes seconds: arrivals (a capture) and the suspended generator are left out.
+#: Tests that use the C part and take seconds; the test of arrivals (a packet capture) and that of the
+#: suspended generator are left out.
 TESTS = [
     "tests/native",
     "tests/mqtt/test_lane.py",
@@ -33,7 +36,7 @@ TESTS = [
     "tests/transport/test_violations.py",
     "tests/transport/test_framing.py",
 ]
-#: Those that start no process, which would not load the library.
+#: Only tests that start no process, because a process would not load the library.
 THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
@@ -47,7 +50,7 @@ VARIABLE = "LOADGEN_NATIVE_LIBRARY"
 
 
 def build(library: Path, sanitizer: str) -> None:
-    """Compile the sources as one sanitized library; raises CalledProcessError where the compiler refuses."""
+    """Compile the sources as one sanitized library; raises CalledProcessError if that fails."""
     sources = sorted(str(path) for path in (ROOT / "loadgen" / "native").glob("*.c"))
     compiler = os.environ.get("CC", "gcc")
     recover = [] if sanitizer == THREADS[0] else ["-fno-sanitize-recover=all"]
@@ -65,18 +68,19 @@ def runtime(name: str) -> str:
 
 
 def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, str]:
-    """Return the variables under which an interpreter imports the sanitized library."""
+    """Return environment variables with which an interpreter loads the sanitized library."""
     return {
         **os.environ,
         "LD_PRELOAD": " ".join(map(runtime, runtimes)),
-        # Leaks: CPython leaves objects when it ends; tests/native/test_faults.py looks for cycles that stay.
+        # No search for leaks, because CPython does not free all objects at its end;
+        # tests/native/test_faults.py looks for reference cycles that are never freed.
         "ASAN_OPTIONS": f"detect_leaks=0:halt_on_error=1:abort_on_error=0:exitcode=99:log_path={log}",
-        # The interpreter is not compiled for it, so what it does itself is left out.
+        # The interpreter is not compiled with this sanitizer, so ignore what it does itself.
         "TSAN_OPTIONS": f"ignore_noninstrumented_modules=1:die_after_fork=0:exitcode=99:log_path={log}",
         "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:exitcode=99:log_path={log}",
-        # Each object its own allocation, or a use after free stays within CPython's pools.
+        # Allocate each object separately; else a use after free within CPython's pools is not noticed.
         "PYTHONMALLOC": "malloc",
-        # Some five times as slow as without: fewer frames, unless more are asked for.
+        # Fewer frames, unless set otherwise, because this is some five times slower than without a sanitizer.
         "LOADGEN_FUZZ_FRAMES": os.environ.get("LOADGEN_FUZZ_FRAMES", "20000"),
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         VARIABLE: str(library),
@@ -84,7 +88,7 @@ def environment(library: Path, log: Path, runtimes: Sequence[str]) -> dict[str, 
 
 
 def main(arguments: list[str]) -> int:
-    """Build, test, and say what the sanitizers found."""
+    """Build, test, and print what the sanitizers found."""
     threads = arguments[:1] == ["--threads"]
     sanitizer, runtimes = THREADS if threads else MEMORY
     arguments = arguments[threads:] or (THREAD_TESTS if threads else TESTS)
@@ -96,7 +100,8 @@ def main(arguments: list[str]) -> int:
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"the sanitized library could not be built: {error}", file=sys.stderr)
             return 2
-        # ThreadSanitizer follows every thread itself, on all cores; the other tests run side by side.
+        # ThreadSanitizer itself uses all cores, so its tests run one after the other; other tests run in
+        # parallel.
         side_by_side = [] if threads else ["-n", str(os.cpu_count() or 1), "--dist", "worksteal"]
         plugins = ["-p", "tests.native.sanitized_plugin", "-p", "no:cacheprovider"]
         pytest = [sys.executable, "-m", "pytest", "-q", *plugins, *side_by_side]

@@ -1,4 +1,4 @@
-"""A pytest plugin for `sanitized.py`: puts the sanitized library in the place of the installed one."""
+"""A pytest plugin for `sanitized.py`, which loads the sanitized library instead of the installed one."""
 
 import importlib.util
 import os

@@ -1,7 +1,8 @@
-"""Compare whole streams: frames of a fuzz batch, and others between them, in reads that end anywhere.
+"""Compare whole streams: frames of a fuzz batch, with other frames between, in reads that end anywhere.
 
-`check_fed` gives the pieces to `TextFrames` with a fast path, as the Python poller does, and demands the exact times of
-each row. `check_thread` sends them through a socket to the receive thread, and demands the same rows in the same order.
+`check_fed` gives the pieces to `TextFrames` with a fast path, as the Python poller does, and compares the
+exact times of each row. `check_thread` sends them through a socket to the receive thread, and compares the
+rows and their order.
 """
 
 import select
@@ -21,13 +22,13 @@ from loadgen.transport.polled_source import Source
 from tests.native.fuzz import Different, Made, Row, by_python, new_fast_path, reader, rows_in
 
 PATIENCE_S = 60.0
-#: Sizes of pieces; with the large ones the reads end where the receive thread's buffer does.
+#: Sizes of pieces in bytes; the large ones make reads end at the end of the receive thread's buffer.
 PIECES: Final = (1, 2, 3, 20, 100, 700, 700, 5_000, 5_000, 70_000, 140_000)
 END: Final = b"the end"
 
-#: A frame's bytes, and the text of the message that it completes, if it does.
+#: The bytes of a frame, and the text of the message that it completes, or None.
 Part = tuple[bytes, bytes | None]
-#: The row that Python makes of each text.
+#: The row that Python makes of each text, or None.
 Known = dict[bytes, Row | None]
 
 
@@ -36,9 +37,10 @@ def _longer(text: bytes) -> bytes:
 
 
 def parts(batch: list[Made], random: Random) -> Iterator[Part]:
-    """Yield the frames of a batch, some in unusual forms, and frames that only the library reads.
+    """Yield the frames of a batch, some in unusual forms, and frames that no fast path takes.
 
-    A message of text that is not UTF-8 ends its connection, so such frames are left out; `fuzz.check` has them.
+    A text message that is not UTF-8 ends its connection, so it is left out here; `fuzz.check` tests such
+    frames.
     """
     for made in batch:
         if not is_utf8(made.text):
@@ -63,7 +65,7 @@ def parts(batch: list[Made], random: Random) -> Iterator[Part]:
 
 
 class Reading:
-    """A source as `WebSocket` is one; rows of what the fast path does not take are Python's."""
+    """A source like `WebSocket`; Python makes rows of what the fast path does not take."""
 
     def __init__(self, rows: native.Rows, fast_path: native.FastPath, known: Known) -> None:
         self.rows, self.fast_path, self._known = rows, fast_path, known
@@ -102,7 +104,7 @@ def _pieces(data: bytes, random: Random) -> Iterator[bytes]:
 
 
 def check_fed(stream: list[Part], batch: list[Made], known: Known, random: Random) -> None:
-    """Feed the stream in pieces, each a read with times of its own; raises Different."""
+    """Feed the stream in pieces, each as a read with different times; raises Different."""
     fast_path, rows = new_fast_path(batch[0].stamps)
     source = Reading(rows, fast_path, known)
     data = b"".join(frame for frame, _ in stream)
@@ -163,7 +165,7 @@ def check_thread(stream: list[Part], batch: list[Made], known: Known, random: Ra
             if kind < 0.2:
                 poller.process(random.choice((1, 3, 1_000)))
             elif kind < 0.25:
-                # What the thread keeps of a frame goes to Python, before what follows.
+                # Whatever part of a frame the thread has kept goes to Python first.
                 route()
             elif kind < 0.4:
                 time.sleep(0)
@@ -197,9 +199,9 @@ def _first_difference(found: list[Row], expected: list[Row]) -> str:
 
 
 def check_stream(batch: list[Made], random: Random, through_thread: bool = True, times: int = 1) -> int:
-    """Check a batch as a stream, fed and through the thread, each so many ``times`` in other pieces.
+    """Check a batch as a stream, both fed and through the thread, ``times`` times in different pieces.
 
-    Returns how many messages the thread got, or only the parser if not ``through_thread``. Raises Different.
+    Return how many messages the thread got, or the parser if not ``through_thread``. Raises Different.
     """
     read = reader(batch[0].stamps)
     known = {made.text: by_python(made.text, read) for made in batch} | {b"": None}

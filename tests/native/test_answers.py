@@ -1,4 +1,4 @@
-"""Publishes that C sends, and the answers that it takes: the same as the Python path makes of them.
+"""Test publishes that C sends and answers that it takes: the rows are those of the Python path.
 
 ``LOADGEN_FUZZ_FRAMES`` sets the number of fuzzed answers, ``LOADGEN_FUZZ_SEED`` the seed.
 """
@@ -30,7 +30,7 @@ ANSWERS = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "50000")) // 2
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "23"))
 FRAME = messages.publish_frame('/default/é"', {"x-api-key": "k", "host": "h"})
 ARRIVAL_NS = 1_790_000_000_000_000_001
-#: Numbers of the open publishes; each has its number of events plus one, at most five.
+#: Numbers of the open publishes. The first has one event, each further one an event more, up to five.
 OPEN = (0, 1, 9, 12, 99, 10**17)
 
 
@@ -117,14 +117,14 @@ def test_a_whole_frame_reaches_the_socket_and_the_rest_comes_back(size: int) -> 
                 got += rest
                 break
         assert len(json.loads(unmasked(got))["events"]) == 1
-        # The socket takes nothing more: all of the frame comes back.
+        # The socket's buffer is full, so the whole frame comes back.
         ours.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 ours.send(b"x" * 100_000)
         whole = of.publish(2, descriptor=ours.fileno())
         assert json.loads(unmasked(whole))["id"] == "p2"
-    # A socket that is broken takes everything: who reads it reports that.
+    # A frame for a broken socket counts as sent; the reader of the socket reports the error.
     assert of.publish(3, descriptor=ours.fileno()) is not None
     assert len(of.lane) == 3
 
@@ -271,7 +271,7 @@ def test_many_open_publishes_are_found_and_freed() -> None:
     assert of.takes(answer(5_000))
 
 
-# Fuzz: what C takes, Python takes as an answer that accepts everything.
+# Fuzz: an answer that C takes must be one that accepts all events according to Python.
 
 
 def accepts(text: bytes) -> str | None:
@@ -289,7 +289,7 @@ def accepts(text: bytes) -> str | None:
     return message.id if message.type == "publish_success" and not message.failed else None
 
 
-#: What an answer may have so that it is left to Python although that would accept it.
+#: Parts of answers that C leaves to Python, although they may accept all events.
 _FOR_PYTHON = (b"errors", b"event", b"connectionTimeoutMs", b"\\u00fc")
 
 

@@ -36,7 +36,7 @@ def rows_of(buffer: NativeDeliveryBuffer | DeliveryBuffer) -> npt.NDArray[np.int
 
 
 def by_python(text: bytes, numbers: dict[str, int]) -> list[list[int]]:
-    """Return the rows that the Python path makes of a message: one or none."""
+    """Return the rows, at most one, that the Python path makes of a message."""
     buffer = DeliveryBuffer(rows=16)
     try:
         delivery = messages.decode_data_message(text)

@@ -1,4 +1,4 @@
-"""Test which JSON the fast path takes, wherever the stamp is in it, and that Python makes the same row of it."""
+"""Test which JSON the fast path takes, with the stamp at any place, and that Python makes the same row."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not native.available, reason="the native receive
 STAMP = [7, 3, 12, 1_790_000_000_000_000_000, 1_790_000_000_000_000_123]
 DEFAULT = place_named("_lg")
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-#: Any JSON without numbers that only some decoders can read.
+#: Any JSON, except numbers that only some decoders can read.
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
@@ -38,7 +38,7 @@ STYLES = st.fixed_dictionaries(
         "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]),
     }
 )
-#: Names that Python reads as a member too: without characters that JSON escapes.
+#: Names without characters that JSON escapes, so that Python finds the member too.
 NAMES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters='"\\', min_codepoint=32), max_size=6
 )
@@ -46,7 +46,7 @@ NAMES = st.text(
 
 @st.composite
 def events(draw: st.DrawFn) -> tuple[Any, Place]:
-    """Return an event with a stamp among other members, and its place."""
+    """Draw an event with a stamp among other members; return it and the stamp's place."""
     tokens = draw(st.lists(NAMES | st.sampled_from(["0", "1", "_lg"]), min_size=1, max_size=5))
     inner: Any = STAMP
     for token in reversed(tokens):
@@ -64,7 +64,7 @@ def events(draw: st.DrawFn) -> tuple[Any, Place]:
 
 
 def taken(text: bytes, place: Place = DEFAULT, *, integrity: bool = False) -> list[list[int]]:
-    """Return the rows that the fast path makes of a message."""
+    """Return the rows, at most one, that the fast path makes of a message."""
     stamps = Stamps(place, integrity)
     fast_path, rows = new_fast_path(stamps)
     frame = frames.text_frame(text)
@@ -118,11 +118,11 @@ def test_these_events_are_taken(event: str) -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        # Python decides which of two counts.
+        # If there are two stamps, Python decides which one counts.
         '{"_lg":[1,2,3,4,5],"_lg":[1,2,3,4,5]}',
         '{"_lg":[1,2,3,4,5],"\\u005flg":1}',
         '{"_lg":1,"_lg":[1,2,3,4,5]}',
-        # Not a stamp, or not there.
+        # These have no stamp, or something that is not one.
         '{"_lg":[1,2,3,4,5,6]}',
         '{"_lg":[1,2,3,4]}',
         '{"_lg":[1,2,3,4,5.0]}',
@@ -172,7 +172,7 @@ def test_these_events_are_taken(event: str) -> None:
         '{"_lg":[1,2,3,4,5]}\xa0',
         '{"_lg":[1,2,3,4,5],"a":[}',
         '{"_lg":[1,2,3,4,5],"a":{]',
-        # Python reads these, within limits of its own.
+        # Python can read these, within its own limits.
         '{"_lg":[1,2,3,4,-0]}',
         '{"_lg":[1,2,3,4,5],"a":1e100}',
         '{"_lg":[1,2,3,4,5],"a":' + "9" * 201 + "}",
@@ -307,7 +307,7 @@ def test_numbers_of_any_length_are_read(stamp: list[int]) -> None:
 
 
 def checked(event: str, place: Place = DEFAULT) -> str:
-    """Return an event with its checksum in the place of `CRC`."""
+    """Return an event in which its checksum replaces `CRC`."""
     return event.replace("CRC", str(checksum(canonical(event.replace("CRC", "0"), place.tokens))))
 
 
@@ -323,7 +323,7 @@ def test_any_payload_with_a_checksum_is_taken_if_it_is_right_and_its_numbers_are
     row = [5, ARRIVAL_NS, READ_NS, 0, *STAMP]
     python = by_python(text, reader(Stamps(place, integrity=True)))
     assert python == (row if right else None)
-    # Some numbers have a canonical form that only Python knows.
+    # Only Python knows the canonical form of some numbers, so the fast path may leave the event to Python.
     assert taken(text, place, integrity=True) in ([], [row] if right else [])
 
 

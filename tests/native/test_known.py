@@ -1,4 +1,4 @@
-"""Test events that the fast path knows, since another connection has got them: they give the same rows."""
+"""Test events that the fast path knows from another connection: they give the same rows."""
 
 import json
 from itertools import pairwise
@@ -108,7 +108,7 @@ def test_events_that_nobody_else_gets_are_recorded_whether_they_are_remembered_o
     for number in range(20_000):
         data = frame("s1", event([1, 2, number, 4, 5], "x"))
         assert everyone[number % 7].take_frames(data, 7, 8) == len(data)
-    # Again to all, since remembering was paused.
+    # After events that only one connection got, remembering was paused. Now all connections get each event.
     for number in range(3_000):
         data = frame("s1", event([1, 2, number, 4, 5], "y"))
         for fast_path in everyone:

@@ -1,4 +1,4 @@
-"""Test the lanes by themselves: names, frames, units that are cut, and what cannot be a lane."""
+"""Test the lanes alone: names, frames, messages that are cut, and templates that are refused."""
 
 import gc
 import weakref
@@ -220,7 +220,7 @@ class TestTemplates:
 
 
 def test_an_event_that_was_read_a_moment_ago_is_the_same_again() -> None:
-    """What one subscriber has got is known to the others; whatever differs is read."""
+    """An event that a subscriber has just received is known to the others; an event that differs is read."""
     rows = native.Rows(9, 64)
     lanes = [native.PacketFastPath(rows, ("_lg",)) for _ in range(3)]
     for number, lane in enumerate(lanes):
@@ -249,7 +249,7 @@ def test_an_event_that_is_known_by_itself_is_not_known_within_a_string() -> None
     bare = native.TemplateFastPath(rows, ("0",), template, native.TEXT_FRAMES, 4)
     within = native.DeliveryFastPath(rows, ("0",))
     within.add("s1", 5)
-    event = b"[\n[1,2,3,4,5]]"  # in a string, a newline is no JSON
+    event = b"[\n[1,2,3,4,5]]"  # within a string of the message, a newline is not valid JSON
     assert bare.take_frames(framed(event, first=native.TEXT_FRAMES), *TIMES)
     message = b'{"type":"data","id":"s1","event":"%b"}' % event
     assert within.take_frames(framed(message, first=native.TEXT_FRAMES), *TIMES) == 0
@@ -282,7 +282,7 @@ def test_what_cannot_be_a_lane_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["packets", "template"])
 def test_a_cycle_through_a_lane_is_collected(kind: str) -> None:
     class Owner:
-        """Stands for a recorder, which has rows whose relief is a method of it."""
+        """Stands in for a recorder, whose rows have one of its methods as their relief."""
 
         lane: native.Lane
 

@@ -1,4 +1,4 @@
-"""Compare the lanes with the Python path on a fixed number of messages from a fixed seed; see `lanes_fuzz`.
+"""Compare the lanes with the Python path on a fixed number of messages from a fixed seed (see `lanes_fuzz`).
 
 ``LOADGEN_FUZZ_FRAMES`` sets the number of messages, ``LOADGEN_FUZZ_SEED`` the seed.
 """
@@ -21,9 +21,9 @@ SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "31"))
 
 def test_what_a_lane_takes_is_what_python_makes_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     counts = run(MESSAGES, SEED)
-    # Of the codec's panics.
+    # Discard the codec's output about its panics.
     capfd.readouterr()
     for name, count in counts.units.items():
-        # Each kind reaches both sides: the fuzz would not notice a lane that takes nothing.
+        # Each kind reaches both paths; else the fuzz would not notice a lane that takes nothing.
         assert count / 50 < counts.rows[name] < count, name
         assert counts.rows[name] / 20 < counts.taken[name] < counts.rows[name], name

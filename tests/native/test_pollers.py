@@ -1,4 +1,4 @@
-"""Test that both pollers give the same result for a stream, however it is cut."""
+"""Test that both pollers give the same result for a stream, however it is divided into reads."""
 
 import contextlib
 import fcntl
@@ -68,11 +68,11 @@ STREAMS = st.lists(FRAMES, max_size=12).map(b"".join)
 
 
 class Handler:
-    """A `SessionHandler` that records deliveries as a `ClientConnection` does, and all else by name."""
+    """A `SessionHandler` that records deliveries as a `ClientConnection` does, and keeps all other calls."""
 
     def __init__(self, buffer: DeliveryBuffer | NativeDeliveryBuffer) -> None:
         self.buffer = buffer
-        #: Deliveries that came the Python way.
+        #: Number of deliveries that Python handled.
         self.events = 0
         self.calls: list[tuple[str, Any]] = []
 
@@ -94,7 +94,7 @@ class Handler:
 
 
 class Plain:
-    """The server's side of a connection."""
+    """The server's side of a connection without TLS."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.peer = peer
@@ -110,7 +110,7 @@ class Plain:
 
 
 class Tls(Plain):
-    """The same over TLS; each part is a record, or several where it is long."""
+    """The server's side of a connection with TLS; each part is one record, or several if it is long."""
 
     def __init__(self, peer: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(peer)
@@ -161,9 +161,9 @@ def serve(
     reset: bool = False,
     pause_s: float = 0.002,
 ) -> None:
-    """Send the stream once the client is ready for it, cut; end it with a close or a reset.
+    """Send the stream in pieces once the client is ready for it; end it with a close or a reset.
 
-    Over TLS it is cut once more, as the records need not be what is read at once.
+    Over TLS the records are cut a second time at ``again``, because a read need not end with a record.
     """
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -185,7 +185,7 @@ def serve(
         time.sleep(pause_s)
         peer.sendall(part)
     if reset:
-        # The client has what was sent before: a reset discards what is on its way.
+        # Wait until the client has all data, because a reset discards data under way.
         time.sleep(0.02)
         while unsent(peer):
             time.sleep(0.001)
@@ -200,7 +200,7 @@ def serve(
 
 
 def unsent(sock: socket.socket) -> int:
-    """Return how many sent bytes the other side's kernel has not acknowledged."""
+    """Return the number of sent bytes that the other side's kernel has not acknowledged."""
     found = bytearray(4)
     fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, found)
     return int.from_bytes(found, sys.byteorder)
@@ -215,7 +215,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext
 def receive(
     kind: str, stream: bytes, cuts: Sequence[int], again: Sequence[int], context: ssl.SSLContext | None
 ) -> tuple[list[list[int]], list[tuple[str, Any]], int]:
-    """Return (rows without their times, what else the handler was told, how many deliveries it was told)."""
+    """Return (rows without their times, the handler's other calls, number of deliveries Python handled)."""
     native.available = kind == "native"
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if kind == "native" else DeliveryBuffer()
@@ -267,7 +267,7 @@ def test_the_same_stream_gives_the_same_record(
 
 
 class Client:
-    """One of several connections that are read at once."""
+    """One of several connections that are read at the same time."""
 
     def __init__(self, listener: socket.socket, case: "Case") -> None:
         self.case = case
@@ -301,7 +301,7 @@ class Client:
             self.connection.use_fast_path(path)
 
     def play(self) -> None:
-        """Change who takes the deliveries while they arrive."""
+        """Switch between Python and the fast path while deliveries arrive."""
         self.route(True)
         self.ready.set()
         for after_s, fast in self.case.routes:
@@ -319,7 +319,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Case:
-    """What one connection's service sends, how it ends, and when the client changes its routing."""
+    """The data that one connection's service sends, how it ends, and when the client changes its routing."""
 
     stream: bytes
     cuts: list[int]
@@ -351,7 +351,7 @@ def test_connections_that_come_go_and_are_routed_at_any_time_give_the_same_recor
             native.available = available
             pollers._pollers.clear()
             with socket.create_server(("127.0.0.1", 0)) as listener:
-                # One after the other, so that each has the service of its case.
+                # Connect the clients one after the other, so that each gets the service of its case.
                 clients = [Client(listener, case) for case in cases]
             gevent.joinall([gevent.spawn(client.play) for client in clients], raise_error=True)
             found.append([client.record() for client in clients])

@@ -1,4 +1,4 @@
-"""Publishes that the receive thread settles while Python sends others, takes the rows and gives up: none is lost."""
+"""Test that no publish is lost if the receive thread settles some while Python sends and gives up others."""
 
 import re
 import socket
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not native.available, reason="the native receive
 PUBLISHES = 1_500
 FRAME = messages.publish_frame("/default/a", {"x-api-key": "k"})
 _ID = re.compile(rb'"id":"(p\d+)"')
-#: Each seventh publish has an answer that is Python's, each eleventh has none.
+#: The answer to each seventh publish is left to Python, and each eleventh publish has no answer.
 FOR_PYTHON, SILENT = 7, 11
 
 
@@ -44,7 +44,7 @@ def serve(peer: socket.socket) -> None:
 
 
 class Reading(Taking):
-    """Splits what is left to Python into frames, as a connection does, and keeps those that the lane does not take."""
+    """Splits the data left to Python into frames, as a connection does, and keeps those the lane refuses."""
 
     def __init__(self, poller: native.Poller, sock: socket.socket, fast_path: native.FastPath) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Reading(Taking):
                 break
             self.kept.append(bytes(self.data[:size]))
             del self.data[:size]
-        # Within a frame every byte must come here.
+        # While a frame is incomplete, all further bytes must come here.
         self._poller.route(self._sock.fileno(), None, None if self.data else self._fast_path)
 
 

@@ -1,5 +1,8 @@
-"""Python code that the receive path calls may change anything: every message is still seen once, and nothing is freed
-that is in use (the sanitized build is the one that notices; see sanitized.py)."""
+"""Test that Python code called by the receive path may change anything.
+
+Every message is still seen once, and nothing in use is freed; only the sanitized build would notice that (see
+sanitized.py).
+"""
 
 import contextlib
 import gc
@@ -26,7 +29,7 @@ pytestmark = pytest.mark.skipif(not native.available, reason="the native receive
 SOCKETS = 3
 DELIVERIES = 4
 MARK = re.compile(rb'_lg\\":\[7,1,(\d+),')
-#: linux/socket.h, of 64-bit systems.
+#: From linux/socket.h of 64-bit systems.
 SO_TIMESTAMPNS = 35
 
 
@@ -34,7 +37,7 @@ def delivery(sequence: int) -> bytes:
     return frames.text_frame(messages.data("s1", encode_event(7, 1, sequence, 3, 4, 90)))
 
 
-#: A message that no fast path takes, with a number of its own.
+#: A message that no fast path takes; it contains ``sequence``.
 def other(sequence: int) -> bytes:
     return frames.text_frame(messages.data("s2", encode_event(7, 1, sequence, 3, 4, 90)))
 
@@ -45,12 +48,12 @@ def record(content: bytes) -> bytes:
 
 
 def as_source(of: object) -> Source:
-    """The poller asks for what `Connection` has; the rest of a source is for others."""
+    """Cast an object to a source; `Connection` has all members that the poller uses."""
     return cast("Source", of)
 
 
 class Connection:
-    """A `Source` over a real TCP connection that notes every message it is given."""
+    """A `Source` over a real TCP connection that counts every message it receives."""
 
     def __init__(self, world: "World", number: int, tls: bool) -> None:
         self.world, self.number = world, number
@@ -103,7 +106,7 @@ class Connection:
     def tls_read(self, size: int, into: bytearray) -> int:
         self.world.called("tls_read", self)
         if self.world.kind == "tls_stopped" or not self.incoming:
-            # As a record without application data; what it is of the connection's comes by another way.
+            # Act as for a record without application data; the connection gets its data in another way.
             self.bytes += self.incoming
             self.incoming.clear()
             raise LookupError("want read")
@@ -120,7 +123,7 @@ class Connection:
 
 
 class World:
-    """A poller with some connections, one of whose callbacks makes a change, once."""
+    """A poller with some connections; one of their callbacks makes one change, once."""
 
     def __init__(self, kind: str, change: Callable[["World", Connection], None]) -> None:
         self.kind, self.change = kind, change
@@ -168,7 +171,7 @@ class World:
             self.process()
 
     def process(self) -> None:
-        """Process what the thread has read; wait for a while for something."""
+        """Process what the thread has read; if there is nothing, wait a while."""
         select.select([self.poller.fileno()], [], [], 0.05)
         self.poller.process(256)
 
@@ -180,7 +183,7 @@ class World:
             each.close()
 
 
-# What a callback may do.
+# The following functions are changes that a callback may make.
 
 
 def remove_itself(world: World, connection: Connection) -> None:
@@ -198,7 +201,7 @@ def remove_all(world: World, connection: Connection) -> None:
 
 
 def add_many(world: World, connection: Connection) -> None:
-    """As many as move the poller's table."""
+    """Add so many sources that the poller's table is moved."""
     for number in range(400):
         ours, theirs = socket.socketpair()
         world.extra += [ours, theirs]
@@ -206,7 +209,7 @@ def add_many(world: World, connection: Connection) -> None:
 
 
 def remove_and_add_again(world: World, connection: Connection) -> None:
-    """What was read before it was removed is dropped."""
+    """Remove the connection and add it again, which discards data read before."""
     connection.dropped = True
     since_ns = world.poller.remove(connection.descriptor)
     add_many(world, connection)
@@ -215,7 +218,7 @@ def remove_and_add_again(world: World, connection: Connection) -> None:
 
 
 def give_another_fast_path(world: World, connection: Connection) -> None:
-    """With the old one's last reference."""
+    """Replace the fast path, which frees the last reference to the old one."""
     connection.fast_path = native.DeliveryFastPath(world.rows)
     connection.fast_path.add("s1", connection.number)
     connection.route(connection.fast_path)
@@ -223,7 +226,7 @@ def give_another_fast_path(world: World, connection: Connection) -> None:
 
 
 def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
-    """What `route` lets go of has a finalizer that moves the poller's table."""
+    """Make `route` free an object whose finalizer moves the poller's table."""
     if not connection.tls:
         world.poller.route(
             connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.fast_path
@@ -275,7 +278,7 @@ def read(world: World, connection: Connection) -> None:
 
 
 def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
-    """Buffers that were given back while arrays still show them."""
+    """Give back buffers while arrays still show them."""
     for buffer, used in world.rows.take():
         rows = np.frombuffer(memoryview(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9)
         for row in rows.tolist():
@@ -285,7 +288,7 @@ def give_back_what_is_still_seen(world: World, connection: Connection) -> None:
 
 
 def lose_the_poller(world: World, connection: Connection) -> None:
-    """Its last reference but that of the call itself."""
+    """Free the last reference to the poller, except that of the running call."""
     kept = world.poller
     del world.poller
     gc.collect()
@@ -307,14 +310,14 @@ KINDS = [
 
 
 class Idle:
-    """A source that nothing is read of."""
+    """A source from which nothing is read."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 class Finalized:
-    """Something that does this when it is freed."""
+    """An object that calls ``act`` when it is freed."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.act = act
@@ -328,7 +331,10 @@ class Finalized:
 
 @pytest.fixture(autouse=True, scope="module")
 def _stamps() -> Iterator[None]:
-    """The kernel turns its stamps on a while after the first socket asks for them, and off after the last."""
+    """Wait until the kernel stamps data, and keep a socket that asks for stamps.
+
+    The kernel begins a while after the first socket asks for stamps, and ends after the last one.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -362,14 +368,14 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
         if kind == "whole":
             connection.peer.sendall(other(0))
         elif kind == "broke" and connection.number == 0:
-            # A reset instead of an end.
+            # Reset the connection instead of ending it.
             connection.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             connection.peer.close()
             continue
         else:
             connection.send()
     if kind == "contain":
-        # Its `take` fails, for which it is contained.
+        # Calling `take` then fails, and the poller contains the error.
         world.connections[0].take = None  # type: ignore[method-assign,assignment]
     if kind == "whole":
         for connection in world.connections:
@@ -447,7 +453,8 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
             collect(rows.take() if nested == "take" else rows.take_oldest())
         busy = False
 
-    # CPython keeps freed tuples for the next of their size; one that is allocated may start a collection.
+    # Hold many tuples, because CPython reuses freed ones and only a newly allocated one can start a
+    # collection.
     kept = [(number, number) for number in range(5_000)]
     before = gc.get_threshold()
     gc.callbacks.append(on_collection)

@@ -1,4 +1,4 @@
-"""Test the receive thread: it reads whatever Python is doing, within bounds, and outlives nothing that it uses."""
+"""Test that the receive thread reads while Python is busy, within bounds, and outlives nothing it uses."""
 
 import contextlib
 import fcntl
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.skipif(not native.available, reason="the native receive
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
-#: Of one item of the queue, beside its data.
+#: Size of an item in the queue, without its data.
 OVERHEAD_BYTES = 200
 LARGEST_READ = 4 + 65_535
-#: Seconds after which a thread gives way to another, where some of them do nothing but send.
+#: Interval in seconds after which Python switches threads, in tests with threads that only send.
 TURNS_S = 0.0002
 SO_TIMESTAMPNS = 35
 
@@ -43,7 +43,7 @@ def delivery(sequence: int, subscription_id: str = "s1") -> bytes:
 
 
 class Taking:
-    """A source that keeps what it is given, with the times."""
+    """A source that keeps the data it is given, and the times of the reads."""
 
     whole = None
 
@@ -116,7 +116,7 @@ def test_a_busy_interpreter_delays_no_read() -> None:
         begun_ns, deadline = now_ns(), time.monotonic() + PATIENCE_S
         sender.start()
         written: list[list[int]] = []
-        # Python does nothing but burn time, and nobody processes the queue.
+        # Python is busy all the time and does not process the queue.
         while now_ns() - begun_ns < 300_000_000 or len(written) < 30 or not poller.waiting(slow.fileno()):
             written += rows_of(rows)
             assert time.monotonic() < deadline
@@ -128,7 +128,7 @@ def test_a_busy_interpreter_delays_no_read() -> None:
         poller.remove(slow.fileno())
     assert [row[6] for row in written] == list(range(30))
     assert all(begun_ns <= row[2] < free_ns for row in written)
-    # As they came, not all together when there was time.
+    # The rows were written as deliveries arrived, not all together later.
     assert written[-1][2] - written[0][2] > 200_000_000
     early = [read_ns for _, read_ns in other.reads if read_ns < free_ns]
     assert early
@@ -157,7 +157,7 @@ def test_the_threads_cpu_time_is_its_own_and_grows_as_it_reads() -> None:
     taking = Taking()
     with connected() as (ours, peer):
         add(poller, ours, taking)
-        # Python's own CPU time is not the thread's.
+        # CPU time used by Python must not count as the thread's.
         busy_until_ns = time.thread_time_ns() + 100_000_000
         while time.thread_time_ns() < busy_until_ns:
             pass
@@ -195,7 +195,7 @@ def test_what_waits_for_python_is_bounded_and_nothing_is_lost(most_bytes: int) -
         peer.setblocking(False)
         deadline = time.monotonic() + PATIENCE_S
         stalled_s: float | None = None
-        # Until nothing more is read and nothing more can be sent.
+        # Send until the thread reads no more and the socket's buffers are full.
         while stalled_s is None or time.monotonic() - stalled_s < 0.2:
             assert time.monotonic() < deadline
             piece = len(sent).to_bytes(8, "big") * 1000
@@ -234,7 +234,7 @@ def test_a_flood_that_waits_for_room_ends_with_the_poller() -> None:
 
 
 def test_a_socket_that_was_removed_is_read_no_more() -> None:
-    """Its descriptor is another's at once, whose data is not the poller's."""
+    """A removed socket's descriptor is given to another one at once, whose data the thread must not read."""
     poller = native.Poller(lambda source, error: source.failed(error))
     rows = native.Rows(9, 100)
     fast_path = native.DeliveryFastPath(rows)
@@ -251,7 +251,7 @@ def test_a_socket_that_was_removed_is_read_no_more() -> None:
 
     thread = threading.Thread(target=flood)
     interval_s = sys.getswitchinterval()
-    # Or each of the turns waits for the other thread some 5 ms at a time, which burns them.
+    # With the default interval, each turn would wait about 5 ms for the sending thread.
     sys.setswitchinterval(TURNS_S)
     thread.start()
     try:
@@ -268,7 +268,7 @@ def test_a_socket_that_was_removed_is_read_no_more() -> None:
             poller.remove(descriptor)
             peers.remove(peer)
             ours.close()
-            # The lowest free descriptor is the one that was closed.
+            # The kernel gives out the lowest free descriptor, which is the one just closed.
             new, its_peer = socket.socketpair()
             assert descriptor in (new.fileno(), its_peer.fileno())
             for end, other in ((new, its_peer), (its_peer, new)):
@@ -301,7 +301,7 @@ def test_an_end_and_an_error_are_told_once_and_after_all_data() -> None:
         poller.process(256)
         assert (bytes(ended.data), ended.ends, ended.errors) == (b"data", 1, [])
         assert [type(error) for error in reset.errors] == [ConnectionResetError]
-        # The thread sleeps, though both are still readable.
+        # The thread sleeps, although both sockets are still readable.
         before = time.process_time()
         time.sleep(0.2)
         assert time.process_time() - before < 0.1
@@ -351,7 +351,7 @@ def test_rows_are_written_and_taken_at_once_and_none_is_lost() -> None:
     fast_path = native.DeliveryFastPath(rows)
     count = 20_000
     with connected() as (ours, peer):
-        # Completes the frames within which a read ends, so that the thread can go on after them.
+        # `Joining` completes frames that a read has cut, so that the thread can continue after them.
         add(poller, ours, joining := Joining(fast_path))
         joining.route = lambda path: poller.route(ours.fileno(), None, path)
         fast_path.add("s1", 5)
@@ -374,7 +374,7 @@ def test_rows_are_written_and_taken_at_once_and_none_is_lost() -> None:
 
 
 class Joining(Taking):
-    """Completes frames of which a read brought only a part."""
+    """A source that joins the parts of a frame from several reads."""
 
     def __init__(self, fast_path: native.DeliveryFastPath) -> None:
         super().__init__()
@@ -389,12 +389,12 @@ class Joining(Taking):
 
 
 def wait_until_read(sock: socket.socket) -> None:
-    """Wait until the thread has read all that was sent, so that what is sent next is another read."""
+    """Wait until the thread has read all data sent so far, so that later data is in another read."""
     deadline = time.monotonic() + PATIENCE_S
     while unread(sock):
         assert time.monotonic() < deadline
         time.sleep(0.0002)
-    # It reads within the lock that this takes, so its read is over then.
+    # The thread reads while it holds a lock, for which `unread` has waited, so its read is over soon.
     time.sleep(0.0005)
 
 
@@ -407,7 +407,7 @@ def test_a_frame_that_several_reads_bring_is_timed_by_the_one_that_completes_it(
     sent = [delivery(sequence) for sequence in range(60)]
     data = b"".join(sent)
     size = len(sent[0])
-    # Within a header, within a text, at a boundary, and over several frames.
+    # Cut within a header, within a text, at a boundary, and after several frames.
     cuts = [
         1,
         2,
@@ -444,7 +444,7 @@ def test_a_frame_that_several_reads_bring_is_timed_by_the_one_that_completes_it(
         end = (number + 1) * size
         cut, before_ns, after_ns = next(moment for moment in moments if moment[0] >= end)
         assert before_ns <= arrival_ns <= read_ns <= after_ns
-        # The truth, that it was sent after `before_ns`, is within the bounds.
+        # The true time of sending, which is after `before_ns`, lies within the bounds.
         assert uncertain_ns >= 0
         if end == cut:
             assert uncertain_ns == 0
@@ -558,7 +558,7 @@ def test_no_signal_is_handled_by_the_thread() -> None:
                 status = (task / "status").read_text()
                 if "Name:\tloadgen-receive" in status:
                     blocked.append(int(status.split("SigBlk:\t")[1].split()[0], 16))
-        # All but those that cannot be blocked, and the C library's own (32, 33).
+        # All signals must be blocked, except those that cannot be, and the C library's own (32, 33).
         can = ((1 << 31) - 1) & ~(1 << 8 | 1 << 18)
         assert all(mask & can == can for mask in blocked)
         poller.remove(ours.fileno())

@@ -1,4 +1,4 @@
-"""The receive thread decrypts TLS: whatever Python encrypts, removes or forks meanwhile, each byte is seen once."""
+"""Test decryption in the receive thread: each byte is seen once, whatever Python does meanwhile."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 class Opened:
-    """A source that keeps what it is given."""
+    """A source that keeps the decrypted data it is given."""
 
     whole: Callable[..., None] | None = None
 
@@ -86,7 +86,7 @@ def shake_hands(tls: NativeTls, server: SocketServer) -> None:
     server.incoming.write(tls.to_send())
     with contextlib.suppress(ssl.SSLWantReadError):
         server.tls.do_handshake()
-    # TLS 1.3: the tickets.
+    # In TLS 1.3 the server now sends session tickets.
     assert tls.open(server.outgoing.read()) == (b"", False, False, None)
 
 
@@ -129,7 +129,8 @@ def test_the_thread_decrypts_while_python_does_nothing(
     poller, (rows, path) = new_poller(), fast()
     with opened(served, poller, version) as (source, server):
         poller.route(source.socket.fileno(), None, path, source.tls)
-        # One record each, several in a read, many frames in a record, and one that begins in the middle of a read.
+        # Send a record per read, several records per read, a record of many frames, and a record cut by a
+        # read.
         for sequence in range(5):
             server.socket.sendall(server.record(delivery(sequence)))
             time.sleep(0.005)
@@ -158,7 +159,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             server.record(delivery(1)) + server.record(b"other") + server.record(delivery(2))
         )
         time.sleep(0.01)
-        # Nobody has processed the first: the thread leaves these to Python too.
+        # Python has not processed the first data yet, so the thread must leave this data to Python too.
         server.socket.sendall(server.record(b"more"))
         wanted = b"other" + delivery(2) + b"more"
         process_until(poller, lambda: bytes(source.plain) == wanted)
@@ -167,7 +168,7 @@ def test_what_no_fast_path_takes_comes_in_order_with_its_times(served: ssl.SSLCo
             assert since_ns - 1_000_000 <= arrival_ns - within_ns <= arrival_ns <= read_ns
             assert 0 <= end_ns <= within_ns
         assert poller.waiting(source.socket.fileno()) == 0
-        # Python has put nothing between: the fast path continues.
+        # Python has processed everything, so the fast path takes data again.
         server.socket.sendall(server.record(delivery(3)))
         written: list[list[int]] = []
         while not written:
@@ -180,7 +181,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
     with opened(served, poller) as (source, server):
         poller.route(source.socket.fileno(), lambda text, *_: source.texts.append(text), None, source.tls)
         sent = 0
-        # If the arrival is not exact, as may be on a busy machine, the bytes are passed on with their times.
+        # On a busy machine an arrival may not be exact; then the data is passed on as bytes with their times.
         while not source.texts and sent < 1_000:
             sent += 1
             server.socket.sendall(server.record(b"\x81\x05hello"))
@@ -190,7 +191,7 @@ def test_a_whole_text_goes_to_its_callback(served: ssl.SSLContext) -> None:
 
 
 class Framed(Opened):
-    """Uses the fast path again as soon as what it was given ends with a frame, as `WebSocket` does."""
+    """Gives data to the fast path again as soon as a frame is complete, as `WebSocket` does."""
 
     def __init__(
         self, tls: NativeTls, sock: socket.socket, poller: native.Poller, path: native.FastPath
@@ -218,7 +219,7 @@ def test_frames_records_and_reads_end_anywhere(
 ) -> None:
     random = Random(seed)
     poller, (rows, path) = new_poller(), fast()
-    # Frames with a length of two bytes, some of which no fast path takes.
+    # Each frame has a two-byte length; some frames cannot be taken by a fast path.
     odd = {number for number in range(300) if random.random() < 0.05}
     sent = [frame(b"%d " % n + b"?" * 200) if n in odd else delivery(n) for n in range(300)]
     assert all(each[1] == 126 for each in sent)
@@ -249,7 +250,7 @@ def test_frames_records_and_reads_end_anywhere(
     assert not framed.errors
     assert framed.rest == beginning
     by_python = [n for n in range(300) if sent[n] in framed.frames]
-    # Each frame once, on either way, and each way in order.
+    # Each frame took one of the two paths, and each path kept the order.
     assert sorted(found + by_python) == list(range(300))
     assert found == sorted(found)
     assert framed.frames == [sent[n] for n in by_python]
@@ -364,7 +365,7 @@ def test_a_socket_may_be_removed_while_the_thread_decrypts(served: ssl.SSLContex
             sender.start()
             time.sleep(0.001)
             poller.remove(source.socket.fileno())
-            # Python may go on with it: what the thread has read is gone, and no more.
+            # Python can still use this TLS connection; only data that the thread had read is gone.
             source.tls.encrypt(b"bye")
             source.socket.setblocking(True)
             source.socket.settimeout(1)
@@ -407,7 +408,7 @@ def test_a_forked_process_has_its_own_copy_and_the_parent_reads_on(served: ssl.S
         for _ in range(5):
             child = os.fork()
             if child == 0:
-                # Locks are free in the child, whatever the thread was doing.
+                # Locks are free in the child process, whatever the thread was doing at the fork.
                 done = source.tls.encrypt(b"from the child") and source.tls.open(b"") is not None
                 os._exit(0 if done else 1)
             children.append(child)
@@ -436,7 +437,7 @@ def test_without_openssls_functions_pythons_objects_decrypt(
 
 
 def test_a_library_without_openssl_is_not_used() -> None:
-    """In a process of its own: what was found once stays."""
+    """This runs in a separate process, because a library that was found once is kept."""
     code = """
 import _socket, sys
 from loadgen import native
@@ -473,7 +474,7 @@ def _read_until(descriptor: int, wanted: bytes) -> None:
 def test_new_keys_that_the_server_asks_for_are_agreed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, asks: bytes, answers: bool
 ) -> None:
-    """A KeyUpdate is answered before the next data; a renegotiation at once, as TLS itself has something to send."""
+    """A KeyUpdate is answered just before the next data is sent, but a renegotiation at once."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -520,14 +521,14 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         process.stdin.write(b"before\n")
         process.stdin.flush()
         process_until(poller, lambda: bytes(source.plain) == b"before\n")
-        # s_server reads the command at the beginning of its input.
+        # s_server recognises a command only at the beginning of its input.
         process.stdin.write(asks)
         process.stdin.flush()
         process_until(poller, lambda: sent or not answers)
         deadline = time.monotonic() + 30
         while b"after\n" not in source.plain:
             assert time.monotonic() < deadline
-            # What it reads together with the command is lost, so it may take several.
+            # s_server drops text that it reads together with the command, so send it until some arrives.
             process.stdin.write(b"after\n")
             process.stdin.flush()
             time.sleep(0.05)
@@ -537,7 +538,7 @@ def test_new_keys_that_the_server_asks_for_are_agreed_on(
         assert all(sent)
         ours.setblocking(True)
         wire = tls.encrypt(b"with the new key\n")
-        # The KeyUpdate is a record of its own, before the data.
+        # The KeyUpdate is a separate record before the data.
         first = 5 + int.from_bytes(wire[3:5], "big")
         assert (first == len(wire)) is answers
         ours.sendall(wire)

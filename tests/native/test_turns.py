@@ -1,4 +1,4 @@
-"""Test that the event loop gets its turn however much one connection sends."""
+"""Test that the event loop runs regularly, however much one connection sends."""
 
 import socket
 import time
@@ -13,7 +13,7 @@ READ_TAKES_S = 0.02
 
 
 class Slow:
-    """A source whose every read takes long to deal with."""
+    """A source that takes long to process each read."""
 
     whole = None
 
@@ -68,5 +68,5 @@ def test_the_loop_has_its_turn_while_a_connection_is_flooded(kind: type) -> None
         poller.remove(ours.fileno())
     assert not source.errors
     assert len(source.takes) >= 6, f"{sent} bytes were not enough"
-    # 50 ms a turn are three reads of 20 ms; it would have been all of them.
+    # A turn of 50 ms has room for three reads of 20 ms; without the limit, one turn would take all reads.
     assert max(source.takes.count(turn) for turn in source.takes) <= 4

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not native.available, reason="the native receive
 
 TIMES = (1_790_000_000_000_000_001, 1_790_000_000_000_000_777, 0, 0)
 STAMPED = b'{\\"_lg\\":[1,2,3,4,5],\\"text\\":\\"%b\\"}'
-#: Where text that we do not interpret may stand in a delivery of AppSync Events.
+#: Places in a delivery of AppSync Events with text that the fast path does not interpret.
 PLACES = {
     "in the event": b'{"type":"data","id":"s1","event":"' + STAMPED + b'"}',
     "beside the event": b'{"type":"data","id":"s1","event":"' + STAMPED % b"" + b'","more":"%b"}',
@@ -32,7 +32,7 @@ def rest(first: int) -> tuple[native.TemplateFastPath, native.Rows]:
 
 
 def texts(kinds: dict[str, bytes]) -> list[bytes]:
-    # A control character ends what both paths take of a string.
+    # Leave out control characters, quotes and backslashes, which end a string for both paths.
     return [text for text in kinds.values() if not any(byte < 0x20 or byte in b'"\\' for byte in text)]
 
 

@@ -27,9 +27,11 @@ def curves(draw: st.DrawFn) -> Curve:
 def test_each_request_is_due_when_the_integral_reaches_its_number(curve: Curve) -> None:
     numbers = range(0, 3000, 7)
     for number, offset in zip(numbers, curve.offsets_ns(map(float, numbers)), strict=False):
-        if offset > 1000 * SECOND:  # a load near zero: the answer is good to a share, not to a nanosecond
+        # a load near zero: the time is exact only to a fraction, not to a nanosecond
+        if offset > 1000 * SECOND:
             break
-        # Where the rate is near zero a rounding of the position moves the time a lot, hence slack in requests.
+        # Where the rate is near zero, rounding the position changes the time much, so allow some slack in
+        # requests.
         assert float(curve.requests_before(max(0, offset - 2))) <= number + 1e-5
         assert float(curve.requests_before(offset + 2)) >= number - 1e-5
 

@@ -115,10 +115,11 @@ def test_a_day_is_the_cosine_within_the_stated_error(
     phase = at_ns / day_ns + (starts_at - peak_at) / 86_400
     wanted = low + swing * (1 + math.cos(2 * math.pi * phase)) / 2
     bound = swing * math.pi**2 / (4 * shapes.POINTS_A_DAY**2)
-    # A sample stands on a whole nanosecond: of a short day that moves it a little.
+    # A point's time is a whole nanosecond; for a short day, this rounding changes the load a little.
     assert abs(shapes.load_at(points, at_ns) - wanted) <= bound + swing * 2 * math.pi / day_ns + 1e-12
     assert max(point.load for point in points) == pytest.approx(low + swing, abs=1e-6)
-    # Over whole days the mean of a raised cosine is half way up; where the ends cut a sample in two, nearly.
+    # Over whole days the mean of a raised cosine is half way up; approximately so if the ends cut a segment
+    # in two.
     mean = Curve(1.0, points).requests_before(day_ns * days) / (Fraction(day_ns * days) / SECOND)
     assert float(mean) == pytest.approx(low + swing / 2, abs=swing * 1e-4)
 

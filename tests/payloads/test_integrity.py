@@ -1,4 +1,4 @@
-"""Checksums of events: the same for the same values however they are written, and another for any other value."""
+"""Test checksums of events: equal for equal values however they are written, different for any other."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ TRACE = Stamping(Stamps(Place("pointer", "/meta/trace"), integrity=True))
 
 
 def whole(value: Any) -> Any:
-    """Return a value as another JSON writer has it: whole floats as integers, and members in another order."""
+    """Return a value as another JSON writer may write it: whole floats as integers, members reordered."""
     if isinstance(value, dict):
         return {name: whole(value[name]) for name in reversed(value)}
     if isinstance(value, list):
@@ -25,7 +25,7 @@ def whole(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Return whether two JSON values are the same; unlike Python, JSON tells true from 1."""
+    """Return whether two JSON values are equal; unlike in Python, true and 1 differ in JSON."""
     if isinstance(one, bool) or isinstance(other, bool) or one is None or other is None:
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,4 +1,4 @@
-"""Files of messages: split once, sent as they are, picked in turn, at random or by weight."""
+"""Test files of messages: split once, sent unchanged, chosen in turn, at random or by weight."""
 
 import json
 from collections import Counter
@@ -90,7 +90,7 @@ def test_weights() -> None:
         assert all(each.keys() == {"_lg", "n", "text"} for each in found)
         counts = Counter(each["n"] for each in found)
         assert counts.keys() == {1, 2, 4}
-        # Six standard deviations of a binomial.
+        # Allow six standard deviations of a binomial distribution.
         for number, share in ((1, 0.1), (2, 0.25), (4, 0.65)):
             assert abs(counts[number] - 4000 * share) < 6 * (4000 * share * (1 - share)) ** 0.5
         assert len(shares_in(table, Stamps(), by_weight=True)) == 1

@@ -1,4 +1,4 @@
-"""Where the stamp goes: what is put in comes out again, and the rest of the event stays."""
+"""Test the place of the stamp: it is read as it was written, and the rest of the event is unchanged."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ STAMP = (7, 3, 12, 1_790_000_000_000_000_000, 1_790_000_000_000_000_123)
 
 
 def without(value: Any, tokens: tuple[str, ...]) -> Any:
-    """Return a body without what is at a place, and without the empty objects on the way there."""
+    """Return a body without the value at a place, and without objects on the path that are then empty."""
     token, rest = tokens[0], tokens[1:]
     if isinstance(value, list):
         at = index_of(token)
@@ -52,7 +52,7 @@ def has_room(value: Any, tokens: tuple[str, ...]) -> bool:
 
 @st.composite
 def places(draw: st.DrawFn) -> tuple[dict[str, Any], Place]:
-    """A body and a place, which often leads into the body."""
+    """Draw a body, and a place whose path often exists in the body."""
     body = draw(BODIES)
     tokens: list[str] = []
     inside: Any = body
@@ -88,7 +88,7 @@ def test_any_body_and_place_give_the_stamp_and_the_body_again(
     event = stamping.event(*STAMP, stamping.whole(*split(text, place.tokens)))
     assert isinstance(event, str)
     assert stamping.read(event) == (STAMP, False)
-    # What a service wrote anew is read as well.
+    # An event that a service has rewritten can be read as well.
     assert stamping.read(json.dumps(json.loads(event), sort_keys=True)) == (STAMP, False)
     assert without(json.loads(event), place.tokens) == without(body, place.tokens)
 
@@ -167,7 +167,7 @@ def test_padded_events_have_their_size(place: Place, integrity: bool, size: int,
         text, body = event, event.encode()
     found = json.loads(text)
     if "pad" in found:
-        # A checksum has up to ten digits, and room is kept for all of them.
+        # A checksum has up to ten digits, and padding leaves room for all ten.
         assert size - (9 if integrity and not place.beside else 0) <= len(body) <= size
     else:
         assert len(body) > size - len(',"pad":""') - (11 if integrity and not place.beside else 0)

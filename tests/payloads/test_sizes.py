@@ -1,4 +1,4 @@
-"""Sizes: the distribution goes through its percentiles, and the plan's shares are those of the draws."""
+"""Test sizes: the distribution has the given percentiles, and planned shares are those of the draws."""
 
 import statistics
 
@@ -15,7 +15,7 @@ SIZES = Sizes(300, 20_000, 200_000)
 def test_draws_go_through_the_percentiles() -> None:
     draw = drawn(SIZES, "seed")
     sizes = sorted(draw() for _ in range(10_000))
-    # The ranks of the bounds are six standard deviations of a binomial away.
+    # Allow six standard deviations of a binomial distribution.
     below = sum(size <= 300 for size in sizes)
     assert abs(below - 5_000) < 6 * 50
     above = sum(size > 20_000 for size in sizes)
@@ -51,7 +51,7 @@ def test_planned_shares_are_those_of_the_draws(sizes: Sizes) -> None:
     draw = drawn(sizes, "a")
     found = [draw() for _ in range(15_000)]
     error = 6 * statistics.pstdev(found) / len(found) ** 0.5
-    # Draws are rounded to whole bytes.
+    # Draws are rounded to whole bytes, so allow half a byte more.
     assert mean_of(shares) == pytest.approx(statistics.mean(found), abs=error + 0.5)
 
 

@@ -1,4 +1,4 @@
-"""Payload templates: what stands for what, and what is wrong with a template."""
+"""Test payload templates: the values of placeholders, and the messages about mistakes."""
 
 import json
 import re
@@ -93,7 +93,7 @@ def test_draws_follow_from_the_seed_and_differ_from_event_to_event() -> None:
     ids = [UUID(each["id"]) for each in one]
     assert len(set(ids)) == 200
     assert {each.version for each in ids} == {4}
-    # Half of 200 draws, and six standard deviations of a fair coin.
+    # Half of 200 draws are expected; allow six standard deviations of a fair coin.
     assert 58 <= sum(each["mood"] == "good" for each in one) <= 142
 
 

@@ -47,7 +47,7 @@ def test_the_list_names_every_scenario_and_its_question_within_the_width(width: 
 def test_every_scenario_is_explained_within_80_columns(entry: CatalogueEntry) -> None:
     each = portrait(entry.name, entry.path)
     lines = shown(80, each)
-    # A path is not broken: it is to be copied.
+    # A path is printed in one line, however long, so that it can be copied.
     assert all(len(line.rstrip()) <= 80 for line in lines if str(entry.path.parent) not in line)
     text = " ".join(" ".join(lines).split())
     for wanted in ("clients", "load", "phases", "gates", f"loadgen run {entry.name}"):
@@ -65,7 +65,8 @@ def test_figures_are_those_of_the_scenario(tmp_path: Path) -> None:
     assert each.deliveries is not None
     assert (each.deliveries.mean, each.deliveries.peak) == (375, 500)
     assert each.curve == pytest.approx([50] * (CURVE_COLUMNS // 2) + [100] * (CURVE_COLUMNS // 2))
-    # The ramp of five at 250/s, a second of warm-up, the curve's minute, two seconds of drain.
+    # The sum of a ramp of 4 intervals at 250/s, one second of warm-up, one minute of the curve, and two
+    # seconds of drain.
     assert each.seconds == pytest.approx(0.016 + 1 + 60 + 2)
     assert not each.steady
     lines = [line.strip() for line in shown(80, each)]

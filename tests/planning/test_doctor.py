@@ -1,4 +1,4 @@
-"""Test what is said of a machine, by machines that are made up, and of this one."""
+"""Test the findings about simulated machines and about this machine."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def test_this_machine_can_be_examined() -> None:
     assert {"CPUs", "memory", "open files", "local ports", "clock"} <= set(names)
     for each in found:
         assert each.found
-        # What can be mended says how, and what is well says nothing more.
+        # A finding has advice exactly if something can be improved.
         assert (each.advice is not None) == (each.state in ("limited", "bad"))
         assert set(each.to_dict()) == {"name", "state", "found", "advice"}
 

@@ -49,7 +49,7 @@ def test_the_audience_is_that_of_the_plans_of_all_clients(data: dict[str, Any]) 
 @settings(max_examples=15, deadline=None)
 @given(data=scenarios())
 def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) -> None:
-    # Slow and short, so that a draw of all is quick.
+    # Make rates low and phases short, so that simulating all draws is quick.
     for group in data["clients"].values():
         if "publish" in group:
             for key in ("rate", "rate_per_client"):
@@ -69,7 +69,7 @@ def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) 
             assert publish is not None
             draw, due = publish.channels(), sum(1 for _ in publish.offsets_ns())
             requests += due
-            # Many draws of each client's channel, weighed by what it publishes.
+            # Draw each client's channel many times, weighted by the number of its publishes.
             many = 200
             heard = []
             for _ in range(many):
@@ -125,7 +125,7 @@ def test_an_average_over_seeds_is_near_what_one_seed_draws() -> None:
 def test_a_broadcast_by_hand() -> None:
     found = planned("broadcast", phases__warmup="1s", phases__measure="9s", phases__drain="1s")
     operations = found.cost.usage.operations
-    # 10 events a second for 10 s to 1,000; one probe that all of them hear.
+    # There are 10 events a second for 10 s to 1,000 clients, all of which also receive one probe.
     assert (operations["publish"], operations["delivery"]) == (100, 100_000)
     assert (operations["connect"], operations["subscribe"]) == (1000, 1000)
     assert (operations["probe_publish"], operations["probe_delivery"]) == (1, 1000)
@@ -162,7 +162,7 @@ def test_churn_is_expected_to_be_what_the_clients_plans_have(churn: dict[str, st
 
 def test_those_that_a_drop_cuts_connect_and_subscribe_again() -> None:
     found = planned("deploy-drop").cost.usage.operations
-    # 300 readers; 10 % and 50 % of them are cut.
+    # Of 300 readers, 10 % and later 50 % are cut off and connect again.
     assert (found["connect"], found["subscribe"]) == (300 + 30 + 150, 300 + 30 + 150)
     never = planned("deploy-drop", clients__readers__reconnect="never").cost.usage.operations
     assert (never["connect"], never["subscribe"]) == (300, 300)
@@ -198,14 +198,14 @@ def test_quotas_are_held_against_the_peak_of_the_load_profile() -> None:
 def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
     found = planned("cursors")
     use, factor = found.binding(lambda use: use.rate_headroom) or pytest.fail("nothing binds")
-    # 20 publishes a second on a connection that may have 25.
+    # The client publishes 20 events a second over a connection that allows 25.
     assert use.name == "publishes_per_connection_per_s"
     assert factor == pytest.approx(1.25)
     use, factor = found.binding(lambda use: use.clients_headroom) or pytest.fail("nothing binds")
     assert use.name == "request_tokens_per_s"
     assert factor == pytest.approx(2000 / 1200)
     outbound = next(use for use in found.uses if use.name == "outbound_messages_per_s")
-    # Twice the editors publish twice as much to twice as many.
+    # Twice as many editors publish twice as much to twice as many readers.
     assert outbound.clients_headroom == pytest.approx((1_000_000 / 6000) ** 0.5)
 
 
@@ -218,7 +218,7 @@ def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
         assert "unknown: run `loadgen plan --calibrate`" in said
         assert "…" not in said, "a cell was cut off"
         assert json.loads(json.dumps(found.to_dict()))["scenario"] == entry.name
-        # Foreign text is escaped, and a hyphen could begin a list.
+        # Text that Markdown could interpret is escaped, and a hyphen could begin a list.
         assert markdown(found).startswith(f"### {entry.name}".replace("-", "\\-"))
 
 
@@ -322,7 +322,8 @@ def kept(tmp_path: Path) -> tuple[calibration.Calibration, Path]:
 
 def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -> None:
     found, path = kept(tmp_path)
-    # 0.9 s more for 36,000 more deliveries; 0.1 s of 4,000 leaves 0.02 s in 4 s.
+    # 36,000 more deliveries take 0.9 s more CPU time. So 4,000 take 0.1 s of the 0.12 s measured, and 0.02 s
+    # in 4 s remain for an idle process.
     assert found.cpu_s_per_delivery == pytest.approx(25e-6)
     assert found.idle_cpu_share == pytest.approx(0.005)
     assert found.cpu_s_per_http_publish == pytest.approx(1e-4)
@@ -332,7 +333,7 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     needs = estimate(
         resolve(load("broadcast", {"clients.audience.count": "5000"})), load_prices(), calibration=found
     ).needs
-    # 50,000 deliveries/s take 1.25 s; a process has 0.595.
+    # 50,000 deliveries/s take 1.25 s of CPU time per second, and a process has 0.595 s.
     assert needs.processes == 3
     assert needs.rss_bytes == pytest.approx(3 * 78_000_000 + 5000 * 20_000)
 

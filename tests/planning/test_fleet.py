@@ -16,7 +16,7 @@ from loadgen.protocol.appsync.messages import data_head, data_tail
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 
-#: Round figures, so that what follows can be worked out by head.
+#: Round figures, so that the results can be computed in one's head.
 KEPT = Calibration(
     measured_at="2026-01-01T00:00:00+00:00",
     machine={"hostname": "bench"},
@@ -51,7 +51,7 @@ def a_million() -> Estimate:
 
 
 def with_others(machines: Machines = MACHINE, kept: Calibration | None = KEPT) -> Fleet:
-    """Return what the same takes of other machines, or where nothing was measured."""
+    """Return the fleet for the same load on other machines, or without a calibration."""
     plan = a_million()
     needs = plan.needs if kept is not None else replace(plan.needs, processes=None)
     asked = Asked(needs, 1_000_000, 5_000.0, 200.0, 1e6, 1e6, 200.0, 2_000.0)
@@ -65,21 +65,24 @@ def _ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_million_subscribers_are_reckoned_from_what_one_worker_was_measured_to_need() -> None:
     found = a_million().fleet
-    # 1,000,000 deliveries/s × 10 µs = 10 CPU-s a second, in workers of 0.6 − 0.1 of a core (and 0.1 ms to publish).
+    # 1,000,000 deliveries/s × 10 µs = 10 CPU-s per second; a worker has 0.6 − 0.1 of a core. Publishing adds
+    # 0.1 ms, hence 21.
     assert found.workers_for_load == 21
-    # 2,000/s is the service's quota, the scenario's 5,000/s would be more: 2 CPU-s a second.
+    # The service's quota allows 2,000 connects/s (the scenario asks for 5,000/s), which take 2 CPU-s per
+    # second.
     assert (found.connects_per_s, found.connect_s, found.workers_for_connects) == (2_000, 500, 4)
-    # One event to all of them takes 10 CPU-s to read; in 0.1 s that takes 100 workers.
+    # Reading one event to all clients takes 10 CPU-s, so to read it within 0.1 s takes 100 workers.
     assert found.workers_for_bursts == found.workers == 100
     assert found.burst_s == pytest.approx(0.1)
-    # 100 × 100 MB + 1,000,000 × 10 KB = 20 GB, of which a machine has 6.4; 100 workers on 4 CPUs each.
+    # 100 × 100 MB + 1,000,000 × 10 KB = 20 GB, of which a machine has room for 6.4. It has CPUs for 4 of 100
+    # workers.
     assert found.rss_bytes == 20e9
     assert (found.machines_for_memory, found.machines_for_workers, found.machines_needed) == (4, 25, 25)
     assert (found.connections_per_machine, found.source_addresses) == (40_000, 2)
     assert found.open_files == 10_000 + 64
     assert found.record_bytes_per_s == pytest.approx(30e6, rel=1e-3)
     assert found.bits_in_per_s == pytest.approx(1e6 * (200 + fleets.FRAME_BYTES) * 8, rel=1e-3)
-    # The master has a machine of its own.
+    # The master runs on a separate machine.
     assert found.usd_per_hour == pytest.approx(26 * 0.2)
 
 

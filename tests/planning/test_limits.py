@@ -27,7 +27,7 @@ def test_a_run_that_does_not_fit_is_refused_and_told_what_to_do(monkeypatch: pyt
         " machines"
     )
     limits.check_local_ports(*urls, Sources(["127.0.0.2", "127.0.0.3"]))
-    # Two addresses of the target: each has its own.
+    # Each of the target's two addresses has its own set of local ports.
     limits.check_local_ports(urls[0], 60, "http://127.0.0.2:8700/event", 41, Sources())
     limits.check_local_ports(urls[0], 100, None, 0, Sources())
 

@@ -1,4 +1,4 @@
-"""Test the notes on scarce CPU and memory, before a run and in its plan."""
+"""Test the notes about scarce CPU and memory, before a run and in its plan."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,18 +1,21 @@
-"""Find hidden channels in source code: state that code far away can change without a name for it in any signature.
+"""Find hidden channels in source code: state that distant code can change, but no signature mentions.
 
 These kinds are found by reading the syntax tree:
 
 - `global`: a function assigns a name of its module.
-- `container`: a name of a module holds a container that can change and is empty at first, or a buffer.
-- `object`: a name of a module holds an object of a class of ours whose methods change it.
-- `changed`: a function changes what a name of a module holds, of its own module or of an imported one, or an attribute
-  of a class or module.
-- `completed`: an attribute that its own class sets to None or a lambda at construction is assigned from outside.
-  Attributes that a dataclass has too are left out: those are records, made to be filled.
-- `replaced`: a function is assigned to an attribute of another object, or an attribute that holds one.
+- `container`: a module has a mutable container that is empty at first, or a buffer.
+- `object`: a module has an object of one of our classes whose methods change it.
+- `changed`: a function changes the value of a name in its own or an imported module, or an attribute of a
+class or
+ module.
+- `completed`: an attribute that its class sets to None or a lambda at construction is assigned from outside.
+ Attributes that a dataclass has too are left out, because records are made to be filled.
+- `replaced`: a function is assigned to an attribute of another object, or an attribute that holds a function
+is
+ assigned.
 - `once`: a function without a result is cached, so that it does something only once.
 
-What is found is named `file: kind: code`, without line numbers.
+A finding is written `file: kind: code`, without a line number.
 """
 
 import ast
@@ -35,10 +38,10 @@ _OWN = frozenset({"self", "cls"})
 
 @dataclass
 class _Classes:
-    """Names of all classes whose methods change them, and of attributes by what their classes say of them."""
+    """Names of classes whose methods change their objects, and of attributes by how classes declare them."""
 
     changing: set[str] = field(default_factory=set)
-    #: Left open at construction by a class that is no dataclass.
+    #: Attributes that a class other than a dataclass sets to None or a lambda at construction.
     open: set[str] = field(default_factory=set)
     #: Fields of dataclasses.
     fields: set[str] = field(default_factory=set)
@@ -47,7 +50,7 @@ class _Classes:
 
 
 def findings(sources: Mapping[str, str]) -> set[str]:
-    """Return what is found in files, given their text by path."""
+    """Return the findings in source files, given as text by path."""
     trees = {path: ast.parse(text) for path, text in sources.items()}
     classes = _Classes()
     for tree in trees.values():
@@ -63,8 +66,8 @@ def findings(sources: Mapping[str, str]) -> set[str]:
 
 @cache
 def _nodes(of: ast.AST) -> tuple[ast.AST, ...]:
-    """Return a node and all below it: what is looked for in a function is looked for in several ways."""
-    # As `ast.walk`, in another order and half the time.
+    """Return a node and all nodes below it; cached, because several checks search the same function."""
+    # Like `ast.walk`, but in another order and in half the time.
     found, waiting = [], [of]
     while waiting:
         found.append(node := waiting.pop())
@@ -122,7 +125,8 @@ def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Class
         local = _local_names(function)
         yield from _assigned(function, (own | imported | types) - local, names - local, classes)
         yield from _set(function)
-        # A module of a library may have a function of such a name; a value that a module of ours holds changes by it.
+        # A library's module may have a function with the name of a mutating method, which is no finding. If
+        # the name is a value of one of our modules, the call does change it.
         shared = own | (imported & variables)
         for call in _mutations(function):
             assert isinstance(call.func, ast.Attribute)
@@ -135,7 +139,7 @@ def _found(tree: ast.Module, own: set[str], variables: set[str], classes: _Class
 
 
 def _held(tree: ast.Module, classes: _Classes) -> Found:
-    """Yield the names of a module that hold what can change."""
+    """Yield the names in a module that hold mutable values."""
     fixed = set(_fixed(tree))
     for target, value in _assignments_of(tree.body):
         if not isinstance(target, ast.Name) or target.id in fixed:
@@ -148,7 +152,7 @@ def _held(tree: ast.Module, classes: _Classes) -> Found:
 
 
 def _assigned(function: ast.AST, shared: set[str], functions: set[str], classes: _Classes) -> Found:
-    """Yield what a function assigns to something that is not its own object's."""
+    """Yield assignments of a function to anything but attributes of its own object."""
     for target, value in _assignments(function):
         if not isinstance(target, ast.Attribute | ast.Subscript) or _has_call(target):
             continue
@@ -181,7 +185,7 @@ def _module_names(tree: ast.Module) -> Iterator[str]:
 
 
 def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
-    """Return all imported names, and those of `import` statements, which are modules."""
+    """Return all imported names, and those of them that are modules, from `import` statements."""
     names: set[str] = set()
     modules: set[str] = set()
     for node in _nodes(tree):
@@ -195,7 +199,7 @@ def _imports(tree: ast.Module) -> tuple[set[str], set[str]]:
 
 
 def _assignments(function: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | None]]:
-    """Yield (target, value) of all assignments within a function; the value is None if it is not known."""
+    """Yield (target, value) of all assignments within a function; an unknown value is None."""
     for node in _nodes(function):
         if isinstance(node, ast.stmt):
             yield from _assignments_of([node])
@@ -252,14 +256,14 @@ def _root(node: ast.expr) -> str | None:
 
 
 def _has_call(node: ast.expr) -> bool:
-    """Return True if this is a part of what a function returns."""
+    """Return True if the expression is part of the result of a call."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Call)
 
 
 def _fixed(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that are annotated as something that does not change."""
+    """Yield the names that are annotated with an immutable type."""
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             said = ast.unparse(node.annotation).removeprefix("Final[")
@@ -288,7 +292,7 @@ def _is_super(call: ast.Call) -> bool:
 
 
 def _leaves_open(value: ast.expr | None) -> bool:
-    """Return True if an object is constructed with this in place of what it needs."""
+    """Return True for None or a lambda, with which a class leaves an attribute to be set later."""
     return isinstance(value, ast.Lambda) or (isinstance(value, ast.Constant) and value.value is None)
 
 

@@ -1,13 +1,14 @@
-"""No hidden channels: what may change far from where it is used is on one list, each with its reason."""
+"""Test that state which distant code can change is on one list, with a reason for each entry."""
 
 import pytest
 
 from tests.paths import REPO
 from tests.project.hidden_state import findings
 
-#: What remains, by the reason why.
+#: The allowed findings, by the reason for them.
 ALLOWED = {
-    # Locust creates its runners, reads its options and fires its events by itself: there is no parameter for these.
+    # Locust itself creates its runners, reads its options and fires its events, and has no parameters for
+    # these.
     "Locust takes runners, sockets and its own settings from its modules only; set before a run": (
         "loadgen/run/runners.py: changed: locust.env.MasterRunner",
         "loadgen/run/runners.py: changed: locust.env.WorkerRunner",
@@ -31,7 +32,7 @@ ALLOWED = {
     "Locust's web page asks this attribute for the values of its template": (
         "loadgen/live/web.py: replaced: web_ui.update_template_args",
     ),
-    # The interpreter and the process: set while a process begins, before a run.
+    # State of the interpreter and the process, set while a process begins, before a run.
     "--no-proxy: said once, before anything connects; a credential's library asks for it too": (
         "loadgen/transport/proxy.py: global: global _off",
     ),
@@ -83,7 +84,7 @@ ALLOWED = {
         "analysis/plots/style.py: changed: mpl.rcParams.update",
         "analysis/plots/style.py: container: _asking",
     ),
-    # One for each event loop, which a thread has one of.
+    # One object for each event loop; a thread has one loop.
     "gevent's hub has no place for them, and what asks is below everything that knows the run": (
         "loadgen/transport/poller.py: container: _pollers",
         "loadgen/transport/poller.py: container: _python_inlets",
@@ -93,7 +94,7 @@ ALLOWED = {
     "a buffer to decrypt into, overwritten by each read and empty in between": (
         "loadgen/transport/tls.py: container: _PLAINTEXT",
     ),
-    # Objects that are told the news, not ones that are completed.
+    # Objects that are informed of changes, not ones that are completed after construction.
     "an open connection learns its fast path when its last subscription is acknowledged": (
         "loadgen/transport/websocket.py: completed: self._frames.fast_path",
     ),
@@ -131,15 +132,15 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
 @pytest.mark.parametrize(
     ("code", "kinds"),
     [
-        # A function that assigns a name of its module.
+        # A function assigns a name of its module.
         (("now = None\ndef use(given):\n    global now\n    now = given\n"), ["global: global now"]),
-        # Memory of a module.
+        # A container of a module is filled.
         (("known = {}\ndef of(name):\n    known[name] = 1\n"), ["changed: known[name]", "container: known"]),
         ("known: dict[str, int] = dict()\n", ["container: known"]),
         (("FIXED: Mapping[str, int] = {}\nSOME = {'a': 1}\nNAMES = frozenset()\n"), []),
         (("rows = [1]\ndef more():\n    rows.append(2)\n"), ["changed: rows.append"]),
         (("def more():\n    rows = []\n    rows.append(2)\n    return rows\n"), []),
-        # An object of a module that changes.
+        # A module has an object that changes.
         (
             ("class Reader:\n    def explain(self):\n        self.read = 1\nreader = Reader()\n"),
             ["object: reader"],
@@ -156,7 +157,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
             ["object: count"],
         ),
         (("class Fixed:\n    def __init__(self):\n        self.a = 1\nFIXED = Fixed()\n"), []),
-        # An attribute of a class, a module, or an imported object.
+        # A function changes an attribute of a class, a module, or an imported object.
         (
             ("class Shape:\n    controller = None\ndef hook(it):\n    Shape.controller = it\n"),
             ["changed: Shape.controller"],
@@ -168,7 +169,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
         (("from x import faults\ndef hook(it):\n    faults.name_of = it\n"), ["changed: faults.name_of"]),
         (("import x\ndef hook(it):\n    x.names.add(it)\n"), ["changed: x.names.add"]),
         ("def hook(name, it):\n    setattr(it, name, 1)\n", ["changed: setattr(it, name, 1)"]),
-        # An object that is completed from outside.
+        # An object is completed from outside after its construction.
         (
             (
                 "class Recorder:\n"
@@ -183,7 +184,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
             ("@dataclass\nclass Row:\n    error: str | None = None\ndef fail(row):\n    row.error = 'x'\n"),
             [],
         ),
-        # A function that is put into another object.
+        # A function is put into another object.
         (("def fire(): ...\ndef hook(it):\n    it.fire = fire\n"), ["replaced: it.fire"]),
         ("def hook(it):\n    it.fire = lambda: None\n", ["replaced: it.fire"]),
         (
@@ -204,7 +205,7 @@ def test_there_is_no_hidden_channel_without_a_reason() -> None:
             ),
             ["replaced: socket.read"],
         ),
-        # A function that does something only once.
+        # A function does something only once.
         (("@cache\ndef say(text: str) -> None:\n    print(text)\n"), ["once: say"]),
         (("@cache\ndef read(path: str) -> str:\n    return path\n"), []),
     ],

@@ -7,19 +7,19 @@ import pytest
 
 from tests.paths import REPO
 
-#: The folders whose files are named by their path; those of `loadgen` and `analysis` are named as modules.
+#: Folders whose files are named by path; files of `loadgen` and `analysis` are named as modules instead.
 FOLDERS = "tests|benchmarks|docs"
-#: In another project's repository: ClockBound's.
+#: Files of another project, ClockBound.
 ELSEWHERE = {"docs/PROTOCOL.md"}
 NAMED = re.compile(
     rf"(?<![\w./<-])(?:\.\./)*((?:{FOLDERS})/[\w./-]*\w\.(?:py|md|mjs|yaml|yml|toml|json|sh))(?![\w*{{<])"
 )
-#: Read by people: pages and sources.
+#: Suffixes of the files that are searched for names: pages and sources.
 READ = (".md", ".py", ".c", ".h", ".toml", ".yml", ".yaml")
 
 
 def tracked() -> list[str]:
-    """Return the repository's files, by their path in it."""
+    """Return the paths of all files in the repository, relative to its root."""
     done = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip("not a clone: there is no list of files")

@@ -1,4 +1,4 @@
-"""Test that the project's pages agree with the code and the tree."""
+"""Test that the project's pages agree with the code and the repository's files."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ def _text(path: str) -> str:
 
 
 def test_the_table_of_imports_is_that_of_the_code() -> None:
-    """Put what `python tools/imports.py` prints into docs/architecture.md."""
+    """If this fails, put the output of `python tools/imports.py` into docs/architecture.md."""
     behind = _text("docs/architecture.md").split("<!-- imports -->\n", 1)[1]
     assert behind.split("\n\n", 1)[0] == imports.table(imports.graph())
 

@@ -33,7 +33,7 @@ def _pyproject() -> Any:
 
 
 def _problems(content: Any, schema: str) -> list[str]:
-    """Return what is wrong by the schema that check-jsonschema brings along, without starting it."""
+    """Return the mistakes found with a schema from check-jsonschema, without starting that program."""
     folder = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     loaded = json.loads((folder / f"{schema.removeprefix('vendor.')}.json").read_text(encoding="utf-8"))
     validator = jsonschema.validators.validator_for(loaded)
@@ -68,7 +68,7 @@ def test_workflows_pin_commits_and_permit_little(path: str) -> None:
     assert wider == ({"publish"} if "release" in path else set())
     for job in content["jobs"].values():
         assert job["timeout-minutes"] <= 60
-        # What comes with a tag or a branch's name is data: it never stands in a script's text.
+        # The name of a tag or branch must not be expanded in a script, where it would be executed.
         assert not any("${{" in step.get("run", "") for step in job["steps"])
 
 

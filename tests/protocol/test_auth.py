@@ -1,4 +1,4 @@
-"""Test credentials and the `header-` subprotocol."""
+"""Test credentials, and the `header-` subprotocol that carries them."""
 
 import base64
 
@@ -54,7 +54,7 @@ def test_padding_is_tolerated() -> None:
 
 
 def test_a_whole_number_is_taken_as_text() -> None:
-    """aws4 of npm writes Content-Length as one."""
+    """The npm package aws4 writes Content-Length as a number."""
     encoded = base64.urlsafe_b64encode(b'{"host":"h","Content-Length":2}').decode().rstrip("=")
     assert decode_header_subprotocol("header-" + encoded) == {"host": "h", "Content-Length": "2"}
 
@@ -85,7 +85,7 @@ def test_what_a_signature_covers_is_compact_and_in_the_known_order() -> None:
 
 
 def test_a_handshake_carries_the_token_of_its_own_connection() -> None:
-    """The service keeps the last handshake, and makes another one when the credential says something else."""
+    """The service reuses the last handshake, but makes a new one if the credential has changed."""
     tokens = iter(["one", "one", "two", "one"])
     service = AppSyncEvents(
         Endpoints.from_url("http://127.0.0.1:8080/event"), BearerToken(lambda: next(tokens))

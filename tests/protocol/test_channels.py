@@ -16,12 +16,12 @@ from loadgen.protocol.appsync.channels import (
     validate_subscribe,
 )
 
-# The regular expression as the documentation prints it.
+# The regular expression of a channel in AWS's documentation.
 DOCUMENTED = re.compile(
     r"^\/?[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?(?:\/[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?){0,4}\/?\Z"
 )
 
-# Few letters, so that channels and patterns often meet.
+# Use few letters, so that channels and patterns often match.
 channels = st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=5).map(
     lambda s: "/" + "/".join(s)
 )

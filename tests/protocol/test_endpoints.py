@@ -1,4 +1,4 @@
-"""Test deriving the two endpoints from one URL."""
+"""Test how the two endpoints are derived from one URL."""
 
 import pytest
 

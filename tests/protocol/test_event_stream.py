@@ -1,4 +1,4 @@
-"""Test the parser of event streams: the standard's rules, and any division of any bytes."""
+"""Test the parser of event streams: the standard's rules, for any bytes divided in any way."""
 
 import re
 
@@ -14,7 +14,7 @@ Said = tuple[Events, bytes, int | None]
 
 
 def parsed(*parts: bytes) -> Said:
-    """Return (name and data of the events, last id, retry) of a stream in these parts."""
+    """Return (name and data of each event, last id, retry) of a stream that arrives in these parts."""
     stream = EventStream()
     events = [(event.name, event.data) for part in parts for event in stream.feed(part)]
     return events, stream.last_id, stream.retry_ms
@@ -24,7 +24,7 @@ def parsed(*parts: bytes) -> Said:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        # The examples of the standard (WHATWG HTML, 9.2.6).
+        # These are the examples of the standard (WHATWG HTML, 9.2.6).
         ([b"data: YHOO", b"data: +2", b"data: 10", b""], ([(b"", b"YHOO\n+2\n10")], b"", None)),
         (
             [
@@ -35,7 +35,7 @@ def parsed(*parts: bytes) -> Said:
         ),
         ([b"data", b"", b"data", b"data", b"", b"data:"], ([(b"", b""), (b"", b"\n")], b"", None)),
         ([b"data:test", b"", b"data: test", b""], ([(b"", b"test"), (b"", b"test")], b"", None)),
-        # Names, ids, and what resets them.
+        # These have names and ids, and lines that reset them.
         ([b"event: add", b"data: 1", b"", b"data: 2", b""], ([(b"add", b"1"), (b"", b"2")], b"", None)),
         ([b"event: add", b"", b"data: 2", b""], ([(b"", b"2")], b"", None)),
         ([b"event: add", b"event: del", b"data: 2", b""], ([(b"del", b"2")], b"", None)),
@@ -44,10 +44,10 @@ def parsed(*parts: bytes) -> Said:
         ([b"id: 7", b"data: open"], ([], b"", None)),
         ([b"id: 7", b"", b"id: 8\0", b"data: x", b""], ([(b"", b"x")], b"7", None)),
         ([b"id: 7", b"", b"id:", b"data: x", b""], ([(b"", b"x")], b"", None)),
-        # The wait before a reconnect.
+        # These set the wait before a reconnect.
         ([b"retry: 1500", b"retry: soon", b"retry: 1.5", b"retry: -1", b"retry:"], ([], b"", 1500)),
         ([b"retry: 99999999999999"], ([], b"", None)),
-        # What nobody knows is ignored.
+        # Unknown fields are ignored.
         ([b"Data: x", b" data: x", b"other: x", b":data: x", b""], ([], b"", None)),
         ([b"data: a: b", b""], ([(b"", b"a: b")], b"", None)),
         ([b"\xef\xbb\xbfdata: x", b"\xef\xbb\xbfdata: y", b""], ([(b"", b"x")], b"", None)),
@@ -63,7 +63,7 @@ def test_lines_mean_what_the_standard_says_however_they_end(
 
 
 def by_the_standard(stream: bytes) -> Events:
-    """Return the events of a whole stream: the standard's steps, one by one, over all lines at once."""
+    """Return the events of a whole stream, by the steps of the standard applied to all lines."""
     lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]
     events, name, data = [], b"", b""
     for line in lines:

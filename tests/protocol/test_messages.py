@@ -1,4 +1,4 @@
-"""Test encoding and decoding of messages in both directions."""
+"""Test encoding and decoding of AppSync Events' messages, those of the client and those of the service."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Test that a service's reason is cut in each event's row of the record."""
+"""Test that a service's long reason for a refusal is cut in the record's row of each event."""
 
 import json
 

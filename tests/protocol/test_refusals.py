@@ -21,7 +21,7 @@ from loadgen.protocol.refusals import MOST_RETRY_AFTER_S, Kind, Refusal
         (403, "UnauthorizedException", Kind.DENIED, "check the key"),
         (429, None, Kind.THROTTLED, "ramp more slowly"),
         (503, None, Kind.THROTTLED, "ramp more slowly"),
-        # AWS's services throttle with 400.
+        # AWS's services answer with status 400 when they throttle.
         (400, "ThrottlingException", Kind.THROTTLED, "ramp more slowly"),
         (None, "LimitExceededError", Kind.THROTTLED, "ramp more slowly"),
         (None, "limitexceededexception", Kind.THROTTLED, "ramp more slowly"),
@@ -63,7 +63,7 @@ def test_appsyncs_errors_by_type_then_by_code() -> None:
         ({}, {"errors": "no"}, None),
         ({}, [1, 2], None),
         ({}, {"errors": [1, None]}, None),
-        # Nothing that may be what we have logged in with, and nothing that acts in a terminal.
+        # An error type is ignored if it may be our login, or has characters that control a terminal.
         ({}, {"errors": [{"errorType": "da2-abcdefghijklmnopqrstuvwxyz"}]}, None),
         ({}, {"errors": [{"errorType": "\x1b[31mError"}]}, None),
         ({}, {"errors": [{"errorType": "x" * 5000 + "Error"}]}, None),
@@ -109,7 +109,7 @@ def test_whatever_json_a_body_is(content: object) -> None:
 )
 def test_when_it_wants_to_be_asked_again_is_bounded(written: str, wanted: float | None) -> None:
     assert refusals.of_answer(503, {"retry-after": written}, b"")[1].retry_after_s == wanted
-    # Whom it denies it need not tell.
+    # A wait is ignored if access is denied, because trying again cannot help.
     assert refusals.of_answer(403, {"retry-after": written}, b"")[1].retry_after_s is None
 
 

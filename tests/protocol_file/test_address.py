@@ -67,7 +67,7 @@ def test_a_variable_is_filled_in_nowhere_without_permission(
             caught.value
         )
         assert "canary" not in str(caught.value)
-        # A worker goes by its own command line.
+        # A worker has only the permissions of its own command line.
         payload = Target(name, allowed=Allowed.of(["SOME_SECRET"])).to_payload()
         with pytest.raises(RunError, match="--allow-env SOME_SECRET"):
             Target.from_payload(payload, allowed).service()

@@ -266,7 +266,7 @@ def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     payload = Target(target, protocol_file=SOUND).to_payload()
     assert payload.protocol_file == SOUND
     assert Target.from_payload(payload).protocol is protocol
-    # It is nobody else's: in this process too, the name alone means the file.
+    # Only this target has the file's text; the same name elsewhere in this process means the file on disk.
     with pytest.raises(ScenarioError, match="cannot be read"):
         protocol_of(target)
 

@@ -1,4 +1,4 @@
-"""Test what a protocol file may say about a client's own login in its opening, and what follows from it."""
+"""Test what a protocol file may contain about a client's own login in its opening, and the effects."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Test AWS's library with proxies: it follows its own rules, except for unsupported ones and --no-proxy."""
+"""Test AWS's library with proxies: it follows its own rules, but for unsupported ones and --no-proxy."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Test the choice of a proxy by the environment."""
+"""Test the choice of a proxy by environment variables."""
 
 import base64
 import socket
@@ -29,7 +29,7 @@ def name_of(url: str, **environment: str) -> str | None:
         (PLAIN, {"HTTP_PROXY": "http://p:3128"}, "p:3128 by HTTP_PROXY"),
         ("ws://api.example.com/", {"HTTP_PROXY": "HTTP://p:3128/"}, "p:3128 by HTTP_PROXY"),
         (PLAIN, {"HTTPS_PROXY": "http://p:3128"}, None),
-        # Lower case first; empty is not set.
+        # The lower-case variable takes precedence, and an empty one counts as not set.
         (SECURE, {"https_proxy": "http://a:1", "HTTPS_PROXY": "http://b:2"}, "a:1 by https_proxy"),
         (SECURE, {"https_proxy": " ", "HTTPS_PROXY": "http://b:2"}, "b:2 by HTTPS_PROXY"),
         (SECURE, {"ALL_PROXY": "http://c:3"}, "c:3 by ALL_PROXY"),
@@ -37,14 +37,14 @@ def name_of(url: str, **environment: str) -> str | None:
         (PLAIN, {"all_proxy": "c:3"}, "c:3 by all_proxy"),
         (SECURE, {"HTTPS_PROXY": "p"}, "p:80 by HTTPS_PROXY"),
         (SECURE, {"HTTPS_PROXY": "http://[2001:db8::1]:3128"}, "[2001:db8::1]:3128 by HTTPS_PROXY"),
-        # A CGI program's HTTP_PROXY is a header of whoever asks.
+        # In a CGI program, HTTP_PROXY is a header of the request, so anybody can set it.
         (PLAIN, {"HTTP_PROXY": "http://p:3128", "REQUEST_METHOD": "GET"}, None),
         (PLAIN, {"http_proxy": "http://p:3128", "REQUEST_METHOD": "GET"}, "p:3128 by http_proxy"),
-        # The variables speak of HTTP.
+        # The variables apply to HTTP only.
         ("tcp://broker.example.com:1883", {"ALL_PROXY": "socks5://p:1", "HTTP_PROXY": "p:1"}, None),
         ("tls://broker.example.com:8883", {"HTTPS_PROXY": "p:1"}, None),
         ("nonsense", {"HTTPS_PROXY": "p:1"}, None),
-        # Exceptions, before anything is said of the proxy's kind.
+        # NO_PROXY is read before the kind of the proxy is checked.
         (SECURE, {"HTTPS_PROXY": "socks5://p:1", "NO_PROXY": "example.com"}, None),
         (SECURE, {"HTTPS_PROXY": "p:1", "no_proxy": "other", "NO_PROXY": "*"}, "p:1 by HTTPS_PROXY"),
     ],
@@ -206,7 +206,8 @@ def test_a_name_of_ones_own_for_loopback_goes_directly(monkeypatch: pytest.Monke
     monkeypatch.setattr("gevent.socket.getaddrinfo", look_up)
     proxy._leads_to_loopback.cache_clear()
     assert proxy.route("https://here.example/event") is None
-    # Also by an address of another machine; and by nothing, so that only the proxy can resolve it.
+    # One address on another machine is enough for the proxy; so is a name without address, which only the
+    # proxy can resolve.
     assert proxy.route("https://there.example/event") is not None
     assert proxy.route("https://gone.example/event") is not None
     proxy._leads_to_loopback.cache_clear()

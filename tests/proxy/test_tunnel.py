@@ -1,4 +1,4 @@
-"""Test tunnels on real sockets, with a proxy that sends arbitrary answers to CONNECT."""
+"""Test tunnels on real sockets, through a proxy that sends arbitrary answers to CONNECT."""
 
 import socket
 import time
@@ -23,7 +23,7 @@ Says = Callable[[socket.socket, bytes], None]
 
 @contextmanager
 def proxied(says: Says, login: str | None = None) -> Iterator[tuple[Proxy, list[bytes]]]:
-    """Run a proxy that reads the head of a request and says something; yields it and the heads."""
+    """Run a proxy that reads the head of each request and calls ``says``; yield it and the heads."""
     heads: list[bytes] = []
 
     def answer(peer: socket.socket) -> None:
@@ -68,7 +68,7 @@ def connect(through: Proxy, timeout_s: float = 5.0) -> socket.socket:
         (b"HTTP/1.1 200 OK\n\n",),
         (b"HTTP/1.1 100 Continue\r\n\r\n", ESTABLISHED),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + ESTABLISHED,),
-        # RFC 9110, 9.3.6: such a header of a successful answer is ignored.
+        # RFC 9110, 9.3.6: Content-Length in a successful answer to CONNECT is ignored.
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_refusal_leaves_no_socket_open() -> None:
 def test_connections_and_publishes_take_the_same_way_by_connect_even_unencrypted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Behind a tunnel the request is the target's own: no absolute URL, no login of the proxy in it."""
+    """A request through a tunnel has no absolute URL and no login of the proxy, like a direct one."""
     inside: list[bytes] = []
 
     def says(peer: socket.socket, _head: bytes) -> None:
@@ -246,5 +246,5 @@ def test_a_proxy_on_this_machine_makes_no_target_local(
         monkeypatch.setenv("HTTP_PROXY", f"http://{through.name}")
         with pytest.raises(ForbiddenAddressError, match=r"192\.0\.2\.7 is reached through the proxy"):
             reach()
-    # Not even the proxy was told of it.
+    # The refusal comes first: no request reaches even the proxy.
     assert heads == []

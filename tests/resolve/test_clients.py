@@ -85,7 +85,7 @@ def test_a_client_is_the_same_whichever_worker_computes_it() -> None:
             assert [draws[0].next() for _ in range(50)] == [draws[1].next() for _ in range(50)]
 
 
-#: Of the plan on every machine, whatever its seed of hashes.
+#: Fingerprint of the plan, the same on every machine and for every hash seed.
 FINGERPRINT = "7d0811502140fdcd"
 
 
@@ -181,7 +181,7 @@ def test_a_draw_takes_less_than_two_microseconds() -> None:
 
 
 def timed(call: Callable[[], object], times: int) -> float:
-    """Return the CPU time that the calls take: what else runs on the machine is not theirs."""
+    """Return the CPU time of the calls, which excludes other processes on the machine."""
     started = time.thread_time()
     for _ in range(times):
         call()

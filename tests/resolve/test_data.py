@@ -1,4 +1,4 @@
-"""Data in scenarios: what clients and publishes take from the rows, and the sentence for each mistake."""
+"""Test data in scenarios: which rows clients and publishes take, and the message about each mistake."""
 
 from collections import Counter
 from pathlib import Path
@@ -196,13 +196,13 @@ def test_each_row_that_makes_no_channel_is_told_with_its_line() -> None:
     Path("people.csv").write_text("id,token\nfine,1\n,2\na/b,3\nwith space,4\n")
     found = problems(SCENARIO.replace("count: 10", "count: 4"))
     places = Counter(each.partition(": ")[0] for each in found)
-    # Both groups use each row.
+    # Both groups use each row, so each is reported twice.
     assert places == {"people.csv:3": 2, "people.csv:4": 2, "people.csv:5": 2}
     assert found[0].startswith(
         "people.csv:3: clients.users.subscribe.0 cannot be used with this row: people.id is empty"
     )
     assert "has a '/', which would begin another segment" in found[1]
-    # Rows that no client takes don't matter.
+    # Mistakes in rows that no client takes are not reported.
     assert all("clients.backend" in each for each in problems(SCENARIO.replace("count: 10", "count: 1")))
 
 

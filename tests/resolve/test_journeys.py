@@ -1,4 +1,4 @@
-"""Test when journeys play, how their subscriptions are numbered, and whose a number is."""
+"""Test when journeys play, how their subscriptions are numbered, and to whom a number belongs."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -54,7 +54,7 @@ def test_stages_are_reached_and_left_one_by_one() -> None:
     warmup_ns = 5 * SECOND
     found = [playing(waves, at * SECOND, warmup_ns) for at in (0, 1, 4, 6, 8, 10, 20)]
     assert found == [1, 3, 3, 3, 6, 2, 2]
-    # Who began last ends first.
+    # The client that began last ends first.
     assert stays_of(waves, 0, warmup_ns) == ((0, None),)
     assert stays_of(waves, 5, warmup_ns) == ((warmup_ns + 2_200_000_000, warmup_ns + 4_000_000_000),)
 

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from tests.paths import REPO
 
-#: The model of the scenario file, whose keys must fit each other whatever the target is; and a list for the reader.
+#: Modules that may read `via`: the model of scenario files, which checks keys for every target, and a list of
+#: limits for the reader.
 MAY = {"loadgen/scenario/models.py", "loadgen/choose/limits.py"}
-#: Rules of a protocol that the answer is made from. `loadgen probe` passes them on, and decides nothing by them.
+#: Rules of a protocol on which the decision depends. `loadgen probe` prints them, but does not decide by
+#: them.
 RULES = {"publishes_over_http", "publishes_over_connections"}
 DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare, ast.Match)
 
 
 def asking(tree: ast.AST) -> set[str]:
-    """Return which of the questions a module asks."""
+    """Return the attributes that a module reads or decides by, as `.via` or `if .publishes_over_http`."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("via", "_rules"):
@@ -30,7 +32,7 @@ def attributes(node: ast.AST) -> set[str]:
 
 
 def modules(*words: str) -> dict[str, ast.AST]:
-    """Return the modules in whose text one of the words stands."""
+    """Return the syntax trees of the modules whose text contains one of the words."""
     texts = {path: path.read_text(encoding="utf-8") for path in REPO.glob("loadgen/**/*.py")}
     return {
         path.relative_to(REPO).as_posix(): ast.parse(text)
@@ -47,13 +49,13 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
     }
     elsewhere = {name for name in found if not name.startswith("loadgen/resolve/")} - MAY
     assert elsewhere == set()
-    # What this looks for is there.
+    # The search does find the one module that decides.
     assert found["loadgen/resolve/transport.py"] == {".via", *(f"if .{name}" for name in RULES)}
     assert not any("._rules" in asks for asks in found.values())
 
 
 def test_what_plays_a_run_imports_no_scenario() -> None:
-    """Templates, texts and the error's name are the exceptions: they load no pydantic and no YAML."""
+    """Templates, texts and error classes are exceptions, because they load neither pydantic nor YAML."""
     plain = {"loadgen.scenario.template", "loadgen.config.text", "loadgen.config.problems"}
     found = set()
     for name, tree in modules("loadgen.scenario").items():

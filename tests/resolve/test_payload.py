@@ -1,6 +1,6 @@
-"""Payloads and stamps in a scenario: what each becomes, and the exact sentence for each mistake."""
+"""Test payloads and stamps in a scenario: the resulting events, and the exact message about each mistake."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 import json
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_a_request_takes_its_channel_and_its_payload_from_one_row() -> None:
     assert {content["to"] for _, content in found} == {"a", "b", "c"}
     for sequence, (channel, content) in enumerate(found):
         assert channel == f"/default/u/{content['to']}"
-        # Data by client give a publisher its own row.
+        # Rows assigned by client give each publisher its own row.
         assert content["me"] == "a"
         assert content["n"] == sequence
         assert (content["none"], content["empty"], content["nothing"]) == (None, "", [])
@@ -141,7 +141,7 @@ def test_planned_sizes_are_those_of_the_events() -> None:
             len(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode())
             for _, content in events(clients, number, 30)
         ]
-        # The test's stamps are shorter than a run's, by as much in each.
+        # The stamps in this test are shorter than in a run, all by the same number of bytes.
         planned = run.publishing[name]
         assert abs(planned.mean_bytes - sum(sizes) / len(sizes)) < 70
         assert planned.most_bytes >= max(sizes)
@@ -162,7 +162,7 @@ def test_payloads_of_bytes_on_a_broker() -> None:
     assert run.publishing["others"].payload_bytes == 2
 
 
-#: What is replaced in the scenario, by what, and the sentence.
+#: Text of the scenario, its replacement, and the resulting message.
 MISTAKES = [
     ('"{anyone.id}"\n          me', '"{anyone.idd}"\n          me', "people.csv:1: there is no column 'idd'; did you mean 'id'?"),
     ('n: "{seq}"', 'n: "{sec}"', "x.yaml:16: clients.backend.publish.payload.json.n has {sec}, which is no column and none of {seq}, {now}, {uuid}; did you mean 'seq'?"),

@@ -1,4 +1,4 @@
-"""Replies by the plan: what a scenario may say of them, where they go, and how long after the request."""
+"""Test planned replies: what a scenario may contain, their channels, and their delay."""
 
 import statistics
 from itertools import islice
@@ -68,7 +68,7 @@ def test_a_reply_goes_where_the_request_says(tmp_path: Path, reply: str, channel
     assert channel_of(run, 7, {"to": "/default/mine", "user": {"id": 42}}) == channel
     group = run.group("assistants")
     assert (group.role, group.subscribe, group.uses_http) == ("participant", ("/default/questions/*",), True)
-    # The responding subscription is marked; those of the askers are not.
+    # Only the responding subscription is marked, not those of the askers.
     assert [plan.replies for plan in Clients(run).client(31).subscriptions] == [1]
     assert [plan.replies for plan in Clients(run).client(0).subscriptions] == [None]
     assert resolved.decoded(resolved.encoded(run.for_worker())).group("assistants") == group
@@ -102,7 +102,7 @@ def test_a_request_that_says_no_channel_is_refused_without_its_words(
 def test_a_request_of_nobody_in_the_plan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnanswerableError):
         channel_of(of(tmp_path, '"/default/{request.client}"'), 10_000, {})
-    # A responder publishes on no schedule.
+    # Client 31 is a responder, which has no schedule and so cannot ask.
     with pytest.raises(UnanswerableError):
         channel_of(of(tmp_path, '"/default/{request.channel.3}"'), 31, {})
 
@@ -209,13 +209,14 @@ def test_replies_are_planned_as_publishes(tmp_path: Path) -> None:
     changed, seen, loads = planned(run)
     assert seen is not None
     by_name = {load.name: load for load in loads}
-    # 600 questions in 10 s, each to both assistants, 20 replies to each, each to one person.
+    # There are 600 questions in 10 s, each to both assistants; each question gets 20 replies from each, to
+    # one person.
     assert by_name["people"].deliveries == pytest.approx(1_200)
     assert by_name["assistants"].events == pytest.approx(24_000)
     assert by_name["assistants"].subscribers == pytest.approx(1)
     assert changed.totals.sockets == run.totals.sockets
     assert planned(changed)[2] == loads
-    # Where only the request tells the channel, nobody knows how many hear it.
+    # If only the request tells the reply's channel, the number of subscribers is unknown.
     _, _, loads = planned(of(tmp_path, '{channel: "{request.to}", count: 20, rate: 100/s}'))
     unknown = {load.name: load for load in loads}["assistants"]
     assert unknown.events == pytest.approx(24_000)
@@ -232,9 +233,9 @@ def test_a_reply_may_take_a_column_of_the_responders_own_row(tmp_path: Path) -> 
     plan = clients.client(31).respond
     assert plan is not None
     assert plan.channel(7, "{}") == "/default/south/7"
-    # The plan of costs knows the rows by their numbers only.
+    # The plan of costs knows only the number of rows, not their values.
     assert {load.name: load for load in planned(run)[2]}["assistants"].events == pytest.approx(1_200)
-    # Too few rows are told before anything runs.
+    # Too few rows are reported before a run begins.
     path.write_text(path.read_text().replace("count: 2", "count: 3"))
     with pytest.raises(ScenarioError, match=r"is 3, and desks.csv has 2 rows"):
         run_of(str(path))

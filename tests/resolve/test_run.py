@@ -1,4 +1,4 @@
-"""Test the resolved run: its encoding, and the bounds that a worker checks."""
+"""Test how the resolved run is encoded, and the bounds that a worker checks."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ def test_no_secret_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """Return what a worker is sent of `chat`, with another value at a place."""
+    """Return the resolved run of `chat` as sent to a worker, with another value at one place."""
     plain = msgspec.msgpack.decode(
         msgspec.msgpack.encode(resolve(load("chat")).for_worker()), type=dict[str, Any]
     )

@@ -1,4 +1,4 @@
-"""TLS settings of a scenario, as a worker gets them."""
+"""Test a scenario's TLS settings, as a worker receives them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""For each target and each scenario of the catalogue every part counts the sockets that the users really open."""
+"""Test that every part counts the sockets that users really open, for each target and shipped scenario."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -36,15 +36,16 @@ TARGETS = (
     "nchan+ws://127.0.0.1:8080",
     "nats+ws://127.0.0.1:8080",
 )
-#: Users with tasks open what their code opens (tests/system/users/test_journeys.py).
+#: Scenarios without user code, whose connections depend on that code (tests/system/users/test_journeys.py).
 SCENARIOS = tuple(entry.name for entry in SHIPPED if entry.name != "support-chat")
-#: Services that cannot do what these ask: wildcards, several channels on a connection, several events in a request.
+#: Scenarios that a service refuses, because it lacks wildcards, several channels per connection, or several
+#: events per request.
 REFUSED = {
     ("nchan+ws://127.0.0.1:8080", "comments"),
     ("nchan+ws://127.0.0.1:8080", "subscription-churn"),
     ("nchan+ws://127.0.0.1:8080", "telemetry"),
     ("nats+ws://127.0.0.1:8080", "telemetry"),
-    # Its clients log in as no others do.
+    # The clients of private-feeds log in in a way that only AppSync Events and AppSync GraphQL have.
     *((target, "private-feeds") for target in TARGETS[2:]),
 }
 TAKEN = [(target, name) for target in TARGETS for name in SCENARIOS if (target, name) not in REFUSED]
@@ -63,7 +64,7 @@ def played(
 
 @dataclass
 class Opened:
-    """What clients have opened."""
+    """Numbers of connections and HTTP clients that were opened."""
 
     connections: int = 0
     http: int = 0
@@ -74,9 +75,9 @@ class Opened:
 
 
 def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Clients) -> Opened:
-    """Let the users' own code open what one client of each group opens, times the group's clients.
+    """Let one client of each group open its connections; return the numbers times the group's clients.
 
-    An HTTP client opens a socket when it first sends.
+    The code of the users runs unchanged. An HTTP client opens its socket when it first sends.
     """
     made = Counter[str]()
 
@@ -128,14 +129,14 @@ def test_every_part_counts_what_the_users_open(
     (run, clients), plan = played(target, name), planned(target, name)
     real, totals = opened_by(monkeypatch, run, clients), run.totals
     assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
-    # What workers are given, and check their open files and local ports by.
+    # Workers are given these numbers, and check their limits of open files and local ports against them.
     for weights in ([1], [1, 2], [3, 1, 1]):
         given = shares(run, [Fraction(weight) for weight in weights])
         assert sum(share.clients for share in given) == totals.clients
         assert sum(share.sockets for share in given) == real.sockets
         assert sum(share.websockets for share in given) == real.connections
         assert sum(share.subscriptions for share in given) == totals.subscriptions
-    # The plan: quotas, operations, what the machine needs, what is printed.
+    # The plan has them too: in quotas, operations, needs of the machine, and printed text.
     uses = {use.name: use.asked for use in plan.uses}
     connecting = [group for group in run.groups if group.holds_connections]
     assert sum(group.count for group in connecting) == uses["connections"] == real.connections
@@ -148,7 +149,7 @@ def test_every_part_counts_what_the_users_open(
     assert plan.needs.open_files == real.sockets + RESERVE
     assert plan.to_dict()["connections"] == real.connections
     assert f"{real.connections:,} connections" in wording.heading(plan)
-    # Requests by the way that they go.
+    # Requests are counted by HTTP or by connection, whichever they use.
     rates = Rates(run, plan.cost.loads)
     by_http = {group.name for group in run.groups if group.publish is not None and group.publish.over_http}
     assert (peak(rates.requests(over_http=True)) > 0) == bool(by_http) == (real.http > 0)
@@ -156,7 +157,7 @@ def test_every_part_counts_what_the_users_open(
         (peak(rates.requests(over_http=False)) > 0) == rates.over_websocket == (set(run.publishing) > by_http)
     )
     assert (rates.each_connection() > 0) == rates.over_websocket
-    # What goes to the Locust process and to workers is the same.
+    # The Locust process and the workers get the same run.
     assert decoded(encoded(run)) == run
     assert decoded(encoded(run)).totals == totals
 
@@ -184,7 +185,7 @@ def test_participants_via_http_on_a_broker_publish_over_the_connection_that_they
     assert (broker.totals.websockets, broker.totals.sockets) == (101, 101)
     (share,) = shares(broker, [Fraction(1)])
     assert (share.sockets, share.websockets) == (101, 101)
-    # By the rules of AppSync each of the hundred has a second socket.
+    # On AppSync Events, each of the hundred writers would have a second socket.
     assert run_of(None, "chat", settings).totals.sockets == 201
     slow = needs(broker, estimate(broker, load_prices()).cost.loads, None, 1.0)
     assert slow.sockets_most == slow.sockets == 101

@@ -1,4 +1,4 @@
-"""A worker's part in a run, from BEGIN to its last word: each message, and each way in which it ends."""
+"""Test a worker's part in a run from BEGIN to its last message: each message, and each way to end."""
 
 import gc
 import tempfile
@@ -62,7 +62,7 @@ ROLE = RUN.groups[0].role
 
 
 class Line(MadeUpLine):
-    """A line whose other end may answer pings and pieces of a spool."""
+    """A simulated line to the master, which may answer pings and pieces of a spool."""
 
     def __init__(self, folder: Path, clock: MadeUpClock) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Line(MadeUpLine):
 
 
 def pong(ping: Ping, master_ns: int) -> Pong:
-    """Return the answer of a master whose clock shows that time."""
+    """Return a master's answer to a ping, with its clock at ``master_ns``."""
     return Pong(
         sent_ns=ping.sent_ns,
         bound_ns=None,
@@ -97,7 +97,7 @@ def pong(ping: Ping, master_ns: int) -> Pong:
 
 
 class Site:
-    """A worker and its users; the test is the master."""
+    """A worker and its users; the test takes the part of the master."""
 
     def __init__(self, folder: Path, shared: bool = True, worker_id: str = LOCAL, **other: Any) -> None:
         self.folder = folder / "run" / "spool"
@@ -109,12 +109,12 @@ class Site:
         self.agent = self.line.agent = Agent(
             self.statistics, self.line, worker_id, begin(folder / "run", **other), clock=self.clock
         )
-        #: What each user has come to.
+        #: The steps that users have completed.
         self.steps: list[tuple[str, Any]] = []
         settle()
 
     def user(self, slow_to_close: bool = False) -> None:
-        """Start a user that does what users do."""
+        """Start a greenlet that goes through a user's steps."""
 
         def play() -> None:
             agent = self.agent
@@ -142,7 +142,7 @@ class Site:
         settle()
 
     def go(self) -> Timeline:
-        """Let users connect, and begin the phases a second from then."""
+        """Let users connect, and begin the phases one second later."""
         self.agent.receive(Ramp(ramp_ns=self.clock.at_ns))
         self.clock.go_on(1)
         start_ns = self.clock.at_ns + SECOND
@@ -159,11 +159,11 @@ class Site:
         return sum(batch.num_rows for batch in read_batches(self.folder / f"{table}-0003.arrows"))
 
     def ended(self, within_s: float) -> Finished:
-        """Let the worker come to its end, and return its last word."""
+        """Let time pass until the worker has ended, and return its last message."""
         self.clock.go_on(within_s)
         assert self.agent.finished.is_set()
         assert self.clock.closed
-        # It is the last message, and there is one.
+        # Finished is sent once, as the last message.
         assert len(self.line.all(Finished)) == 1
         last = self.line.sent[-1]
         assert isinstance(last, Finished)
@@ -189,7 +189,7 @@ def begin(folder: Path, **other: Any) -> Begin:
 
 @pytest.fixture(autouse=True)
 def tame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave this process as it is: its garbage collection, its threads, its folder for temporary files."""
+    """Restore this process after the test: garbage collection, threads, folder for temporary files."""
     made: list[Background] = []
 
     class Kept(Background):
@@ -215,7 +215,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def far(tmp_path: Path) -> Site:
-    """A worker on another machine."""
+    """Return a worker on another machine than its master."""
     return Site(tmp_path, shared=False, worker_id="far_1")
 
 
@@ -226,7 +226,7 @@ def test_a_run_from_begin_to_the_end_of_its_drain(site: Site) -> None:
     assert site.steps == [("client", 0), ("client", 1)]
     begun_ns = site.clock.at_ns
     timeline = site.go()
-    # The ramp is two clients a second; both hear the same timeline.
+    # The ramp is two clients a second, and both get the same timeline.
     connected = [at_ns - begun_ns for step, at_ns in site.steps if step == "connected"]
     assert connected == [0, SECOND // 2]
     assert [step for step in site.steps if step[0] == "timeline"] == [("timeline", timeline)] * 2
@@ -242,7 +242,7 @@ def test_a_run_from_begin_to_the_end_of_its_drain(site: Site) -> None:
     assert site.agent.publishing_over
     assert not site.agent.stopping
     site.clock.go_on(1.9)
-    # What arrives in the drain counts.
+    # Deliveries during the drain count.
     site.deliver(1)
     assert not site.agent.stopping
     last = site.ended(1)
@@ -277,7 +277,7 @@ def test_a_run_that_ends_while_users_wait_for_their_turn_lets_them_go(site: Site
     site.user()
     site.agent.receive(Finish(drain_ns=0))
     last = site.ended(1)
-    # The first was waiting for the ramp, the second for a client.
+    # The first user was waiting for the ramp, the second for a client.
     assert sorted(map(str, (step for step in site.steps if step[0] != "closing"))) == [
         "('client', 0)",
         "('client', None)",
@@ -345,7 +345,7 @@ def test_a_worker_that_is_told_to_end_hands_over_its_record_and_says_why_it_left
     assert last.files is not None
     assert far.line.receiver.missing(3, last.files) == 0
     assert far.rows("deliveries") == 6
-    # Its own copy is gone.
+    # The worker's own copy is deleted.
     assert not list(far.folder.parents[1].glob("loadgen-3-*"))
 
 
@@ -387,7 +387,7 @@ def test_a_worker_that_leaves_is_not_held_by_what_never_stops(
 
 
 class Lane:
-    """In place of the echo lane: has one echo under way, which never comes back."""
+    """Stands in for the echo lane; its one echo under way never comes back."""
 
     def __init__(self, *_: Any) -> None:
         self.sent, self.returned = 1, 0
@@ -425,7 +425,7 @@ def test_the_last_echoes_and_the_probes_end_with_the_run(
     assert site.line.last(Status).progress["echoes"] == 1
     site.agent.receive(Finish(drain_ns=SECOND))
     last = site.ended(2)
-    # Probes and echoes stop once the drain is over.
+    # Probes and echoes were stopped once the drain was over.
     assert stopped == [True]
     assert last.echo is not None
     assert last.echo.channel == "/a"
@@ -457,7 +457,7 @@ def test_a_disk_that_is_full_is_told_and_the_end_comes_all_the_same(
     assert status.broken == "worker 3 cannot write its record: No space left on device"
     assert (status.broken_code, status.absent) == (int(ExitCode.INCONCLUSIVE), False)
     far.agent.receive(Finish(drain_ns=0))
-    # It waits for no answers about a record that is not whole.
+    # The record is incomplete, so the worker does not wait until the master has all of it.
     far.ended(1)
 
 
@@ -480,7 +480,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
         far.clock.go_on(0.02)
         far.agent.receive(pong(far.line.last(Ping), far.clock.at_ns + ahead_ns))
     assert abs(far.agent.local_ns(50_000 * SECOND) - (50_000 * SECOND - ahead_ns)) < SECOND
-    # The recorder counts latencies on the master's clock.
+    # The recorder computes latencies with the master's clock.
     far.deliver(1)
     far.clock.go_on(1.5)
     told = [status.histogram for status in far.line.all(Status) if status.histogram is not None]
@@ -490,7 +490,7 @@ def test_answers_to_pings_set_the_clock_and_one_more_ping_bounds_it_at_the_end(f
     far.agent.receive(Finish(drain_ns=0))
     settle()
     assert len(far.line.all(Ping)) == pings + 1
-    # With the first one, which the line has answered.
+    # The clock rows include the first ping, which the line itself had answered.
     assert far.ended(1).rows["clock"] == 31
 
 

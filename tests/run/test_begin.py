@@ -1,4 +1,4 @@
-"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks every bound."""
+"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks all bounds."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from loadgen.run.worker_info import WorkerInfo
 
 
 class Line:
-    """No message is sent before a run."""
+    """A line on which no message is sent, because the run has not begun."""
 
     def to_coordinator(self, message: Message) -> None:
         raise AssertionError
@@ -33,7 +33,7 @@ class Line:
 
 @pytest.fixture
 def begins(tmp_path: Path) -> list[dict[str, Any]]:
-    """What two workers are sent of `chat` on a target that takes publishes by HTTP only."""
+    """Return what is sent to two workers of `chat`, on a target that takes publishes over HTTP only."""
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
@@ -59,7 +59,7 @@ def test_a_worker_gets_the_run_and_the_sockets_of_its_share(begins: list[dict[st
     assert Clients(first).client(399) is not None
     assert sum(begin.sockets for begin in here) == first.totals.sockets == 600
     assert sum(begin.websockets for begin in here) == first.totals.websockets == 400
-    # What only a master needs stays there.
+    # Parts that only the master needs are not sent.
     assert (first.document, first.target, first.warnings) == ({}, None, ())
 
 

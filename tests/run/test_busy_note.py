@@ -1,4 +1,4 @@
-"""Test that notes on a busy machine are printed only for a run that can begin, not for bad input."""
+"""Test that notes about a busy machine are printed only for a run that can begin, not for bad input."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pr
 
 
 class EndedError(Exception):
-    """The process would have ended."""
+    """Raised instead of ending the process."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""How a run ends, and that it ends with a record whatever happened: with a made-up clock and made-up workers."""
+"""Test how a run ends, always with a record, using a simulated clock and simulated workers."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def status(**other: Any) -> Status:
 
 
 class Clock(MadeUpClock):
-    """Begins now, since a worker's seconds are counted from the run's begin."""
+    """A simulated clock that starts at the present time, from which a worker's seconds are counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Clock(MadeUpClock):
 
 
 class Site:
-    """A run and its workers, who do what they should unless the test says otherwise."""
+    """A run and its workers, which do what they should unless the test changes that."""
 
     def __init__(self, folder: Path, *more: str, workers: int = 2, max_usd: float | None = None) -> None:
         self.run = resolve(load("comments", overrides_of([*RUN, *more])))
@@ -81,7 +81,7 @@ class Site:
             Budget.of(self.run, load_prices(None), max_usd),
             clock=self.clock,
         )
-        #: Called when the workers hear that the run is over.
+        #: Called when the workers are told that the run is over.
         self.on_finish: Callable[[], None] = self.all_finish
 
     def to_coordinator(self, message: Message) -> None:
@@ -103,7 +103,7 @@ class Site:
             self.says(worker_id, Claim(request=1, wanted=self.coordinator.counts(worker_id)))
 
     def all_report(self, **progress: int) -> None:
-        """Report counts for the whole run, all by the first worker."""
+        """Report counts for the whole run, as if all were the first worker's."""
         self.says("w0", status(progress=progress))
 
     def all_finish(self) -> None:
@@ -121,7 +121,7 @@ class Site:
         self.clock.after(seconds, action)
 
     def ended(self) -> dict[str, Any]:
-        """Let the run go to its end, and return the manifest."""
+        """Run until the end, and return the manifest."""
         self.coordinator.run()
         assert self.coordinator.done.is_set()
         assert self.coordinator.unwritten is None
@@ -142,7 +142,7 @@ def test_a_run_that_goes_well_is_complete(site: Site) -> None:
     assert (manifest["status"], manifest["exit_code"], manifest.get("reason")) == ("complete", 0, None)
     assert [phase["name"] for phase in manifest["phases"]] == ["ramp", "ready", "warmup", "measure", "drain"]
     assert all(worker["finished"] for worker in manifest["workers"])
-    # Nothing is left to drain.
+    # There is nothing to drain.
     assert site.first(Finish).drain_ns == 0
 
 
@@ -243,7 +243,7 @@ def test_a_worker_that_hands_over_nothing_is_given_up_after_a_minute_without_a_p
         begun.append(site.clock.at_ns)
         site.says("w1", Piece(name="events-0001.arrows", at=0, piece=b"x", crc32=0x8CDC1683))
 
-    # It goes on for long, and while pieces come it is waited for.
+    # The master waits as long as pieces arrive; one arrives after 40 s.
     site.at(40, piece)
     manifest = site.ended()
     assert manifest["exit_code"] == 3

@@ -1,4 +1,4 @@
-"""Test gates that end a run early: they fail only if they fail for all possible arrivals."""
+"""Test gates that end a run early: they fail only if they fail for every possible arrival time."""
 
 from pathlib import Path
 
@@ -17,7 +17,10 @@ MS, SECOND = 1_000_000, 1_000_000_000
 
 
 def failure(shortest_ns: int | None) -> str | None:
-    """What is said of a second of 100 latencies of 13 ms that may have been so short, of a gate at 12 ms."""
+    """Return the failure of a gate at 12 ms on 100 latencies of 13 ms, or None.
+
+    Each latency may truly be ``shortest_ns`` or more; None means that all are exact.
+    """
     gates = EarlyGates([parse("delivery.latency.p99 < 12ms").with_options(2 * SECOND, True)])
     gates.begin(0)
     whole = histograms.decoded(encode(np.full(100, 13 * MS)))

@@ -1,4 +1,4 @@
-"""Test the echo lane: its channel and events, and its behaviour if the service refuses it.
+"""Test the echo lane: its channel and events, and its behaviour if the service refuses them.
 
 Whole runs with it are in tests/system/run/test_echo.py.
 """
@@ -52,7 +52,7 @@ def planned(scenario: Scenario, worker: int = 0, workers: int = 1) -> EchoPlan:
         (None, ["a"], None),
         (None, ["a", "a"], None),
         (None, ["a", "b", "a"], DEFAULT_INTERVAL_NS),
-        # Nobody knows of any kernel: one machine, as far as can be told.
+        # No worker knows its kernel's boot id, so all are assumed to be on one machine.
         (None, [None, None], None),
         (None, ["a", None], DEFAULT_INTERVAL_NS),
         ("200ms", ["a"], 200 * MS),
@@ -124,7 +124,7 @@ def test_a_wildcard_that_would_receive_every_echo_keeps_the_lane_off_unless_it_i
 
 
 class Run:
-    """What a lane needs of a run."""
+    """The attributes of a run that a lane uses."""
 
     def __init__(self, service: Any, publish_s: float) -> None:
         self.service = service
@@ -151,7 +151,7 @@ class Run:
 def lane(
     api: LocalEventApi, folder: Path, *, via: str = "http", publish_s: float = 0.5, api_key: str | None = None
 ) -> Iterator[tuple[EchoLane, Run]]:
-    """A lane that echoes twenty times a second."""
+    """Run a lane that sends twenty echoes a second."""
     run = Run(Target(api.http_url, api_key=api_key or api.api_key).service(), publish_s)
     plan = EchoPlan(50 * MS, 0, CHANNEL, via == "http", 300)
     made = EchoLane(cast(WorkerRun, run), plan, 7, SpoolWriter(folder, 0))
@@ -164,7 +164,7 @@ def lane(
 
 
 def settle(made: EchoLane, timeout_s: float = 5) -> list[Any]:
-    """Take what comes back until the lane is over."""
+    """Return all echoes that come back until the lane has ended."""
     rows = []
     deadline = time.monotonic() + timeout_s
     while not made.over.is_set() and time.monotonic() < deadline:

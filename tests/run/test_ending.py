@@ -33,7 +33,7 @@ def test_green_needs_a_whole_record_a_whole_analysis_and_a_verdict_that_says_so(
     if whole and verdict is not None and own is not ExitCode.INTERRUPTED:
         assert (found.code, found.sentences) == (verdict, ())
     if not whole and not interrupted:
-        # What went wrong is said, with the command that mends it or the record's own sentence.
+        # The message says what went wrong, and names the command that completes the record or its own reason.
         assert found.sentences
         assert all("loadgen report" in sentence or sentence == "no room" for sentence in found.sentences)
 
@@ -78,7 +78,7 @@ def test_the_signal_is_named() -> None:
         ((3, 3), "not for lack of memory, by the kernel's count"),
         ((3, None), "out of memory?"),
         ((None, 4), "out of memory?"),
-        # Another cgroup's counter: this process was moved.
+        # The count fell, so it is that of another cgroup, into which this process was moved.
         ((3, 1), "out of memory?"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Test that the Locust process gets the resolved run by a descriptor: whole, once, and not on a command line."""
+"""Test that the Locust process gets the resolved run through a file descriptor: complete and only once."""
 
 import os
 import subprocess

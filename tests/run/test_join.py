@@ -40,7 +40,7 @@ def test_the_master_makes_the_file_and_finds_it_again(tmp_path: Path) -> None:
     assert worker.public == first.workers_public
     assert first.secret.decode() not in path.read_text() + repr(first)
     assert worker.secret.decode() not in repr(worker)
-    # One half is of no use as the other.
+    # The file has more than one part, and the worker's part cannot be used as the master's.
     assert len(path.read_text().split(".")) == 3
 
 
@@ -164,7 +164,7 @@ def test_the_command_makes_both_halves_or_prints_them(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
     printed = dict(line.split("=", 1) for line in CliRunner().invoke(app, ["join"]).stdout.splitlines())
     assert set(printed) == {JOIN_MASTER, JOIN_WORKER}
-    # Nothing in them that a shell, an environment file or Compose would read as something else.
+    # They have no characters that a shell, an environment file or Compose would interpret.
     for text in printed.values():
         assert text.replace("-", "").replace("_", "").replace(".", "").isalnum()
 
@@ -189,7 +189,7 @@ def test_a_worker_writes_into_a_folder_that_the_master_names_only_where_it_is_th
         assert not shared
         assert not own.is_relative_to(tmp_path)
         own.rmdir()
-    # A link in either place is not followed.
+    # Links are not followed, neither for the spool's folder nor for its marker file.
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "spool").symlink_to(spool)
     assert not spool_folder(str(tmp_path / "linked"), 77, 0)[1]

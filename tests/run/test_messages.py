@@ -1,4 +1,4 @@
-"""Every message between master and worker: it arrives as it was sent, and what is wrong with it is one sentence."""
+"""Test that every message between master and worker arrives as sent, and the reports of invalid ones."""
 
 from typing import Any
 
@@ -199,7 +199,7 @@ def test_a_message_arrives_as_it_was_sent(of: type[Message], data: st.DataObject
     codec = SIDES[of]
     assert codec.decode(of.KIND, packed(message)) == message
     assert messages.checked(message) == message
-    # The other side sends no such message.
+    # Only one side sends this message, so the other side's codec does not decode it.
     assert (masters.CODEC if codec is workers.CODEC else workers.CODEC).decode(
         of.KIND, packed(message)
     ) is None
@@ -208,7 +208,7 @@ def test_a_message_arrives_as_it_was_sent(of: type[Message], data: st.DataObject
 
 
 def refused(of: type[Message], data: bytes) -> str | None:
-    """Return the sentence with which data is refused, or None if it is taken; any other exception is a failure."""
+    """Return the sentence that refuses data, or None if it is accepted; other exceptions fail the test."""
     try:
         SIDES[of].decode(of.KIND, data)
     except ValueError as error:
@@ -268,7 +268,7 @@ def test_a_changed_value_is_taken_within_the_bounds_or_refused_with_one_sentence
     if refused(type(message), changed) is None:
         taken = SIDES[type(message)].decode(message.KIND, changed)
         assert taken is not None
-        # What is taken is within the bounds: it could be sent on as it is.
+        # A message that was accepted is within the bounds, so it could be sent on unchanged.
         assert msgspec.json.encode(messages.checked(taken)) == msgspec.json.encode(taken)
 
 
@@ -277,7 +277,7 @@ def test_a_changed_value_is_taken_within_the_bounds_or_refused_with_one_sentence
 def test_a_message_of_another_version_is_refused_whatever_is_in_it(message: Message, found: int) -> None:
     of, plain = type(message), messages.plain(message)
     if not isinstance(message, Versioned):
-        # Those that serve to recognize other versions carry none, and may have keys of the future.
+        # Messages that serve to recognize other versions have no version, and may have unknown keys.
         assert WIRE not in plain
         later = bytes(msgpack.dumps({**plain, WIRE: found, "of": "the future"}))
         assert SIDES[of].decode(of.KIND, later) == message

@@ -1,4 +1,4 @@
-"""The table of options: both parsers have each, no other, and the child reads what `loadgen run` was told."""
+"""Test the table of options: both parsers have exactly these, and the child reads what the user typed."""
 
 import argparse
 import dataclasses
@@ -21,9 +21,9 @@ from loadgen.run.locust_options import OF_LOCUST, add_options
 from loadgen.run.option import AbortOn, Progress, Reader
 from loadgen.run.options import ENTRIES, Entry, RunOptions
 
-#: Those that the harness adds to Locust's command line.
+#: Options that the harness adds to Locust's command line.
 OURS = list(OF_LOCUST.values())
-#: Of `loadgen`: made once, since to make it takes longer than to read a command line.
+#: The commands of `loadgen`, made once, because making them takes longer than parsing a command line.
 COMMANDS: click.Group = typer.main.get_command(app)  # type: ignore[assignment]
 #: Any text that can be a word of a command line: spaces, leading dashes, quotes, line breaks, non-ASCII.
 TEXTS = st.one_of(
@@ -42,7 +42,7 @@ VALUES: dict[type, st.SearchStrategy[Any]] = {
 
 
 def locust_parser() -> argparse.ArgumentParser:
-    """Return Locust's own parser with the harness's options."""
+    """Return Locust's own parser with the harness's options added."""
     parser: argparse.ArgumentParser = get_parser()
     add_options(parser)
     return parser
@@ -57,7 +57,7 @@ def values(entry: Entry) -> st.SearchStrategy[Any]:
 
 
 def typed(entry: Entry, value: Any) -> list[str]:
-    """Return what a user types at `loadgen run` for a value."""
+    """Return the words that a user types after `loadgen run` to give an option a value."""
     if entry.type is bool:
         return [entry.flag] if value else [f"--no-{entry.name}"] if entry.option.negatable else []
     if entry.option.argument:
@@ -66,7 +66,7 @@ def typed(entry: Entry, value: Any) -> list[str]:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> RunOptions:
-    """Return the options with which `loadgen run` would begin."""
+    """Return the options with which `loadgen run` would begin a run."""
     found: list[RunOptions] = []
 
     def keep(options: RunOptions) -> int:
@@ -80,7 +80,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> RunOptions:
 
 
 def parsed(options: RunOptions) -> dict[str, Any]:
-    """Return what the child reads of its command line."""
+    """Return what the child process parses from its command line for these options."""
     arguments = launch._command(options, [bundle("locustfile.py")])
     with_locust_file = arguments[arguments.index("-f") :]
     found: argparse.Namespace = start_locust._parse_known_args(LOCUST, with_locust_file)[0]
@@ -88,7 +88,7 @@ def parsed(options: RunOptions) -> dict[str, Any]:
 
 
 def of_locust(entry: Entry, value: Any) -> Any:
-    """Return a value as the child's parser gives it: paths are texts, and `--no-report` is the opposite."""
+    """Return a value as the child parses it: a path as text, and `--no-report` inverted."""
     if entry.type is Path:
         return [str(each) for each in value] if entry.repeatable else str(value)
     return not value if entry.option.locust_opposite else value
@@ -100,9 +100,9 @@ def of_locust(entry: Entry, value: Any) -> Any:
 def test_what_the_user_types_is_what_the_child_reads(
     entry: Entry, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
 ) -> None:
-    """From the command line of `loadgen run` to its options, to the child's command line, to the parsed value."""
+    """A typed value passes through the options of `loadgen run` and the child's command line unchanged."""
     value = data.draw(values(entry))
-    # The scenario comes last, after `--`, since it may begin with a dash.
+    # The scenario follows `--`, because it may begin with a dash.
     scenario = [] if entry.option.argument else ["--", "comments"]
     options = asked(monkeypatch, [*typed(entry, value), *scenario])
     assert getattr(options, entry.name) == value
@@ -119,7 +119,7 @@ def test_what_the_user_types_is_what_the_child_reads(
     "words", [["--", "--"], ["comments", "--auth=--"], ["x", "--set=a=1", "--set", "--"]]
 )
 def test_a_value_that_the_child_cannot_read_is_refused(words: list[str]) -> None:
-    """Python 3.11's argparse drops the value `--` of any option."""
+    """The argparse of Python 3.11 drops the value `--` of any option."""
     done = CliRunner().invoke(app, ["run", *words])
     assert done.exit_code == 2
     assert "'--' is not a value" in done.stderr
@@ -127,7 +127,7 @@ def test_a_value_that_the_child_cannot_read_is_refused(words: list[str]) -> None
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
 def test_an_option_changes_nothing_else(entry: Entry) -> None:
-    """An option at another value than its default changes at most one parsed value of the harness's options."""
+    """Setting one option changes at most one parsed value of the harness's options."""
     others: dict[type, Any] = {
         str: "-some value",
         Path: Path("/a"),
@@ -137,7 +137,7 @@ def test_an_option_changes_nothing_else(entry: Entry) -> None:
         Progress: Progress.PLAIN,
         AbortOn: AbortOn.RATE,
     }
-    # Locust itself reads these.
+    # These values must be valid, because Locust itself reads the options.
     of_locust_itself = {"run_time": "7s", "tags": "one", "exclude_tags": "one"}
     other = of_locust_itself.get(entry.name, others[entry.type])
     changes: dict[str, Any] = {entry.name: [other] if entry.repeatable else other}
@@ -157,7 +157,7 @@ def test_locusts_parser_has_the_options_of_the_table_and_no_other() -> None:
     added = {action.dest: action for action in LOCUST._actions if action.dest not in known}
     assert set(added) == {entry.locust_name for entry in OURS}
     for entry in OURS:
-        # The flag is new to Locust, too.
+        # Locust must not already have an option with this flag.
         assert entry.locust_flag not in bare._option_string_actions
         assert added[entry.locust_name].option_strings == [entry.locust_flag]
 
@@ -186,13 +186,13 @@ def test_the_help_names_each_variable_that_stands_in() -> None:
 
 
 def test_a_worker_and_a_master_are_told_what_they_may_use() -> None:
-    """A permission is its own user's: each process reads it from its command line."""
+    """Each process reads permissions from its own command line, because its own user gives them."""
     readers = {entry.flag: entry.option.reader for entry in ENTRIES.values() if entry.option.permission}
     assert readers == {
         "--allow-env": Reader.BOTH,
         "--allow-file": Reader.BOTH,
         "--allow-commands": Reader.BOTH,
-        # The master alone decides where the load goes; a worker, where its clients' tokens may come from.
+        # On the master it permits the target, on a worker the sources of its clients' tokens.
         "--allow-remote": Reader.BOTH,
         # A worker loads only the files that its own command line names.
         "--allow-users": Reader.PARENT,

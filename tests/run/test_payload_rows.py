@@ -1,4 +1,4 @@
-"""Which tables a worker needs for its publishers, and that they make the same events wherever they came from."""
+"""Test which tables a worker needs for its publishers, and that their source does not change the events."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Test where the folders of runs go."""
+"""Test in which folder a run is stored."""
 
 from pathlib import Path
 

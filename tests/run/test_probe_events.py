@@ -1,4 +1,4 @@
-"""Readiness probes look like the events of the run, since a service's handlers refuse others."""
+"""Test that readiness probes look like the run's events, because a service's handlers may refuse others."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_probe_has_the_content_of_an_event_in_its_namespace(
     for channel, content in (
         ("/b/probe", {"line": 1, "meta": {"k": 2}}),
         ("/c/x", {"text": "hello", "meta": {}}),
-        # Of a group with padding nothing is known of what the service takes: the first content must do.
+        # A group with padding does not tell what the service accepts, so the first content is used.
         ("/a/x", {"line": 1, "meta": {"k": 2}}),
     ):
         event = probes.event(channel, 5, 99)

@@ -1,4 +1,4 @@
-"""Test the end of a worker whose master never answers."""
+"""Test how a worker ends whose master never answers."""
 
 from typing import NoReturn
 

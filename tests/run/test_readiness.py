@@ -14,7 +14,7 @@ from loadgen.transport.errors import TransportError
 
 
 class _Service:
-    """Nothing of it is asked but the URL and a channel's name."""
+    """A service that has only a URL and a channel name."""
 
     http_url = None
 
@@ -101,7 +101,7 @@ def test_a_channel_is_probed_until_each_of_its_subscriptions_is_proven() -> None
     count = len(probes.prober.channels)
     gevent.sleep(2 * PROBE_INTERVAL_S)
     assert len(probes.prober.channels) == count == probes.readiness.probes
-    # Who subscribes later, after a reconnect, is probed again.
+    # A subscription that is made later, after a reconnect, is probed again.
     watch(probes, "d")
     assert probes.sent(count + 1)[-1] == "d"
     assert probes.readiness.probed_since_ns("d") is not None
@@ -181,7 +181,8 @@ def test_a_member_that_no_probe_reaches_counts_as_ready_after_many_rounds(
         probes.readiness.proven(SHARED)
 
     probes.readiness.watch(SHARED, on_ready)
-    # The service sends its events to this member, and another subscription never gets any.
+    # The shared subscription becomes ready without an event. An ordinary subscription without events never
+    # does.
     probes.readiness.watch("b", lambda _: pytest.fail("what is not shared is awaited for ever"))
     probes.until(lambda: bool(ready))
     assert probes.prober.channels.count(SHARED) >= readiness.SHARED_ROUNDS

@@ -1,4 +1,4 @@
-"""Test worker registration: introductions, refusals, and invalid options."""
+"""Test how workers register: introductions, refusals, and invalid options."""
 
 import msgspec
 from typer.testing import CliRunner

@@ -36,7 +36,7 @@ REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
         ("https://localhost.example.com/event", "localhost.example.com"),
         (TARGET, "abc.appsync-api.eu-west-1.amazonaws.com"),
         ("aws:load", "the stack load on AWS"),
-        # Told in the words of whoever has to use it.
+        # This is no valid target; the code that uses the target reports that.
         ("nonsense", None),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_protocol_file_leads_nowhere_but_to_the_target_and_nothing_is_resolved
         raise AssertionError(f"{host} was resolved")
 
     target = f"{path}+ws://127.0.0.1:9"
-    # What cannot be a target is refused by whoever has to use it.
+    # An invalid target is refused later, by the code that uses it.
     assert guard.elsewhere(target, resolve(load("broadcast")), never) is None
     if where is None:
         assert Target.of(target, None).endpoints().loopback

@@ -1,4 +1,4 @@
-"""Rows for publish requests on their way to a worker: pieces, broken pieces, and an end before the last."""
+"""Test sending rows for publish requests to a worker: pieces, broken pieces, and an early end."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ResolvedRun
 
 
 def sent(run: ResolvedRun, tables: Tables) -> list[Rows]:
-    """Return the pieces as they come out of the line."""
+    """Return the pieces as a worker receives them."""
     return [messages.checked(piece) for piece in pieces(run, tables)]
 
 
@@ -160,5 +160,5 @@ def test_a_full_disk_is_told(loaded: tuple[ResolvedRun, Tables], monkeypatch: py
 
 
 def test_the_data_of_a_run_need_no_file_at_the_worker() -> None:
-    # The resolved run holds the number of rows and no row.
+    # The resolved run has only the number of rows, not the rows.
     assert set(DataSet.__struct_fields__) == {"file", "rows", "assign", "columns"}

@@ -1,4 +1,4 @@
-"""Test Locust's hardened runners: a connection speaks only for its worker, and workers keep their own options."""
+"""Test Locust's hardened runners: a connection acts for its own worker; workers keep their options."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ from tests.system.harness import free_port
 
 
 class Reader(User):
-    """A class that a worker can play."""
+    """A user class that a worker can play."""
 
 
 def environment(**options: Any) -> Environment:
@@ -53,7 +53,7 @@ class Site:
 
 
 class Client:
-    """Says to a master what it is told to, in its own name or another's."""
+    """Sends messages to a master, under its own name or another one."""
 
     def __init__(self, port: int, name: str) -> None:
         self.name = name
@@ -98,7 +98,7 @@ STATS = {
 
 
 def settled(site: Site, client: Client) -> None:
-    """Wait until all that a client has said was heard."""
+    """Wait until the master has processed all messages of a client."""
     client.say("heartbeat", BEAT)
     site.clients[0].hear()
     seen: list[str] = []
@@ -116,7 +116,8 @@ def test_a_worker_speaks_for_itself_whatever_name_it_gives(site: Site, faults: r
         client.say("client_ready", "2.47.0")
     until(lambda: len(site.master.clients) == 2)
     two.say("heartbeat", BEAT, of="one")
-    # It is answered to who said it; below, only the answer to what was said last is waited for.
+    # The answer goes to the sender, whatever name it gave. It is read here, so that `settled` below waits for
+    # a later one.
     until(lambda: "heartbeat" in two.hear())
     two.say("spawning_complete", {"user_classes_count": {"Reader": 9}, "user_count": 9}, of="one")
     two.say("stats", STATS, of="one")
@@ -144,7 +145,7 @@ def test_what_a_stranger_on_this_machine_says_counts_nowhere(site: Site) -> None
         ("quit", None),
     ):
         stranger.say(kind, data)
-    # It is told to quit for this, as Locust does.
+    # After this message the stranger is told to quit, as by Locust itself.
     stranger.say("spawning")
     until(lambda: "quit" in stranger.hear())
     assert site.environment.stats.entries == {}
@@ -253,7 +254,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence_and_is_no_failed_gate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class EndedError(Exception):
-        """The process would have ended."""
+        """Raised instead of ending the process."""
 
     def end(code: int) -> None:
         raise EndedError(code)
@@ -270,7 +271,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence_and_is_no_failed_gate(
 
 
 class Shape:
-    """A load shape that counts how often a test begins, and never ends it."""
+    """A load shape that counts how often a test begins, and never ends a test."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -291,12 +292,13 @@ def test_a_start_in_the_last_second_of_the_test_before_is_not_ignored(site: Site
         gevent.sleep(0.2)
         master.shape_greenlet = None
 
-    # As Locust's master is when its workers have stopped and it has not noticed yet that no user is left.
+    # Locust's master is in this state when its workers have stopped but it has not yet noticed that no user
+    # is left.
     master.update_state("stopped")
     master.shape_greenlet = gevent.spawn(ending)
     master.start_shape()
     assert shape.begun == 1
-    # While a test runs, a start changes nothing, as ever.
+    # While a test runs, another start has no effect, as in Locust.
     master.start_shape()
     assert shape.begun == 1
     master.shape_greenlet.kill()

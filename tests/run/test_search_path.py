@@ -35,7 +35,7 @@ def test_an_empty_or_relative_entry_of_pythonpath_goes_no_further(
 
 
 def in_a_process(code: str, cwd: Path, **environment: str) -> list[str]:
-    """Return `sys.path` of a process after some code."""
+    """Return `sys.path` of a process after it has executed some code."""
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.path, sep='\\n')"],
         cwd=cwd,
@@ -62,7 +62,7 @@ def test_the_working_directory_is_left_out_unless_it_is_named(tmp_path: Path) ->
 
 
 def test_a_checkout_that_is_not_installed_stays_importable_behind_the_libraries(tmp_path: Path) -> None:
-    """`python -m loadgen` in a checkout: the working directory is then where we are."""
+    """With `python -m loadgen` in a checkout, the package is imported from the working directory."""
     (tmp_path / "loadgen").symlink_to(Path(subprocesses.__file__).parent)
     code = f"import sys\nsys.path[:0] = ['']\n{LEAVE_OUT}"
     path = in_a_process(code, tmp_path)
@@ -98,7 +98,7 @@ def test_the_file_and_line_of_an_option_are_told(name: str, text: str, line: int
     assert "target" not in locust_settings.places(parser)
 
 
-#: In a file as one would write them.
+#: Values for these permissions as one would write them in a file.
 PERMITTED = {
     "--allow-remote": "true",
     "--allow-commands": "true",

@@ -1,4 +1,4 @@
-"""Test dealing clients to workers of different weights."""
+"""Test how clients are dealt to workers of different weights."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Test that a worker's spool reaches the master whole, whatever happens to the messages."""
+"""Test that a worker's spool reaches the master complete, whatever happens to the messages."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ DELIVERIES, HEALTH = "deliveries-0003.arrows", "health-0003.arrows"
 
 
 class Line:
-    """Carries messages as a test says: each may arrive, be lost, come damaged, or come twice."""
+    """A simulated line on which each message arrives, is lost, is damaged, or arrives twice."""
 
     def __init__(self, source: Path, sink: Path) -> None:
         self.steady_s = 0.0
@@ -30,7 +30,7 @@ class Line:
         self.receiver = SpoolReceiver(sink)
 
     def step(self, fate: str) -> None:
-        """Let the oldest message meet its fate; then the oldest answer arrives."""
+        """Deliver, lose, damage or double the oldest message; then deliver the oldest answer."""
         self.most_under_way = max(self.most_under_way, self.sender.under_way)
         if self.queue:
             sent = self.queue.pop(0)
@@ -115,7 +115,7 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_hole(tmp_path: Path) -> None
 
     receiver = SpoolReceiver(tmp_path)
     receiver.take(3, piece(0, b"first"))
-    # Half of a piece got to the disk before it was full.
+    # Half of a piece was written before the disk was full.
     with (tmp_path / DELIVERIES).open("ab") as file:
         file.write(b"sec")
     assert receiver.take(3, piece(5, b"second")).have == 11

@@ -1,4 +1,4 @@
-"""Test which modules are left out while Locust is loaded, and that package metadata are read once."""
+"""Test which modules are skipped while Locust is imported, and that package metadata is read once."""
 
 import importlib.metadata
 import subprocess

@@ -1,4 +1,4 @@
-"""Test logins that a protocol file cannot send: found before anything is sent."""
+"""Test that logins which a protocol file cannot send are refused before anything is sent."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from loadgen.run.target import Target
 from loadgen.run.target_check import check, first_clients
 from loadgen.scenario.login import Login
 
-#: Nobody listens there: whoever connects fails in another way.
+#: Nothing listens at this address, so an attempt to connect would fail differently.
 TARGET = "plain.yaml+ws://127.0.0.1:9"
 PLAIN = """
 version: 1

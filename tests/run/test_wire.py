@@ -25,14 +25,14 @@ OTHERS = join.make()
 
 
 def anything(kind: str, raw: msgspec.Raw) -> Any:
-    """Decode what Locust would: any value."""
+    """Decode any value, as Locust does."""
     if kind == "unknown":
         raise ValueError("no master takes this")
     return msgspec.msgpack.decode(raw)
 
 
 class Port:
-    """A master's socket on loopback, and what came."""
+    """A master's socket on the loopback, and the messages that it received."""
 
     def __init__(self, key: join.MasterKey | None) -> None:
         self.got: list[tuple[str, Any]] = []
@@ -53,7 +53,7 @@ class Port:
         return not self._listener.dead
 
     def client(self, name: bytes, key: join.WorkerKey | None) -> Any:
-        """Return a plain ZeroMQ client, which sends what it is told to."""
+        """Return a plain ZeroMQ client without the harness's own limits."""
         client: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         client.linger = 0
         client.setsockopt(zmq.IDENTITY, name)
@@ -163,7 +163,7 @@ def test_an_id_that_is_no_workers_name_is_not_taken(port: Port, name: bytes) -> 
 
 
 def greeted(port: Port, name: bytes) -> socket.socket:
-    """Return a connection that has said what a ZeroMQ client without a key says first (ZMTP 3.0, RFC 23)."""
+    """Return a connection that has sent the greeting of a ZeroMQ client without a key (ZMTP 3.0, RFC 23)."""
     stranger = port.tcp()
     stranger.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
     ready = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
@@ -186,11 +186,11 @@ def test_a_frame_that_is_too_large_costs_its_connection_and_no_memory(port: Port
     process = psutil.Process()
     before = process.memory_info().rss
     with greeted(port, b"giant") as stranger:
-        # It announces 4 GB.
+        # The frame's header announces 4 GB.
         stranger.sendall(b"\x02" + struct.pack(">Q", 4 << 30) + bytes(100_000))
         until(lambda: is_closed(stranger))
     assert process.memory_info().rss - before < 20 << 20
-    # What is as large as allowed is taken.
+    # A message of the greatest allowed size is accepted.
     port.client(b"good", None).send(packed("blob", bytes(FROM_WORKER_BYTES - 100)))
     until(lambda: port.got)
 
@@ -214,7 +214,8 @@ def test_a_message_of_endless_parts_is_ended_and_its_memory_given_back(
         assert 30 <= sent < 500
     until(lambda: port.connections.hoards)
     assert port.connections.hoards == {"127.0.0.1": 1}
-    # Another that has brought as much, in messages that were read, goes on.
+    # Another client from the same address, which has sent as much in messages that were read, is not
+    # affected.
     for _ in range(50):
         steady.send(packed("blob", bytes(1 << 20)))
         gevent.sleep(0.002)
@@ -248,7 +249,7 @@ def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_thei
 
 
 def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None:
-    """A relay between worker and master, which keeps what it hears, and plays it back."""
+    """A relay between worker and master keeps the data that it forwards, and sends it again later."""
     listener = socket.create_server(("127.0.0.1", 0))
     heard = bytearray()
 
@@ -284,7 +285,7 @@ def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None
     client.close()
     assert b"not for others" not in heard
     assert KEYS.worker.secret not in heard
-    # The same bytes once more are no connection: the master's part of the handshake differs each time.
+    # Sending the same bytes again makes no connection, because the master's part of the handshake changes.
     with locked.tcp() as replay:
         replay.sendall(bytes(heard))
         gevent.sleep(0.3)
@@ -349,7 +350,7 @@ def test_a_worker_does_not_send_what_would_cost_its_connection(locked: Port) -> 
     assert [message.data for _, message in locked.got] == [b"small"]
     assert len(faults) == 1
     assert "which no master takes" in faults[0][2]
-    # And back: the master's messages are looked at as well.
+    # The worker also checks messages of the master.
     locked.socket.socket.send_multipart([b"w", b"\x91" * 5_000])
     locked.socket.socket.send_multipart([b"w", packed("hello", 3)])
     with gevent.Timeout(60):

@@ -1,4 +1,4 @@
-"""Test a worker's estimate of the master's clock during a run, with known clocks."""
+"""Test a worker's estimate of the master's clock during a run, with simulated clocks."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,17 @@ _ENOUGH = 8
 
 
 def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give a worker the pings of a random world as they come.
+    """Give a worker's clock the pings of a random world, one by one.
 
-    Return how wrong it was at random moments, what error it claimed, and how early it would have sent what was due in
-    up to a tenth of a second.
+    Return three figures (ns) at random moments: the error of the estimate, the claimed error, and how early
+    an event due within a tenth of a second would be sent.
     """
     random = np.random.default_rng(seed)
     world = world_of(kind, random)
     pings, edges, shown = pinged(world, random)
     order = np.argsort(edges[1]).tolist()
     looked = _moments(random, world.jumps, edges[1][order])
-    # All at once: what the clocks show takes as long for one time as for a hundred.
+    # Read the clocks for all moments at once, which takes as long as for a single one.
     nows, dues = (np.array(each) for each in zip(*looked.values(), strict=True))
     wall, raw, master = shown(nows)
     due_wall, _, due_master = shown(dues)
@@ -65,12 +65,15 @@ def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, 
 def _moments(
     random: np.random.Generator, jumps: Sequence[tuple[float, float]], back: np.ndarray
 ) -> dict[int, tuple[float, float]]:
-    """Return by the number of pings that are back: a random moment before the next one, and when something is due."""
+    """Return random moments as (now, due time) by the number of pings that are back at that moment.
+
+    Each moment is before the next ping comes back.
+    """
     found = {}
     for count in range(_ENOUGH, len(back)):
         now = float(random.uniform(back[count - 1], back[count]))
         if any(number_ns <= now <= number_ns + SECOND for number_ns, _ in jumps):
-            # Known with the next ping, and not before.
+            # A jump within the last second is noticed only with the next ping, so leave it out.
             continue
         found[count] = (now, now + random.uniform(0, 0.1) * SECOND)
     return found
@@ -84,14 +87,14 @@ def test_the_true_offset_is_within_the_claimed_error(kind: str) -> None:
     found = [followed(kind, seed) for seed in range(40)]
     wrong, claimed, early = (np.concatenate(parts) for parts in zip(*found, strict=True))
     assert np.mean(wrong > claimed) <= 0.001
-    # Nothing is sent before its due time minus the error, but for what clocks are slewed until then.
+    # Nothing is sent earlier than its due time minus the error, plus what clocks may be slewed until then.
     assert np.mean(early > claimed + 0.1 * SECOND * 1000e-6) <= 0.001
-    # Quick round trips bound it well, however long ago they were.
+    # Quick round trips bound the offset well, however long ago they were.
     assert np.median(claimed[wrong < MS]) < 15 * MS
 
 
 def test_it_is_known_far_better_than_by_the_quickest_ping_of_the_last_20_s() -> None:
-    """A clock slewed by 500 ppm is off by 10 ms in 20 s; the estimate is not."""
+    """A clock slewed by 500 ppm moves 10 ms in 20 s, but the estimate is better than that."""
     found = [followed("triangle", seed) for seed in range(40)]
     assert max(float(np.max(wrong - claimed)) for wrong, claimed, _ in found) <= 0
     quick = [wrong for wrong, claimed, _ in found if np.median(claimed) < 0.5 * MS]

@@ -1,4 +1,4 @@
-"""Test the limits of workers' messages, and that a worker cannot speak for another, without a network."""
+"""Test the limits of workers' messages, and that a worker cannot act for another, without a network."""
 
 import base64
 import struct
@@ -80,21 +80,22 @@ REPORT: Payload = {
 
 
 def sent(kind: str, payload: Any) -> Any:
-    """Return a payload as the master gets it; one that names no version gets this one."""
+    """Return a payload as the master decodes it; the present version is added if it has none."""
     if isinstance(payload, dict) and kind != messages.HELLO:
         payload = {"wire": messages.FORMAT, **payload}
     return worker_messages.decoded(kind, msgspec.Raw(bytes(msgpack.dumps(payload))))
 
 
 def bomb(megabytes: int) -> str:
-    """Return the text of a histogram that unpacks to so many megabytes."""
+    """Return a histogram as text that unpacks to ``megabytes`` MB."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
     return base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
 
 
 def test_a_histogram_that_unpacks_to_gigabytes_takes_no_memory() -> None:
-    # Of zeros, of which a thousand take a byte: gigabytes would still be a text that is short enough.
+    # The histogram consists of zeros, a thousand of which are packed into a byte, so even gigabytes would fit into the
+    # allowed text.
     text = bomb(60)
     assert len(text) < histograms.MOST_TEXT
     tracemalloc.start()
@@ -261,7 +262,7 @@ def test_a_weight_is_no_sum_to_work_out() -> None:
 
 
 class Line:
-    """The line to the agents: keeps what is sent."""
+    """A simulated line to the agents, which keeps the messages sent."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, str | None]] = []
@@ -325,7 +326,7 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
     assert len(coordinator._view._recent) <= 40
-    # The other is not charged with it.
+    # The limit is per worker, so the other one may still report.
     coordinator.receive("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 
 

@@ -18,13 +18,13 @@ from loadgen.run.target import Target
 
 
 class Runner:
-    """In place of Locust's: connects to nothing."""
+    """Stands in for Locust's runner, but connects to nothing."""
 
     client_id = "worker-1"
 
 
 class EnoughError(Exception):
-    """The agent would be made now."""
+    """Raised when the agent would be created."""
 
 
 def begin() -> Begin:
@@ -62,7 +62,10 @@ def begun(
     monkeypatch: pytest.MonkeyPatch,
     places: dict[str, str] | None = None,
 ) -> tuple[Allowed, str | None]:
-    """Return what the agent of a process may use, after its master has sent other options and a run."""
+    """Return the permissions of a worker's agent, and where its login comes from if not its own user.
+
+    The master has sent other options and a run.
+    """
     taken: list[Any] = []
 
     def agent(*arguments: Any) -> None:
@@ -79,7 +82,7 @@ def begun(
         if kind is LocalProcess
         else WorkerProcess(settings, ThisProcess(), runner)
     )
-    # As Locust's worker does when its master's `spawn` arrives.
+    # Locust's worker does this when the master's message `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
         process._worker.take(begin())
@@ -97,7 +100,7 @@ def test_only_a_process_of_the_same_command_line_takes_its_login(monkeypatch: py
     monkeypatch.setattr("sys.argv", ["locust", "--processes", "2"])
     assert begun(LocalProcess, options(worker=False), monkeypatch)[1] is None
     assert begun(WorkerProcess, options(processes=2), monkeypatch)[1] is None
-    # `locust --processes 2` that an environment variable or a file makes a worker of another's master.
+    # An environment variable or a file turns `locust --processes 2` into workers of another master.
     for place in ("the environment variable LOCUST_MODE_WORKER", "locust.conf:1"):
         assert begun(WorkerProcess, options(processes=2), monkeypatch, {"worker": place})[1] == "the master"
     monkeypatch.setattr("sys.argv", ["locust", "--worker", "--processes", "2"])

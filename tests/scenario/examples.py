@@ -1,4 +1,4 @@
-"""A small valid scenario, in which tests make single mistakes."""
+"""A small valid scenario, into which tests put single mistakes."""
 
 GOOD = """\
 version: 1
@@ -19,16 +19,16 @@ phases:
 
 
 def edited(old: str, new: str) -> str:
-    """Return the good scenario with one passage replaced."""
+    """Return the valid scenario with one passage replaced."""
     assert GOOD.count(old) == 1, old
     return GOOD.replace(old, new)
 
 
 def with_readers(line: str) -> str:
-    """Return the good scenario with one more line, or several, for its readers."""
+    """Return the valid scenario with one or more lines added to its readers."""
     return edited("    count: 5\n", f"    count: 5\n    {line}\n")
 
 
 def with_publish(line: str) -> str:
-    """Return the good scenario with one more line, or several, in its ``publish``."""
+    """Return the valid scenario with one or more lines added to its ``publish``."""
     return edited("      rate: 100/s\n", f"      rate: 100/s\n      {line}\n")

@@ -1,4 +1,4 @@
-"""The publish plan of a publishing client."""
+"""Get the publish plan of a client that publishes."""
 
 from loadgen.resolve import Clients, PublishPlan
 

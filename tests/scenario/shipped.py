@@ -1,4 +1,4 @@
-"""The scenarios that are shipped with the program, read once: each process of a test run collects the tests of each."""
+"""The scenarios shipped with the program, read once, because each test process collects tests of them."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Random scenarios, as the data that YAML gives."""
+"""Strategies for random scenarios, as data like that read from YAML."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ _FORMS: list[st.SearchStrategy[Any]] = [
 PROFILES = st.one_of(_POINTS, *_FORMS)
 
 
-# Strategies are made once: one that is made in each example is also checked in each.
+# Strategies are made once, because hypothesis checks each new one.
 _PUBLISH_CHANNELS = st.sampled_from(["/d/{room}/x", "d/{room}/{room}", "/d/{room}/{day}"])
 _RATE_KEYS = st.sampled_from(["rate", "rate_per_client"])
 _PUBLISH_OPTIONS = st.fixed_dictionaries(
@@ -174,7 +174,7 @@ _OPTIONS = st.fixed_dictionaries(
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
-    """Valid scenarios."""
+    """Draw a valid scenario."""
     room = draw(_ROOMS)
     data: dict[str, Any] = {"version": 1, "variables": {"room": room, "day": {"count": 3}}, "clients": {}}
     readers = {"count": draw(_FORTY), "subscribe": draw(_SUBSCRIBES)}

@@ -1,6 +1,6 @@
 """Test the exact message for each mistake in a file: what is wrong, where, and what would be right."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from loadgen.resolve.loading import load
 from loadgen.scenario import ScenarioError
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 
-#: The file's text and what follows ``x.yaml:``.
+#: The file's text, and the message after ``x.yaml:``.
 MISTAKES = [
     (edited("count: 5", "cuont: 5"), "6: clients.readers.cuont is not a known key; did you mean 'count'?"),
     (edited("count: 5", "count: 0"), "6: clients.readers.count must be at least 1, not 0"),

@@ -1,4 +1,4 @@
-"""Test the size and depth limits of files for each option that reads one: one sentence and exit code 2."""
+"""Test limits on size and depth of files, for each option that reads one: one sentence and exit code 2."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Copying a scenario of the catalogue with its files."""
+"""Test copying a scenario of the catalogue together with its files."""
 
 import shutil
 from pathlib import Path

@@ -21,7 +21,7 @@ def written(profile: str, tmp_path: Path, **overrides: str) -> Scenario:
 
 
 def curve_of(scenario: Scenario) -> list[tuple[float, float]]:
-    """Return (seconds into the measurement, load) of the points."""
+    """Return the points as (seconds from the start of the measurement, load)."""
     publish = scenario.clients["writers"].publish
     assert publish is not None
     return [(point.at_ns / SECOND, point.load) for point in publish.curve(scenario.phases.measure_ns)]
@@ -40,7 +40,7 @@ def curve_of(scenario: Scenario) -> list[tuple[float, float]]:
         (
             "{bursts: {base: 20%, peak: 100%, every: 10s, for: 2s}}",
             [(0, 0.2), (8, 0.2), (8, 1), (10, 1), (10, 0.2), (18, 0.2), (18, 1), (20, 1), (20, 0.2)],
-            20,  # bursts have no end of their own: the usual length
+            20,  # bursts go on without end, so the measurement has its default length
         ),
         (
             "{bursts: {base: 20%, peak: 100%, every: 15s, for: 2s, first: 0s}}",
@@ -95,7 +95,7 @@ def test_a_form_and_its_points_make_the_same_schedule(tmp_path: Path) -> None:
         assert [*publish_of(Clients(resolve(form)), number).offsets_ns()] == [
             *publish_of(Clients(resolve(listed)), number).offsets_ns()
         ]
-    # 25 % of 100/s in the second of warm-up and two seconds, then 50 %.
+    # 25 % of 100/s during one second of warm-up and two of measurement, then 50 %.
     assert sum(len([*publish_of(Clients(resolve(form)), n).offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
 
 

@@ -27,5 +27,5 @@ def test_every_example_is_a_curve_and_has_a_picture(tmp_path: Path) -> None:
         scenario = draw.scenario_of(profile, tmp_path)
         assert resolve(scenario).warnings == ()
         shown.add(profile.removeprefix("profile:").lstrip(" {").split(":")[0])
-    # What a record holds of a recording is told in words.
+    # `recorded` is the form in which a record keeps a recording; the page describes it in words only.
     assert {key for key in FORM_TAGS if key != "points"} <= shown

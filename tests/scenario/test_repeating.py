@@ -1,4 +1,4 @@
-"""Test that the scenario of a recorded run is taken from its record, and what cannot be."""
+"""Test taking the scenario of a run from its record, and the cases in which that is not possible."""
 
 import json
 from pathlib import Path

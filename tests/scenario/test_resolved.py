@@ -20,7 +20,7 @@ from tests.scenario.strategies import scenarios
 
 @cache
 def validator() -> Any:
-    """Made when a test needs it: every process of a test run collects this file."""
+    """Return a validator, made only on use, because every process of a test run collects this file."""
     return jsonschema.Draft202012Validator(json_schema())
 
 

@@ -1,4 +1,4 @@
-"""Test the files to begin with: each is valid, has the load that was asked for, and replaces nothing."""
+"""Test the files that a user starts from: each is valid, has the chosen load, and replaces no file."""
 
 import ast
 import tempfile

@@ -1,4 +1,4 @@
-"""The file that describes an Event API: what it must not say, in one sentence with its line."""
+"""Test the file that describes an Event API: each mistake in it gives one sentence with its line."""
 
 import os
 from pathlib import Path

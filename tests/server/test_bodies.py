@@ -1,4 +1,4 @@
-"""Bodies of requests: all that are not whole hold bounded memory together, and one that ends makes room for others."""
+"""Test that incomplete request bodies together use bounded memory, and that finished ones free theirs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LIMIT_BYTES = 1000
 
 
 class Content:
-    """What aiohttp has read of a body; b"" is its end."""
+    """Stands in for aiohttp's reader of a body; an empty chunk ends the body."""
 
     def __init__(self) -> None:
         self.chunks: asyncio.Queue[bytes] = asyncio.Queue()
@@ -40,7 +40,7 @@ def request(content: Content, length: int | None = None) -> Any:
 
 
 async def idle() -> None:
-    """Let everything run that can."""
+    """Let all other tasks run until they wait."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -54,10 +54,10 @@ def test_all_that_are_not_whole_hold_no_more_than_the_bound_and_one_chunk() -> N
             content.chunks.put_nowait(CHUNK)
             await idle()
             most = max(most, bodies._held_bytes)
-        # The chunk that fills it is taken: no body waits while there is room for a byte.
+        # The last chunk may exceed the limit: no body waits while there is room for one byte.
         assert LIMIT_BYTES < most <= LIMIT_BYTES + len(CHUNK)
         assert not any(each.done() for each in reading)
-        # One that ends makes room for the next chunk of another, and no more.
+        # A finished body makes room for another body's next chunk, but for no more.
         contents[0].chunks.put_nowait(b"")
         await idle()
         assert reading[0].result() == CHUNK

@@ -1,4 +1,4 @@
-"""Functions for AWS Lambda as handlers, judged by Powertools' resolver and its model of the event."""
+"""Test functions for AWS Lambda as handlers, with Powertools' resolver and its model of the event."""
 
 import asyncio
 import json
@@ -123,7 +123,7 @@ def test_the_model_of_powertools_accepts_the_event(
     channel = "/default/a/b" if operation == "PUBLISH" else "/default/*"
     ctx = context(operation, channel, "default", identity, {"x-tenant": "blue", "authorization": "secret"})
     ctx.events = [{"id": "1", "payload": {"text": "é"}}] if operation == "PUBLISH" else []
-    # What a function gets has been JSON on its way.
+    # A function receives the event after it was sent as JSON.
     event = json.loads(json.dumps(lambda_event(ctx)))
     model = AppSyncEventsModel.model_validate(event)
     assert model.info.operation == operation
@@ -132,14 +132,14 @@ def test_the_model_of_powertools_accepts_the_event(
     if kind is None:
         assert model.identity is None
     else:
-        # Its own model, so that no looser one of the union accepts it in place of that.
+        # Validate with the exact model, because the union might accept the value by a looser one.
         accepted = kind.model_validate(event["identity"])
         assert set(kind.model_fields) <= event["identity"].keys()
         assert accepted.model_dump().items() <= event["identity"].items()
 
 
 def test_the_members_of_the_event_are_those_that_powertools_types_name() -> None:
-    """Source: the type AppSyncEventsPublishEvent of Powertools for TypeScript."""
+    """The source is the type AppSyncEventsPublishEvent of Powertools for TypeScript."""
     ctx = context("PUBLISH", "/default/foo", "default", None, {"header1": "value1"})
     ctx.events = [{"id": "12345", "payload": {"key": "value"}}]
     assert lambda_event(ctx) == {
@@ -160,7 +160,7 @@ def test_the_members_of_the_event_are_those_that_powertools_types_name() -> None
 
 
 def application() -> AppSyncEventsResolver:
-    """An application as the documentation of Powertools shows it."""
+    """Return an application like the one in the documentation of Powertools."""
     app = AppSyncEventsResolver()  # type: ignore[no-untyped-call]
 
     @app.on_publish("/one/each")
@@ -283,7 +283,7 @@ def test_subscriptions_are_allowed_and_refused(channel: str, error: Any, api: Lo
 
 
 def test_many_publishes_at_once_see_their_own_events(api: LocalEventApi) -> None:
-    """The resolver keeps the current event in its class: another call at the same time would take it from the first."""
+    """Calls must not overlap, because Powertools' resolver keeps the current event in its class."""
     before = len(delivered(api, "/one/each"))
 
     async def all_at_once() -> list[Any]:

@@ -1,4 +1,4 @@
-"""The fan-out: whole frames in order, one write a subscriber, no waiting for anyone."""
+"""Test the fan-out: whole frames in order, one write for each subscriber, no waiting for slow ones."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ class FakeOutlet:
 
 
 def serialised(operation_id: str, event: str) -> bytes:
-    """Return the frame as the websockets library makes it."""
+    """Return the frame that the websockets library makes."""
     return Frame(Opcode.TEXT, messages.data(operation_id, event)).serialize(mask=False)
 
 

@@ -1,4 +1,4 @@
-"""The journal finds the stamps of events wherever the run has put them."""
+"""Test that the journal finds the stamps of events wherever the run has placed them."""
 
 import json
 from pathlib import Path

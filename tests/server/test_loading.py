@@ -1,4 +1,4 @@
-"""While a server loads aiohttp no authorities are read; what is made afterwards knows them as ever."""
+"""Test that no certificate authorities are read while a server imports aiohttp, but are later."""
 
 import ssl
 
@@ -6,7 +6,7 @@ from loadgen.server.loading import without_authorities
 
 
 def made() -> int:
-    """How many authorities a new context asks the system for."""
+    """Return how many certificate authorities a new TLS context trusts."""
     context = ssl.create_default_context()
     return context.cert_store_stats()["x509_ca"]
 
@@ -17,7 +17,7 @@ def test_a_context_made_meanwhile_trusts_nobody_and_later_ones_are_as_ever() -> 
     with without_authorities():
         context = ssl.create_default_context()
         assert context.cert_store_stats()["x509_ca"] == 0
-        # It fails on the safe side.
+        # Certificates are still demanded, so a connection with this context would fail.
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
     assert {name: getattr(ssl.SSLContext, name) for name in own} == own

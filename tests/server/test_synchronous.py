@@ -1,4 +1,4 @@
-"""Synchronous functions of users in a thread: order, one at a time, exceptions, time limits, and loops of their own."""
+"""Test users' synchronous functions, run in a thread: order, exceptions, time limits, own event loops."""
 
 import asyncio
 import contextvars
@@ -56,7 +56,7 @@ def test_the_event_loop_goes_on_meanwhile() -> None:
         waiting = asyncio.ensure_future(call(calls, release.wait, timeout_s=LONG_S))
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        # Only the event loop's thread sets it.
+        # Only this thread, which runs the event loop, can set the event.
         release.set()
         return bool(await waiting)
 
@@ -133,7 +133,7 @@ def test_the_threads_of_functions_that_never_return_are_bounded() -> None:
                 result = await call(calls, int, "7", timeout_s=LONG_S)
             except BusyError:
                 await asyncio.sleep(0.001)
-        # One of the three, or a new one, serves on.
+        # Of the threads only one remains, one of the three or a new one.
         while threading.active_count() > before - 2:
             await asyncio.sleep(0.001)
         return result

@@ -1,4 +1,4 @@
-"""Test the command line of stand-ins, as far as it needs no server."""
+"""Test the parts of the stand-ins' command line that need no server."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from loadgen.stand_ins.serving import StandInConfig
 def config(
     options: Sequence[str] = (), environment: Mapping[str, str] | None = None, **more: Any
 ) -> StandInConfig:
-    """Return the settings for some options, with defaults for the others."""
+    """Return a stand-in's settings for these options, with defaults for the others."""
     given: dict[str, Any] = {
         "service": "appsync-graphql",
         "api_key_env": None,

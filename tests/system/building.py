@@ -1,4 +1,4 @@
-"""Build wheels from a copy of the files that belong in them."""
+"""Build wheels from a copy of the repository's files."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ _FILES = (".gitignore", "LICENSE", "README.md", "hatch_build.py", "locustfile.py
 
 
 def copy(folder: Path) -> Path:
-    """Copy what is built into a new folder: several builds at once would write to the same ones."""
+    """Copy the files to build from, because several builds at once would write to the same folders."""
     for name in _PARTS:
         shutil.copytree(
             REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.new")
@@ -24,7 +24,7 @@ def copy(folder: Path) -> Path:
 
 
 def build(tree: Path, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[Path]]:
-    """Build by the back end itself: pip would make an environment and fetch the back end for it first."""
+    """Build with the build back end itself; pip would first make an environment and fetch the back end."""
     done = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "out"],
         cwd=tree,

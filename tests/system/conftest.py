@@ -1,4 +1,4 @@
-"""Timeouts for whole runs: a test on a busy machine is slow, not stuck."""
+"""Settings for whole runs: long timeouts, because a test on a busy machine is slow but not stuck."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from loadgen.server.process import ServerProcess
 from tests.system.service import KEY_VARIABLE, Service
 from tests.system.users.player import Player, playing
 
-#: Above the ceiling of a single wait (`harness.STUCK_S`), which says what it waited for.
+#: More than the longest single wait (`harness.STUCK_S`), whose failure says what the test waited for.
 TIMEOUT_S = 600
 HERE = Path(__file__).parent
 
@@ -30,6 +30,6 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def commands() -> Iterator[Player]:
-    """Plays commands that end soon: to start an interpreter for each, and to import all, takes longer than they do."""
+    """Run short commands in forked processes, as starting an interpreter with all imports takes longer."""
     with playing(commands=True) as player:
         yield player

@@ -19,11 +19,12 @@ import psutil
 from analysis.record.folders import runs_in
 from tests.paths import REPO
 
-#: How long a test waits before it calls a run stuck. A run takes seconds, and on a machine with ten others minutes.
+#: Seconds after which a test calls a run stuck. A run takes seconds, but minutes on a machine with ten
+#: others.
 STUCK_S: Final = 300.0
 
-#: A small `comments`: a few seconds, so that the suite stays quick; without its gates, which are about a service and
-#: not about what a test does to it.
+#: Overrides for a `comments` of a few seconds, without its gates, which are about a service and not about
+#: these tests.
 SMALL = (
     "gates=[]",
     "clients.readers.count=40",
@@ -43,7 +44,7 @@ def overrides(items: Sequence[str]) -> list[str]:
 def start(
     *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.Popen[str]:
-    """Start `loadgen`; a run draws no report unless it is asked to: that is half of a small run's time."""
+    """Start `loadgen`; a run draws no report unless asked, because that takes half of a small run's time."""
     if arguments[0] == "run" and "--report" not in arguments:
         arguments = (*arguments, "--no-report")
     return subprocess.Popen(
@@ -60,7 +61,7 @@ def start(
 
 
 class Finished:
-    """A process that has ended, its exit code and its output."""
+    """The exit code and the output of a process that has ended."""
 
     def __init__(self, process: subprocess.Popen[str], timeout_s: float = STUCK_S) -> None:
         try:
@@ -73,7 +74,7 @@ class Finished:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without notes on the surroundings: a busy machine is not the run's doing."""
+        """Lines on standard error, without notes about a busy machine, which the run does not cause."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
     @property
@@ -99,9 +100,9 @@ def read(path: Path) -> dict[str, Any]:
 def wait_for_phase(
     results: Path, phase: str, timeout_s: float = STUCK_S, process: subprocess.Popen[str] | None = None
 ) -> Path:
-    """Wait until the one run of a results folder is in a phase; return its folder.
+    """Wait until the only run in a results folder is in a phase; return the run's folder.
 
-    Give up early, with the output, if the run's ``process`` ends before.
+    If the run's ``process`` ends before, fail at once with its output.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -116,9 +117,10 @@ def wait_for_phase(
 
 
 def demanded(summary: dict[str, Any]) -> int:
-    """Return the exit code that the findings, outages and gates of a summary demand (docs/reference/command-line.md).
+    """Return the exit code that a summary's findings, outages and gates require.
 
-    Raises AssertionError for a run that did not go through: a test that ends a run knows its exit code.
+    The rules are in docs/reference/command-line.md. Raises AssertionError if the run did not go through,
+    since a test that ends a run early knows the exit code.
     """
     assert summary["status"] in ("complete", "aborted"), (summary["status"], summary["reason"])
     gates = {gate["status"] for gate in summary["gates"]}
@@ -137,10 +139,11 @@ def demanded(summary: dict[str, Any]) -> int:
 def expect_by_verdict(
     finished: Finished, folder: Path, *, lossy: bool = False, outage: bool = False
 ) -> dict[str, Any]:
-    """Assert that a run went through and ended with the exit code its own verdict demands; return its summary.
+    """Assert that a run went through, and that its exit code follows from its verdict; return its summary.
 
-    On a busy machine a run may call itself invalid, so a test of a whole run can't demand exit code 0. It can demand
-    all else: the ledger balances, nothing is lost (unless ``lossy``) and the target was never away (unless ``outage``).
+    On a busy machine a run may call itself invalid, so a test cannot require exit code 0. It can require
+    everything else: the ledger balances, nothing is lost (unless ``lossy``), and the target was never away
+    (unless ``outage``).
     """
     assert (folder / "summary.json").exists(), finished.said
     assert "Traceback" not in finished.said, finished.said
@@ -155,7 +158,7 @@ def expect_by_verdict(
 
 
 def as_judged(finished: Finished, folder: Path) -> dict[str, Any]:
-    """Assert the same of a run without gates, and that its findings make its verdict and were all told."""
+    """Assert that a run without gates went through, and that it printed the findings of its verdict."""
     summary = expect_by_verdict(finished, folder)
     assert summary["gates"] == []
     verdict = summary["verdict"]
@@ -169,7 +172,7 @@ def as_judged(finished: Finished, folder: Path) -> dict[str, Any]:
 
 
 def expect_gates(summary: dict[str, Any], *statuses: str) -> None:
-    """Assert how the gates were decided; a run that is invalid decides none of them."""
+    """Assert how the gates were decided; in an invalid run none is decided."""
     found = [gate["status"] for gate in summary["gates"]]
     invalid = summary["verdict"]["kind"] == "invalid"
     assert found == (["inconclusive"] * len(statuses) if invalid else list(statuses)), summary["gates"]
@@ -177,7 +180,7 @@ def expect_gates(summary: dict[str, Any], *statuses: str) -> None:
 
 @contextmanager
 def command_lines() -> Iterator[set[str]]:
-    """Collect the command lines of all processes that this one has started, and of theirs, while the block runs."""
+    """Collect the command lines of all processes started, directly or not, while the block runs."""
     listed: set[str] = set()
     ended = threading.Event()
 
@@ -199,12 +202,12 @@ def command_lines() -> Iterator[set[str]]:
 
 
 def free_port() -> int:
-    """Return a free port that no outgoing connection is given: tests that run side by side open thousands."""
+    """Return a free port outside the range of outgoing connections, of which tests open thousands."""
     try:
         first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError):
         first = 32_768
-    # Seeds of `random` are shared by tests that draw the same; the system's own numbers are not.
+    # Tests with the same seed of `random` would draw the same ports, so use the system's random numbers.
     draw = random.SystemRandom()
     for _ in range(100):
         port = draw.randrange(min(10_000, first - 1), first)

@@ -1,4 +1,4 @@
-"""Run the command line in this process if a test needs no separate one, which saves half a CPU-second."""
+"""Run commands within this process, which saves half a CPU-second where no separate one is needed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from loadgen.cli.app import app
 
 @dataclass(frozen=True)
 class Here:
-    """What a command said, and its exit code."""
+    """The output and the exit code of a command."""
 
     code: int
     out: str
@@ -23,7 +23,7 @@ class Here:
 
 
 def here(*arguments: str, env: Mapping[str, str]) -> Here:
-    """Call a command with these variables besides those of the environment."""
+    """Call a command with these environment variables in addition to those of this process."""
     done = CliRunner().invoke(app, list(arguments), env=dict(env))
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return Here(done.exit_code, done.stdout, done.stderr)

@@ -1,19 +1,19 @@
-"""A server that many runs share, since starting one takes half a second of CPU time."""
+"""A server that many runs share, because starting one takes half a second of CPU time."""
 
 from dataclasses import dataclass
 
-#: Names the environment variable with its key.
+#: Name of the environment variable that has the server's API key.
 KEY_VARIABLE = "LOADGEN_SHARED_SERVICE_KEY"
 
 
 @dataclass(frozen=True)
 class Service:
-    """A server that no test changes, and that one run at a time uses."""
+    """A server that no test changes, used by one run at a time."""
 
     url: str
     key: str
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Options of `loadgen run` and of our locustfiles that lead there."""
+        """Options with which `loadgen run` and our locustfiles use this server as their target."""
         return "--target", self.url, "--api-key-env", KEY_VARIABLE

@@ -1,4 +1,4 @@
-"""Test that missing programs are named in one line at the end of a test run, also with several processes."""
+"""Test that a line at the end of a test run names missing programs, also with several processes."""
 
 import os
 import subprocess

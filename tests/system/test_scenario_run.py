@@ -1,4 +1,4 @@
-"""Whole runs from Python: the result, the folders, Ctrl-C, an event loop, and the documented example."""
+"""Test whole runs from Python: the result, folders, Ctrl-C, an event loop, and the documented example."""
 
 import asyncio
 import gc
@@ -37,13 +37,13 @@ PEOPLE = [{"id": f"user-{number}"} for number in range(10)]
 
 
 def agrees(run: ScenarioRun) -> None:
-    """The object says what the record says."""
+    """Assert that the object has the same values as the record."""
     summary = read(run.folder / "summary.json")
     assert run.summary == summary
     assert run.exit_code == demanded(summary) == summary["exit_code"]
     assert (run.verdict, run.ledger) == (summary["verdict"]["kind"], summary["ledger"])
     assert [gate.status for gate in run.gates] == [gate["status"] for gate in summary["gates"]]
-    # The ledger is about the measure phase, the tables about all.
+    # The ledger covers the measure phase, the tables cover the whole run.
     assert len(run.deliveries) >= run.ledger["rows"] > 0
     assert len(run.subscriptions) == 10
     assert len(run.events) >= run.ledger["events_due"] > 0

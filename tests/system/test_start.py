@@ -7,7 +7,7 @@ import pytest
 
 from tests.paths import REPO
 
-#: Loaded by some process of ours, and heavy: a tenth of a second of CPU time and more.
+#: Modules that some process of ours loads, and that take a tenth of a second of CPU time or more.
 HEAVY = frozenset(
     {
         "aiohttp",
@@ -61,11 +61,11 @@ with tempfile.TemporaryDirectory() as folder:
     assert analysis.__main__.main(["finish", folder, "--no-report"]) == 0
     assert (Path(folder) / "fanout.parquet").exists() and (Path(folder) / "ledger.parquet").exists()
 """
-#: By kind of process: what it runs before it does its work, and what of the heavy it needs.
+#: By kind of process: the code it runs before its actual work, and the heavy modules that it needs.
 PROCESSES = {
     "child": ("import loadgen.child", set()),
     "loadgen run": (_RUN, {"pydantic", "typer"}),
-    # One process for two kinds: none of the parts may load what the whole does not need.
+    # One process is tested for two kinds: neither part may load more than both need.
     "command line and loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
@@ -79,13 +79,13 @@ PROCESSES = {
         {"locust", "numpy", "pyarrow"},
     ),
     "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
-    # All of it, as pyarrow loads pandas when it is first used.
+    # The whole analysis, because pyarrow would load pandas only when it is first used.
     "analysis": ("from pathlib import Path" + _FINISH, {"numpy", "pyarrow", "rich"}),
 }
 
 
 def loaded(code: str) -> frozenset[str]:
-    """Return which heavy modules a process has loaded after it has run the code."""
+    """Return the heavy modules that a process has loaded after it has run some code."""
     said = subprocess.run(
         [sys.executable, "-P", "-c", f"{code}\nimport sys\nprint('loaded:', *sys.modules)"],
         capture_output=True,
@@ -100,7 +100,7 @@ def loaded(code: str) -> frozenset[str]:
 @pytest.mark.parametrize("kind", PROCESSES)
 def test_a_process_loads_what_it_needs_and_nothing_else_that_is_heavy(kind: str) -> None:
     code, needed = PROCESSES[kind]
-    # Both ways, so that the list of what is needed cannot become longer than what is.
+    # Test equality, so that the list does not name modules that are not needed.
     assert loaded(code) == needed
 
 

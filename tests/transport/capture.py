@@ -1,8 +1,8 @@
-"""Capture packets of a TCP port on loopback: two times between which the kernel received each byte.
+"""Capture packets of a TCP port on loopback, to bound the time at which the kernel received each byte.
 
-Linux stamps a packet of the loopback interface where it is delivered (`ip_local_deliver`), and each packet socket when
-it gets its copy: one of all protocols before that, one of IP after it. So what a socket has for a stamp lies between
-the two.
+Linux stamps a packet of the loopback interface when it delivers it (`ip_local_deliver`). Each packet socket
+stamps its own copy: one for all protocols does so before that, and one for IP after it. So a TCP socket's
+stamp lies between these two.
 """
 
 import socket
@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def may_capture() -> bool:
-    """Whether this process may open a packet socket (CAP_NET_RAW)."""
+    """Return whether this process may open a packet socket (CAP_NET_RAW)."""
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IP)).close()
     except (OSError, AttributeError):
@@ -34,7 +34,7 @@ def may_capture() -> bool:
 
 
 class _Tap:
-    """Records (stamp, sequence number, length) of each segment that a port sends, by the receiver's port."""
+    """Records (stamp, sequence number, length) of each segment that a port sends, by the receiving port."""
 
     def __init__(self, port: int, protocol: int) -> None:
         self._port = port
@@ -57,7 +57,7 @@ class _Tap:
                     self._socket.close()
                     return
                 continue
-            # A packet of the loopback interface is seen as it leaves, too.
+            # A packet on the loopback interface is captured twice: as it leaves, and as it arrives.
             if address[2] == _OUTGOING or data[0] >> 4 != 4 or data[9] != socket.IPPROTO_TCP:
                 continue
             head = (data[0] & 15) * 4
@@ -88,7 +88,7 @@ class _Tap:
 
 
 class Capture:
-    """Captures what a port sends, from the first byte of each connection on."""
+    """Captures all that a port sends, from the first byte of each connection on."""
 
     def __init__(self, port: int) -> None:
         self._taps = (_Tap(port, _ALL), _Tap(port, _IP))
@@ -105,9 +105,9 @@ class Capture:
             tap.thread.join()
 
     def arrivals_ns(self, port: int, ends: Ints) -> tuple[Ints, Ints]:
-        """Return between when and when the segments arrived that held the last byte before places in a stream.
+        """Return bounds of the times at which the last byte before each of ``ends`` arrived.
 
-        The stream is the one to ``port``.
+        ``ends`` are places in the stream that was sent to ``port``.
         """
         before, after = self._taps
         return before.arrivals_ns(port, ends), after.arrivals_ns(port, ends)

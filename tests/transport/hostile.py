@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 Say = Callable[[bytes], bytes]
-"""What to answer to the request to upgrade."""
+"""Returns the answer to a request to upgrade."""
 
 
 def frame(first: int, body: bytes = b"", length: int | None = None) -> bytes:
-    """Return a frame with that first byte; ``length`` is what its header says where that is not the truth."""
+    """Return a frame with this first byte; ``length`` replaces the true length in its header."""
     size = len(body) if length is None else length
     if size < 126:
         return bytes([first, size]) + body
@@ -24,7 +24,7 @@ def frame(first: int, body: bytes = b"", length: int | None = None) -> bytes:
 
 
 def yes(asked: bytes) -> bytes:
-    """Return the usual answer to the request."""
+    """Return a valid answer to a request to upgrade."""
     lines = dict(line.split(b": ", 1) for line in asked.split(b"\r\n")[1:] if b": " in line)
     key = next(value for name, value in lines.items() if name.lower() == b"sec-websocket-key")
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
@@ -38,9 +38,9 @@ def yes(asked: bytes) -> bytes:
 def served(
     parts: Sequence[bytes] = (), answer: Say = yes, stay_s: float = 5, heard: list[bytes] | None = None
 ) -> Iterator[int]:
-    """Serve one connection: the answer, each part, and then nothing for ``stay_s``; yields the port.
+    """Serve one connection: send the answer and each part, then wait for ``stay_s``; yield the port.
 
-    ``heard`` None: nothing more is read from it.
+    What the client sends is added to ``heard``, or not read if that is None.
     """
     over = threading.Event()
 

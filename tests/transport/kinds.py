@@ -1,4 +1,4 @@
-"""Run tests with either poller: that of `loadgen.native` and the one in Python."""
+"""A fixture that runs tests with either poller, that of `loadgen.native` and that in Python."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from loadgen.transport import poller as pollers
 
 @pytest.fixture(params=["native", "python"])
 def inlet_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Which poller reads the sockets of this test."""
+    """Select the poller that reads the sockets of this test; yield its name."""
     if request.param == "native" and not native.available:
         pytest.skip("the native receive path was not built")
     monkeypatch.setattr(native, "available", request.param == "native")

@@ -8,10 +8,10 @@ from typing import Self
 
 
 class QuietRelay:
-    """Forwards bytes of any number of connections to a port of this machine; TLS passes through as it is.
+    """Forwards bytes of any number of connections to a port of this machine; TLS is passed on unchanged.
 
-    While :attr:`silent` is set nothing is forwarded and nothing closed, in either direction; who connects meanwhile
-    gets no answer.
+    While :attr:`silent` is set, it forwards nothing in either direction and closes nothing; new connections
+    get no answer.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -19,7 +19,7 @@ class QuietRelay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.silent = threading.Event()
-        #: Connections that were made, those while it was silent included.
+        #: Number of connections, including those made while the relay was silent.
         self.accepted = 0
         self._stopping = False
         self._peer: dict[socket.socket, socket.socket] = {}
@@ -43,10 +43,10 @@ class QuietRelay:
         while not self._stopping:
             for key, _ in selector.select(0.02):
                 if self.silent.is_set():
-                    # What has come waits where it is.
+                    # Data that has arrived stays in the sockets.
                     self.silent.wait(0.01)
                     if key.fileobj is self._listener:
-                        # Taken, as a network takes it, and never answered.
+                        # The connection is accepted, as by a network, but never answered.
                         self._connect(selector)
                     continue
                 if key.fileobj is self._listener:

@@ -26,10 +26,10 @@ TOKEN = 7
 
 @dataclass(frozen=True)
 class Order:
-    """What to send to each connection: so many frames, `batch` at a time, cut into `cuts` + 1 segments.
+    """What to send to each connection: the number of frames, sent `batch` at a time in `cuts` + 1 segments.
 
-    Between two segments to a connection passes from the least pause up to ``pause_s`` more. ``sizes`` are of events.
-    ``cut_answer``: the answer to the upgrade comes in two parts.
+    The pause between two segments of a connection is at least the least pause and up to ``pause_s`` longer.
+    ``sizes`` are those of events. With ``cut_answer`` the answer to the upgrade is sent in two parts.
     """
 
     frames: int
@@ -43,7 +43,7 @@ class Order:
 
 
 class _Peer:
-    """A connection that counts what it has sent."""
+    """A connection that counts the bytes it has sent."""
 
     def __init__(self, peer: socket.socket, context: ssl.SSLContext | None, lines: bool, cut: bool) -> None:
         self.peer, self.sent = peer, 0
@@ -129,7 +129,7 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
             cuts = sorted(draws.randrange(1, len(data)) for _ in range(order.cuts))
             edges = [0, *cuts, len(data)]
             pending.append([data[a:b] for a, b in pairwise(edges) if b > a])
-        # A segment to each in turn, as a fan-out does.
+        # Send one segment to each connection in turn, as a fan-out does.
         while any(pending):
             for peer, parts in zip(peers, pending, strict=True):
                 if parts:
@@ -143,7 +143,7 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
 
 
 class Host:
-    """The process of one sender after the other: to start it costs more than most of them send."""
+    """A process for several senders in turn, because starting it costs more than most of them."""
 
     def __init__(self) -> None:
         self._begin()
@@ -157,7 +157,7 @@ class Host:
         self.idle = True
 
     def take(self) -> Connection:
-        """Return the pipe to it; a new one where the sender before did not come to its end."""
+        """Return the pipe to the process; start a new one if the last sender did not finish."""
         if not self.idle:
             self._process.kill()
             self._begin()
@@ -173,7 +173,7 @@ class Host:
 
 
 class Sender:
-    """A service in a host, for so many connections."""
+    """A service in a `Host`, for a number of connections."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Sender:
         self._pipe.send(order)
 
     def done(self) -> dict[int, Any] | None:
-        """Return, by the port of each connection, where its frames end in what was sent to it; None: not yet."""
+        """Return where each frame ends in the stream sent to each port, or None if sending goes on."""
         if not self._pipe.poll():
             return None
         ends: dict[int, Any] = self._pipe.recv()
@@ -210,6 +210,6 @@ class Sender:
 
 
 def burn(seconds: float) -> "subprocess.Popen[bytes]":
-    """Keep a core busy for so long, in a process of its own; returns the process."""
+    """Keep a core busy for some seconds by a separate process; return the process."""
     code = f"import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: sum(range(1_000))"
     return subprocess.Popen([sys.executable, "-S", "-c", code])

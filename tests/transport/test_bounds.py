@@ -1,4 +1,4 @@
-"""Test that the data kept of a server is bounded, and that the error names the bound."""
+"""Test that data kept from a server is bounded, and that the error names the bound."""
 
 import time
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 def http_served(answer: Answer) -> Any:
-    """As `served` of test_http; that the client goes in the middle of an answer is what is wanted here."""
+    """Serve as `served` of test_http, but allow the client to leave within an answer."""
 
     def tolerant(peer: Any, number: int) -> bool:
         try:
@@ -41,7 +41,7 @@ def http_served(answer: Answer) -> Any:
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 CHUNK = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
 
-#: An answer's beginning, what follows without end, and what is said of it.
+#: Beginning of an answer, what is repeated without end after it, and the resulting error.
 ENDLESS: dict[str, tuple[bytes, bytes, str]] = {
     "chunks": (CHUNKED, CHUNK, "a body of more than 1,048,576 bytes"),
     "declared length": (
@@ -85,13 +85,13 @@ def test_an_answer_without_end_is_cut_off_and_the_next_request_has_a_connection(
         return True
 
     with http_served(answer) as (url, _):
-        # Long enough for a busy machine to send and read what is cut off.
+        # The timeout is long enough for a busy machine to send and read up to the bound.
         client = GeventHttpClient(url, 1, timeout_s=60)
         with pytest.raises(UnreadableError, match=said):
             client.post(b"{}", {})
         assert client.post(b"{}", {}) == (200, b"{}")
         client.close()
-    # What the kernel holds on both sides, and the bound; not the 64 MB that it would have sent.
+    # What the kernel buffers on both sides plus the bound was sent, not all of the 64 MB.
     assert sent[0] < 32 << 20
 
 
@@ -134,7 +134,7 @@ def test_a_drip_is_given_up_when_the_whole_has_taken_too_long(drip: bytes) -> No
 
 def test_a_tls_handshake_that_drips_is_given_up_too() -> None:
     def answer(peer: Any, _number: int) -> bool:
-        # The header of a record of 16 KB, and then a byte now and then, for a minute.
+        # Send the header of a record of 16 KB, and then one byte at a time for a minute.
         peer.sendall(b"\x16\x03\x03\x40\x00")
         for _ in range(1_200):
             peer.sendall(b"\0")
@@ -154,7 +154,7 @@ def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
         return True
 
     with http_served(answer) as (url, accepted):
-        # Taken as it was sent, and not unpacked.
+        # The body is returned as it was sent, without being unpacked.
         assert bounded.ask("OPTIONS", url + "?q=1", timeout_s=5) == (200, b"\x1f\x8b\x08")
         assert len(accepted) == 1
     for wrong in ("ftp://x/", "http://x:99999999/", "x"):
@@ -162,7 +162,7 @@ def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
             bounded.ask("GET", wrong, timeout_s=1)
 
 
-# --- a server that does not read ---
+# --- The following tests are about a server that does not read. ---
 
 
 def _client(port: int) -> tuple[WebSocket, list[tuple[int | None, str]]]:
@@ -188,7 +188,7 @@ def test_pings_of_a_server_that_does_not_read_leave_one_pong() -> None:
             gevent.sleep(0.005)
             most = max(most, len(socket._unsent or b""))
         assert not ends
-        # 80,000 pings are 10 MB of pongs; of what a turn of the hub brings, only the last is answered.
+        # 80,000 pings would need 10 MB of pongs, but only the last ping in each turn of the hub is answered.
         assert most < 64 * 1024
         socket.abort()
 
@@ -203,7 +203,7 @@ def test_the_last_ping_is_answered_when_the_server_reads_again() -> None:
         gevent.sleep(0.1)
         socket.abort()
     said = b"".join(heard)
-    # One masked pong.
+    # There is one masked pong.
     assert said[:2] == b"\x8a\x85"
     assert len(said) == 11
     assert bytes(byte ^ said[2 + place % 4] for place, byte in enumerate(said[6:])) == b"three"
@@ -231,7 +231,7 @@ def test_what_waits_for_a_server_that_does_not_read_is_bounded() -> None:
                 break
             socket.send(message)
             assert len(socket._unsent or b"") <= bounds.UNSENT_BYTES
-            # It ends in the hub's next turn: not under the hands of who sends.
+            # The connection ends in the hub's next turn, not within the call that sends.
             assert not ends or not socket.is_open
             if len(socket._unsent or b"") > bounds.UNSENT_BYTES - 1_000_100:
                 gevent.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Test the body of an answer: chunks in any division, and bytes that are none."""
+"""Test reading chunked bodies: chunks divided in any way, and bytes that are not chunks."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Test our client against the table of `tests.websocket.cases`, over a real socket, by each of its receive paths."""
+"""Test our client with the cases of `tests.websocket.cases`, on real sockets, with each receive path."""
 
 import socket
 import threading
@@ -22,7 +22,7 @@ _END = b"are you there?"
 
 @pytest.fixture(params=["python", "native", "fast path"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The receive path: the Python poller, the native one, or the native one with a fast path that takes nothing."""
+    """Select the Python poller, the native one, or the native one with a fast path that takes nothing."""
     if request.param != "python" and not native.available:
         pytest.skip("the native receive path was not built")
     monkeypatch.setattr(native, "available", request.param != "python")
@@ -32,7 +32,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 class Peer:
-    """A server that says what the case says, in a thread, and what it heard."""
+    """A server in a thread that sends the frames of a case, and keeps what it receives."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -62,7 +62,7 @@ class Peer:
         try:
             while data := peer.recv(65536):
                 self.heard += data
-                # The closing handshake is over: the server closes first (RFC 6455, 7.1.1).
+                # After the closing handshake, the server closes the connection first (RFC 6455, 7.1.1).
                 if any(opcode == CLOSE for opcode, _ in frames_in(self.heard)):
                     peer.shutdown(socket.SHUT_WR)
         except OSError:
@@ -109,7 +109,7 @@ def test_the_client_does_what_the_standard_says(path: str, case: Case) -> None:
     assert case.fails is None or (violation is not None) is case.fails, violation
     said = peer.frames()
     if case.pong is not None and case.closes is None:
-        # An earlier ping need not be answered once a later one has come (RFC 6455, 5.5.3).
+        # If a later ping has arrived, earlier ones need not be answered (RFC 6455, 5.5.3).
         assert {payload for opcode, payload in said if opcode == PONG} & {case.pong, _END}
     closes = [payload for opcode, payload in said if opcode == CLOSE]
     if case.closes is None:

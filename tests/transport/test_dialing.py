@@ -41,8 +41,9 @@ def listening(
 ) -> int:
     """Listen on a port that is free on all of the addresses; return it.
 
-    Connects to ``silent`` ones go unanswered until ``deaf`` is closed (by default with the others). Those to
-    ``refusing`` ones are refused: the port is held there, so that no test beside this one can listen on it.
+    Connects to the ``silent`` addresses are not answered until ``deaf`` is closed (by default with the
+    others). Connects to the ``refusing`` ones are refused; the port is bound there, so that no parallel test
+    can listen on it.
     """
     deaf = nets if deaf is None else deaf
     for _ in range(20):
@@ -124,7 +125,7 @@ def test_a_silent_address_costs_the_head_start_once_and_is_said_once(nets: conte
     took_s = time.monotonic() - begun
     assert took_s >= dialing.HEAD_START_S
     assert took_s < 3
-    # The others share what was its part.
+    # The other addresses share the connections of the silent one.
     assert Counter(reached(its, port) for _ in range(10)) == {"127.0.0.2": 5, "127.0.0.3": 5}
     assert notes == [
         f"127.0.0.1:{port} of name.test does not answer within 250 ms: connections go to its other addresses, and every"
@@ -230,7 +231,7 @@ def test_a_name_that_leads_elsewhere_later_is_refused_then(nets: contextlib.Exit
 
 
 def test_the_last_look_is_at_the_address_itself() -> None:
-    """Were a resolver to say of another machine's address that it is loopback, or nobody to ask before."""
+    """The address itself is checked last, whatever a resolver says, or if no resolver is asked."""
     its = Dialer()
     (there,) = Resolver().addresses("192.0.2.1", 80, 1.0)
     with pytest.raises(ForbiddenAddressError):

@@ -18,12 +18,12 @@ SIZES = st.one_of(
 
 
 class Reader:
-    """A client's protocol past its handshake, and what came of the bytes."""
+    """A client's protocol after its handshake, and what it made of the bytes."""
 
     def __init__(self) -> None:
         self.protocol = ClientProtocol(parse_uri("ws://x/"), max_size=MAX_BYTES)
         self.protocol.state = OPEN
-        # As after the upgrade: the parser waits for a frame.
+        # The parser expects a frame, as after the upgrade.
         self.protocol.parser = self.protocol.parse()
         next(self.protocol.parser)
         self.seen: list[tuple[int, bool, bytes]] = []
@@ -48,7 +48,7 @@ class Reader:
         return self.seen, self.protocol.close_rcvd, type(error), str(error)
 
 
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Strategies are made once, because hypothesis examines each new one.
 _OPCODES = st.sampled_from([Opcode.TEXT] * 8 + [Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG])
 _CONTROL_SIZES, _FIVE, _FORTY = st.integers(0, 125), st.integers(0, 5), st.integers(0, 40)
 _RESERVED = st.sampled_from([0x40, 0x03])
@@ -119,12 +119,12 @@ def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
     assert fed(stream, 10, 3) == [(10, 0)]
     assert fed(stream * 3, 20, 4) == [(20, 4), (20, 4), (20, 0)]
     assert fed(stream + stream[:2], 30, 5) == [(30, 5)]
-    # What completes a frame and begins the next, and what completes it and ends.
+    # The first read completes a frame and begins the next; the second read ends with a frame.
     assert fed(stream[2:] + stream[:2], 40, 6) == [(40, 6)]
     assert fed(stream[2:], 50, 7) == [(50, 0)]
     assert fed(stream[:2], 60, 8) == []
     assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
-    # The read may have left something: nothing of it is exact.
+    # If the read may have left data in the socket, none of it is exact.
     assert fed(stream, 80, 10, 10) == [(80, 10)]
 
 
@@ -158,7 +158,7 @@ def test_frames_are_for_the_fast_path_only_at_a_boundary_and_while_nothing_is_el
         assert state(found) == (at_boundary, at_boundary)
     found.end()
     assert state(found) == (False, False)
-    # What is refused, and what is too long, ends it too.
+    # A refused message, and one that is too long, end the state as well.
     for refused, data in (("no", begun), (None, text[:1] + b"\x7f" + (MAX_BYTES + 1).to_bytes(8))):
         found = frames_of(refused)
         found.feed(data, 1, 2)

@@ -1,4 +1,4 @@
-"""Test which receiver `TextFrames` gives each frame to: fast path, judge, library, or whole-frame callback."""
+"""Test where `TextFrames` sends each frame: fast path, judge, library, or callback for whole frames."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ ENDED = Frame(Opcode.CONT, b"ment").serialize(mask=False)
 
 
 class FastPath:
-    """Takes so many bytes of each call and keeps what it was given."""
+    """Takes a given number of bytes at each call, and keeps the arguments."""
 
     def __init__(self, *takes: int) -> None:
         self._takes = list(takes)
@@ -36,7 +36,7 @@ class FastPath:
 
 
 class World:
-    """All that frames are handed to; the library says that a fragmented message is open until its end."""
+    """All receivers of frames; the library reports a fragmented message as open until its end."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class World:
 
     @property
     def taken_whole(self) -> bool:
-        """Whether the text of a frame that is read alone may be taken past the frames."""
+        """True if the text of a frame that is read alone may bypass `TextFrames`."""
         return self.frames.whole is not None
 
 
@@ -82,7 +82,7 @@ def test_plain_frames_are_not_judged_and_others_go_to_the_library_whole() -> Non
     assert world.texts == [(b"a", 10, 20), (b"", 10, 20)]
     assert world.library == [(PING, 10, 20), (binary(b"b"), 10, 20)]
     assert world.judged == [(0x89, 1, 1), (0x82, 1, 1)]
-    # A plain frame that has begun is not judged either.
+    # An incomplete plain frame is not judged either.
     world.frames.feed(text(b"abc")[:3], 10, 20)
     assert len(world.judged) == 2
 
@@ -104,7 +104,7 @@ def test_a_frame_is_taken_whole_only_at_a_frames_beginning_and_outside_a_message
         (text(b"a") + text(b"b")[:2], False),
         (text(b"b")[2:], True),
         (BEGUN, False),
-        # Between the parts of a message a text frame is an error that the library tells.
+        # Between the fragments of a message, a text frame is an error, which the library reports.
         (text(b"x"), False),
         (ENDED, True),
         (PING[:2], False),
@@ -113,7 +113,7 @@ def test_a_frame_is_taken_whole_only_at_a_frames_beginning_and_outside_a_message
         world.frames.feed(data, 1, 2)
         assert world.taken_whole is whole
     assert world.messages == [b"a", b"a", b"b"]
-    # The library stepped the text frame in between, and says that the message is at its end.
+    # The library also got the text frame in between, and reports the end of the message.
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x"), ENDED, PING]
 
 
@@ -124,7 +124,7 @@ def test_the_fast_path_is_asked_first_and_the_rest_is_walked() -> None:
     world.frames.feed(first + second + first[:2], 10, 20, 3, 4)
     assert fast_path.calls == [(first + second + first[:2], 10, 20, 3, 4)]
     assert world.messages == [b"two"]
-    # What had begun is completed alone, and then what follows: both from a frame's beginning on.
+    # The incomplete frame is completed and given alone, then the data after it: both begin with a frame.
     world.frames.feed(first[2:] + second, 30, 40, 5, 6)
     assert fast_path.calls[1:] == [(first, 30, 40, 5, 5), (second, 30, 40, 5, 6)]
     assert world.messages == [b"two", b"one", b"two"]
@@ -136,7 +136,7 @@ def test_what_completes_a_frame_and_ends_with_it_is_the_fast_paths_with_the_read
     world.frames.fast_path = fast_path = FastPath(0, len(data), 0)  # type: ignore[assignment]
     world.frames.feed(data[:3], 10, 20)
     world.frames.feed(data[3:], 30, 40, 5, 6)
-    # And of the nothing that follows it, which costs a call that takes nothing.
+    # The fast path is also called with the empty rest, which costs little.
     assert fast_path.calls == [(data[:3], 10, 20, 0, 0), (data, 30, 40, 5, 6), (b"", 30, 40, 5, 6)]
     assert world.messages == []
 
@@ -146,11 +146,11 @@ def test_within_a_message_in_parts_the_fast_path_is_not_asked() -> None:
     world.frames.fast_path = fast_path = FastPath(0, 0)  # type: ignore[assignment]
     world.frames.feed(BEGUN, 1, 2)
     world.frames.feed(text(b"x"), 1, 2)
-    # Begun, and not to be taken: it is judged before the rest is waited for.
+    # An incomplete frame that cannot be taken is judged before the rest has arrived.
     world.judged.clear()
     world.frames.feed(text(b"xyz")[:3], 1, 2)
     assert world.judged == [(0x81, 3, 3)]
-    # It was asked of the first part, when nothing was open, and takes no such frame.
+    # The fast path was asked only about the first fragment, before a message was open, and did not take it.
     assert [call[0] for call in fast_path.calls] == [BEGUN]
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x")]
 
@@ -159,7 +159,7 @@ def test_what_is_judged_bad_is_not_waited_for_and_ends_the_stream() -> None:
     world = World(judge=lambda first, second, length: first == 0x82)
     whole = binary(b"b" * 300)
     world.frames.feed(text(b"a") + whole[:4], 1, 2)
-    # Two bytes of header, with the length of two bytes more.
+    # The header has two bytes, and two more for the length.
     assert world.judged == [(0x82, 126, 300)]
     assert world.library == []
     assert not world.taken_whole

@@ -26,7 +26,7 @@ Answer = Callable[[socket.socket, int], bool]
 
 @contextmanager
 def served(answer: Answer) -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server whose ``answer(peer, number of the request on it)`` says whether the connection goes on."""
+    """Run a server; ``answer(peer, number of the request)`` returns whether the connection is kept."""
     accepted: list[socket.socket] = []
 
     def converse(peer: socket.socket) -> None:
@@ -92,7 +92,7 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_and_not_tried() -> 
         client = GeventHttpClient(url, 1)
         for _ in range(3):
             assert client.post(b"{}", {}) == (200, b"{}")
-            # Not `gevent.sleep`: the hub has not seen the end yet when the next is sent.
+            # Not `gevent.sleep`, so that the hub has not noticed the end yet when the next request is sent.
             time.sleep(0.05)
     assert len(accepted) == 3
 
@@ -136,7 +136,8 @@ def test_no_answer_in_time_is_an_error_for_each_that_waited_so_long() -> None:
             while len(said) < 2:
                 gevent.sleep(0.01)
     assert [text.partition(": ")[2] for text in said] == ["no answer to the publish in time"] * 2
-    # Each its own time: not less, and not the 10 s that it would be if nothing were said, however busy the machine.
+    # Each request waits for its own timeout: not less, and not for the default of 10 s, however busy the
+    # machine.
     assert all(0.25 < each < 8 for each in waited_s), waited_s
 
 
@@ -169,7 +170,7 @@ def test_a_large_body_is_sent_whole_to_a_slow_reader() -> None:
 
     with served(answer) as (url, _):
         assert GeventHttpClient(url, 1).post(body, {}) == (200, b"{}")
-    # All but what was read to find out that there is a request.
+    # The server received all but the bytes that were read to notice the request.
     assert len(body) - (1 << 20) <= received <= len(body)
 
 

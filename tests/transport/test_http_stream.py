@@ -26,7 +26,7 @@ PLAIN = HEAD + b"\r\n"
 
 
 class Reader:
-    """A stream, and what came of it."""
+    """A stream, and what was received from it."""
 
     def __init__(self, port: int, url: str = "http://127.0.0.1:{}/sub/a?b=c", **headers: str) -> None:
         self.parts: list[bytes] = []
@@ -128,7 +128,7 @@ def test_arrivals_are_the_kernels_and_those_of_the_end_of_a_read(inlet_kind: str
         reader.until(BODY * 5)
     for arrival_ns, read_ns in zip(reader.arrivals, reader.reads, strict=True):
         assert 0 <= read_ns - arrival_ns < 2_000_000_000
-        # A read that a segment completes is exact, for what ends with its last byte.
+        # If a read ends with a segment, the arrival of an event that ends there is exact.
         if isinstance(arrival_ns, Arrival):
             assert not isinstance(end_of(arrival_ns), Arrival)
 

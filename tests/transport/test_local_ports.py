@@ -56,13 +56,13 @@ def test_a_system_that_does_not_tell_is_not_guessed_at(tmp_path: Path) -> None:
     [
         ([TARGET], [], [], 100),
         ([TARGET, TARGET], [], [], 100),
-        # Each address of the target has ports of its own, and so has each source.
+        # Each of the target's addresses, and each source address, has a separate set of ports.
         ([TARGET, ("10.0.0.8", 443)], [], [], 200),
         ([TARGET, ("10.0.0.9", 80)], [], [], 200),
         ([TARGET], ["10.0.0.1", "10.0.0.2", "10.0.0.3"], [], 300),
         ([TARGET], ["fd00::1"], [], 0),
         ([TARGET, ("fd00::9", 443)], ["fd00::1", "10.0.0.1"], [], 200),
-        # In use towards the same target; by a listener; or elsewhere, which is no matter.
+        # Ports in use towards the same target or by a listener are not free; others in use elsewhere are.
         ([TARGET], [], [sock(40001), sock(40002), sock(40001)], 98),
         ([TARGET], [], [sock(40001, ("10.0.0.8", 443)), sock(39999)], 100),
         ([TARGET], [], [sock(40001, ("0.0.0.0", 0), state=LISTEN)], 99),

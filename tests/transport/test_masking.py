@@ -1,4 +1,4 @@
-"""Test the frames that a client sends, by the library that reads them."""
+"""Test the frames that a client sends, by reading them with the websockets library."""
 
 import os
 
@@ -28,7 +28,7 @@ def test_a_server_reads_the_message_that_was_sent(kind: object, message: bytes, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_frame_has_a_mask_of_its_own(kind: object) -> None:
     masks = {kind(Opcode.TEXT, b"")[2:] for _ in range(2_000)}  # type: ignore[operator]
-    # Two in 2,000 of four random bytes are equal once in two thousand times.
+    # Two of 2,000 random masks of four bytes are equal with a probability of 1 in 2,000.
     assert len(masks) >= 1_998
 
 

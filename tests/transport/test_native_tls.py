@@ -1,4 +1,4 @@
-"""TLS on OpenSSL's own functions does what Python's `ssl` does: the same plaintext, times, refusals and words."""
+"""Test that TLS by OpenSSL's functions gives the same plaintext, times and errors as Python's `ssl`."""
 
 import contextlib
 import datetime
@@ -48,7 +48,7 @@ def connected(kind: str, served: ssl.SSLContext, version: ssl.TLSVersion) -> tup
     context.maximum_version = version
     client, server = begin(kind, context), Server(served)
     shake_hands(client, server)
-    # TLS 1.3: the tickets.
+    # In TLS 1.3 the server now sends session tickets.
     client.decrypt(b"", lambda *_: None, 0, 0, 0, 0)
     return client, server
 
@@ -60,7 +60,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]
 
 
 def decrypted(client: AnyTls, data: bytes) -> tuple[bytes, int | None, bool]:
-    """Return (plaintext of a read, when its last message arrived at the earliest, True if TLS goes on)."""
+    """Return (plaintext of a read, earliest arrival of its last message, True if TLS goes on)."""
     parts: list[tuple[bytes, int]] = []
 
     def take(part: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
@@ -77,7 +77,7 @@ def words(error: ssl.SSLError) -> str:
 
 
 def same_error(action: Callable[[str], object]) -> ssl.SSLError:
-    """Do it with both kinds; demand the same error, and return that of OpenSSL's own functions."""
+    """Do something with both kinds of TLS; assert that the errors are equal, and return the native one."""
     seen: list[ssl.SSLError] = []
     for kind in KINDS:
         with pytest.raises(ssl.SSLError) as raised:
@@ -102,7 +102,7 @@ def test_what_is_found_once_is_not_searched_again(path: str | None) -> None:
     assert native.load_tls(path) is None
 
 
-# What is received.
+# The following tests are about received data.
 
 RECORDS = st.lists(
     st.one_of(st.binary(min_size=1, max_size=40), st.integers(200, 40_000).map(lambda size: b"x" * size)),
@@ -170,7 +170,7 @@ def test_what_follows_the_end_of_the_handshake_in_one_read_is_plaintext(
             server.incoming.write(client.to_send())
             with contextlib.suppress(ssl.SSLWantReadError):
                 server.tls.do_handshake()
-                # TLS 1.2: the server ends the handshake, and may send at once.
+                # In TLS 1.2 the server completes the handshake, and may send data at once.
                 server.tls.write(b"at once")
             if said := server.outgoing.read():
                 client.handshake(said)
@@ -304,7 +304,7 @@ def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """An authority that this process trusts."""
+    """Make a certificate authority that this process trusts."""
     issuer = trustme.CA()
     issuer.cert_pem.write_to_path(tmp_path / "ca.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -432,7 +432,7 @@ def test_a_server_that_demands_a_certificate_gets_the_one_that_is_set(
     assert server.tls.selected_alpn_protocol() == "mqtt"
 
 
-# What falls back to Python's objects.
+# The following tests are about cases in which Python's own TLS objects are used.
 
 
 def test_an_encrypted_key_is_left_to_python_which_asks_for_its_password(
@@ -452,7 +452,7 @@ def test_an_encrypted_key_is_left_to_python_which_asks_for_its_password(
 
 def test_other_ways_to_verify_are_left_to_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Other(ssl.SSLContext):
-        """As of a library that asks the system."""
+        """Like the context of a library that uses the system's certificates."""
 
     assert native_context(Other(ssl.PROTOCOL_TLS_CLIENT), TlsOptions()) is None
     context = ssl.create_default_context()

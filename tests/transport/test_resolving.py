@@ -27,7 +27,7 @@ def entries(*hosts: str, port: int = 80) -> list[tuple[Any, ...]]:
 
 
 class NameServer:
-    """Answers with what `says` holds; counts the questions."""
+    """Answers with what `says` returns, and counts the questions."""
 
     def __init__(self, *hosts: str) -> None:
         self.says: Callable[[], list[tuple[Any, ...]]] = lambda: entries(*hosts)
@@ -113,7 +113,7 @@ def test_a_name_that_cannot_be_resolved_is_a_failure_of_ours(error: Exception, s
         resolver.addresses("a.test", 80, 1.0)
     assert isinstance(raised.value, OurFailureError)
     assert str(raised.value) == f"the host name a.test cannot be resolved by this machine: {said}"
-    # Nothing is kept of it: the next connect asks again.
+    # Failures are not cached, so the next connect asks again.
     server.says = lambda: entries("192.0.2.1")
     assert hosts(resolver.addresses("a.test", 80, 1.0)) == ["192.0.2.1"]
 

@@ -1,4 +1,4 @@
-"""Bytes that a socket does not accept at once: real sockets, which are read late or never."""
+"""Test bytes that a socket does not accept at once, with real sockets that are read late or never."""
 
 import socket
 from collections.abc import Iterator

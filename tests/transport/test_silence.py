@@ -16,12 +16,12 @@ from loadgen.transport.silence import SilenceWatch, last_data_ns, unread_bytes
 MS = 1_000_000
 
 
-# By a clock of its own.
+# The following tests use a simulated clock.
 
 
 @dataclass
 class Clock:
-    """Time that passes only while somebody sleeps; sleeps may take longer, as by `stalls` (ns by number)."""
+    """Simulated time that passes only during sleeps; sleep number n takes `stalls[n]` ns longer."""
 
     now: int = 0
     stalls: dict[int, int] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Source:
-    """A connection: what it hears, and what waits in the kernel."""
+    """A connection: when it last received data, and whether data waits in the kernel."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -101,14 +101,14 @@ def test_what_is_heard_in_time_is_never_silent_and_costs_a_look_a_timeout(gaps_m
 
         clock.at.append((at, number, heard))
     watch.watch()
-    # Within a tick, as what is heard is told when a sleep ends.
+    # Silence is noticed exactly on time here, because the simulated sleeps end exactly on time.
     assert source.silent == [pytest.approx(last + 3_000 * MS, abs=0)]
-    # However much came: at each look at most so much is left as has passed since something was heard.
+    # However much data arrives, a check is made only when the full timeout since the last data may be over.
     assert looks <= len(gaps_ms) + 2
 
 
 def test_time_in_which_the_event_loop_stood_still_does_not_count() -> None:
-    # Ten seconds in which nobody read: the window may have been full, and the peer could not send.
+    # For ten seconds nothing was read, so the window may have been full and the peer unable to send.
     clock = Clock(stalls={2: 10_000 * MS})
     watch, (source,) = watched(clock, 3_000)
     watch.watch()
@@ -153,7 +153,7 @@ def test_what_a_connection_raises_ends_that_connection_and_the_others_are_watche
     assert second.silent == [2_000 * MS]
 
 
-# By a real socket.
+# The following tests use a real socket.
 
 
 def test_the_kernel_says_when_data_last_came() -> None:
@@ -170,5 +170,5 @@ def test_the_kernel_says_when_data_last_came() -> None:
             server.send(b"12345")
             time.sleep(0.05)
             assert unread_bytes(client) == 5
-            # Also of what nobody has read.
+            # The kernel's time also covers data that has not been read.
             assert (last_data_ns(client) or 0) < quiet_ns

@@ -1,4 +1,4 @@
-"""Test that long work gives the event loop its turns, and leaves nothing out."""
+"""Test that long work lets the event loop run in between, and that no item is left out."""
 
 import gevent
 import pytest

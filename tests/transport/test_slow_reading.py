@@ -1,4 +1,4 @@
-"""Test slow reading: not above the given rate, without effect on other connections, and complete."""
+"""Test slow reading: within the given rate, without effect on other connections, and without loss."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def server() -> Iterator[str]:
         connection.recv()
         for _ in range(MESSAGES):
             connection.send(MESSAGE)
-        # Until the other side has gone.
+        # Wait until the other side has closed.
         for _ in connection:
             pass
 
@@ -60,11 +60,11 @@ def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(serve
     wait_for(lambda: len(fast_lengths) == MESSAGES)
     wait_for(lambda: len(slow_lengths) >= 20)
     took_s = time.monotonic() - begun_s
-    # One turn's bytes (a tenth of a second's) may be ahead of the rate.
+    # Reading may be ahead of the rate by the bytes of one turn, which lasts a tenth of a second.
     assert sum(slow_lengths) <= RATE * (took_s + 0.1)
     assert len(slow_lengths) < MESSAGES
     assert set(fast_lengths) == {len(MESSAGE)}
-    # Told to, it reads what is left, and nothing is missing or torn.
+    # At full speed it reads the rest, and no message is missing or damaged.
     slow.read_at_full_speed()
     wait_for(lambda: len(slow_lengths) == MESSAGES)
     assert set(slow_lengths) == {len(MESSAGE)}
@@ -76,12 +76,12 @@ def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(serve
 def test_a_connection_that_ends_between_its_turns_is_not_read_again(server: str) -> None:
     slow, lengths, closed = opened(server, 1_000.0)
     slow.send(b"go")
-    # Two frames' bytes are read by now and a pause of half a second and more has begun.
+    # The bytes of two frames have been read, and a pause of at least half a second has begun.
     wait_for(lambda: slow._poller is None)
     slow.abort()
     assert closed == [None]
     before = len(lengths)
-    other, other_lengths, _ = opened(server)  # may well get the same descriptor
+    other, other_lengths, _ = opened(server)  # this one may get the same descriptor
     other.send(b"go")
     wait_for(lambda: len(other_lengths) == MESSAGES)
     gevent.sleep(0.6)
@@ -106,7 +106,7 @@ def test_a_handshake_is_read_at_full_speed_since_a_service_gives_it_little_time(
 
 
 class Stream:
-    """A stream that notes when its reading pauses."""
+    """A stream that records when its reading pauses."""
 
     def __init__(self) -> None:
         self.reads = True

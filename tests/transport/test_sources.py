@@ -1,4 +1,4 @@
-"""Test connections from several source addresses of this machine, in turn."""
+"""Test that connections use several source addresses of this machine in turn."""
 
 import socket
 from collections import Counter
@@ -28,7 +28,7 @@ def test_the_port_is_chosen_when_it_is_known_where_to() -> None:
         for number in range(2, 6):
             sock = socket.socket()
             Sources([f"127.0.0.{number}"]).bind(sock)
-            assert sock.getsockname()[1] == 0  # chosen at connect
+            assert sock.getsockname()[1] == 0  # the kernel chooses it at connect
             sock.connect(server.getsockname())
             opened.append(sock)
         assert len({sock.getsockname()[0] for sock in opened}) == 4

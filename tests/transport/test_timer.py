@@ -17,19 +17,19 @@ from loadgen.transport import timer as timer_module
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.timerfd import TimerFd
 
-#: The wall clock minus the steady one.
+#: Difference between the wall clock and the steady clock, in ns.
 BETWEEN_NS = 1_790_000_000_000_000_000
 
 
 class Kernel:
-    """Stands for `TimerFd` and both clocks: time passes only in `fire`."""
+    """Stands in for `TimerFd` and both clocks; time passes only in `fire`."""
 
     def __init__(self) -> None:
         self.steady_ns = 1_000_000
         self.armed_ns = 0
         self.arms: list[int] = []
         self.readable = False
-        # For the hub's watcher, and never readable.
+        # A descriptor for the hub's watcher, which never becomes readable.
         self.descriptor, self._other = os.pipe()
 
     def now_ns(self) -> int:
@@ -48,12 +48,12 @@ class Kernel:
         os.close(self._other)
 
     def fire(self, timer: PreciseTimer, late_ns: int = 0) -> None:
-        """Become readable at the time that was set, and have the hub deal with it so much later."""
+        """Let the timer expire at the time set, and let the hub process that ``late_ns`` later."""
         self.steady_ns = max(self.steady_ns, self.armed_ns) + late_ns
         self.armed_ns, self.readable = 0, True
         gevent.get_hub().loop.run_callback(timer._on_readable)
         gevent.sleep(0)
-        # Who was woken has run, and waits again.
+        # Let the greenlets that were woken run until they wait again.
         gevent.sleep(0)
 
 
@@ -86,7 +86,7 @@ WAITS_NS = st.lists(st.integers(1, 50) | st.integers(1, 10_000_000), min_size=1,
 def test_each_wakes_at_the_first_firing_that_is_not_before_its_time(
     kernel: Callable[[], tuple[Kernel, PreciseTimer]], sleepers: list[list[int]], late_ns: list[int]
 ) -> None:
-    """Of several at once the earliest first, those of one time in the order in which they began to wait."""
+    """Greenlets wake in the order of their times, or of their waits' beginning if the times are equal."""
     world, timer = kernel()
     waiting: dict[int, tuple[int, int]] = {}
     woken: list[int] = []
@@ -109,7 +109,7 @@ def test_each_wakes_at_the_first_firing_that_is_not_before_its_time(
     for _ in range(sum(map(len, sleepers))):
         if not waiting:
             break
-        # The kernel is set to exactly the earliest of them.
+        # The kernel's timer is set to exactly the earliest time.
         assert world.armed_ns + BETWEEN_NS == min(waiting.values())[0]
         woken.clear()
         before = dict(waiting)
@@ -120,7 +120,7 @@ def test_each_wakes_at_the_first_firing_that_is_not_before_its_time(
     assert not waiting
     for greenlet in greenlets:
         greenlet.get(block=False)
-    # Nothing is set for nobody.
+    # If no greenlet waits, no timer is set.
     assert not world.armed_ns
 
 
@@ -162,7 +162,7 @@ def test_a_greenlet_killed_while_it_waits_disturbs_nobody(
     killed.kill()
     assert killed.dead
     assert len(timer._due) == 1
-    # The kernel was set for the one that is gone: that wakes nobody, and sets it for the other.
+    # The timer was set for the greenlet that is gone. It wakes none, and is then set for the other.
     world.fire(timer)
     assert not other.dead
     assert world.now_ns() == due_ns
@@ -176,14 +176,14 @@ def test_a_time_that_is_past_does_not_wait(
     kernel: Callable[[], tuple[Kernel, PreciseTimer]], before_ns: int
 ) -> None:
     world, timer = kernel()
-    # From the main greenlet: had it waited, nobody could have fired.
+    # This is the main greenlet: if it had waited, nothing would have fired the timer.
     timer.wait_until(world.now_ns() - before_ns)
     assert world.arms == []
 
 
 @pytest.mark.parametrize("wait_ns", [999_999_999, 1_000_000_001, 3_600 * 10**9 + 7])
 def test_the_kernel_is_set_to_the_nanosecond(wait_ns: int) -> None:
-    """It says itself how long is left; no clock is waited for."""
+    """The kernel itself reports the time left, so this test does not depend on a clock."""
     timer = TimerFd()
     at_ns = time.monotonic_ns() + wait_ns
     timer.arm(at_ns)
@@ -214,7 +214,7 @@ def test_by_the_real_kernel_greenlets_wake_in_order_and_never_early() -> None:
     numbers = [7, 3, 9, 1, 5, 0, 8, 2, 6, 4]
     gevent.joinall([gevent.spawn(sleeper, number) for number in numbers], timeout=60)
     assert woken == sorted(numbers)
-    # Two clocks are read one after the other; a microsecond between the readings is not an early waking.
+    # The clocks are read one after the other, so a microsecond too early is not an early wake-up.
     assert min(early) > -50_000
     timer.close()
 

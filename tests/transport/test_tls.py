@@ -1,4 +1,4 @@
-"""TLS over memory buffers: where a read ends within a record, and what the arrival's bounds are then."""
+"""Test TLS over memory buffers: where a read ends within a record, and the bounds of the arrival then."""
 
 import ssl
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def test_a_session_is_resumed_and_replaced_after_a_minute(tmp_path: Path, versio
             assert session is None or isinstance(session, ssl.SSLSession)
             client, server = Tls(context, "127.0.0.1", session), Server(served)
             shake_hands(client, server)
-            # TLS 1.3 sends its tickets after the handshake, before the first data.
+            # In TLS 1.3 the server sends session tickets after the handshake, before the first data.
             assert decrypted(client, server.record(b"hello"))[0][0] == b"hello"
             assert server.tls.session_reused is client.resumed
             sessions.keep(client)
@@ -62,7 +62,7 @@ def test_no_session_is_resumed_unless_one_is_given(tmp_path: Path) -> None:
 
 
 def decrypted(client: Tls, data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return each part of the plaintext with its `within` and `end`."""
+    """Return each piece of plaintext with the `within` and `end` of its arrival."""
     parts: list[tuple[bytes, int, int]] = []
 
     def take(part: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""Test that the short parser accepts only answers to the upgrade that the library accepts too."""
+"""Test that the short parser of answers to an upgrade accepts only what the library accepts too."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ HEADERS = {"x-one": "1"}
 
 
 def answer_of(upgrade: Upgrade) -> bytes:
-    """Return what a server of the library's answers."""
+    """Return the answer of a server made with the library."""
     server = ServerProtocol(subprotocols=[Subprotocol(OFFERED[0])])
     server.receive_data(upgrade.request)
     (request,) = server.events_received()
@@ -51,7 +51,7 @@ def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
 
 
 def test_an_answer_like_the_last_one_is_judged_again() -> None:
-    """An answer that was seen before is recognised without parsing, and only with the value that the key demands."""
+    """A repeated answer is recognised without parsing, but only if its value fits the present key."""
     last = LastAccepted()
     first = Upgrade(URL, OFFERED, HEADERS, last=last)
     answer = answer_of(first)
@@ -72,7 +72,7 @@ def test_an_answer_that_names_a_subprotocol_is_not_one_for_a_client_that_offered
     other = Upgrade(URL, OFFERED[1:], HEADERS, last=last)
     key = next(line for line in other.request.split(b"\r\n") if b"Key:" in line)
     asked = Upgrade(URL, OFFERED, HEADERS)
-    # The answer that this key demands, with a subprotocol that only `asked` has offered.
+    # This answer fits the key, but has a subprotocol that only `asked` has offered.
     asked.request = asked.request.replace(
         next(line for line in asked.request.split(b"\r\n") if b"Key:" in line), key
     )

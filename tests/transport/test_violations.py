@@ -1,4 +1,4 @@
-"""Test that data that violates the WebSocket protocol is reported at once, by either reader."""
+"""Test that data violating the WebSocket protocol is reported at once, with either poller."""
 
 import time
 from typing import Any
@@ -21,7 +21,7 @@ from tests.transport.hostile import Say, frame, served, yes
 MOST_BYTES = 4 * 1024 * 1024
 BEGUN = frame(0x01, b"begun")
 
-#: Each is sent after the upgrade, and the server then keeps the connection open: nothing but the bytes can tell.
+#: Data sent after the upgrade. The server keeps the connection open, so only the data shows the violation.
 WRONG: dict[str, tuple[bytes, str]] = {
     "reserved bit": (frame(0xC1, b"abc"), r"a text frame with reserved bits \(0x40\)"),
     "reserved bit, of a frame that is never whole": (frame(0xA1, b"", 50), r"reserved bits \(0x20\)"),
@@ -56,7 +56,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
 
 
 class Client:
-    """A connection, and what became of it."""
+    """A connection, the messages that it received, and how it ended."""
 
     def __init__(self, port: int) -> None:
         self.texts: list[bytes] = []
@@ -89,7 +89,7 @@ def test_each_kind_is_named_while_the_server_keeps_the_connection_open(inlet_kin
     assert str(client.socket.violation) == reason
     with pytest.raises(UnreadableError, match=said):
         raise client.socket.violation
-    # What was good before it has been taken.
+    # Valid messages before the violation are received.
     assert client.texts == [b"good"]
     assert "closed the connection" not in reason
 
@@ -104,7 +104,7 @@ def test_the_server_is_told_why() -> None:
         while not b"".join(heard) and time.monotonic() < deadline:
             gevent.sleep(0.01)
     said = b"".join(heard)
-    # A masked close frame: its code is under the mask.
+    # A close frame was sent, whose code is masked.
     assert said[:2] == b"\x88\x82"
     code = bytes(byte ^ mask for byte, mask in zip(said[6:8], said[2:6], strict=False))
     assert int.from_bytes(code, "big") == CloseCode.PROTOCOL_ERROR
@@ -126,14 +126,14 @@ def test_good_frames_of_every_kind_are_no_violation(inlet_kind: str) -> None:
     assert client.socket.violation is None
 
 
-# --- the answer to the upgrade ---
+# --- The following tests are about the answer to the upgrade. ---
 
 
 def _with(header: bytes) -> Say:
     return lambda asked: yes(asked).replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n")
 
 
-#: The server answers this and keeps the connection open.
+#: Answers to the upgrade, after which the server keeps the connection open, and the resulting errors.
 ANSWERS: dict[str, tuple[Say, str]] = {
     "HTTP/2": (lambda _: b"\0\0\x12\x04\0\0\0\0\0" + b"\0" * 18, "with HTTP/2, and the handshake is one of"),
     "TLS alert": (lambda _: b"\x15\x03\x01\0\x02\x02\x46", "a TLS alert .the port wants TLS: a URL of wss"),
@@ -229,13 +229,13 @@ def test_an_answer_that_drips_is_called_that() -> None:
         assert not isinstance(caught.value, HandshakeRefusedError)
 
 
-# --- judged as the library judges, and earlier ---
+# --- The following tests compare with the library, which finds the same violations later. ---
 
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000, 100_001]))
 LIMIT = 100_000
 
 
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Strategies are made once, because hypothesis examines each new one.
 _OPCODES = st.sampled_from(
     [Opcode.TEXT] * 6 + [Opcode.BINARY] + [Opcode.CONT] * 3 + [Opcode.PING, Opcode.PONG]
 )
@@ -261,7 +261,7 @@ def frames(draw: st.DrawFn) -> bytes:
 
 
 def by_the_library(stream: bytes) -> tuple[list[bytes], bool]:
-    """Return the messages and whether something was wrong, as the library alone has it."""
+    """Return the messages, and whether there is a violation, according to the library alone."""
     protocol = ClientProtocol(parse_uri("ws://x/"), max_size=LIMIT)
     protocol.state = OPEN
     protocol.parser = protocol.parse()

@@ -1,4 +1,4 @@
-"""`Signal`: one greenlet waits for what the hub reports."""
+"""Test `Signal`, with which one greenlet waits for a report from the hub."""
 
 import time
 
@@ -57,7 +57,7 @@ def test_a_wait_that_times_out_says_so_and_can_be_repeated() -> None:
 
 
 def fall_behind() -> None:
-    """Keep Python busy, so that the loop's own clock is behind by 300 ms."""
+    """Keep Python busy, so that the event loop's own clock is 300 ms behind."""
     gevent.sleep(0.001)
     until_s = time.monotonic() + 0.3
     while time.monotonic() < until_s:
@@ -94,7 +94,7 @@ def test_a_timer_that_is_started_while_the_loop_is_behind_lasts_its_time() -> No
 
 
 def test_all_timers_of_the_hub_are_started_by_the_current_time() -> None:
-    """One that is started by the loop's own clock ends too early after a busy stretch."""
+    """A timer started by the event loop's own clock ends too early after a busy period."""
     others = [
         path.relative_to(REPO).as_posix()
         for path in sorted((REPO / "loadgen").glob("**/*.py"))

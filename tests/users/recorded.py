@@ -1,4 +1,4 @@
-"""The rows that publishes become in the record, for tests without a recorder."""
+"""Rows of publishes as in the record, for tests without a recorder."""
 
 from collections.abc import Sequence
 from typing import Any, overload
@@ -8,7 +8,7 @@ from loadgen.measure.rows import EventRow
 
 
 class Recorded(Sequence[EventRow]):
-    """The rows of the publishes that were recorded by :attr:`publish`, in order."""
+    """The rows of the publishes recorded with :attr:`publish`, in order."""
 
     def __init__(self) -> None:
         self._buffer = buffer()

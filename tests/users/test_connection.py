@@ -1,4 +1,4 @@
-"""A client's connection in each state of a life, and each way in which a life ends, over a socket that is made up."""
+"""Test a client's connection in each state, and each way in which it ends, with a simulated socket."""
 
 import gc
 import weakref
@@ -21,7 +21,7 @@ from tests.isolation.test_connection import PLANS, Session, Socket, World
 
 
 class Clock:
-    """Shows one nanosecond more each time."""
+    """A clock that advances by one nanosecond at each reading."""
 
     def __init__(self) -> None:
         self.at_ns = 1_000
@@ -45,7 +45,7 @@ def opened() -> World:
 def silent_opening(
     patch: pytest.MonkeyPatch, then: Callable[[Session], object] = lambda session: None
 ) -> None:
-    """Have sessions hear nothing in answer to the login but what ``then`` does."""
+    """Make the service's only answer to a login what ``then`` does."""
 
     def opening(self: Session) -> list[bytes]:
         then(self)
@@ -100,7 +100,8 @@ def test_a_service_that_cannot_be_reached_leaves_a_row_and_no_connection(
     (row,) = of.rows.connections
     assert row.opened_ns is None
     assert row.closed_ns is not None
-    # What our own failure has prevented is on record as not observed; what the service refused was never asked for.
+    # If the harness failed, the subscriptions are recorded as not observed. If the service refused, they were
+    # never requested.
     assert (row.intent, row.error) == (("harness failure", None) if ours else (None, "connection refused"))
     assert len(of.rows.subscriptions) == (2 if ours else 0)
 
@@ -116,7 +117,7 @@ def test_no_answer_to_the_login_in_time(monkeypatch: pytest.MonkeyPatch) -> None
     assert type(caught.value) is TransportError, "so that it is tried again"
     assert of.socket.sent == [b"login"]
     assert of.gauges() == (0, 0, 0)
-    # An acceptance that comes too late is none.
+    # An acceptance that comes too late has no effect.
     of.said.on_connected(5)
     assert of.gauges() == (0, 0, 0)
     assert [row.acknowledged_ns for row in of.rows.connections] == [None]
@@ -192,7 +193,7 @@ def test_a_connection_that_drops_while_subscribing_fails_the_attempt(
     assert of.gauges() == (0, 0, 0)
     assert of.run.progress.lost_connections == 1
     rows = of.rows.subscriptions
-    # Each that was asked for is on record, and the others are not: they were not lost.
+    # Only subscriptions that were requested are on record; the others cannot have lost anything.
     assert [row.subscription for row in rows if row.ended_ns is not None] == [10, 11][: after + 1]
     assert of.rows.connections[-1].error == "closed: reset by peer"
 
@@ -236,7 +237,7 @@ def test_a_client_that_reads_slowly_is_known_to_the_recorder_by_its_subscription
     assert (fast.limits, fast.rows.slow) == ([None], set())
 
 
-# While it is open.
+# The following tests are about an open connection.
 
 
 def test_deliveries_are_examined_until_all_is_ready_then_only_for_a_user() -> None:
@@ -515,7 +516,7 @@ def test_a_failure_of_ours_before_there_is_a_socket_is_one_and_the_next_life_is_
     assert of.client.life == 2
 
 
-# From life to life.
+# The following tests are about a change from one life to the next.
 
 
 def test_nothing_of_one_life_reaches_the_next() -> None:
@@ -548,7 +549,7 @@ def test_a_life_that_ends_late_does_not_end_the_next_one(monkeypatch: pytest.Mon
     ended: list[ClientConnection] = []
     of = world(on_ended=ended.append)
     with pytest.MonkeyPatch.context() as patch:
-        # A socket that does not end at once, whatever it is told.
+        # This socket does not end when it is told to.
         patch.setattr(Socket, "abort", lambda self: None)
         patch.setattr(Session, "subscribe", lambda self, *_: 1 / 0)
         with pytest.raises(OurFailureError):
@@ -572,7 +573,7 @@ def test_a_socket_is_not_kept_once_its_connection_has_ended() -> None:
     try:
         of.socket.end(None, "")
         del of.socket
-        # By its last reference, since a collection may be long in coming and TLS state is large.
+        # The last reference frees it: a garbage collection may come late, and the state of TLS is large.
         assert freed == ["socket"]
     finally:
         gc.enable()

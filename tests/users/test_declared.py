@@ -1,4 +1,4 @@
-"""Test the supported attributes of user classes. The base class is a fake, as importing Locust patches the process."""
+"""Test the supported attributes of user classes, with a fake base, as Locust patches its process."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ from loadgen.users.declared import HOOKS, UserClassError, demand_honoured, deman
 
 
 class Base:
-    """As `LoadUser`, as far as names go."""
+    """Has the same attribute names as `LoadUser`."""
 
     __module__ = "loadgen.users.roles"
     weight = 1
@@ -93,7 +93,7 @@ def test_what_is_not_honoured_is_refused_with_one_sentence(declared: dict[str, A
     assert sentence in said
     assert re.match(r"tests/users/test_declared\.py:\d+: class Reader: ", said), said
     assert "\n" not in said
-    # The same where a class of their own stands between, and where a mixin brings it.
+    # The message is the same if another class is in between, or if a mixin has the attribute.
     mixin = type("Mixin", (), {"__module__": "my_mixins", **declared})
     assert sentence in refusal(type("Late", (mixin, Base), {"__module__": "my_users"}))
 
@@ -132,7 +132,7 @@ def test_what_is_set_later_is_looked_at_too() -> None:
     for name, other in (("wait_time", len), ("tasks", [len]), ("on_delivery", lambda self: None)):
         with pytest.raises(UserClassError):
             demand_settable(reader, name, other, Base)
-    # Locust sets these itself.
+    # Locust itself sets these attributes.
     own = {"weight": 1, "fixed_count": 5, "host": "http://x", "tasks": []}
     for name, value in own.items():
         demand_settable(reader, name, value, Base)

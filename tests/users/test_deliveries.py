@@ -1,4 +1,4 @@
-"""Deliveries whose stamps are elsewhere than usual, or hold checksums: what is recorded, and what is foreign."""
+"""Test deliveries whose stamps have another place or checksums: which are recorded, which are foreign."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ STAMP = (7, 3, 12, 1, 2)
 
 
 class World:
-    """Deliveries of one subscription, number 10, and what they tell."""
+    """Deliveries of one subscription, number 10, and the calls that they make."""
 
     def __init__(self, stamps: Stamps) -> None:
         self.stamping = Stamping(stamps)
@@ -51,7 +51,7 @@ def test_altered_events_are_recorded_beside_their_deliveries() -> None:
     changed = whole.replace("hello", "hallo")
     on_event("s1", whole, 5, 6)
     on_event("s1", changed, 7, 8)
-    # Of another run: its deliveries are counted as foreign when they are written.
+    # This event belongs to another run; it is counted as foreign when deliveries are written.
     on_event("s1", str(stamping.event(8, *STAMP[1:], body)).replace("hello", "hallo"), 9, 9)
     assert world.delivered == [(10, 5, 6, STAMP), (10, 7, 8, STAMP), (10, 9, 9, (8, *STAMP[1:]))]
     assert world.altered == [AlteredRow(10, 3, 12, 7)]

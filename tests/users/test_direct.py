@@ -1,4 +1,4 @@
-"""Publishes that C sends and settles: the record, the counts and the reports are those of the usual way."""
+"""Test publishes that C sends and settles: record, counts and reports equal those of the usual path."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ ARRIVAL_NS = 1_790_000_000_000_000_001
 
 
 class Line(Socket):
-    """A connection whose frames the test reads, and whose service says what the test says."""
+    """A connection whose frames the test reads, and on which the test sends the service's messages."""
 
     remote_address: Any = "127.0.0.1:9"
 
@@ -69,7 +69,7 @@ class Line(Socket):
 
 
 class Client:
-    """A client that publishes over its connection, directly or not."""
+    """A client that publishes over its connection, with direct publishes or without."""
 
     def __init__(self, direct: bool, credential: Any = None) -> None:
         self.direct = direct
@@ -134,7 +134,7 @@ def _without_times(row: EventRow) -> EventRow:
 
 
 def both(play: Callable[[Client], object]) -> Any:
-    """Play the same with a client of each kind, and return what is then on record, which must be the same."""
+    """Do the same with both kinds of client; assert that the records are equal, and return one."""
     outcomes = []
     for direct in (True, False):
         client = Client(direct)
@@ -182,7 +182,7 @@ def test_any_run_of_answers_makes_the_same_record(seed: int) -> None:
                 client.publish(made, Cause(1, 2, made) if random.random() < 0.2 else None)
                 made += 1
             else:
-                # Also answers that were given before, and to publishes that nobody made.
+                # Some answers are repeated, and some are to publishes that were never made.
                 client.line.say(random.choice(SAID)(random.randrange(made + 3)))
         if seed % 3 == 0:
             client.requests.give_up()

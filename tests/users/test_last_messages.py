@@ -1,4 +1,4 @@
-"""Test the last messages of a connection: in order, bounded, with their times, and without the login's secrets."""
+"""Test a connection's last messages: in order, bounded, with times, without the login's secrets."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def test_the_last_messages_are_shown_in_order_with_times_before_the_end() -> Non
     assert shown[1].size_bytes == 700
     assert json.loads(shown[3].text) == error
     assert shown[3].size_bytes == len(json.dumps(error))
-    # Each message was passed on as it came.
+    # Each message was passed on unchanged.
     assert [given[1] for given in heard] == [20, 40, 41]
 
 

@@ -1,4 +1,4 @@
-"""A client from its turn in the ramp to the end: when it connects again, and in which order it ends."""
+"""Test a client from its turn in the ramp to the end: when it connects again, and how it ends."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,11 +22,11 @@ PATIENCE_S = 60
 
 
 class Connection:
-    """Opens as it is told: an error for each attempt that fails."""
+    """A simulated connection; a test gives the error of each attempt that fails."""
 
     latest: "Connection"
 
-    #: What the service has asked for; see `ClientConnection`.
+    #: Minimum wait that the service has asked for, in seconds; see `ClientConnection`.
     retry_s: float | None = None
 
     def __init__(
@@ -51,7 +51,7 @@ class Connection:
             raise error
 
     def end(self, intent: str | None = None) -> None:
-        """End a life that was established."""
+        """End a life of the connection that was established."""
         self.intent = intent
         self.ended.set()
         self.on_ended(self)
@@ -100,7 +100,7 @@ class Playing:
         return Connection.latest
 
     def attempts(self, number: int) -> None:
-        """Wait until it has tried so often."""
+        """Wait until the client has tried to connect this many times."""
         with gevent.Timeout(PATIENCE_S):
             while self.connection.attempts < number:
                 gevent.sleep(0.001)

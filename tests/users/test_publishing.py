@@ -35,7 +35,7 @@ BATCH = 5
 
 
 class Sender:
-    """Answers after a while; never, where that is None."""
+    """Answers after a delay, or never if that is None."""
 
     def __init__(self, answer: PublishAnswer | None, error: str | None, after_s: float | None) -> None:
         self.answer, self.error, self.after_s = answer, error, after_s
@@ -60,7 +60,7 @@ class Sender:
 
 
 class Quiet:
-    """The hooks that do nothing."""
+    """Implements the hooks of user code, which do nothing."""
 
     def on_start(self) -> None: ...
 
@@ -72,7 +72,7 @@ class Quiet:
 
 
 class Numbered:
-    """Makes events with their number and the row of their request."""
+    """Makes events that contain their number and the row of their request."""
 
     def __init__(self, stamping: Stamping) -> None:
         self._stamping = stamping
@@ -119,7 +119,7 @@ def publisher(
 
 
 def play(playing: OpenLoopPublisher, settle_s: float = 0.2, until: Callable[[], bool] | None = None) -> None:
-    """Publish, wait that long or ``until`` something is so, and give up what is not answered."""
+    """Publish, wait for a time or until a condition holds, and give up the unanswered requests."""
     at_ns = now_ns()
     playing.publish_all(Timeline(at_ns, at_ns, at_ns, at_ns))
     if until is None:
@@ -173,12 +173,13 @@ def test_no_more_are_under_way_than_allowed_and_the_wait_is_told_from_our_own_la
     assert sender.most == 2
     first = {row.batch: row for row in reversed(run.rows)}
     assert {row.status for row in run.rows} == {"accepted"}
-    # However busy the machine: each waits for its slot until one before it is answered, and no longer is it our own.
+    # On any machine, each request waits for its slot until an earlier one is answered; longer is our
+    # lateness.
     answered = sorted(row.acked_ns for row in first.values())
     slots = sorted(row.slot_ns for row in first.values())
     assert all(slot >= answer for slot, answer in zip(slots[2:], answered, strict=False))
     assert all(row.intended_ns <= row.slot_ns <= row.sent_ns <= row.acked_ns for row in first.values())
-    # What is not waited for is no wait.
+    # The first two requests have free slots and do not wait.
     assert all(slot < answered[0] for slot in slots[:2])
 
 
@@ -200,7 +201,7 @@ def test_what_is_due_when_publishing_is_over_is_recorded_as_unsent() -> None:
 
 
 def failing(*numbers: int, error: BaseException | None = None, value: Any = None) -> Callable[[], Any]:
-    """A payload() that fails at these of its calls, counted from 0."""
+    """Return a payload() that fails at the calls with these numbers, counted from 0."""
     calls = itertools.count()
 
     def payload() -> Any:
@@ -226,7 +227,7 @@ def failing(*numbers: int, error: BaseException | None = None, value: Any = None
         {"value": [1]},
         {"value": {"x": float("nan")}},
     ],
-    # Not the object's text: an address in it would differ from process to process.
+    # Explicit names, because an object's text may contain an address, which differs between processes.
     ids=["ValueError", "SystemExit", "KeyboardInterrupt", "GreenletExit", "Timeout", "a list", "NaN"],
 )
 def test_an_event_that_payload_fails_at_is_unmade_and_all_others_are_sent(
@@ -327,7 +328,7 @@ def test_a_small_event_that_the_service_refuses_is_the_services_answer() -> None
 
 
 class Dialing(Sender):
-    """Has a connection after a while, or an error instead."""
+    """Gets a connection after a delay, or an error instead."""
 
     def __init__(self, after_s: float, error: TransportError | None = None) -> None:
         super().__init__(PublishAnswer(), None, 0.0)

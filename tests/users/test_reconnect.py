@@ -1,4 +1,4 @@
-"""Test the waits before a client reconnects, by policy and by reason of the connection's end."""
+"""Test the waits before a client reconnects, by policy and by the reason for the connection's end."""
 
 from itertools import pairwise
 

@@ -39,7 +39,7 @@ def test_a_refused_login_is_for_now_or_for_good(refusal: Refusal | None, kind: t
     assert row.error == "LimitExceededError: too fast"
     assert row.refusal == (None if refusal is None else refusal.kind.value)
     assert world.run.progress.throttled == (1 if refusal is LATER else 0)
-    # The next life knows nothing of it.
+    # The refusal does not affect the next life.
     world.open()
     assert world.rows.connections[-1].refusal is None
 
@@ -79,7 +79,7 @@ def test_a_subscribe_that_is_refused_for_now_is_asked_again_until_it_is_accepted
         (10, turn, "throttled") for turn in range(3)
     ]
     assert all(row.ended_ns is not None and row.acknowledged_ns is None for row in refused)
-    # What was refused is nobody's any more.
+    # A refused subscription's id is no longer known.
     world.said.on_event("s10", "{}", 1, 2)
     assert world.rows.deviations[DELIVERY_UNASKED] == 1
 
@@ -137,7 +137,7 @@ def test_an_event_before_its_subscribe_success_is_named_where_the_protocol_forbi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Session, "early_delivery", "too early")
         world.open()
-        # Whatever the event is.
+        # The content of the event does not matter.
         world.said.on_event("s10", "no JSON", 3, 4)
         world.said.on_event("s11", "{}", 3, 4)
         world.said.on_subscribed("s10", 5)

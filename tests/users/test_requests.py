@@ -1,4 +1,4 @@
-"""Publish requests by whoever decides when they are due, such as a user's own code in place of a schedule."""
+"""Test publish requests made without a schedule, such as by a user's own code."""
 
 from collections import Counter
 from itertools import pairwise
@@ -22,7 +22,7 @@ from tests.users.test_publishing import Quiet
 
 
 class Sender:
-    """Keeps what it is given; the test says when a connection takes it and what is answered."""
+    """Keeps requests; the test says when a connection takes one and how it is answered."""
 
     def __init__(self) -> None:
         self.given: list[tuple[str, str, MakeEvents, OnOutcome]] = []
@@ -88,7 +88,7 @@ def test_what_no_connection_takes_and_what_nobody_answers_end_differently() -> N
     case.of.give_up()
     assert case.sender.closed
     assert [(row.status, row.sent_ns) for row in case.rows] == [("error", None), ("unanswered", 300)]
-    # An answer that comes all the same is too late for the record.
+    # An answer that comes after that is too late for the record.
     case.sender.given[1][3](PublishAnswer(), 400, None)
     assert len(case.rows) == 2
 
@@ -103,7 +103,7 @@ def test_many_requests_are_given_up_without_holding_the_event_loop() -> None:
         while case.of.unanswered:
             turns.append(case.of.unanswered)
             if len(turns) == 2:
-                # An answer in between counts: the request is recorded as accepted, once.
+                # An answer during the wait counts: the request is recorded once, as accepted.
                 case.sender.given[-1][2](300, None)
                 case.sender.given[-1][3](PublishAnswer(), 400, None)
             gevent.sleep(0)

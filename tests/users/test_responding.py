@@ -1,4 +1,4 @@
-"""Replies to what a client receives: when they are due, what they carry, and what a hostile service cannot do."""
+"""Test replies to received requests: due times and content, and that a hostile service does no harm."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ TOKEN, SUBSCRIPTION = 7, 40
 
 
 class Sender:
-    """Takes each request at once and answers it."""
+    """Takes each request and answers it at once."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, list[str]]] = []
@@ -90,7 +90,7 @@ class Case:
         return channel
 
     def ask(self, sequence: int = 0, at_ns: int | None = None, subscription: int = SUBSCRIPTION) -> int:
-        """Deliver a request of client 9, and return its arrival (ns)."""
+        """Deliver a request of client 9; return its arrival in ns."""
         at_ns = now_ns() if at_ns is None else at_ns
         self.of.on_request(subscription, "{}", at_ns, (TOKEN, 9, sequence, at_ns, at_ns))
         return at_ns
@@ -111,7 +111,7 @@ def test_replies_are_due_from_the_arrival_on_and_carry_their_cause(ahead_ns: int
     assert {(row.cause_publisher, row.cause_sequence, row.cause_subscription) for row in case.rows} == {
         (9, 12, SUBSCRIPTION)
     }
-    # The responder's own lateness is that of its slot, which is the intended time on its own clock.
+    # The responder's own lateness counts from its slot, the due time on its own clock.
     assert [row.slot_ns for row in case.rows] == [row.intended_ns + ahead_ns for row in case.rows]
     assert all(row.sent_ns is not None and row.slot_ns is not None for row in case.rows)
     assert all((own_lateness_ns(row) or 0) >= 0 for row in case.rows)
@@ -166,7 +166,7 @@ def test_what_is_outstanding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
         case.told
         == [("a request was not answered: more than 3 requests to one client await their replies", False)] * 7
     )
-    # At the end those that were begun are on record, as due and not sent.
+    # At the end, replies that have begun are recorded as due but not sent.
     case.of.give_up()
     assert [(row.status, row.sent_ns) for row in case.rows] == [("unsent", None)] * 6
     assert {row.cause_sequence for row in case.rows} == {0, 1, 2}

@@ -24,7 +24,7 @@ LATER, NEVER = Refusal.of(429), Refusal.of(403)
 
 
 class Readiness:
-    """Keeps what is awaited, by channel."""
+    """Counts the subscriptions that are waited for, by channel."""
 
     def __init__(self) -> None:
         self.settle: list[Callable[[int], None]] = []
@@ -59,7 +59,7 @@ class Link:
 
 
 class Case:
-    """Subscriptions of one client over a connection that is open."""
+    """Subscriptions of one client over an open connection."""
 
     def __init__(
         self, *, answers: bool = True, message: bytes = b"subscribe", early: str | None = None
@@ -90,7 +90,7 @@ class Case:
         return None if found is None else found.state
 
     def counts(self) -> tuple[int, int, int]:
-        """What is acknowledged, ready, and awaited now."""
+        """Return how many subscriptions are acknowledged, ready, and waited for."""
         return self.progress.acknowledged, self.progress.ready, self.readiness.awaited
 
 
@@ -127,7 +127,7 @@ def test_of_a_service_that_answers_no_subscribe_to_have_asked_is_all() -> None:
     case = Case(answers=False)
     case.of.ask(PLAN)
     assert (case.state(), case.counts()) == (State.ASSUMED, (1, 0, 1))
-    # It answers all the same: that is no second one.
+    # The service answers nevertheless, which is not counted as a second acknowledgement.
     case.of.on_subscribed("s10", 40)
     assert case.counts() == (1, 0, 1)
     case.readiness.settle[0](60)

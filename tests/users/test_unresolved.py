@@ -1,4 +1,4 @@
-"""Test a client whose machine cannot resolve the target: a failure of ours, not of the service."""
+"""Test a client whose machine cannot resolve the target: this is a failure of ours, not of the service."""
 
 import socket
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Cases from RFC 6455 that both sides of a WebSocket must pass: our server and our client."""
+"""Cases from RFC 6455 that both our WebSocket server and our client must pass."""

@@ -1,7 +1,7 @@
-"""The table: frames that one side sends, and what the other must do.
+"""The cases: frames that one side sends, and how the other side must react.
 
-It covers what the sections 1 to 7, 9 and 10 of the Autobahn test suite cover: lengths, pings, reserved bits, opcodes,
-fragments, UTF-8, the closing handshake, and limits. The cases are written from RFC 6455 and RFC 3629.
+They cover sections 1 to 7, 9 and 10 of the Autobahn test suite: lengths, pings, reserved bits, opcodes,
+fragments, UTF-8, the closing handshake, and limits. The cases were written from RFC 6455 and RFC 3629.
 """
 
 import struct
@@ -12,20 +12,20 @@ from typing import Final
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 FIN: Final = 0x80
 NORMAL, PROTOCOL, INVALID, TOO_BIG = 1000, 1002, 1007, 1009
-#: Both sides take messages of this size, and none that is longer.
+#: Both sides accept messages of up to this size.
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to send; ``mask`` None means as the sender's side demands it (RFC 6455, 5.3)."""
+    """A frame to send; with ``mask`` None it is masked as its sender must (RFC 6455, 5.3)."""
 
     opcode: int
     payload: bytes = b""
     fin: bool = True
     reserved: int = 0
     mask: bool | None = None
-    #: What the header says of the length if that is not the truth.
+    #: A false length for the header, or None for the true one.
     length: int | None = None
 
     def bytes(self, *, masked: bool) -> bytes:
@@ -50,20 +50,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, and what must follow."""
+    """Frames to send, and how the receiver must react."""
 
     name: str
     frames: tuple[Frame, ...]
-    #: The messages that must be taken, in order.
+    #: Messages that the receiver must accept, in order.
     messages: tuple[bytes, ...] = ()
-    #: The last ping that must be answered, or None.
+    #: The last ping, which the receiver must answer, or None.
     pong: bytes | None = None
-    #: The codes of which the close frame in answer must have one, or None if the connection stays open. 1005 stands for
-    #: a close frame without a code (RFC 6455, 7.1.5).
+    #: Allowed codes of the receiver's close frame, or None if the connection stays open. 1005 stands for a
+    #: close frame without a code (RFC 6455, 7.1.5).
     closes: frozenset[int] | None = None
     #: True if the receiver must fail the connection, None if it may.
     fails: bool | None = False
-    #: The sizes of the parts that are written, or 0 for all at once.
+    #: Size of the parts in which the bytes are written, or 0 for all at once.
     parts: int = 0
     tags: frozenset[str] = field(default_factory=frozenset)
 
@@ -184,7 +184,7 @@ def _fragmented() -> Iterator[Case]:
         yield _failing(f"fragmented {name}", PROTOCOL, Frame(opcode, payload, fin=False))
 
 
-#: Valid UTF-8: of each length the first and last character, those beside the surrogates, and non-characters.
+#: Valid UTF-8: the first and last character of each length, those next to the surrogates, and non-characters.
 VALID: Final = {
     "a Greek word": "κόσμε".encode(),
     "many scripts": "Hello-µ@ßöäüàá-UTF-8!! 日本語 😀".encode(),
@@ -195,7 +195,7 @@ VALID: Final = {
         )
     },
 }  # fmt: skip
-#: What is not UTF-8 (RFC 3629, section 3 and 4).
+#: Bytes that are not UTF-8 (RFC 3629, sections 3 and 4).
 INVALID_TEXTS: Final = {
     "surrogate within text": b"\xce\xba\xcf\x8c\xcf\x83\xed\xa0\x80edited",
     "five-byte sequence": b"\xf8\x88\x80\x80\x80",
@@ -241,7 +241,7 @@ def _utf8() -> Iterator[Case]:
         good = Frame(TEXT, b"ok")
         yield _failing(f"invalid: {name}", INVALID, good, Frame(TEXT, text), messages=(b"ok",))
         padded = b"x" * 200 + text + b"y" * 200
-        # What follows may complete what was cut off at the end.
+        # Text cut off at its end may become valid with the bytes after it.
         if padded != text:
             yield _failing(f"invalid, within a longer text: {name}", INVALID, Frame(TEXT, padded))
         yield _failing(
@@ -268,7 +268,7 @@ VALID_CODES: Final = (
     4000,
     4999,
 )
-#: Codes that no endpoint may send (RFC 6455, 7.4), and those that nobody has defined.
+#: Codes that no endpoint may send (RFC 6455, 7.4), and undefined codes.
 INVALID_CODES: Final = (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535)
 
 
@@ -285,7 +285,7 @@ def _closes() -> Iterator[Case]:
         closes=normal,
     )
     begun = Frame(TEXT, b"begun", fin=False)
-    # RFC 6455, 5.4, lets control frames interrupt a message, and does not say what a close frame there means.
+    # RFC 6455, 5.4, allows control frames within a message, but does not say what a close frame there means.
     yield Case(
         "close within a message",
         (begun, close(NORMAL), Frame(CONT, b"late")),
@@ -331,7 +331,7 @@ def _limits() -> Iterator[Case]:
 
 
 def _masks() -> Iterator[Case]:
-    """Yield frames with the wrong masking; the side that sends decides which that is (`wrong mask` in the tags)."""
+    """Yield frames that are wrongly masked; the sender's side decides what that is (tag `wrong mask`)."""
     for opcode, name in ((TEXT, "text"), (BINARY, "binary"), (PING, "ping"), (CLOSE, "close")):
         payload = struct.pack("!H", NORMAL) if opcode == CLOSE else b"abc"
         case = _failing(f"{name} with the wrong masking", PROTOCOL, Frame(opcode, payload))
@@ -346,7 +346,7 @@ CASES: Final = tuple(
 
 
 def stream(case: Case, *, masked: bool) -> list[bytes]:
-    """Return the bytes to send, in the parts that the case asks for; ``masked`` as the sender must mask."""
+    """Return the bytes to send, in parts as the case says; ``masked`` as the sender must mask."""
     masks = not masked if "wrong mask" in case.tags else masked
     data = b"".join(frame.bytes(masked=masks) for frame in case.frames)
     size = case.parts or max(1, len(data))
@@ -354,7 +354,7 @@ def stream(case: Case, *, masked: bool) -> list[bytes]:
 
 
 def frames_in(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (opcode, payload) of the whole frames in received bytes, masked or not."""
+    """Yield (opcode, payload) of the complete frames in received bytes, masked or not."""
     at = 0
     while len(data) - at >= 2:
         opcode, flags = data[at] & 0x0F, data[at + 1]

@@ -279,7 +279,7 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """The due times of the current greenlet's publishes: in a task by its pacing, in a callback always now."""
+        """Tell when this greenlet's publishes are due: in tasks by the journey's pacing, in callbacks now."""
         return (
             self._moments
             if self._postman is None or gevent.getcurrent() is not self._postman
@@ -287,7 +287,7 @@ class JourneyClient:
         )
 
     def _await(self, feed: Feed, deadline_s: float) -> None:
-        """Wait until a feed is ready, or give it up."""
+        """Wait until a feed is ready; if it is refused or not ready by the deadline, drop it and raise."""
         while not feed.settled.is_set():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:

@@ -13,7 +13,7 @@ from loadgen.users.journeys.stamping import Event
 from loadgen.users.open_requests import Cause
 from loadgen.users.subscriptions import State, Subscription
 
-#: Takes each event of a feed.
+#: User code that is called with each event of a feed.
 Callback = Callable[[Event], object]
 #: Events that a journey keeps until its code waits for one; if more arrive, the oldest is dropped.
 KEPT: Final = 100
@@ -83,7 +83,7 @@ class Received:
 
     @property
     def event(self) -> Event:
-        """The decoded event; the same object each time. Raises msgspec.MsgspecError if it is no JSON object."""
+        """The decoded event, always the same object; raises msgspec.MsgspecError if it is no JSON object."""
         if self._event is None:
             publisher, sequence = self.stamp[1], self.stamp[2]
             cause = Cause(publisher, sequence, self.feed.plan.number)

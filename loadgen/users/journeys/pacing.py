@@ -70,7 +70,7 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments of the `locust.user.wait_time` function ``name`` if it made ``declared``, else nothing."""
+    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict."""
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
         name,
@@ -82,8 +82,9 @@ def _given(declared: Any, name: str) -> Mapping[str, Any]:
 class Moments:
     """The times at which one journey's tasks are due.
 
-    Times are on this process's clock. A task's first publish is due at the end of the wait before the task, or at the
-    schedule's time. A task's later publishes are due when its code requests them: by then it has waited for an answer.
+    Times are on this process's clock. A task's first publish is due at the end of the wait before the task,
+    or at the schedule's time. A task's later publishes are due when its code requests them, because the task
+    may have waited for an answer before.
     """
 
     __slots__ = ("_clock", "_due_ns", "_failed", "_free_ns", "_next_ns", "_random", "_schedule", "_wait")
@@ -96,7 +97,7 @@ class Moments:
         on_failed: Callable[[BaseException], None],
         clock: Clock = now_ns,
     ) -> None:
-        """``wait`` is the user's own `wait_time`, used unless a schedule is ``kept``."""
+        """``wait`` is the user's own `wait_time`; it is ignored if ``kept`` is a schedule."""
         self._wait, self._schedule, self._failed, self._clock = wait, kept, on_failed, clock
         self._random = random
         self._due_ns: int | None = None
@@ -134,7 +135,7 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return the due time of a publish requested now, and the time from which any delay is the generator's."""
+        """Return when a publish requested now is due, and the time after which a delay is the generator's."""
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:
             due_ns = self._clock()

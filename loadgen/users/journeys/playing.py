@@ -26,7 +26,7 @@ from loadgen.users.worker import Timeline, WorkerRun
 
 #: Locust's control exceptions, by which a task ends its task set or its user, or asks for the next task at once.
 _CONTROL: Final = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopUser)
-#: Time for a user's own code to end once the run is over.
+#: Seconds that a user's own code has to end once the run is over.
 _END_S: Final = 2.0
 
 
@@ -145,7 +145,7 @@ class _Stay:
             if user.tasks:
                 self._tasks.run()  # type: ignore[no-untyped-call]
             else:
-                # The user only subscribes, or `--tags` excludes all its tasks.
+                # There are no tasks to run: the user only subscribes, or `--tags` excludes all of them.
                 user._state = LOCUST_STATE_WAITING
                 gevent.sleep(seconds)
         except (*_CONTROL, _Over):
@@ -160,7 +160,7 @@ class _Stay:
             self._call("on_stop()", self._user.on_stop)
 
     def _stop(self, greenlet: Greenlet) -> None:
-        """End the user as Locust does: at once while it waits, else after its task."""
+        """End the user as Locust does: at once if it waits between tasks, else after the current task."""
         if self._user._state == LOCUST_STATE_WAITING:
             greenlet.kill(_Over, block=False)
         self._user._state = LOCUST_STATE_STOPPING

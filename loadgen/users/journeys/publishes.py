@@ -21,9 +21,9 @@ class Answer:
     """The outcome of a publish request; truthy if no event was refused by the service or lost on the way to it."""
 
     error: str | None = None
-    """Why the request failed or was refused as a whole, or None."""
+    """The reason why the request failed or was refused as a whole, or None."""
     rejected: Mapping[int, str] = field(default_factory=dict)
-    """Why the service refused single events, by their place in the request."""
+    """The reasons why the service refused single events, by the event's index in the request."""
     seconds: float | None = None
     """Time from sending to the answer, or None if there was none."""
 

@@ -32,7 +32,7 @@ class OwnRows:
     """A client's row of each data source of the run, as an attribute or by the name of the source."""
 
     def __init__(self, values: Mapping[str, Cell]) -> None:
-        """``values`` are the client's, by their names in templates, such as ``people.id``."""
+        """``values`` maps names in templates, such as ``people.id``, to the client's values."""
         rows: dict[str, dict[str, Cell]] = {}
         for name, value in values.items():
             source, _, column = name.partition(".")

@@ -16,7 +16,7 @@ class Event(dict[str, Any]):
     """A received event without its stamp: the members of its JSON object."""
 
     def __init__(self, channel: str, text: str, cause: Cause | None = None) -> None:
-        """``channel`` is the subscribed channel or pattern, and ``cause`` names this delivery for a reply to it.
+        """``channel`` is the subscribed channel or pattern; ``cause`` identifies this delivery to a reply.
 
         Raises msgspec.MsgspecError if ``text`` is no JSON object.
         """

@@ -1,4 +1,4 @@
-"""The comparison of services as tables, Markdown and page."""
+"""Test the comparison of services as tables, as Markdown and as an HTML page."""
 
 import json
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Figures of a service's runs: each with its bounds, several runs as one interval."""
+"""Test the figures of a service's runs: each has bounds, and several runs are given as one interval."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_the_figures_of_a_whole_run(tmp_path: Path) -> None:
     assert found.balances is True
     assert found.figures["delivery.ratio"].value == 1.0
     assert found.figures["delivery.lost"] == Figure(0, 0, 0)
-    # Three subscribers, 100, 200 and 300 µs after the event was due.
+    # The event reached three subscribers 100, 200 and 300 µs after it was due.
     assert found.figures["delivery.latency.p50"].value == 200_000
     assert found.figures["delivery.latency.p99"].value == 300_000
     assert sum(found.latencies.values()) == 30

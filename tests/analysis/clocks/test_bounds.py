@@ -1,4 +1,4 @@
-"""Test bounds of the offset between two clocks with readings that can be checked by hand."""
+"""Test the bounds of the offset between two clocks, with readings that can be checked by hand."""
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,8 @@ def test_steady_times_are_known_only_if_all_three_are(missing: str) -> None:
     assert Pings(ints(1), ints(1), ints(1), ints(1), **one_less).raw is None
 
 
-#: Readings a second apart, steady time from 5 s on; the wall clock is 100 s ahead and moves as the test says.
+#: Readings of two clocks one second apart, from steady time 5 s on. The wall clock is ahead by `wall_ns` (100
+#: s), and moves by one of `moved_ns` in each interval.
 def adjusted(*moved_ns: int, wall_ns: int = 100 * SECOND) -> Adjustment:
     raw = np.arange(len(moved_ns) + 1, dtype=np.int64) * SECOND + 5 * SECOND
     value = np.concatenate((ints(0), np.cumsum(ints(*moved_ns)))) if moved_ns else ints(0)
@@ -52,7 +53,7 @@ def test_an_adjustment_counts_from_its_first_reading_in_order_of_steady_time() -
     raw = ints(9, 5, 7, 7, 5) * SECOND
     wall = raw + ints(30, 10, 20, 99, 98)
     found = Adjustment.of(wall, raw)
-    # Of readings at one time the first counts.
+    # Of several readings at the same steady time, the first counts.
     assert (found.base_at_ns, found.base_ns) == (5 * SECOND, 10)
     assert found.at_ns.tolist() == [0, 2 * SECOND, 4 * SECOND]
     assert found.value_ns.tolist() == [0, 10, 20]
@@ -70,14 +71,14 @@ def test_a_reading_a_nanosecond_later_is_another() -> None:
 
 @pytest.mark.parametrize("offset_ns", [-7 * SECOND, 7 * SECOND])
 def test_the_offset_counts_from_that_of_the_first_ping(offset_ns: int) -> None:
-    """Small numbers keep their nanoseconds: the times themselves have 61 bits, a float 53."""
+    """Floats keep small offsets exact to the nanosecond; the times need 61 bits, and a float has 53."""
     curve, _ = by_pings_alone(pinged(offset_ns, offset_ns, offset_ns))
     assert (curve.base_at_ns, curve.base_ns) == (1000 * SECOND, offset_ns + 100 * US)
     assert np.abs(curve.estimate_ns).max() < FAR_NS * PART
 
 
 def test_a_clock_that_moves_by_more_than_slewing_explains_was_stepped() -> None:
-    # 500 ppm of a second, and 5 µs for reading two clocks.
+    # Slewing by 500 ppm for one second, plus 5 µs for reading two clocks.
     most = 500 * US + 5 * US
     assert adjusted(most, most + 1, -most, -most - 1).stepped.tolist() == [False, True, False, True]
     assert (READING_NS, STEP_NS) == (5 * US, 100 * US)
@@ -87,7 +88,7 @@ def test_a_step_worth_a_name_is_more_than_a_tenth_of_a_millisecond_beyond_slewin
     most = 500 * US + STEP_NS
     assert adjusted(most).steps() == []
     assert adjusted(0, most + 1, 0).steps() == [(1, 2, most + 1)]
-    # Steps in neighbouring intervals are one, over all of them.
+    # Steps in neighbouring intervals count as one step over all of them.
     two = adjusted(0, 2 * MS, 3 * MS, 0, -4 * MS)
     assert two.steps() == [(1, 3, 5 * MS), (4, 5, -4 * MS)]
     assert adjusted(2 * MS, -2 * MS).steps() == []
@@ -107,17 +108,19 @@ def test_between_readings_a_clock_strays_by_what_its_neighbours_differ_but_no_le
     def slewed(moved_ns: float) -> float:
         return SLEW / 2 * (1 - (moved_ns / SECOND / SLEW) ** 2) * SECOND
 
-    # Alone nothing but slewing bounds it: there and back at 500 ppm, a quarter of a millisecond in a second.
+    # A single interval is bounded by slewing only: away and back at 500 ppm, up to 250 µs within a second.
     assert adjusted(0).strays_ns.tolist() == [pytest.approx(250 * US)]
     assert adjusted(300 * US).strays_ns.tolist() == [pytest.approx(slewed(300 * US))]
-    # In a row without change it strays by nothing; at an end the only neighbour decides.
+    # If the neighbouring intervals have the same rate, the clock does not stray. The first and the last
+    # interval have one neighbour each, which decides.
     assert adjusted(0, 0, 0).strays_ns.tolist() == pytest.approx([0, 0, 0])
     found = adjusted(0, 100 * US, 130 * US, 130 * US).strays_ns.tolist()
     assert found == pytest.approx([100 * US, 100 * US, 30 * US, 0])
-    # Of two neighbours that differ the greater counts up to what slewing explains, above that the less.
+    # The rates of the two neighbours differ from this interval's by 300 and 350 µs/s. The greater difference
+    # counts as long as slewing explains it (240 µs here); beyond that, the smaller one counts.
     found = adjusted(-200 * US, 100 * US, 450 * US).strays_ns.tolist()
     assert found[1] == pytest.approx(max(300 * US, slewed(100 * US)))
-    # Beside a step there is no rate to differ from: the other neighbour, or slewing.
+    # A step has no rate to compare with, so the interval's other neighbour counts, or slewing if it has none.
     assert adjusted(5 * MS, 100 * US, 160 * US).strays_ns.tolist()[1:] == pytest.approx([60 * US, 60 * US])
     assert adjusted(5 * MS, 100 * US).strays_ns.tolist()[1] == pytest.approx(slewed(100 * US))
 
@@ -128,11 +131,12 @@ def test_a_curve_is_as_wide_as_reading_and_straying_at_each_reading() -> None:
     reading = READING_NS / 2 + ROUNDING_NS
     at = np.array([0, 1, 2, 3]) * SECOND + 5 * SECOND
     low, high = curve.interval(at)
-    # The greater doubt of both sides: the second and third interval differ by 40 µs.
+    # At a reading between two intervals the greater doubt counts; the second and third interval differ by 40
+    # µs.
     assert low.tolist() == pytest.approx([-reading, -reading - 40 * US, -reading - 40 * US, -reading])
     assert high.tolist() == pytest.approx([reading, reading + 40 * US, reading + 40 * US, 80 * US + reading])
     assert curve.estimate_ns.tolist() == pytest.approx(((curve.low_ns + curve.high_ns) / 2).tolist())
-    # Beyond the readings it is slewed as fast as can be.
+    # Before the first and after the last reading, the clock may be slewed at the full rate.
     assert (curve.at_ns[0], curve.at_ns[-1]) == (-FAR_NS, 3 * SECOND + FAR_NS)
     assert curve.high_ns[[0, -1]].tolist() == [SLEW * FAR_NS, 40 * US + SLEW * FAR_NS]
     assert curve.low_ns[[0, -1]].tolist() == [-SLEW * FAR_NS, 40 * US - SLEW * FAR_NS]
@@ -146,13 +150,17 @@ def test_while_a_step_may_have_been_before_and_after_are_both_possible() -> None
         low, high = curve.interval(ints(int((at_s + 5) * SECOND)))
         assert (low[0], high[0]) == (pytest.approx(-slewed), pytest.approx(5 * MS + slewed))
     low, high = curve.interval(ints(6 * SECOND, 7 * SECOND))
-    # At the readings it is neither; the intervals beside the step have no neighbour but it.
+    # At a reading, the step has not begun or is over. The intervals before and after the step have no other
+    # neighbour, so slewing (250 µs) bounds them.
     doubt = reading + 250 * US
     assert (low.tolist(), high.tolist()) == ([-doubt, 5 * MS - doubt], [doubt, 5 * MS + doubt])
 
 
 def pinged(*offsets_ns: int, way_ns: int = 100 * US, steady: bool = False, worker_ns: int = 0) -> Pings:
-    """Pings a second apart, each way as long, answered at once; wall clocks are off by so much at each."""
+    """Return pings a second apart, ``way_ns`` each way and answered at once.
+
+    ``offsets_ns`` are the master's wall clock minus the worker's.
+    """
     sent = np.arange(len(offsets_ns), dtype=np.int64) * SECOND + 1000 * SECOND
     master = sent + way_ns + ints(*offsets_ns)
     pings = Pings(sent, master, master, sent + 2 * way_ns)
@@ -177,9 +185,10 @@ def test_pings_alone_bound_the_offset_to_half_a_round_trip_at_each() -> None:
     assert curve.base_ns == 7 * SECOND + 100 * US
     at = np.arange(1, 5, dtype=np.int64) * SECOND + 1000 * SECOND
     low, high = curve.interval(at)
-    # At each the ping before says up to a second of parting more.
+    # The upper bound is that of the ping a second before, plus what the clocks may drift apart in a second.
     assert high.tolist() == pytest.approx([PART * SECOND] * 4, abs=1)
-    # Counted from the first upper bound, a lower one is a round trip below; this ping's came 200 µs later.
+    # Bounds count from the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
+    # ping before came back 200 µs after it was sent, so its lower bound has had that much less time to drift.
     least = -200 * US - PART * (SECOND - 200 * US)
     assert low.tolist() == pytest.approx([least] * 4, abs=1)
     estimate = curve.estimate(np.arange(6, dtype=np.int64) * SECOND + 1000 * SECOND + 100 * US)
@@ -195,7 +204,8 @@ def test_a_jump_that_pings_show_is_by_the_workers_clock_and_in_doubt_twice_where
         assert jump.moved_ns == pytest.approx(moved, abs=PART * SECOND)
         low, high = curve.interval(ints(1004 * SECOND + SECOND // 2))
         assert high[0] - low[0] > 40 * MS
-        # The master is ahead by more: the worker's clock was set back, and its times before the jump occur again.
+        # If the offset grows, the worker's clock was set back, and its times before the jump occur a second
+        # time.
         again = ints(jump.from_ns - int(at_most(40 * MS)) + 1, jump.to_ns + int(at_most(40 * MS)) - 1)
         low, high = curve.interval(again)
         assert ((high - low > 40 * MS).tolist()) == [moved > 0] * 2
@@ -207,7 +217,7 @@ def test_points_of_steady_times_are_in_their_order_and_wider_by_rounding() -> No
     assert (base_at, base) == (10, 1003)
     assert points.upper_at.tolist() == [0, 10, 20]
     assert points.upper.tolist() == [1002 - 1003 + 4, 1002 - 1003 + 4, 1003 - 1003 + 4]
-    # By when they came back: 24, 31, 45.
+    # Lower bounds are in the order in which the pings came back: at 24, 31 and 45.
     assert points.lower_at.tolist() == [14, 21, 35]
     assert points.lower.tolist() == [998 - 1003 - 4, 1002 - 1003 - 4, 967 - 1003 - 4]
 
@@ -216,7 +226,7 @@ def test_steady_clocks_bound_the_offset_by_the_best_of_all_pings() -> None:
     pings = pinged(*[3 * SECOND] * 30, steady=True)
     bounds = by_steady_clocks(pings)
     assert bounds.jumps == []
-    # Of the steady clocks: 70 s apart, known to half a round trip, and at the readings of both a few µs more.
+    # The true offset of the steady clocks is 70 s.
     steady = bounds.steady.estimate(pings.raw[0] if pings.raw else ints())
     assert np.abs(steady - 70 * SECOND).max() < 10 * US
     times = np.arange(1001, 1029, dtype=np.int64) * SECOND
@@ -226,7 +236,7 @@ def test_steady_clocks_bound_the_offset_by_the_best_of_all_pings() -> None:
     assert ((high - low) / 2).min() > 100 * US + reading - 1
     assert np.abs(bounds.curve.estimate(times) - 3 * SECOND).max() < 10 * US
     assert ((low < 3 * SECOND - bounds.curve.base_ns) & (high > 3 * SECOND - bounds.curve.base_ns)).all()
-    # What the master's clock shows at the worker's fourth reading, which came 200 µs after 1003 s.
+    # At the worker's fourth reading, 200 µs after 1003 s, the master's clock is 3 s ahead.
     assert abs(bounds.master_wall_ns(3) - (1006 * SECOND + 200 * US)) < 10 * US
 
 
@@ -244,7 +254,8 @@ def test_where_the_workers_clock_was_set_back_its_times_may_be_of_before_or_afte
     )
     bounds = by_steady_clocks(moved)
     assert bounds.worker.steps() == [(9, 10, -3 * SECOND)]
-    # 1008 s were shown before the step, when nothing was off, and after it, when 3 s were.
+    # The worker's clock shows 1008 s twice: before the step, with an offset of 0, and after it, with one of 3
+    # s.
     low, high = bounds.curve.interval(ints(1004 * SECOND, 1008 * SECOND, 1013 * SECOND))
     low, high = low + bounds.curve.base_ns, high + bounds.curve.base_ns
     assert np.abs(low[[0, 2]] - [0, 3 * SECOND]).max() < MS
@@ -257,8 +268,9 @@ def test_while_it_is_not_known_when_the_masters_clock_was_read_it_may_have_been_
     way_ns = 50 * MS
     bounds = by_steady_clocks(pinged(*[0] * 30, steady=True, way_ns=way_ns))
     low, high = bounds.curve.interval(np.arange(1005, 1025, dtype=np.int64) * SECOND)
-    # Where a ping was sent, it bounds from above; from below it does when it is back, a round trip later, in which the
-    # clocks may part. So uncertain is the moment, too: within half a round trip the master's clock may be slewed.
+    # A ping bounds the offset from above at the time it was sent, and from below when it is back, one round
+    # trip later; in between, the clocks may drift apart (PART). The master read its clock within half a round
+    # trip of the middle, during which its clock may have been slewed (SLEW).
     widths = (high - low) / 2 - (way_ns + READING_NS + 2 * ROUNDING_NS)
     assert widths.min() == pytest.approx((PART + SLEW) * way_ns, abs=US)
 
@@ -285,7 +297,7 @@ def test_a_suspension_lies_between_two_pings_by_the_workers_clock() -> None:
 def test_the_masters_clock_is_told_soon_after_a_machine_was_started_too() -> None:
     pings = pinged(*[3 * SECOND] * 10, steady=True)
     assert pings.raw is not None
-    # Steady clocks of both count from a millisecond before the first ping.
+    # The steady clocks of both machines started 1 ms before the first ping.
     started = [times - int(pings.raw[number][0]) + MS for number, times in enumerate(pings.raw)]
     bounds = by_steady_clocks(
         Pings(

@@ -1,4 +1,4 @@
-"""Test the bounds between given points against their definition, point by point."""
+"""Test the bounds between given points against a direct implementation of their definition."""
 
 import math
 from itertools import pairwise
@@ -37,14 +37,15 @@ def array(*values: float) -> Floats:
 def pings(
     offsets: list[float], *, width: float = 1000.0, long: float = 100.0, every: float = SECOND
 ) -> Points:
-    """A ping every second: offset + width when it left, offset - width when it was back."""
+    """Return bounds from pings: `offset + width` when one left, `offset - width` when it was back."""
     left = np.arange(len(offsets), dtype=np.float64) * every
     middle = array(*offsets)
     return Points(left, middle + width, left + long, middle - width)
 
 
 def test_the_stated_rates() -> None:
-    # NTP_MAXFREQ is 500 ppm; two clocks part by twice that; a day beyond the last point.
+    # A clock is slewed by at most 500 ppm (NTP_MAXFREQ), so two clocks drift apart by up to twice that.
+    # Bounds extend one day beyond the last point.
     assert (SLEW, PART, WANDER) == (5e-4, 1e-3, 1e-5)
     assert (FAR_NS, ROUNDING_NS) == (86_400 * SECOND, 4.0)
 
@@ -98,9 +99,9 @@ def test_a_curve_is_linear_between_its_nodes_and_counts_from_its_bases() -> None
     low, high = curve.interval(np.array([1000, 1005, 1010]))
     assert (low.tolist(), high.tolist()) == ([-4, -6, -8], [4, 8, 12])
     assert curve.estimate(np.array([1000, 1005, 1010, 2000])).tolist() == [51, 52, 53, 53]
-    # The estimate is not the middle: the error is to the farther end.
+    # The estimate is not in the middle of the bounds; the error is its distance from the farther bound.
     assert curve.error_ns.tolist() == [5, 11]
-    # Without bases it counts from zero.
+    # Without base_at_ns and base_ns, times and offsets count from zero.
     assert Curve(array(0, 10), array(0, 0), array(8, 8), array(1, 3)).estimate(np.array([5])).tolist() == [2]
 
 
@@ -108,7 +109,8 @@ def test_a_curve_is_linear_between_its_nodes_and_counts_from_its_bases() -> None
 def test_a_jump_lies_between_the_last_point_before_it_and_the_first_after_it(moved: float) -> None:
     points = pings([0.0] * 6 + [moved] * 6)
     (jump,) = find_jumps(points)
-    # Upwards the lower bounds after it contradict the upper ones before it, downwards the other way round.
+    # After a jump upwards, lower bounds contradict the upper bounds before the jump. After a jump downwards,
+    # upper bounds contradict the lower bounds before it.
     up = moved > 0
     before, after = (points.upper_at, points.lower_at) if up else (points.lower_at, points.upper_at)
     assert (jump.from_ns, jump.to_ns) == (before[5], after[6])
@@ -118,14 +120,15 @@ def test_a_jump_lies_between_the_last_point_before_it_and_the_first_after_it(mov
     known = [float(end[0]) for end in (*earlier, *later) if np.isfinite(end[0])]
     assert len(known) == 4
     assert jump.moved_ns == (known[2] + known[3]) / 2 - (known[0] + known[1]) / 2
-    # Each side is known to half of what clocks part by in a second.
+    # On each side of the jump, the offset is known to ± half of what clocks drift apart in a second.
     assert jump.moved_ns == pytest.approx(moved, abs=PART * SECOND + 1001)
 
 
 @pytest.mark.parametrize(
     ("moved", "found"),
     [
-        # Within a second less the 100 ns of the way, clocks part by 1 ms; the pings leave 2 µs open, rounding 4 ns.
+        # The jump must exceed the sum of the drift of two clocks (1 ms in a second, give or take the 100 ns
+        # of a round trip), the width of the pings' bounds (2 µs), and rounding (4 ns).
         (PART * (SECOND + 100) + 2000 + 4.5, 1),
         (PART * (SECOND + 100) + 2000 + 3.5, 0),
         (-(PART * (SECOND - 100) + 2000 + 4.5), 1),
@@ -151,12 +154,12 @@ def test_jumps_without_a_bound_of_either_kind_between_them_are_one() -> None:
     assert envelope._merged(points, apart) == apart
     none = [Jump(0.5 * SECOND, 1.2 * SECOND, 5.0), Jump(1.5 * SECOND, 1.9 * SECOND, 7.0)]
     assert envelope._merged(points, none) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
-    # An upper bound alone, at 1 s; the lower one comes 100 ns later.
+    # Only an upper bound, at 1 s, lies between these jumps; the lower bound comes 100 ns later.
     half = [Jump(0.5 * SECOND, SECOND, 5.0), Jump(SECOND + 50, 1.9 * SECOND, 7.0)]
     assert envelope._merged(points, half) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
     over = [Jump(0.5 * SECOND, 2.9 * SECOND, 5.0), Jump(0.4 * SECOND, 1.9 * SECOND, -7.0)]
     assert envelope._merged(points, over) == [Jump(0.4 * SECOND, 2.9 * SECOND, -2.0)]
-    # It is the last one that the next may join.
+    # A jump is merged only with the last one before it.
     third = Jump(3.2 * SECOND, 3.3 * SECOND, 1.0)
     two = [Jump(0.5 * SECOND, 0.9 * SECOND, 5.0), Jump(3.1 * SECOND, 3.15 * SECOND, 2.0)]
     assert envelope._merged(points, [*two, third]) == [two[0], Jump(3.1 * SECOND, 3.3 * SECOND, 3.0)]
@@ -179,7 +182,7 @@ def test_where_the_masters_clock_stood_still_the_jump_takes_its_time_on_the_work
 
 
 def mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
-    """The same by each pair of an upper and a lower bound on one side of every jump."""
+    """Compute `_mean_rate` naively, from each pair of an upper and a lower bound on one side of all jumps."""
 
     def side(at: float) -> tuple[int, ...]:
         return tuple(0 if at <= j.from_ns else 2 if at >= j.to_ns else 1 for j in jumps)
@@ -222,7 +225,7 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
         points.upper_at[narrow], points.upper[narrow], points.lower_at[narrow], points.lower[narrow]
     )
     assert envelope._mean_rate(points, []) == pytest.approx(mean_rate(only, []))
-    # A wider ping is not looked at, though its upper bound would tell more.
+    # A wider ping is ignored, even if its upper bound is lower.
     wider = np.arange(1, count, 4)
     points.upper[wider], points.lower[wider] = -400.0, -1e6
     assert mean_rate(points, []) != pytest.approx(mean_rate(only, []))
@@ -233,7 +236,8 @@ def test_of_many_pings_the_narrowest_of_each_stretch_counts() -> None:
 def test_rates_that_contradict_each_other_by_more_than_crystals_wander_are_none(
     by: float, known: bool
 ) -> None:
-    # A rate that goes from 0 to `by` times what is allowed: least is above most by that much.
+    # The rate rises from 0 to `by` times the allowed wander, so the least rate exceeds the greatest by that
+    # much.
     times = np.arange(41, dtype=np.float64) * SECOND
     middle = np.where(times < 20 * SECOND, 0.0, (times - 20 * SECOND) * by * WANDER)
     found = envelope.rates(Points(times, middle + 1, times + 1, middle - 1), [])
@@ -251,7 +255,7 @@ def test_between_two_steady_clocks_every_ping_bounds_every_moment(noise: list[in
     assert curve.low_ns == pytest.approx(np.minimum(low, high), abs=1e-3)
     assert curve.high_ns == pytest.approx(np.maximum(low, high), abs=1e-3)
     assert curve.estimate_ns == pytest.approx((low + high) / 2, abs=1e-3)
-    # Linear between the nodes, out to a day beyond the points.
+    # The curve is linear between its nodes and extends one day beyond the points.
     assert curve.at_ns[0] == -FAR_NS
     assert curve.at_ns[-1] == points.lower_at[-1] + FAR_NS
     between = np.linspace(-SECOND, len(noise) * SECOND, 301)
@@ -280,7 +284,8 @@ def test_around_a_jump_of_a_steady_clock_either_side_is_possible() -> None:
 def test_what_lies_beyond_the_outermost_jump_without_a_bound_of_either_kind_is_left_out() -> None:
     points = pings([0.0] * 8)
     early, late = Jump(0.0, 0.5 * SECOND, 1.0), Jump(6.5 * SECOND, 7 * SECOND, 1.0)
-    # Before the first jump there is an upper bound only; after the last one both.
+    # Before the first jump there is only an upper bound, so this part is left out. After the last jump there
+    # are bounds of both kinds.
     kept, jumps = envelope._whole(points, [early, late])
     assert jumps == [late]
     assert (len(kept.upper), len(kept.lower)) == (7, 7)
@@ -293,7 +298,7 @@ def test_what_lies_beyond_the_outermost_jump_without_a_bound_of_either_kind_is_l
 
 
 def test_where_no_steady_rate_explains_the_pings_either_neighbour_is_possible() -> None:
-    # Small steps back and forth: no rate is steady, and none of them is large enough to be seen.
+    # The offset steps back and forth: no steady rate explains that, and each step is too small to be found.
     points = pings([0.0, 300e3, 0.0, 300e3, 0.0, 300e3, 0.0], width=1000)
     curve, jumps, allowed = steady_offset(points)
     assert (jumps, allowed) == ([], (-PART, PART))
@@ -321,7 +326,8 @@ def test_by_neighbours_a_moment_is_what_the_ping_before_or_the_one_after_says(
             bottom = points.lower[number] - PART * abs(time - points.lower_at[number])
             says.append((bottom, top))
         bottom, top = min(bottom for bottom, _ in says), max(top for _, top in says)
-        # While a ping is under way its neighbours' bounds meet between two nodes: there the curve is the wider.
+        # While a ping is under way, its neighbours' bounds cross between two nodes, and the curve may be
+        # wider there.
         under_way = any(points.upper_at[n] < time < points.lower_at[n] for n in range(count))
         wider = PART * long if under_way else 0.0
         assert bottom - wider - 2 <= low <= bottom + 2

@@ -21,7 +21,7 @@ BOOT = 1_795_490_000 * SECOND
 
 @dataclass(frozen=True)
 class Made:
-    """Simulated pings, their fit, and the true (worker's time, master's time) all through the run."""
+    """Simulated pings, their fit, and true pairs of (worker's time, master's time) during the run."""
 
     pings: Pings
     fit: ClockFit
@@ -29,7 +29,7 @@ class Made:
 
     @property
     def beyond_ns(self) -> int:
-        """By how much the worst corrected time is further off than its own error."""
+        """The greatest excess of a corrected time's error over the stated one; negative if there is none."""
         worker, master = np.array(self.truth, dtype=np.int64).T
         corrected = worker + self.fit.correction_ns(worker)
         return int((np.abs(corrected - master) - self.fit.error_ns_at(corrected)).max())
@@ -50,9 +50,10 @@ def made(
     steady: bool = True,
     same_kernel: bool = False,
 ) -> Made:
-    """Fit simulated pings. The two ways of a ping take different random times.
+    """Fit simulated pings, whose two ways take different random times.
 
-    Half way, a clock steps by so much, or the worker's machine stands still, clocks and all.
+    Half way through the run, a clock steps by ``worker_step_ns`` or ``master_step_ns``, or the worker's
+    machine freezes for ``frozen_ns``.
     """
     draw = random.Random(seed)
     half = count * every_ns / 2
@@ -63,7 +64,7 @@ def made(
         return wall - round(since * drift_ppm * 1e-6), since + 40 * SECOND
 
     def master_at(true_ns: int) -> tuple[int, int]:
-        # While the worker stands still, nothing happens there, and the master's clocks go on.
+        # While the worker's machine is frozen, nothing happens on it, and the master's clocks go on.
         since = true_ns - BOOT
         gone_ns = frozen_ns if since > half else 0
         wall = true_ns + gone_ns + (master_step_ns if since > half else 0)
@@ -129,9 +130,10 @@ def test_the_truth_lies_within_the_error_when_a_clock_steps_by_any_amount(
 def test_what_one_clock_has_measured_stays_as_long_as_it_was(
     seed: int, count: int, spread_ns: int, drift_ppm: float, steady: bool, length_ns: int
 ) -> None:
-    """A time between two readings of one clock has no error, and correcting both must not give it one.
+    """The length between two readings of one clock is exact, and correcting both times must not change it.
 
-    It is only told in the master's seconds: the steady clocks part by 1,000 ppm at most, the slewed ones by as much.
+    It may only be converted to the master's seconds: steady clocks drift apart by 1,000 ppm at most, and
+    slewing adds as much again.
     """
     found = made(0, drift_ppm, seed=seed, count=count, spread_ns=spread_ns, steady=steady)
     begin_ns = np.linspace(BOOT, BOOT + count * SECOND // 4, 500).astype(np.int64)
@@ -182,7 +184,7 @@ def test_a_machine_that_stood_still_clock_and_all_is_a_jump_of_the_steady_clocks
     assert jump.steady
     assert abs(jump.moved_ns - 230 * MS) < MS
     assert abs(jump.from_ns - (BOOT + 15 * SECOND)) < SECOND
-    # A hundredth of the run away from it, the clock is known as well as ever.
+    # Ten seconds before and after the freeze, the error is as small as ever.
     at_ns = np.array([BOOT + 5 * SECOND, BOOT + 25 * SECOND])
     assert (found.fit.error_ns_at(at_ns) < MS).all()
 
@@ -190,7 +192,7 @@ def test_a_machine_that_stood_still_clock_and_all_is_a_jump_of_the_steady_clocks
 def test_a_slew_of_one_clock_there_and_back_is_followed() -> None:
     row = clock_coverage.cover("triangle", 50, alone=False, seed=3)
     assert row.outside == 0
-    # Off by up to 4 ms from a straight line, and known to what a round trip leaves open.
+    # The offset is up to 4 ms off a straight line, yet it is known as well as round trips allow.
     assert row.ratio(90) < 1.0
 
 
@@ -223,7 +225,7 @@ def test_health_rows_show_steps_down_to_a_tenth_of_a_millisecond() -> None:
 
 
 def test_the_truth_is_within_the_error_and_the_error_as_narrow_as_pings_allow() -> None:
-    """A sample; `benchmarks/statistics_known.py` does it with ten thousand clocks."""
+    """A sample of 420 clocks; `benchmarks/statistics_known.py` simulates ten thousand."""
     rows = clock_coverage.table(420)
     assert sum(row.clocks for row in rows.values()) == 420
     assert clock_coverage.missed(rows, chance=0.001) == []
@@ -276,7 +278,8 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
     sent = np.arange(5, dtype=np.int64) * SECOND
     for early, late in ((-1, 0), (0, 1)):
         off = np.array([0, 0, 1, 0, 0])
-        # Received before it was sent, or answered after the answer was back; at the same time is possible.
+        # The ping was received before it was sent, or answered after the answer was back. Equal times are
+        # possible.
         pings = Pings(sent, sent + early * off, sent + 10 + late * off, sent + 10)
         assert not clocks.fit(1, True, pings).shared
         assert clocks.fit(1, True, Pings(sent, sent, sent + 10, sent + 10)).shared
@@ -284,7 +287,10 @@ def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
 
 
 def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
-    """A clock by (time, low, high, estimate) at each node, from a base of 1000 ns, 50 ns behind the master's."""
+    """Return a clock from nodes of (time, low, high, estimate).
+
+    Times count from 1000 ns, and the clock is 50 ns behind the master's plus the node's estimate.
+    """
     at, low, high, estimate = np.array(nodes, dtype=np.float64).T
     return ClockFit(1, False, 9, 50, 0.0, 99, curve=Curve(at, low, high, estimate, 1000, 50))
 
@@ -292,7 +298,7 @@ def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
 def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
     fit = known((0, -10, 10, 0), (1000, -20, 30, 0), (2000, -10, 10, 0))
     assert fit.correction_ns(np.array([1000, 2000])).tolist() == [50, 50]
-    # Half way from 10 to 30, and one for rounding; nodes are drawn a nanosecond apart.
+    # The error is interpolated between 10 and 30, plus one for rounding.
     found = fit.error_ns_at(np.array([1050, 1550, 2050, 2550, 3050])).tolist()
     assert found == [11, 21, 31, 21, 11]
     beyond = fit.error_ns_at(np.array([0, 9_000])).tolist()
@@ -300,7 +306,7 @@ def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
 
 
 def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of_them() -> None:
-    # The correction drops by 1000 ns while 1000 ns go by: the master's clock shows one time for all of them.
+    # The correction drops by 1000 ns in 1000 ns, so all these times have the same corrected time.
     fit = known(
         (0, -10, 10, 0),
         (1000, -10, 10, 0),
@@ -309,12 +315,12 @@ def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of
         (3000, -1010, -990, -1000),
     )
     shown = fit.error_ns_at(np.array([1050 + 200, 1050 + 1000, 1050 + 1500, 1050 + 1900])).tolist()
-    # Before and after it the error goes from 10 to 700 and back.
+    # Before and after that time the error grows from 10 to 700 and shrinks again.
     assert shown == [pytest.approx(149, abs=2), 701, 701, pytest.approx(149, abs=2)]
 
 
 def test_the_error_of_a_window_is_the_greatest_within_it_and_the_offset_its_first() -> None:
-    """Pings that stop at 30 s: beyond them the error grows."""
+    """The pings stop at 30 s, so the error grows after that."""
     pings = made(500 * MS, 0).pings
     whole = clocks.fit(1, False, pings)
     inside = clocks.fit(1, False, pings, (BOOT + 10 * SECOND, BOOT + 20 * SECOND))
@@ -333,6 +339,6 @@ def test_the_error_of_a_window_is_the_greatest_within_it_and_the_offset_its_firs
 
 
 def test_the_drift_is_the_median_rate() -> None:
-    # The worker's clock is slow by 80 ppm of true time, and the master's is true.
+    # The worker's clock is slower than true time by 80 ppm; the master's clock is exact.
     assert made(0, 80).fit.drift_ppm == pytest.approx(80, abs=5)
     assert made(0, -80, steady=False).fit.drift_ppm == pytest.approx(-80, abs=15)

@@ -18,7 +18,7 @@ def curve(low: float, high: float, base: int = 0) -> Curve:
 def test_the_offset_is_no_wider_than_what_both_daemons_vouch_for() -> None:
     found = narrowed(curve(-1e6, 1e6), AT, np.full(len(AT), 40_000))
     low, high = found.interval(AT)
-    # Half a second of two clocks' slew at most is added.
+    # The pings are a quarter of a second apart, and between two of them both clocks may be slewed by 500 ppm.
     assert (high <= 40_000 + 250_000).all()
     assert (low >= -40_000 - 250_000).all()
     assert (high >= 40_000).all()
@@ -30,11 +30,11 @@ def test_what_nobody_vouched_for_stays_as_the_pings_have_it() -> None:
     some[5] = -1
     assert narrowed(plain, AT, some) is plain
     assert narrowed(plain, AT[:0], some[:0]) is plain
-    # Before the first ping and after the last the daemons had said nothing.
+    # The daemons' claims do not cover times before the first ping and after the last.
     found = narrowed(plain, AT, np.full(len(AT), 40_000))
     assert found.interval(np.array([-SECOND // 2]))[1][0] > 1e6
     assert found.interval(np.array([6 * SECOND]))[1][0] > 1e6
-    # Nor do they vouch for a time in which nobody asked them.
+    # Nor do they cover a gap of 5 s between two pings, in which the daemons were not asked.
     late = AT.copy()
     late[10:] += 5 * SECOND
     assert narrowed(plain, late, np.full(len(AT), 40_000)) is plain
@@ -62,7 +62,8 @@ def test_what_both_allow_stays_allowed_at_every_moment(
     for at in moments.astype(np.int64):
         (a,), (b,) = plain.interval(np.array([at]))
         (c,), (d,) = found.interval(np.array([at]))
-        # Of the offsets that the pings allow, those within the claim are still allowed; none is new.
+        # The result never allows an offset that the pings exclude, and still allows every offset that pings
+        # and claim both allow.
         assert c >= a - 1
         assert d <= b + 1
         assert c <= max(a, -vouched - base) + 1

@@ -1,4 +1,4 @@
-"""Test the tests: the anytime-valid one against integrals and by simulation of plans that stop early."""
+"""Test the statistical tests: the anytime-valid one against integrals, early stops by simulation."""
 
 import math
 
@@ -17,8 +17,12 @@ pytestmark = pytest.mark.long
 
 @pytest.mark.parametrize(("statistic", "pairs"), [(0.0, 3), (1.5, 4), (4.0, 7), (-4.0, 7), (9.0, 12)])
 def test_the_evidence_is_the_mean_likelihood_ratio_of_t_over_the_prior(statistic: float, pairs: int) -> None:
-    """The t statistic has all information that does not depend on the unit, so its densities give the same ratio."""
-    from scipy import integrate, stats  # here: it takes half a second to load, in each process that collects
+    """The evidence equals the ratio of the t statistic's densities, averaged over the prior.
+
+    The t statistic contains all information that does not depend on the unit, so its densities give the same
+    ratio as all the data.
+    """
+    from scipy import integrate, stats  # scipy takes 0.5 s to load, in every process that collects tests
 
     def weighed(effect: float) -> float:
         density = stats.nct.pdf(statistic, pairs - 1, effect * math.sqrt(pairs))
@@ -57,9 +61,11 @@ def test_a_plan_spends_half_on_the_last_pair_and_all_if_no_look_can_find_anythin
     assert of_pairs(10, 10) == Half(Student(9))
     assert of_pairs(9, 10) == Half(Anytime(9))
     assert of_pairs(LOOKS_FROM, LOOKS_FROM) == Student(LOOKS_FROM - 1)
-    # In a plan this short, no earlier look finds even an infinite difference at 5 %: the whole error is left.
+    # In a plan this short, no earlier look finds even an infinite difference at 5 %, so the last one may use
+    # the whole error rate.
     assert all(math.isinf(of_pairs(pairs, LOOKS_FROM).critical(0.05)) for pairs in range(1, LOOKS_FROM))
-    # Pairs beyond the plan are still valid: the half for looks holds for ever.
+    # Pairs beyond the plan are valid too: the half of the error rate that is spent on looks covers any
+    # number.
     assert of_pairs(12, 10) == Half(Anytime(12))
 
 
@@ -72,7 +78,8 @@ def test_equal_sides_are_flagged_in_at_most_5_percent_at_any_look(shape: str) ->
 
 
 def test_a_large_effect_stops_a_plan_early_and_costs_little_power() -> None:
-    # Runs that differ by 2 % among themselves, 10 % more in one of five metrics: 3.4 deviations of a pair.
+    # One of five metrics is 10 % higher, and runs vary by 2 %: an effect of 3.4 standard deviations of a
+    # pair.
     values = sequential.differences(4_000, 10, math.log(1.1) / (0.02 * math.sqrt(2)), seed=4)
     early = sequential.looked(values, 0.01)
     assert early.found >= 0.99

@@ -21,19 +21,19 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: How likely a method that just meets the stated rate misses the bar of a sample.
+#: Probability that a method which exactly meets the stated rate misses the bar of a sample.
 CHANCE = 0.001
 
 
 def _bar(share: float, comparisons: int, rate: float) -> float:
-    """Return how many of the comparisons a method of this rate gets right, or fewer, with a chance of ``share``."""
-    from scipy import stats  # here: it takes half a second to load, in each process that collects
+    """Return the quantile ``share`` of the number of right comparisons, if each is right at ``rate``."""
+    from scipy import stats  # scipy takes 0.5 s to load, in every process that collects tests
 
     return float(stats.binom.ppf(share, comparisons, rate))
 
 
 def test_equal_sides_are_flagged_in_at_most_5_percent() -> None:
-    """A/A: any metric flagged counts; the bound holds for all of them together."""
+    """Compare equal sides; a comparison is flagged if any metric is, so the 5 % hold for all together."""
     assert flagged(50, 6, 1.0, seed=11) <= _bar(1 - CHANCE, 50, 0.05)
 
 
@@ -65,7 +65,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
-    """A sample can show that it covers too little; that it does not cover always the full number shows."""
+    """A sample can only show that the interval misses the change too often; ten thousand show the rate."""
     assert covered(50, seed=16) >= _bar(CHANCE, 50, 0.95)
 
 
@@ -99,7 +99,7 @@ def test_what_differs_between_the_sides_is_said() -> None:
 
 
 def widened(side: list[Profile], low: float, high: float) -> list[Profile]:
-    """The same runs, whose latencies are known from `low` to `high` times the figure."""
+    """Return the same runs, with latencies known only to lie between `low` and `high` times the figure."""
     return [
         Profile(**{**each.to_dict(), "ends": {m: (v * low, v * high) for m, v in each.figures.items() if v}})
         for each in side
@@ -110,7 +110,7 @@ def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
     base, new = World(21).sides(6, 1.2)
     at = {each.metric: each for each in compare(base, new, resamples=50)}["delivery.latency.p99"]
     assert at.verdict == WORSE
-    # 20 % more, and each of the new runs may truly be a tenth less: 8 % are left.
+    # The new runs are 20 % slower, but each may truly be 10 % faster than measured, which leaves 8 %.
     a_little = {m.metric: m for m in compare(base, widened(new, 0.9, 1.0), resamples=50)}[
         "delivery.latency.p99"
     ]
@@ -120,11 +120,11 @@ def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
     assert a_little.low is not None
     assert 1 + a_little.low == pytest.approx((1 + at.low) * 0.9)
     assert a_little.high == at.high
-    # A quarter less: they may be the same, or better.
+    # The new runs may truly be 25 % faster than measured, so they may be as fast as the old ones, or faster.
     much = {m.metric: m for m in compare(base, widened(new, 0.75, 1.0), resamples=50)}["delivery.latency.p99"]
     assert much.verdict == UNKNOWN
     assert "not known better" in much.reason
-    # No spread between runs makes up for it.
+    # Both sides are equal and do not vary, yet the uncertain figures still leave the verdict unknown.
     same = {m.metric: m for m in compare(base, widened(base, 0.7, 1.0), resamples=50)}["delivery.latency.p99"]
     assert same.verdict == UNKNOWN
 
@@ -141,7 +141,7 @@ def test_a_baseline_that_does_not_know_how_exact_it_is_says_so(tmp_path: Path) -
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    """Run `loadgen` in this process; return its exit code and what it said."""
+    """Run `loadgen` in this process; return its exit code and its output."""
     assert registered.compare.__name__ == "compare"
     done = CliRunner().invoke(app, list(arguments))
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception

@@ -1,4 +1,4 @@
-"""Test what the number of runs allows: no interval from two runs a side, and one run against a baseline of many."""
+"""Test how the number of runs limits a comparison: two runs a side, or one run against a baseline."""
 
 import json
 import math
@@ -109,7 +109,7 @@ def test_a_single_run_is_judged_by_the_spread_of_a_baseline() -> None:
     base = [world.run() for _ in range(10)]
     for factor, verdict in ((1.3, WORSE), (0.7, BETTER)):
         assert by_metric(compare(base, [world.run(factor)], resamples=50))[P99].verdict == verdict
-    # The other way round, what was worse is better.
+    # With the sides swapped, the slower run becomes the base, so the new side is better.
     assert by_metric(compare([world.run(1.3)], base, resamples=50))[P99].verdict == BETTER
     assert any("taken to vary as the 10 runs of base do" in line for line in doubts(base, [world.run()]))
     noisy = World(20, between=0.2)
@@ -119,8 +119,8 @@ def test_a_single_run_is_judged_by_the_spread_of_a_baseline() -> None:
 
 
 def test_the_prediction_interval_is_the_textbook_one() -> None:
-    """Mean ± t · s · √(1 + 1/n), on logarithms, where the spread within runs is smaller."""
-    from scipy import stats  # here: it takes half a second to load, in each process that collects
+    """The interval is mean ± t · s · √(1 + 1/n) of logarithms, as the spread within runs is smaller here."""
+    from scipy import stats  # scipy takes 0.5 s to load, in every process that collects tests
 
     world = World(23, between=0.1)
     base, new = [world.run() for _ in range(6)], world.run(1.2)
@@ -133,7 +133,7 @@ def test_the_prediction_interval_is_the_textbook_one() -> None:
 
 
 def test_a_new_run_like_the_baseline_is_flagged_in_at_most_5_percent_and_covered_in_95() -> None:
-    """Simulated with one metric's figures alone: verdicts by the interval, without the minimum effect."""
+    """Simulate one metric, whose verdict depends on the interval only and not on a minimum effect."""
     draws = np.random.default_rng(9)
     outside = 0
     for _ in range(2_000):

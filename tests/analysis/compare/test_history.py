@@ -15,7 +15,7 @@ from loadgen.cli.app import app
 
 
 def histories(count: int, length: int, step: float, seed: int = 5) -> list[np.ndarray]:
-    """Figures with 3 % of noise; in the second half higher by ``step``."""
+    """Return histories of a figure with 3 % of noise; the second half of each is higher by ``step``."""
     random = np.random.default_rng(seed)
     level = np.where(np.arange(length) >= length // 2, np.log1p(step), 0.0)
     return [np.exp(random.normal(10, 0.03, length) + level) for _ in range(count)]

@@ -28,9 +28,9 @@ def test_figures_of_reactions_are_those_of_the_summary(tmp_path: Path) -> None:
         ("reaction.gap.p99", "gap_ns", "p99"),
     ):
         assert found.figures[name] == summary["reaction"][part][percent], name
-        # As for deliveries, this record does not say how exact its arrivals are.
+        # The record does not say how exact arrivals are, neither for deliveries nor for replies.
         assert name not in found.ends
-    # Two replies arrived, of one request at one subscription.
+    # Two replies to one request arrived, both at the same subscription.
     sizes = {name: sum(sum(block.values()) for block in blocks) for name, blocks in found.blocks.items()}
     assert (sizes["reaction.latency"], sizes["reaction.first"], sizes["reaction.gap"]) == (2, 1, 1)
     profile.write(tmp_path / "b.json", [found])

@@ -21,7 +21,11 @@ A, B, C = "192.0.2.1:443", "192.0.2.2:443", "[2001:db8::1]:443"
 
 
 def three_addresses(folder: Path) -> Path:
-    """Client 1 at A, client 2 first at B and from 500 ms on at A; publishes to A and C; one attempt failed."""
+    """Write a run with three remote addresses.
+
+    Client 1 is at A. Client 2 is at B, and after 500 ms at A. Publishes go to A and C. One attempt to connect
+    to C fails.
+    """
     zero = T0 + SECOND
     events = [
         event(9, n, "/a", n * 100 * MS, remote_address=A if n % 2 else C, connection_wait_ns=n * MS)
@@ -76,7 +80,7 @@ def test_each_address_has_its_connections_deliveries_and_publishes(tmp_path: Pat
     assert (a["connect_ns"]["p50"], a["connect_ns"]["max"]) == (1 * MS, 3 * MS)
     assert b["connect_ns"]["p50"] == 20 * MS
     assert c["connect_ns"]["count"] == 0
-    # Ten of client 1, and the five of client 2 after it had come back, to another address.
+    # Address A has ten deliveries of client 1, and five of client 2 after its reconnect to A.
     assert (a["headline_ns"]["count"], a["headline_ns"]["max"]) == (15, 1 * MS)
     assert (b["headline_ns"]["count"], b["headline_ns"]["min"]) == (5, 20 * MS)
     assert c["headline_ns"]["count"] == 0

@@ -1,4 +1,4 @@
-"""Test figures of samples known as intervals: their bounds contain the true figure for any true values."""
+"""Test figures of samples known as intervals: their bounds contain the figure of any possible true values."""
 
 import io
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))
 )
 PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(any)
-#: Most samples that are sorted: none or all of them.
+#: Greatest number of samples that are sorted: none, or more than there are.
 SORTED = st.sampled_from((0, 10**6, 10**6))
 
 
@@ -51,7 +51,7 @@ def collected(pieces: list[list[tuple[int, int, int]]], ends: bool = True) -> Bo
     found = Collector()
     for piece in pieces:
         values, early, late = np.array(piece, dtype=np.int64).reshape(-1, 3).T
-        # What is nowhere off need not be said.
+        # If all samples of a piece are exact, their bounds may be left out.
         found.add(values, early if early.any() else None, late if late.any() else None)
     return found.done()
 
@@ -110,15 +110,15 @@ def test_where_the_clocks_are_not_known_no_end_is() -> None:
     assert (found.percentiles()["low"], found.percentiles()["high"]) == (None, None)
 
 
-# --- whole runs ---
+# --- The following tests use whole runs. ---
 
 
 def run_of(
     folder: Path, gates: list[str], uncertain: Any, *, slow: bool = False, **manifest: Any
 ) -> dict[str, Any]:
-    """400 events over four seconds to one subscriber, 1 ms each, but the last 20 of each 100: 13 ms.
+    """Summarise 400 events over four seconds: latency 1 ms, but 13 ms for the last 20 of each 100.
 
-    ``uncertain(number)``: by how much each arrival may be earlier.
+    ``uncertain(number)`` returns by how many ns the arrival of an event may be earlier than recorded.
     """
     events = [event(1, n, "/default/a", n * 10 * MS) for n in range(400)]
     late = [13 * MS if n % 100 >= 80 else MS for n in range(400)]
@@ -149,7 +149,7 @@ def decided(summary: dict[str, Any]) -> list[str]:
 
 
 def test_a_gate_that_the_truth_may_pass_is_not_failed(tmp_path: Path) -> None:
-    """As seen under stress: some deliveries share a later one's stamp, and p99 reads 13 ms where 10 is true."""
+    """Under stress, some deliveries share a later one's stamp: the p99 reads 13 ms, and 10 ms may be true."""
     gates = [
         "delivery.latency.p99 < 15ms",
         "delivery.latency.p99 < 12ms",
@@ -197,7 +197,7 @@ def test_a_client_that_reads_slowly_on_purpose_is_not_called_a_slow_generator(tm
 
 def test_nothing_arrives_before_it_was_sent(tmp_path: Path) -> None:
     summary = run_of(tmp_path / "run", ["delivery.latency.p50 > 2ms"], lambda n: SECOND)
-    # Sent 1 µs after it was due.
+    # Each event was sent 1 µs after it was due.
     headline, service = summary["delivery"]["headline_ns"], summary["delivery"]["service_ns"]
     assert {headline["low"][name] for name in ("min", "p50", "p99", "max")} == {1_000}
     assert {service["low"][name] for name in ("min", "p50", "p99", "max")} == {0}
@@ -232,7 +232,7 @@ def test_a_delivery_that_may_be_late_or_not_is_in_doubt(tmp_path: Path) -> None:
         *("delivery.rate > 90/s", "delivery.late == 0 over 1s"),
     ]
     summary = run_of(tmp_path / "run", gates, lambda n: 3 * MS if n % 2 else 0, late_after_ns=12 * MS)
-    # 80 are late by their stamps, of which 40 may not be.
+    # By their stamps 80 deliveries are late, but 40 of these may have been in time.
     ledger = summary["ledger"]
     assert (ledger["late_least"], ledger["late"], ledger["late_most"]) == (40, 80, 80)
     assert ledger["balances"]
@@ -260,7 +260,7 @@ def test_any_true_arrivals_have_figures_within_the_summary(tmp_path: Path, seed:
             figures = measured[where][name]
             true = Percentiles.of_sorted(truth - sent_ns).to_dict()
             for key in ("min", "p50", "p90", "p99", "p999", "max", "mean"):
-                # The mean is a float.
+                # The mean is a float and its bounds are whole numbers, so allow a difference of 1.
                 assert figures["low"][key] - 1 <= true[key] <= figures["high"][key] + 1
 
 
@@ -285,7 +285,7 @@ def test_the_terminal_and_the_page_show_between_what_a_figure_lies(tmp_path: Pat
         in said
     )
     assert "13.0 ms (10.0 ms … 13.0 ms)" in said
-    # What is exact is said once.
+    # Exact figures are printed without bounds.
     assert "publish answer 999 µs 999 µs 999 µs 999 µs 999 µs waiting" in said
     page = render(analysis.load(tmp_path / "run"), summary)
     assert '<tr class="end"><td>at least</td><td>1.00 ms</td><td>10.0 ms</td>' in page

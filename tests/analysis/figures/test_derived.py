@@ -1,4 +1,4 @@
-"""Test that the added tables are made without pandas and that pandas reads them like its own."""
+"""Test that the derived tables are written without pandas, and that pandas reads them as its own."""
 
 import tempfile
 from pathlib import Path
@@ -32,7 +32,7 @@ def settled_of(folder: Path) -> Reconciled:
 
 
 def check(folder: Path, written: Path) -> None:
-    """The tables are those that pandas would write, notes included, and are read as what it would read."""
+    """Check that the tables and their metadata equal those that pandas writes, and that pandas reads them."""
     frames, tables = frames_of(folder), derived.tables(analysis.load(folder))
     assert set(tables) == set(derived.NAMES)
     for name, table in tables.items():
@@ -51,7 +51,7 @@ def test_the_tables_of_the_sample_are_those_that_pandas_would_write(tmp_path: Pa
 
 
 def test_they_read_as_the_files_that_pandas_has_written(tmp_path: Path) -> None:
-    # The sample's were written by pandas, by an earlier version of this module.
+    # The sample's tables were written by pandas, in an earlier version of this module.
     for name, table in derived.tables(analysis.load(SAMPLE)).items():
         pq.write_table(table, tmp_path / "now.parquet")
         now, before = pd.read_parquet(tmp_path / "now.parquet"), pd.read_parquet(SAMPLE / f"{name}.parquet")
@@ -72,7 +72,7 @@ def test_whatever_was_lost_the_tables_are_those_that_pandas_would_write(situatio
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as written:
         write_run(Path(folder), tables, late_after_ns=LATE_NS)
         check(Path(folder), Path(written))
-        # The rows of each dimension, once more as pandas adds them up.
+        # Compare the worst rows of each dimension with those that pandas finds.
         settled = settled_of(Path(folder))
         frame = settled.breakdown.frame
         lost = frame[["lost_before_ready", "lost_in_reconnect", "lost_otherwise"]].sum(axis=1)
@@ -88,7 +88,7 @@ def test_whatever_was_lost_the_tables_are_those_that_pandas_would_write(situatio
     ("channels", "codes"), [(0, pa.int8()), (126, pa.int8()), (127, pa.int16()), (32_767, pa.int32())]
 )
 def test_channels_are_numbered_as_pandas_numbers_its_categories(channels: int, codes: pa.DataType) -> None:
-    # With few rows: only how many channels there are is of interest.
+    # The tables have no rows: only the number of channels matters here.
     rows = Fanout.of(settled_of(SAMPLE).whole)
     few = {name: getattr(rows, name)[:0] for name in ("publisher", "sequence", "channel", "intended_ns")}
     few |= {name: getattr(rows, name)[:0] for name in ("expected", "arrived")}

@@ -1,4 +1,4 @@
-"""Test the echo lanes with records whose clocks and delays are known."""
+"""Test the figures of echo lanes with records whose clocks and delays are known."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ LANE = {
 
 
 def write_echoes(folder: Path, rows: list[tuple[int, int, int | None]]) -> None:
-    """Write (worker, when it was due in the measure phase, how long the round trip took; None: it never came)."""
+    """Write echoes as rows of (worker, due time in the measure phase, round trip or None if lost), in ns."""
     columns: dict[str, Any] = {
         name: [] for name in ("worker", "sequence", "intended_ns", "sent_ns", "arrival_ns")
     }
@@ -67,9 +67,10 @@ def two_hosts(
     wrong_ns: int = 0,
     only_a_publishes: bool = False,
 ) -> Any:
-    """Two workers with a subscriber each, one or both with a publisher, and `ways_ns` the true service latencies.
+    """Summarise a run of two workers, each with a subscriber, of which one or both publish.
 
-    Worker 1's stamps are ahead by `wrong_ns`, and its pings do not show it: they are that much asymmetric.
+    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by
+    ``wrong_ns``. Its pings do not show this, because their two ways differ by as much.
     """
     events: list[Row] = []
     deliveries: list[Row] = []
@@ -150,7 +151,7 @@ def test_the_sum_of_two_ways_is_free_of_clocks_and_half_the_difference_is_the_cl
         assert pair["there_ns"] + pair["back_ns"] == 8 * MS
         assert pair["asymmetry_ns"] == 4 * MS
         assert pair["apparent_ns"] == wrong_ns
-        # 4 ms to a subscriber of the scenario, 3 ms by the echoes.
+        # A delivery takes 4 ms to a subscriber of the scenario, and an echo 3 ms on average.
         assert (pair["echo_ns"], pair["fanout_ns"]) == (3 * MS, MS)
         assert pair["error_ns"] >= abs(wrong_ns)
         assert pair["deliveries"] == [EVENTS, EVENTS]
@@ -158,7 +159,7 @@ def test_the_sum_of_two_ways_is_free_of_clocks_and_half_the_difference_is_the_cl
 
 
 def test_where_one_worker_publishes_the_echoes_bound_the_clocks(tmp_path: Path) -> None:
-    # Ways up and down of 1 ms (A) and 2 ms (B), 1 ms in the service.
+    # A's way to and from the service takes 1 ms, B's 2 ms, and the service itself 1 ms.
     for wrong_ns in (0, 150 * US):
         (pair,) = two_hosts(
             tmp_path / str(wrong_ns),
@@ -200,7 +201,10 @@ _WAY = st.integers(0, 50 * MS)
 def test_the_clocks_error_is_always_within_what_is_said(
     up_a: int, down_a: int, up_b: int, down_b: int, service: int, fanout: int, wrong: int
 ) -> None:
-    """Whatever the ways take: half the difference, give or take half the sum, holds the error; both from a record."""
+    """For any delays, the error lies within half the difference of two ways ± half their sum.
+
+    The bounds are computed once from deliveries both ways, and once from one way only.
+    """
     between = {
         (0, 0): (up_a + service + fanout + down_a, 99),
         (0, 1): (up_a + service + fanout + down_b + wrong, 99),
@@ -287,7 +291,7 @@ def test_what_the_lanes_did_is_in_the_cost(tmp_path: Path) -> None:
         simple_run(tmp_path / name, workers=[worker(0, lane, id="local")], prices=prices)
         operations.append(analysis.summarise(analysis.load(tmp_path / name))["cost"]["operations"])
     without, with_lane = operations
-    # 200 bytes are two units of 120.
+    # An echo of 200 bytes is billed as two units of 120 bytes.
     assert with_lane["probe_publish"] - without["probe_publish"] == 18
     assert with_lane["probe_delivery"] - without["probe_delivery"] == 18
     assert with_lane["connect"] - without["connect"] == 1

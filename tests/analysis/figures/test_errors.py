@@ -1,4 +1,4 @@
-"""Test the table of errors: by kind, counted, with the first example."""
+"""Test the table of errors: it counts each kind and shows its first example."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_errors_of_one_kind_are_counted_together_with_the_first_as_example(tmp_p
         ("subscription", "refused"): "1",
     }
     _, at, example = rows["publish", "timeout after … s at …"]
-    # The first in time, though not in the file.
+    # The example is the earliest by time, although it is not the first in the file.
     assert example.endswith("publisher 7, channel /b: timeout after 3.5 s at 10.0.0.1:443")
     seconds_in = (events[1]["intended_ns"] - run.manifest["created_ns"]) / SECOND
     assert at == f"{utc(events[1]['intended_ns'])}, {seconds_in:.1f} s in"

@@ -39,9 +39,10 @@ def write_silent(
     refused: Sequence[Row] = (),
     refused_subscriptions: Sequence[Row] = (),
 ) -> Path:
-    """Clients last heard 200 ms into the phase, closed at 500 ms, and connected again at 700 ms; and some who are well.
+    """Write a run whose ``clients`` fall silent, and whose ``others`` stay connected.
 
-    One event every 50 ms, which reached a subscriber unless it was sent from 200 to 700 ms.
+    The clients were last heard 200 ms into the phase, closed the connection at 500 ms, and were connected
+    again at 700 ms. An event is due every 50 ms; those from 200 to 700 ms do not reach these clients.
     """
     events = [event(9, n, "/default/a", n * 50 * MS) for n in range(20)]
     subscriptions: list[Row] = []
@@ -83,7 +84,7 @@ def write_silent(
 
 
 def write_golden(folder: Path) -> Path:
-    """A run with every key of what is told of silences, outages and throttling."""
+    """Write a run whose summary has every key about silences, outages and throttling."""
     refused = connection(0, 0, "HTTP 429", acknowledged_ns=None, closed_ns=T0) | {"refusal": "throttled"}
     attempt = subscription(0, "/default/a", None, -SECOND, turn=1, acknowledged_ns=None, error="slow down")
     return write_silent(
@@ -97,7 +98,7 @@ def write_golden(folder: Path) -> Path:
 def test_what_a_silent_connection_missed_is_lost_in_reconnect_however_long_it_was_silent(
     tmp_path: Path,
 ) -> None:
-    # An event counts as overdue after 100 ms, and the silence was noticed 300 ms after it began.
+    # An event is overdue after 100 ms, and the silence was noticed only 300 ms after it began.
     ledger = silent_run(tmp_path)["ledger"]
     assert (ledger["expected"], ledger["delivered"]) == (20, 10)
     assert (ledger["lost_in_reconnect"], ledger["lost_otherwise"]) == (10, 0)
@@ -106,7 +107,7 @@ def test_what_a_silent_connection_missed_is_lost_in_reconnect_however_long_it_wa
 
 def test_a_loss_before_the_silence_is_none_of_the_reconnect(tmp_path: Path) -> None:
     events = [event(9, n, "/default/a", n * 50 * MS) for n in range(20)]
-    # 0 ms is missing, and 50 and 100 ms came after it.
+    # The event of 0 ms is lost before the silence, as those of 50 and 100 ms arrived.
     lost = {0, *range(4, 14)}
     write_run(
         tmp_path,
@@ -132,7 +133,7 @@ def test_a_loss_before_the_silence_is_none_of_the_reconnect(tmp_path: Path) -> N
 def test_where_all_were_silent_the_target_was_away(tmp_path: Path) -> None:
     summary = silent_run(tmp_path, clients=3)
     (outage,) = summary["outages"]
-    # From when the last of them was heard, and not from when that was noticed.
+    # The outage begins when the last client was last heard, not when the silence was noticed.
     assert (outage["start_ns"] - ZERO, outage["end_ns"] - ZERO) == (200 * MS, 700 * MS)
     assert (outage["connections_lost"], outage["connections_silent"], outage["attempts_failed"]) == (3, 3, 0)
     assert summary["exit_code"] == 4
@@ -181,19 +182,19 @@ def test_silences_apart_in_time_are_two(tmp_path: Path) -> None:
     )
     first, second = analysis.summarise(analysis.load(tmp_path))["silences"]
     assert (first["start_ns"] - ZERO, first["end_ns"] - ZERO) == (100 * MS, 300 * MS)
-    # Never connected again: to the end of the measurement.
+    # The second silence lasts until the end of the measurement, because the client never connected again.
     assert (second["start_ns"] - ZERO, second["end_ns"] - ZERO) == (500 * MS, SECOND)
 
 
 @pytest.mark.parametrize(
     ("seconds", "subject"),
     [
-        # Awake: what waited came behind data that was lost on the way.
+        # The generator was awake, so data waited behind data that was lost on the network.
         ([{"queue_max_ns": 3 * SECOND}], "network"),
         ([{"queue_max_ns": 3 * SECOND, "cpu_ns": int(0.95 * SECOND)}], "queue"),
         ([{"queue_max_ns": 3 * SECOND, "lag_max_ns": 240 * MS}], "network"),
         ([{"queue_max_ns": 3 * SECOND, "lag_max_ns": 260 * MS}], "queue"),
-        # It stood still in the second before.
+        # The generator stood still in the second before the wait was recorded.
         ([{"lag_max_ns": 2 * SECOND}, {"queue_max_ns": 2 * SECOND}], "queue"),
     ],
 )
@@ -249,7 +250,7 @@ def test_what_came_at_once_is_laid_to_the_generator_only_where_it_was_not_awake(
 def test_throttling_is_counted_and_the_rate_is_that_while_it_went_on(tmp_path: Path) -> None:
     said = "x:80 does not accept the WebSocket handshake now: HTTP 429 (Too Many Requests)"
     connections: list[Row] = [
-        # Twenty at once, as a bucket holds them; then ten a second for two seconds.
+        # Twenty clients connect at once, the capacity of a token bucket; then ten a second for two seconds.
         *(connection(n, acknowledged_ns=T0 + MS) for n in range(20)),
         *(connection(20 + n, 1, acknowledged_ns=T0 + 100 * MS + n * 100 * MS) for n in range(1, 20)),
         *(

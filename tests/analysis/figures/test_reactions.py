@@ -1,4 +1,4 @@
-"""The chain from a request to its replies: by hand, and against a naive model on random records."""
+"""Test the chain from a request to its replies by hand, and against a naive model on random records."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ from tests.analysis.synthetic import (
 
 ASK, ANSWER = "/default/ask", "/default/answer"
 ASKER, RESPONDER = 1, 2
-#: Subscriptions of the responder and of the asker.
+#: The number of the responder's subscription, and of the asker's.
 ASKED, HEARD = 20, 30
 
 
@@ -57,7 +57,10 @@ def of(folder: Path, tables: Tables, **manifest: Any) -> Run:
 
 
 def by_hand() -> Tables:
-    """Two requests, of which the second was lost; three replies to the first: one is lost, two come in disorder."""
+    """Return the tables of two requests, of which the second was lost.
+
+    Of three replies to the first request, one was lost and the other two arrived out of order.
+    """
     first, second = event(ASKER, 0, ASK, 0), event(ASKER, 1, ASK, 100 * MS)
     replies = [reply(n, first, (10 + 10 * n) * MS) for n in range(3)]
     return {
@@ -70,7 +73,7 @@ def by_hand() -> Tables:
             delivery(first, ASKED, 5 * MS),
             delivery(replies[2], HEARD, 2 * MS),
             delivery(replies[0], HEARD, 25 * MS),
-            # A second copy is no arrival of its own.
+            # A second copy does not count as another arrival.
             delivery(replies[0], HEARD, 30 * MS),
         ],
     }
@@ -90,13 +93,13 @@ def test_each_step_of_the_chain_is_counted_and_timed(tmp_path: Path) -> None:
         "lost": 1,
         "disorder": 1,
     }
-    # The first reply to arrive is the third one, 32 ms after the request; the other came at 35 ms.
+    # The third reply arrives first, 32 ms after the request; the first reply arrives after 35 ms.
     assert (found["first_ns"]["count"], found["first_ns"]["p50"]) == (1, 32 * MS)
     assert (found["latency_ns"]["count"], found["latency_ns"]["max"]) == (2, 35 * MS)
     assert (found["gap_ns"]["count"], found["gap_ns"]["max"]) == (1, 3 * MS)
     chain = reactions.reactions(run)
     assert chain is not None
-    # The lost and the disordered one are named one by one.
+    # The lost reply and the one out of order are marked in the table of replies.
     assert chain.number[chain.lost > 0].tolist() == [1]
     assert chain.number[chain.disordered > 0].tolist() == [0]
 
@@ -157,7 +160,7 @@ def test_requests_that_were_all_lost_caused_nothing_and_are_no_lost_replies(tmp_
 def test_a_stream_counts_whole_though_it_goes_on_into_the_drain(tmp_path: Path) -> None:
     asked = event(ASKER, 0, ASK, 999 * MS)
     replies = [reply(n, asked, 999 * MS + (n + 1) * 10 * MS) for n in range(3)]
-    # The fourth was due after the end of the run.
+    # The fourth reply was due after the end of the run.
     replies.append(reply(3, asked, 2 * SECOND, status="unsent", sent_ns=None, acked_ns=None, slot_ns=None))
     tables: Tables = {
         "events": [asked, *replies],
@@ -215,7 +218,7 @@ LISTENERS = (30, 31)
 CHANNELS = ("/default/answer/0", "/default/answer/1")
 
 
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Strategies are made once, because hypothesis examines each new one.
 _STATUSES = st.sampled_from(["accepted", "accepted", "accepted", "rejected", "unsent"])
 _CHANNEL, _COPIES = st.sampled_from(CHANNELS), st.sampled_from([0, 1, 1, 1, 2])
 _OFFSETS = st.integers(-100 * MS, 1_100 * MS)
@@ -225,7 +228,10 @@ _STEPS_NS, _DELAYS_NS, _DELAYS_MS = st.integers(0, 9 * MS), st.integers(0, 20 * 
 
 @st.composite
 def records(draw: st.DrawFn) -> Tables:
-    """Requests to two responders, replies with every fate, in any order and from before and after the measure phase."""
+    """Draw requests to two responders, and replies that fail in any way and arrive in any order.
+
+    Some of them are due before or after the measure phase.
+    """
     events: list[Row] = []
     deliveries: list[Row] = []
     requests = [
@@ -271,7 +277,7 @@ def records(draw: st.DrawFn) -> Tables:
 
 
 def modelled(tables: Tables) -> dict[str, Any]:
-    """The chain by plain loops over the rows, by the definitions in docs/concepts/reactions.md."""
+    """Compute the figures of the chain by plain loops, as docs/concepts/reactions.md defines them."""
     start, end = T0 + SECOND, T0 + 2 * SECOND
     asked = {
         (each["publisher"], each["sequence"]): each["intended_ns"]
@@ -295,7 +301,7 @@ def modelled(tables: Tables) -> dict[str, Any]:
         for listener in LISTENERS
         if listener == LISTENERS[0] or each["channel"] == CHANNELS[1]
     }
-    # The first copy of each: the earliest, by arrival; of equal ones the first in the record.
+    # The first copy of each reply is the one that arrived first; of equal times, the first in the record.
     first: dict[Any, tuple[int, int]] = {}
     for place, row in enumerate(tables["deliveries"]):
         pair = (row["publisher"], row["sequence"], row["subscription"])
@@ -344,19 +350,20 @@ def modelled(tables: Tables) -> dict[str, Any]:
     }
 
 
-# Each record has up to ten chains: what SQL takes for a record hardly depends on their number.
+# Each record has up to ten chains, since the SQL takes almost as long for a single chain.
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=records())
 def test_the_chain_is_that_of_the_naive_model_and_of_the_sql(tmp_path: Path, tables: Tables) -> None:
     folder = tmp_path / "r"
     run = of(folder, tables)
     assert run.measure is not None
-    # As `summarise` does, which the tests above ask; its other figures have tests of their own, as has the SQL's rest.
+    # Call only the part of `summarise` that is about reactions; other tests cover the rest, and that of the
+    # SQL.
     found, model = reactions.summarise(run, reconcile(run, run.measure)), modelled(tables)
     assert found is not None
     counts = {**found["requests"], **found["replies"]}
     names = [name for name in model if not name.endswith("_ns")]
-    # `expected` of requests is the ledger's; that of replies is the model's.
+    # Both parts have a key `expected`: `counts` has that of the replies, as the model does.
     assert {name: counts[name] for name in names} == {name: model[name] for name in names}
     for name in ("latency_ns", "first_ns", "gap_ns"):
         own = Percentiles.of(np.array(model[name], dtype=np.int64)).to_dict()

@@ -1,4 +1,4 @@
-"""Test drops, leaves and subscription churn with a synthetic record: expected, missed, and recovery."""
+"""Test drops, leaves and subscription churn with a synthetic record: missed events and recovery times."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from tests.analysis.synthetic import (
 
 
 def two_lives(intent: str | None, ready_ms: int | None = 35, **more: Any) -> list[Row]:
-    """Ended 15 ms into the phase, acknowledged again at 30 ms."""
+    """Return two lives of a subscription: one ends 15 ms into the phase, the next is accepted at 30 ms."""
     again = None if ready_ms is None else ready_ms * MS
     return [
         subscription(1, "/default/a", 0, 15 * MS, intent=intent),
@@ -53,7 +53,8 @@ def test_what_is_sent_between_a_cut_and_being_ready_again_is_missed_and_not_lost
     deliveries = [delivery(events[n], 1) for n in (0, 1, 5)]
     connections = [connection(1, 0, intent=intent), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(intent), deliveries, connections)
-    # 12 ms was under way when it was cut, 20 in the gap, 31 before it was ready; 50 is a loss like any other.
+    # Three events are missed: the one at 12 ms was under way at the cut, 20 ms is in the gap, and at 31 ms
+    # the subscription was not ready again. The loss at 50 ms is an ordinary one.
     assert (ledger.expected, ledger.delivered, ledger.lost, ledger.lost_otherwise) == (4, 3, 1, 1)
     assert getattr(ledger, name) == 3
     assert ledger.missed_in_gap + ledger.missed_away == 3
@@ -79,7 +80,7 @@ def test_a_subscription_made_anew_on_the_same_connection_is_another_turn(tmp_pat
     lives = two_lives("unsubscribe", turn=1, life=0)
     lives[1] = {**lives[1], "ended_ns": ZERO + 60 * MS}
     deliveries = [delivery(events[n], 1) for n in (0, 1, 4)]
-    # That the connection is lost later is no matter of the first turn.
+    # The connection is lost later, which does not change the first turn.
     ledger = ledger_of(tmp_path, events, lives, deliveries, [connection(1, 0, "gone")])
     assert (ledger.expected, ledger.delivered, ledger.missed_away) == (4, 3, 2)
     assert (ledger.lost_in_reconnect, ledger.lost) == (1, 1)
@@ -91,7 +92,7 @@ def test_a_loss_long_before_the_cut_is_a_loss(tmp_path: Path) -> None:
     ledger = ledger_of(
         tmp_path, events, two_lives("drop 1"), [delivery(events[1], 1)], [connection(1, 0), connection(1, 1)]
     )
-    # What was sent later came through: the first was not under way any more.
+    # A later event arrived before the cut, so the first one was no longer under way.
     assert (ledger.lost_otherwise, ledger.missed_in_gap) == (1, 1)
 
 
@@ -157,9 +158,10 @@ def test_the_ledger_balances_whatever_ended_a_life(
 
 
 def dropped_run(folder: Path, never: int = 0) -> Path:
-    """A hundred subscribers; 200 ms into the phase 50 are dropped within 10 ms, the n-th is ready again 5·n ms after.
+    """Write a run of 100 subscribers, 50 of which are dropped within 10 ms, 200 ms into the phase.
 
-    The last ``never`` of them never are. Each tries twice, the first time 20 ms after the cut and in vain.
+    The n-th of these is ready again 5·n ms after that, except the last ``never`` of them. Each tries to
+    connect twice; the first attempt, 20 ms after its cut, fails.
     """
     events = [event(999, n, "/default/a", n * 50 * MS) for n in range(20)]
     lives, connections, deliveries = [], [], []
@@ -205,10 +207,12 @@ def test_recovery_is_what_can_be_counted_by_hand(tmp_path: Path) -> None:
     )
     assert drop["cuts_ns"] == 49 * 10 * MS // 50
     assert (drop["to_50_ns"], drop["to_99_ns"], drop["to_all_ns"]) == (125 * MS, 250 * MS, 250 * MS)
-    # In vain within 10 ms, and again within 200 ms: all in the second from the first attempt on.
+    # All 50 first attempts fail within 10 ms, and all 50 second ones begin within 200 ms, so one second has
+    # all 100.
     again = found["recovery"]["reconnects"]
     assert (again["attempts"], again["failed"], again["peak_per_s"]) == (100, 50, 100)
-    # Events every 50 ms; the first subscription was cut before that of 200 ms, the last was back for that of 450 ms.
+    # An event is due every 50 ms. The first subscription was cut before that of 200 ms, and the last was
+    # ready again for that of 450 ms.
     missed = found["recovery"]["missed"]
     by_hand = [
         sum((at > 200 or number == 0) and at < 205 + 5 * number for at in range(200, 500, 50))
@@ -232,7 +236,7 @@ def test_who_never_came_back_makes_the_time_unknown(tmp_path: Path) -> None:
         "recovery.failed < 60%",
     )
     results = evaluate(run, summary, [parse(gate) for gate in gates])
-    # They waited for the 800 ms up to the record's end at least: more than 500 ms, and perhaps than 10 s.
+    # Two clients waited until the record's end, 800 ms: surely more than 500 ms, possibly more than 10 s.
     assert [result.status for result in results] == ["passed", "failed", "inconclusive", "passed"]
     assert "2 of 50 never were ready again" in results[2].reason
 
@@ -272,7 +276,7 @@ def test_what_is_written_is_verified_and_shown(tmp_path: Path, capsys: pytest.Ca
     lines = figure.axes[0].get_lines()
     connected, ready, _ = (np.asarray(line.get_ydata()) for line in lines)
     assert (connected.max(), ready.max(), ready[-1]) == (100, 100, 99)
-    # The first is back after 5 ms, before the last are cut.
+    # The first client is ready again after 5 ms, before the last ones are cut, so 51 are always ready.
     assert ready[100:].min() == 51
     assert set(np.asarray(lines[2].get_xdata())) == {1.2}
     path = folder / "summary.json"

@@ -1,4 +1,4 @@
-"""Test that the samples found at ranks are those of sorting all, whatever is counted, collected, divided or on disk."""
+"""Test that samples found at ranks equal sorted ones, however they are counted, divided or stored."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,13 @@ WIDE = st.one_of(
     st.integers(-(2**15), 2**15),
     st.integers(2**24 - 3, 2**24 + 3),
     st.integers(-(2**25) - 3, -(2**25) + 3),
-    # A second and some nanoseconds: all in one bucket, or in two.
+    # About one second in ns: the values lie in one bucket or in two neighbouring ones.
     st.integers(2**30 - 100, 2**30 + 100),
     st.integers(2**40, 2**40 + 2**30),
 )
 PIECES = st.lists(st.lists(WIDE, max_size=20), min_size=1, max_size=6).filter(any)
-#: Bytes in memory, numbers sorted without being counted, numbers collected at once, and cells of a bucket.
+#: Limits: bytes kept in memory, samples sorted without counting, samples collected at once, and cells of a
+#: bucket.
 SIZES = st.tuples(
     st.sampled_from((0, 30, 10**6)),
     st.sampled_from((0, 0, 10, 10**6)),
@@ -64,7 +65,7 @@ def test_the_samples_at_all_ranks_are_the_sorted_samples(pieces: list[list[int]]
         sized(patch, sizes)
         found = samples_of(pieces)
         assert found.at_ranks(np.arange(1, len(ordered) + 1)).tolist() == ordered
-        # In any order, and again from memory.
+        # Ranks may come in any order, and may be asked for again.
         assert found.at_ranks(np.array([len(ordered), 1])).tolist() == [ordered[-1], ordered[0]]
         assert [value for block in found.blocks() for value in block.tolist()] == [
             value for piece in pieces for value in piece
@@ -78,7 +79,7 @@ def test_the_figures_are_those_of_sorted_samples(pieces: list[list[int]], sizes:
     ordered = np.array(sorted(value for piece in pieces for value in piece), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         sized(patch, sizes)
-        # Equal, the mean too: sums below 2**53 are exact in either way.
+        # The means are equal too, because sums below 2**53 are exact.
         assert samples_of(pieces).percentiles() == Percentiles.of_sorted(ordered)
 
 
@@ -105,10 +106,10 @@ def test_what_is_taken_away_is_not_found(
 def test_buckets_are_in_the_order_of_the_numbers(values: list[int]) -> None:
     ordered = np.array(sorted(values), dtype=np.int64)
     assert (np.diff(selection.bucket(ordered)) >= 0).all()
-    # Small numbers have buckets of their own.
+    # Each small number has its own bucket.
     small = np.arange(-(2**14), 2**14 + 1)
     assert (np.diff(selection.bucket(small)) > 0).all()
-    # There are none for fractions, which would be a million.
+    # No bucket numbers are reserved for fractions, which would take a million.
     assert selection.bucket(np.array([-2, -1, 0, 1])).tolist() == [-8193, -1, 0, 1]
     assert selection.bucket(np.array([0, 1, 2])).tolist() == [0, 1, 8193]
 

@@ -1,4 +1,4 @@
-"""Test load steps: their edges, their counts, and percentiles of only their own samples."""
+"""Test load steps: their edges, their counts, and percentiles of their own samples only."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from tests.analysis.synthetic import MS, SECOND, T0, connection, delivery, event
 
 
 def staircase_run(folder: Path, offered: list[dict[str, Any]] | None = None, **manifest: Any) -> Path:
-    """Three seconds of 10, 20 and 40 events/s to two subscribers; latencies are another thousandth each second."""
+    """Write a run of three seconds with 10, 20 and 40 events/s to two subscribers.
+
+    Latencies are about 1 ms in the first second, 2 ms in the second and 3 ms in the third.
+    """
     events, deliveries = [], []
     sequence = 0
     for second, rate in enumerate((10, 20, 40)):
@@ -67,9 +70,9 @@ def test_each_step_has_its_own_counts_and_percentiles(tmp_path: Path) -> None:
         ]
         figures = Percentiles.of(np.array(own)).to_dict()
         high = {name: value for name, value in figures.items() if name not in ("count", "negative")}
-        # How exact the stamps are such a record does not say: the low end is not known.
+        # This record does not say how exact its stamps are, so the lower bound is unknown.
         assert step["headline_ns"] == {**figures, "error_ns": 0, "low": None, "high": high}
-    # Together they are the measure phase.
+    # The steps together make up the measure phase.
     assert sum(step["delivered"] for step in steps) == summary["ledger"]["delivered"]
     assert sum(step["headline_ns"]["count"] for step in steps) == summary["delivery"]["headline_ns"]["count"]
 
@@ -114,11 +117,11 @@ def test_sql_finds_the_same_steps(tmp_path: Path) -> None:
         [],
         [{"group": "g", "events_per_s": 5.0, "points": []}],
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 0.0], [3 * SECOND, 1.0]]}],
-        # A jump to a slope is no staircase.
+        # Here a jump is followed by a slope, so this is not a staircase.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [SECOND, 1], [SECOND, 2], [2 * SECOND, 3]]}],
-        # The step is after the end.
+        # This step lies at the end of the run.
         [{"group": "g", "events_per_s": 5.0, "points": [[0, 1], [3 * SECOND, 1], [3 * SECOND, 2]]}],
-        # Too many for a table.
+        # These are too many steps for a table.
         [
             {
                 "group": "g",

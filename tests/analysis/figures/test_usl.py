@@ -67,7 +67,7 @@ def test_no_peak_where_an_interval_includes_zero(sigma: float, kappa: float, nam
         assert interval is not None
         if f"{name} includes zero" in found.reason:
             assert interval.low <= 0 <= interval.high
-    # One side of a 95 % interval is wrong in 2.5 %.
+    # A 95 % interval lies wholly above the true value in 2.5 % of fits.
     assert sum(reasons) >= 35
 
 

@@ -1,4 +1,4 @@
-"""A subscription whose lives end in given ways, one after another."""
+"""The rows of a subscription whose lives end in given ways, one after another."""
 
 from collections.abc import Sequence
 

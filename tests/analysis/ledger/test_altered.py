@@ -1,4 +1,4 @@
-"""Deliveries that are not what was sent: each is found, and nothing else; without a check nothing is known."""
+"""Test that exactly the altered deliveries are found, and that their number is unknown without a check."""
 
 import json
 from collections import Counter
@@ -33,12 +33,13 @@ def written(folder: Path, deliveries: list[Row], changed: list[Row], scenario: A
 
 
 def expected() -> list[Row]:
-    """Every expected delivery: six to one subscription, three to the other."""
+    """Return all expected deliveries: six to subscription 7, three to subscription 8."""
     events = [event(1, n, "/default/a", n * MS) for n in range(6)]
     return [delivery(e, 7) for e in events] + [delivery(e, 8) for e in events[::2]]
 
 
-#: None, each alone, all but each, and all: what is found of some is found of others, since each row is matched alone.
+#: Sets of rows to alter: none, each one alone, all but one, and all. Others would find nothing new, since
+#: each row is matched by itself.
 ALONE = [{place} for place in range(9)]
 SOME: list[set[int]] = [set(), *ALONE, *(set(range(9)) - each for each in ALONE), set(range(9))]
 

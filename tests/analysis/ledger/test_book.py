@@ -1,4 +1,4 @@
-"""Test the ledger of a record with everything in it, counted by hand, in one stretch and in several."""
+"""Test the ledger of a record with every kind of delivery, counted by hand, in one stretch and in several."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -31,9 +31,11 @@ GONE, UNKNOWN = 77, 50
 
 
 def run_of(folder: Path) -> analysis.Run:
-    """Three seconds. Subscription 1 was cut off on purpose for a while, 2 was there all the time; a, b, then c.
+    """Write three seconds of events on channels a and b, and later c.
 
-    Lost, late, perhaps late, twice, out of order, of an event and to a subscription that are not on record: each once.
+    Subscription 1 is cut off on purpose for a while; subscription 2 is ready all the time. Once each, a
+    delivery is lost, late, perhaps late, duplicated, out of order, of an event that is not on record, and to
+    a subscription that is not on record.
     """
     events = [event(1, n, f"/default/{'ab'[n % 2]}", n * 100 * MS) for n in range(30)]
     last = [event(2, n, "/default/c", (2_500 + n) * MS) for n in range(2)]
@@ -74,7 +76,7 @@ def settled_of(run: analysis.Run) -> Reconciled:
 COUNTED: dict[str, Any] = {
     "events_due": 32,
     "events_accepted": 32,
-    # 15 to subscription 1, of which two were missed while it was cut off, and 32 to 2.
+    # Subscription 1 has 15 events, of which it missed two while it was cut off; subscription 2 has 32.
     "expected": 13 + 32,
     "missed_in_gap": 2,
     "delivered": 42,
@@ -112,7 +114,7 @@ def test_what_is_expected_of_each_event_is_without_what_was_missed(tmp_path: Pat
     run = run_of(tmp_path)
     assert run.measure is not None
     pairs = pairs_of(run, run.measure, events_in(run, run.measure, None))
-    # Of two subscriptions an event in a has two, but for the two that the first of them missed.
+    # Two subscriptions expect each event of channel a, except the two that subscription 1 missed.
     by_hand = [1 if n % 2 or n in (12, 14) else 2 for n in range(30)] + [1, 1]
     assert pairs.expected.tolist() == by_hand
 
@@ -126,7 +128,7 @@ def test_in_stretches_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert cut.channels == whole.channels == ["/default/a", "/default/b", "/default/c"]
     pd.testing.assert_frame_equal(cut.breakdown.frame, whole.breakdown.frame)
     pd.testing.assert_frame_equal(by_event(cut), by_event(whole))
-    # Event 9 has one subscriber, which it reached within the 30 ms before its arrival.
+    # Event 9 reached its only subscriber up to 30 ms before the recorded arrival.
     one, other = whole.whole, cut.whole
     assert (one.ranks_low_ns["last_ns"][9], one.ranks_high_ns["last_ns"][9]) == (40 * MS, 70 * MS)
     np.testing.assert_equal(other.ranks_low_ns, one.ranks_low_ns)

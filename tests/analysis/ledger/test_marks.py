@@ -1,4 +1,4 @@
-"""Test the mask of all deliveries against a plain array of flags."""
+"""Test the class that marks deliveries against a plain array of flags."""
 
 import numpy as np
 import pytest

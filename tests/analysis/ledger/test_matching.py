@@ -66,7 +66,7 @@ def test_through_is_the_last_event_of_each_segment_and_publisher(
 
 def test_of_nothing_nothing_came_through() -> None:
     assert Through.of([], []).last_ns(3, np.array([1, 2])).tolist() == [-1, -1]
-    # 31 bits of publisher leave the segment as it is.
+    # A publisher's number of 31 bits does not change the segment in the key.
     assert Through.key(3, np.array([2**31 - 1])).tolist() == [3 * 2**32 + 2**31 - 1]
 
 
@@ -78,7 +78,7 @@ LATENCIES = st.lists(st.tuples(st.integers(0, 5), st.integers(-50, 50)), max_siz
 def test_the_rank_of_a_share_is_the_least_latency_that_so_many_do_not_exceed(
     rows: list[tuple[int, int]], scale: int
 ) -> None:
-    # Of great numbers the pair does not fit into one, and they are sorted by two keys.
+    # With large latencies, event and latency do not fit into one integer and are sorted by two keys.
     event = np.array([number for number, _ in rows], dtype=np.int64)
     latency = np.array([value * scale for _, value in rows], dtype=np.int64)
     reached, counts, at = ranks.ranks(event, latency)
@@ -132,7 +132,7 @@ def test_the_first_of_a_pair_is_the_earliest_to_arrive_and_then_to_be_read(tmp_p
     ]
     assert (found.rows, found.unrecorded, found.not_acknowledged) == (8, 1, 0)
     assert found.arrived_by_subscription.tolist() == [2, 1]
-    # The second event did not reach everybody: whom it did reach.
+    # The second event did not reach all subscribers: this is the one that it reached.
     assert [part.tolist() for part in found.incomplete] == [[1], [5]]
     assert found.late_least is found.late is found.late_most
     assert found.ranks_low_ns is found.ranks_ns is found.ranks_high_ns
@@ -199,7 +199,7 @@ def test_of_arrivals_known_as_an_interval_the_least_and_the_most_are_late(tmp_pa
 
 
 def of_another_kernel(folder: Path, events: list[Row], deliveries: list[Row]) -> Run:
-    """A receiver on another machine, whose clock 200 pings know to 1 ms and no better."""
+    """Write a run whose receiver is on another machine; 200 pings determine its clock to ±1 ms."""
     one = {"hostname": "h", "pid": 1, "finished": True}
     workers = [
         {"worker": 0, "id": "a", **one, "boot_id": "mine"},
@@ -240,7 +240,7 @@ def test_a_clock_that_is_known_to_a_millisecond_leaves_that_much_open_on_either_
 
 
 def reordered(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """Rows of (publisher, sequence, subscription) that come after a later sequence of the same stream."""
+    """Return the rows (publisher, sequence, subscription) that follow a later sequence of their stream."""
     highest: dict[tuple[int, int], int] = {}
     found = []
     for publisher, sequence, number in rows:
@@ -260,7 +260,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], size: int, many: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("run")
-    # In order but for the last three quarters of it, so that both occur in the same stream.
+    # The first four rows are in order and the rest is shuffled, so that a stream has both kinds of rows.
     rows = sorted(rows[:4], key=lambda row: row[1]) + rows[4:]
     # Refused events are not expected and cannot be out of order.
     events = [
@@ -281,7 +281,7 @@ def test_a_row_is_out_of_order_if_a_later_event_of_its_publisher_came_before_it(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "SLICE_ROWS", 3)
         if many:
-            # The way for more streams than a table has room for.
+            # Use the code path for more streams than fit into a table.
             patch.setattr(order, "_STREAMS_MAX", 3)
         settled = settled_in(analysis.load(folder))
     assert settled.ledger.reordered == len(reordered([row for row in rows if row[1] != 3]))

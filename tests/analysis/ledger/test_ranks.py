@@ -1,4 +1,4 @@
-"""Test whether pairs occur twice, against a set, and ranks of events of many different sizes."""
+"""Test the search for pairs that occur twice, and the ranks of events of very different sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Test the ledger of shared subscriptions, of which one member gets each event, and of sessions that are kept."""
+"""Test the ledger of shared subscriptions, where one member gets each event, and of kept sessions."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ def published(*offsets_ms: float) -> list[Row]:
 
 
 def in_sql(folder: Path) -> dict[str, Any]:
-    """The second opinion, which must agree wherever it has one."""
+    """Return the figures computed by SQL, which must equal the ledger's wherever SQL computes them."""
     run = analysis.load(folder)
     assert run.measure is not None
     return independent.figures(run, run.measure)
@@ -87,7 +87,8 @@ def test_groups_of_other_names_and_other_patterns_are_other_groups(tmp_path: Pat
 
 def test_order_is_that_of_each_member(tmp_path: Path) -> None:
     events = published(10, 11, 12, 13)
-    # Member 2 is slow: its events come after later ones of member 1. Member 1 gets the last two in disorder.
+    # Member 2 is slow, so its event arrives after later ones of member 1. Member 1 gets its last two out of
+    # order.
     arrived = [
         delivery(events[0], 1),
         delivery(events[3], 1, MS),
@@ -107,7 +108,7 @@ def test_a_member_that_joined_after_the_publish_may_receive_it(tmp_path: Path) -
 def test_while_another_member_is_there_a_dropped_one_excuses_only_what_was_under_way_to_it(
     tmp_path: Path,
 ) -> None:
-    # Member 1 is dropped at 100 ms and back at 200 ms; an event is late after 60 ms.
+    # Member 1 is dropped at 100 ms and ready again at 200 ms; an event is late after 60 ms.
     events = published(20, 50, 90, 95, 150, 210)
     subscriptions = [
         member(1, ended_ns=100 * MS, intent="drop 0"),
@@ -115,8 +116,9 @@ def test_while_another_member_is_there_a_dropped_one_excuses_only_what_was_under
         member(2),
     ]
     connections = [connection(1, 0, intent="drop 0"), connection(1, 1), connection(2)]
-    # At 20 ms it was overdue by the drop; member 1 has delivered a later event than that of 50 ms; those of 90 and
-    # 95 ms may have been under way to it; at 150 and 210 ms the other one is there.
+    # The event of 20 ms was overdue at the drop, and that of 50 ms is older than the one of 90 ms, which
+    # member 1 received: both are lost. That of 95 ms may have been under way to member 1. Those of 150 and
+    # 210 ms are lost too, since member 2 was there.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[2], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap) == (5, 1, 1)
     assert (ledger.lost_otherwise, ledger.lost_in_reconnect) == (4, 0)
@@ -142,7 +144,7 @@ def test_two_members_that_break_at_once_excuse_each_its_own(tmp_path: Path) -> N
         connection(2, 0, intent="drop 0"),
         connection(3),
     ]
-    # Member 1 has delivered the second: the first was under way to member 2.
+    # Member 1 received the second event, so the first was under way to member 2.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[1], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap, ledger.lost) == (1, 1, 1, 0)
 
@@ -185,7 +187,7 @@ INTENTS = st.sampled_from([None, "drop 0", "leave", "unsubscribe", "harness fail
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Events, and the members of two groups that come and go, with deliveries at some of them."""
+    """Draw events, members of two groups and of none that come and go, and some of the deliveries."""
     events = published(*sorted(draw(st.lists(st.integers(1, 900), min_size=1, max_size=12))))
     subscriptions: list[Row] = []
     connections: list[Row] = []
@@ -231,7 +233,7 @@ def test_whatever_members_do_the_ledger_balances_and_a_second_opinion_agrees(
     with tempfile.TemporaryDirectory() as name:
         ledger = settled(Path(name), events, subscriptions, arrived, connections)
     assert ledger.rows == len(arrived)
-    # No event has more receivers than there are groups and members of none.
+    # An event has at most one receiver for each group and for each subscription without a group.
     receivers = {(row["shared"] or row["subscription"]) for row in subscriptions}
     assert ledger.expected <= len(events) * len(receivers)
     assert ledger.late_least <= ledger.late <= ledger.late_most
@@ -255,7 +257,7 @@ def test_a_group_of_one_is_like_a_subscription_of_its_own(
 
 
 def kept(session: str | None, intent: str = "drop 0") -> tuple[list[Row], list[Row]]:
-    """A client that is away from 100 to 200 ms."""
+    """Return the rows of a client that is away from 100 to 200 ms."""
     return (
         [
             subscription(1, "/default/a", ended_ns=100 * MS, intent=intent),
@@ -272,7 +274,7 @@ def test_a_service_that_was_to_keep_the_session_owes_what_was_sent_meanwhile(
 ) -> None:
     events = published(50, 95, 150, 205, 220)
     subscriptions, connections = kept(session, intent)
-    # That of 150 ms comes late: the drain time is over.
+    # The event of 150 ms arrives after the drain time, so it is late.
     arrived = [delivery(events[0], 1), delivery(events[2], 1, LATE_NS + 5 * MS), delivery(events[4], 1)]
     ledger = settled(tmp_path, events, subscriptions, arrived, connections)
     assert (ledger.expected, ledger.delivered, ledger.late) == (5, 2, 1)

@@ -1,4 +1,4 @@
-"""One row for each publish request, of which every row has the request's times."""
+"""Test the table with one row for each publish request; every row has the request's times."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def made(publisher: int, sequence: int, batch: int) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run of two requests of two events each; one event of the first was not made, and is recorded first."""
+    """Write a run of two requests with two events each; the first request's first row is an unmade event."""
     events = [unmade(9, 0, 0), made(9, 1, 0), made(9, 2, 1), made(9, 3, 1)]
     return write_run(tmp_path / "run", {"events": events})
 

@@ -1,4 +1,4 @@
-"""Test that small tables, which are cached, and large ones, which are read in part, give the same rows."""
+"""Test that small tables, which are cached, and large ones, which are read in parts, give the same rows."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_table_without_a_column_is_said_in_a_sentence(
         ReadError, match=r"events\.parquet cannot be read as Parquet: it has no column status"
     ):
         run.table("events", ("status",))
-    # What records of earlier versions lack is null.
+    # Columns that records of earlier versions lack are null.
     assert run.table("events", ("connection_wait_ns",))["connection_wait_ns"].null_count == 10
 
 
@@ -88,7 +88,7 @@ def test_row_groups_without_a_known_range_are_read_and_not_an_error(
     whole = analysis.load(simple_run(tmp_path / "whole"))
     for name in ("deliveries", "events"):
         table = pq.read_table(path / f"{name}.parquet")
-        # No time at all in the second row group: its statistics have no least and greatest value.
+        # The second row group has no times, so its statistics have no minimum and maximum.
         empty = table.slice(0, 1).set_column(
             table.column_names.index("intended_ns"), "intended_ns", pa.nulls(1, pa.int64())
         )

@@ -49,7 +49,7 @@ def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: in
         pq.write_table(pq.read_table(path), path, row_group_size=group_rows)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(slices, "SLICE_ROWS", rows)
-            # The way for more pairs of publisher and subscription than a table has room for.
+            # Use the code path for more pairs of publisher and subscription than fit into a table.
             patch.setattr(order, "_STREAMS_MAX", rows)
             cut = of(Path(folder))
     assert cut[0] == whole[0]
@@ -112,7 +112,7 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
 
 
 def test_stamps_shared_across_a_cut_are_counted_once() -> None:
-    """One read brings events of two slices: the stamp of both is that of the later."""
+    """One read brings events of two slices, all of which have the stamp of the last one."""
     people = Places(np.array([3, 9]))
     none = shared_stamps.Shared()
     first = shared_stamps.Stamps.of(
@@ -123,7 +123,8 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     )
     none.add(first, 10)
     none.add(second, 20)
-    # Of subscription 3 at 12: three events, so two have the stamp of a later one; of 9 at 14: one.
+    # Subscription 3 has three events at 12, of which two have a later one's stamp; subscription 9 has two at
+    # 14, of which one does.
     assert none.count == 3
 
 

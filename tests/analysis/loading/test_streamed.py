@@ -1,4 +1,4 @@
-"""Test that every figure of a run is the same read in pieces of any size and read at once."""
+"""Test that every figure of a run is the same whether the run is read in pieces of any size or at once."""
 
 import tempfile
 from dataclasses import asdict
@@ -26,7 +26,7 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: The situations span a second, but a run is cut at whole seconds.
+#: Factor by which all times are stretched: the situations span one second, but runs are cut at whole seconds.
 SLOWER = 10
 GATES = [
     "delivery.latency.p99 < 500ms",
@@ -40,7 +40,7 @@ GATES = [
     "publish.lateness.max < 5ms over 2s",
     "publish.errors < 20%",
 ]
-#: Sizes of a slice, stretch or room: everything in single pieces, or in a few.
+#: Sizes of a slice, stretch or collection, so small that each holds one item or a few.
 SMALL = st.integers(1, 4)
 
 
@@ -93,7 +93,7 @@ def patched(patch: pytest.MonkeyPatch, size: int) -> None:
         (selection, "COLLECTED_MAX"),
     ):
         patch.setattr(place, name, size)
-    # Tables are read from the file each time, and all that may be put into a temporary file is.
+    # Read tables from the file each time, and put everything possible into temporary files.
     for place, name in (
         (parquet, "_FEW_ROWS"),
         (pieces, "KEPT_BYTES"),

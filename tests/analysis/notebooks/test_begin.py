@@ -1,4 +1,4 @@
-"""Which data the first cell of a notebook opens."""
+"""Test which data the first cell of a notebook opens."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("unset")
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in (begin.RUN, begin.BASE):
         monkeypatch.delenv(variable, raising=False)
-    # What `looks` sets is undone: other tests draw too.
+    # Undo the changes of `looks` after the test, because other tests draw too.
     monkeypatch.setattr(mpl, "rcParams", mpl.rcParams.copy())
 
 
@@ -49,7 +49,7 @@ def test_the_sample_is_opened_if_nothing_is_named(
 
 
 def test_the_sample_shows_losses_of_both_kinds_a_clock_of_its_own_and_a_limit() -> None:
-    """Otherwise the committed notebooks would have little to show."""
+    """The committed notebooks show the sample, so it must have losses, clocks and a limit to show."""
     from analysis.ledger.reconcile import reconcile
 
     run = open_run()
@@ -86,7 +86,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_the_sample(
 def test_a_run_is_no_search_and_a_search_no_run(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The notebook `capacity` opens both: the one that is not named is the sample, and the notebook says so."""
+    """The notebook `capacity` opens a run and a search; the one not named is the sample's, and it says so."""
     monkeypatch.setenv(begin.RUN, str(folder))
     assert len(open_search()["trials"]) == 9
     assert capsys.readouterr().out.startswith("The sample search")

@@ -1,4 +1,4 @@
-"""Test that a figure's data has all that the figure shows: lines, bars, bands, shaded stretches, marks, heat maps."""
+"""Test that a figure's data has all that the figure shows: lines, bars, bands, spans, marks, heat maps."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_all_parts_of_axes_are_there() -> None:
     assert (panel["y"]["unit"], panel["y"]["end"]) == ("ms", 8)
     line, step, points, bars = panel["series"]
     assert (line["kind"], line["name"], line["colour"], line["dash"]) == ("line", "line", "#112233", [6, 4])
-    # What is not known is null, never zero.
+    # Unknown values are null, never zero.
     assert (line["x"], line["y"]) == ([0, 1, 2], [5, None, 6])
     assert (step["kind"], step["x"], step["y"], step["dash"]) == ("step", [0, 1], [1, 2], [])
     assert (points["kind"], points["hollow"], points["y"]) == ("points", True, [3])

@@ -1,4 +1,4 @@
-"""Test that every plot shows its data with units, and is left out if there is nothing to show."""
+"""Test that every plot shows its data with units, and is left out if it has nothing to show."""
 
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: Where the measure phase begins on the axis of time.
+#: Start of the measure phase on the time axis, in seconds.
 BEGIN_S = 1.0
 
 
 def drawn(folder: Path, *names: str) -> dict[str, Figure]:
-    """Return the plots of a run by name, or those that are named; laid out, as a plot may fail only then."""
+    """Return a run's plots by name, all or those named; they are laid out, because that may fail too."""
     run = analysis.load(folder)
     figures = {}
     for plot in plots.ALL:
@@ -52,7 +52,7 @@ def drawn(folder: Path, *names: str) -> dict[str, Figure]:
 
 
 def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
-    """Return the labelled lines of axes: what is drawn, in the axes' units."""
+    """Return the labelled lines of axes as (x values, y values), in the axes' units."""
     return {
         str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
         for line in axes.get_lines()
@@ -75,7 +75,10 @@ def phase_names(axes: Axes) -> list[str]:
 
 
 def lossy_run(folder: Path) -> Path:
-    """Four seconds, two workers, three channels; one delivery in ten is lost, one is late, one negative."""
+    """Write a run of four seconds, two workers and three channels.
+
+    One delivery in ten is lost, one is late, and one has a negative latency.
+    """
     events, deliveries = [], []
     for number in range(120):
         events.append(event(7, number, f"/a/{number % 3}", number * 33 * MS))
@@ -117,7 +120,7 @@ def test_the_ledger_has_a_bar_a_second_and_outcome(lossy: dict[str, Figure]) -> 
     top, bottom = lossy["ledger"].axes
     bars: dict[str, list[Rectangle]] = {str(c.get_label()): list(c) for c in top.containers}
     assert legend(top) == list(bars) == ["in time", "late", "lost"]
-    # By hand: event n is due 33 ms · n into the phase and goes to two readers.
+    # Counted by hand: event n is due 33 ms · n into the phase and goes to two readers.
     second = [number * 33 // 1000 for number in range(120)]
     lost = np.bincount([second[n] for n in range(120) for r in (1, 2) if (n + r) % 10 == 0], minlength=4)
     late = np.bincount([second[50]], minlength=4)
@@ -147,7 +150,7 @@ def test_the_heatmap_has_every_delivery_in_a_cell_and_says_what_it_cannot_show(
     (mesh,) = [each for each in axes.collections if isinstance(each, QuadMesh)]
     counts = mesh.get_array()
     assert counts is not None
-    # 240 less 24 that were lost, less the one that is not above zero.
+    # Of 240 deliveries, 24 were lost, and one latency is not above zero.
     assert int(counts.sum()) == 215
     assert axes.get_title(loc="left") == (
         "Every delivery: fan-out latency over time (1 not above zero are left out)"
@@ -163,7 +166,8 @@ def test_the_heatmap_has_every_delivery_in_a_cell_and_says_what_it_cannot_show(
 def test_channels_and_workers_have_a_line_each_that_rises_to_all(lossy: dict[str, Figure]) -> None:
     figures = lossy
     (workers,) = figures["by_worker"].axes
-    # Of reader 1 every tenth is lost from the tenth on, of reader 2 from the ninth on: 12 each.
+    # Each reader loses every tenth event, 12 in all: reader 1 from the tenth event on, reader 2 from the
+    # ninth.
     assert legend(workers) == list(lines(workers)) == ["worker 0 (108)", "worker 1 (108)"]
     at_ms, share = lines(workers)["worker 1 (108)"]
     assert (set(at_ms), share[0], share[-1]) == ({3.0}, 0.0, 100.0)
@@ -171,7 +175,7 @@ def test_channels_and_workers_have_a_line_each_that_rises_to_all(lossy: dict[str
     assert (at_ms[0], at_ms[len(at_ms) // 2], at_ms[-1]) == (-5e-6, 2.0, 900.0)
     assert (workers.get_ylim(), workers.get_ylabel()) == ((0.0, 100.0), "% of deliveries")
     assert workers.get_xlabel() == "fan-out latency (arrival − intended) at most"
-    # A negative latency has no place on a logarithmic axis.
+    # A logarithmic axis cannot show the negative latency.
     assert workers.get_xscale() == "linear"
     assert workers.get_title(loc="left") == "Distribution by worker"
     (channels,) = figures["by_channel"].axes
@@ -184,7 +188,8 @@ def test_latency_over_time_has_the_percentiles_of_each_second(lossy: dict[str, F
     (axes,) = lossy["latency_over_time"].axes
     found = lines(axes)
     assert legend(axes) == list(found) == ["max", "p99", "p90", "p50"]
-    # The points stand in the middle of their second; the late one (900 ms) is due in the second second.
+    # Each point is in the middle of its second; the late delivery (900 ms) is due in the phase's second
+    # second.
     assert {tuple(at) for at, _ in found.values()} == {(1.5, 2.5, 3.5, 4.5)}
     assert found["max"][1] == [3.0, 900.0, 3.0, 3.0]
     assert found["p50"][1][2:] == [2.0, 2.0]
@@ -212,7 +217,8 @@ def test_throughput_counts_what_was_due_accepted_and_delivered_each_second(tmp_p
     top, bottom = figure.axes
     assert legend(top) == list(lines(top)) == ["offered (due by the schedule)", "accepted by the service"]
     assert legend(bottom) == list(lines(bottom)) == ["delivered to subscribers"]
-    # The last second has begun and not ended with the last event: it is left out, and the line is closed.
+    # The last event is due before the last second ends, so this second is left out; the last point closes the
+    # line.
     assert lines(top)["offered (due by the schedule)"] == ([1.0, 2.0, 3.0], [10, 10, 10])
     assert lines(top)["accepted by the service"] == ([1.0, 2.0, 3.0], [9, 9, 9])
     assert lines(bottom)["delivered to subscribers"] == ([1.0, 2.0, 3.0], [9, 9, 9])
@@ -252,12 +258,12 @@ def test_a_percentile_curve_shows_the_bounds_of_inexact_arrivals(tmp_path: Path)
         ]
     )
     above, at_ms = found["fan-out (arrival − intended)"]
-    # One in a hundred is above 99 ms, where the axis ends.
+    # One latency in a hundred is above 99 ms, where the curve ends.
     assert [above[0], above[-1], at_ms[-1]] == pytest.approx([1.0, 0.01, 99.0])
     assert np.interp(-0.1, -np.array(above), at_ms) == pytest.approx(90, abs=1.5)
     assert set(found["receive queue (our own)"][1]) == {0.01}
     assert axes.get_xscale() == "log"
-    # The axis begins at the median, and says so.
+    # The axis begins at the median, and its ticks are labelled as percentiles.
     assert axes.get_xlim() == (0.5, 0.01)
     assert [axes.xaxis.get_major_formatter()(value, None) for value in (0.5, 0.1, 0.01, 0.001)] == [
         "50 %",
@@ -312,7 +318,7 @@ def test_the_ramp_counts_up_to_all(tmp_path: Path) -> None:
 
 def test_the_generators_health_is_by_worker_and_the_worst_of_a_second(tmp_path: Path) -> None:
     top, bottom = drawn(simple_run(tmp_path / "run"), "generator_health")["generator_health"].axes
-    # A quarter of a second of CPU a second; a lag of 1 ms; of lateness and queue nothing is on record.
+    # The record has 0.25 s of CPU time per second and a lag of 1 ms, but no lateness and no queue delay.
     assert lines(top) == {"worker 0": ([1.0, 2.0], [25.0, 25.0])}
     assert list(lines(bottom)) == ["event loop lag", "schedule lateness", "receive-queue delay"]
     assert lines(bottom)["event loop lag"] == ([1.5, 2.5], [1.0, 1.0])
@@ -322,7 +328,7 @@ def test_the_generators_health_is_by_worker_and_the_worst_of_a_second(tmp_path: 
 
 
 def test_recovery_counts_those_that_stand_and_marks_the_drop(tmp_path: Path) -> None:
-    """Two clients; one is dropped 200 ms into the phase and is ready again 300 ms later."""
+    """One of two clients is dropped 200 ms into the phase and is ready again 300 ms later."""
     zero = T0 + SECOND
     drop = {"intent": "drop 1"}
     connections = [
@@ -365,7 +371,7 @@ def test_a_single_delivery_is_drawn(tmp_path: Path) -> None:
         "subscriptions": [subscription(5, "/a")],
     }
     figures = drawn(write_run(tmp_path / "run", tables))
-    # A percentile curve and a heatmap need more than one.
+    # A percentile curve and a heatmap need more than one delivery.
     assert list(figures) == ["latency_over_time", "throughput", "fan_out"]
     for values in lines(figures["latency_over_time"].axes[0]).values():
         assert values == ([1.5], [2.0])

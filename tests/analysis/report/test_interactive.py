@@ -1,4 +1,4 @@
-"""Test what draws the report's charts: data that stays data, scripts that a policy names one by one."""
+"""Test the charts in a report's page: data is never executed, and the page's policy lists each script."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def test_what_is_no_json_is_refused() -> None:
 
 
 class Scripts(HTMLParser):
-    """The contents of a page's scripts that run, and the page's policy."""
+    """Finds the scripts that a page executes, and the page's content security policy."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

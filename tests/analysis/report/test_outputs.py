@@ -1,4 +1,4 @@
-"""Test gates as words: figures with units and uncertainty, in the three output formats."""
+"""Test the wording of gates in the three output formats: figures with units and uncertainty."""
 
 from typing import Any
 from xml.etree import ElementTree
@@ -157,7 +157,7 @@ def test_junit_has_a_case_for_the_run_and_for_each_gate() -> None:
     error = unknown.find("error")
     assert error is not None
     assert error.attrib == {"type": "inconclusive", "message": "measured –, margin –; no samples"}
-    # What is not known is left out.
+    # Unknown figures are left out.
     assert [each.get("name") for each in unknown.iter("property")] == ["metric", "threshold"]
 
 

@@ -1,4 +1,4 @@
-"""Test report.pdf: the report's page on paper, with nothing in it that acts, fetched from nowhere."""
+"""Test report.pdf: the report's page as a PDF without active content, made without network access."""
 
 import socket
 import sys
@@ -13,7 +13,7 @@ from analysis import extras, plots
 from analysis.report import pdf
 from tests.analysis.synthetic import simple_run
 
-#: Text that would load things, run things or leave its element, if it were taken for HTML or CSS.
+#: Text that would load something, run something or close its element if it were taken for HTML or CSS.
 HOSTILE = (
     '</style><script>alert(1)</script><img src="http://127.0.0.1:9/x"><link rel=attachment href="{file}">'
     '<link rel=stylesheet href="{file}"><a href="http://127.0.0.1:9/">$x^2$</a>'
@@ -22,7 +22,7 @@ HOSTILE = (
 
 @pytest.fixture
 def _one_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw one plot, which has a picture inside."""
+    """Draw only one plot, which contains an image."""
     monkeypatch.setattr(plots, "ALL", plots.ALL[1:2])
 
 
@@ -51,7 +51,7 @@ def test_pages_have_numbers_the_runs_name_and_its_verdict(tmp_path: Path) -> Non
     assert reader.metadata.title == "of paper – run"
     for number, said in enumerate(pages, start=1):
         assert f"{number} / {len(pages)}" in said
-        # The first page has it as its heading.
+        # The first page has this text as its heading, so it needs no header.
         header = "run Valid: 1 of 1 gates passed; 30 of 30 expected deliveries arrived"
         assert (header in said) == (number > 1)
     assert pages[0].startswith("of paper")
@@ -60,7 +60,7 @@ def test_pages_have_numbers_the_runs_name_and_its_verdict(tmp_path: Path) -> Non
     assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in reader.pages} == {
         (595, 842)
     }
-    # Bookmarks, and a table of contents whose entries lead to pages.
+    # The PDF has bookmarks, and a table of contents whose entries link to pages.
     assert {"Gates", "Latency", "Ledger"} <= {str(entry.title) for entry in flat(reader.outline)}
     links = [note.get_object() for page in reader.pages for note in page.get("/Annots", [])]
     assert len(links) >= 5
@@ -119,7 +119,7 @@ def test_a_long_table_repeats_its_header_and_no_row_is_cut(tmp_path: Path, lengt
     whole = "".join("".join(said.split()) for said in pages)
     for number in range(length):
         assert f"7334]:{50000 + number}" in whole
-    # The last column is on the page.
+    # The last column of every row is on a page, not cut off.
     assert whole.count("whole") + whole.count("breaksoff") >= length
     for said in tabled:
         assert "weight" in said
@@ -129,7 +129,7 @@ def test_without_pango_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
 
     class Broken:
-        """Finds WeasyPrint where the system has no Pango."""
+        """Makes the import of WeasyPrint fail as on a system without Pango."""
 
         def find_spec(self, name: str, path: object = None, target: object = None) -> None:
             if name == "weasyprint":

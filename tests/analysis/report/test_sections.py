@@ -1,4 +1,4 @@
-"""Test that a finding names its section of the documentation wherever people read it."""
+"""Test that a finding names its section of the documentation in every output that people read."""
 
 import json
 from typing import Any

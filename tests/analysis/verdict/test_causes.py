@@ -1,4 +1,4 @@
-"""Test findings on pauses and clock steps: worker, window, effect, and causes before symptoms."""
+"""Test findings on pauses and clock steps: their worker, window and effect, and causes before symptoms."""
 
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, judged, subjects
 
-#: Ten seconds of measurement: a pause of 100 ms is a hundredth of it.
+#: Ten seconds of measurement, so that a pause of 100 ms is 1 % of it.
 LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 
 
 def paused(second: float, lasted_ns: int, worker: int = 0, **more: Any) -> Row:
-    """A health row of a process that stood still up to a tenth of a second before the row was written."""
+    """Return a health row of a process that paused until a tenth of a second before the row was written."""
     until_ns = ZERO + int((second - 0.1) * SECOND)
     return health(second, worker=worker, paused_ns=lasted_ns, paused_until_ns=until_ns, **more)
 
@@ -37,7 +37,7 @@ def findings(summary: Any) -> list[dict[str, Any]]:
 
 
 def seconds(*rows: Row, of: int = 10) -> list[Row]:
-    """Return a row a second, with these in place of the ordinary ones."""
+    """Return a health row for each second; ``rows`` replace the ordinary rows of the same time."""
     taken = {row["time_ns"]: row for row in rows}
     every = [health(n + 0.5) for n in range(of + 1)]
     return [taken.pop(row["time_ns"], row) for row in every] + list(taken.values())
@@ -148,7 +148,7 @@ def test_a_cause_that_is_too_small_explains_nothing(tmp_path: Path) -> None:
 
 
 def test_a_cause_is_as_grave_as_what_it_explains(tmp_path: Path) -> None:
-    """A pause of 120 ms in a minute is a doubt; that it made every tenth event 100 ms late is a wrong figure."""
+    """A pause of 120 ms in a minute is a doubt; if it makes a tenth of all events late, figures are wrong."""
     phases = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 60 * SECOND}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(10)]
     events[4]["sent_ns"] = events[4]["slot_ns"] + 110 * MS
@@ -179,7 +179,11 @@ def test_a_step_below_a_millisecond_counts_where_it_is_much_of_the_latency(tmp_p
 
 
 def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambda second: 0) -> list[Row]:
-    """Pings of worker 0, whose clock is the master's but for so much at each second; answered within 0.2 ms."""
+    """Return pings of worker 0, answered within 0.2 ms.
+
+    At each second, its wall clock is ``moved(second)`` ahead of the master's, and both its clocks
+    ``frozen(second)`` behind.
+    """
     rows = []
     for number in range(count):
         second = number / 4
@@ -201,7 +205,7 @@ def pings(count: int = 40, *, moved: Any = lambda second: 0, frozen: Any = lambd
 
 
 def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> Any:
-    """A run of a worker on another machine, a second of whose health is each row."""
+    """Summarise a run of a worker on another machine; ``rows`` are its health, one for each second."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "boot_id": "other", "finished": True}]
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(100)]
     write_run(
@@ -223,7 +227,7 @@ def remote(folder: Path, clock: list[Row], rows: list[Row], **changes: Any) -> A
 
 
 def test_a_virtual_machine_that_stood_still_is_named_from_the_pings_alone(tmp_path: Path) -> None:
-    """It notices nothing itself: its health is as ever, and so are its clocks against each other."""
+    """The virtual machine itself notices nothing: its health and its own clocks are as usual."""
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     summary = remote(tmp_path, clock, seconds(of=9))
     (pause,) = summary["clock"]["pauses"]

@@ -49,11 +49,11 @@ def test_checks_of_all_processes_are_added_up_the_most_failed_first(tmp_path: Pa
 @pytest.mark.parametrize(
     ("gates", "failed", "decided", "code"),
     [
-        # Without a gate on checks, none may fail.
+        # Without a gate on checks, the default gate allows no failed check.
         ([], 1, [("checks.failed == 0", "failed")], 1),
         ([], 0, [("checks.failed == 0", "passed")], 0),
         (["delivery.loss == 0"], 1, [("delivery.loss == 0", "passed"), ("checks.failed == 0", "failed")], 1),
-        # One that is about them takes its place.
+        # A gate on checks takes the place of the default gate.
         (["checks.failed <= 5"], 5, [("checks.failed <= 5", "passed")], 0),
         (["checks.failed <= 5"], 6, [("checks.failed <= 5", "failed")], 1),
         (["checks.ratio >= 95%"], 5, [("checks.ratio >= 95%", "passed")], 0),

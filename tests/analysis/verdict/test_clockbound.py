@@ -21,7 +21,8 @@ def arrays(*columns: list[int]) -> list[Any]:
 
 
 def test_the_offset_lies_where_ping_and_daemons_agree() -> None:
-    #          both are known, the ping is tighter, nobody vouches, the master's host has no daemon
+    # The columns: both bounds are known; the ping is tighter; no daemon vouches; the master's host has no
+    # daemon.
     low, high, bound, master = arrays(
         [-500, -10, -500, -500], [700, 10, 700, 700], [60, 60, -1, 60], [40, 40, -1, -1]
     )
@@ -54,7 +55,7 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
     low, high, bound, master = arrays(
         [offset_ns - there for there, *_ in pings],
         [offset_ns + back for _, back, *_ in pings],
-        # Each clock is off by some part of the offset, and the daemon's bound covers that.
+        # Part of the offset is this clock's error, so a bound of the whole offset covers it.
         [abs(offset_ns) + own if known else -1 for _, _, own, _, known in pings],
         [own for _, _, _, own, _ in pings],
     )
@@ -62,7 +63,7 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
     assert not found.contradicted.any()
     assert (found.low_ns <= offset_ns).all()
     assert (found.high_ns >= offset_ns).all()
-    # Never wider than the ping.
+    # The result is never wider than the ping's bounds.
     assert (found.low_ns >= low).all()
     assert (found.high_ns <= high).all()
 
@@ -105,7 +106,8 @@ def test_daemons_that_agree_are_in_the_summary_and_a_note(tmp_path: Path) -> Non
 
 
 def test_a_daemon_that_is_wrong_is_named(tmp_path: Path) -> None:
-    # 1 ms apart, where the daemons allow 60 µs and the ping ±100 µs: they miss each other by 840 µs.
+    # The clocks are 1 ms apart. The daemons allow 60 µs and the ping ±100 µs, so their claims are 840 µs
+    # apart.
     summary = summary_of(run_with_pings(tmp_path, SECOND // 1000, 30 * US))
     (entry,) = summary["clock"]["clockbound"]
     assert entry["contradicted"] == 9

@@ -1,4 +1,4 @@
-"""Test that the receive thread and all other threads of a worker are each judged against a core."""
+"""Test that a worker's receive thread, and its other threads together, are each judged against one core."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CORES_2 = {"allowed_ns": 2 * SECOND}
 
 
 def sentence(folder: Path, **columns: int) -> str | None:
-    """Return the finding on the CPU of a run whose health rows have these columns."""
+    """Return the finding on the CPU for a run whose health rows have these columns, or None."""
     summary = judged(folder, rows=[health(0.5, **columns), health(1.5, **columns)])
     found = [each["reason"] for each in summary["verdict"]["findings"] if each["subject"] == "cpu"]
     assert len(found) <= 1

@@ -32,7 +32,7 @@ WHOLE = Window(ZERO, ZERO + 4 * SECOND)
 
 
 class Known:
-    """Figures that are given by window."""
+    """Figures that a test gives for each window."""
 
     def __init__(self, *values: tuple[float | None, float | None, float | None, str]) -> None:
         self._values = list(values)
@@ -67,7 +67,7 @@ def decided(text: str, *values: Any) -> tuple[evaluate.Result, list[Window]]:
             INCONCLUSIVE,
             "the threshold lies within the measurement's uncertainty",
         ),
-        # A doubt decides nothing that would pass, and takes nothing from what failed.
+        # A doubt makes a gate inconclusive if it would pass, but not if it fails.
         (exactly(4 * MS, "too few"), INCONCLUSIVE, "too few"),
         (exactly(6 * MS, "too few"), FAILED, ""),
         ((4 * MS, 3 * MS, 6 * MS, "too few"), INCONCLUSIVE, "too few"),
@@ -103,7 +103,7 @@ def test_of_windows_the_gravest_decides_and_of_equals_the_one_with_the_smallest_
     assert (result.status, result.window_s, result.windows_failed) == (INCONCLUSIVE, (0.0, 2.0), 0)
     result, _ = decided("delivery.latency.p99 < 5ms over 2s", unknown, exactly(6 * MS))
     assert (result.status, result.windows_failed) == (FAILED, 1)
-    # A margin that is known is what a reader looks for.
+    # Of two inconclusive windows, the one with a known margin is reported.
     doubtful = exactly(4 * MS, "too few")
     result, _ = decided("delivery.latency.p99 < 5ms over 2s", unknown, doubtful)
     assert (result.reason, result.window_s) == ("too few", (2.0, 4.0))
@@ -162,7 +162,7 @@ def test_the_gates_of_a_manifest_are_written_short_or_long() -> None:
 
 
 def gated(folder: Path, gates: list[str], tables: dict[str, list[Row]], **manifest: Any) -> dict[str, Any]:
-    """Return the decided gates of a run of 4 s, by text, however the run itself is judged."""
+    """Return the decided gates of a run of 4 s by their text, whatever the verdict on the run."""
     phases = [
         {"name": "ramp", "start_ns": T0, "end_ns": ZERO},
         {"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 4 * SECOND},
@@ -175,7 +175,8 @@ def gated(folder: Path, gates: list[str], tables: dict[str, list[Row]], **manife
 
 
 def test_each_number_is_what_the_tables_say(tmp_path: Path) -> None:
-    # 40 events, every tenth refused, sent up to 3 ms late in batches of two; one delivery lost, one late, one twice.
+    # Of 40 events every tenth is refused. They are sent up to 3 ms late, in batches of two. One delivery is
+    # lost, one is late, and one arrives twice.
     events = [
         event(
             7,
@@ -262,7 +263,7 @@ def test_what_a_record_has_nothing_of_is_not_known(tmp_path: Path) -> None:
         "delivery.loss == 0": nothing,
         "delivery.ratio > 99%": nothing,
         "fanout.complete > 99%": nothing,
-        # The service answers no publish.
+        # This service does not answer publishes.
         "publish.errors == 0": nothing,
         "publish.rate > 1/s": nothing,
         "connect.errors == 0": nothing,
@@ -341,7 +342,7 @@ def test_a_percentile_of_too_few_samples_decides_only_what_the_largest_does(
         return figures.value(parse(text), WHOLE)
 
     few = tuple(range(1, 100))
-    # A hundred samples have one beyond the 99th percentile, ninety-nine have none.
+    # Of a hundred samples one lies beyond the 99th percentile; of ninety-nine none does.
     assert of("connect.time.p99 < 1ns", *few, 100) == (99, 99, 99, "")
     assert of("connect.time.p99 < 50ns", *few) == (99, 98, 99, "99 samples are too few for p99")
     assert of("connect.time.p99 <= 99ns", *few) == (99, 99, 99, "")

@@ -1,4 +1,4 @@
-"""Test gates: the grammar, decisions that can be checked by hand, and the messages."""
+"""Test gates: their grammar, decisions that can be checked by hand, and their messages."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ from tests.analysis.synthetic import (
         ("delivery.latency.max < 2m", Kind.DURATION, "<", 120 * SECOND, None),
         ("publish.latency.mean < 250us", Kind.DURATION, "<", 250_000, None),
         ("publish.latency.mean < 250µs", Kind.DURATION, "<", 250_000, None),
-        # The Greek letter, which looks the same.
+        # This is the Greek letter mu, which looks like the micro sign.
         ("publish.latency.mean < 250μs", Kind.DURATION, "<", 250_000, None),
         ("publish.latency.mean < 250ns", Kind.DURATION, "<", 250, None),
         ("delivery.loss == 0", Kind.SHARE, "==", 0, None),
@@ -115,7 +115,10 @@ def test_every_metric_has_a_meaning_and_is_found() -> None:
 
 
 def run_of(folder: Path, gates: list[Any], **manifest: Any) -> dict[str, Any]:
-    """A run of 4 s, an event every 100 ms: 1 ms to one subscriber, 2 ms (later 9 ms) to the other, who misses one."""
+    """Summarise a run of 4 s with an event every 100 ms.
+
+    One subscriber has latencies of 1 ms; the other has 2 ms, later 9 ms, and misses one event.
+    """
     measure_ns = T0 + SECOND
     events, deliveries = [], []
     for number in range(40):
@@ -198,7 +201,7 @@ def test_too_few_samples_are_inconclusive_unless_they_settle_it(tmp_path: Path) 
     gates = ["delivery.latency.p99.9 < 9ms", "delivery.latency.p99.9 < 8ms", "delivery.latency.p99.9 < 10ms"]
     gates += ["fanout.last.p99 < 9ms"]
     summary = run_of(tmp_path / "run", gates)
-    # 79 samples, the largest of which is 9 ms, as is the second largest.
+    # The two largest of the 79 samples are 9 ms.
     assert decided(summary) == ["failed", "failed", "passed", "failed"]
     one_slow = run_of(tmp_path / "other", ["delivery.lost < 5", "ready.gap.p50 < 1s"])
     assert decided(one_slow) == ["passed", "inconclusive"]
@@ -207,7 +210,7 @@ def test_too_few_samples_are_inconclusive_unless_they_settle_it(tmp_path: Path) 
 
 
 def test_a_gate_inside_the_clocks_error_is_inconclusive(tmp_path: Path) -> None:
-    """A worker on another kernel: 200 pings that allow ±1 ms and nothing better."""
+    """The worker is on another machine, and 200 pings determine its clock only to ±1 ms."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "boot_id": "other", "finished": True}]
     gates = ["delivery.latency.p99 < 9.5ms", "delivery.latency.p99 < 15ms", "delivery.latency.p99 < 5ms"]
     folder = tmp_path / "run"

@@ -41,7 +41,7 @@ def health(second: float, worker: int = 0, **more: Any) -> Row:
 def judged(
     folder: Path, *, events: list[Row] | None = None, rows: list[Row] | None = None, **manifest: Any
 ) -> Any:
-    """A run of ten events to one subscriber, all delivered; what is given takes the place of its part."""
+    """Judge a run of ten events to one subscriber, all delivered; arguments replace parts of its record."""
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(10)] if events is None else events
     write_run(
         folder,

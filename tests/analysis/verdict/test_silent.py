@@ -1,4 +1,4 @@
-"""Subscriptions that received nothing: which are named, and the likely cause of each, on made-up records."""
+"""Test subscriptions that received nothing: which are named, and the likely cause of each."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def proven(number: int, channel: str, **more: Any) -> Row:
 
 
 def asleep(number: int, channel: str) -> Row:
-    """Acknowledged, probed, and never proven ready."""
+    """Return a subscription that was acknowledged and probed, but never proven ready."""
     return subscription(number, channel, ready_ns=None, probed_ns=T0 + 1)
 
 
@@ -39,7 +39,7 @@ def found(folder: Path, published: list[Row], subscriptions: list[Row], deliveri
 def test_where_all_receive_something_nothing_is_said(tmp_path: Path) -> None:
     published = events("/default/a")
     subscriptions = [proven(number, "/default/*") for number in range(3)]
-    # One of ten arrives at subscription 2.
+    # Only one of the ten events arrives at subscription 2.
     deliveries = [delivery(each, number) for each in published for number in (0, 1)] + [
         delivery(published[4], 2)
     ]
@@ -59,7 +59,7 @@ def test_where_all_receive_something_nothing_is_said(tmp_path: Path) -> None:
             " it",
         ),
         (
-            # The service's star may be of one level, whatever the probes say.
+            # The service's `*` may match a single level only, whatever probes show.
             [asleep(0, "/default/*")],
             events("/default/a/b/c"),
             (),
@@ -137,7 +137,7 @@ def test_a_subscription_to_which_little_or_nothing_was_expected_is_not_silent(tm
 
 
 def test_silence_by_chance_is_not_told(tmp_path: Path) -> None:
-    """A service that loses half of all events leaves one in eight subscriptions of three events without any."""
+    """If a service loses half of all events, one in eight subscriptions misses three events by chance."""
     published = events("/default/a", count=3)
     subscriptions = [proven(number, "/default/a") for number in range(40)]
     deliveries = [

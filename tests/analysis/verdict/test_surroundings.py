@@ -1,4 +1,4 @@
-"""Test findings on limits of containers, virtual machines and clouds: listed first, never valid."""
+"""Test findings on limits of containers, virtual machines and clouds: they come first, and forbid "valid"."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ HOST = {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine
 
 
 def throttled(second: float, held_ns: int, periods: int = 10, quota: float = 0.3, **more: Any) -> Row:
-    """A health row of a second in which a quota held everything back, in so many of its ten periods."""
+    """Return a health row of a second in which a quota stopped all for ``held_ns``, in some ``periods``."""
     return health(
         second,
         **{
@@ -75,9 +75,9 @@ def test_a_quota_that_holds_everything_back_is_named_with_its_size_beside_the_p9
     ("held_ns", "periods", "severity"),
     [
         (0, 0, None),
-        # A single short stop in each second, far below half a hundredth of the time: nobody would see it in a p99.
+        # One short stop in each second takes far less than 0.5 % of the time, so a p99 does not show it.
         (100_000, 1, None),
-        # More of the time than lies beyond a p99, but each stop is small beside it.
+        # The stops take more than 0.5 % of the time, but each is short compared with the p99.
         (8 * MS, 40, None),
         (8 * MS, 1, "degraded"),
         (30 * MS, 1, "invalid"),
@@ -157,7 +157,7 @@ def test_a_stall_that_is_longer_than_all_the_throttling_around_it_is_not_explain
     ("held_ns", "subject"), [(700 * MS, "throttling"), (100 * MS, "pause"), (0, "pause")]
 )
 def test_a_stop_that_a_quota_made_is_no_stop_by_somebody(tmp_path: Path, held_ns: int, subject: str) -> None:
-    # A quota with a long period: nothing ran for 0.7 s, and nothing waited for a CPU.
+    # The quota has a long period: it stopped everything for 0.7 s, and no task waited for a CPU.
     row = throttled(
         4.5, held_ns, 1, quota_periods=1, paused_ns=700 * MS, paused_until_ns=health(4.4)["time_ns"]
     )
@@ -203,7 +203,7 @@ def test_workers_of_one_container_are_one_finding_and_those_of_two_are_two(tmp_p
     assert finding["reason"].startswith(
         "workers 0, 1 were throttled: the CPU quota of 30 % of a core that they share stopped everything"
     )
-    # In the last second that worker 1 saw, the quota was lifted already.
+    # In the last second of worker 1, the quota had already been removed.
     lifted = [dict(row, quota_ns=None, cgroup=None) if row is rows[-1] else row for row in rows]
     assert rows[-1]["worker"] == 1
     late = judged(tmp_path / "lifted", rows=lifted, phases=LONG, workers=workers(2), host=HOST)
@@ -225,7 +225,8 @@ def test_the_same_number_on_two_machines_is_two_containers(tmp_path: Path) -> No
 
 
 def test_time_on_several_cpus_is_not_counted_as_if_it_came_one_after_the_other(tmp_path: Path) -> None:
-    # Four CPUs waited for 50 ms each in one period of 100 ms: 200 ms are told, and 100 ms at most were lost.
+    # Four CPUs waited for 50 ms each in one period of 100 ms: the kernel counts 200 ms, but at most 100 ms
+    # were lost.
     summary = judged(tmp_path, rows=all_seconds(200 * MS, 0, throttled_periods=0), phases=LONG)
     (group,) = summary["surroundings"]
     assert group["throttled_worst_ns"] == 100 * MS
@@ -268,7 +269,7 @@ def test_what_is_not_known_is_null_and_not_zero(tmp_path: Path) -> None:
             [("degraded", "network")],
             "(pps_allowance_exceeded 1,200)",
         ),
-        # A machine whose own tasks wait, but not those of this cgroup.
+        # Other tasks of the machine wait for memory, but none of this cgroup does.
         ({"pressure_memory_ns": 0, "machine_pressure_memory_ns": 500 * MS}, [], ""),
     ],
 )
@@ -296,7 +297,7 @@ def test_cpu_is_a_share_of_what_is_allowed(tmp_path: Path) -> None:
     summary = judged(tmp_path, rows=all_seconds(0, 0, quota=0.08, cpu_ns=int(0.06 * SECOND)), phases=LONG)
     assert summary["health"]["cpu_worst"] == pytest.approx(0.75)
     assert summary["workers"]["each"][0]["cpu_mean"] == pytest.approx(0.75)
-    # Of several cores one process can use one.
+    # One process can use only one of several cores.
     wide = judged(
         tmp_path / "wide", rows=[health(0.5, allowed_ns=8 * SECOND), health(1.5, allowed_ns=8 * SECOND)]
     )

@@ -33,7 +33,7 @@ SAMPLE = REPO / "results" / "sample"
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample and its report, undrawn like those that the tests make (`conftest`): plots are not compared."""
+    """Return the sample and its report without drawn plots (see `conftest`), as these are not compared."""
     folder = shutil.copytree(REPO / "results" / "sample", tmp_path_factory.mktemp("reported") / "sample")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "to_svg", lambda _: "<svg></svg>")
@@ -48,7 +48,7 @@ def sample(reported: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reckon the same record once for all tests that change what was made of it, and nothing of the program."""
+    """Recompute the same record only once, for tests that change its files but not the program."""
     monkeypatch.setattr("analysis.verify.check.Reckoned", reckoned.once)
 
 
@@ -90,7 +90,7 @@ def test_of_a_run_without_deliveries_sql_says_that_no_percentile_is_known(tmp_pa
     found = independent.figures(run, run.measure)
     assert found["delivery.headline_ns.count"] == 0
     assert {found[f"delivery.headline_ns.{name}"] for name in ("min", "p50", "p999", "max")} == {None}
-    # Another run has tables of its own.
+    # The SQL tables of one run are not used for the next run.
     sample = analysis.load(SAMPLE)
     assert sample.measure is not None
     assert independent.figures(sample, sample.measure)["ledger.expected"] == 4348
@@ -157,7 +157,7 @@ def test_a_table_that_was_changed_is_found_everywhere(sample: Path) -> None:
 
 
 def test_a_wrong_summary_code_would_be_found(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second opinion is one: a mistake in the figures' own code does not hide behind its own recomputation."""
+    """The recomputation by SQL is independent, so it does not repeat a mistake in the summary's code."""
     from analysis.figures import bounds, percentiles, samples
 
     right = percentiles.rank_of
@@ -169,7 +169,7 @@ def test_a_wrong_summary_code_would_be_found(sample: Path, monkeypatch: pytest.M
 
 
 def command(path: Path) -> tuple[int, list[str]]:
-    """Run `loadgen verify` in this process; return its exit code and what it said."""
+    """Run `loadgen verify` in this process; return its exit code and the lines it printed."""
     assert registered.verify.__name__ == "verify"
     done = CliRunner().invoke(app, ["verify", str(path)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
@@ -204,7 +204,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run and its report."""
     folder = simple_run(tmp_path_factory.mktemp("made") / "run")
     with pytest.MonkeyPatch.context() as patch:
-        # Plots are not compared; the sample's report has them.
+        # Plots are not compared, so they are not drawn.
         patch.setattr(style, "to_svg", lambda _: "<svg></svg>")
         assert main(["report", str(folder)]) == 0
     return folder
@@ -216,7 +216,7 @@ def small(made: Path, tmp_path: Path) -> Path:
 
 
 def pruned(content: Any, key: str, kept: frozenset[str]) -> Any:
-    """Return what a version that writes some keys alone would have written."""
+    """Return the part of ``content`` that a version which writes only the keys ``kept`` writes."""
     if isinstance(content, dict) and key not in revisions.FREE:
         below = {name: revisions.child(key, name) for name in content}
         return {
@@ -244,7 +244,7 @@ def test_a_summary_of_the_oldest_version_agrees_and_what_it_lacks_is_not_there(s
     assert any("report.html: not compared" in note for note in found.notes)
     assert conclusion(found).startswith(f"all that is there agrees; {len(left_out)} figures are not there: ")
     assert f"`loadgen report {small}` makes them" in conclusion(found)
-    # What that version did write is held against it.
+    # The figures that the old version wrote are compared.
     old["ledger"]["lost"] = 7
     del old["throughput"]["offered_per_s"]
     (small / SUMMARY).write_text(json.dumps(old))
@@ -322,7 +322,8 @@ def test_without_a_summary_nothing_is_green(small: Path) -> None:
     code, lines = command(small)
     assert code == 3
     assert f"there is no summary.json: `loadgen report {small}` makes it" in lines
-    # Who wrote the other files is not known then, and so not that their words are wrong.
+    # Without summary.json, the version that wrote the other files is unknown, so their words are not called
+    # wrong.
     (small / "summary.md").write_text("older words")
     code, lines = command(small)
     assert (code, lines[-1]) == (3, "1 disagrees")
@@ -435,7 +436,7 @@ def test_a_report_is_the_same_in_every_time_zone(small: Path, monkeypatch: pytes
         for zone in ("UTC", "Asia/Tokyo", "America/Lima"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            # The plots' words are shapes, which are not compared.
+            # Text in plots is drawn as shapes, which are not compared.
             pages.append(compared.page(render(run, summary, drawn=False)))
     finally:
         monkeypatch.undo()

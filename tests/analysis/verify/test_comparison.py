@@ -30,7 +30,10 @@ pytestmark = pytest.mark.long
 
 
 def run(folder: Path, created: int, latency_ns: int) -> Path:
-    """Three subscribers, twenty events in a second; the n-th arrives a thousandth of the latency later each time."""
+    """Write a run of three subscribers and twenty events in one second.
+
+    The n-th event's latency is ``latency_ns`` and n thousandths more.
+    """
     events = [event(9, n, "/a", n * 50 * MS) for n in range(20)]
     return write_run(
         folder,
@@ -50,7 +53,7 @@ def run(folder: Path, created: int, latency_ns: int) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs of each side, in turns."""
+    """Make three runs of each side, alternately."""
     root = tmp_path_factory.mktemp("ab")
     for turn, (base, new) in enumerate(((10, 12), (11, 13), (10.5, 12.9))):
         run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
@@ -60,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def known() -> Runs:
-    """What is read of them once, for tests that change what is said of them and not the runs."""
+    """The runs, read only once for tests that change the comparison's output but not the runs."""
     return Runs()
 
 
@@ -76,7 +79,7 @@ def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "sai
 
 
 def written(tmp_path: Path, known: Runs, base: Path, new: Path, name: str = "said") -> tuple[Path, Path]:
-    """Write what `loadgen compare` would, of runs that may be known already."""
+    """Write the output of `loadgen compare`; ``known`` has the runs that were read before."""
     one, other = (Side.read_from(each, known.profiles(each)) for each in (base, new))
     differences = Settings().differences(one.runs, other.runs)
     found = content(one, other, Settings(), differences)
@@ -133,7 +136,7 @@ def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: 
     said, _ = compared(tmp_path, tmp_path / "base.json", tmp_path / "new.json")
     found = verify(said)
     assert found.disagreements == []
-    # Means and change of five metrics; the interval and verdict too if there is a spread between runs.
+    # Means and changes of five metrics are compared; with a spread between runs, intervals and verdicts too.
     spread = max(base, new) >= 3
     assert found.compared["by scipy"] >= (27 if spread else 15)
     if not spread:
@@ -162,7 +165,8 @@ def test_a_plan_that_may_stop_early_is_repeated_as_such(tmp_path: Path, most: in
     for path in (said, html):
         assert verify(path, known).disagreements == []
     if most > 4:
-        # The same runs by one look have narrower intervals, so the file's own plan counts.
+        # Without the plan of several looks, the same runs have narrower intervals, so the plan in the file
+        # counts.
         assert verify(rewritten(said, most=None), known).disagreements
 
 
@@ -216,12 +220,12 @@ def test_runs_that_were_moved_are_looked_for_and_it_says_where(
     ours = two_a_side(runs, tmp_path / "here" / "ab")
     monkeypatch.chdir(tmp_path / "here")
     said, _ = written(tmp_path / "here", Runs(), Path("ab/base"), Path("ab/new"))
-    # Further runs do not matter.
+    # Runs that were added later do not matter.
     run(ours / "new" / "n9", 9, 20 * MS)
     found = verify(said)
     assert found.disagreements == []
     assert "new: 1 of the 3 runs in" in found.notes[0]
-    # Moved together with the file they are found beside it.
+    # Runs that were moved together with the file are found beside it.
     monkeypatch.chdir("/")
     moved = Path(shutil.move(tmp_path / "here", tmp_path / "there"))
     assert verify(moved / "said.json").disagreements == []
@@ -272,7 +276,7 @@ def test_metrics_of_another_shape_disagree(runs: Path, known: Runs, tmp_path: Pa
 def test_a_mistake_in_the_statistics_would_be_found(
     runs: Path, known: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_turns: bool
 ) -> None:
-    """The second opinion is one: it uses scipy's tests and SQL, not the code of the comparison."""
+    """The check is independent: it uses scipy's tests and SQL, not the code of the comparison."""
     base, new = runs / "base", runs / "new"
     if not in_turns:
         base, new = tmp_path / "base", tmp_path / "new"

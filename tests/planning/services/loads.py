@@ -1,4 +1,4 @@
-"""Loads for tests."""
+"""Loads for the tests of service prices."""
 
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ def example() -> Load:
 
 
 def loads() -> st.SearchStrategy[Load]:
-    """Return loads in numbers, from idle to large."""
+    """Return a strategy for loads given as numbers, from idle to large."""
     return st.builds(
         lambda clients, rate, fan_out, size, channels, hours, days, http: of_numbers(
             clients=Fraction(clients),

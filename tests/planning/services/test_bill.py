@@ -1,4 +1,4 @@
-"""Test prices with tiers, plans and capacities, on services made for it."""
+"""Test prices with tiers, plans and capacities, on services made for these tests."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -54,7 +54,7 @@ def test_tiers_are_continuous_and_rising(number: int, part: int) -> None:
     low, high = cost(tiered, Span.of(number)), cost(tiered, Span.of(number + step))
     assert low.low is not None
     assert high.low is not None
-    # No step is larger than the dearest tier.
+    # No step costs more than one at the price of the dearest tier.
     assert step <= high.low - low.low <= 3 * step
 
 
@@ -115,7 +115,7 @@ def test_capacity_is_bought_in_steps_by_the_day(clients: int, units: int) -> Non
     )
     found = month_of(made, clients=Fraction(clients), month=Month(Fraction(1), Fraction(10)))
     assert found.lines[0].usd == Span.of(2 * 10 * units)
-    # 1 event/s to 10 for 10 h, less what the units include.
+    # One event/s to 10 clients for 10 h, less the deliveries that the units include.
     assert found.lines[1].usd == Span.of(Fraction(max(0, 360_000 - 5000 * 10 * units), 1000))
     assert month_of(made, clients=Fraction(5001)).usd() == UNKNOWN
 
@@ -141,7 +141,7 @@ def test_two_readings_and_doubts_make_a_range() -> None:
         offers={"only": {"title": "only", "lines": ["messages", "doubted"]}},
     )
     found = month_of(made)
-    # 3,600 publishes of 10 units of 100 bytes, and 100 connects.
+    # There are 3,600 publishes, each of up to 10 units of 100 bytes, and 100 connects.
     assert found.lines[0].usd == Span(Fraction(3600), Fraction(36_000))
     assert found.lines[1].usd == Span(Fraction(0), Fraction(3600))
     assert found.certainty == "unclear"

@@ -1,4 +1,4 @@
-"""Test costs of services against the worked example of the fact sheet, and against figures computed by hand."""
+"""Test costs of services against the fact sheet's worked example and figures computed by hand."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
 from tests.planning.services.loads import example, loads
 
-#: Clients that run tasks of users, so that it is unknown what they send.
+#: A scenario whose clients run tasks of user code, so that it is unknown what they send.
 JOURNEYS = {
     "version": 1,
     "clients": {
@@ -47,7 +47,7 @@ def rounded(amount: Span) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("label", "part", "usd"),
     [
-        # Operations and connection-minutes, 885; keep-alives, if they count, add 144.
+        # Operations and connection-minutes cost 885; keep-alives add 144 if AWS bills them.
         ("appsync-events", "service", (885, 1029)),
         ("appsync-events", "data-out", (80, 80)),
         ("appsync-graphql", "service", (1775, 1775)),
@@ -57,7 +57,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("api-gateway", "data-out", (80, 80)),
         ("aws-iot-core:qos0", "service", (885, 885)),
         ("aws-iot-core:qos1", "service", (1601, 1601)),
-        # The sheet has a question mark: either nothing or EC2's rates.
+        # The sheet does not know whether data out is free or costs EC2's rates.
         ("aws-iot-core:qos0", "data-out", (0, 80)),
         ("ably:per-minute", "service", (2356, 2356)),
         ("ably:mau", "service", (2335, 2335)),
@@ -68,7 +68,7 @@ def rounded(amount: Span) -> tuple[int, int]:
         ("azure-web-pubsub:standard-80", "service", (966, 1230)),
         ("cloudflare-durable-objects:hibernating", "service", (7, 7)),
         ("cloudflare-durable-objects:awake", "service", (145, 145)),
-        # Data out is a line of its own here, and within the 2,386 of the sheet.
+        # The 2,386 in the sheet include data out, which is a separate part here.
         ("supabase", "service", (2307, 2307)),
         ("supabase", "data-out", (80, 80)),
         ("firebase", "service", (824, 971)),
@@ -116,7 +116,7 @@ def test_what_binds_first_in_the_worked_example() -> None:
     expected = {
         "api-gateway": ("requests_per_s", Fraction(1010, 10_000)),
         "aws-iot-core:qos0": ("outbound_messages_per_s", Fraction(1_000, 20_000)),
-        # Exactly at the ceiling of the plan.
+        # The example is exactly at the limit of the plan.
         "ably:per-minute": ("package.connection", Fraction(1)),
         "supabase": ("connections", Fraction(1)),
         "pusher": ("plan.message_per_day", Fraction(29_088_000, 40_000_000)),
@@ -141,7 +141,7 @@ def test_what_binds_first_in_the_worked_example() -> None:
 def test_headroom_ends_where_the_quota_does() -> None:
     api = by_label(costings(example(), "api-gateway"))["api-gateway"]
     room = {each.axis: each for each in api.headrooms}
-    # 10·k publishes and 1,000·k deliveries, of 10,000 calls.
+    # At k times the rate, 10·k publishes and 1,000·k deliveries use up 10,000 calls a second.
     assert room["rate"].factor == pytest.approx(10_000 / 1_010, rel=1e-6)
     assert room["fan-out"].factor == pytest.approx(9_990 / 1_000, rel=1e-6)
     assert room["payload"].factor == pytest.approx(128, rel=1e-6)
@@ -149,7 +149,8 @@ def test_headroom_ends_where_the_quota_does() -> None:
 
 def test_a_connection_is_opened_again_when_the_service_ends_it() -> None:
     found = by_label(costings(example()))
-    # 8 hours in connections of 2 hours: four connects and subscribes a day, of which API Gateway bills the subscribes.
+    # A connection lasts 2 hours and a client 8 hours a day, so it connects and subscribes four times a day.
+    # API Gateway bills the subscribes.
     messages = next(line for line in found["api-gateway"].month.lines if line.name == "messages")
     assert messages.count == Span.of(872_640_000 + 1_200_000)
     operations = next(line for line in found["aws-iot-core:qos0"].month.lines if line.name == "messages_qos0")
@@ -196,10 +197,10 @@ def test_an_unknown_fan_out_is_unknown_everywhere() -> None:
             "cloudflare-durable-objects:awake",
             "cloudflare-durable-objects:hibernating",
         ):
-            continue  # deliveries cost nothing there
+            continue  # deliveries are free with this offer
         assert costing.month.usd().high is None, costing.label
     events = by_label(costings(unknown))["appsync-events"]
-    # What is known is a lower bound: publishes, connects, subscribes, connection-minutes.
+    # Publishes, connects, subscribes and connection-minutes are known, so their cost is a lower bound.
     assert events.month.usd().low == Fraction(8_640_000 + 600_000, 1_000_000) + Fraction(1152, 100)
 
 
@@ -216,7 +217,7 @@ def test_costs_never_fall_as_a_load_grows(load_: Load, axis: Axis, percent: int)
             assert low.high <= high.high, before.label
         if low.low is not None and high.low is not None and high.high is not None:
             assert low.low <= high.low, before.label
-        # What is too large for every plan stays so.
+        # A load that is too large for every plan stays too large when it grows.
         if low.high is None:
             assert high.high is None, before.label
 
@@ -250,7 +251,7 @@ def test_appsync_events_costs_what_the_plan_of_it_alone_says(name: str) -> None:
     assert events.run is not None
     usd = events.run.usd("service")
     assert float(usd.low or 0) == pytest.approx(alone.cost.bill["total"], rel=1e-6)
-    # A run is too short for most keep-alives, which a month counts by the minute.
+    # The plan of a run has few keep-alives, because it is short; the costing counts them by the minute.
     assert float(usd.high or 0) >= alone.cost.bill["total"] + alone.cost.bill["unclear"] - 1e-9
 
 
@@ -280,7 +281,7 @@ def test_measured_counts_replace_the_expected_ones() -> None:
     )
     (iot,) = costings(load_of_counts(counts, planned), "aws-iot-core:qos0")
     assert iot.run is not None
-    # A quarter of the events has two units of 5 KB.
+    # A quarter of the events are larger than 5 KB and count as two units.
     usd = iot.run.usd("service")
     expected = Fraction(102_000) * Fraction(5, 4) + 1_000
     assert usd == Span.of(expected / 10**6 + Fraction(250 * 8, 100) / 10**6)
@@ -295,7 +296,7 @@ def test_what_users_tasks_send_is_unknown() -> None:
         assert all(use.asked is None for use in costing.uses if use.name != "connection_seconds"), (
             costing.label
         )
-    # The fee is known, so that it is a lower bound.
+    # The plan's fee is known, so it is the lower bound.
     assert by_label(costings(load_))["supabase"].month.usd() == Span(Fraction(25), None)
 
 
@@ -309,7 +310,7 @@ def test_every_service_has_what_json_needs() -> None:
 
 
 def test_money_is_exact() -> None:
-    # 0.1 + 0.2 in floats is not 0.3.
+    # With floats, 0.1 + 0.2 would not equal 0.3.
     events = by_label(costings(example()))["appsync-events"]
     assert events.month.usd("service").low == Fraction(88_476, 100)
     assert pricing.money(884.76) == "$884.76"

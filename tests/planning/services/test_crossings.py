@@ -1,4 +1,4 @@
-"""Test where costs cross: at a point both cost the same, at a step one jumps past the other."""
+"""Test where costs cross: at a point two costs are equal, at a step one jumps past the other."""
 
 from fractions import Fraction
 from itertools import pairwise
@@ -28,7 +28,8 @@ def test_the_grid_holds_the_load_itself() -> None:
 
 
 def test_a_crossing_by_hand() -> None:
-    # Supabase's 25 + 100 + 2.50·872.64 + 0.09·GB against Ably's 29 + 144 + 1.44 + 2.50·872.64: equal at 49.44/0.09 GB.
+    # Supabase costs 25 + 100 + 2.50·872.64 + 0.09·GB, and Ably 29 + 144 + 1.44 + 2.50·872.64. They are equal
+    # at 49.44/0.09 GB.
     (found,) = between(example(), "payload", "supabase,ably:per-minute")[:1]
     gigabytes = Fraction(4944, 9)
     assert found.begin == found.end == gigabytes * 10**9 / 864_000_000
@@ -42,7 +43,7 @@ def test_a_step_is_told_from_a_point() -> None:
     found = between(example(), "subscribers", "pubnub:mau,pusher")
     steps = {round(float(each.begin)): each for each in found}
     at = steps[10_000]
-    # Up to 10,000 users PubNub costs 550, above 1,130; Pusher 699.
+    # PubNub costs 550 for up to 10,000 users and 1,130 for more; Pusher costs 699.
     assert at.step
     assert at.below.label == "pubnub:mau"
     assert {float(each.low or 0) for each in (at.usd_below, at.usd_above)} == {1130.0, 699.0}
@@ -57,7 +58,8 @@ def test_ranges_cross_in_an_interval() -> None:
     assert not found.sure
     events, gateway = costings(example(), "appsync-events,api-gateway")
     low, high = found.begin / 10_000, found.end / 10_000
-    # At the lower end the range of AppSync Events begins to reach API Gateway's cost, at the upper end it has passed.
+    # At the lower end the highest cost of AppSync Events equals API Gateway's lowest; at the upper end its
+    # lowest equals API Gateway's highest.
     assert cost_at(events, "subscribers", low).high == cost_at(gateway, "subscribers", low).low
     assert cost_at(events, "subscribers", high).low == cost_at(gateway, "subscribers", high).high
 
@@ -79,7 +81,7 @@ def test_costs_are_equal_within_a_cent_at_a_crossing(load: Load, axis: Axis) -> 
         )
         if crossing.begin == crossing.end and not crossing.step:
             assert abs((below[0].low or ZERO) - (above[0].low or ZERO)) <= CENT
-        # Just outside, the cheaper one is the one that it is said to be.
+        # Just before and just after the crossing, the cheaper service is the one that it states.
         around = Fraction(1, 10**6)
         before = [cost_at(each, axis, factors[0] * (1 - around)) for each in (crossing.below, crossing.above)]
         after = [cost_at(each, axis, factors[1] * (1 + around)) for each in (crossing.below, crossing.above)]
@@ -103,6 +105,6 @@ def test_an_unknown_price_crosses_nothing() -> None:
 
 def test_beyond_a_quota_is_said() -> None:
     (found,) = between(example(), "subscribers", "ably:mau,supabase")[-1:]
-    # Just above the 10,000 connections that Supabase allows.
+    # The costs cross just above 10,000 connections, the most that Supabase allows.
     assert round(float(found.begin)) == 10_000
     assert found.exceeded == ("supabase: connections at once",)

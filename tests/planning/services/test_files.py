@@ -1,4 +1,4 @@
-"""Test reading of service files: what is packaged, what a user's own replaces, and what is told of a mistake."""
+"""Test reading service files: packaged ones, a user's in their place, and messages about mistakes."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_every_value_has_a_source_and_a_certainty(name: str) -> None:
     for fact in facts:
         assert fact.source
         assert fact.certainty
-    # Each price of the file is used, and each line is in an offer.
+    # Each price in the file is used by a line, and each line by an offer.
     used = {line.price for line in service.lines.values()} | {
         each.price for each in service.capacities.values()
     }
@@ -50,7 +50,7 @@ def test_prices_and_quotas_of_appsync_events_are_those_of_its_own_file() -> None
 
 
 def test_a_number_is_exact_as_it_is_written() -> None:
-    # 0.1 as a float is above 1/10.
+    # The float 0.1 is slightly more than 1/10.
     assert exact(0.1) * 10 == 1
     assert exact(0.0000133334) * 10**10 == 133_334
 
@@ -86,7 +86,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, se
     place, _, _ = problem.partition(": ")
     name, _, line = place.rpartition(":")
     assert name == str(path)
-    # The line of the mistake, or of the part that contains it.
+    # The message names the line of the mistake, or of the part that contains it.
     lines = path.read_text().splitlines()
     key = problem.split(": ", 1)[1].split(" ")[0].split(".")[-1]
     assert 1 <= int(line) <= len(lines)

@@ -39,7 +39,7 @@ def test_the_page_names_every_service() -> None:
 
 def test_the_page_names_every_quantity() -> None:
     described = PAGE.split("**lines** multiply", 1)[1].split("- **plans**", 1)[0]
-    # The rest is for ceilings of plans alone, or always zero.
+    # These quantities are only used for limits of plans, or are always zero.
     others = {"message_per_s", "message_per_hour", "message_per_day", "stored_gb"}
     assert set(get_args(Quantity)) - others <= set(re.findall(r"`(\w+)`", described))
 
@@ -52,6 +52,6 @@ def test_the_own_file_of_the_page_is_valid(tmp_path: Path) -> None:
     assert list(services([path])) == [*NAMES, "my-broker"]
     _, run = planned("comments")
     (broker,) = costings(load_of(run), "my-broker", [path])
-    # Two machines for 365/12 days.
+    # Two machines run for 365/12 days.
     assert float(broker.month.usd().low or 0) == 2 * 4 * 365 / 12
     assert broker.month.sure

@@ -1,4 +1,4 @@
-"""Test the tables, Markdown, JSON and picture of a comparison, and the command that makes them."""
+"""Test a comparison's tables, Markdown, JSON and picture, and the command that makes them."""
 
 import io
 import json
@@ -40,12 +40,12 @@ def test_amounts_in_words() -> None:
     assert show.usd(Span(Fraction(615), Fraction(1047))) == "$615.00 – $1,047.00"
     assert show.usd(Span(Fraction(25), None)) == "≥ $25.00"
     assert show.usd(UNKNOWN) == "unknown"
-    # Two amounts that look alike are shown once.
+    # Two amounts that look equal when rounded are printed once.
     assert show.usd(Span(Fraction(1), Fraction(1) + Fraction(1, 10**6))) == "$1.00"
 
 
 def test_the_tables_of_the_example() -> None:
-    # One of each kind: two offers, a range, a backend, an unknown price.
+    # These have one of each kind: a service with two offers, a range, a backend, and an unknown price.
     found = costings(example(), "api-gateway,aws-iot-core,azure-web-pubsub:standard,momento")
     console = Console(width=200, record=True, highlight=False, file=io.StringIO())
     show.print_services(example(), found, crossings(found), console)
@@ -104,7 +104,7 @@ def test_a_scenario_has_the_cost_of_a_run() -> None:
     iot, pusher = document["services"]
     assert 0 < iot["run"]["usd_metered"]["min"] < 1
     assert iot["run"]["usd_lasting"] == {"min": 0, "max": 0}
-    # A plan is paid for a month, and a month of this is more than any plan on the list.
+    # A plan is paid by the month, but a whole month of this load exceeds every plan on the list.
     assert pusher["run"]["usd_lasting"] == {"min": 49, "max": 49}
     assert pusher["month"]["usd"] == {"min": None, "max": None}
 
@@ -127,7 +127,7 @@ def test_what_is_drawn_says_how_sure_it_is(tmp_path: Path) -> None:
         names = [each.get_text() for each in ax.texts]
         assert sorted(names) == ["firebase", "pubnub:mau", "supabase"]
         styles[ax.get_title()] = [line.get_linestyle() for line in ax.lines if len(line.get_xdata()) > 10]  # type: ignore[arg-type]
-        # Only Firebase's cost is a range, drawn as a band.
+        # Only Firebase's cost is a range, which is drawn as a band.
         assert len(ax.collections) == 1
     assert any("--" in each and "-" in each for each in styles.values())
     assert figure.get_supxlabel().endswith("not drawn, price unknown: momento")

@@ -1,4 +1,4 @@
-"""Test the URLs of WebSocket APIs."""
+"""Test the URLs of API Gateway's WebSocket APIs."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_a_url_gives_the_address_and_the_host_that_is_signed(
     protocol = targets.protocol_of(url)
     assert protocol.name == "api-gateway"
     assert protocol.endpoints(url) == found
-    # Only what is not on this machine costs money.
+    # Only a target on another machine costs money.
     assert protocol.bills == (not found.loopback)
     assert not protocol.priced
 
@@ -71,7 +71,7 @@ def test_a_url_that_cannot_be_used_is_named_without_secrets(url: str, why: str) 
         WebSocketUrl.from_url(url)
     assert "canary" not in str(caught.value)
     assert "secret@" not in str(caught.value)
-    # The command line gets the same sentence from the protocol that the URL names.
+    # The command line finds the protocol by the URL, and prints the same message.
     with pytest.raises(ValueError, match=why):
         targets.protocol_of(url).endpoints(url)
 

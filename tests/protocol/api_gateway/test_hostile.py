@@ -1,4 +1,4 @@
-"""Test that a session of a WebSocket API takes whatever a service sends, and shows no secret of the login."""
+"""Test that a WebSocket API's session accepts any data from a service, and shows no secret."""
 
 from random import Random
 from typing import Any
@@ -38,7 +38,7 @@ MESSAGES = (
 
 
 class Secretive(Told):
-    """Also demands that nothing that is told has the secret."""
+    """Also asserts that no call to the handler contains the secret."""
 
     def __getattr__(self, name: str) -> Any:
         told = super().__getattr__(name)

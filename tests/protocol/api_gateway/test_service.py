@@ -209,7 +209,7 @@ def test_unreadable_messages_are_counted_by_kind() -> None:
 
 
 class TestConnections:
-    """`form=connections`: the harness itself posts to `@connections`."""
+    """With `form=connections`, the harness itself posts to `@connections`."""
 
     def test_an_event_goes_to_the_connection_that_subscribed_to_its_channel(self) -> None:
         service = service_of("form=connections", ApiKey("k"))

@@ -1,4 +1,4 @@
-"""Test what scenarios are checked against on a WebSocket API."""
+"""Test the checks of scenarios for a WebSocket API as the target."""
 
 import pytest
 

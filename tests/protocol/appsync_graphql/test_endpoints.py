@@ -1,4 +1,4 @@
-"""Test the URLs of GraphQL APIs."""
+"""Test the URLs of AppSync's GraphQL APIs."""
 
 from pathlib import Path
 

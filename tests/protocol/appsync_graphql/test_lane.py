@@ -1,4 +1,4 @@
-"""Test that the native path takes `data` messages as the session does; `lanes_fuzz` compares the two at length."""
+"""Test that the native path takes `data` messages as the session does; `lanes_fuzz` compares more of them."""
 
 import json
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""Test the messages of the dialect: round trips, and errors in each shape that was seen."""
+"""Test AppSync's GraphQL messages: round trips, and errors in each form that has been observed."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Test the operations: by the console's names, by other names, and by a document."""
+"""Test GraphQL operations: with the names that AWS's console makes, other names, and a document."""
 
 import json
 

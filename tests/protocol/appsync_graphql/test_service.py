@@ -50,7 +50,7 @@ def test_the_authorization_of_a_connection_is_a_subprotocol() -> None:
 
 
 def test_or_it_is_in_the_query() -> None:
-    # Bytes that standard base64 writes with + and /, which have meanings in a query.
+    # This key has bytes that standard base64 writes as + and /, which have meanings in a query.
     made = service(ApiKey("da2-~~~???>>>"), URL + "?auth=query")
     handshake = made.handshake()
     assert list(handshake.subprotocols) == ["graphql-ws"]
@@ -154,14 +154,14 @@ def test_each_operation_and_channel_may_have_a_login_of_its_own() -> None:
     assert authorization(own)["Authorization"] == "sub"
     assert authorization(own, "/default/b")["x-api-key"] == "da2-b"
     assert own.http_publish("/default/a", ["{}"]).headers["x-api-key"] == "da2-p"
-    # The others keep the service's.
+    # Other clients still use the service's login.
     assert authorization(service())["x-api-key"] == "da2-k"
     partly = service().for_client(ClientLogins(subscribe=ApiKey("da2-s")))
     assert decode_header_subprotocol(partly.handshake().subprotocols[1])["x-api-key"] == "da2-k"
 
 
 def signed_by(headers: dict[str, str], path: str, body: bytes | str) -> bool:
-    """Return whether a signature is that of a request, made anew by botocore."""
+    """Return whether botocore computes the same signature for a request."""
     given = {name.lower(): value for name, value in headers.items()}
     names = given["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     request: Any = AWSRequest(

@@ -1,4 +1,4 @@
-"""Test a session: what is said and heard, in any order, and whatever the bytes are."""
+"""Test a session's messages in both directions, in any order, with any bytes."""
 
 import json
 from random import Random
@@ -44,7 +44,7 @@ def conversation(url: str = URL) -> tuple[GraphqlSession, Handler]:
 
 
 def said(*steps: Any) -> tuple[GraphqlSession, Handler]:
-    """Say each message; what is callable is done to the session."""
+    """Give a session each message in turn; a step that is callable is called with the session instead."""
     session, handler = conversation()
     for step in steps:
         if callable(step):

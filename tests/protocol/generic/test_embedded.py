@@ -29,10 +29,10 @@ def places(text: str) -> list[tuple[str, Where, str, str]]:
             ("b", Where.STRING, '"', '"'),
             ("c", Where.STRING, "x", "y"),
         ]),
-        # Looks like JSON, and is none.
+        # These look like JSON but are not.
         ('{"u":"{a}"', [("a", Where.TEXT, '"', '"')]),
         ("[{a}]", [("a", Where.TEXT, "[", "]")]),
-        # JSON after, and within, what is none.
+        # JSON follows, or is within, text that is not JSON.
         ('[tag {"u":"{a}"}', [("a", Where.STRING, '"', '"')]),
         ("nothing", []),
     ],

@@ -1,4 +1,4 @@
-"""Test sessions over server-sent events: messages, names, several channels, logins, and where a stream continues."""
+"""Test sessions over server-sent events: messages, names, several channels, logins, and continued streams."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_a_connection_with_several_channels() -> None:
     told = Told()
     session = service.session(told)
     session.opening()
-    # What came with the head of the answer waits for its own subscription.
+    # Messages that arrive together with the answer's head wait until their subscription is made.
     session.receive(b'data: {"topic":"c","data":"1"}\n\ndata: {"topic":"a/b","data":"2"}\n\n', 5, 6)
     session.subscribe("s0", "/a/b")
     assert told.take() == [("event", "s0", "2")]
@@ -145,7 +145,7 @@ def test_an_endless_line_breaks_the_stream(monkeypatch: pytest.MonkeyPatch) -> N
     assert told[1][1:] == (unreadable.EVENT_TOO_LONG, event_stream.LINE_TOO_LONG)
 
 
-# --- where a stream continues ---
+# --- The following tests are about continuing a stream after a reconnect. ---
 
 
 def test_the_next_connection_asks_for_what_follows_the_last_event() -> None:
@@ -158,7 +158,7 @@ def test_the_next_connection_asks_for_what_follows_the_last_event() -> None:
     second.resume(first)
     assert second.continued(Handshake(headers={"a": "b"})).headers == {"a": "b", "last-event-id": "7:1"}
     assert second.retry_s == 0.25
-    # A failed attempt in between changes nothing.
+    # A failed attempt to connect in between changes nothing.
     third, told = opened(service, "/a")
     third.resume(second)
     third.receive(b"data: 2\n\nid\n\n", 5, 6)
@@ -184,7 +184,7 @@ def test_a_websocket_continues_nothing() -> None:
     assert (second.continued(Handshake()), second.retry_s) == (Handshake(), None)
 
 
-# --- a login for each client ---
+# --- The following tests are about a separate login for each client. ---
 
 OWN = """
     version: 1

@@ -1,4 +1,4 @@
-"""Test which deliveries of protocol files are compiled for the native part, and into what."""
+"""Test which deliveries of protocol files are compiled for the native part, and the result."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def json(at: dict[str, str], when: dict[str, Any] | None = None) -> Description:
         ("E {number}:{channel}\n{event}.", (b"E ", "digits", b":", "key", b"\n", "event", b".")),
         ("{number}|{event}", ("number", b"|", "event")),
         ("a{{}}{event}", (b"a{{}}", "event")),
-        # What could be read in two ways.
+        # These patterns could be read in two ways.
         ("{id}:{event}", None),
         ("{id}{event}", None),
         ("{event}{id}", None),
@@ -108,7 +108,8 @@ def test_a_template_beyond_what_the_native_part_knows_is_none() -> None:
 
 
 def test_the_subscription_is_the_one_that_receiving_finds() -> None:
-    # A text names it by the first of these that it has, and lines by the identity of the file.
+    # If a text pattern has several of id, channel and number, the first in this order names the subscription.
+    # For lines the file's `identity` decides.
     assert identity_in(text("{number} {channel} {event}")) == "channel"
     assert identity_in(text("{number} {channel} {event}", "lines")) == "number"
     assert identity_in(text("{event}")) is None

@@ -1,4 +1,4 @@
-"""Test a client's own login in the messages of an opening."""
+"""Test a client's own login in the messages that open a connection."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ FILE = """
     deliver: "MSG {{id}} {{event}}"
     errors: ["ERR {{reason}}"]
 """
-#: What a password may be: anything that a file of UTF-8 can hold.
+#: Possible passwords: any text that a UTF-8 file can hold.
 values = st.text(st.characters(exclude_categories=["Cs"]), max_size=60) | st.text(
     " \"'\\\r\n\0{}[]:,;%é\u2028", max_size=8
 )
@@ -96,7 +96,7 @@ def test_in_a_plain_text_a_value_arrives_as_it_is_or_is_refused(username: str, p
     assert text == f'AUTH {username} "{password}"; done'
     assert "\r" not in text
     assert "\n" not in text
-    # A service that splits at spaces, and takes quotes off, reads the same.
+    # A service that splits at spaces and removes quotes reads the same values.
     word, name, rest = text.split(" ", 2)
     assert (word, name, rest.split('"')) == ("AUTH", username, ["", password, "; done"])
 

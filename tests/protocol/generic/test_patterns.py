@@ -50,7 +50,7 @@ def test_what_is_no_json_pointer_is_refused(pointer: str) -> None:
         pointer_tokens(pointer)
 
 
-# RFC 6901, section 5.
+# The example of RFC 6901, section 5.
 RFC = {
     "foo": ["bar", "baz"],
     "": 0,
@@ -117,7 +117,7 @@ SHAPES: list[tuple[dict[str, Scalar], dict[str, str]]] = [
 def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the_same(
     when: dict[str, Scalar], at: dict[str, str], data: st.DataObject
 ) -> None:
-    """Documents near the shape: each of its places holds something right, something else, or nothing."""
+    """Draw documents that nearly match: each place has the right value, another value, or none."""
     document = None
     for pointer, right in [*when.items(), *((each, None) for each in at.values())]:
         value = data.draw(_right_or_other(right))

@@ -24,11 +24,11 @@ OK = PublishAnswer()
 
 
 Said = tuple[Any, ...]
-"""What was told: its kind, and the arguments of that kind."""
+"""A call to the handler: its kind, then the arguments that belong to the kind."""
 
 
 class Told(list[Said]):
-    """Implements `SessionHandler`."""
+    """Implements `SessionHandler` as a list of the calls."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if not name.startswith("on_"):

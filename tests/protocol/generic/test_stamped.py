@@ -1,6 +1,6 @@
-"""Messages with a stamp in a header beside the event, as NATS has them; the stream is cut anywhere."""
+"""Test messages with the stamp in a header beside the event, as in NATS, in streams cut anywhere."""
 
-# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+# ruff: noqa: E501 - each message stays on one line, so that a search finds it
 
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from tests.protocol.generic.test_session import Told, known
 
 
 class Marks(Told):
-    """Keeps deliveries with their stamps too."""
+    """Also keeps deliveries whose stamp is beside the event."""
 
     def on_marked(self, subscription: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
         self.append(("marked", subscription, event.body, event.stamp))
@@ -119,7 +119,7 @@ def test_impossible_sizes_are_told_and_the_stream_goes_on() -> None:
     assert told[0][:2] == ("undecodable", unreadable.DELIVERY_TOO_LONG)
     assert told[-1] == ("marked", "s1", b"x", "[1,2,3,4,5]")
     told.clear()
-    # More headers than the whole: nothing is left for the event.
+    # The size of the headers exceeds that of the whole message, so the event is empty.
     session.receive(b"HMSG a.b s1 9 3\r\nabc\r\n", 1, 2)
     assert told == [("marked", "s1", b"", "")]
 

@@ -1,4 +1,4 @@
-"""A process, a run and workers that are made up: nothing here exits, connects, waits or measures."""
+"""Simulated process, run and workers: nothing here exits, connects, waits or measures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ _RUN = resolve(load("comments")).for_worker()
 
 
 class EndedError(Exception):
-    """The process would have ended, with this exit code."""
+    """Raised instead of ending the process with this exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -31,11 +31,11 @@ class EndedError(Exception):
 
 
 class EnoughError(Exception):
-    """The time of a test is over."""
+    """Raised when a test has run long enough."""
 
 
 def begin(worker: int = 0, folder: str = "nowhere") -> Begin:
-    """Return the message with which a worker's part in a run begins."""
+    """Return the message with which a worker's part of a run begins."""
     return Begin(
         run=_RUN,
         target=Target("http://127.0.0.1:9/event").to_payload(),
@@ -56,7 +56,7 @@ def end(code: int) -> NoReturn:
 
 
 class Child:
-    """A child process that can only be killed."""
+    """A child process, which can only be killed."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -71,7 +71,7 @@ def this_process(*children: Any) -> ThisProcess:
 
 
 class Server:
-    """An embedded server that ends when it is told to."""
+    """An embedded server that notes that it was stopped."""
 
     pid = 77
 
@@ -87,7 +87,7 @@ class Server:
 
 
 class Time:
-    """Passes while somebody sleeps; then what is planned for that time happens."""
+    """Simulated time, which passes only while somebody sleeps; events planned for that time then happen."""
 
     def __init__(self, most_s: float = 1_000.0) -> None:
         self.at_s = 0.0
@@ -110,7 +110,7 @@ class Time:
 
 
 class Coordinator:
-    """Conducts a run as the test says, and notes what it is asked."""
+    """Conducts a run as the test says, and notes the calls to it."""
 
     def __init__(self, folder: Path, **given: Any) -> None:
         self.given = given
@@ -187,7 +187,7 @@ class Live:
 
 
 class Workers:
-    """The workers of a master; all can be reached unless a test says otherwise."""
+    """The workers of a master; all can be reached, except those that a test puts into `away`."""
 
     def __init__(self, *names: str) -> None:
         self.infos = [WorkerInfo(name, number) for number, name in enumerate(names or (LOCAL,))]
@@ -221,5 +221,5 @@ class Workers:
 def analysed(
     returncode: int | None = 0, verdict: ExitCode | None = ExitCode.PASSED
 ) -> Callable[..., Analysis]:
-    """Return an analysis with this result, which takes no time."""
+    """Return a function that stands in for the analysis and has this result at once."""
     return lambda *_, **__: Analysis(returncode, verdict)

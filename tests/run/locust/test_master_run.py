@@ -1,4 +1,4 @@
-"""Each way in which a run on a master ends, and its exit code."""
+"""Test each way in which a run on a master ends, and its exit code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.run.locust.made_up import Coordinator, Display, Live, analysed
 
 
 class Conducted:
-    """A run with made-up parts, and the exit codes that it gave."""
+    """A run whose parts are simulated, and the exit codes that it reported."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Conducted:
         )
 
     def on_end(self, code: ExitCode) -> None:
-        # The code is told before anybody who waits for the end goes on.
+        # The exit code must be reported before the run counts as over.
         assert not self.run.over
         self.codes.append(code)
 

@@ -1,4 +1,4 @@
-"""What a master decides: whether a run begins, when it ends, and with which exit code the process does."""
+"""Test a master's decisions: whether a run begins, when it ends, and the exit code of the process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ from tests.run.locust.made_up import (
 
 
 class Site:
-    """A master whose parts are made up. Greenlets run when :meth:`conduct` says so."""
+    """A master whose parts are simulated; its greenlets run only in :meth:`conduct`."""
 
     def __init__(self, folder: Path, *names: str, takes_early: bool = True, web: bool = False) -> None:
         self.folder = folder
@@ -98,12 +98,12 @@ class Site:
         return self
 
     def conduct(self) -> None:
-        """Take the run to its end."""
+        """Run the greenlets, which take the run to its end."""
         function, arguments = self.spawned.pop()
         function(*arguments)
 
     def code(self) -> ExitCode | None:
-        """Return the exit code that Locust was given."""
+        """Return the exit code that Locust was given, or None."""
         code = self.environment.process_exit_code
         return None if code is None else ExitCode(code)
 
@@ -128,7 +128,7 @@ def test_a_run_that_cannot_be_prepared_ends_the_process_with_a_sentence(
         site.master.prepare()
     assert ended.value.code is code
     assert str(error) in capsys.readouterr().err
-    # It had been started for the check that failed.
+    # The server had been started for the check, which then failed.
     assert site.server.stopped
 
 
@@ -167,7 +167,7 @@ def test_an_interrupt_of_an_idle_web_ui_does_what_it_does_in_plain_locust(
     site.master.on_interrupt()
     assert raised == [KeyboardInterrupt]
     assert site.code() is ExitCode.INTERRUPTED
-    # After a run its own exit code stays.
+    # An interrupt after a run does not change the run's exit code.
     site.master.begin()
     site.conduct()
     site.master.on_interrupt()
@@ -192,10 +192,10 @@ def test_an_interrupt_while_the_report_is_made_closes_the_web_ui_after_it(
     assert site.code() is ExitCode.PASSED
     assert raised == []
     monkeypatch.setattr(gevent, "get_hub", lambda: hub)
-    # The greenlet that closes the page, which waits for the end of the run.
+    # Run the greenlet that waits for the end of the run and then closes the page.
     site.conduct()
     assert raised == [KeyboardInterrupt]
-    # However often it comes: the run that is over keeps its exit code.
+    # Further interrupts do not change the exit code of the run that is over.
     site.master.on_interrupt()
     site.master.on_interrupt()
     with pytest.raises(EndedError) as ended:
@@ -207,7 +207,7 @@ def test_an_interrupt_while_the_report_is_made_closes_the_web_ui_after_it(
 
 
 def finished() -> Finished:
-    """Return a last word about an empty record."""
+    """Return a worker's last message, about an empty record."""
     return Finished(
         receive_path="python",
         deliveries=0,
@@ -340,7 +340,7 @@ def test_a_stop_by_the_web_ui_waits_until_the_exit_code_is_decided(tmp_path: Pat
     site.workers.away = {"b"}
     stopping = gevent.spawn(site.master.end_early)
     gevent.sleep(0)
-    # Who is in reach is known before the end is asked for: a lost worker must not be waited for.
+    # The reachable workers are determined before the end is requested, so that lost ones are not waited for.
     assert site.coordinator.reach == {"a": True, "b": False}
     assert site.coordinator.interrupts == 1
     assert not stopping.dead

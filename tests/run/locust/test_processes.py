@@ -1,4 +1,4 @@
-"""The three kinds of process: whom their messages reach, and where failures of the user's code belong."""
+"""Test the three kinds of process: who receives messages, and where failures of user code count."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,7 @@ from tests.run.locust.made_up import EndedError, Time, begin, this_process
 
 
 class Runner:
-    """In place of Locust's: connects to nothing."""
+    """Stands in for Locust's runner, but connects to nothing."""
 
     client_id = "worker-1"
 
@@ -43,7 +43,7 @@ class Runner:
 
 
 class Agent:
-    """Cannot handle a message, for this reason."""
+    """An agent that raises this error for any message."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -60,7 +60,7 @@ def settings(**options: Any) -> Settings:
 
 
 def envelope(message: Message, sender: str = "w") -> Any:
-    """Return Locust's envelope around a message that has been decoded."""
+    """Return Locust's envelope around a decoded message."""
     return SimpleNamespace(type=message.KIND, data=message, node_id=sender, address="10.0.0.1")
 
 
@@ -87,7 +87,7 @@ def test_a_message_that_cannot_be_handled_is_a_fault_and_no_exception() -> None:
     assert list(worker.faults.counts) == [
         "the master sent a loadgen.finish that is not taken: no client 9 is here"
     ]
-    # A defect is one too, and its type is told.
+    # A defect of the code counts as a fault too, and its type is named.
     side._worker.agent = Agent(KeyError("clients"))
     side.on_message(None, envelope(Finish(drain_ns=1)))
     assert any("KeyError" in said for said in worker.faults.counts)

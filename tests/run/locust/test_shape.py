@@ -1,4 +1,4 @@
-"""The load shape follows the run of its own process, from run to run."""
+"""Test that the load shape follows the runs of its process, one after the other."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from loadgen.run.locust.shape import ScenarioShape
 
 
 class Runs:
-    """The runs of a process, as a test says."""
+    """The runs of a process, which a test begins and ends."""
 
     def __init__(self) -> None:
         self.run: Any = None
@@ -33,7 +33,7 @@ def test_all_users_are_spawned_at_once_until_the_run_is_over() -> None:
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
     runs.begin()
-    runs.run.ended.set()  # the wait is over at once
+    runs.run.ended.set()  # so that `tick` does not wait
     assert shape.tick() == (6, 6.0)
     runs.end()
     assert shape.tick() is None
@@ -46,7 +46,7 @@ def test_a_second_run_begins_though_the_first_is_over() -> None:
     runs.begin()
     runs.end()
     assert shape.tick() is None
-    # The web UI's Start, once more.
+    # The user presses Start in the web UI again.
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
     runs.begin()
@@ -61,7 +61,7 @@ def test_a_master_resets_the_time_of_a_run_that_has_begun_and_it_ends_all_the_sa
         shape.reset_time()
         assert shape.tick() == (6, 6.0)
         runs.begin()
-        shape.reset_time()  # by Locust's MasterRunner.start
+        shape.reset_time()  # as Locust's MasterRunner.start does
         runs.end()
         assert shape.tick() is None
 
@@ -72,7 +72,7 @@ def test_a_run_that_the_web_ui_has_stopped_is_followed_by_another() -> None:
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
     runs.begin()
-    runs.end()  # the greenlet that calls `tick` was killed
+    runs.end()  # here the greenlet that calls `tick` is killed
     shape.reset_time()
     assert shape.tick() == (6, 6.0)
 
@@ -84,7 +84,7 @@ def test_a_shape_without_runs_ends_a_test_at_once() -> None:
 
 
 class OwnShape(ScenarioShape):
-    """A shape of the user's, with state of its own."""
+    """A user's own shape, with a state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,8 @@ def test_two_environments_do_not_share_their_runs() -> None:
         shape: Any = environment.shape_class
         shape.reset_time()
         assert shape.tick() == (users, float(users))
-    # What a user's class holds stays, and the class picker finds a shape that follows the runs too.
+    # The state of a user's shape is kept, and the web UI's class picker has a shape that follows the runs
+    # too.
     picked: Any = second.available_shape_classes["OwnShape"]  # type: ignore[index]
     assert isinstance(second.shape_class, OwnShape)
     assert picked.factor == second.shape_class.factor == 7

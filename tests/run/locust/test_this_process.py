@@ -1,4 +1,4 @@
-"""How a process ends: at once, or with a sentence; it leaves no server and no forked worker behind."""
+"""Test how a process ends: at once, or with a message, and without leaving a server or forked worker."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_a_process_that_stops_says_why_and_takes_its_workers_and_its_server_alon
     assert ended.value.code is ExitCode.USAGE
     assert "no such scenario" in capsys.readouterr().err
     assert forked.killed
-    # The server ends by its own rules, not by a kill.
+    # The server is asked to stop, and is not killed.
     assert (server_itself.killed, server.stopped) == (False, True)
     assert process.server is None
 

@@ -1,4 +1,4 @@
-"""What a worker decides: how it begins its part, whose messages it takes, and how it and its process end."""
+"""Test a worker's decisions: how its part begins, which messages it accepts, how it and its process end."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ from loadgen.transport.sources import SourceError, Sources
 from tests.run.locust.made_up import EndedError, EnoughError, Time, Workers, begin, this_process
 
 BEGIN = begin(worker=3)
-#: Each message that is for an agent.
+#: One of each message that an agent receives.
 FOR_AGENTS: tuple[Message, ...] = (
     Grant(request=1, granted={"subscriber": [4]}),
     Ramp(ramp_ns=1),
@@ -44,7 +44,7 @@ FOR_AGENTS: tuple[Message, ...] = (
 
 
 class Agent:
-    """Plays no client; notes what it is told."""
+    """An agent without clients, which notes the calls to it."""
 
     def __init__(self, *given: Any) -> None:
         self.given = given
@@ -67,7 +67,7 @@ class Agent:
 
 
 class Site:
-    """A worker whose parts are made up."""
+    """A worker whose parts are simulated."""
 
     def __init__(self, *, separate: bool = True, forked: bool = False) -> None:
         self.environment = SimpleNamespace(process_exit_code=None, stats=RequestStats())
@@ -107,7 +107,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was checked of this machine."""
+    """Return a list of the checks of this machine that are made."""
     found: list[str] = []
     monkeypatch.setattr(limits, "check_open_files", lambda *_: found.append("files"))
     monkeypatch.setattr(limits, "check_local_ports", lambda *_: found.append("ports"))
@@ -123,7 +123,7 @@ def test_a_part_begins_with_the_users_failures_and_checks_from_before(looked: li
     site.begun()
     statistics, *rest = site.agent.given
     assert isinstance(statistics, WorkerStatistics)
-    # The master is another process, so the rows of data come by messages.
+    # The master is another process, so data rows arrive as messages.
     assert rest == [site.link, "worker-3", BEGIN, NOTHING, "the master", None]
     assert BEGIN.worker == 3
     assert len(site.agent.failures.to_list()) == 1
@@ -191,7 +191,7 @@ def test_a_worker_that_stands_by_says_so_and_stays(capsys: pytest.CaptureFixture
     assert "the run had begun" in capsys.readouterr().err
 
 
-# The master is gone.
+# The following tests are about a lost master.
 
 
 def test_a_silent_master_ends_the_worker_with_its_record(capsys: pytest.CaptureFixture[str]) -> None:

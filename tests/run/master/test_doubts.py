@@ -1,4 +1,4 @@
-"""Test the reasons of `--abort-on`: when a run ends by them, and that nothing else ends it."""
+"""Test the doubts that `--abort-on` names: a run ends because of them, and of nothing else."""
 
 import pytest
 
@@ -13,12 +13,12 @@ from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.scenario import overrides_of
 from tests.run.master.test_phases import ALL, Conducted, loses
 
-#: 100 events/s: two seconds of warm-up, twenty of measurement.
+#: Two seconds of warm-up and twenty of measurement, at 100 events/s.
 LONG = ("phases.warmup=2s", "phases.measure=20s")
 
 
 def sends(run: Conducted, share: float, until_s: int = 60) -> None:
-    """Let the workers report each second that they have sent this share of what was due."""
+    """Let the workers report each second that they sent ``share`` of the events due."""
 
     def report() -> None:
         if run.view.timeline is not None:

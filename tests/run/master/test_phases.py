@@ -1,4 +1,4 @@
-"""Test each phase of a run and each of its endings, with a fake clock and a fake link to the workers."""
+"""Test each phase of a run and each way it can end, with a fake clock and a fake link to the workers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ RUN = [
 
 
 class MadeUpClock(Clock):
-    """Time passes only while somebody waits; then what is planned for that time happens."""
+    """Simulated time, which passes only while somebody waits; events planned for that time then happen."""
 
     def __init__(self) -> None:
         self.at_ns = 1_000 * SECOND
@@ -47,7 +47,7 @@ class MadeUpClock(Clock):
         return self.at_ns
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Pass the time, or less if something that happens meanwhile sets the event."""
+        """Let the time pass, but stop when an event planned for it sets ``event``."""
         if event.is_set():
             return
         until_ns = self.at_ns + max(1, int(timeout_s * SECOND))
@@ -64,7 +64,7 @@ class MadeUpClock(Clock):
 
 
 class Line:
-    """Keeps what is sent to the workers."""
+    """Keeps the messages sent to the workers."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -85,7 +85,7 @@ class Pauses:
 
 
 class Conducted:
-    """One run and its workers, who do what they should unless the test says otherwise."""
+    """One run and its workers, which do what they should unless the test changes that."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Conducted:
             )
 
     def count(self, **counts: int) -> Callable[[], None]:
-        """Return what reports these counts, for all workers together."""
+        """Return a function that reports these counts, as the sum of all workers."""
 
         def report() -> None:
             first = next(iter(self.workers.values()))
@@ -173,7 +173,8 @@ def test_a_run_that_goes_well_has_all_phases_each_as_long_as_it_should_be() -> N
     assert run.over == [go.measure_ns, go.measure_end_ns, go.drain_end_ns]
     assert go.measure_end_ns - go.measure_ns == 3 * SECOND
     assert run.clock.at_ns == go.drain_end_ns
-    # The timed phases begin soon after the last subscription was ready, and not before the workers are told.
+    # The timed phases begin soon after the last subscription was ready, but not before the workers know of
+    # it.
     assert 3 * SECOND < go.warmup_ns - run.begun_ns < 3.6 * SECOND
 
 
@@ -338,7 +339,8 @@ def test_a_budget_counts_the_time_of_connections_from_the_ramp_on() -> None:
     run = Conducted(max_usd=1000.0)
     run.goes_well()
     run.phases.go()
-    # Four connections from second 2 to the end; at a look, all that are there count since the look before.
+    # Four connections exist from second 2 to the end. Each check counts those present for the time since the
+    # check before.
     count, seconds = run.run.totals.websockets, run.seconds
     assert count * (seconds - 2) <= run.phases._connected_s <= count * (seconds - 1.5)
 

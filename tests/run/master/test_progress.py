@@ -1,4 +1,4 @@
-"""Test the latencies that the progress line shows: exact sums of the last seconds of all workers."""
+"""Test the latencies in the progress line: exact sums of the last seconds over all workers."""
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -66,6 +66,6 @@ def test_adding_gives_what_the_library_gives(parts: list[list[int]]) -> None:
     assert histograms.encoded(ours) == histograms.encoded(theirs)
     values = [value for part in parts for value in part if value <= histograms.HIGHEST_NS]
     assert ours.total_count == len(values)
-    # The library's own minimum of a sum is 0, as it begins with that of an empty histogram.
+    # The library itself gives 0 as the minimum of a sum, because it starts with an empty histogram.
     assert ours.get_max_value() == of(*values).get_max_value()
     assert ours.get_min_value() == of(*values).get_min_value()

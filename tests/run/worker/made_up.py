@@ -1,4 +1,4 @@
-"""A made-up clock and a made-up line to the master, for tests of a worker."""
+"""A simulated clock and a simulated line to the master, for tests of a worker."""
 
 import heapq
 import itertools
@@ -20,13 +20,13 @@ _M = TypeVar("_M", bound=Message)
 
 
 def settle() -> None:
-    """Let every greenlet run until it waits for time or for a message."""
+    """Let all greenlets run until each waits for a time or a message."""
     for _ in range(20):
         gevent.sleep(0)
 
 
 class MadeUpClock(Clock):
-    """Time passes only in :meth:`go_on`, from one alarm to the next."""
+    """Simulated time, which passes only in :meth:`go_on`, from one alarm to the next."""
 
     def __init__(self) -> None:
         self.at_ns = 1_000 * SECOND
@@ -77,7 +77,7 @@ class MadeUpClock(Clock):
         self.closed = True
 
     def go_on(self, seconds: float) -> None:
-        """Let time pass; whatever waits for a moment on the way goes on at it."""
+        """Let time pass; a greenlet that waits for a moment within it continues at that moment."""
         until_ns = self.at_ns + round(seconds * SECOND)
         settle()
         while self._alarms and self._alarms[0][0] <= until_ns:
@@ -90,7 +90,7 @@ class MadeUpClock(Clock):
 
 
 class MadeUpLine:
-    """Keeps what a worker sends to its master, each message checked as the master would."""
+    """Keeps the messages that a worker sends to its master, checked as the master would."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -109,7 +109,7 @@ class MadeUpLine:
 
 
 class MadeUpStatistics:
-    """In place of Locust's."""
+    """Stands in for Locust's statistics."""
 
     def __init__(self) -> None:
         self.added = self.published = 0
@@ -125,5 +125,5 @@ class MadeUpStatistics:
 
 
 def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function here, in place of another thread."""
+    """Call a function in this thread instead of another one."""
     return function(*arguments)

@@ -1,4 +1,4 @@
-"""What users of a worker wait for, and what lets them go on."""
+"""Test what users of a worker wait for, and what ends each wait."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The real clock of a worker: it waits at least as long as it should."""
+"""Test that the real clock of a worker waits at least as long as asked."""
 
 import gevent
 from gevent.event import Event

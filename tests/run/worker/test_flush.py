@@ -1,4 +1,4 @@
-"""A worker's record is written once a second, and what was written is reported once."""
+"""Test that a worker writes its record once a second, and reports what it wrote once."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ TOKEN = 7
 
 
 class Echoes(NoEchoes):
-    """Has one echo to tell."""
+    """An echo lane with one echo to record."""
 
     def take(self) -> list[EchoRow]:
         return [EchoRow(1, 2, 3, 4, 5)]
@@ -82,7 +82,7 @@ def test_a_flush_writes_all_and_the_next_report_tells_it_once(site: Site) -> Non
     assert histograms.decoded(second.histogram).total_count == 5
     assert (second.shortest, second.reports) == (None, [])
     assert site.flushes.take() == (None, None, [])
-    # A second without deliveries tells no histogram.
+    # After a second without deliveries, no histogram is reported.
     site.flushes.flush()
     assert site.flushes.take().histogram is None
     assert site.statistics.published == 1

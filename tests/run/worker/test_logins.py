@@ -1,4 +1,4 @@
-"""Test the logins of a worker's clients: who uses which credential, what is refused, and what a worker is told."""
+"""Test the logins of a worker's clients: which client uses which, refusals, and what a worker is sent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +52,7 @@ def session_of(service: MqttService) -> Any:
 
 
 class Worker:
-    """One worker's logins, and what they tell."""
+    """The logins of one worker, and what they report."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ def test_each_operation_of_each_client_uses_its_own_credential() -> None:
     backend = worker.service_of(40)
     assert backend.http_publish("/users/u1", ["1"]).headers["Authorization"] == "backend-token"
     assert worker.service_of(41) is backend, "what clients have in common is made once"
-    # The target's own login stays what it was, for probes and echoes.
+    # Probes and echoes still use the target's own login.
     assert worker.service.http_publish("/users/u1", ["1"]).headers["x-api-key"] == "the-target's"
 
 
@@ -205,7 +205,7 @@ phases: {measure: 1s}
 
 
 def told_to(worker: int, run: ResolvedRun, rows: ClientRows, number_of: Callable[[int], list[int]]) -> bytes:
-    """Return all that the master sends to one of two workers: the run, its own clients' rows, rows to draw from."""
+    """Return all that the master sends to one of two workers: the run, and rows of its own clients."""
     numbers = number_of(worker)
     grant = Grant(
         request=1, granted={"subscriber": numbers}, values=rows.of(numbers), places=rows.places(numbers)
@@ -223,14 +223,14 @@ def test_a_worker_is_told_the_secrets_of_its_own_clients_only() -> None:
         for number in range(40):
             own = number in numbers[which]
             assert _holds(told, number) is own
-    # What publish requests draw from is sent whole to every worker, and never has a column of a login.
+    # Tables from which publish requests draw are sent complete to all workers, and have no column of a login.
     assert request_columns(worker.run) == {"anyone": ["id"]}
     assert b"canary" not in drawn
     assert b"canary" not in encoded(worker.run)
 
 
 def _holds(told: bytes, number: int) -> bool:
-    """Return whether the token of a client stands in a message, and not only a longer one that begins the same."""
+    """Return whether a message contains a client's token, not just a longer one that begins with it."""
     token = f"canary-{number}".encode()
     return any(not told[at + len(token) : at + len(token) + 1].isdigit() for at in _places(told, token))
 
@@ -262,7 +262,7 @@ def test_the_ramp_waits_for_logins_at_a_bounded_rate() -> None:
     worker.logins.stop()
 
 
-#: A service to which a password is sent in a plain text, in which not every password can stand.
+#: A protocol file that sends a password as plain text, which cannot hold every password.
 PLAIN = """
 version: 1
 opening:

@@ -1,4 +1,4 @@
-"""A worker's pings, what it learns of its master's clock by them, and how it waits by that clock."""
+"""Test a worker's pings, its estimate of the master's clock, and its waits by that clock."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from loadgen.run.worker_clock import WorkerClock
 from loadgen.run.worker_messages import Ping
 from tests.run.worker.made_up import SECOND, MadeUpClock, MadeUpLine, settle
 
-#: The master's clock is ahead by this.
+#: The master's clock is ahead of the worker's by this much, in ns.
 AHEAD_NS = 7 * SECOND
 
 
@@ -45,7 +45,7 @@ class Site:
         )
 
     def converse(self, pings: int) -> None:
-        """Ping and be answered, a millisecond each way."""
+        """Send pings and let the master answer them; each way takes a millisecond."""
         for _ in range(pings):
             self.time.ping()
             self.clock.go_on(0.001)
@@ -67,7 +67,7 @@ class Site:
 
 
 def waited(site: Site, due_ns: int, ended: list[int]) -> None:
-    """Wait in a greenlet, and note when that ended."""
+    """Wait in a greenlet, and append the time at which the wait ended."""
 
     def wait() -> None:
         site.time.wait_until(due_ns)
@@ -118,7 +118,7 @@ def test_answers_are_recorded_and_give_the_offset(site: Site) -> None:
     assert site.time.apart
     assert abs(site.estimate.offset_ns - AHEAD_NS) < 2_000_000
     assert abs(site.time.local_ns(site.clock.at_ns + AHEAD_NS) - site.clock.at_ns) < 2_000_000
-    # The recorder counts latencies on the master's clock: it asks for the offset anew for each interval.
+    # The recorder computes latencies with the master's clock, and gets the offset anew for each interval.
     site.recorder.deliver(0, 1_000_001, 1_000_001, (1, 0, 0, 1, 1))
     told = site.recorder.flush().delivery_histogram
     assert told is not None
@@ -142,7 +142,7 @@ def test_a_wait_for_the_masters_time_ends_at_it_on_this_clock(site: Site) -> Non
     assert not ended
     site.clock.go_on(0.2)
     assert abs(ended[0] - begun_ns - 3 * SECOND) < 5_000_000
-    # What is past is not waited for.
+    # A time that is past causes no wait.
     site.time.wait_until(due_ns)
 
 
@@ -186,7 +186,7 @@ def test_a_time_of_this_clock_is_the_masters_and_back(tmp_path: Path, same_proce
     if not same_process:
         site.converse(12)
     for ago_s in (0, 1, 60):
-        # What came, came in the past: its time is converted without the drift to come.
+        # An arrival is in the past, so the drift expected for the future is not applied to it.
         at_ns = site.clock.now_ns() - ago_s * SECOND
         master_ns = site.time.master_ns(at_ns)
         assert master_ns == at_ns + (0 if same_process else site.estimate.offset_ns)

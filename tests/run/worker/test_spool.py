@@ -1,4 +1,4 @@
-"""A worker's spool reaches its master, or stays here if the master does not take it."""
+"""Test that a worker's spool reaches its master, or stays here if the master does not take it."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Site:
         self.writer.write_rows("clock", [tuple(range(1, 10))])
 
     def answers(self) -> None:
-        """Let the master answer what it was sent."""
+        """Deliver the master's answers to all messages sent so far."""
         for piece in self.line.all(Piece)[self.taken :]:
             self.taken += 1
             self.spool.on_answer(self.receiver.take(3, piece))
@@ -64,7 +64,7 @@ def test_what_it_cannot_read_is_sent_and_removed_once_it_has_all(site: Site, tmp
     handing = gevent.spawn(site.spool.hand_over, 30)
     settle()
     assert not handing.ready()
-    # What the master lacks is not removed.
+    # Files that the master does not have are not removed.
     site.spool.remove_what_is_taken()
     assert site.folder.exists()
     site.answers()

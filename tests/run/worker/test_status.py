@@ -1,4 +1,4 @@
-"""What a worker reports to its master, and how often."""
+"""Test what a worker reports to its master, and how often."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_reports_come_four_times_a_second_once_the_run_has_started(site: Site) -
     site.barriers.finish()
     site.clock.go_on(1)
     assert watching.ready()
-    # One last report with what the end has changed.
+    # A last report contains the changes made at the end.
     assert len(site.line.sent) == 41
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a worker is counted within bounds, and the first reason counts."""
+"""Test that failures in a worker are counted within bounds, and that the first reason is reported."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Users of a worker get the clients that the master grants, and are counted while they play."""
+"""Test that users of a worker get the clients granted by the master, and are counted while they play."""
 
 import itertools
 from typing import Any
@@ -54,7 +54,7 @@ def test_users_that_come_together_ask_in_one_message_and_each_gets_its_own_clien
     assert claim.wanted == {READER: 2, WRITER: 1}
     site.users.on_grant(Grant(request=claim.request, granted={READER: [3, 5], WRITER: [41]}))
     assert numbers(waiting) == [3, 41, 5]
-    # Who comes later asks again.
+    # A user that comes later makes another request.
     later = site.claims(READER)
     site.clock.go_on(0.005)
     assert site.line.last(Claim).wanted == {READER: 1}
@@ -95,7 +95,7 @@ def test_an_answer_to_nothing_and_a_role_that_nobody_asked_for_change_nothing(si
     assert not waiting[0].ready()
     site.users.on_grant(Grant(request=request, granted={"unknown": [2]}))
     assert numbers(waiting) == [None]
-    # The same answer once more comes too late.
+    # The same answer arrives a second time, too late.
     site.users.on_grant(Grant(request=request, granted={READER: [1]}))
     assert numbers(waiting) == [None]
 

@@ -1,4 +1,4 @@
-"""A signer of Signature Version 4 that shares no code with the server's, for what clients do beside botocore."""
+"""Sign requests with Signature Version 4 as clients do, with no code in common with the server."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ def authorization(
     service: str = "appsync",
     body_hash: str | None = None,
 ) -> str:
-    """Return the `Authorization` of a POST that covers exactly the headers ``signed``."""
+    """Return the `Authorization` header of a POST whose signature covers exactly the headers ``signed``."""
     names = sorted(name.lower() for name in signed)
     values = {name.lower(): " ".join(value.split()) for name, value in signed.items()}
     canonical = "\n".join(

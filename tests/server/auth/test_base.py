@@ -1,4 +1,4 @@
-"""What is read from headers and from the `authorization` of a frame, and from whom a request came."""
+"""Test what is read from headers and from a frame's `authorization`, and the identity of the sender."""
 
 from typing import Any
 

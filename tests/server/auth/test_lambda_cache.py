@@ -1,4 +1,4 @@
-"""For how long the answer of a Lambda authorizer is kept, and for what."""
+"""Test for how long a Lambda authorizer's answer is cached, and for which requests."""
 
 import asyncio
 from collections.abc import Mapping

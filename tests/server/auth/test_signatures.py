@@ -1,7 +1,7 @@
-"""Signatures of IAM as clients write them: what they sign, leave out, spell otherwise and send along.
+"""Test IAM signatures of real clients: what they sign, leave out, write differently and send in addition.
 
-Sources of the table: the code of the clients that docs/reference/appsync-events.md names (AUVRED, ANDROID, SWIFT, JS),
-and aws-sdk-go-v2's signer, on which several clients in Go are built.
+Sources of the table: the code of the clients that docs/reference/appsync-events.md names (AUVRED, ANDROID,
+SWIFT, JS), and the signer of aws-sdk-go-v2, on which several clients in Go are built.
 """
 
 import asyncio
@@ -70,11 +70,11 @@ def refused(fields: Mapping[str, str], body: bytes = SUBSCRIBE, **options: Any) 
 class Client:
     """How a client makes the `authorization` of a frame, or the headers of a request."""
 
-    #: The headers it signs beside COMMON and `host`; None as value: the length of the body.
+    #: Headers that it signs besides COMMON and `host`; the value None stands for the length of the body.
     signs: Mapping[str, str | None] = field(default_factory=dict)
-    #: Those of them that it does not send.
+    #: Signed headers that it does not send.
     leaves_out: tuple[str, ...] = ()
-    #: The host that it signs, and the one it sends.
+    #: The host that it signs, and the host that it sends (None: the same).
     host: str = HOST
     sends_host: str | None = None
     session: str | None = None

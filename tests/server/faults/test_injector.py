@@ -1,4 +1,4 @@
-"""What the injector decides, without a server: a test decides how busy the machine is."""
+"""Test the injector's decisions without a server, so that the test decides how busy the machine is."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from loadgen.server.journal import NoJournal
 
 
 class Outlet:
-    """Keeps the payloads it is given."""
+    """Keeps the payloads that are written to it."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -30,14 +30,15 @@ class Outlet:
 
 
 def test_what_is_overdue_goes_before_what_is_due_at_once() -> None:
-    """A busy machine leaves the event loop no time to write what is due, and an event comes that need not wait."""
+    """Events that are overdue on a busy machine are written before a new event without a delay."""
 
     async def scene() -> list[str]:
         hub = FaultingHub(1 << 20, Counters(), Faults.model_validate({"throttle": "100/s"}), NoJournal())
         outlet = Outlet()
         hub.add(Subscription("s", "/default/a", outlet))
         hub.publish("/default/a", ["1", "2", "3"])
-        # The second and the third have slots 10 and 20 ms from now; the loop gets to neither.
+        # The second and third event are due in 10 and 20 ms, but the event loop does not run until after
+        # that.
         time.sleep(0.05)
         hub.publish("/default/a", ["4"])
         written = list(outlet.events)

@@ -1,4 +1,4 @@
-"""Test the backend without a process: its posts go to a function."""
+"""Test the backend within this process; its posts go to a function."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from loadgen.stand_ins.api_gateway.journal import GatewayJournal
 
 
 class Posts:
-    """Notes posts and answers them in turn, at last with 200."""
+    """Keeps posts, and answers them with given status codes in turn, afterwards with 200."""
 
     def __init__(self, *statuses: int) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""Test a connection of the gateway with given bytes; the transport is a list."""
+"""Test a connection of the gateway with given bytes; the transport is a list of what is written."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from loadgen.stand_ins.api_gateway.throttle import Throttle
 
 
 class Transport:
-    """Keeps what is written."""
+    """Keeps the data written to it."""
 
     def __init__(self) -> None:
         self.written = bytearray()

@@ -1,4 +1,4 @@
-"""Test the options of the stand-in."""
+"""Test the options of the stand-in for API Gateway."""
 
 from dataclasses import Field, fields
 from pathlib import Path

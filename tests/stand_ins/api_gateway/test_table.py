@@ -1,4 +1,4 @@
-"""Test the backend's table by a simpler one."""
+"""Test the backend's table of subscriptions against a simpler implementation."""
 
 from hypothesis import given
 from hypothesis import strategies as st

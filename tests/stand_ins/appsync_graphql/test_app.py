@@ -76,7 +76,7 @@ class Socket:
 
 
 def served(scene: Callable[[Client], Awaitable[None]], journal: Path | None = None, **options: str) -> None:
-    """Play a scene against a server with some options; `_` in their names stands for `-`."""
+    """Run a scene against a server with some options; `_` in their names stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in options.items()}
 
     async def play() -> None:
@@ -309,7 +309,7 @@ def test_an_event_goes_to_the_subscriptions_whose_arguments_it_equals(tmp_path: 
             ('room: "2", urgent: false', "room urgent body", "acf"),
             ('room: "1", urgent: false', "room urgent body", "abef"),
             ('room: "1"', "room urgent body", "abf"),
-            # A field that the mutation did not ask for is null to subscribers.
+            # Fields that the mutation did not select are null for subscribers.
             ('room: "1", urgent: true', "body", "af"),
         ):
             answer = await client.publish(
@@ -347,7 +347,7 @@ def test_subscribers_get_only_the_fields_of_the_mutations_selection_set() -> Non
         (b'{"query":"{x}","more":"\xff"}', HEADER, 400, "MalformedHttpRequestException"),
         ({"query": PUBLISH}, {}, 401, "UnauthorizedException"),
         ({"query": PUBLISH}, {"x-api-key": "da2-wrong"}, 401, "UnauthorizedException"),
-        # What GraphQL itself refuses has status 200.
+        # A request that GraphQL itself refuses has status 200.
         ({"query": PUBLISH}, HEADER, 200, None),
         ({"query": SUBSCRIBE, "variables": {"n": "a"}}, HEADER, 200, None),
         ({"query": PUBLISH, "variables": {"n": "a", "d": "{"}}, HEADER, 200, None),

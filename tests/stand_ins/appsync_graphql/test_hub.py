@@ -21,7 +21,7 @@ SUBSCRIBE = SCHEMA.compile("subscription ($n: String!) { subscribe(name: $n) { d
 
 
 class Peer:
-    """A client, as the hub sees it."""
+    """A client with the methods that the hub uses."""
 
     def __init__(self, buffered: int = 0, closed: bool = False) -> None:
         self.buffered, self.closed, self.aborted = buffered, closed, False
@@ -46,7 +46,7 @@ class Peer:
 
 
 class World:
-    """A hub with a clock of its own."""
+    """A hub with a simulated clock."""
 
     def __init__(self, journal: Path | None = None, **options: str) -> None:
         named = {name.replace("_", "-"): value for name, value in options.items()}

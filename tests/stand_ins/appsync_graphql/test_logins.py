@@ -1,4 +1,4 @@
-"""Test that the stand-in accepts what our client sends, by each way to log in, and refuses what is wrong of it."""
+"""Test that the stand-in accepts our client with each kind of login, and refuses wrong ones."""
 
 import json
 import time
@@ -53,7 +53,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def heard(client: Client, credential: Any, query: str = "") -> tuple[list[Any], Any]:
-    """Play a whole conversation of our client; return the last message and the answer to a mutation."""
+    """Hold a whole conversation with our client; return the last message and the answer to a mutation."""
     handler: Any = Handler()
     service = AppSyncGraphql(GraphqlUrl.from_url(client.url + query), credential)
     session = service.session(handler)

@@ -56,7 +56,7 @@ def test_a_text_that_is_no_such_schema_is_refused(text: str, said: str) -> None:
 
 
 def executed(query: str, variables: Any = None, name: str | None = None) -> tuple[dict[str, Any], list[Any]]:
-    """Return the answer to a mutation whose result is its arguments, and its errors."""
+    """Return the answer to a mutation that returns its arguments, and the answer's errors."""
     compiled = SCHEMA.compile(query, name)
     given = compiled.coerced(variables)
     errors: list[dict[str, Any]] = []
@@ -82,7 +82,7 @@ def test_a_mutation_returns_the_arguments_that_were_selected() -> None:
         "clear": {"room": "x", "urgent": None},
     }
     assert errors == []
-    # The same text has the same object, by which the fan-out knows what it has written already.
+    # Equal text gives the same object, so the fan-out knows which results it has already written.
     assert SCHEMA.compile(query, None) is SCHEMA.compile(query, None)
 
 

@@ -1,11 +1,11 @@
-"""The real Amplify client (npm `aws-amplify`, pinned) against the embedded Event API, over plain sockets and over TLS.
+"""Test the real Amplify client (npm `aws-amplify`, pinned) with the embedded Event API, with and without TLS.
 
-`suite.mjs`, `refusals.mjs` and `endings.mjs` hold the cases; each shows here as a test of its own. Over TLS Amplify is
-used as an application would use it, unmodified, with one https endpoint and a private certificate authority. The cases
-also look at the frames themselves, since Amplify keeps much of what it is told to itself.
+The cases are in `suite.mjs`, `refusals.mjs` and `endings.mjs`; each is reported as a separate test. Over TLS
+Amplify is used as in an application, unmodified, with one https endpoint and a private certificate authority.
+The cases also check the frames, since Amplify does not pass on much of what it receives.
 
-Four parts of Amplify that the cases never load (analytics, datastore, notifications, storage) bring two thirds of its
-packages: package.json overrides them with `ws`, which is there anyway.
+Two thirds of Amplify's packages belong to four parts that the cases never load (analytics, datastore,
+notifications, storage). package.json replaces these by `ws`, which is installed anyway.
 """
 
 import json
@@ -27,13 +27,13 @@ from tests.programs import require, skip
 from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
-#: The longest first, so that it waits for its timers while the others work.
+#: Files with cases, the longest first, so that it waits for timers while the others run.
 FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
 SUITE_TIMEOUT_S = 300
-#: Age at which the second server ends a connection: enough for a subscription and an event before.
+#: Age in seconds at which the second server ends a connection, enough for a subscription and an event.
 BRIEF_LIFETIME_S = "4"
 OLDEST_NODE = (20, 14)
-"""`--test-force-exit`, without which Amplify's timers hold the process for fifteen seconds."""
+"""Oldest version with `--test-force-exit`, without which Amplify's timers keep the process for 15 s."""
 
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 ISSUER = "https://login.example"
@@ -56,7 +56,7 @@ AUTHORIZER = "def decide(event):\n    return {'isAuthorized': event['authorizati
 
 
 def case_names() -> list[str]:
-    """The cases as the files name them; templates are filled as its loops do."""
+    """Return the names of the cases in the files; templates are filled in as the files' loops do."""
     text = "".join((HERE / name).read_text() for name in FILES)
     names = []
     for name in re.findall(r"^ *test\(['`](.+?)['`], async", text, re.MULTILINE):
@@ -74,7 +74,7 @@ CASES = case_names()
 
 @pytest.fixture(scope="session")
 def node_modules() -> None:
-    """Install what the lock file says, once."""
+    """Install the packages of the lock file, once."""
     require("npm")
     if too_old := what_is_too_old(require("node")):
         skip(too_old)
@@ -82,7 +82,7 @@ def node_modules() -> None:
 
 
 def what_is_too_old(node: str) -> str | None:
-    """Say that the cases cannot run with this Node; None where they can."""
+    """Return why the cases cannot run with this version of Node, or None if they can."""
     said = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
     version = tuple(int(part) for part in said.strip().removeprefix("v").split(".")[:2])
     if version < OLDEST_NODE:
@@ -92,7 +92,7 @@ def what_is_too_old(node: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def suites(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Run the cases over plain sockets and TLS at the same time, as they mostly wait; return what became of each."""
+    """Run the cases without and with TLS at the same time, as they mostly wait; return their results."""
     folder = tmp_path_factory.mktemp("amplify")
     private = rsa.generate_private_key(65537, 2048)
     key = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())), "kid": "k"}
@@ -144,7 +144,7 @@ def certificate(folder: Path) -> list[str]:
 
 
 def start_suite(environment: dict[str, str], output: Path) -> "subprocess.Popen[str]":
-    """Start the cases; what becomes of them goes to a file, where it is known also if they come to no end."""
+    """Start the cases; the results go to a file, which has some even if the cases never end."""
     with output.open("w") as stdout:
         return subprocess.Popen(
             [
@@ -164,7 +164,7 @@ def start_suite(environment: dict[str, str], output: Path) -> "subprocess.Popen[
 
 
 def finished_suite(process: "subprocess.Popen[str]", output: Path) -> dict[str, Any]:
-    """Wait for the cases and return why each failed, None where it passed."""
+    """Wait for the cases; return why each failed, or None for those that passed."""
     try:
         _, said = process.communicate(timeout=SUITE_TIMEOUT_S)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""The real Amplify client against the stand-in for AppSync GraphQL, over TLS, as an application would use it."""
+"""Test the real Amplify client with the stand-in for AppSync GraphQL, over TLS, as in an application."""
 
 import json
 import os
@@ -39,7 +39,7 @@ auth:
 
 @pytest.fixture(scope="module")
 def told(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what Amplify received and sent, by login."""
+    """Return what Amplify received and sent with each login."""
     folder: Path = tmp_path_factory.mktemp("amplify-graphql")
     private = rsa.generate_private_key(65537, 2048)
     key = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())), "kid": "k"}

@@ -1,4 +1,4 @@
-"""One kernel for many notebooks: starting one takes five times as long as executing a notebook."""
+"""One kernel for many notebooks, because starting a kernel takes five times as long as a notebook."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ import pytest
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.client import NotebookClient
 
-#: What `analysis.notebooks.execute` tells a notebook by its environment.
+#: Environment variables by which `analysis.notebooks.execute` passes folders to a notebook.
 _VARIABLES = ("LOADGEN_RUN", "LOADGEN_BASE")
 
 
 @contextmanager
 def shared_kernel() -> Iterator[None]:
-    """Let `analysis.notebooks.execute` use one real kernel; each notebook begins with nothing defined."""
+    """Let `analysis.notebooks.execute` use one real kernel; each notebook starts with no names defined."""
     manager = AsyncKernelManager(kernel_name="python3")
     used: list[NotebookClient] = []
 

@@ -1,4 +1,4 @@
-"""`loadgen compare` as a process, and `history`."""
+"""Test `loadgen compare` and `loadgen history` as processes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.system.here import here
 
 
 def test_the_command(tmp_path: Path) -> None:
-    from tests.analysis.comparisons import World  # here: it loads SciPy, and only one process has this module
+    from tests.analysis.comparisons import World  # this loads SciPy, and few processes need it
 
     base, new = World(18).sides(5, 1.3)
     profile.write(tmp_path / "base.json", base)

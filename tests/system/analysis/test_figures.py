@@ -113,7 +113,7 @@ def test_only_events_due_in_the_measure_phase_count_whenever_they_arrive(tmp_pat
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Makes a run and finishes it, once: returns its folder and what was said."""
+    """Make a run and analyse it, once; return its folder and the command's output."""
 
     @cache
     def make(run: Callable[[Path], Path]) -> tuple[Path, str]:
@@ -132,7 +132,8 @@ def test_finish_writes_summary_and_report_and_ends_with_the_path(finished: Finis
     assert "30 of 30 expected deliveries arrived" in out
     assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
     page = (run / "report.html").read_text()
-    # Self-contained: nothing that a browser would fetch. (The scripts are data of the page: see test_report_page.py.)
+    # The page is self-contained: a browser fetches nothing. Scripts are left out here (see
+    # test_report_page.py).
     markup = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert markup.count("<svg") == 7
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', markup.replace("xlink:href", "href"))
@@ -198,7 +199,7 @@ def hostile_run(folder: Path) -> Path:
 
 
 def started(page: str) -> list[tuple[str, dict[str, str | None]]]:
-    """Return the elements of a page as a browser would find them: name and attributes."""
+    """Return the elements of a page, as a browser would parse it: name and attributes."""
     found: list[tuple[str, dict[str, str | None]]] = []
 
     class Parser(HTMLParser):
@@ -212,7 +213,7 @@ def started(page: str) -> list[tuple[str, dict[str, str | None]]]:
 def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finished) -> None:
     run, _ = finished(hostile_run)
     page = (run / "report.html").read_text()
-    # The page's own scripts: its data, Bokeh's two and ours.
+    # The page's own scripts are its data, two of Bokeh's and one of ours.
     assert [attributes for tag, attributes in started(page) if tag == "script"] == [
         {"type": "application/json", "id": "charts"},
         {},
@@ -229,7 +230,7 @@ def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finish
         print_summary(analysis.summarise(analysis.load(run)), console)
     shown = captured.get()
     assert "\x07" not in shown
-    # Rich's own colours are there; the run's is not.
+    # Rich's own colours are printed, but not a colour from the run's data.
     assert "\x1b[31m" not in shown
     assert "alert(1)" in shown
 

@@ -1,4 +1,4 @@
-"""Test that a process of the analysis keeps freed memory."""
+"""Test that an analysis process keeps freed memory for its next arrays."""
 
 import subprocess
 import sys
@@ -31,5 +31,5 @@ def test_freed_memory_is_used_again() -> None:
     kept, backend = of("kept")
     returned, _ = of("returned")
     assert backend == "system"
-    # Without it each array costs a fault for each of its pages, or for each huge page.
+    # Without the setting, each array causes a page fault for each page, or for each huge page.
     assert kept < 20 < returned

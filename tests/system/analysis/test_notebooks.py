@@ -1,7 +1,7 @@
-"""Every notebook runs from its first cell to its last: on the sample data, and on another run by a parameter.
+"""Test that every notebook runs from its first cell to its last, on the sample data and on another run.
 
-What is committed with it is what its cells make of the sample data. One kernel executes them all; only the command
-starts its own.
+The outputs committed with a notebook are those of its cells for the sample data. One kernel executes all
+notebooks; only the command starts a separate kernel.
 """
 
 import base64
@@ -37,7 +37,7 @@ from tests.system.harness import loadgen
 def kernel() -> Iterator[None]:
     from tests.system.analysis.kernel import (
         shared_kernel,
-    )  # here: only the process that has this module needs it
+    )  # here: only processes that run this module need it
 
     with shared_kernel():
         yield
@@ -65,7 +65,7 @@ def outputs(path: Path) -> str:
 
 
 def check(folder: Path) -> Verification:
-    from analysis.verify.check import verify  # here: it loads matplotlib
+    from analysis.verify.check import verify  # imported here, because it loads matplotlib
 
     return verify(analysis.load(folder))
 
@@ -105,7 +105,7 @@ def test_a_committed_notebook_shows_what_its_cells_make_of_the_sample_data(name:
                 assert_same_picture(picture, new["data"]["image/png"], f"{cell['id']}: {renew}")
                 pictures += 1
     assert pictures >= 1
-    # Small enough to be committed, and of no particular machine.
+    # The file is small enough to be committed, and contains no path of this machine.
     assert path.stat().st_size < 150_000
     for place in (str(REPO), str(Path.home()), tempfile.gettempdir(), sys.prefix):
         assert place not in path.read_text()
@@ -116,13 +116,13 @@ def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def said(output: dict[str, Any]) -> dict[str, str]:
-    """Return the texts of an output: what was printed, and a table as plain text and as HTML."""
+    """Return the texts of an output: printed text, and a table as plain text and as HTML."""
     texts = {"text": output.get("text", ""), **output.get("data", {})}
     return {kind: "".join(text) for kind, text in texts.items() if not kind.startswith("image/")}
 
 
 def assert_same_picture(one: str, other: str, otherwise: str) -> None:
-    """Compare the points if the same version of matplotlib drew both, or else only the sizes."""
+    """Compare the pixels if the same version of matplotlib drew both pictures, else only the sizes."""
     first, second = (Image.open(io.BytesIO(base64.b64decode(picture))) for picture in (one, other))
     assert first.size == second.size, otherwise
     if first.info["Software"] == second.info["Software"]:
@@ -154,7 +154,7 @@ def test_a_changed_picture_or_text_would_be_noticed() -> None:
 def test_a_notebook_finds_nothing_that_another_defined(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the test above could pass for a notebook that lacks an import."""
+    """If names stayed defined, the test above could pass for a notebook that lacks an import."""
     import nbformat
 
     monkeypatch.setattr("analysis.notebooks.FOLDER", tmp_path)

@@ -1,6 +1,6 @@
-"""Opening a run that somebody sent: damaged, retyped or oversized, it is a sentence and exit code 2, in bounded memory.
+"""Test opening a run from somebody else: damaged, retyped or oversized files are refused.
 
-The promises are those of docs/received-runs.md.
+The refusal is one sentence and exit code 2, in bounded memory, as docs/received-runs.md promises.
 """
 
 import copy
@@ -33,7 +33,7 @@ from tests.system.harness import loadgen
 
 SAMPLE = REPO / "results" / "sample"
 MANIFEST: dict[str, Any] = json.loads((SAMPLE / "manifest.json").read_text())
-#: What the record of today's runs has besides.
+#: Members that the manifests of present runs have in addition.
 MANIFEST["workers"][0] |= {
     "address": "127.0.0.1", "weight": 1.0, "clients": 70, "subscriptions": 60, "left": None, "probes": 1,
     "probe_deliveries": 1, "rows": {"events": 600}, "deviations": {"odd": 1}, "gathered_by": "shared folder",
@@ -98,7 +98,7 @@ def replaced(at: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 
 def opened(folder: Path, manifest: Any) -> str | None:
-    """Open a run as `loadgen report` does; return the sentence by which it is refused, or None."""
+    """Open a run as `loadgen report` does; return the sentence that refuses it, or None."""
     (folder / "manifest.json").write_text(json.dumps(manifest))
     try:
         run = analysis.load(folder)
@@ -166,7 +166,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SAMPLE, tmp_path / "run"))
 
 
-#: The tables that the sample has.
+#: Names of the tables in the sample.
 _TABLES = sorted(name for name in schemas.TABLES if (SAMPLE / f"{name}.parquet").is_file())
 
 
@@ -201,7 +201,7 @@ def test_another_type_of_column_is_named(folder: Path, kind: pa.DataType) -> Non
 
 
 def bomb(path: Path, rows: int, group_rows: int = 1_000_000) -> None:
-    """Write a table whose rows are all alike: hardly anything on disk."""
+    """Write a table whose rows are all equal, which takes little space on disk."""
     names = list(schemas.integers(path.stem))
     alike = pa.array(np.zeros(group_rows, dtype=np.int64))
     group = pa.table(dict.fromkeys(names, alike))
@@ -234,7 +234,7 @@ def test_one_row_group_of_everything_is_refused_and_many_are_not(folder: Path) -
     bomb(folder / "deliveries.parquet", 5_000_000, 5_000_000)
     with pytest.raises(ReadError, match=r"no run packs so tightly|rows in one row group"):
         analysis.load(folder)
-    # As a long run has it: row groups of a million, larger together than the memory.
+    # A long run has such a table: row groups of a million rows, together larger than the memory.
     rng = np.random.default_rng(1)
     names = list(schemas.integers("deliveries"))
     group = pa.table({name: pa.array(rng.integers(0, 1 << 62, 200_000)) for name in names})
@@ -274,13 +274,13 @@ def test_codes_are_numbered_by_their_first_row(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a*b", "a?b", "a[bc]d", "it's", "a\x1b[2Jb"])
 def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> None:
-    # What the pattern would find besides.
+    # A pattern would match these folders as well.
     for other in ("aXb", "abd"):
         (tmp_path / other).mkdir()
         shutil.copy(SAMPLE / "clock.parquet", tmp_path / other / "deliveries.parquet")
     folder = shutil.copytree(SAMPLE, tmp_path / name)
     told = CliRunner().invoke(app, ["verify", str(folder)])
-    # Not even without what protects the terminal of a process.
+    # Even here, where the process's own protection of the terminal is missing, the output is safe.
     code, said = told.exit_code, told.output
     assert code == 0, said
     assert "in SQL" in said

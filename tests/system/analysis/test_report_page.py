@@ -1,4 +1,4 @@
-"""Test the report's interactive charts in a real Chromium: values, zoom, legends, a closer look, no JavaScript."""
+"""Test the report's interactive charts in a real Chromium: values, zoom, legends, no JavaScript."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'> $$x$$"
 READY = "document.body.classList.contains('complete')"
-#: The text of all tooltips that are shown, which are in shadow trees.
+#: JavaScript that returns the text of all visible tooltips, which are in shadow trees.
 TIPS = """(() => { const found = []; const walk = (node) => { for (const each of node.children ?? []) {
   if (each.classList.contains('tip') && each.getBoundingClientRect().width) found.push(each.innerText);
   if (each.shadowRoot) walk(each.shadowRoot);
@@ -52,7 +52,7 @@ def page(browser: Browser, sample: Path) -> Iterator[Page]:
 
 
 def place(page: Page, plot: str, x: float, y: float | None = None) -> tuple[float, float]:
-    """Scroll to a chart and return where on the screen its coordinate x is; by default at half of its height."""
+    """Scroll to a chart; return the place on the screen of its coordinates, by default at half its height."""
     at: list[float] = page.run(
         f"""(() => {{ const canvas = document.querySelector('figure[data-plot={plot}] .canvas');
         canvas.scrollIntoView({{block: 'center', behavior: 'instant'}});
@@ -83,7 +83,7 @@ def drag(page: Page, begin: tuple[float, float], end: tuple[float, float]) -> No
 
 
 def ranges(page: Page) -> dict[str, list[list[float]]]:
-    """Return [start, end] of the x axes by plot."""
+    """Return [start, end] of each x axis, by plot."""
     found: dict[str, list[list[float]]] = page.run(
         """Object.fromEntries([...document.querySelectorAll('figure[data-plot]')].map((figure) => [figure.dataset.plot,
         [...figure.querySelectorAll('.canvas')].map(({chart: {plot: {x_range: r}}}) => [r.start, r.end])]))"""
@@ -99,7 +99,7 @@ OVER_TIME = (
     "connection_ramp",
     "generator_health",
 )
-#: Charts of which x is not time.
+#: Charts whose x axis is not time.
 OTHERS = ("percentile_curves", "by_channel")
 
 
@@ -109,7 +109,7 @@ def test_values_are_read_where_the_pointer_is(page: Page) -> None:
     hover(page, place(page, "latency_over_time", 6.01))
     page.wait(f"{TIPS}.includes('p99')")
     shown = page.run(TIPS)
-    # Its second, by the wall clock with its zone, and its phase.
+    # The tooltip shows the second, the wall-clock time with its zone, and the phase.
     assert re.search(r"\b6\.0\d s · 07:53:2\d\.\d{3} UTC · measure", shown), (shown, created_s)
     assert re.findall(r"^(max|p99|p90|p50)$", shown, re.MULTILINE) == ["max", "p99", "p90", "p50"]
     assert len(re.findall(r"\d (?:µs|ms)\b", shown)) == 4
@@ -122,7 +122,7 @@ def test_a_percentile_is_read_off_the_curve_as_the_table_has_it(page: Page) -> N
     assert re.search(r"^p9[89]\.?\d*", shown, re.MULTILINE), shown
     found = re.search(r"fan-out \(arrival − intended\)\s+(\d+) µs", shown)
     assert found is not None, shown
-    # The table says 932 µs; a pixel is a tenth of a percentile here.
+    # The table's value is 932 µs; one pixel of this chart is a tenth of a percentile.
     assert int(found[1]) == pytest.approx(932, abs=15)
 
 
@@ -270,7 +270,7 @@ def test_foreign_text_is_shown_as_text(
 
 @pytest.fixture
 def open_all() -> Callable[[Page], None]:
-    """Return a function that chooses every entry of the closer look."""
+    """Return a function that selects every entry of the closer look in turn."""
 
     def choose(page: Page) -> None:
         kinds = page.run("document.querySelectorAll('#closer select')[0].options.length")

@@ -1,4 +1,4 @@
-"""Run `loadgen verify` as a process. See tests/analysis/verify/test_check.py for what it finds."""
+"""Test `loadgen verify` as a process; tests/analysis/verify/test_check.py tests its findings."""
 
 import json
 from pathlib import Path
@@ -18,5 +18,5 @@ def test_the_command(tmp_path: Path) -> None:
     done = loadgen("verify", str(run))
     assert done.code == 3, done.said
     assert "summary.json: ledger.lost is 1, and 0 by the tables" in done.out
-    # DuckDB would list what is not collected at exit.
+    # DuckDB would print objects that were not freed when the process exits.
     assert done.err == ""

@@ -49,7 +49,7 @@ def test_pyarrow_works_without_loading_pandas(tmp_path: object) -> None:
 
 
 def test_by_itself_it_would_load_pandas(tmp_path: object) -> None:
-    # Where this fails, pyarrow does what `spare` is for, and `spare` may go.
+    # If this fails, pyarrow itself avoids loading pandas, and `spare` can be removed.
     assert outcome(_USES.replace("spare()", ""), tmp_path) == "True"
 
 

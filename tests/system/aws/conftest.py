@@ -1,4 +1,4 @@
-"""Run moto in this process, as in tests/aws."""
+"""Run moto, which simulates AWS, in this process, as in tests/aws."""
 
 from tests.aws.conftest import aws, credentials
 

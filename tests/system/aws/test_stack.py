@@ -1,4 +1,4 @@
-"""Test creating and deleting the stack with moto's CloudFormation and AppSync, and AWS's refusals."""
+"""Test creating and deleting the stack with moto's CloudFormation and AppSync, and refusals by AWS."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ def loadgen(*arguments: str) -> Any:
 
 
 def client(service: str = "cloudformation") -> Any:
-    import boto3  # here: only the process that has this module needs it
+    import boto3  # here: only processes that run this module need it
 
     return boto3.client(service, region_name="eu-west-1")
 
@@ -174,7 +174,8 @@ def test_the_template_for_other_tools() -> None:
     assert '"Name": "chat"' in done.output
 
 
-# What moto does not do, by stubbed answers: refusals, failures, "nothing to change", what takes time.
+# The following tests stub answers that moto does not give: refusals, failures, "nothing to change", slow
+# operations.
 
 ID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/load/1"
 
@@ -229,7 +230,7 @@ def test_a_failure_names_the_first_resource_that_failed_and_tells_no_key() -> No
     first = [event(1, "load", "CREATE_IN_PROGRESS", kind="AWS::CloudFormation::Stack")]
     stubber.add_response("describe_stack_events", {"StackEvents": first})
     stubber.add_response("describe_stacks", described("DELETE_COMPLETE"))
-    # Newest first, in two pages.
+    # Events come newest first, on two pages.
     later = [
         event(5, "load", "DELETE_COMPLETE", kind="AWS::CloudFormation::Stack"),
         event(4, "Namespacedefault", "CREATE_FAILED", "Resource creation cancelled"),

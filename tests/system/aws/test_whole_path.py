@@ -1,6 +1,7 @@
 """Test the whole path of a user: up, probe, run, metrics, down. Commands that send load are processes.
 
-AWS's control plane is moto's server, the Event API is ours over TLS: the stack's outputs lead to it.
+AWS's APIs are simulated by moto's server. The Event API is our own server with TLS, and the stack's outputs
+lead to it.
 """
 
 import os
@@ -35,7 +36,7 @@ def no_file_has_the_key(folder: Path) -> None:
 
 @dataclass
 class World:
-    """What a command needs to find moto and to trust the server."""
+    """The environment in which commands find moto and trust the server."""
 
     env: dict[str, str]
     endpoint: str
@@ -46,13 +47,13 @@ class World:
         return done
 
     def here(self, *arguments: str) -> Here:
-        """Call a command that sends no load, in this process."""
+        """Call a command that sends no load, within this process."""
         done = here(*arguments, env=self.env)
         safe(done.said)
         return done
 
     def client(self, service: str) -> Any:
-        import boto3  # here: only the process that has this module needs it
+        import boto3  # here: only processes that run this module need it
 
         return boto3.client(
             service, endpoint_url=self.endpoint, region_name="eu-west-1",
@@ -107,7 +108,7 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert done.code == 2, done.said
     assert "loadgen aws up --stack load --region eu-west-1 --namespace other" in done.err
 
-    # Each worker asks for the key itself: it does not travel with the target.
+    # Each worker fetches the key itself, because the key is not sent with the target.
     done = world.loadgen(*run, "--allow-remote", "--processes", "2", "--no-report")
     folder = only_run(results)
     expect_by_verdict(done, folder)

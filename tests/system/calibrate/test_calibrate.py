@@ -1,6 +1,6 @@
-"""A sample of the calibration: the cases of `loadgen calibrate` with a thousandth of its deliveries.
+"""Test a sample of the calibration: the cases of `loadgen calibrate` with a thousandth of the deliveries.
 
-The million deliveries, and how close the latencies come, need a quiet machine: see benchmarks/README.md.
+The million deliveries, and how exact the latencies are, need a quiet machine (see benchmarks/README.md).
 """
 
 import dataclasses
@@ -20,18 +20,19 @@ from loadgen.exits import ExitCode
 from loadgen.server.journal_reader import Journal
 from tests.system.here import here
 
-#: 500 deliveries a second, which a busy machine bears as well; a run that calls itself invalid there is compared too.
+#: 500 deliveries a second, which even a busy machine can handle; runs that call themselves invalid are
+#: compared too.
 LOAD = ("clients.readers.count=40", "clients.publishers.publish.rate=50/s")
 SMALL = {
     case.name: dataclasses.replace(
         case, overrides=(*case.overrides, *LOAD), exit_codes=case.exit_codes | {ExitCode.INCONCLUSIVE}
     )
     for case in cases.cases(deliveries=60_000, seconds=5)
-    # The busy case needs a core to itself to mean anything; it is part of `loadgen calibrate`.
+    # The busy case is meaningful only with a free core; `loadgen calibrate` runs it.
     if not case.busy
 }
-# Among so few deliveries each kind is as frequent as among many. What is refused is no delivery at all, so one run has
-# both: each check looks at its own part of the journal.
+# With so few deliveries, faults need a rate of 5 % to occur. Refused events cause no deliveries, so one run
+# can have refusals and the other faults; each check reads its own part of the journal.
 SMALL["ledger"] = dataclasses.replace(
     SMALL["ledger"],
     faults={"seed": 3, "drop": "5%", "duplicate": "5%", "reorder": "5%", "reject": "5%"},
@@ -58,7 +59,7 @@ def test_the_harness_finds_what_the_server_did(case: Case, tmp_path: Path) -> No
 
 
 def truth_of(results: Path) -> Truth:
-    """Read the record and the journal of the one case that was run."""
+    """Read the record and the journal of the only case that was run."""
     ((made,),) = filter(None, map(runs_in, results.glob("*/*")))
     return Truth.of(analysis.load(made), Journal.load(made.parent / "journal"))
 
@@ -66,12 +67,13 @@ def truth_of(results: Path) -> Truth:
 def test_a_delay_is_found(tmp_path: Path) -> None:
     outcome = runner.run_case(SMALL["delay"], tmp_path)
     assert outcome.failure is None
-    # How far the server is from its own stamp when it writes depends on the machine: tests/calibrate computes the bar.
+    # How late the server writes after its own stamp depends on the machine, so tests/calibrate tests the bar.
     assert [line.what for line in outcome.lines[:2]] == ["latency p50", "latency p99"]
     truth = truth_of(tmp_path)
     joined = truth.joined()
     assert len(joined) == len(truth.received) > 1_000
-    # However busy the machine: none arrives before its delay is over, and some as soon as they were written.
+    # However busy the machine is, no delivery arrives before its delay is over, and some arrive as soon as
+    # written.
     assert (joined["arrival_ns"] >= joined["due_ns"] - DELAY_BAR_NS).all()
     assert (joined["arrival_ns"] - joined["written_ns"].astype("int64")).abs().min() <= DELAY_BAR_NS
 
@@ -79,7 +81,7 @@ def test_a_delay_is_found(tmp_path: Path) -> None:
 def test_churn_is_found_and_a_journal_that_disagrees_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a lost connection missed was never decided by the server: to the check for drops that is a difference."""
+    """The server never decided to drop what a lost connection missed, so the check for drops disagrees."""
     demand_right(runner.run_case(SMALL["churn"], tmp_path))
     truth = truth_of(tmp_path)
     check, _ = SMALL["ledger"].checks

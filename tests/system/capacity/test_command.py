@@ -1,4 +1,4 @@
-"""`loadgen capacity` with real runs: killed and continued. What it refuses is in tests/capacity/test_command.py."""
+"""Test that `loadgen capacity` can be killed and resumed; tests/capacity/test_command.py tests refusals."""
 
 import json
 import os
@@ -22,7 +22,7 @@ phases: {ready: probe, warmup: 200ms, measure: 1s, drain: 300ms}
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "known.yaml").write_text(SCENARIO)
-    # 50 events/s, five deliveries each, are all that the server takes: even the lowest load is too much.
+    # The server can handle 50 events/s with five deliveries each, so even the lowest load is too much.
     (tmp_path / "faults.yaml").write_text(json.dumps({"throttle": "250/s", "throttle_queue": 10}))
     process = start(
         *(
@@ -47,7 +47,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     Finished(process)
     (record,) = tmp_path.glob("capacity-*/capacity.json")
     before = read(record)
-    # One, or more if the machine was slow to send the signal.
+    # One trial is complete, or more if the test was slow to send the signal.
     known = len(before["trials"])
     assert known >= 1
     assert before["status"] == "running"
@@ -58,12 +58,12 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(after["trials"]) > known
     assert after["status"] == "complete", done.said
     limit = after["limits"][0]
-    # On a machine so busy that runs are degraded nothing is known, and the exit code says so.
+    # On a busy machine runs are degraded, so the limit stays unknown; the exit code says so.
     assert (done.code, limit["kind"]) in ((1, "below"), (3, "undecided"), (3, "generator")), done.said
     if limit["kind"] == "below":
         assert (limit["lower"], limit["upper"], limit["upper_votes"]) == (None, 60, [0, 2])
         assert "below the lowest load: less than 60 events/s (failed 2 of 2 full-length trials)" in done.out
-        # 300 are offered and 250 taken.
+        # At the lowest load 300 deliveries/s are offered and 250/s are delivered.
         assert all(row["goodput_per_s"] < 260 < row["offered_deliveries_per_s"] for row in after["trials"])
     for row in after["trials"]:
         assert list((record.parent / row["folder"]).glob("*/summary.json"))

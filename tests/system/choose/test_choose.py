@@ -1,4 +1,4 @@
-"""`loadgen choose`: one scenario on several services, with what stands for them on this machine."""
+"""Test `loadgen choose` with one scenario on several services, which stand-ins on this machine replace."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, Finished, loadgen, overrides
 
-#: GraphQL has no wildcards, so each reader follows one thread here.
+#: Each reader follows one thread, because GraphQL has no wildcards.
 ONE_THREAD = 'clients.readers.subscribe="/default/comments/{article}/{thread}"'
 FEW = (*SMALL, ONE_THREAD, "phases.measure=1s")
 
@@ -45,7 +45,8 @@ def test_one_scenario_on_four_services(tmp_path: Path) -> None:
     )
     found = _by_label(json.loads(done.out))
     assert list(found) == ["appsync-events", "appsync-graphql", "broker", "gone"]
-    # Nothing listens at port 1: the others' runs are not lost by that, and the exit code says that one is missing.
+    # Nothing listens at port 1. The runs on the other services are kept, and the exit code says that one is
+    # missing.
     assert done.code == 3, done.said
     assert found["gone"]["runs"] == [] or found["gone"]["runs"][0]["verdict"] == "invalid"
     for label in ("appsync-events", "appsync-graphql", "broker"):
@@ -56,7 +57,7 @@ def test_one_scenario_on_four_services(tmp_path: Path) -> None:
         assert found[label]["stands_for"] is not None
         verified = loadgen("verify", run["folder"])
         assert verified.code == 0, verified.said
-    # At QoS 0 nobody says whether an event was accepted.
+    # At QoS 0 a broker does not tell whether it has accepted an event.
     assert found["broker"]["runs"][0]["figures"]["publish.errors"]["value"] is None
     events, graphql = (
         found[label]["costs"][0]["month"]["usd"] for label in ("appsync-events", "appsync-graphql")
@@ -66,7 +67,7 @@ def test_one_scenario_on_four_services(tmp_path: Path) -> None:
     assert "our embedded server on this machine: not AWS" in page
     assert "<svg" in page
     assert (folder / "choice.md").read_text().startswith("# comments on 4 services")
-    # The record is enough to show it again.
+    # The comparison can be shown again from the record alone.
     again = Finished(_start(str(folder), "--json"))
     assert json.loads(again.out) == json.loads(done.out)
 

@@ -1,4 +1,4 @@
-"""Test that a command's module is loaded only for that command, for help and for mistakes."""
+"""Test that a command's module is imported only for that command, for help and for mistakes."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ print(*sorted(name for name in sys.modules if name.startswith("loadgen.cli.")))
 
 
 def _loaded(*arguments: str) -> tuple[set[str], set[str]]:
-    """Return the commands that an application has in a new process, and the modules of `loadgen.cli` in it."""
+    """Return an application's commands in a new process, and the modules of `loadgen.cli` imported there."""
     names, modules = subprocess.run(
         [sys.executable, "-c", _SHOW.format(arguments=arguments)],
         capture_output=True,

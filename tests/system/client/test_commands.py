@@ -59,7 +59,7 @@ def here(server: Announcement, *arguments: str, **more: str) -> Here:
 
 
 def listening(server: Announcement, *arguments: str) -> Popen[str]:
-    """Start a subscriber and return when it is subscribed."""
+    """Start a subscriber, and return once it has subscribed."""
     process = start("subscribe", *arguments, env=environment(server))
     assert process.stderr is not None
     assert process.stderr.readline() == f"loadgen: subscribed to {arguments[0]}\n"
@@ -263,7 +263,7 @@ def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
     assert [line for line in done.out.splitlines() if len(line) > 80] == []
 
 
-#: Under them the realtime host differs from the HTTP host.
+#: Host names for which the realtime host differs from the HTTP host.
 LOCAL_NAMES = (
     "abc.appsync-api.eu-west-1.localhost",
     "abc.appsync-realtime-api.eu-west-1.LOCALHOST.",
@@ -301,7 +301,7 @@ def test_a_server_under_localhost_may_listen_on_either_address(host: str) -> Non
             target = f"http://{name}:{port}/event"
             done = call("publish", "/default/a", "1", "--wait", env={**environment, "LOADGEN_TARGET": target})
             assert done.code == 0, done.said
-            # The family that the server does not have is no news.
+            # A failed attempt with the IP version that the server lacks is not reported.
             assert done.err == ""
 
 

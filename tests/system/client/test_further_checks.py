@@ -1,4 +1,4 @@
-"""Test the probe's last two steps: a wildcard over several levels, and a made-up login that must be refused."""
+"""Test the probe's last two steps: a deep wildcard, and an invalid login that must be refused."""
 
 import json
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def test_the_local_server_passes_both(channel: str, deep: str, over_http: bool) 
     assert steps["wrong login"].detail == "refused: UnauthorizedException"
     assert "".join(shown).count("HTTP 401") == over_http
     assert api.api_key not in "".join(shown)
-    # The made-up key has reached nobody.
+    # Nothing was published with the invalid key.
     assert {entry.channel for entry in api.published} == {f"/{channel.strip('/')}", deep} | {
         "/".join(deep.split("/")[:3])
     }
@@ -94,7 +94,7 @@ def test_a_wildcard_of_one_level_is_told_from_none() -> None:
         deep.detail == "a subscription to /default/* gets events of /default/a, and none of /default/a/deep"
     )
     assert "stands for one level" in deep.advice
-    # The other check does not depend on it.
+    # The check of the login does not depend on the check of the wildcard.
     assert steps["wrong login"].ok
     with LocalEventApi([Namespace("default", on_publish=nothing)]) as api:
         steps, _ = further(api, "api-key", channel="/default/own", over_http=False)
@@ -109,7 +109,7 @@ def test_a_subscription_that_gets_nothing_and_one_that_is_not_allowed() -> None:
         service = AppSyncEvents(Endpoints.from_url(api.http_url), ApiKey(api.api_key))
         probe = Probe(service, "/default/a", rules=APPSYNC_EVENTS.rules, wrong_login=wrong(api, "api-key"))
         probe._ways.clear()
-        # The steps before say nothing of deliveries here.
+        # The steps before this one do not test deliveries here.
         steps = {step.name: step for step in _without_delivery(probe)}
     assert service_only <= steps.keys()
     assert "gets neither events of /default/a nor of /default/a/deep" in steps["deep wildcard"].detail
@@ -158,7 +158,7 @@ def test_a_made_up_login_of_each_mode_is_refused(mode: str) -> None:
         steps, shown = further(api, mode, frames=True)
     expected = "UnrecognizedClientException" if mode == "iam" else "UnauthorizedException"
     assert (steps["wrong login"].ok, steps["wrong login"].detail) == (True, f"refused: {expected}")
-    # Once over WebSocket, once over HTTP.
+    # The login is refused once over WebSocket and once over HTTP.
     assert "\n".join(shown).count("connection_error") == 1
     assert "\n".join(shown).count(expected) == 2
 
@@ -177,7 +177,7 @@ def test_what_cannot_be_checked_is_said(mode: str | None, reason: str) -> None:
 
 
 def test_a_protocol_without_such_a_login_skips_the_step() -> None:
-    """MQTT with a certificate over an unencrypted connection, say."""
+    """An example is MQTT with a client certificate over a connection without TLS."""
 
     def refuses(made_up: object) -> Any:
         raise ValueError("these do not fit together")

@@ -1,4 +1,4 @@
-"""Test the client commands' advice for a service that refuses them."""
+"""Test the advice of the client commands if a service refuses them."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_the_probes_advice_fits_the_answer(
             Endpoints.from_url(announced.http_url), ApiKey(key if key is not None else announced.api_key)
         )
         if step == "subscribe":
-            # What the bucket holds at first goes to another.
+            # Another client uses up the tokens that the bucket has at first.
             list(Probe(service, "/default/a").run())
         steps = list(Probe(service, "/default/a").run())
     (failed,) = [each for each in steps if each.ok is False]

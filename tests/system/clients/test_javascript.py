@@ -1,7 +1,7 @@
-"""Clients and signers of npm (pinned) against the local Event API, with signatures of IAM.
+"""Test clients and signers of npm (pinned) with the local Event API, with IAM signatures.
 
-`ob-appsync-events-request` is a client for AWS Lambda. The signers are those that applications call to speak to an
-Event API without a client. `clients.mjs` holds the cases; each shows here as a test of its own.
+`ob-appsync-events-request` is a client for AWS Lambda. Applications without a client use the signers to call
+an Event API. The cases are in `clients.mjs`; each is reported as a separate test.
 """
 
 import json
@@ -36,7 +36,7 @@ ENVIRONMENT = {
     "SESSION_ACCESS_KEY": "ASIASESSION",
     "SESSION_SECRET_KEY": "session/secret+key",
     "SESSION_TOKEN": "FwoGZXIvYXdzE/token+with=characters",
-    # No file and no instance is asked for credentials.
+    # The clients must not look for credentials in files or on an instance.
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -61,7 +61,7 @@ pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 
 @pytest.fixture(scope="module")
 def node_modules() -> None:
-    """Install what the lock file says, once."""
+    """Install the packages of the lock file, once."""
     require("npm")
     require("node")
     npm_ci(HERE, "clients")
@@ -69,7 +69,7 @@ def node_modules() -> None:
 
 @pytest.fixture(scope="module")
 def results(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
-    """Run all cases; return why each failed, None where it passed."""
+    """Run all cases; return why each failed, or None for those that passed."""
     path = tmp_path_factory.mktemp("clients") / "api.yaml"
     path.write_text(API)
     secrets = {**ENVIRONMENT, "CLIENTS_SECRET": ENVIRONMENT["AWS_SECRET_ACCESS_KEY"]}

@@ -1,8 +1,8 @@
-"""What clients that no registry has put on the wire, and what they read: each as its code does it, over real sockets.
+"""Test over real sockets what clients that are in no registry send, and what they accept, as in their code.
 
-Sources: the repositories that docs/reference/appsync-events.md names by these words, exanubes/appsync, and OB, which is
-onlybakam/ob-appsync-events-client. Most of them are typed: a member that is missing or of another type ends their
-connection, or the message is lost without a word.
+Sources: the repositories that docs/reference/appsync-events.md names by these words, exanubes/appsync, and
+OB, which is onlybakam/ob-appsync-events-client. Most of these clients are typed: if a member of a message is
+missing or has another type, the connection ends or the message is silently lost.
 """
 
 import json
@@ -24,7 +24,7 @@ from tests.server.auth.signer import ACCESS_KEY, REGION, SECRET_KEY, authorizati
 
 TOKEN = "let me in"
 WAIT_S = 60
-#: Makes the credentials for a signed body.
+#: Function that makes the credentials for a signed body.
 Credentials = Callable[[LocalEventApi, bytes], dict[str, str]]
 
 
@@ -51,7 +51,7 @@ def bare_token(api: LocalEventApi, body: bytes) -> dict[str, str]:
 def signed(
     *, date: bool = True, length: bool = False, named: str = "host", sent_host: Callable[[str], str] = str
 ) -> Credentials:
-    """A signature that leaves out the date or covers the length; ``sent_host`` spells the host that is sent along."""
+    """Return a function that signs, with the given headers covered; ``sent_host`` changes the host sent."""
 
     def of(api: LocalEventApi, body: bytes) -> dict[str, str]:
         headers = {
@@ -79,15 +79,16 @@ def host(api: LocalEventApi) -> str:
 @dataclass(frozen=True)
 class Client:
     connects: Credentials
-    #: The same for frames, where they differ.
+    #: Credentials in frames, if they differ from those for connecting.
     asks: Credentials | None = None
-    #: The credentials go into the upgrade's headers, and not into a subprotocol.
+    #: True if the credentials are in the upgrade's headers and not in a subprotocol.
     in_headers: bool = False
     header_first: bool = False
     says_init: bool = True
     channel: str = "default/room"
     more: Mapping[str, Any] = field(default_factory=dict)
-    #: Headers of its publishes over HTTP beside the credentials; None if it has no such publishes.
+    #: Headers of HTTP publishes in addition to the credentials, or None if the client does not publish over
+    #: HTTP.
     http: Mapping[str, str] | None = field(default_factory=lambda: {"content-type": "application/json"})
 
 
@@ -121,7 +122,7 @@ CLIENTS = {
         },
     ),
 }
-#: The members that the typed clients demand of each message, and their types.
+#: The members of each message, and their types, on which typed clients depend.
 FORMS: dict[str, dict[str, type]] = {
     "connection_ack": {"connectionTimeoutMs": int},
     "ka": {},
@@ -151,7 +152,7 @@ class Connection:
         offered = [SUBPROTOCOL]
         if not client.in_headers:
             offered.insert(0 if client.header_first else 1, encode_header_subprotocol(credentials))
-        # The library writes the Host of the URL by itself.
+        # The library itself writes the Host header, from the URL.
         headers = {name: value for name, value in credentials.items() if name != "host"}
         self.socket = connect(
             api.ws_url,
@@ -215,7 +216,7 @@ def test_it_connects_subscribes_publishes_and_unsubscribes(name: str, api: Local
         assert connection.next() == {"type": "unsubscribe_success", "id": "6f1d-1"}
 
 
-#: How each error looks to the typed clients: the message that causes it, and the members of the answer in their order.
+#: Errors as typed clients expect them: a message that causes the error, and the answer's members in order.
 ERRORS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "publish_error": (
         {"type": "publish", "id": "a", "channel": "/nope/a", "events": ["1"]},

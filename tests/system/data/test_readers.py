@@ -1,4 +1,4 @@
-"""Test the memory that reading a file takes, in a process of its own."""
+"""Test in a separate process how much memory reading a file takes."""
 
 import subprocess
 import sys
@@ -34,5 +34,5 @@ print(peak() - before)
         file.write("id,token\n")
         file.writelines(f"user-{n},tok-{n:050d}\n" for n in range(200_000))
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    # KiB. The rows have 15 MB in the file, and as objects 40 MB.
+    # In KiB. The rows take 15 MB in the file, and 40 MB as objects.
     assert int(done.stdout) < 6_000

@@ -60,8 +60,8 @@ def test_a_mistake_in_a_manifest_would_be_found() -> None:
         kubernetes_validate.validate(wrong, "1.34", strict=True)
 
 
-#: The operator's API locust.io/v2: members of each part and those that must be there (its api/v2/locusttest_types.go).
-#: What is Kubernetes' own in it is checked as a part of the pod that the operator makes.
+#: The operator's API locust.io/v2, from its api/v2/locusttest_types.go: the members of each part, and the
+#: required ones. Parts that are Kubernetes' own are checked within the pod that the operator makes.
 _PARTS: dict[str, tuple[set[str], set[str]]] = {
     "spec": (
         {"image", "imagePullPolicy", "imagePullSecrets", "master", "worker", "testFiles", "scheduling", "env"}
@@ -122,7 +122,7 @@ def test_the_operators_resource_has_the_members_of_its_api_and_makes_valid_pods(
 
 
 def commands() -> list[list[str]]:
-    """Return every command line of the files that is loadgen's own, with their variables at their defaults."""
+    """Return every loadgen command line in the files, with the default values of their variables."""
     found = [service["command"] for service in COMPOSE["services"].values()]
     found += [
         container["args"]
@@ -135,7 +135,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda each: " ".join(each[:3]))
 def test_every_command_is_one_that_loadgen_understands(command: list[str]) -> None:
-    # With --help everything before it is still read; an unknown option is an error.
+    # With --help all arguments before it are still parsed, so an unknown option is an error.
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0, result.output
     options = {part.split("=")[0] for part in command if part.startswith("--")}
@@ -208,7 +208,7 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of the files without their keys: neither does a worker look for a master elsewhere."""
+    """Without keys, the files' commands neither listen for others nor look for a master elsewhere."""
     monkeypatch.delenv(JOIN_MASTER, raising=False)
     monkeypatch.delenv(JOIN_WORKER, raising=False)
     for command in commands():

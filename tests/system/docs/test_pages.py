@@ -33,7 +33,7 @@ PAGES = sorted(
         *(REPO / name / "README.md" for name in (".", "analysis", "benchmarks", "results", "loadgen/server")),
     ]
 )
-#: Pages whose YAML blocks are whole files or parts of one that stand by themselves.
+#: Pages whose YAML blocks are whole files, or parts that are valid without context.
 TASKS = [
     page
     for page in PAGES
@@ -46,7 +46,7 @@ def _script(path: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module here
     spec.loader.exec_module(module)
     return module
 
@@ -55,7 +55,7 @@ links = _script("docs/site/links.py")
 
 
 def _blocks(page: str, *languages: str) -> Iterator[str]:
-    """Yield the code blocks of those languages; `indented` is one."""
+    """Yield the code blocks in one of these languages; `indented` stands for indented blocks."""
     lines: list[str] = []
     fence, language, blank = "", "", True
     text = (REPO / page).read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def _blocks(page: str, *languages: str) -> Iterator[str]:
 
 
 def _commands(page: str) -> Iterator[list[str]]:
-    """Yield the words of each `loadgen` command that a page shows; one with `…` is no whole command."""
+    """Yield the words of each `loadgen` command on a page, except incomplete ones with `…`."""
     for block in _blocks(page, "sh", "indented"):
         for line in block.replace("\\\n", " ").splitlines():
             if "…" in line or "<" in line.replace(" < ", " "):
@@ -86,7 +86,7 @@ def _commands(page: str) -> Iterator[list[str]]:
             try:
                 words = shlex.split(line, comments=True)
             except ValueError:
-                continue  # a formula or a sentence
+                continue  # it is a formula or a sentence
             while words:
                 end = next((n for n, word in enumerate(words) if word in ("&&", "|", ">", ";")), len(words))
                 if words[:1] and Path(words[0]).name == "loadgen" and end > 1:
@@ -107,7 +107,7 @@ def _catalogue() -> frozenset[str]:
 
 
 def _parsed(words: list[str]) -> dict[str, Any]:
-    """Return what the command line makes of a command; fails where it refuses it."""
+    """Return the values that the command line parses from a command; fails if it is refused."""
     node = _command_line()
     name, rest = "loadgen", words
     while hasattr(node, "commands"):
@@ -166,7 +166,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_the_reference_is_that_of_the_code() -> None:
-    """Run `python docs/generate` and commit what it writes."""
+    """If this fails, run `python docs/generate` and commit the result."""
     done = subprocess.run(
         [sys.executable, "docs/generate", "--check"],
         cwd=REPO,
@@ -210,7 +210,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.mark.parametrize("page", TASKS)
 def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
-    # The data that pages speak of: the page's own, or some with the columns that they name.
+    # Use the data on the page itself, or else rows with the columns that pages name.
     rows = "".join(f"u{number},a{number % 7}\n" for number in range(1_000))
     people = next(iter(_blocks(page, "csv")), "id,article\n" + rows)
     (tmp_path / "people.csv").write_text(people, encoding="utf-8")
@@ -219,7 +219,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
         if "version" in content:
             whole = block
         elif "namespaces" in content:
-            continue  # an API file, which the whole run of the page's example reads
+            continue  # this is an API file, which the page's own example reads
         elif set(content) == {"login"}:
             publish = "{channel: /default/a, rate: 1/s, via: websocket}"
             whole = (
@@ -227,7 +227,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
                 f'    subscribe: "/default/{{people.id}}"\n    publish: {publish}\n{indent(block, " " * 4)}\n'
             )
         else:
-            # A part: into a small scenario of its own.
+            # This is a part of a scenario, so put it into a small one.
             clients = "{count: 1, subscribe: /default/a, publish: {channel: /default/a, rate: 1/s}}"
             small = f"version: 1\nclients:\n  all: {clients}\n"
             assert set(content) <= {"gates", "phases"}, f"{page}: a part that this test does not know"
@@ -238,7 +238,7 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("locust", [False, True])
 def test_every_piece_of_python_runs(locust: bool) -> None:
-    """In two processes: Locust patches the whole process, and what runs without it must not see that."""
+    """Examples with and without Locust run in separate processes, because Locust patches its process."""
     pieces = [
         (f"block {number} of {page}", block)
         for page in TASKS
@@ -246,7 +246,7 @@ def test_every_piece_of_python_runs(locust: bool) -> None:
         if any(name in block for name in ("from loadgen.run.install import", "import EventsUser")) is locust
     ]
     assert len(pieces) >= 4
-    # Each by itself: a reader copies one.
+    # Each example runs by itself, because a reader copies a single one.
     script = "\n".join(
         f"exec(compile({block!r}, {name!r}, 'exec'), {{'__name__': 'page'}})" for name, block in pieces
     )

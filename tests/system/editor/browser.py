@@ -1,4 +1,4 @@
-"""Drive a headless Chromium by the DevTools protocol, as far as the page tests need it."""
+"""Drive a headless Chromium by the DevTools protocol, with the functions that the page tests need."""
 
 import base64
 import json
@@ -27,14 +27,14 @@ FLAGS = (
     "--disable-sync",
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
-    # Tabs come one after the other: a process for each would be half of their cost.
+    # Tabs are used one after the other, so one renderer process is enough; several would double the cost.
     "--renderer-process-limit=1",
 )
 WAIT_S = 60.0
 
 
 class Browser:
-    """Context manager around the process."""
+    """Context manager that starts and stops Chromium."""
 
     def __init__(self, *flags: str) -> None:
         self._flags = flags
@@ -77,7 +77,7 @@ class Browser:
         self._profile.cleanup()
 
     def page(self, url: str, width: int = 1200, height: int = 900, dark: bool = False) -> "Page":
-        """Open a page in a tab of its own, with storage that no other tab shares."""
+        """Open a page in a new tab, with storage that other tabs do not share."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             target = json.load(answer)
@@ -88,8 +88,8 @@ class Browser:
 class Page:
     """One tab.
 
-    `problems` collects console errors, uncaught exceptions and violations of the security policy; `messages` all that
-    the console shows.
+    `problems` has console errors, uncaught exceptions and violations of the security policy; `messages` has
+    everything written to the console.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # The browser closes the tab: the page itself cannot while a navigation replaces it.
+        # The browser closes the tab, because the page itself cannot during a navigation.
         with urllib.request.urlopen(self._closing_url, timeout=WAIT_S) as answer:
             answer.read()
         self._stack.close()
@@ -138,13 +138,13 @@ class Page:
             self._notice(message)
 
     def run(self, script: str) -> Any:
-        """Return the value of an expression, of what it promises if it is a promise."""
+        """Return the value of a JavaScript expression; if it is a promise, wait for its result."""
         answer = self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """Wait until an expression is truthy, and return it."""
+        """Wait until a JavaScript expression is truthy, and return its value."""
         deadline = time.monotonic() + WAIT_S
         while True:
             value = self.run(condition)
@@ -156,17 +156,17 @@ class Page:
             time.sleep(0.02)
 
     def text(self, selector: str) -> str:
-        """Return the text that a person sees there."""
+        """Return the visible text of an element."""
         value: str = self.run(f"document.querySelector({json.dumps(selector)}).innerText")
         return value
 
     def type(self, selector: str, text: str) -> None:
-        """Replace the content of a field as typing does."""
+        """Replace the content of a field, as if a user typed it."""
         self.run(f"document.querySelector({json.dumps(selector)}).select()")
         self.command("Input.insertText", text=text)
 
     def choose(self, selector: str, value: str) -> None:
-        """Choose an entry of a select."""
+        """Select an entry of a select element."""
         self.run(
             f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change')) }})"
             f"(document.querySelector({json.dumps(selector)}))"
@@ -194,7 +194,7 @@ class Page:
         path.write_bytes(base64.b64decode(image["data"]))
 
     def view(self, path: Path) -> None:
-        """Save what the window shows as PNG."""
+        """Save the visible part of the page as PNG."""
         image = self.command("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(image["data"]))
 

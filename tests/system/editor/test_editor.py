@@ -1,4 +1,4 @@
-"""Test the Pub/Sub editor in a real Chromium: its functions, and what must never happen."""
+"""Test the Pub/Sub editor in a real Chromium: its functions, and attacks that must not succeed."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def api() -> Iterator[LocalEventApi]:
 
 @pytest.fixture
 def opened(browser: Browser, api: LocalEventApi) -> Iterator[Open]:
-    """Opens the editor, connected by the key in the fragment unless told otherwise."""
+    """Yield a function that opens the editor, connected with the server's key unless given another."""
     with ExitStack() as stack:
 
         def open_page(key: str | None = None, **options: Any) -> Page:
@@ -70,7 +70,7 @@ def publish(page: Page, channel: str, events: str, via: str = "http") -> None:
 
 
 def logged(page: Page) -> list[str]:
-    """The events in the log, the newest first."""
+    """Return the events in the log, newest first."""
     found: list[str] = page.run("[...document.querySelectorAll('#log pre')].map(e => e.textContent)")
     return found
 
@@ -122,7 +122,7 @@ def test_an_equal_event_of_somebody_else_has_no_latency(opened: Open, api: Local
         False,
         True,
     ]
-    # What went to one subscription is not expected on another.
+    # An event sent on one subscription is not expected on another.
     api.publish("/default/b", "same")
     page.wait("document.querySelectorAll('#log li').length === 4")
     assert page.run("document.querySelectorAll('#log .latency').length") == 1
@@ -143,7 +143,7 @@ def test_two_clicks_unsubscribe_once(opened: Open, api: LocalEventApi) -> None:
     subscribe(page, "/default/a")
     page.run("(b => { b.click(); b.click() })(document.querySelector('#subscriptions button'))")
     page.wait("document.querySelectorAll('#subscriptions li').length === 0")
-    # An answer to a second request would have come before this one's.
+    # Had a second request been sent, its answer would have come before the answer to this subscribe.
     subscribe(page, "/default/b")
     assert page.text("#login-problem") == page.text("#subscribe-problem") == ""
     assert page.problems == []
@@ -391,7 +391,7 @@ def test_a_strange_host_stays_out_of_the_policy(api: LocalEventApi, host: str) -
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """An application's own development server."""
+    """A development server of another application."""
 
     def do_GET(self) -> None:
         self.send_response(200)

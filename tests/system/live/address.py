@@ -1,4 +1,4 @@
-"""The target of the simulated run, for the process that serves it and for the tests, which must not import Locust."""
+"""The simulated run's target, for the process that serves it and for tests, which must not import Locust."""
 
-#: As long as an AppSync endpoint.
+#: This URL is as long as that of a real AppSync endpoint.
 TARGET = "https://abcdefghijklmnopqrstuvwxyz.appsync-api.eu-central-1.amazonaws.com/event"

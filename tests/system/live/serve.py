@@ -1,12 +1,13 @@
-"""Serve Locust's web UI with a simulated run, for the page tests: `python -m tests.system.live.serve PORT FOLDER`.
+"""Serve Locust's web UI with a simulated run: `python -m tests.system.live.serve PORT FOLDER`.
 
-The run has not begun while FOLDER has a file `before`, and is over while it has a summary.
+The page tests use it. The run has not begun while FOLDER has a file `before`, and is over while it has a
+summary.
 """
 
 import sys
 from pathlib import Path
 
-# First: it patches the standard library for gevent.
+# Import this first, because it patches the standard library for gevent.
 from locust import LoadTestShape, User, events, task
 from locust.env import Environment
 
@@ -25,7 +26,7 @@ class Idle(User):
 
 
 class Shape(LoadTestShape):
-    """With a shape Locust disables fields of its form, as in a real run."""
+    """If there is a shape, Locust disables some fields of its form, as in a real run."""
 
     def tick(self) -> None:
         return None
@@ -37,7 +38,7 @@ class NoOptions:
 
 
 def run() -> Fake:
-    """Thirty seconds: three of them without a sign of a worker, and one with losses."""
+    """Simulate thirty seconds, three of which have no report of one worker, and one of which has losses."""
     fake = Fake(
         scenario('["delivery.latency.p99 < 50ms", "delivery.loss == 0", "delivery.duplicates == 0"]'), 2
     )

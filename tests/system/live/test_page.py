@@ -1,4 +1,4 @@
-"""Test the Fan-out tab and the start form in a real Chromium with a given state, before, in and after a run."""
+"""Test the Fan-out tab and the start form in a real Chromium, before, during and after a simulated run."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ SUMMARY: dict[str, Any] = json.loads((REPO / "results" / "sample" / "summary.jso
         {"gate": gate, "kind": kind, "value": value, "status": status} for gate, kind, value, status in GATES
     ]
 }
-#: A report whose script tries what a stranger's would.
+#: A report whose script tries what a malicious one would.
 REPORT = """<!doctype html><title>the report</title><p id=said></p><script>
 const said = [window.origin];
 try { said.push(document.cookie); } catch (error) { said.push(error.name); }
@@ -39,7 +39,7 @@ fetch("/stop").then(() => "fetched", error => error.name).then(last => {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the simulated run; the files in it say how far the run is."""
+    """Return the folder of the simulated run; the files in it tell whether the run has begun or is over."""
     return tmp_path_factory.mktemp("run")
 
 
@@ -103,7 +103,7 @@ def test_the_tab_shows_gaps_where_nothing_is_known(browser: Browser, url: str) -
         for title in ("Fan-out latency", "CPU", "The generator"):
             drawn = lines(page, title)
             assert drawn
-            # Two parts each: before and after the silence; no line leads through it.
+            # Each line has two parts, before and after the silence, and is not drawn through it.
             assert {line.count("M") for line in drawn} == {2}, title
         (deliveries_due, arrived) = lines(page, "Deliveries")
         assert (deliveries_due.count("M"), arrived.count("M")) == (1, 2)
@@ -137,7 +137,7 @@ def test_the_page_of_its_own_loads_nothing_from_elsewhere(browser: Browser, url:
         page.wait("document.querySelector('#fan-out').dataset.points > 20")
         loaded = page.run("performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)")
         assert set(loaded) == {url}
-        # Nothing is wider than the window.
+        # No element is wider than the window.
         assert page.run("document.documentElement.scrollWidth") <= 500
         assert page.problems == []
 
@@ -164,7 +164,7 @@ def test_the_start_form_describes_the_run_and_has_no_fields_without_effect(
             assert not page.run(f"{SHOWN}(document.querySelector('form [name={field}]'))"), field
         assert page.run(f"{SHOWN}(document.querySelector('form button[type=submit]'))")
         assert "no host" not in page.text("body")
-        # Neither the description nor the long host in Locust's header is wider than the window.
+        # The description and the long host name in Locust's header are not wider than the window.
         assert page.run("document.documentElement.scrollWidth") <= width
         assert page.problems == []
 
@@ -221,7 +221,7 @@ def test_after_a_run_the_tab_says_the_verdict_and_links_the_report(
         link = page.run("document.querySelector('.fan-out-result a').href")
     assert link == f"{url}/fan-out/report/run-1"
     with browser.page(link) as page:
-        # Its scripts run, but it is no page of the UI: no origin, no cookie, no request.
+        # The report's scripts run, but without access to the UI: no origin, no cookies, no requests.
         page.wait("document.getElementById('said').textContent")
         assert page.text("#said") == "null SecurityError TypeError"
 

@@ -1,11 +1,11 @@
-"""Test memory left by large blocks, in a separate process, since the setting is for a whole process."""
+"""Test the memory left after large blocks, in a separate process, because the setting is process-wide."""
 
 import subprocess
 import sys
 
 import pytest
 
-#: Large blocks are made in turns with small ones that stay, so that a heap would be full of holes.
+#: Makes large blocks alternately with small ones that stay allocated, which would leave holes in a heap.
 PROGRAM = """
 import sys
 from threading import Thread

@@ -1,4 +1,4 @@
-"""A real broker for tests: mosquitto on free loopback ports, with a separate folder and configuration."""
+"""Run a real broker for tests: mosquitto on free loopback ports, with a separate folder and configuration."""
 
 import getpass
 import socket
@@ -19,7 +19,7 @@ USER, PASSWORD = "tester", "correct horse"
 
 @dataclass(frozen=True)
 class Broker:
-    """URLs of its listeners; ``ca`` is to be trusted, ``certificate`` and ``key`` are what one may log in with."""
+    """URLs of a broker's listeners; clients trust ``ca``, and may log in with ``certificate`` and ``key``."""
 
     tcp: str
     tls: str
@@ -34,7 +34,7 @@ class Broker:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
-    """Start a broker and stop it again."""
+    """Run a broker with all kinds of listeners."""
     require("mosquitto")
     authority = trustme.CA()
     served = authority.issue_cert("127.0.0.1", "localhost")
@@ -77,7 +77,7 @@ def running(folder: Path) -> Iterator[Broker]:
 
 @contextmanager
 def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Iterator[None]:
-    """Start a broker with the lines of its configuration, wait until it listens at its ports, and stop it again."""
+    """Run mosquitto with this configuration, once it listens at these ports."""
     common = (f"user {getpass.getuser()}", "persistence false")
     (folder / "mosquitto.conf").write_text("\n".join((*common, *lines)) + "\n")
     with (folder / "log").open("w") as log:
@@ -97,7 +97,7 @@ def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Itera
 
 
 def add_user(passwords: Path, name: str, password: str) -> None:
-    """Add a user to a file of passwords, which is made if it is not there."""
+    """Add a user to a password file, which is created if it does not exist."""
     create = [] if passwords.exists() else ["-c"]
     subprocess.run(
         [require("mosquitto_passwd"), "-b", *create, str(passwords), name, password],

@@ -16,6 +16,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture
 def trusting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Broker:
-    """The broker, its authority among the trusted ones."""
+    """Return the broker; its certificate authority is trusted during the test."""
     monkeypatch.setenv("SSL_CERT_FILE", str(broker.ca))
     return broker

@@ -1,4 +1,4 @@
-"""A proxy before a broker that drops and repeats deliveries, and remembers each of them."""
+"""A proxy in front of a broker that drops and repeats deliveries, and remembers which."""
 
 import select
 import socket
@@ -12,24 +12,24 @@ import msgspec
 from loadgen.measure.stamp import decode_event
 
 PUBLISH, SUBSCRIBE = 3, 8
-#: A delivery by the publisher and the number of its event.
+#: An event, as its publisher and its sequence number.
 Event = tuple[int, int]
 
 
 @dataclass
 class Journal:
-    """What became of the deliveries of the scenario's events."""
+    """The events whose deliveries were dropped or repeated."""
 
     dropped: list[Event] = field(default_factory=list)
-    #: Sent to another member of the group, too.
+    #: Events that were also sent to another member of the group.
     repeated: list[Event] = field(default_factory=list)
 
 
 class Proxy(threading.Thread):
     """Passes on the bytes of any number of connections to a broker at QoS 0, packet by packet.
 
-    Of the deliveries to members of `$share/GROUP/…` every ``drop_every``-th is dropped, and every ``repeat_every``-th
-    is sent to another member as well.
+    Of the deliveries to members of `$share/GROUP/…`, every ``drop_every``-th is dropped, and every
+    ``repeat_every``-th is also sent to another member.
     """
 
     def __init__(self, broker_port: int, drop_every: int, repeat_every: int) -> None:
@@ -113,7 +113,7 @@ class Proxy(threading.Thread):
 
 
 def packets(held: bytearray) -> Iterator[bytes]:
-    """Take whole packets from the beginning of some bytes."""
+    """Remove complete packets from the beginning of the bytes, and yield them."""
     while len(held) >= 2:
         length = shift = 0
         for place in range(1, min(5, len(held))):
@@ -132,7 +132,7 @@ def packets(held: bytearray) -> Iterator[bytes]:
 
 
 def event_of(packet: bytes) -> Event | None:
-    """Return the event of a PUBLISH of MQTT 5 without properties, unless it is a probe or something else."""
+    """Return the event of an MQTT 5 PUBLISH without properties, or None for a probe or another packet."""
     if packet[0] >> 4 != PUBLISH:
         return None
     begin = packet.index(b"{") if b"{" in packet else len(packet)

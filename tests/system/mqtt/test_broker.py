@@ -1,4 +1,4 @@
-"""Test the conversation with a real broker over every transport, and the logins."""
+"""Test the conversation with a real broker over every transport and with every login."""
 
 import socket
 import sys
@@ -21,7 +21,7 @@ CARRIERS = ["tcp", "tls", "websocket", "secure_websocket"]
 
 
 class Arrivals(list[Delivery]):
-    """What came in; waits for it."""
+    """The received deliveries, with methods to wait for more."""
 
     def wait_for(self, count: int) -> None:
         with gevent.Timeout(10):
@@ -44,7 +44,8 @@ def test_events_are_published_delivered_and_stamped_by_the_kernel(trusting: Brok
     before_ns = now_ns()
     exact = client.subscribe(f"/default/{carrier}")
     below = client.subscribe(f"/default/{carrier}-rooms/*")
-    # Larger than a read, than a TLS record, and than what one send takes; Mosquitto's WebSockets take seconds for that.
+    # Larger than one read, one TLS record and one send. Over WebSocket it is smaller, because Mosquitto takes
+    # seconds there.
     large = '"' + "ü" * (2_000 if "websocket" in carrier else 100_000) + '"'
     assert client.publish(f"/default/{carrier}", ["1", "2", large]) == PublishAnswer()
     assert client.publish(f"/default/{carrier}-rooms/7/chairs", ['"below"']) == PublishAnswer()
@@ -64,7 +65,7 @@ def test_events_are_published_delivered_and_stamped_by_the_kernel(trusting: Brok
 
 
 def test_the_largest_burst_waits_for_the_brokers_acknowledgements(broker: Broker) -> None:
-    """Mosquitto takes 20 unacknowledged messages, and ends the connection of whoever sends more."""
+    """Mosquitto accepts 20 unacknowledged messages, and closes the connection of a client that sends more."""
     client, arrivals = client_of(broker.tcp)
     client.subscribe("/default/burst")
     assert client.publish("/default/burst", [str(number) for number in range(500)]) == PublishAnswer()
@@ -104,7 +105,7 @@ def test_a_user_with_a_password_is_let_in_and_others_are_told_why_not(
 def test_a_client_certificate_is_a_login(trusting: Broker) -> None:
     auth = f"certificate:{trusting.certificate}:{trusting.key}"
     client_of(trusting.with_certificate, auth)[0].close()
-    # Without one: in TLS 1.3 the server's no comes after its handshake.
+    # Without a certificate: in TLS 1.3 the server refuses only after its own handshake.
     with pytest.raises(TransportError, match=r"TLS failed|closed the connection"):
         client_of(trusting.with_certificate)
     with pytest.raises(
@@ -132,7 +133,7 @@ def test_what_is_no_broker_is_told_as_such() -> None:
 
 def test_a_broker_that_goes_away_ends_the_connection(broker: Broker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # A CONNACK, and the end.
+        # The thread sends a CONNACK and then closes the connection.
         thread = threading.Thread(target=_answer, args=(listener, b"\x20\x03\x00\x00\x00"))
         thread.start()
         client, _ = client_of(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")

@@ -1,4 +1,4 @@
-"""Test whole runs on a real broker: each quality of service and version, shared, retained and resumed."""
+"""Test whole runs on a real broker: all QoS levels and versions, shared, retained and resumed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -105,12 +105,12 @@ def test_a_group_gets_each_event_once(broker: Broker, tmp_path: Path, query: str
     assert set(subscriptions["channel"]) == {"/default/shared/*"}
     groups = Counter(each if isinstance(each, str) else None for each in subscriptions["shared"])
     assert groups == {"team": 5, None: 2}
-    # Mosquitto deals the events out in turn: each member has a share.
+    # Mosquitto gives the events to the members in turn, so each has a share.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     by_member = deliveries[deliveries["subscription"] < 5].groupby("subscription").size()
     assert len(by_member) == 5
     assert by_member.sum() < 2 * len(deliveries) / 3
-    # The report says how the group counts.
+    # The report explains how a group is counted.
     assert "5 subscriptions share their events in one group" in page(folder)
 
 
@@ -138,7 +138,7 @@ def test_what_a_proxy_drops_and_repeats_within_a_group_is_found_one_by_one(
     ledger = summary["ledger"]
     assert (ledger["lost"], ledger["lost_otherwise"]) == (len(dropped), len(dropped))
     assert ledger["duplicates"] == len(repeated)
-    # Only the group has lost anything: it counts as one subscription.
+    # Only the group, which counts as one subscription, has losses.
     assert ledger["subscriptions_with_loss"] == 1
     (worst,) = found.breakdown.worst("subscription")
     assert worst["key"] == "0"
@@ -146,7 +146,7 @@ def test_what_a_proxy_drops_and_repeats_within_a_group_is_found_one_by_one(
 
 @contextmanager
 def broker_with(folder: Path, *lines: str) -> Iterator[str]:
-    """Run another broker with these lines in its configuration."""
+    """Run another broker with these lines added to its configuration."""
     folder.mkdir()
     port = free_port()
     with mosquitto(folder, (f"listener {port} 127.0.0.1", "allow_anonymous true", *lines), [port]):
@@ -191,7 +191,7 @@ def test_a_resumed_session_brings_what_was_sent_meanwhile(tmp_path: Path, query:
     sessions = Counter(zip(accepted["life"], accepted["session"].astype(str), strict=True))
     assert sessions == {(0, "new"): 9, (1, "resumed"): 4}
     assert "sessions that clients kept over a reconnect: 4 resumed" in page(folder)
-    # What waited came over the new connection, and before any later event was published to it.
+    # The events that waited for the client arrived late, over its new connection.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     assert (deliveries["arrival_ns"] - deliveries["intended_ns"]).max() > 500_000_000
 
@@ -220,7 +220,7 @@ def test_a_session_whose_time_is_over_excuses_too(tmp_path: Path) -> None:
 
 
 def test_what_the_brokers_queue_does_not_hold_is_lost_and_not_excused(tmp_path: Path) -> None:
-    """The broker keeps some messages of each absent client, and drops those beyond its limit."""
+    """For each absent client the broker keeps a limited number of messages, and drops any more."""
     most = 10
     with broker_with(tmp_path / "mosquitto", f"max_queued_messages {most}", "max_inflight_messages 1") as url:
         folder, summary = run(dropping(tmp_path), f"{url}?qos=1&clean=false", tmp_path / "results")
@@ -228,7 +228,7 @@ def test_what_the_brokers_queue_does_not_hold_is_lost_and_not_excused(tmp_path: 
     assert ledger["expected"] == 8 * ledger["events_due"]
     assert ledger["missed_in_gap"] == 0
     assert ledger["lost_in_reconnect"] + ledger["lost_before_ready"] == ledger["lost"] > 40
-    # Only those that were away have losses, and each has the events that came before its queue was full.
+    # Only clients that were away have losses; their queues hold the first events only.
     rows = settled(folder).breakdown.by("subscription")
     losing = rows[rows["lost_in_reconnect"] > 0]
     assert len(losing) == 4
@@ -285,7 +285,8 @@ def test_publishes_under_way_at_a_break_go_on_and_arrive_once(tmp_path: Path, qu
     assert ledger["lost"] == ledger["duplicates"] == ledger["unrecorded"] == 0
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000
     assert summary["workers"]["deviations"] == {}
-    # What was sent again has no answer on record; each of it that arrived did so at all readers.
+    # Events that were sent again have no answer on record; each one that arrived has reached all three
+    # readers.
     assert ledger["not_acknowledged"] % 3 == 0
     if (again := summary["workers"]["asides"].get(SENT_AGAIN, 0)) and ledger["not_acknowledged"]:
         assert ledger["not_acknowledged"] <= 3 * again

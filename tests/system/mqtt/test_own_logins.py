@@ -1,4 +1,4 @@
-"""Test a whole run on a real broker that knows each client by its own user and password."""
+"""Test a whole run on a real broker that identifies each client by its own user and password."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ phases: {{warmup: 300ms, measure: 2s, drain: 1s}}
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
-    """A broker that lets each user read its own topic only, and the backend do all."""
+    """Run a broker that permits each user only its own topic, and the backend all topics."""
     folder, port = tmp_path / "mosquitto", free_port()
     folder.mkdir()
     for name, password in [("backend", "backend-canary"), *people()]:

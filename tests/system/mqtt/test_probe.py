@@ -1,4 +1,4 @@
-"""Test the probe of a broker over WebSocket: a wildcard over several levels, and a password that must be checked."""
+"""Test the probe of a broker over WebSocket: a deep wildcard, and a password that must be checked."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ ENV = {"MQTT_USER": USER, "MQTT_PASSWORD": PASSWORD}
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A broker with two listeners over WebSocket: one checks the password, the other lets everybody in."""
+    """Run a broker with two WebSocket listeners: one checks the password, the other accepts everybody."""
     folder = tmp_path_factory.mktemp("mosquitto")
     add_user(folder / "passwords", USER, PASSWORD)
     settings = {
@@ -25,7 +25,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "open": ["allow_anonymous true"],
     }
     ports = {name: free_port() for name in settings}
-    # mosquitto 2.0 does not start with listeners over WebSocket alone.
+    # mosquitto 2.0 does not start if all its listeners are for WebSocket, so add another one.
     lines = ["per_listener_settings true", f"listener {free_port()} 127.0.0.1", "allow_anonymous false"]
     for name, its in settings.items():
         lines += [f"listener {ports[name]} 127.0.0.1", "protocol websockets", *its]

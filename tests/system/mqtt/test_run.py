@@ -1,4 +1,4 @@
-"""Test whole runs on a real broker, with echoes, of unchanged scenarios for AppSync Events."""
+"""Test whole runs on a real broker, with echoes, of scenarios written for AppSync Events."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
     done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), timeout_s=170)
     folder, summary = ended_by_verdict(done, results)
     manifest = read(folder / "manifest.json")
-    # Passed, or open where a busy machine has made the run invalid.
+    # The gates pass, or are inconclusive if a busy machine makes the run invalid.
     invalid = summary["verdict"]["kind"] == "invalid"
     assert [gate["status"] for gate in summary["gates"]] == 2 * ["inconclusive" if invalid else "passed"]
     ledger = summary["ledger"]
@@ -58,13 +58,13 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
     purpose = summary["recovery"]["on_purpose"]
     assert purpose["dropped"] == 10
     assert purpose["unsubscribed"] > 20
-    # Every publish was answered; two events of a request are answered at one time.
+    # Every publish was answered, and the events of one request at the same time.
     events = pd.read_parquet(folder / "events.parquet")
     assert events["acked_ns"].notna().all()
     assert (events["acked_ns"] >= events["sent_ns"]).all()
     assert events.groupby(["publisher", "batch"])["acked_ns"].nunique().eq(1).all()
     assert events["batch"].nunique() < len(events)
-    # It is told what was measured, and nothing is said of prices that are not this service's.
+    # The manifest and the output describe this service, without AppSync's prices.
     assert manifest["target"]["protocol"] == "mqtt"
     assert manifest["target"]["setup"]["quality of service"] == "QoS 1"
     assert manifest["prices"] is None
@@ -85,7 +85,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
         *overrides(['gates=["publish.errors == 0"]']),
         timeout_s=170,
     )
-    # A gate about what is not known is inconclusive.
+    # A gate on an unknown figure is inconclusive.
     assert done.code == 3, done.said
     folder = only_run(tmp_path)
     summary = read(folder / "summary.json")

@@ -1,4 +1,4 @@
-"""Test that processes end, and fork, while the receive thread reads."""
+"""Test that processes end and fork properly while the receive thread reads."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ import os, socket, sys, threading, time
 from loadgen import native
 from tests.native.test_thread import Taking, add, delivery
 """
-#: The rest of a script is run by three processes, one after the other, each of which has imported all.
+#: Runs the rest of a script in three forked processes, one after the other, which need no imports.
 THREE_TIMES = """
 for _ in range(3):
     child = os.fork()
@@ -110,7 +110,7 @@ for turn in range(10):
 
 
 def test_a_forked_process_has_a_poller_of_its_own_and_leaves_the_parents_alone() -> None:
-    # Its flood is of whole deliveries, or the thread waits for what nobody completes.
+    # The flood consists of whole deliveries, because the thread would wait for the rest of a partial one.
     script = FORKED.replace("poller.process(100)", "time.sleep(0.001)")
     ended = subprocess.run(
         [

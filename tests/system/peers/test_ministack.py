@@ -1,7 +1,8 @@
-"""Test the harness with an Event API of another project: ministack (PyPI), in a separate environment.
+"""Test the harness with the Event API of another project, ministack (PyPI), in a separate environment.
 
-The newer version is close to AWS; the older one sends `event` as a list, as AWS's page shows and AWS does not. With
-both `*` stands for one level only. The harness runs unchanged against both, and says what it saw.
+The newer version is close to AWS. The older one sends `event` as a list, as AWS's page shows but AWS itself
+does not. In both `*` matches only one level. The harness runs unchanged with both, and reports these
+deviations.
 """
 
 import json
@@ -22,7 +23,7 @@ from tests.system.harness import Finished, free_port, loadgen, only_run, read
 from tests.system.here import Here, here
 from tests.system.install import once
 
-# In a fresh clone an environment of each version is made first.
+# The first test in a fresh clone also makes an environment for each version.
 pytestmark = pytest.mark.timeout(600)
 HERE = Path(__file__).parent
 VERSIONS = ("1.5.33", "1.4.0")
@@ -55,13 +56,14 @@ class Peer:
 
 
 def environment_of(version: str) -> Path:
-    """Return the Python of an environment with that version, made once a machine."""
+    """Return the Python of an environment with this version, which is made once on each machine."""
     folder = REPO / ".cache" / "peers" / f"ministack-{version}"
     python, wanted = folder / "bin" / "python", HERE / f"ministack-{version}.txt"
     stamp = folder / "installed.txt"
     with once(f"ministack-{version}"):
         if not (stamp.exists() and stamp.read_text() == wanted.read_text()):
-            # The list is whole and pinned: this environment's pip has nothing to resolve, and need not be copied.
+            # All packages are listed and pinned, so this environment's own pip can install them without
+            # resolving.
             subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
             install = ("install", "-q", "--no-deps", "--no-compile", "--disable-pip-version-check")
             subprocess.run(
@@ -92,7 +94,7 @@ def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Path) -> Peer:
-    """Wait until it answers, and make an Event API with a namespace and a key as one would on AWS."""
+    """Wait until ministack answers, and make an Event API with a namespace and a key as on AWS."""
     signature = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/appsync/aws4_request, SignedHeaders=host, Signature=0"
     with httpx.Client(
         base_url=f"http://127.0.0.1:{port}", headers={"authorization": signature}, timeout=60
@@ -124,7 +126,7 @@ def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Pat
 def test_probe_goes_all_the_way(peer: Peer) -> None:
     done = peer.here("probe", "--json")
     steps = {step["name"]: step for step in map(json.loads, done.out.splitlines())}
-    # Both versions' `*` stands for one level, and neither looks at the key.
+    # In both versions `*` matches one level, and the key is not checked.
     assert done.code == 4, done.said
     assert [name for name, step in steps.items() if not step["ok"]] == ["deep wildcard", "wrong login"]
     assert "a made-up login may connect" in steps["wrong login"]["detail"]
@@ -152,7 +154,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
     assert summary["ledger"]["delivered"] == summary["ledger"]["expected"] > 0, done.said
     saw = summary["workers"]["deviations"]
     if peer.version == "1.4.0":
-        # Every delivery, and every probe too.
+        # Every delivery has a list, and so has every probe.
         assert saw[EVENT_IS_A_LIST] >= summary["ledger"]["delivered"]
         assert f"the service deviates from AWS: {EVENT_IS_A_LIST}" in " ".join(done.out.split())
     else:
@@ -163,7 +165,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
 
 
 def test_what_nobody_receives_is_counted_as_lost(peer: Peer, tmp_path: Path) -> None:
-    """Both versions' `*` stands for one level; AWS's for any. The ledger shows it, and the run goes to its end."""
+    """In both versions `*` matches one level, on AWS any number; the ledger counts the difference as lost."""
     scenario = tmp_path / "deep.yaml"
     scenario.write_text(
         """version: 1

@@ -1,4 +1,4 @@
-"""Test network namespaces with few local ports: before a run, and when none are left."""
+"""Test runs in network namespaces with few local ports: the check before a run, and a run out of ports."""
 
 import json
 import subprocess

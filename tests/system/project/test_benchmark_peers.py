@@ -1,4 +1,4 @@
-"""Test that each receiver of the speed benchmark that is installed here receives all that its sender sends."""
+"""Test that each installed receiver of the speed benchmark receives everything that is sent to it."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ if __name__ == "__main__":
         one.stop()
     print(json.dumps({"sent": one.sent, "received": one.received}))
 """
-#: By service, since some names are those of several.
+#: Labels with the service, because several services have receivers of the same name.
 LABELS = (
     *("AppSync Events: C, epoll and read (limit)", "AppSync Events: picows with aiofastnet"),
     *("AppSync Events: picows with aiofastnet, wss", "AppSync Events: k6", "AppSync Events: Artillery"),

@@ -1,4 +1,4 @@
-"""Test that the benchmarks' own receivers and publishers work, for a moment each; how fast they are is not tested."""
+"""Test that the benchmarks' own receivers and publishers work; their speed is not tested."""
 
 import json
 import os
@@ -87,7 +87,7 @@ if __name__ == "__main__":
 
 
 def figures_of(program: str, word: str, folder: Path) -> Any:
-    """Run a program with the benchmarks on its path; return the JSON that it prints."""
+    """Run a program with the benchmarks on its import path; return the JSON that it prints."""
     script = folder / "program.py"
     script.write_text(program)
     done = subprocess.run(

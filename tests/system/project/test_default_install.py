@@ -1,4 +1,4 @@
-"""Test what works in an installation without extras: the main commands do, and each other one says what to install."""
+"""Test an installation without extras: the main commands work, and each other one says what to install."""
 
 import shutil
 import socket
@@ -15,7 +15,7 @@ from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, as_judged, free_port, loadgen, only_run, overrides, start
 
 SAMPLE: Final = str(REPO / "results" / "sample")
-#: Makes imports fail, in every Python process that is started, as they do where a package is not installed.
+#: Makes imports of the extras' modules fail in every Python process, as if they were not installed.
 _BLOCKER: Final = """
 import sys
 
@@ -52,7 +52,7 @@ auth:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of processes that find no module of an extra."""
+    """Return the environment of processes that cannot import the modules of any extra."""
     names = {name for modules in extras.MODULES.values() for name in modules}
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(_BLOCKER.format(names=names))
@@ -99,7 +99,7 @@ def test_a_pdf_needs_its_extra_or_a_browser(bare: dict[str, str], tmp_path: Path
     assert (done.code, (run / "report.pdf").exists()) == (2, False), done.said
     assert "a PDF needs the extra 'pdf', which is not installed" in done.said
     assert "print report.html from a browser" in done.said
-    # It ended before it did anything.
+    # The command ended before it wrote anything.
     assert not (run / "report.html").exists()
 
 
@@ -119,12 +119,12 @@ def test_a_pdf_needs_its_extra_or_a_browser(bare: dict[str, str], tmp_path: Path
 def test_commands_that_need_no_extra(bare: dict[str, str], tmp_path: Path, arguments: list[str]) -> None:
     done = loadgen(*(part.replace("{tmp}", str(tmp_path)) for part in arguments), env=bare)
     assert "needs the extra" not in done.said
-    # `doctor` ends by what it finds on the machine.
+    # The exit code of `doctor` depends on this machine.
     assert done.code == 0 or arguments == ["doctor"], done.said
 
 
 def test_probe_finds_a_server_of_ours(bare: dict[str, str]) -> None:
-    """Neither the server nor the client needs an extra."""
+    """Neither the embedded server nor the client needs an extra."""
     port, environment = free_port(), {**bare, "KEY_OF_TEST": "da2-" + "a" * 26}
     server = start("serve", "--port", str(port), "--api-key-env", "KEY_OF_TEST", env=environment)
     try:
@@ -180,5 +180,5 @@ def test_a_command_that_needs_one_says_so_in_a_sentence(
     assert f"needs the extra {extra!r}, which is not installed: " in said
     assert "install" in said.partition("not installed")[2]
     assert "Traceback" not in done.said
-    # Nothing was begun.
+    # No run was begun.
     assert not list((tmp_path / "results").glob("*/deliveries.parquet"))

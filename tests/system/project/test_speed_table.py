@@ -1,4 +1,4 @@
-"""Test what the speed benchmark does with tools that fail, with Ctrl-C, and how it shows its figures."""
+"""Test the speed benchmark with failing tools and with Ctrl-C, and how it shows its figures."""
 
 import json
 import subprocess
@@ -111,7 +111,7 @@ def test_the_table_has_a_row_for_each_tool_with_all_its_payloads(tmp_path: Path)
 
 
 def of(summary: dict[str, Any], folder: Path) -> Any:
-    """Return what the catalogue's benchmark makes of a summary."""
+    """Return the figures that the catalogue's benchmark takes from a summary."""
     program = """
 import json, sys
 from catalogue import figures

@@ -1,4 +1,4 @@
-"""Test wheels as the release builds them."""
+"""Test wheels built as the release builds them."""
 
 import sys
 import zipfile
@@ -16,7 +16,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Path) -> None:
-    # What another Python has built in the checkout must not come along.
+    # An extension module that another Python has built in the checkout must not be packaged.
     (tree / "loadgen/native/_native.cpython-399-x86_64-linux-gnu.so").write_bytes(b"of another Python")
     (tree / "scenarios/private-feeds/__pycache__").mkdir()
     (tree / "scenarios/private-feeds/__pycache__/handlers.cpython-311.pyc").write_bytes(b"compiled")
@@ -29,7 +29,8 @@ def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Pa
         names = content.namelist()
         metadata = content.read(f"fanout_loadgen-{loadgen.__version__}.dist-info/METADATA").decode()
     assert {"loadgen/py.typed", "analysis/py.typed", "loadgen/_bundle/locustfile.py"} <= set(names)
-    # The catalogue, with the files of each scenario, and nothing that Python or a user has made there.
+    # The wheel has the catalogue with all files of its scenarios, but no files made there by Python or a
+    # user.
     catalogue = {name.removeprefix("loadgen/_bundle/scenarios/") for name in names if "/scenarios/" in name}
     files = (path for path in (tree / "scenarios").rglob("*") if path.is_file())
     assert catalogue == {

@@ -1,4 +1,4 @@
-"""Test a real forward proxy (Debian's tinyproxy) that requires a login, to a non-loopback address."""
+"""Test a real forward proxy (Debian's tinyproxy) with a login, in front of a non-loopback address."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.system.harness import SMALL, Finished, free_port, loadgen, only_run, 
 from tests.system.run.pages import page
 from tests.system.users.player import Player
 
-#: An address that the test gives to this machine; the proxy reaches it as any other. Other tests may run beside these.
+#: An address added to this machine; it depends on the process, because tests may run in parallel.
 ADDRESS = f"10.99.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 PASSWORD = "hunter2-secret"
 KEY = "da2-through-a-real-proxy-26"
@@ -33,7 +33,7 @@ class Tinyproxy:
         return f"http://load:{PASSWORD}@127.0.0.1:{self.port}"
 
     def asked(self) -> list[str]:
-        """Return the request lines that it has had."""
+        """Return the request lines that the proxy has received."""
         return re.findall(r": ([A-Z]+ \S+) HTTP/1\.[01]", self.log.read_text(errors="replace"))
 
 
@@ -132,7 +132,8 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
     assert "through a proxy" in page(folder)
     assert f"through the proxy 127.0.0.1:{tinyproxy.port}" in (folder / "summary.md").read_text()
     asked = tinyproxy.asked()
-    # Every reader, every commenter, the first check and the probe of readiness; nothing but tunnels.
+    # Each reader, each commenter, the first check and the readiness probe use a tunnel, and nothing else is
+    # requested.
     assert asked.count(f"CONNECT {where}") == len(asked)
     assert len(asked) >= 40 + 3
     for path in folder.rglob("*"):
@@ -208,7 +209,7 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
 def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(
     target: str, command: tuple[str, ...], value: str, tmp_path: Path, commands: Player
 ) -> None:
-    """Each value has its sentence in tests/proxy/test_choose.py."""
+    """tests/proxy/test_choose.py tests the message about each value."""
     login = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
     finished = commands.command(tmp_path, "loadgen", *command, *login, env={"ALL_PROXY": value})
     assert finished.code == 2, finished.said

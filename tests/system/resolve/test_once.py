@@ -13,8 +13,8 @@ from analysis.record.folders import runs_in
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, overrides, read
 
-#: Loaded by every Python process of a run: notes the calls of two functions, each wrapped when its module is loaded,
-#: and the loading of two packages.
+#: Code that every Python process of a run loads. It records the calls of two functions, each wrapped when its
+#: module is loaded, and the loading of two packages.
 _WATCH = """
     import importlib.machinery, json, os, sys
 
@@ -53,7 +53,7 @@ _WATCH = """
 
 
 def watched(tmp_path: Path, *arguments: str) -> tuple[list[dict[str, object]], Path]:
-    """Run Python with these arguments in the results' folder; return the calls, and the run's folder."""
+    """Run Python with these arguments in the results folder; return the calls and the run's folder."""
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(dedent(_WATCH))
     notes = tmp_path / "notes"
@@ -86,7 +86,7 @@ def test_loadgen_run_resolves_and_its_locust_does_not(tmp_path: Path, processes:
     assert len(resolving) == 1
     (receiving,) = [call["pid"] for call in calls if call["call"] == "received"]
     assert receiving != resolving[0]
-    # What reads files that people write is of no use to a process that plays a resolved run.
+    # A process that plays a resolved run must not load packages that read YAML files.
     reading = {call["pid"] for call in calls if call["call"] in ("pydantic", "ruamel.yaml")}
     assert resolving[0] in reading
     assert receiving not in reading

@@ -1,7 +1,8 @@
 """Virtual cables with delay and packet loss: `python cable.py DELAY_MS LOSS HUB_NS=DEVICE,NODE_NS=DEVICE …`.
 
-Kernels without netem cannot delay packets, so this does: each end of a cable is a TUN device in its network namespace,
-and each packet that goes in at one end comes out at the other after the delay, or, by a seed, never. Prints `ready`.
+This replaces netem on kernels that lack it. Each end of a cable is a TUN device in a network namespace. A
+packet that enters at one end leaves at the other after the delay, or is lost, depending on a seed. Prints
+`ready` at the start.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def device(namespace: str, name: str) -> int:
-    """Make a TUN device in a network namespace; return what its packets are read from and written to."""
+    """Make a TUN device in a network namespace; return the descriptor that reads and writes its packets."""
     with Path("/run/netns", namespace).open() as file:
         if _libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")
@@ -48,7 +49,7 @@ def main() -> None:
             for _ in range(64):
                 try:
                     packet = os.read(key.fd, 65536)
-                except OSError:  # nothing more, or the device is down
+                except OSError:  # there are no more packets, or the device is down
                     break
                 if draw() >= loss:
                     number += 1
@@ -57,7 +58,7 @@ def main() -> None:
             _, _, tun, packet = heapq.heappop(under_way)
             try:
                 os.write(tun, packet)
-            except OSError:  # down: the cable is pulled
+            except OSError:  # the device is down, because the cable was pulled
                 continue
 
 

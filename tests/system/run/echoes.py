@@ -1,10 +1,10 @@
-"""Common assertions on runs with an echo lane."""
+"""Assertions on runs with an echo lane, used by several tests."""
 
 from typing import Any
 
 
 def check_echoes(entry: dict[str, Any], sent: int, via: str) -> None:
-    """Demand that a worker's entry in the manifest says that all its echoes came back, and nothing else did."""
+    """Assert that a worker's entry in the manifest has all its echoes, and nothing else, as returned."""
     told = entry["echo"]
     assert (told["sent"], told["returned"], told["unexpected"], told["via"]) == (sent, sent, 0, via)
     assert (told["errors"], told["note"]) == ({}, None)

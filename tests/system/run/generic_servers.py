@@ -13,7 +13,7 @@ from tests.system.harness import free_port
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
-#: One may not publish or subscribe below `secret`, and needs no login.
+#: A user that needs no login, and may not publish or subscribe to anything below `secret`.
 _ONE_USER = """
         authorization {
           users = [{
@@ -27,7 +27,7 @@ _ONE_USER = """
 
 @contextmanager
 def nats(folder: Path, authorization: str = _ONE_USER) -> Iterator[str]:
-    """Run NATS with a WebSocket listener and this part of its configuration; yields its URL."""
+    """Run NATS with a WebSocket listener and ``authorization`` in its configuration; yield its URL."""
     command = require("nats-server")
     port = free_port()
     config = folder / "nats.conf"
@@ -45,10 +45,10 @@ def nats(folder: Path, authorization: str = _ONE_USER) -> Iterator[str]:
 
 @contextmanager
 def nchan(folder: Path, kept: int = 0) -> Iterator[str]:
-    """Run nginx with the locations that `nchan.yaml` and `nchan-sse.yaml` ask for; yields its URL.
+    """Run nginx with the locations that `nchan.yaml` and `nchan-sse.yaml` use; yield its URL.
 
-    A channel keeps the last ``kept`` messages for clients that come back. Below `/own` a client needs the token
-    `secret-N`, N the last segment of the channel, to subscribe, in a header or in the URL.
+    A channel keeps the last ``kept`` messages for clients that reconnect. Below `/own` a client needs a token
+    to subscribe, in a header or in the URL: `secret-N`, where N is the last segment of the channel.
     """
     command = require("nginx")
     require_file(_NCHAN, "nchan", "libnginx-mod-nchan")

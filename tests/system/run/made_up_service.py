@@ -1,4 +1,4 @@
-"""A fake service with the two addresses of AppSync Events, on a free port."""
+"""A simulated service with the two endpoints of AppSync Events, on a free port."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from tests.system.harness import free_port
 
 
 class MadeUpService(Protocol):
-    """Answers as the test wants."""
+    """Answers requests as a test defines."""
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
         """Answer a publish over HTTP."""
@@ -23,7 +23,7 @@ class MadeUpService(Protocol):
 
 @contextmanager
 def served(make: Callable[[], MadeUpService]) -> Iterator[str]:
-    """Serve in a thread, where the service is made too; yield the URL to publish to."""
+    """Make and run the service in a thread; yield the URL for publishes."""
     ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
 
     async def serve() -> None:

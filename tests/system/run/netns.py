@@ -1,8 +1,8 @@
-"""Machines of their own for a test: network namespaces joined by virtual cables (see cable.py), each with a host name,
-a `boot_id` and files that the others do not see.
+"""Separate machines for a test: network namespaces joined by virtual cables (see cable.py).
 
-The hub (`10.77.255.1`, where the master and the target are) has a cable to each node. Where namespaces cannot be made
-(no root), nodes are loopback addresses of this machine; `Net.separate` says which it is.
+Each has a host name, a `boot_id`, and files that the others do not see. The hub (`10.77.255.1`, with the
+master and the target) has a cable to each node. Without root, namespaces cannot be made; then nodes are
+loopback addresses of this machine, and `Net.separate` is False.
 """
 
 import os
@@ -42,7 +42,7 @@ class Net:
     def on_node(
         self, node: int, *arguments: str, env: dict[str, str] | None = None
     ) -> "subprocess.Popen[str]":
-        """Start loadgen on a node; it sees nothing of the folders that are hidden."""
+        """Start loadgen on a node, where the hidden folders cannot be seen."""
         own = self.scratch / f"node{node}"
         own.mkdir(exist_ok=True)
         hide = "; ".join(f"mount -t tmpfs none {path}" for path in self.hidden)
@@ -60,7 +60,7 @@ class Net:
         return start(*arguments, env={"PYTHONPATH": str(REPO), **(env or {})}, prefix=prefix)
 
     def cut(self, node: int) -> None:
-        """Pull the cable of a node."""
+        """Cut the connection of a node."""
         _ip("-n", f"{self.name}-{node}", "link", "set", "up0", "down")
 
     def mend(self, node: int) -> None:
@@ -72,7 +72,7 @@ class Net:
 def network(
     scratch: Path, nodes: int, *, delay_ms: float = 0.0, loss: float = 0.0, hidden: Sequence[Path] = ()
 ) -> Iterator[Net]:
-    """Make a hub and nodes; delay and loss (0 to 1) are of each cable and direction."""
+    """Make a hub and nodes; ``delay_ms`` and ``loss`` (0 to 1) apply to each cable in each direction."""
     net = Net(
         f"lg{os.getpid()}x{uuid.uuid4().hex[:4]}", _may_make_namespaces(), scratch, nodes, hidden=hidden
     )

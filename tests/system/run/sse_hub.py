@@ -1,4 +1,4 @@
-"""A hub of server-sent events for tests, in a thread: with losses that it names, replays, tokens and refusals."""
+"""A hub of server-sent events for tests, in a thread, with known losses, replays, tokens and refusals."""
 
 import asyncio
 import json
@@ -11,22 +11,22 @@ from itertools import count
 from aiohttp import web
 
 Lost = tuple[str, str]
-"""(channel, event) of a delivery that was not written."""
+"""(channel, event) of a delivery that was left out on purpose."""
 
 
 @dataclass
 class Hub:
-    """The hub's settings, which a test may change at any time, and what happened."""
+    """The hub's settings, which a test may change at any time, and counts of what happened."""
 
-    #: Every Nth delivery is not written, or none if 0.
+    #: Every Nth delivery is left out; 0 for none.
     lose_every: int = 0
-    #: Send `retry` with this value (ms), or none if 0.
+    #: Value in ms of the `retry` field that is sent; 0 for no such field.
     retry_ms: int = 0
-    #: Events that a replay repeats although the client has had them.
+    #: Number of events that a replay repeats although the client has received them.
     repeated: int = 0
-    #: True if the token of a stream must be `secret-CHANNEL`.
+    #: True if a stream's token must be `secret-CHANNEL`.
     guarded: bool = False
-    #: The status of every answer to a stream's request, or 200 to serve it.
+    #: Status of the answer to every request for a stream; 200 to serve it.
     status: int = 200
     lost: list[Lost] = field(default_factory=list)
     #: `Last-Event-ID` of each request that had one.
@@ -51,7 +51,7 @@ class Hub:
         self._loop.call_soon_threadsafe(end)
 
     async def publish(self, request: web.Request) -> web.Response:
-        """Take an event as a body or as a form, and write it to the streams of its channel."""
+        """Accept an event, as a body or as a form, and write it to the streams of its channel."""
         if request.content_type == "application/x-www-form-urlencoded":
             form = await request.post()
             channel, event = str(form["topic"]), str(form["data"])
@@ -69,7 +69,7 @@ class Hub:
         return web.Response(status=202)
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Serve the stream of one channel, or of those in the query."""
+        """Serve a stream of one channel, or of the channels in the query."""
         self.requests += 1
         if self.status != 200:
             return web.Response(status=self.status, text="no")
@@ -128,7 +128,7 @@ class Hub:
 
 @contextmanager
 def running(hub: Hub) -> Iterator[Hub]:
-    """Run a hub in a thread; its `url` is set."""
+    """Run a hub in a thread, and set its `url`."""
     ready, over = threading.Event(), asyncio.Event()
     loop = hub._loop = asyncio.new_event_loop()
 

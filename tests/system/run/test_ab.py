@@ -1,4 +1,4 @@
-"""Test two variants that run in turns and are compared."""
+"""Test `loadgen ab`: two variants run alternately and are compared."""
 
 from pathlib import Path
 

@@ -1,5 +1,8 @@
-"""Scenarios of the catalogue in which clients come and go, run for a few seconds: the ledger balances and nothing is
-lost that was expected; what was done on purpose is said and is no error of the target."""
+"""Test scenarios of the catalogue in which clients come and go, run for a few seconds.
+
+The ledger balances, and no expected delivery is lost. Disconnects made on purpose are reported, and do not
+count as errors of the target.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ def test_dropped_clients_come_back_and_are_counted(tmp_path: Path, service: Serv
         "deploy-drop",
         "clients.readers.count=40",
         "clients.readers.reconnect={first: 300ms, jitter: none}",
-        # All are back long before the second, on a busy machine too.
+        # All clients are back long before the second drop, even on a busy machine.
         "clients.readers.drops=[{at: 500ms, share: 25%}, {at: 3500ms, share: 100%, close: frame}]",
         "phases.measure=5s",
     )
@@ -42,9 +45,9 @@ def test_dropped_clients_come_back_and_are_counted(tmp_path: Path, service: Serv
         (40, 40, 40),
     ]
     for drop in summary["recovery"]["drops"]:
-        # Without jitter nobody is back before the first wait is over.
+        # Without jitter no client is back before its first wait is over.
         assert drop["to_50_ns"] >= 300_000_000
-    # Whoever was cut missed some six of twenty events a second, and no more than the gaps explain.
+    # Each dropped client missed about six of twenty events a second, during its gap of 300 ms.
     assert summary["ledger"]["missed_in_gap"] >= 40 * 4
     assert summary["recovery"]["reconnects"]["attempts"] == 50
     assert "on purpose: 50 connections were cut" in said
@@ -92,7 +95,8 @@ gates: []
     folder, summary, said = run(service, tmp_path / "results", str(scenario), "phases.measure=3s")
     purpose = summary["recovery"]["on_purpose"]
     assert (purpose["dropped"], purpose["slow_clients"]) == (5, 2)
-    # Poisson: 132 changes are due, of subscriptions that are ready then; and of 20 clients each leaves every 1.2 s.
+    # 132 changes are expected (Poisson), of subscriptions that are ready at the time. Each of 20 clients
+    # leaves every 1.2 s.
     assert 60 < purpose["unsubscribed"] < 200
     assert 20 < purpose["left"] < 100
     (drop,) = summary["recovery"]["drops"]
@@ -103,10 +107,11 @@ gates: []
     subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
     assert not subscriptions.duplicated(["subscription", "life", "turn"]).any()
     assert subscriptions[subscriptions["group"] == "movers"]["turn"].max() >= 2
-    # What came after its subscription was given up came under an id that is known.
+    # Events that arrived after their subscription was given up had a known id.
     assert summary["workers"]["unknown_subscription"] == 0
     assert "subscriptions were given up" in said
-    # Two of twenty read a twentieth of what is sent to them, and what they leave lying is not the generator's delay.
+    # Two of twenty clients read a twentieth of the data sent to them. Data that they leave unread is no delay
+    # of the generator.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     connections = pd.read_parquet(folder / "connections.parquet")
     slow = subscriptions[subscriptions["connection"].isin(connections[connections["slow"]]["connection"])]
@@ -115,7 +120,7 @@ gates: []
     waited = waited[subscriptions[subscriptions["group"] == "slow"]["subscription"].unique()]
     assert set(waited.nlargest(2).index) == set(slow["subscription"])
     assert waited.nsmallest(18).max() < waited.nlargest(2).min()
-    # What a busy machine lets wait is in that figure, and nothing that slow clients left lying.
+    # The queue delay includes waits on a busy machine, but nothing that slow clients left unread.
     ours = deliveries[~deliveries["subscription"].isin(slow["subscription"])]
     assert summary["delivery"]["receive_queue_ns"]["max"] <= (ours["read_ns"] - ours["arrival_ns"]).max()
     assert "2 clients read slowly" in said

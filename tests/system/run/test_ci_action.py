@@ -33,7 +33,7 @@ def test_a_gate_that_holds(tmp_path: Path) -> None:
     code, outputs, summary = step(tmp_path, "60s", INPUT_SET="phases.measure=2s\nclients.readers.count=3\n")
     folder = Path(outputs["folder"])
     found = read(folder / "summary.json")
-    # The gate holds, or the machine is so busy that nothing is decided.
+    # The gate holds, or the machine is so busy that the run is inconclusive.
     assert (code, outputs["exit-code"]) == (demanded(found), str(demanded(found)))
     assert code in (0, 3)
     assert {"report.html", "junit.xml", "summary.md", "summary.json"} <= {
@@ -50,7 +50,7 @@ def test_a_mistake(tmp_path: Path) -> None:
 
 
 def test_a_target_elsewhere_must_be_allowed(tmp_path: Path) -> None:
-    # Nobody answers there, and nobody is asked: names under .invalid do not exist.
+    # Nothing is sent: names under .invalid do not exist.
     target = {"INPUT_TARGET": "https://api.invalid/event", "INPUT_AUTH": "api-key:HOME"}
     assert step(tmp_path, "2s", **target)[0] == 2
     (tmp_path / "output").unlink()

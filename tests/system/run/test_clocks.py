@@ -1,6 +1,6 @@
-"""Test workers whose clocks are wrong by a known amount; see shifted/sitecustomize.py.
+"""Test workers whose clocks are wrong by a known amount (see shifted/sitecustomize.py).
 
-Kernel timestamps stay true, so these workers must notice and stamp arrivals themselves.
+The kernel's timestamps stay true, so these workers must notice the difference and stamp arrivals themselves.
 """
 
 import os
@@ -37,22 +37,23 @@ LOAD = (
 
 
 class WrongClock:
-    """What a process with this clock's environment reads as wall-clock time."""
+    """The wall clock of processes that are started with the environment ``env``."""
 
     def __init__(self, path: Path, offset_ns: int, drift_ppm: float = 0.0) -> None:
         self._path = path
         self.env = {"SHIFTED_CLOCK": str(path), "PYTHONPATH": f"{SHIFTED}:{REPO}"}
-        # From when, by the steady clock, it is ahead by how much and goes at which rate, and since when at that.
+        # Rows of (steady time at which the row begins, offset, drift, steady time from which the drift
+        # counts).
         self._settings = [(0, offset_ns, drift_ppm, time.monotonic_ns())]
         self._write()
 
     def set(self, offset_ns: int) -> None:
-        """Let the clock step."""
+        """Make the clock step to another offset."""
         self._settings = [(0, offset_ns, self._settings[-1][2], time.monotonic_ns())]
         self._write()
 
     def slew(self, *turns: tuple[int, float]) -> None:
-        """Let the clock go on at other rates, each from a moment of the steady clock on that is still to come."""
+        """Change the clock's rate at moments of the steady clock that are still to come."""
         for begin_ns, drift_ppm in turns:
             self._settings.append((begin_ns, self._ahead_ns(begin_ns), drift_ppm, begin_ns))
         self._write()
@@ -67,12 +68,12 @@ class WrongClock:
         return round(offset_ns + drift_ppm * 1e-6 * (steady_ns - since_ns))
 
     def offset_ns(self, true_ns: int) -> int:
-        """Return how far it is ahead when the true wall clock shows ``true_ns``."""
+        """Return how far the clock is ahead when the true wall clock shows ``true_ns``."""
         return self._ahead_ns(time.monotonic_ns() + true_ns - time.time_ns())
 
 
 def earliest_ns(run: Any) -> int:
-    """Return by how much the earliest publish was sent before it was due, by the corrected clocks."""
+    """Return by how much the earliest publish was sent before its due time, by the corrected clocks."""
     events = run.events.dropna(subset=["sent_ns"])
     return int((events["intended_ns"] - events["sent_ns"]).max())
 
@@ -84,7 +85,7 @@ def run_with(
     more: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Start a master, with that environment, and workers with theirs, to measure for so long; return the processes."""
+    """Start a master with ``env`` and a worker for each of ``environments``; return the processes."""
     port = str(free_port())
     master = start(
         *("run", "comments", "--master", "--master-port", port, "--expect-workers", str(len(environments))),
@@ -99,7 +100,7 @@ def run_with(
 
 @dataclass(frozen=True)
 class Drifted:
-    """A run of two workers whose clocks were far off; a ClockBound daemon vouched for one of them all the same."""
+    """A run of two workers with very wrong clocks; a ClockBound daemon nevertheless vouches for one."""
 
     clocks: list[WrongClock]
     finished: Finished
@@ -111,13 +112,14 @@ class Drifted:
 def drifted(tmp_path_factory: pytest.TempPathFactory) -> Drifted:
     folder = tmp_path_factory.mktemp("drifted")
     clocks = [WrongClock(folder / f"clock{n}", sign * 480 * MS, 50) for n, sign in enumerate((1, -1))]
-    # The daemon is a file of its documented layout. Its bound grows by 1 µs a second, for less than a hundred seconds.
+    # The daemon is simulated by a file with its documented layout. Its bound grows by 1 µs a second, for up
+    # to 100 s.
     shm, now_ns = folder / "shm0", time.monotonic_ns()
     shm.write_bytes(
         segment(as_of_ns=now_ns, void_after_ns=now_ns + 600 * SECOND, bound_ns=70 * US, drift_ppb=1_000)
     )
     said = {"LOADGEN_CLOCKBOUND": str(shm)}
-    # One of the two has no daemon.
+    # The second worker has no daemon.
     environments = ({**clocks[0].env, **said}, {**clocks[1].env, "LOADGEN_CLOCKBOUND": os.devnull})
     master, workers = run_with(folder / "results", "4s", *environments, env=said)
     finished = Finished(master, 120)
@@ -136,38 +138,41 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
         assert fit.pings > 30
         assert fit.error_ns is not None
         assert fit.error_ns < 20 * MS
-        # At both ends of the measurement the corrected clock shows the true time, to within the stated error.
+        # At both ends of the measurement the corrected clock shows the true time, within the stated error.
         for true_ns in (run.measure.start_ns, run.measure.end_ns):
             worker_ns = np.array([true_ns + clock.offset_ns(true_ns)], dtype=np.int64)
             corrected_ns = worker_ns + fit.correction_ns(worker_ns)
             assert (
                 abs(int(corrected_ns[0]) - true_ns) <= fit.error_ns + 10_000
-            )  # what reading two clocks costs
+            )  # reading two clocks takes up to 10 µs
     for fit, clock in zip(fits, clocks, strict=True):
-        # Theirs is of the start of the measurement, and the clock drifts from when it was made.
+        # The stated offset is that at the start of the measurement, as the clock has drifted since it was
+        # made.
         ahead_ns = clock.offset_ns(run.measure.start_ns)
         assert abs(ahead_ns) > 400 * MS
         assert abs((fit.offset_ns or 0) + ahead_ns) <= (fit.error_ns or 0) + 10_000
     print([fit.to_dict() for fit in fits], summary["delivery"]["headline_ns"])
-    # Publishers waited by the clock as they knew it then: no better than it is known now, and not much worse.
+    # Publishers waited with the offset known at the time, which is less exact than the one known now, but not
+    # much.
     assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS // 5
-    # What a reader of the raw record would believe.
+    # The raw record gives these wrong latencies.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     believed = raw["arrival_ns"] - raw["intended_ns"]
     assert (believed < -400 * MS).any()
     assert (believed > 400 * MS).any()
-    # And what is true: all of it came in its time, and the ledger knows it.
+    # In truth all deliveries arrived in time, and the ledger says so.
     ledger, headline = summary["ledger"], summary["delivery"]["headline_ns"]
     assert ledger["balances"]
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000
-    # ± 0.2 ms beside a p99 below a millisecond is a reason to doubt, and said; it is none to call the run invalid.
+    # An error of ± 0.2 ms for a p99 below 1 ms makes a run degraded, but not invalid.
     of_clocks = [each for each in summary["verdict"]["findings"] if each["subject"] == "clock"]
     assert {each["severity"] for each in of_clocks} <= {"degraded"}
     assert headline["error_ns"] == max(fit.error_ns or 0 for fit in fits)
     assert -headline["error_ns"] - 10_000 <= headline["min"]
     assert summary["connections"]["kernel_timestamps"] == 0
     assert "±" in drifted.finished.out
-    # Corrected, each worker's quickest took no time to speak of, and they agree: the rest waits on a busy machine.
+    # With corrected clocks, each worker's quickest delivery takes almost no time, and both agree. Others may
+    # wait on a busy machine.
     latencies = run.deliveries.assign(ns=lambda rows: rows.arrival_ns - rows.intended_ns)
     quickest = latencies.groupby("worker")["ns"].min().to_numpy(dtype=float)
     assert len(quickest) == 2
@@ -189,21 +194,21 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(dr
     assert 400 * MS < entry["apart_ns"] < 500 * MS
     (finding,) = [f for f in summary["verdict"]["findings"] if "ClockBound" in f["reason"]]
     assert (finding["severity"], finding["subject"]) == ("degraded", "clock")
-    # The pings have the last word: the clock is corrected all the same.
+    # The pings decide, so the clock is corrected nevertheless.
     deliveries = analysis.load(drifted.folder).deliveries
-    # Each worker's quickest: the rest waits on a busy machine.
+    # Take each worker's quickest delivery, as others may wait on a busy machine.
     quickest = (deliveries["arrival_ns"] - deliveries["intended_ns"]).groupby(deliveries["worker"]).min()
     assert len(quickest) == 2
     assert (quickest.abs() < 100 * MS).all(), quickest
 
 
 def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:
-    """±500 ppm in turns of 2 s: off by up to a millisecond from any straight line."""
+    """The clock's rate changes by ±500 ppm every 2 s, so it is up to 1 ms off any straight line."""
     clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
-    # Until two seconds after it the clock is looked at, so that a busy machine may begin late.
+    # The clock is checked until two seconds after the measurement, so that a busy machine may begin late.
     master, (worker,) = run_with(tmp_path / "results", "6s", clock.env, more=("phases.drain=2s",))
     wait_for_phase(tmp_path / "results", "warmup", PATIENCE_S)
-    # Said ahead of time: however late the worker reads it, its clock turns when it should.
+    # The turns are announced ahead of time, so they happen on time even if the worker reads them late.
     begin_ns, true_begin_ns = time.monotonic_ns() + SECOND, time.time_ns() + SECOND
     clock.slew(*((begin_ns + turn * 2 * SECOND, 500 if turn % 2 else -500) for turn in range(3)))
     moments = [true_begin_ns + quarter * SECOND // 4 for quarter in range(1, 24)]
@@ -220,7 +225,7 @@ def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_e
     assert fit.steps == ()
     true_ns, worker_ns = np.array(shown, dtype=np.int64).T
     corrected_ns = worker_ns + fit.correction_ns(worker_ns)
-    # Reading two clocks costs up to 10 µs.
+    # Reading two clocks takes up to 10 µs.
     assert (np.abs(corrected_ns - true_ns) <= fit.error_ns_at(corrected_ns) + 10_000).all()
     assert earliest_ns(run) <= (fit.error_ns or 0) + MS // 5
     print(fit.to_dict(), "earliest", earliest_ns(run))
@@ -245,11 +250,11 @@ def test_a_step_of_a_workers_clock_is_noticed_and_makes_the_run_invalid(tmp_path
 
 
 def test_the_shift_is_what_python_reads(tmp_path: Path) -> None:
-    """The tests above mean nothing where it is not."""
+    """The tests above depend on this."""
     clock = WrongClock(tmp_path / "clock", 500 * MS)
     command = [sys.executable, "-c", "import time; print(time.time_ns())"]
     before_ns = time.time_ns()
     shown = subprocess.run(command, env=clock.env, capture_output=True, text=True, check=True)
     after_ns = time.time_ns()
-    # However long the process took: it read its clock between the two.
+    # The process read its clock between these two times, however long it took.
     assert before_ns + 500 * MS <= int(shown.stdout) <= after_ns + 500 * MS

@@ -1,4 +1,4 @@
-"""Test runs in real cgroups: a CPU quota is named as the cause, and a kill for lack of memory is recognised."""
+"""Test runs in real cgroups: a CPU quota, and a kill for lack of memory, are named as causes."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.measure import cgroup
 from tests.system.harness import SMALL, Finished, only_run, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import PATIENCE_S, until
 
-#: Takes, when it is told to, more and more memory, until the kernel must kill another process.
+#: Allocates more and more memory once told to, until the kernel must kill another process.
 EATER = """
 import time
 input()
@@ -31,7 +31,7 @@ LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phas
 
 
 def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished, Any]:
-    """Run under a quota from the measurement to its end: what comes before and after would only take longer."""
+    """Run with a quota during the measurement only, because it would make the rest take longer."""
     with cgroup.group("cpu") as place:
         quota = place / "cpu.cfs_quota_us"
         (place / "cpu.shares").write_text("200000")
@@ -40,7 +40,8 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
             prefix=cgroup.within(place),
         )
         wait_for_phase(results, "measure", PATIENCE_S)
-        # Takes what there is, so that the quota is used up however little the run needs.
+        # This process uses all CPU time it can get, so that the quota is used up even if the run needs
+        # little.
         with subprocess.Popen(
             [*cgroup.within(place), sys.executable, "-S", "-c", "while True: pass"]
         ) as taker:
@@ -53,7 +54,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
 
 
 def ended(process: psutil.Process) -> bool:
-    """Return whether it has ended, be it that nobody has taken its exit code yet."""
+    """Return whether a process has ended, even if nothing has read its exit code yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -78,7 +79,7 @@ def test_a_quota_is_the_first_thing_that_a_throttled_run_says_and_its_gates_are_
     (group,) = summary["surroundings"]
     assert group["quota_cores"] == pytest.approx(percent / 100)
     assert group["throttled_share"] > 0.01
-    # A share of what it was allowed: more than of a core, by what the record says that it was allowed.
+    # CPU use is a share of the allowed time, as recorded, so it is more than the share of a core.
     health = pd.read_parquet(only_run(tmp_path / "results") / "health.parquet").dropna(subset=["allowed_ns"])
     under = health[health["allowed_ns"] <= 1.01 * percent / 100 * health["interval_ns"]]
     assert len(under) >= 1
@@ -106,7 +107,7 @@ def test_a_run_says_before_it_begins_what_its_container_allows(tmp_path: Path) -
         for line in run.stderr:
             said.append(line)
             if "a CPU quota" in line:
-                # What comes after is no part of it.
+                # The rest of the run does not matter for this test.
                 os.kill(run.pid, signal.SIGINT)
         Finished(run, PATIENCE_S)
     note = next(line for line in said if "a CPU quota" in line)
@@ -132,13 +133,13 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
             (child for child in master.children() if "loadgen.server" not in child.cmdline()),
             key=lambda child: child.pid,
         )
-        # Whom the kernel takes first is the test's choice, and whom next; what is said of it afterwards is not. The
-        # others may have inherited that they are to be taken first.
+        # The test decides whom the kernel kills first and second, and tests what is reported about it. Other
+        # processes may have inherited a high score, so reset theirs.
         for process in (psutil.Process(run.pid), master, *master.children()):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("0")
         Path(f"/proc/{victim.pid}/oom_score_adj").write_text("1000")
         Path(f"/proc/{eater.pid}/oom_score_adj").write_text("500")
-        # The eater asks for 30 MB more than there are; the end of the worker gives back more.
+        # The eater needs 30 MB more than the limit leaves; the end of the worker frees more than that.
         limit.write_text(str(int((place / "memory.usage_in_bytes").read_text()) + 20 * 2**20))
         assert eater.stdin is not None
         eater.stdin.write("now\n")

@@ -1,4 +1,4 @@
-"""Test cost limits: runs that are refused, and runs that are stopped."""
+"""Test cost limits: they refuse runs before the start, and stop runs that become too expensive."""
 
 import os
 import pty
@@ -23,7 +23,8 @@ def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: 
     )
     usd = plan.cost.usd
     assert usd is not None
-    # Enough for what is planned, which is why it starts; with each delivery twice it is spent half-way.
+    # The limit is enough for the plan, so the run starts; as each delivery comes twice, it is reached
+    # half-way.
     finished = loadgen(
         *("run", "comments", "--results", str(tmp_path / "results")),
         *("--max-cost", repr(usd * 1.01)),

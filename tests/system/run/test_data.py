@@ -1,4 +1,4 @@
-"""Runs with data: the same clients, channels and draws however many processes play them, and no secret on record."""
+"""Test runs with data: clients and channels do not depend on processes, and no secret is recorded."""
 
 import shutil
 import time
@@ -28,7 +28,7 @@ phases: {warmup: 500ms, measure: 2s, drain: 1s}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the scenario and its files, as a spreadsheet writes them."""
+    """Return a folder with the scenario and its files, written as by a spreadsheet program."""
     found = tmp_path_factory.mktemp("scenario")
     (found / "people.csv").write_text(
         "\ufeffid;token;plan\r\n"
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def played(run: Path) -> tuple[dict[int, str], dict[tuple[int, int], str]]:
-    """Return the channel of each subscription and of each event, after checks that hold for each run."""
+    """Return the channel of each subscription and of each event, after assertions that hold for all runs."""
     record = analysis.load(run)
     summary = read(run / "summary.json")
     assert summary["ledger"]["balances"]
@@ -68,7 +68,7 @@ def test_rows_go_to_clients_and_requests(alone: Path) -> None:
     subscribed, published = played(alone)
     own = [channel for channel in subscribed.values() if channel.startswith("/default/users/")]
     assert sorted(own) == sorted(f"/default/users/user-{n}" for n in range(60))
-    # The two publishers of news take the rows in turn.
+    # The two publishers of news use the rows in turn.
     news = {key: channel for key, channel in published.items() if "/plans/" in channel}
     first, second = sorted({publisher for publisher, _ in news})
     assert [news[first, n].rpartition("/")[2] for n in range(4)] == ["t0", "t2", "t4", "t6"]
@@ -76,7 +76,7 @@ def test_rows_go_to_clients_and_requests(alone: Path) -> None:
     summary = read(alone / "summary.json")
     assert summary["ledger"]["lost"] == 0
     assert summary["ledger"]["expected"] > 0
-    # `verify` counts again from the samples.
+    # `loadgen verify` recomputes the figures from the samples.
     assert loadgen("verify", str(alone)).code == 0
 
 
@@ -104,7 +104,7 @@ def test_workers_without_the_files_play_the_same(alone: Path, folder: Path, tmp_
         assert master.poll() is None, Finished(master).said
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
-    # The master has read them; no worker can.
+    # The master has read the files, and no worker can read them any more.
     shutil.rmtree(copy)
     workers = [start("run", "--worker", "--master-port", port) for _ in range(2)]
     ended = [Finished(process) for process in (master, *workers)]

@@ -1,6 +1,6 @@
 """Test workers on separate machines: no shared files, slow network, different clocks, workers that leave.
 
-Where network namespaces cannot be made the same runs go over loopback addresses of this machine, and say so.
+Without network namespaces the same runs use loopback addresses of this machine, and the tests print that.
 """
 
 import os
@@ -45,7 +45,7 @@ LOAD = (
 
 
 class Site:
-    """A target and a master on the hub of a network."""
+    """A target, and a master on the hub of a network."""
 
     def __init__(self, net: Net, results: Path, expect: int, *settings: str) -> None:
         self.net, self.results, self.port = net, results, str(free_port())
@@ -67,7 +67,8 @@ class Site:
             *overrides([*LOAD, *settings]),
             env=KEY,
         )
-        #: What the master says: read as it comes, since what a pipe's buffer holds would be lost to `communicate`.
+        #: Lines that the master has printed, read as they come; `communicate` would lose those in the pipe's
+        #: buffer.
         self.lines: list[str] = []
         stderr, self.master.stderr = self.master.stderr, None
         assert stderr is not None
@@ -101,7 +102,7 @@ def shown(net: Net) -> None:
 
 
 def old_version(folder: Path) -> dict[str, str]:
-    """Return the environment in which Python believes that an older version is installed."""
+    """Return an environment in which Python reports an older version of loadgen as installed."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("import loadgen.version\nloadgen.version.VERSION = '0.0.9'\n")
     return {"PYTHONPATH": f"{folder}:{REPO}"}
@@ -109,7 +110,7 @@ def old_version(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A run over two machines, whose record was gathered on the hub."""
+    """A run over two machines, whose record was collected on the hub."""
 
     net: Net
     clock: WrongClock
@@ -121,7 +122,10 @@ class Gathered:
 
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
-    """One clock is 250 ms ahead and drifts; cables delay and lose packets; nobody asks for echoes."""
+    """Make a run in which one clock is 250 ms ahead and drifts, and cables delay and lose packets.
+
+    Echoes are on by default, since the workers are on two machines.
+    """
     tmp_path = tmp_path_factory.mktemp("gathered")
     results = tmp_path / "hidden" / "results"
     results.mkdir(parents=True)
@@ -136,7 +140,8 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
             assert refused.code == 2, refused.said
             assert "runs loadgen 0.0.9 and the master" in refused.err
             assert "install the same version on both" in refused.err
-            # Not before: Locust counts whoever is there, so that two would be enough to begin.
+            # Start the workers only now: Locust counts all that have come, so the refused one could complete
+            # the number.
             heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
             wait_until_here(site, heavy)
             light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
@@ -167,7 +172,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
         assert (first["address"], second["address"]) == (net.address(0), net.address(1))
         assert (first["hostname"], second["hostname"]) == ("node-0", "node-1")
         assert first["gathered_by"] == second["gathered_by"] == "messages"
-    # Each client is played by the worker to which it was dealt, and is the same client as in any other run.
+    # Each client is played by the worker to which it was dealt, and is the same as in any other run.
     dealt = turns([weight_of("2"), weight_of("1")], 42)
     subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
     assert dict(zip(subscriptions["connection"], subscriptions["worker"], strict=True)) == dict(
@@ -177,7 +182,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     assert dict(zip(events["publisher"], events["worker"], strict=True)) == {
         number: dealt[number] for number in (39, 40, 41)
     }
-    # Nothing is missing: not a row of what the workers wrote, not a delivery of what was published.
+    # The record has all rows that the workers wrote, and all deliveries of the events published.
     for table in ("deliveries", "events", "health", "clock"):
         rows = pd.read_parquet(folder / f"{table}.parquet")["worker"].value_counts().to_dict()
         assert rows == {w["worker"]: w["rows"][table] for w in manifest["workers"] if w["rows"].get(table)}
@@ -186,7 +191,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 500
     assert (folder / "histograms.hlog").stat().st_size > 1000
     assert not (folder / "spool").exists()
-    # The clocks: one ahead by 250 ms, the other right; both known to within what the network lets one know.
+    # One clock is ahead by 250 ms and the other is right; both are known as well as the network allows.
     loaded = analysis.load(folder)
     fits = loaded.clocks
     assert loaded.measure is not None
@@ -199,7 +204,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
         for fit in fits.values():
             assert fit.best_round_trip_ns is not None
             assert fit.best_round_trip_ns >= 10 * MS
-            # As well as the quickest ping lets one know: on a busy machine that is slower, too.
+            # The error is limited by the quickest ping, which takes longer on a busy machine.
             assert 0 < (fit.error_ns or 0) < fit.best_round_trip_ns + 10 * MS
         assert summary["delivery"]["headline_ns"]["p50"] > 5 * MS
     each = {entry["worker"]: entry for entry in summary["workers"]["each"]}
@@ -218,13 +223,13 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered:
     least_ns = 20 * MS if net.separate else 0
     for each in summary["echo"]["each"]:
         assert each["returned"] == each["sent"] == 6
-        # Two ways of 5 ms up (HTTP) and down; 250 ms of a wrong clock are not in it.
-        # The fastest of six: on a busy machine the others may wait.
+        # An echo takes 5 ms up (HTTP) and 5 ms down, and is not affected by the clock that is 250 ms wrong.
+        # The fastest of six is tested, because others may wait on a busy machine.
         assert least_ns / 2 <= each["service_ns"]["min"] < 120 * MS
     (pair,) = summary["echo"]["pairs"]
     assert pair["there_ns"] is not None
     assert pair["back_ns"] is not None
-    # What a reader of the raw record would believe of the clocks, and what is left of it.
+    # The raw record suggests clocks 250 ms apart; little of that is left after the correction.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     assert (raw["arrival_ns"] - raw["sent_ns"]).abs().max() > 200 * MS
     assert abs(pair["apparent_ns"]) <= pair["asymmetry_ns"] + pair["error_ns"]
@@ -234,13 +239,13 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered:
 
 
 def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
-    """Wait for the line in which the master says that a worker has come, so that workers have known numbers."""
+    """Wait until the master reports that a worker has come, so that workers have known numbers."""
     until(lambda: "is here with weight" in site.said or worker.poll() is not None, "a worker comes")
     assert worker.poll() is None
 
 
 def process_of(started: "subprocess.Popen[str]") -> psutil.Process:
-    """Return the Locust process that a `loadgen run --worker` has started."""
+    """Return the Locust process that was started by a `loadgen run --worker`."""
     for child in psutil.Process(started.pid).children(recursive=True):
         if "locust" in child.cmdline():
             return child
@@ -248,7 +253,7 @@ def process_of(started: "subprocess.Popen[str]") -> psutil.Process:
 
 
 def wait_for_rows(folder: Path, workers: int, since_ns: int) -> None:
-    """Wait until the master has deliveries of every worker that arrived since then."""
+    """Wait until the master has deliveries of every worker that arrived after ``since_ns``."""
 
     def here() -> bool:
         newest = [
@@ -268,7 +273,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     results.mkdir(parents=True)
     with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        # A publisher for each worker: while one goes on, what it sends to the clients of the others is not observed.
+        # There is a publisher for each worker. While one still publishes, deliveries to clients of lost
+        # workers are unobserved.
         settings = (
             "phases.measure=12s",
             "clients.commenters.count=4",
@@ -278,14 +284,15 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
         workers = [net.on_node(node, *site.worker, env=KEY) for node in range(3)]
         survivor = net.on_hub(*site.worker, env=KEY)
         try:
-            # It takes seconds to come.
+            # The late worker takes seconds to start.
             wait_for_phase(results, "ready", PATIENCE_S)
             late = net.on_hub(*site.worker, env=KEY)
             folder = wait_for_phase(results, "measure", PATIENCE_S)
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]
-            # Rows are handed over once a second: those of this time are lost with who is killed or cut off.
+            # Workers send rows once a second. Rows of this time are lost with a worker that is killed or cut
+            # off.
             time.sleep(0.3)
             os.kill(pids[0], signal.SIGKILL)
             os.kill(pids[1], signal.SIGTERM)
@@ -316,18 +323,18 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
         assert not by_pid[pid]["finished"]
         assert f"pid {pid}" in manifest["reason"]
     assert by_pid[pids[1]]["left"] == "it was told to end"
-    # The late one knows why it has nothing to do, and the record knows of it.
+    # The late worker prints why it has nothing to do, and the record lists it.
     assert spare.code == 0, spare.said
     assert "came after the run had begun: it stands by" in spare.err
     (entry,) = manifest["late_workers"]
     (phase,) = [each for each in manifest["phases"] if each["name"] == entry["phase"]]
     assert phase["start_ns"] - SECOND < entry["at_ns"] < phase["end_ns"] + SECOND
-    # What had arrived of each is kept.
+    # Deliveries that had arrived at each worker are kept.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     for pid in pids:
         its = deliveries[deliveries["worker"] == by_pid[pid]["worker"]]
         assert (its["arrival_ns"] > measure_ns).any()
-    # What the three held is counted, apart from what the service lost, and nothing is called valid.
+    # The three workers' share is counted separately from losses of the service, and the run is invalid.
     assert summary["verdict"]["kind"] == "invalid"
     assert summary["ledger"]["balances"]
     gone = {entry["worker"]: entry for entry in summary["workers"]["gone"]}
@@ -335,7 +342,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     for number, entry in gone.items():
         held = next(w for w in manifest["workers"] if w["worker"] == number)
         assert entry["subscriptions"] == held["subscriptions"] > 0
-        # The survivor has gone on to send, also to those of the one that was told to end and handed over all it had.
+        # The surviving worker went on publishing, also to clients of the worker that was told to end.
         assert entry["unobserved_deliveries"] > 0
     assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
     assert "Locust" not in site.said

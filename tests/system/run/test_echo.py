@@ -1,7 +1,7 @@
 """Test whole runs with echo lanes; tests/run/test_echo.py tests the lane itself.
 
-Over other protocols: mqtt/test_run.py and test_generic.py; on separate machines: test_distributed.py; that a run which
-is interrupted keeps its echoes: test_plain_locust.py.
+Other files test echoes over other protocols (mqtt/test_run.py, test_generic.py), on separate machines
+(test_distributed.py), and in an interrupted run (test_plain_locust.py).
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.system.service import Service
 ECHOING = (*SMALL, "phases.echo=100ms")
 
 
-# Lanes of one kind are alike: two of them are there once, and one of the other.
+# Lanes of one kind are alike, so one run with two of a kind and one run with one of the other kind suffice.
 @pytest.mark.parametrize(("via", "workers"), [("http", 2), ("websocket", 1)])
 def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_them(
     via: str, workers: int, tmp_path: Path, service: Service
@@ -31,7 +31,7 @@ def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_th
     manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
     ledger, events = summary["ledger"], pd.read_parquet(folder / "events.parquet")
     assert ledger["balances"], done.said
-    # Each event of the scenario to each reader, and not one more.
+    # Each reader expects each event of the scenario, and no echo.
     assert ledger["expected"] == 10 * ledger["events_due"] > 0
     assert ledger["delivered"] + ledger["late"] == ledger["rows"] == ledger["expected"], done.said
     assert events["publisher"].min() >= 0
@@ -48,12 +48,12 @@ def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_th
         told = entry["echo"]
         assert (told["sent"], told["returned"], told["via"], told["note"]) == (25, 25, via, None)
         assert told["connects"] == (2 if via == "websocket" else 1)
-        # The ten readers hear the echoes of all workers, as probes.
+        # The ten readers receive the echoes of all workers, which count as probes.
         assert entry["probe_deliveries"] >= 10 // workers * 25 * workers
     assert [lane["sent"] for lane in summary["echo"]["each"]] == [20] * workers
     assert summary["echo"]["pairs"] == []
     assert "echo, one clock (arrival − sent)" in done.out
-    # A second opinion on the round trips, and on what the lanes' connections cost.
+    # Recompute the round trips, and the cost of the lanes' connections, independently.
     run = analysis.load(folder)
     assert run.measure is not None
     theirs = independent.figures(run, run.measure)

@@ -1,4 +1,4 @@
-"""Test the whole program in separate processes on real sockets: three runs that all tests of this file use."""
+"""Test the whole program in separate processes on real sockets, with three runs shared by all tests here."""
 
 import shutil
 import sys
@@ -42,11 +42,11 @@ KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of `comments` that has ended."""
+    """A completed run of `comments`."""
 
     finished: Finished
     results: Path
-    #: Command lines of its processes.
+    #: Command lines of the run's processes.
     lines: frozenset[str] = frozenset()
     workers: tuple[Finished, ...] = ()
 
@@ -65,7 +65,7 @@ class Ran:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """One process, the embedded server, and a report."""
+    """A run in one process, with the embedded server and a report."""
     results = tmp_path_factory.mktemp("one")
     done = loadgen("run", "comments", "--report", "--results", str(results), *overrides(SMALL))
     return Ran(done, results)
@@ -73,7 +73,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """Two processes against a server with a key and a certificate."""
+    """A run with two workers against a server with TLS."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -93,10 +93,10 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def distributed(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Ran:
-    """A master and two workers; one of them cannot see the master's folder, where the machine allows that."""
+    """A run with a master and two workers; one cannot see the master's folder, if the machine allows that."""
     results = tmp_path_factory.mktemp("distributed")
     port = str(free_port())
-    # In its own mount namespace the worker sees an empty folder where the master sees the run.
+    # In a separate mount namespace, this worker sees an empty folder in place of the run's.
     hidden = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {results} && exec "$@"', "sh"]
     workers = [
         start("run", "--worker", "--master-port", port, "--allow-env", KEY_VARIABLE, prefix=prefix)
@@ -111,7 +111,7 @@ def distributed(tmp_path_factory: pytest.TempPathFactory, service: Service) -> R
 
 
 def accepted(run: Ran) -> set[tuple[int, int]]:
-    """Return the (publisher, sequence) of events that the service took."""
+    """Return the (publisher, sequence) of all events that the service accepted."""
     events = pd.read_parquet(run.folder / "events.parquet")
     took = events[events["status"] == "accepted"]
     return set(zip(took["publisher"].tolist(), took["sequence"].tolist(), strict=True))
@@ -139,7 +139,7 @@ def test_comments_delivers_everything_that_is_expected_and_leaves_a_whole_record
     assert ledger["delivery_ratio"] == ledger["delivered"] / ledger["expected"]
     events = pd.read_parquet(one.folder / "events.parquet")
     assert set(events["status"]) == {"accepted"}
-    # 50 events a second for half a second of warm-up and two of measurement.
+    # 50 events a second, for half a second of warm-up and two seconds of measurement.
     assert len(events) == 125
     assert (events["sent_ns"] >= events["intended_ns"]).all()
 
@@ -162,7 +162,7 @@ def test_one_process_two_processes_and_a_master_with_two_workers_expect_and_rece
 ) -> None:
     ledgers = [run.summary["ledger"] for run in (one, over_tls, distributed)]
     assert len({ledger["events_due"] for ledger in ledgers}) == 1
-    # A starved process may leave events unsent; who is to receive each of the others does not hang on that.
+    # A process without CPU time may leave events unsent, which does not change the receivers of the others.
     sent = set.intersection(*(accepted(run) for run in (one, over_tls, distributed)))
     assert len(sent) > 20
     received = [{pair for pair in pairs(run) if pair[:2] in sent} for run in (one, over_tls, distributed)]
@@ -184,7 +184,7 @@ def test_a_worker_that_cannot_see_the_masters_folder_sends_its_record(distribute
 
 
 def test_a_key_stands_in_no_file_and_no_command_line(over_tls: Ran) -> None:
-    # Of the run, its workers and the server.
+    # The command lines include those of the run, its workers and the server.
     assert any("loadgen.child" in line for line in over_tls.lines)
     assert any("loadgen.server" in line for line in over_tls.lines)
     assert not [line for line in over_tls.lines if KEY in line]
@@ -210,7 +210,7 @@ def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(one: Ran, 
     planned, counted = plan.cost.usage.operations, cost["operations"]
     for kind in ("publish", "connect", "subscribe"):
         assert counted[kind] == planned[kind], kind
-    # One channel of 40 readers draws 125 requests, with a standard deviation below 8 readers each.
+    # The readers of 125 requests are drawn, on average 40 for each, with a standard deviation below 8.
     (group,) = plan.cost.loads
     assert group.deliveries is not None
     error = 4 * 8 * 125**0.5

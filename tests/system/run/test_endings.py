@@ -1,4 +1,4 @@
-"""Test every ending of a run's processes: not passed, no traceback, no process left, a readable folder."""
+"""Test every way a run's processes may end: not passed, no traceback, no process left, a readable folder."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from tests.system.harness import (
 from tests.system.run.pages import page
 from tests.system.service import Service
 
-#: Its gate fails whatever the service does.
+#: Options of a run whose gate fails whatever the service does.
 FAILING = (
     'gates=["delivery.latency.p99 < 1us"]',
     "clients.readers.count=20",
@@ -49,7 +49,7 @@ ORDERLY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parts(parent: psutil.Process) -> dict[str, psutil.Process]:
-    """Return the processes of a run by what they are."""
+    """Return the processes of a run by their role."""
     found = {"parent": parent}
     for process in parent.children(recursive=True):
         try:
@@ -70,7 +70,7 @@ def parts(parent: psutil.Process) -> dict[str, psutil.Process]:
 
 def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     if phase == "starting":
-        # Until a program has told Python which signals it answers, Python itself answers them, with a traceback.
+        # Until the program has registered its signal handlers, Python's own would print a traceback.
         (caught,) = [
             line.split()[1]
             for line in Path(f"/proc/{parent.pid}/status").read_text().splitlines()
@@ -84,7 +84,7 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     return False
 
 
-#: Each process, each signal and each phase at least once, and the pairs that once went wrong:
+#: Each process, each signal and each phase at least once, and the pairs that once failed:
 #:
 #: =========  ========  ======  =======  =======  ============  =======  ===========
 #: process    starting  ramp    ready    warmup   measure       drain    finishing
@@ -96,8 +96,8 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
 #: analysis                                                              KILL
 #: =========  ========  ======  =======  =======  ============  =======  ===========
 #:
-#: INT to the parent in measure, which Ctrl-C is, ends the runs of test_plain_locust.py. The report is drawn of each
-#: kind of record that a SIGKILL leaves; of the others its page is made without charts.
+#: INT to the parent in measure, as by Ctrl-C, ends the runs in test_plain_locust.py. After a SIGKILL a report with
+#: charts is made from the record; after other signals the page is made without charts.
 MOMENTS = (
     ("parent", signal.SIGKILL, "measure", 0.3, 2),
     ("parent", signal.SIGTERM, "ramp", 0.2, 1),
@@ -147,9 +147,9 @@ def test_whoever_is_ended_however_and_whenever_it_is_never_green(
 
 
 def never_green(who: str, number: signal.Signals, phase: str, after_s: float, workers: int) -> None:
-    """Run a scenario, send a signal to one of its processes at a moment, and judge what is left."""
-    # A run that is to be ended before its last phases does not come to them, however long the machine takes to send
-    # the signal.
+    """Run a scenario, send a signal to one of its processes at a moment, and check what is left."""
+    # A run that is to be ended before its last phases has a long measurement, so that it does not reach these
+    # even if the machine is slow to send the signal.
     ending = phase in ("drain", "finishing")
     settings_ = FAILING if ending else (*FAILING, "phases.measure=120s")
     with TemporaryDirectory() as folder:
@@ -165,10 +165,10 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
             everybody = [parent, *parent.children(recursive=True)]
             family = parts(parent)
             if who not in family and not ending:
-                # It has not been started yet, or never is: the parent is there.
+                # The process has not been started, or never will be, so signal the parent, which exists.
                 who, number = "parent", signal.SIGTERM
             if who in family:
-                # In the last moments the process may be gone by now, and the run ends by itself.
+                # In the last phases, the process may be gone by now and the run end by itself.
                 with suppress(psutil.NoSuchProcess):
                     family[who].send_signal(number)
                     hit = True
@@ -176,7 +176,7 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
         said = f"{who} {number!r} in {phase} + {after_s}: {finished.said}"
         assert finished.code != 0, said
         assert "Traceback" not in finished.said, said
-        # A second is the promise; this machine may be busy.
+        # All processes should end within a second; this machine may be busy.
         _, alive = psutil.wait_procs(everybody, timeout=60)
         assert not alive, (said, alive)
         summaries = []
@@ -184,12 +184,12 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
             written = run / "summary.json"
             if written.exists():
                 summaries.append(read(written))
-            # The record can be read, and the report be drawn.
+            # The record can be read, and its report can be made.
             undrawn = [] if number == signal.SIGKILL else ["--no-report"]
             assert analysis_main(["report", str(run), *undrawn]) == 0
             assert page(run)
             assert read(written)["exit_code"] != 0
-        # In its last moments a run may have ended before it heard: as its verdict demands, then.
+        # In its last phases a run may end before it gets the signal; then its verdict gives the exit code.
         through = [demanded(summary) for summary in summaries if summary["status"] == "complete"]
         if hit and (who, number) == ("parent", signal.SIGKILL):
             assert finished.code == -signal.SIGKILL, said
@@ -206,7 +206,8 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
 @pytest.mark.parametrize(
     ("name", "shell"),
     [
-        # What a terminal can show and what it takes are independent (tests/analysis/test_console.py).
+        # The terminal's encoding and its readiness to take output are independent
+        # (tests/analysis/test_console.py).
         (
             "a pipe that is closed, in Latin-1",
             'PYTHONIOENCODING=latin-1 "$@" | head -1; exit ${PIPESTATUS[0]}',
@@ -234,13 +235,13 @@ def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path, s
     )
     folder = only_run(tmp_path)
     summary = read(folder / "summary.json")
-    # Its gate has failed, or the machine is so busy that nothing is decided.
+    # The gate fails, or the machine is so busy that the run is inconclusive.
     assert done.returncode == summary["exit_code"] == demanded(summary), (name, done.stdout, done.stderr)
     assert demanded(summary) in (1, 3)
     assert "Traceback" not in done.stdout + done.stderr
 
 
-#: One process for all of them: only the terminal's encoding has to be there from its start.
+#: Runs all commands in one process, because only the terminal's encoding is fixed at a process's start.
 EACH_COMMAND = """
 import json, sys
 from loadgen.cli import main
@@ -262,7 +263,7 @@ def test_no_command_fails_by_what_a_terminal_can_show(encoding: str, tmp_path: P
         (tmp_path / name).write_bytes((REPO / "results" / "sample" / name).read_bytes())
     commands = [["plan", "comments"], ["scenarios", "comments"], ["--help"]]
     if encoding == "ascii":
-        # In Latin-1 a whole run ends above, with more to say.
+        # For Latin-1, the test above runs a whole run, which prints more.
         commands.append(["report", str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", EACH_COMMAND, json.dumps(commands)],
@@ -284,7 +285,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
         pytest.skip("needs the right to make a mount namespace (unshare -m)")
     results = tmp_path / "results"
     results.mkdir()
-    # All that is left of the disk goes when the record is complete: the report has no room.
+    # The rest of the disk is filled when the record is complete, so that the report has no room.
     fill = (
         f"until ls {results}/*/deliveries.parquet && ! ls -d {results}/*/spool; do sleep 0.01; done; "
         f"dd if=/dev/zero of={results}/filler bs=1k"
@@ -295,7 +296,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
         f" rm {results}/filler; cp -r {results} {tmp_path}/kept; exit $code",
         "sh",
     ]
-    # That each file for which there is no room is said: tests/analysis/record/test_files.py.
+    # tests/analysis/record/test_files.py tests that each file without room is reported.
     finished = loadgen("run", "comments", "--results", str(results), *overrides(FAILING), prefix=prefix)
     assert finished.code in (1, 3), finished.said
     assert "No space left on device" in finished.err, finished.said

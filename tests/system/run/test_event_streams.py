@@ -1,4 +1,4 @@
-"""Test whole runs over server-sent events: nchan, and a hub that loses, replays, refuses and cuts on demand."""
+"""Test whole runs over server-sent events: nchan, and a hub that loses, replays, refuses and cuts."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ from tests.system.run import generic_servers
 from tests.system.run.echoes import check_echoes
 from tests.system.run.sse_hub import Hub, Lost, running
 
-#: nchan has no wildcards: each reader follows one thread.
+#: Each reader follows one thread, because nchan has no wildcards.
 COMMENTS = (
     "gates=[]",
     "clients.readers.count=30",
@@ -141,12 +141,12 @@ def test_clients_that_are_cut_off_get_from_nchan_what_they_have_missed(tmp_path:
     )
     done = run_of(tmp_path, f"nchan-sse+{nchan}", *COMMENTS, *settings)
     folder = folder_of(tmp_path, done)
-    # Without Last-Event-ID the events of those 300 ms would be lost in reconnect.
+    # Without Last-Event-ID, events sent during the gap of 300 ms would be lost in reconnect.
     summary = expect_by_verdict(done, folder)
     assert (summary["ledger"]["lost"], summary["ledger"]["duplicates"]) == (0, 0)
     connections = pd.read_parquet(folder / "connections.parquet")
     assert len(connections) == 60
-    # They came in the second life, after the drop: their latency counts.
+    # These events arrived after the reconnect, and their latency includes the gap.
     run = analysis.load(folder)
     assert (run.deliveries["arrival_ns"] - run.deliveries["intended_ns"]).max() > 200_000_000
     expect_verified(folder)
@@ -210,7 +210,8 @@ def test_each_lost_delivery_is_found(tmp_path: Path, hub: Hub) -> None:
     folder = folder_of(tmp_path, done)
     summary = expect_by_verdict(done, folder, lossy=True)
     run = analysis.load(folder)
-    # The hub's journal against the table of deliveries, event by event; and against the ledger, for its window.
+    # Compare the hub's journal with the deliveries, event by event, and with the ledger for the measure
+    # phase.
     written = Counter(zip(run.deliveries["publisher"], run.deliveries["sequence"], strict=True))
     readers = run.subscriptions.drop_duplicates("subscription")["channel"].value_counts()
     (window,) = (each for each in run.manifest["phases"] if each["name"] == "measure")
@@ -245,7 +246,7 @@ def test_streams_that_the_service_cuts_resume_and_what_it_repeats_is_a_duplicate
     assert len(connections) == 60, done.said
     assert connections["error"].dropna().str.endswith("the server ended the event stream").all()
     assert connections["error"].notna().sum() == 30
-    # Everyone who had received something asks for what follows it, and gets that and one event again.
+    # Each client that has received events asks for the following ones, and gets these and one event again.
     assert 0 < len(hub.resumed) <= 30
     assert hub.replayed > 0
     assert summary["ledger"]["lost"] == 0
@@ -265,7 +266,7 @@ def test_204_ends_the_clients_for_good(tmp_path: Path, hub: Hub) -> None:
     hub.cut()
     done = Finished(process)
     assert "HTTP 204 (No Content), by which a service tells its clients not to come back" in done.said
-    # Each client asks once more, and no second time.
+    # Each client connects once more, and then stays away.
     assert hub.requests - before <= 31
 
 

@@ -1,4 +1,4 @@
-"""Test gates in whole runs: exit codes, files for CI, mistakes with their line, and early ends."""
+"""Test gates in whole runs: exit codes, files for CI, messages with line numbers, and early ends."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_gates_that_hold_pass(tmp_path: Path, service: Service) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
     if summary["verdict"]["kind"] != "invalid":
         assert suite.get("errors") == "0"
-        # Nothing is wrapped where no terminal is: a log is searched by lines.
+        # Without a terminal no line is wrapped, so that a log can be searched by lines.
         (verdict,) = [line for line in done.out.splitlines() if "2 of 2 gates passed" in line]
         assert "expected deliveries arrived" in verdict
 
@@ -62,12 +62,12 @@ def test_a_gate_ends_a_run_early_and_what_was_recorded_is_kept(tmp_path: Path) -
     summary = expect_by_verdict(done, folder)
     assert done.code == 1, done.said
     assert summary["status"] == "aborted"
-    # A window of which the machine was too busy to tell anything is passed over: the next one says it as well.
+    # A window in which the machine was too busy does not decide; the next one fails as well.
     assert re.search(r"did not hold from \d+ s to \d+ s of the measurement", summary["reason"]), summary[
         "reason"
     ]
     assert 2 <= summary["measured_seconds"] < 100
     expect_gates(summary, "failed")
     assert summary["ledger"]["delivered"] > 0
-    # An invalid run says that first.
+    # An invalid run prints first that it is invalid.
     assert "(ended early)" in done.out or summary["verdict"]["kind"] == "invalid"

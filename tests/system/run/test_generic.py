@@ -1,4 +1,4 @@
-"""Test targets with a protocol file: whole runs on real servers, and messages for mistakes."""
+"""Test targets with a protocol file: whole runs on real servers, and messages about mistakes."""
 
 import base64
 import json
@@ -65,7 +65,7 @@ def embedded() -> Iterator[Announcement]:
 
 
 def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str, ...], via: str) -> Path:
-    """Run a scenario with echoes; check that nothing is lost, and that the ledger is that of the events sent."""
+    """Run a scenario with echoes; check that nothing is lost, and that the ledger fits the events sent."""
     finished = loadgen(
         *("run", scenario, "--target", target, "--results", str(tmp_path)),
         *overrides((*settings, "phases.echo=100ms")),
@@ -74,7 +74,7 @@ def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str
     manifest = read(run / "manifest.json")
     ledger = summary["ledger"]
     assert ledger["balances"]
-    # What is late on a busy machine has come all the same.
+    # On a busy machine some deliveries are late, but none is lost.
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 100
     assert (ledger["lost"], ledger["duplicates"]) == (0, 0)
     assert set(pd.read_parquet(run / "events.parquet")["status"]) == {"accepted"}
@@ -104,13 +104,13 @@ def test_comments_on_nats_with_wildcards_and_publishes_over_connections_of_their
 def test_chat_on_nchan_with_a_socket_a_channel_and_publishes_over_http(tmp_path: Path, nchan: str) -> None:
     run = complete_run(tmp_path, "chat", f"nchan+{nchan}", CHAT, "http")
     subscriptions = pd.read_parquet(run / "subscriptions.parquet")
-    # The upgrade answers what the URL has asked.
+    # The URL names the channel, so the answer to the upgrade acknowledges the subscription.
     assert (subscriptions["acknowledged_ns"] >= subscriptions["requested_ns"]).all()
     assert subscriptions["ready_ns"].notna().all()
 
 
 def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: str) -> None:
-    """NATS without verbose mode: a probe proves each subscription; whether a publish was accepted is unknown."""
+    """Without verbose mode NATS answers neither subscribes, which a probe proves, nor publishes."""
     text = text_at("nats+ws://h").replace('\\"verbose\\":true', '\\"verbose\\":false')
     text = text.replace('\\"headers\\":true}\\r\\n', '\\"headers\\":true}\\r\\nPING\\r\\n').replace(
         'expect: "+OK"', "expect: PONG"
@@ -128,11 +128,12 @@ def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: s
     events = pd.read_parquet(run / "events.parquet")
     assert set(events["status"]) == {"sent"}
     assert events["acked_ns"].isna().all()
-    # Each room has three who write and three who only read.
+    # Each room has three clients that write and three that only read.
     assert len(pd.read_parquet(run / "deliveries.parquet")) == 6 * len(events) > 100
 
 
-#: The protocol of our own server, written down as anybody's: what the harness has a package for, it says with this too.
+#: A protocol file for our own server. The harness has code for its protocol, but must work with this file
+#: too.
 EVENTS_API = """
     version: 1
     title: Events by file

@@ -11,7 +11,7 @@ import pytest
 from tests.system.editor.browser import Browser
 from tests.system.run.test_live import TOKEN, fetch, serving
 
-#: What a hostile page tries: to read, to start a run with a form's and a script's request, and to frame the UI.
+#: A hostile page that tries to read data, to start a run by form and by script, and to frame the UI.
 PAGE = """<!doctype html><title>hostile</title><body><script>
 const base = new URLSearchParams(location.search).get("base");
 const paths = ["/", "/fan-out/data", "/metrics", "/logs", "/stats/requests", "/fan-out/live.js"];
@@ -78,7 +78,7 @@ def hostile(tmp_path: Path) -> Iterator[int]:
 
 def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path: Path, hostile: int) -> None:
     results = tmp_path / "results"
-    # As a hostile name server would have it: its names lead to this machine.
+    # A hostile name server could do this: its names lead to this machine.
     rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
     with serving(results) as (process, url), Browser(rules) as browser:
         port = url.rpartition(":")[2]
@@ -88,7 +88,8 @@ def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path:
             assert page.run("document.cookie") == ""
             assert page.run("fetch('/fan-out/data').then(answer => answer.json())")["run"] is None
             for origin, base in (
-                # Another site, another port of the same host (to which the cookie goes), and rebinding.
+                # The pages come from another site, from another port of the same host (to which the cookie is
+                # sent), and from a name rebound to this machine.
                 (f"http://evil.example:{hostile}", url),
                 (f"http://127.0.0.1:{hostile}", url),
                 (f"http://localhost:{hostile}", f"http://localhost:{port}"),
@@ -99,7 +100,7 @@ def test_a_page_of_another_origin_can_neither_start_a_run_nor_read_one(tmp_path:
                     assert found.pop("start unseen") in ("opaque", "blocked"), found
                     assert found.pop("stop unseen") in ("opaque", "blocked"), found
                     assert set(found.values()) == {"blocked"}, (origin, base, found)
-            # What the browser itself takes for the run's own origin, by a name that leads here.
+            # By a name that leads to this machine, the browser takes this page for the run's own origin.
             with browser.page(f"http://evil.example:{port}/?token={TOKEN}") as rebound:
                 assert "--allowed-host" in rebound.text("body")
                 status = rebound.run("fetch('/swarm', {method: 'POST'}).then(answer => answer.status)")

@@ -1,4 +1,4 @@
-"""Test a whole run against a service that sends text meant to act in a page, a CI file or a terminal."""
+"""Test a whole run against a service whose text tries to act in a page, a CI file or a terminal."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ SETTINGS = (
 
 
 class HostileService:
-    """Speaks the protocol well enough for a run, with hostile text wherever a service has a say."""
+    """Follows the protocol well enough for a run, with hostile text wherever a service may send text."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
@@ -81,7 +81,7 @@ def service() -> Iterator[str]:
 
 
 class Elements(HTMLParser):
-    """The elements of a page and their attributes."""
+    """Finds the elements of a page and their attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path)
     assert list(tmp_path.iterdir()), done.said
     run = only_run(tmp_path)
     summary = read(run / "summary.json")
-    # It had deliveries, refusals, frames that cannot be read, a lost connection; or nothing is shown here.
+    # The run must have deliveries, refusals, unreadable frames and a lost connection, or this tests nothing.
     assert summary["ledger"]["rows"] > 50, done.said
     assert "<script>" in json.dumps(summary["publish"]["errors"]), done.said
     assert summary["workers"]["undecodable"] + summary["workers"]["foreign"] > 50
@@ -123,10 +123,10 @@ def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path)
 
     page = (run / "report.html").read_text()
     elements = Elements(page)
-    # The page's own: its data, Bokeh's two scripts and ours; none has an address.
+    # The page's own scripts are its data, two of Bokeh's and one of ours; none has an address.
     assert elements.scripts == [{"type": "application/json", "id": "charts"}, {}, {}, {}]
     assert not elements.tags & {"img", "iframe", "object", "embed", "form", "base"}
-    # The empty icon, which keeps a browser from asking for one.
+    # The page has an empty icon, so that browsers do not request one.
     assert page.count("<link") == page.count('<link rel="icon" href="data:,">') == 1
     assert not {name for name in elements.attributes if name.startswith("on")}
     for text in (page, (run / "summary.md").read_text(), (run / "junit.xml").read_text(), done.out, done.err):

@@ -1,4 +1,4 @@
-"""Test the reports of whole runs with one bad message, one bad answer or one bug of the harness."""
+"""Test whole runs with one bad message, one bad answer or one bug of the harness, and their reports."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ phases:
 gates:
   - delivery.loss == 0
 """
-#: In a message, no text (RFC 6455, 5.6: UTF-8).
+#: Invalid in a text message, which must be UTF-8 (RFC 6455, 5.6).
 BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'
 PATHS = [
     pytest.param("1", marks=pytest.mark.skipif(not native.available, reason="the native path was not built")),
@@ -43,7 +43,7 @@ PATHS = [
 
 
 class Service:
-    """Honest, but for what ``deliver`` and ``answer`` do."""
+    """A correct service, except for changes by ``deliver`` and ``answer``."""
 
     def __init__(self) -> None:
         self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
@@ -88,7 +88,7 @@ class Service:
 
 
 class BadFrame(Service):
-    """Sends one frame of bytes that are no text, binary unless a subclass says otherwise."""
+    """Sends one frame with bytes that are not UTF-8, as binary unless a subclass changes that."""
 
     kind = WSMsgType.BINARY
 
@@ -102,7 +102,7 @@ class BadFrame(Service):
 
 
 def run(make: Callable[[], Service], folder: Path, **environment: str) -> tuple[dict[str, Any], Finished]:
-    """Run the scenario; return its summary and what was said."""
+    """Run the scenario; return its summary and its output."""
     (folder / "scenario.yaml").write_text(SCENARIO)
     with served(make) as url:
         done = loadgen(
@@ -119,7 +119,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
     path: str, tmp_path: Path
 ) -> None:
     class BadFrameAndAnswers(BadFrame):
-        """Answers each third publish with bytes that are no text too."""
+        """Also answers each third publish with bytes that are not UTF-8."""
 
         def answer(self, events: int) -> bytes:
             return (
@@ -152,7 +152,7 @@ def test_a_message_and_an_answer_that_are_no_text_are_counted_and_cost_nothing_e
 @pytest.mark.parametrize("path", PATHS)
 def test_a_text_frame_that_is_no_text_ends_its_connection_and_is_counted(path: str, tmp_path: Path) -> None:
     class BadTextFrame(BadFrame):
-        """Sends its bad frame as text."""
+        """Sends the bad frame as a text frame."""
 
         kind = WSMsgType.TEXT
 
@@ -218,7 +218,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     )
 
     class Slow(Service):
-        """Takes its time, so that deliveries are under way at an unsubscribe."""
+        """Delivers slowly, so that deliveries are under way at an unsubscribe."""
 
         async def deliver(
             self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
@@ -249,7 +249,7 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
     assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
 
 
-#: Of the reader that has taken 60 events the harness fails once; it comes back.
+#: Makes the harness fail once, for the reader that has received 60 events; the reader then connects again.
 BUG = """
 from loadgen.users import deliveries
 

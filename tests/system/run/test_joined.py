@@ -1,4 +1,4 @@
-"""Test whole runs with keys: workers with keys, strangers without, and a hostile worker with a key."""
+"""Test whole runs with keys: workers with a key, strangers without, and a hostile worker with a key."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def wait_for_port(port: int) -> None:
 
 
 def command_lines(*started: "subprocess.Popen[str]") -> str:
-    """Return what the process list shows of these and of what they have started."""
+    """Return the command lines, as in the process list, of these processes and all that they have started."""
     shown = ""
     for each in started:
         with suppress(psutil.Error):
@@ -77,7 +77,10 @@ def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
 
 
 def said_by_workers(commands: Player, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a status and a last word as workers send them; made where importing Locust patches nobody else."""
+    """Return a status and a last message as sent by workers.
+
+    They are made in another process, because importing Locust patches a process.
+    """
     script = folder / "said.py"
     script.write_text(
         "import json, tests.run.test_worker_messages as of\nprint(json.dumps([of.STATUS, of.FINISHED]))"
@@ -89,7 +92,7 @@ def said_by_workers(commands: Player, folder: Path) -> tuple[dict[str, Any], dic
 
 
 class Peer:
-    """Says to a master what a test wants, as a worker of its own making."""
+    """A worker made by the test, which sends a master any messages."""
 
     def __init__(self, port: int, name: str, key: join.WorkerKey | None) -> None:
         self.name = name
@@ -108,7 +111,7 @@ class Peer:
         self.socket.send(msgpack.dumps((kind, data, of or self.name)))
 
     def beat(self) -> None:
-        """Say that it is there: a master forgets a worker of which it does not hear for seconds."""
+        """Send a sign of life, because a master gives up a worker after some seconds without one."""
         self.say("heartbeat", {"state": "ready", "current_cpu_usage": 0.0, "current_memory_usage": 0})
 
     def hear(self, kind: str, timeout_s: float = 120) -> Any:
@@ -140,7 +143,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     here = ("run", "--worker", "--master-port", str(port))
     other = tmp_path / "other.join"
     join.write(other, join.make())
-    # Each of these is told why, at once.
+    # Each of these workers is refused at once, with the reason.
     refused = commands.command(tmp_path, "loadgen", *here, env=NONE)
     mistaken = commands.command(tmp_path, "loadgen", *here, "--join", str(other), env=NONE)
     stranger = Peer(port, "stranger", None)
@@ -225,7 +228,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
 ) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
     running = master(results, port, 2, "--join", str(path))
-    # While it starts.
+    # Do this while the master starts.
     status, last = said_by_workers(commands, tmp_path)
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
@@ -260,7 +263,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
         evil.say("loadgen.status", {**status, messages.WIRE: messages.FORMAT - 1})
         evil.socket.send(b"\x91" * 100_000)
         evil.socket.send_multipart([b"a"] * 100)
-    # Messages are taken in their order: what is answered comes after all that.
+    # The master processes messages in order, so its answer to this one comes after all others.
     evil.say("loadgen.ping", {"sent_ns": 1, "sent_raw_ns": None, "bound_ns": None})
     assert evil.hear("loadgen.pong")["sent_ns"] == 1
     peak = 0
@@ -271,7 +274,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
     finished = Finished(running, 120)
     Finished(good, 60)
     evil.socket.close()
-    # It takes no part, so the run cannot be complete: that, and what it sent, is on record.
+    # The hostile worker plays no client, so the run is incomplete. The record says so, and what it sent.
     assert finished.code == 3, finished.said
     assert "Traceback" not in finished.said
     manifest = read(only_run(results) / "manifest.json")

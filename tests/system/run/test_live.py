@@ -26,7 +26,7 @@ from tests.system.service import Service
 from tests.system.users.player import Player
 
 READERS = 40
-#: It measures for as long as a browser takes to show it while other tests run.
+#: A run that measures long enough for a browser to show it, even while other tests run.
 SCENARIO = (
     *SMALL,
     "gates=['delivery.latency.p99 < 20s', 'delivery.duplicates == 0']",
@@ -48,7 +48,7 @@ def fetch(url: str, data: bytes | None = None) -> str:
 
 @contextmanager
 def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `loadgen run --web`; yields the process and the UI's URL."""
+    """Run `loadgen run --web`; yield the process and the UI's URL."""
     port = free_port()
     process = start(
         "run", "comments", "--results", str(results), "--web", "--web-port", str(port), *arguments,
@@ -71,7 +71,7 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End it by Ctrl-C: the first ends a run that is not quite over, the next the UI."""
+    """Press Ctrl-C, which ends a run that is not quite over, and again, which ends the UI."""
     for patience_s in (3, 10, 10, 10):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
@@ -86,7 +86,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
 
 
-#: Locust's form does nothing when it is pressed before it is ready: again, until the request has gone out.
+#: Presses Locust's Start button again until a request is sent, because it has no effect before it is ready.
 PRESS_START = """(() => {
     if (performance.getEntriesByType('resource').some(entry => entry.name.endsWith('/swarm'))) return true;
     const button = [...document.querySelectorAll('button')].find(each => /^start/i.test(each.innerText));
@@ -103,7 +103,7 @@ def tile(page: Page, name: str) -> str:
 
 
 def drawn(page: Page, title: str) -> list[str]:
-    """Return the paths of a chart's lines."""
+    """Return the SVG paths of a chart's lines."""
     paths: list[str] = page.run(
         f"[...document.querySelectorAll('[data-title={json.dumps(title)}] path.line')].map(p => p.getAttribute('d'))"
     )
@@ -119,7 +119,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
         browser = stack.enter_context(Browser())
         with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
-            # Locust's own UI: its start button, then its tabs, with one more.
+            # Locust's own UI shows its start button, and later its tabs with ours in addition.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             coming = dict(json.loads(fetch(f"{url}/fan-out/data"))["coming"])
             page.wait("!!document.querySelector('#fan-out-coming dd')")
@@ -132,7 +132,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.run(f"{TAB}.click()")
             page.wait("!!document.querySelector('#fan-out .fan-out-tile')")
             page.wait("document.querySelector('#fan-out').dataset.phase === 'measure'")
-            # While it runs: lines in every chart of latency and load.
+            # While the run goes on, every chart of latency and load has lines.
             page.wait(
                 "[...document.querySelectorAll('[data-title^=\"Fan-out latency\"] path.line')]"
                 ".some(p => (p.getAttribute('d').match(/L/g) || []).length >= 2)"
@@ -159,7 +159,8 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
             data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
             assert data["run"] == only_run(tmp_path).name
-            # The counts are the ledger's own, the percentiles those of the record to the histogram's three digits.
+            # The counts equal the ledger's, and the percentiles equal the record's to the histogram's three
+            # digits.
             assert data["so_far"]["deliveries"] == ledger["delivered"] + ledger["late"] + ledger["duplicates"]
             assert data["so_far"]["expected"] == ledger["expected"]
             table = pd.read_parquet(only_run(tmp_path) / "deliveries.parquet")
@@ -174,7 +175,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             assert number(tile(page, "deliveries")) == ledger["delivered"]
             assert "20s" in page.text(".fan-out-gates")
             assert "known at the end" not in page.text(".fan-out-gates")
-            # The verdict is the summary's; no report was drawn.
+            # The page shows the summary's verdict; no report was made.
             assert page.text(".fan-out-result strong") == verdict(summary)[1]
             assert f"Exit code {summary['exit_code']} " in page.text(".fan-out-result small")
             assert page.text(".fan-out-result code") == f"loadgen report {only_run(tmp_path)}"
@@ -205,7 +206,8 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
             return False
 
         until(tells, "a latency at /metrics")
-        # That may be one of the warm-up, of which the summary has no latency.
+        # This may be a latency of the warm-up, which the summary leaves out, so wait for one of the
+        # measurement.
         wait_for_phase(tmp_path, "measure")
         time.sleep(1)
     finally:

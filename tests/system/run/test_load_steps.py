@@ -1,4 +1,4 @@
-"""Test a staircase of load in a whole run: each step's record equals its schedule."""
+"""Test a staircase of load in a whole run: each step in the record has the scheduled events."""
 
 from collections import Counter
 from pathlib import Path
@@ -43,11 +43,11 @@ def test_each_step_records_what_its_schedule_has_due(tmp_path: Path, service: Se
         assert publish is not None
         scheduled.update((offset - 300_000_000) // SECOND for offset in publish.offsets_ns())
     steps = summary["steps"]
-    # The mean is the integral: 30, 60 and 120 events in a second of each, two to a request.
+    # 30, 60 and 120 events are due in the three seconds, two in each request.
     assert [2 * scheduled[second] for second in range(3)] == [30, 60, 120]
     assert [step["events_due"] for step in steps] == [30, 60, 120]
     assert [step["intended_per_s"] for step in steps] == [30, 60, 120]
-    # Each goes to four subscribers; what was delivered of it is in the table of deliveries.
+    # Each event goes to four subscribers; the table of deliveries has those that arrived.
     accepted = [step["events_accepted"] for step in steps]
     assert [step["expected"] for step in steps] == [4 * count for count in accepted]
     deliveries = pd.read_parquet(run / "deliveries.parquet")

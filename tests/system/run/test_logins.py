@@ -36,7 +36,7 @@ auth:
 
 @dataclass
 class World:
-    """A server that takes no key, and what its tokens are signed with."""
+    """A server that accepts no API key, and the key that signs tokens for it."""
 
     server: Announcement
     key: rsa.RSAPrivateKey
@@ -63,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def run(world: World, results: Path, auth: str, env: dict[str, str], *more: str) -> str:
-    """Run a small scenario; return its output, files and command lines, to search them for secrets."""
+    """Run a small scenario; return its output, files and command lines, in which to search for secrets."""
     with command_lines() as listed:
         done = loadgen(
             "run",
@@ -107,14 +107,14 @@ def test_a_run_logs_in_from_the_environment(
 
 
 def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> None:
-    """Tokens live for 2 s (the server allows 5 more), the run publishes for 8: with one token it would fail.
+    """Tokens are valid for 2 s, plus 5 that the server allows, and the run publishes for 8 s.
 
-    Connections live for 2 s, so that each one that follows logs in with the token of that moment.
+    So it would fail with one token. Connections last 2 s, and each new one logs in with the present token.
     """
     log = tmp_path / "fetched"
     script = tmp_path / "get_token.sh"
-    # A token for each second of the next ten minutes, so that the command has nothing to compute: on a busy machine it
-    # could take longer than its token lives.
+    # Write tokens for each second of the next ten minutes in advance: on a busy machine, computing one could
+    # take longer than it is valid.
     begun = int(time.time())
     tokens = [world.token(iss="https://login.example", exp=begun + second + 2) for second in range(600)]
     (tmp_path / "tokens").write_text("\n".join(tokens) + "\n")

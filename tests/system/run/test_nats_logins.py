@@ -1,4 +1,4 @@
-"""Test whole runs on NATS in which each client logs in as itself by a message of the opening."""
+"""Test whole runs on NATS in which each client sends its own login in an opening message."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from tests.system.run import generic_servers
 
 USERS = 20
 WRONG = 7
-#: In every password, so that a test can look for it.
+#: Part of every password, for which the test searches all output.
 CANARY = "canary-secret"
 BACKEND = f'{CANARY} of the "backend"'
 SETTINGS = (
@@ -34,7 +34,7 @@ SETTINGS = (
 
 
 def password(number: int) -> str:
-    """Return a user's password, with characters that JSON escapes and some that a template or query would read."""
+    """Return a user's password, with characters that are special in JSON, templates or queries."""
     return f'{CANARY} \\{number}" ü %s{{id}}&x=1'
 
 
@@ -45,7 +45,7 @@ def user(name: str, secret: str, permissions: str) -> str:
 
 @pytest.fixture(scope="module")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run NATS with a user for each client, who may only subscribe to its own subject, and a backend that publishes."""
+    """Run NATS with a user for each client, who may subscribe to its own subject only, and a backend user."""
     users = [
         user(
             f"u {number}",
@@ -90,7 +90,7 @@ def test_each_user_of_notifications_logs_in_as_itself(tmp_path: Path, nats: str)
     summary = expect_by_verdict(done, folder)
     refused = f"client {WRONG} of users (people.csv:{WRONG + 2}): the service refused the login: "
     assert refused + "'Authorization Violation'" in " ".join(done.err.split())
-    # All users but one, and the backend's clients, which publish over connections of their own.
+    # All users but one are connected, and the five backend clients, which publish over their own connections.
     assert summary["connections"]["connected"] == USERS - 1 + 5
     assert summary["ledger"]["expected"] > 100
     run = analysis.load(folder)

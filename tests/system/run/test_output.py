@@ -1,4 +1,4 @@
-"""Test where a run's folder goes and what is printed of it."""
+"""Test where a run's folder is made, and what is printed about the run."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_quiet_prints_the_verdict_and_the_place(scenario: str, tmp_path: Path, s
     verdict, place = done.out.splitlines()
     assert "expected deliveries arrived" in verdict
     assert place == f"results: {folder.resolve()}"
-    # Notes of what the user should know stay; the progress does not.
+    # Notes for the user are still printed, but no progress.
     assert all(line.startswith("loadgen: ") for line in done.err.splitlines()), done.err
 
 

@@ -1,4 +1,4 @@
-"""Test runs in which each client has a login of its own: by a column, a token that is made here, a command."""
+"""Test runs in which each client has its own login: from a data column, minted, or by a command."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def own_channel_only(ctx):
 """
 CLIENTS = 200
 IDS = [str(UUID(int=7_000_000_007 * (number + 1), version=4)) for number in range(CLIENTS)]
-#: Without it the run would have no way to be quick; the gates of a catalogue's scenario are not meant here.
+#: Short phases, and no gates, because these tests are about logins.
 PHASES = "phases: {warmup: 500ms, measure: 3s, drain: 1s}\n"
 PEOPLE = "data:\n  people: {csv: people.csv, secret: [token]}\n  anyone: {csv: people.csv, assign: random}\n"
 BACKEND = 'publish: {channel: "/users/{anyone.id}", rate: 100/s}'
@@ -70,10 +70,10 @@ BY_COLUMN = f"""version: 1
     login: {{mode: lambda, token: "{{people.token}}"}}
   backend: {{count: 2, {BACKEND}}}
 {PHASES}"""
-#: Claims of a minted token, by a key of this machine.
+#: A login that mints tokens, with claims, and with a key on this machine.
 MINTED = """{mode: oidc, jwt: {key_file: signing.pem, kid: k, algorithm: ES256, expires: EXPIRES,
       claims: {iss: "https://login.example", sub: "{people.id}", aud: app}}}"""
-#: The target's own login, IAM, is for publishes alone: the API lets nobody connect by it.
+#: The target's login (IAM) is only for publishes, because the API lets nobody connect with IAM.
 BY_TOKEN_AND_IAM = f"""version: 1
 target: {{url: "URL", auth: {{mode: iam}}}}
 data:
@@ -88,14 +88,14 @@ clients:
     count: 2
     {BACKEND}
 {PHASES}"""
-#: The beginning of every minted token, {"alg":"ES256", in base64.
+#: Every minted token begins with this: {"alg":"ES256" in base64.
 TOKEN = "eyJhbGciOiJFUzI1Ni"
 IAM = {"AWS_ACCESS_KEY_ID": "AKIARUN", "AWS_SECRET_ACCESS_KEY": "run/secret", "AWS_REGION": "eu-west-1"}
 
 
 @dataclass
 class World:
-    """A server with several authorization modes, and a folder for scenarios beside their data."""
+    """A server with several authorization modes, and a folder with scenarios and their data."""
 
     url: str
     env: dict[str, str]
@@ -107,7 +107,7 @@ class World:
         return str(path)
 
     def scenario(self, text: str) -> str:
-        # A key file is found from the working directory, as a token file is.
+        # The path of a key file is relative to the working directory, like that of a token file.
         return self.write("scenario.yaml", text.replace("signing.pem", str(self.folder / "signing.pem")))
 
     def arguments(self, scenario: str, results: Path) -> list[str]:
@@ -117,7 +117,7 @@ class World:
         ]
 
     def run(self, text: str, results: Path, *more: str) -> tuple[Finished, Path, str]:
-        """Run a scenario; return how it ended, its folder, and all that it left or showed, to search for secrets."""
+        """Run a scenario; return how it ended, its folder, and all output, which must hold no secret."""
         with command_lines() as listed:
             done = loadgen(*self.arguments(self.scenario(text), results), *more, env=self.env)
         found = only_run(results)
@@ -147,7 +147,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def expect_each_its_own(folder: Path, clients: int = CLIENTS) -> None:
-    """Assert that each client had the channel of its own row, and every delivery came to the channel's owner."""
+    """Assert that each client had the channel of its row, and that deliveries reached the right client."""
     run = analysis.load(folder)
     subscriptions = run.subscriptions[run.subscriptions["ready_ns"].notna()]
     channels = subscriptions.drop_duplicates("subscription").set_index("subscription")["channel"]
@@ -249,7 +249,7 @@ def test_the_usual_set_up_subscribes_by_a_token_and_publishes_by_iam_in_one_file
 
 
 def test_tokens_are_renewed_for_publishes_and_reconnects(world: World, tmp_path: Path) -> None:
-    """Tokens live for 4 s (the server allows 5 more), the run for 12: publishes and reconnects need new ones."""
+    """Tokens are valid for 4 s, plus 5 that the server allows; a run of 12 s needs new ones."""
     login = MINTED.replace("EXPIRES", "4s")
     text = f"""version: 1
 data: {{people: {{csv: people.csv}}}}
@@ -263,7 +263,7 @@ clients:
 phases: {{warmup: 500ms, measure: 12s, drain: 1s}}
 """
     done, folder, kept = world.run(text, tmp_path, "--set", "gates=[]")
-    # A client that is away misses what is published to it meanwhile.
+    # A client misses events that are published while it is away.
     summary = expect_by_verdict(done, folder, lossy=True)
     assert summary["publish"]["errors"] == {}, done.said
     assert summary["connections"]["errors"] == {}, done.said
@@ -280,7 +280,8 @@ def test_two_subscriptions_of_a_client_have_logins_that_differ(world: World, tmp
     done, folder, _ = world.run(text, tmp_path)
     summary = expect_by_verdict(done, folder)
     assert summary["ledger"]["delivered"] > 5 * CLIENTS
-    # The namespace admits keys only: with the client's own token for both, each second subscription is refused.
+    # This namespace accepts only API keys, so each second subscription is refused if both use the client's
+    # token.
     text = text.replace("login: {mode: api-key, key_env: API_KEY}}]", f"login: {own}}}]")
     refused = loadgen(*world.arguments(world.scenario(text), tmp_path / "refused"), env=world.env)
     assert refused.code == 4, refused.said
@@ -309,7 +310,7 @@ def test_a_command_is_run_for_each_client_at_a_bounded_rate(world: World, tmp_pa
     expect_by_verdict(done, folder)
     expect_each_its_own(folder, 20)
     asked = [line.split() for line in log.read_text().splitlines()]
-    # The master's test login is the first client's, too.
+    # The master's test login is also used for the first client.
     assert sorted(name for _, name in asked[1:]) == sorted(IDS[:20])
     times = sorted(float(at_s) for at_s, _ in asked[1:])
     assert times[-1] - times[0] > 1.5, "20 logins at 10/s take 1.9 s"

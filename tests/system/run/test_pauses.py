@@ -1,4 +1,4 @@
-"""Test that stopped processes are reported with window and effect, and that the run is not valid."""
+"""Test that stopped processes are reported with the time window and the effect, and invalidate the run."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.system.service import Service
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
 UNIFIED = Path("/sys/fs/cgroup")
-#: A load that a gate on latency lets pass where nothing is stopped.
+#: A load whose latency gate passes if nothing is stopped.
 LOAD = (
     *SMALL,
     "gates=[delivery.latency.p99 < 60s]",
@@ -31,7 +31,7 @@ LOAD = (
     "phases.measure=3s",
     "phases.drain=1s",
 )
-#: As a reason has it: "1.5 s" where the machine is quiet, less where the process had waited for a CPU beside.
+#: The duration in a reason: "1.5 s" on a quiet machine, less if the process also waited for a CPU.
 LASTED = r"\d[\d.]* m?s"
 
 
@@ -49,7 +49,7 @@ def stop(processes: list[psutil.Process]) -> None:
 
 
 def waited_s(processes: list[psutil.Process]) -> float:
-    """Return for how long the threads of any of these have waited for a CPU, at most."""
+    """Return the longest time that a thread of these processes has waited for a CPU, in seconds."""
     most_ns = 0
     for each in processes:
         its_ns = 0
@@ -62,17 +62,17 @@ def waited_s(processes: list[psutil.Process]) -> float:
 
 @dataclass(frozen=True)
 class Paused:
-    """A run that was paused: how it ended, and between what its longest pause has to lie."""
+    """A run that was paused: how it ended, and bounds of its longest pause."""
 
     finished: Finished
     summary: Any
-    #: A pause is what neither work nor waiting for a CPU explains: see `loadgen.measure.pauses`.
+    #: A pause is time explained neither by work nor by waiting for a CPU (see `loadgen.measure.pauses`).
     least_s: float
     most_s: float
 
 
 def paused_run(results: Path, pause: Callable[["subprocess.Popen[str]"], None], *options: str) -> Paused:
-    """Start a run, pause it half a second into its measurement; return what is known of it."""
+    """Start a run, pause it half a second into the measurement, and return the results."""
     run = start("run", "comments", *options, "--results", str(results), *overrides(LOAD))
     wait_for_phase(results, "measure", PATIENCE_S)
     processes = family(run)
@@ -96,7 +96,7 @@ def first_reason(summary: Any) -> str:
 
 
 def check(paused: Paused) -> None:
-    """Check what is true of every run that was paused, on a machine that may be busy with others' work."""
+    """Check what must hold for every paused run, even on a busy machine."""
     finished, summary = paused.finished, paused.summary
     assert finished.code == 3, finished.said
     assert summary["verdict"]["kind"] == "invalid"
@@ -104,8 +104,8 @@ def check(paused: Paused) -> None:
     longest = max(pause["lasted_ns"] for pause in summary["clock"]["pauses"])
     assert paused.least_s <= longest / 1e9 <= paused.most_s
     assert "paused for" in finished.out
-    # No advice on the load for what is no fault of the load. What is larger than the pause has more causes than it; how
-    # much larger a symptom may be is computed in tests/analysis/verdict/test_causes.py.
+    # The load did not cause the pause, so findings explained by it give no advice on the load. Larger
+    # findings have other causes too; tests/analysis/verdict/test_causes.py tests how large one may be.
     for finding in summary["verdict"]["findings"]:
         if finding["subject"] in ("schedule", "loop") and 1e9 < (finding["size_ns"] or 0) <= 1.2 * longest:
             assert finding["advice"] == "the pause named above explains this: fix that first"
@@ -150,14 +150,14 @@ def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_va
     reason = of_master[0]["reason"]
     assert re.match(f"the master was paused for {LASTED}", reason), summary["verdict"]
     assert reason.endswith("the master did not watch the run in that time, though its workers went on")
-    # The workers have sent all that was due, and nothing was lost by it.
+    # The workers have sent all events due, and the pause of the master caused no loss.
     assert summary["ledger"]["events_accepted"] == summary["ledger"]["events_due"]
     assert summary["ledger"]["lost"] == 0
 
 
 @contextmanager
 def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
-    """Make a control group, of whichever version there is; yield its folder and what freezes and thaws it."""
+    """Make a cgroup of v1 or v2; yield its folder and a function that freezes or thaws it."""
     if (FREEZER / "cgroup.procs").exists():
         group, file, words = FREEZER / name, "freezer.state", ("THAWED", "FROZEN")
     elif (UNIFIED / "cgroup.controllers").exists():
@@ -172,7 +172,7 @@ def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     def freeze(on: bool) -> None:
         (group / file).write_text(words[on])
         if file == "freezer.state":
-            # It takes until each process has come to where it can be held.
+            # Freezing takes until every process is at a point where the kernel can stop it.
             until(lambda: (group / file).read_text().strip() == words[on], words[on])
 
     try:
@@ -188,7 +188,7 @@ def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
 
 
 def test_a_container_that_is_frozen_says_so(tmp_path: Path) -> None:
-    """No signal is sent: the processes are just not run."""
+    """Freezing sends no signal; the kernel just does not run the processes."""
     with frozen_group(f"loadgen-test-{os.getpid()}") as (group, freeze):
 
         def pause(run: "subprocess.Popen[str]") -> None:

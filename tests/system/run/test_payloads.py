@@ -1,4 +1,4 @@
-"""Whole runs with real payloads: handlers that rewrite, drop and forbid, and stamps beside binary events."""
+"""Test whole runs with real payloads: handlers that rewrite, drop and forbid, and stamps in headers."""
 
 import base64
 import json
@@ -81,7 +81,7 @@ phases: {{warmup: 500ms, measure: 3s, drain: 1s}}
 
 @contextmanager
 def serving(folder: Path, stamp: str | None) -> Iterator[str]:
-    """Serve the API with the handlers and a journal; yield its URL."""
+    """Run a server with the handlers and a journal; yield its URL."""
     (folder / "api.yaml").write_text(API)
     (folder / "handlers.py").write_text(HANDLERS)
     options = ["--api", str(folder / "api.yaml"), "--journal", str(folder / "journal")]
@@ -110,7 +110,7 @@ def test_altered_and_dropped_events_are_found_one_by_one(
     accepted = {(p, s) for p, s in events[["publisher", "sequence"]].itertuples(index=False)}
     assert set(events["status"]) <= {"accepted", "unsent"}, events["error"].unique()
     assert len(accepted) > 100
-    # What the server itself wrote down of each event that it delivered.
+    # The server's own journal lists each event that it delivered.
     journal = Journal.load(tmp_path / "journal")
     of_event = {row["event"]: (row["publisher"], row["sequence"]) for row in journal.events.to_pylist()}
     written = {
@@ -123,7 +123,7 @@ def test_altered_and_dropped_events_are_found_one_by_one(
     assert len(found) == len(set(found))
     subscriptions = set(pd.read_parquet(folder / "subscriptions.parquet")["subscription"])
     assert set(found) == {(p, s, to) for p, s in written if s % 3 == 0 for to in subscriptions}
-    # The figures are those of the measure phase.
+    # The summary's figures cover only the measure phase.
     start, end = next((p["start_ns"], p["end_ns"]) for p in summary["phases"] if p["name"] == "measure")
     inside = events[(events["intended_ns"] >= start) & (events["intended_ns"] < end)]
     inside = inside[inside["status"] == "accepted"]
@@ -181,12 +181,12 @@ def check_frames(folder: Path, target: str, stamp: str) -> None:
     assert ledger["expected"] > 300
     events = pd.read_parquet(record / "events.parquet")
     sent = events[events["status"] == "accepted"]
-    # The bytes are those of the event, without the stamp beside it.
+    # Sizes are those of the events, without the stamps in the headers.
     sizes = {f"/cam/c{n}": 60 * n for n in range(1, 9)} | {"/cam/lines": len('{"b":[1.50, "é"]}'.encode())}
     cameras = sent[sent["channel"] != "/cam/text"]
     assert set(cameras["channel"]) == set(sizes)
     assert (cameras["bytes"] == cameras["channel"].astype(str).map(sizes)).all()
-    # Echoes have their stamps at the same place.
+    # The stamps of echoes are in the same place.
     [worker] = analysis.load(record).manifest["workers"]
     assert worker["echo"]["returned"] > 5
     assert worker["foreign"] == 0
@@ -241,7 +241,7 @@ def test_events_are_the_same_in_any_number_of_processes(tmp_path: Path) -> None:
         assert summary["ledger"]["lost"] == 0, done.said
         events = pd.read_parquet(folder / "events.parquet")
         assert set(events["status"]) <= {"accepted", "unsent"}
-        # Stamps of one run have one token, whose digits are not those of another run's.
+        # A stamp contains the run's token, whose number of digits differs between runs.
         digits = len(str(analysis.load(folder).manifest["token"]))
         sized = events["publisher"].between(4, 6)
         events.loc[~sized, "bytes"] -= digits

@@ -1,4 +1,4 @@
-"""Test plain `locust` with your own locustfile, and Ctrl-C."""
+"""Test plain `locust` with a user's own locustfile, and Ctrl-C."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ CURSORS = (
 def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
     tmp_path: Path, scenario: str, processes: str
 ) -> None:
-    """The parent of the run hears of it, as of a SIGINT. The first of the two draws a report, the second has echoes."""
+    """A SIGINT to the parent ends the run, with a report in the first case and with echoes in the second."""
     process = start(
         *("run", scenario, "--results", str(tmp_path), "--processes", processes),
         *(["--report"] if scenario == "comments" else []),
@@ -94,7 +94,7 @@ def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path, service: Ser
         *("--no-report", *service.options, *overrides(SMALL)),
         cwd=tmp_path,
     )
-    # Deliveries stand in Locust's own statistics.
+    # Locust's own statistics include deliveries.
     assert "DELIVER" in finished.said
     seen = int((tmp_path / "seen").read_text())
     run = only_run(tmp_path / "results")

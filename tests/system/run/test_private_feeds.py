@@ -1,4 +1,4 @@
-"""The private feeds of the catalogue on their own API, from a copy as users make it, against the server's journal."""
+"""Test the scenario private-feeds on its own API, from a user's copy, against the server's journal."""
 
 from pathlib import Path
 
@@ -48,13 +48,13 @@ def test_each_event_comes_to_its_owner_and_to_none_else(feeds: Path, tmp_path: P
     run = played(feeds, tmp_path / "journal", tmp_path / "runs")
     assert run.exit_code == demanded(run.summary), run
     assert run.summary["connections"]["errors"] == {}
-    # Each user has the channel of its own row.
+    # Each user subscribes to the channel of its own row.
     channels = run.subscriptions.drop_duplicates("subscription").set_index("subscription")["channel"]
     people = (feeds / "private-feeds" / "people.csv").read_text().splitlines()[1 : USERS + 1]
     assert channels.to_dict() == {
         number: f"/feeds/users/{line.partition(',')[0]}" for number, line in enumerate(people)
     }
-    # What the record has, and what the server has written: each delivery on its event's channel.
+    # Compare the record with the server's journal: each delivery is on the channel of its event.
     came = run.deliveries.merge(
         run.events[["publisher", "sequence", "channel"]], on=["publisher", "sequence"], validate="m:1"
     )
@@ -69,7 +69,7 @@ def test_each_event_comes_to_its_owner_and_to_none_else(feeds: Path, tmp_path: P
 
 
 def test_a_user_that_wants_the_channel_of_another_is_refused_by_name(feeds: Path, tmp_path: Path) -> None:
-    # The first user's token says that it is somebody else.
+    # The first user's token has the name of another user.
     run = played(
         feeds,
         tmp_path / "journal",
@@ -88,7 +88,7 @@ def test_nothing_of_the_key_or_a_token_is_kept(feeds: Path, tmp_path: Path) -> N
     kept = run.output.encode() + b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     secret = (feeds / "private-feeds" / "signing.pem").read_text().splitlines()[1]
     assert secret.encode() not in kept
-    # The beginning of every token: {"alg":"ES256" in base64.
+    # Every token begins with this: {"alg":"ES256" in base64.
     assert b"eyJhbGciOiJFUzI1Ni" not in kept
     setup = read(run.folder / "manifest.json")["target"]["setup"]
     assert setup["login of users"].startswith("oidc from JWTs signed here by")

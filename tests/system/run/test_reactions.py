@@ -1,4 +1,4 @@
-"""Requests, their answers and the server's journal of both: the chain of the record is that of the server."""
+"""Test requests and replies: the record's chain must agree with the server's journal."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from tests.system.harness import expect_by_verdict, loadgen, only_run, overrides
 from tests.system.service import Service
 
 KEY = "LOADGEN_REACTIONS_KEY"
-#: Two shares of the askers, so that each assistant has its own requests; the request's channel names its asker.
+#: The askers are in two groups, so that each assistant has its own requests. A request's channel names its
+#: asker.
 SCENARIO = """\
 version: 1
 variables:
@@ -49,14 +50,14 @@ class Case:
     run: Run
     summary: dict[str, Any]
     chain: Reactions
-    #: Each delivery of a reply to a request of the measure phase that the server decided on, in its order.
+    #: Deliveries of replies to requests of the measure phase, as decided by the server, in this order.
     decided: pd.DataFrame
 
 
 def played(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: dict[str, Any], via: str, *options: str
 ) -> Case:
-    """Run the scenario against a server with faults and a journal, and join the two records."""
+    """Run the scenario on a server with faults and a journal, and join the record with the journal."""
     scenario = tmp_path / "asking.yaml"
     scenario.write_text(SCENARIO % via)
     settings = tmp_path / "faults.json"
@@ -102,7 +103,7 @@ def _decided(run: Run, chain: Reactions, journal: Journal) -> pd.DataFrame:
 
 
 def _after_a_later_one(decided: pd.DataFrame) -> int:
-    """Return how many replies the server delivered after a later one to the same request, by subscription."""
+    """Return how many replies the server delivered to a subscription after a later reply to the request."""
     streams = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])["sequence"]
     return int((decided["sequence"] < streams.cummax()).sum())
 
@@ -116,16 +117,16 @@ def test_the_chain_is_that_of_the_servers_journal(
     requests, replies = found["requests"], found["replies"]
     assert requests["expected"] == requests["delivered"] == requests["answered"] >= 12
     assert (requests["uncaused"], replies["missing"], replies["lost"]) == (0, 0, 0)
-    # On a busy machine the server may take requests on several HTTP connections in another order than they were sent.
+    # On a busy machine, the server may process requests on several HTTP connections out of order.
     assert replies["disorder"] == _after_a_later_one(decided)
     assert replies["due"] == replies["accepted"] == replies["arrived"] == 10 * requests["delivered"]
     assert case.summary["ledger"]["balances"]
-    # Each answer went to the channel of its asker, and to nobody else.
+    # Each reply was published on the channel of its asker, and on no other.
     made = case.run.events.dropna(subset=["cause_publisher"])
     assert (
         made["channel"].astype(str) == "/default/answers/" + made["cause_publisher"].astype(int).astype(str)
     ).all()
-    # Each arrival follows the server's own write of the same delivery, and the chain the request's intended time.
+    # Arrivals come after the server's write of the same delivery; the chain begins at the request's due time.
     written = decided.set_index(["publisher", "sequence", "subscription"])["written_ns"].astype("int64")
     arrivals = chain.arrivals
     keys = zip(
@@ -133,10 +134,11 @@ def test_the_chain_is_that_of_the_servers_journal(
     )
     there = written.loc[list(keys)].to_numpy()
     assert len(there) == len(decided) == replies["arrived"]
-    # The server stamps a delivery before it writes it; a busy machine can only make the difference larger.
+    # The server stamps a delivery before it writes it, so on a busy machine the difference can only be
+    # larger.
     after_ns = arrivals.arrival_ns - there
     assert 0 <= after_ns.min() < 5_000_000
-    # First replies and gaps by the journal's order are of the same streams.
+    # First replies and gaps, in the journal's order, are of the same streams as the record's.
     by_stream = decided.groupby(["cause_publisher", "cause_sequence", "subscription"])
     assert found["first_ns"]["count"] == len(by_stream)
     assert found["gap_ns"]["count"] == len(decided) - len(by_stream)
@@ -159,7 +161,7 @@ def test_dropped_and_reordered_replies_are_found_one_by_one(
     assert len(disordered) > 5
     assert np.flatnonzero(chain.disordered).tolist() == sorted(disordered["reply"])
     assert found["replies"]["disorder"] == len(disordered)
-    # A lost request caused nothing: it is counted as such, and its replies are nowhere.
+    # A lost request is counted as having caused nothing, and has no replies.
     assert found["requests"]["uncaused"] == found["requests"]["expected"] - found["requests"]["delivered"] > 0
     assert found["replies"]["due"] == 10 * found["requests"]["delivered"]
     assert found["replies"]["missing"] == 0
@@ -184,7 +186,7 @@ def test_the_assistant_answers_token_by_token(tmp_path: Path, service: Service) 
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
     assert found["replies"]["arrived"] == found["replies"]["accepted"] == 40 * found["requests"]["delivered"]
-    # The assistants wait for 300 ms, whatever the machine does.
+    # The assistants wait 300 ms before they reply.
     assert found["first_ns"]["min"] >= 300_000_000
     assert {gate["metric"] for gate in summary["gates"]} >= {"reaction.first.p99", "reaction.gap.p99"}
     assert "reactions: " in done.out

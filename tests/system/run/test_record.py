@@ -18,7 +18,7 @@ def test_report_completes_a_record_that_broke_off(tmp_path: Path) -> None:
 
 
 def full_disk(path: Path) -> Path:
-    """Make a file as `files.fresh` does, on a disk that takes nothing."""
+    """Create a file as `files.fresh` does, but on a disk that is full."""
     path.symlink_to("/dev/full")
     return path
 

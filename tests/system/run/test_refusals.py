@@ -1,7 +1,7 @@
 """Test bad input: one clear sentence, the documented exit code, no traceback.
 
-What the command itself refuses is tested in tests/cli/test_launch.py; here is what its Locust finds out, and that a
-real process and the Locust that it starts say it.
+tests/cli/test_launch.py tests what the command itself refuses. These tests are about refusals by the Locust
+process that it starts, and about messages of real processes.
 """
 
 import socket

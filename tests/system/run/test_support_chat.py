@@ -1,4 +1,4 @@
-"""The catalogue's support chat: users with tasks on their own API, from the copy that a user makes."""
+"""Test the catalogue's support chat: users with tasks on its own API, from a user's copy."""
 
 from pathlib import Path
 
@@ -28,19 +28,19 @@ def test_customers_are_answered_and_the_ledger_has_it(tmp_path: Path) -> None:
                 "phases.warmup": "2s",
                 "phases.measure": "6s",
                 "phases.drain": "1s",
-                # A busy machine may answer late.
+                # On a busy machine answers may be late.
                 "gates": [],
             },
             results=tmp_path / "runs",
         )
     assert run.ledger["balances"], run
     assert run.exit_code == demanded(run.summary), run
-    # An answer is due when the question came, and not when the agent's next task is.
+    # An answer is due when the question arrives, not when the agent's next task is due.
     assert run.summary["delivery"]["headline_ns"]["negative"] == 0
     channels = set(run.subscriptions["channel"].astype(str))
     assert {f"/support/desks/{desk}" for desk in range(AGENTS)} <= channels
     assert len([each for each in channels if each.startswith("/support/tickets/")]) == CUSTOMERS
-    # Questions are answered on the ticket, and everybody sees the desks that are open.
+    # Agents answer on the ticket's channel, and all customers receive the state of the desks.
     asked = run.events[run.events["channel"].astype(str).str.startswith("/support/desks/")]
     answers = run.events[run.events["channel"].astype(str).str.startswith("/support/tickets/")]
     assert 0 < len(answers) <= len(asked)

@@ -1,4 +1,4 @@
-"""Test that a run does not pass if it loses a worker, the master, the target, the disk or its pace."""
+"""Test that a run does not pass if it loses a worker, the master, the target or disk space, or is late."""
 
 import time
 from pathlib import Path
@@ -30,9 +30,9 @@ KEY = "da2-" + "s" * 26
 
 
 def recording(run: Path) -> set[str]:
-    """Return the workers that have put a second of the measure phase on disk.
+    """Return the workers that have written a second of the measure phase to disk.
 
-    The row of health is written after the deliveries of its second, and is a worker's last sign of life.
+    The row of health is written after the deliveries of its second, as the worker's last sign of life.
     """
     (begin_ns,) = (p["start_ns"] for p in read(run / "manifest.json")["phases"] if p["name"] == "measure")
     begun = [
@@ -67,12 +67,12 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
     assert manifest["status"] == "failed"
     assert f"pid {victim.pid}" in manifest["reason"]
     assert sorted(worker["finished"] for worker in manifest["workers"]) == [False, True]
-    # Both workers' records are there: the survivor's whole, the victim's up to its last second.
+    # The record has all rows of the surviving worker, and those of the killed one up to its last second.
     deliveries = pd.read_parquet(run / "deliveries.parquet")
     assert set(deliveries["worker"]) == {0, 1}
     assert len(summary["workers"]["unfinished"]) == 1
     assert "was lost" in page(run)
-    # The victim's subscriptions are on record too, and owed nothing after its last sign.
+    # The record has the killed worker's subscriptions; nothing is expected there after its last sign of life.
     (reason,) = [f["reason"] for f in summary["verdict"]["findings"] if "measurement of" in f["reason"]]
     assert f"pid {victim.pid}" in reason
     assert "s into the measurement of 6.0 s" in reason
@@ -104,7 +104,7 @@ def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(
     assert "signal 9" in manifest["reason"]
     assert set(pd.read_parquet(run / "deliveries.parquet")["worker"]) == {0, 1}
     assert "Partial" in page(run)
-    # Nobody is left behind to load a target that nobody watches.
+    # No process must stay behind and load the target.
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
 
@@ -112,7 +112,8 @@ def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(
 def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    # The run sees a small disk; that the record can be completed once there is room is tested with the spool below.
+    # The run has a small disk. A test below tests with the spool that a record is completed once there is
+    # room.
     small = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=300k none {results} && exec "$@"', "sh"]
     if not may_unshare():
         pytest.skip("needs the right to make a mount namespace (unshare -m)")
@@ -140,7 +141,7 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
     )
     try:
         run = wait_for_phase(tmp_path, "measure", process=process)
-        # What is left of the measurement is for all to come back in, on a busy machine too.
+        # The rest of the measurement must suffice for all clients to reconnect, even on a busy machine.
         time.sleep(1)
         psutil.Process(server.announcement.pid).kill()
         time.sleep(1.2)
@@ -150,22 +151,22 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
         finished = Finished(process)
     finally:
         server.stop()
-    # 4, or 3 on a machine so busy that the run is invalid as well.
+    # The exit code is 4, or 3 on a machine so busy that the run is invalid as well.
     summary = expect_by_verdict(finished, run, lossy=True, outage=True)
     assert finished.code in (3, 4), finished.said
     assert summary["status"] == "complete"
     (outage,) = summary["outages"]
     assert outage["connections_lost"] == 40
     assert outage["end_ns"] - outage["start_ns"] > 1_000_000_000
-    # Events to nobody were refused, so little of it is a loss; none of it is hidden.
+    # Most events during the outage were refused, so few deliveries are lost; the record has all of them.
     assert summary["publish"]["events_by_status"]["error"] > 10
-    # All are back, proven ready anew, and receive again.
+    # All subscriptions are back, proven ready again, and receive events.
     subscriptions = pd.read_parquet(run / "subscriptions.parquet")
     again = subscriptions[subscriptions["life"] > 0]
     assert again[again["ready_ns"].notna()]["subscription"].nunique() == 40
     deliveries = pd.read_parquet(run / "deliveries.parquet")
     assert (deliveries["arrival_ns"] > outage["end_ns"]).sum() > 100
-    # An invalid run says that first; the sentence is computed in tests/analysis/verdict/test_judgement.py.
+    # An invalid run prints that first; tests/analysis/verdict/test_judgement.py tests the sentence.
     assert "The target was away for" in finished.out or summary["verdict"]["kind"] == "invalid"
 
 

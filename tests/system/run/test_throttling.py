@@ -32,7 +32,7 @@ def arguments(folder: Path, faults: dict[str, object], *more: str) -> tuple[str,
 
 
 def test_clients_that_are_told_to_come_later_come_and_the_rate_of_admission_is_told(tmp_path: Path) -> None:
-    """By a 429; that a 503 says the same is tested in tests/protocol/test_refusals.py."""
+    """The service answers 429; tests/protocol/test_refusals.py tests that 503 means the same."""
     faults: dict[str, object] = {
         "upgrades": {"rate": "15/s", "status": 429, "retry_after": "1s"},
         "subscribes": {"rate": "8/s"},
@@ -47,8 +47,8 @@ def test_clients_that_are_told_to_come_later_come_and_the_rate_of_admission_is_t
     (answer,) = its["answers"]
     assert "HTTP 429" in answer
     assert answer.endswith("LimitExceededError")
-    # No faster than the server lets in. How much slower is the machine's affair; what makes the rate is computed in
-    # tests/analysis/figures/test_outages.py.
+    # Clients are admitted no faster than the limit, but a busy machine may be slower.
+    # tests/analysis/figures/test_outages.py tests how the rate is computed.
     assert its["admitted"] > 0, done.said
     if its["admitted_per_s"] is not None:
         seconds = (its["last_ns"] - its["first_ns"]) / 1e9
@@ -82,7 +82,7 @@ def test_a_target_that_never_lets_anybody_in_is_asked_until_the_patience_is_over
 
 
 def test_a_ramp_that_the_target_does_not_take_in_time_says_why(tmp_path: Path) -> None:
-    # The check gets in, and one of the forty or two.
+    # Only the first check and one or two of the forty clients are admitted in time.
     done = run(tmp_path, {"upgrades": {"rate": "1/s"}}, "phases.ready_timeout=2s")
     assert done.code == 4, done.said
     assert "not all clients could connect and subscribe" in done.err

@@ -1,4 +1,4 @@
-"""Test locustfiles with mistakes: named and counted, not passed, and not a loss of the service."""
+"""Test locustfiles with mistakes: they are named and counted, and the run does not pass."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ install()
 
 
 def refused(commands: Player, tmp_path: Path, users: str) -> Played:
-    """Have a locustfile refused."""
+    """Run a locustfile, and assert that it is refused."""
     _write(tmp_path, users, "")
     arguments = ("-f", "users.py", "--headless", "--scenario", "s.yaml", "--no-report")
     done = commands.command(tmp_path, "locust", *arguments, env={"LOADGEN_QUIET": "1"}, cwd=tmp_path)
@@ -48,7 +48,7 @@ def _write(tmp_path: Path, users: str, gates: str) -> None:
 
 def run(service: Service, tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
     _write(tmp_path, users, gates)
-    # Locust's own port for workers is one and the same for all that run at once.
+    # Locust's default port for workers is the same for all runs at the same time, so use another.
     port = str(free_port())
     command = [
         *(
@@ -105,7 +105,7 @@ def prepare(environment, **_):
 def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     when: str, processes: int, tmp_path: Path, service: Service
 ) -> None:
-    """With one process a listener raises as well: told by itself, and for itself it makes the run invalid."""
+    """With one process a listener raises too: that is reported separately and also invalidates the run."""
     users = THIRD.format(when=when) + (LISTENER if processes == 1 else "")
     done = run(service, tmp_path, users, *(["--processes", "2"] if processes == 2 else []))
     assert done.code == 3, done.said
@@ -121,15 +121,15 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
         assert told["reason"].startswith("your code failed once on worker 0: test_start listener prepare()")
         assert f"your code failed once on worker 0: {listener}" in " ".join(done.out.split())
         mistakes.remove(told)
-    # One for each worker.
+    # Each worker reports the mistake.
     assert len(mistakes) == processes
     for told in mistakes:
         assert told["reason"].endswith("payload() at users.py:19: ValueError: no third row")
-    # The sentence is said once a process while it runs, and first at the end.
+    # Each process prints the sentence once while it runs; at the end it comes first.
     assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
     assert "Traceback" not in done.said
-    # 40 events a second for 2.3 s, of ten clients: two made by each at least, and each on record once.
+    # Ten clients make 40 events a second for 2.3 s, 92 in all and at least two each; each is on record once.
     events = pd.read_parquet(folder / "events.parquet")
     assert len(events) == 92
     assert not events.duplicated(["publisher", "sequence"]).any()
@@ -140,7 +140,7 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert sum(failure["count"] for failure in failures) == failed + (1 if processes == 1 else 0)
     assert status["unmade"] == failed
     assert set(status) == {"accepted", "unmade"}
-    # What was made was sent, whatever came before it.
+    # All events that were made were sent, even after a failed one.
     assert failed == (10 if when == "==" else 92 - 20)
     assert set(events.loc[events["status"] == "unmade", "error"]) == {"payload() failed at users.py:19"}
     assert summary["ledger"]["lost"] == summary["ledger"]["duplicates"] == 0
@@ -176,7 +176,7 @@ def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
 ) -> None:
     done = run(service, tmp_path, FIRED, *(["--processes", "2"] if processes == 2 else []), gates=gates)
     assert (tmp_path / "results").exists(), done.said
-    # `all_is_well` sets Locust's own exit code, and changes nothing.
+    # `all_is_well` sets Locust's own exit code, which has no effect.
     summary = expect_by_verdict(done, only_run(tmp_path / "results"))
     made = summary["checks"]["named"]
     assert made["CHECK schema"] == {"passed": 0, "failed": made["has a stamp"]["passed"]}
@@ -184,12 +184,12 @@ def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
     expect_gates(summary, status)
     assert [gate["gate"] for gate in summary["gates"]] == [gates or "checks.failed == 0"]
     if summary["verdict"]["kind"] != "invalid":
-        # Else the machine was too busy, and nothing is decided.
+        # Otherwise the machine was too busy, and no gate is decided.
         assert ("gate checks.failed == 0" in done.out) == (status == "failed"), done.said
     assert "CHECK schema" in done.out
 
 
-#: Two classes whose refusal the locustfile takes and prints, and one whose refusal it does not take.
+#: A locustfile with three refused classes: it catches the error and prints it for two, and not for the third.
 REFUSED = """
 from loadgen.users.declared import UserClassError
 

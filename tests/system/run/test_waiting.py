@@ -1,4 +1,4 @@
-"""Test what a master and a worker say while they wait for each other, and that an interrupt ends the wait."""
+"""Test what a master and a worker print while they wait for each other, and that Ctrl-C ends the wait."""
 
 import signal
 import subprocess

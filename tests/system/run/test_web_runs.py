@@ -1,4 +1,4 @@
-"""Runs that are begun and stopped in Locust's web UI, one after the other in the same processes."""
+"""Test runs that are started and stopped in Locust's web UI, one after the other in the same processes."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ class Site:
         assert self.process.poll() is None, self.process.communicate()
         with contextlib.suppress(OSError):
             told: dict[str, Any] = json.loads(self.fetch("/stats/requests"))
-            # A master without its workers cannot start anything.
+            # A master without workers cannot start a run.
             return "waiting" if told.get("workers") == [] else str(told["state"])
         return None
 
@@ -51,7 +51,7 @@ class Site:
         return runs_in(self.results)
 
     def begin(self, number: int) -> Path:
-        """Press Start, and return the folder of the run that begins."""
+        """Press Start, and return the folder of the new run."""
         until(lambda: self.state() in ("ready", "stopped"), "Locust can start")
         self.fetch("/swarm", b"user_count=1&spawn_rate=1")
         until(lambda: len(self.folders()) == number, f"run {number} begins")
@@ -72,7 +72,7 @@ def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Pat
             "the second run measures",
         )
         site.fetch("/stop", b"")
-        # The page answers when the record is complete and the exit code is decided.
+        # The page's answer comes only when the record is complete and the exit code is decided.
         assert (second / "summary.json").exists()
         third = site.begin(3)
         until((third / "summary.json").exists, "the third run ends")
@@ -86,13 +86,13 @@ def test_runs_follow_each_other_whether_they_ended_or_were_stopped(tmp_path: Pat
     assert "Traceback" not in finished.said
     statuses = [read(folder / "manifest.json")["status"] for folder in (first, second, third)]
     assert statuses[0] == statuses[2] == "complete", finished.said
-    # On a busy machine the second run may have come to its end before it was stopped.
+    # On a busy machine the second run may have ended before it was stopped.
     assert statuses[1] in ("interrupted", "complete")
     for folder in (first, second, third):
         summary = read(folder / "summary.json")
         assert summary["ledger"]["balances"], finished.said
         assert summary["ledger"]["expected"] > 0
-    # What ended the process was no run.
+    # The process was ended after its last run, so it has that run's exit code.
     assert finished.code == read(third / "summary.json")["exit_code"]
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_after_the_load_closes_the_page_and_keeps_the_exit_code(tmp_path:
         if moment == "the run is over":
             name = json.loads(site.fetch("/fan-out/data"))["run"]
             assert site.fetch(f"/fan-out/report/{name}") == (folder / "report.html").read_text()
-        # As a terminal does: every process of the group gets it.
+        # Send the signal to every process of the group, as a terminal does.
         os.killpg(site.process.pid, signal.SIGINT)
         finished = Finished(site.process)
     finally:

@@ -1,6 +1,7 @@
 """Test the wheel in a separate environment, outside of the checkout.
 
-The packages that it needs are lent by the environment of the tests: to download and unpack them anew took two minutes.
+Its dependencies are taken from the tests' environment, because downloading and unpacking them took two
+minutes.
 """
 
 import shutil
@@ -30,7 +31,8 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     built, wheels = build(copy(tmp_path / "tree"))
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = wheels
-    # Without a pip, and so without the old setuptools that comes with it and would hide the lent one.
+    # Without pip the environment also lacks the old setuptools that comes with it, which would hide the newer
+    # one.
     run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
     own = str(tmp_path / "venv" / "bin" / "python")
     run(
@@ -40,7 +42,7 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     site = run(
         own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
     ).stdout.strip()
-    # As a path only: the checkout, which the tests' environment has by a file of this kind, does not come along.
+    # Add the path only: `.pth` files within it, one of which adds the checkout, are not read.
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(own, "-c", "import loadgen; print(loadgen.__file__)", cwd=tmp_path).stdout.strip()
     assert Path(where).is_relative_to(site)

@@ -1,4 +1,4 @@
-"""Test that neither modules nor Locust configuration of the working directory are used."""
+"""Test that neither modules nor Locust configuration in the working directory are used."""
 
 import importlib.metadata
 import json
@@ -17,7 +17,7 @@ from tests.system.harness import only_run, overrides
 from tests.system.users.player import Player
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
-#: What no distribution here has, and some process of ours asks for all the same.
+#: Modules that our processes try to import although no package here contains them.
 OPTIONAL = {
     "sitecustomize",
     "usercustomize",
@@ -56,8 +56,8 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-#: What each Python process does first. Before a name is looked for that has no hostile module yet, it gets one; and
-#: what is imported while the working directory is among the places to look is written down.
+#: Each Python process runs this first. It makes a hostile module for each name that is looked up and has none
+#: yet, and records imports that are made while the working directory is on the search path.
 WATCHER = """\
 import os, sys
 _here = os.environ["WATCHED"]
@@ -114,16 +114,17 @@ RUN = (
     ),
 )
 LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
-#: One trial and no more: its time is over by then.
+#: A search with a single trial, after which its time is over.
 CAPACITY = (
     *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
     *("--measure", "1s", "--short", "500ms", "--budget", "1s", "--results", "{results}", *RUN[4:]),
 )
-#: Each of these with its exit codes; what reads a run reads the one that the first of its commands has made.
+#: Groups of commands with their exit codes; commands that read a run use the one made by the group's first
+#: command.
 COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "version": ((("version",), {0}),),
     "run and what reads it": (
-        # What the report imports, `report` imports too.
+        # No report here, because `report` imports the same modules.
         ((*RUN, "--processes", "2", "--no-report"), {0, 3}),
         (("report", "{sample}"), {0}),
         (("verify", "{sample}"), {0}),
@@ -133,8 +134,8 @@ COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
     "capacity": ((CAPACITY, {0, 3}),),
     "serve": ((("serve", "--port", "0"), {0, 130}),),
 }
-#: What starts no other process, all in one: an interpreter that has a module looks for it no more, so that what is
-#: looked for is the same as of one process for each.
+#: Commands that start no other process, all run in one interpreter. It looks up each module only once, so the
+#: names looked up are the same as in separate processes.
 ALONE = {
     ("scenarios",): 0,
     ("schema",): 0,
@@ -157,13 +158,13 @@ print(json.dumps(codes))
 
 
 def names(*arguments: str) -> set[str]:
-    """Return the modules that an interpreter has when it reaches its program's first line."""
+    """Return the modules that an interpreter has imported before the first line of its program."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=REPO)
     return set(done.stdout.split())
 
 
 class Folder:
-    """A working directory with a hostile module for each name that any process could import."""
+    """A working directory with a hostile module for each name that a process might import."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "here"
@@ -179,13 +180,13 @@ class Folder:
         self.watcher, self.canaries = folder / "watcher", folder / "canaries"
         self.watcher.mkdir()
         (self.watcher / "sitecustomize.py").write_text(WATCHER)
-        #: Further variables of the environment.
+        #: Additional environment variables.
         self.more: dict[str, str] = {}
         self.sample = folder / "sample"
         shutil.copytree(REPO / "results" / "sample", self.sample)
 
     def leave_out(self, taken: set[str]) -> None:
-        """Remove what Python itself imports before the first line of ours."""
+        """Remove the modules that Python itself imports before our first line."""
         for name in taken:
             (self.path / f"{name}.py").unlink(missing_ok=True)
 
@@ -203,7 +204,7 @@ class Folder:
         }
 
     def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
-        """Run a command in the folder; a server is told to end as soon as it is ready."""
+        """Run a command in the folder; a server is stopped as soon as it is ready."""
         made = next(iter(runs_in(self.results)), self.sample)
         given = {"results": self.results, "sample": made}
         process = subprocess.Popen(
@@ -233,7 +234,7 @@ class Folder:
         assert not self.marker.exists(), self.marker.read_text() + said
 
     def lay_options(self) -> None:
-        """Have each file and variable that plain Locust reads options from say something; the folder is HOME too."""
+        """Put an option into each file and variable that plain Locust reads; the folder is also HOME."""
         stolen = self.path.parent / "stolen"
         (self.path / "locust.conf").write_text(
             f"target = http://127.0.0.1:9/event\nauth = oidc:HOME\nhtml = {stolen}\n"
@@ -271,7 +272,7 @@ def script(name: str) -> str:
 
 
 def test_what_is_looked_for_in_the_working_directory_is_found_out(folder: Folder) -> None:
-    """The tests below mean nothing where it is not: a name that everybody knows, and one that nobody has thought of."""
+    """The tests below depend on this; it is tested with a well-known name and with an invented one."""
     code = "import colorsys"
     for name in ("colorsys", "never_heard_of", "nor_of_that"):
         code += f"\ntry:\n    import {name}.part\nexcept ImportError:\n    pass"
@@ -289,7 +290,7 @@ def test_no_command_imports_from_the_working_directory(name: str, folder: Folder
     for command, expected in COMMANDS[name]:
         code, said = folder.run(script("loadgen"), *command)
         folder.check(said)
-        # Nor is it looked into, in no process of the command.
+        # No process of the command looked up a module in the folder either.
         assert folder.exposed.read_text() == "", said
         assert code in expected, said
     if len(COMMANDS[name]) > 1:
@@ -309,7 +310,7 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
     [
         ("-m", "version"),
         ("empty entry", "version"),
-        # What has children lets in neither of the two where it lets in none of both.
+        # For commands with child processes the combination suffices: if it is safe, each way alone is safe.
         ("-m and empty entry", "notebook"),
         ("-m and empty entry", "run"),
     ],
@@ -317,10 +318,10 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
 def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     way: str, name: str, folder: Folder
 ) -> None:
-    """Python itself imports some modules from there before it comes to ours; all that follows must not.
+    """Python itself imports some modules from the folder before our code runs; later imports must not.
 
-    Nor does the run take an option from a file or the environment: it goes to the embedded server, though each says
-    something else.
+    The run also takes no option from a file or the environment: it uses the embedded server, although each of
+    these names something else.
     """
     code = "import sys\nprint(*sys.modules)"
     (folder.path.parent / "first.py").write_text(code)
@@ -333,7 +334,7 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
     if name == "run":
         folder.lay_options()
-    # What the report imports is seen above.
+    # The tests above cover the report's imports.
     arguments = {
         "version": ("version",),
         "notebook": ("notebook", "{sample}", "throughput"),
@@ -348,7 +349,7 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, folder: Folder) -> None:
-    """The user's own locustfile may import its neighbours, but none of them in place of a library."""
+    """The user's locustfile may import modules beside it, but these do not replace any library."""
     folder.leave_out({"loadgen"})
     home = folder.path if beside else folder.path.parent / "mine"
     home.mkdir(exist_ok=True)
@@ -358,7 +359,8 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         for path in folder.path.glob("*.py"):
             shutil.copy(path, home)
     folder.known |= {"beside_the_locustfile", "mine"}
-    # Where the two folders are one, only the order of the places is new: the file is loaded, and nothing run.
+    # If both folders are the same, only the order of the search path differs, so it is enough to load the
+    # file.
     arguments = ("--list",) if beside else LOCUST
     code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *arguments)
     folder.check(said)
@@ -381,7 +383,7 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
                 " allow it with --allow-env SOME_SECRET",
             ],
         ),
-        # As for each other permission: tests/run/test_search_path.py.
+        # tests/run/test_search_path.py tests the other permissions.
         (
             "target = http://192.0.2.1:9/event\nallow-remote = true\n",
             ("--api-key-env", "SOME_SECRET"),

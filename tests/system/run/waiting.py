@@ -1,4 +1,4 @@
-"""Waits for tests of whole processes, and what they may require on a busy machine."""
+"""Waits for tests with whole processes, and what these may require on a busy machine."""
 
 import time
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Any
 
 from tests.system.harness import Finished, demanded, only_run, read
 
-#: For a state that comes within a second or two on a quiet machine.
+#: Seconds to wait for a state that takes a second or two on a quiet machine.
 PATIENCE_S = 120.0
 
 
 def until(reached: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> None:
-    """Wait until something is so; AssertionError says what has not come."""
+    """Wait until ``reached`` returns something true; otherwise raise AssertionError with ``what``."""
     deadline = time.monotonic() + timeout_s
     while not reached():
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
@@ -20,10 +20,9 @@ def until(reached: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) 
 
 
 def ended_by_verdict(finished: Finished, results: Path) -> tuple[Path, dict[str, Any]]:
-    """Demand that the one run of a folder is complete and ended as its own verdict says; return its folder and summary.
+    """Assert that a folder's only run is complete and ended by its verdict; return its folder and summary.
 
-    Whether a run on a busy machine is valid is not a test's to demand: what makes which verdict is computed in
-    tests/analysis.
+    A test cannot require that a run on a busy machine is valid; tests/analysis tests the rules for verdicts.
     """
     folder = only_run(results)
     summary: dict[str, Any] = read(folder / "summary.json")

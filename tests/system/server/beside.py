@@ -1,4 +1,4 @@
-"""A server in a thread of this process, configured by files, which saves starting an interpreter."""
+"""Run a server in a thread of this process, with files as configuration, to save starting an interpreter."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ _TIMEOUT_S = 60
 
 @contextmanager
 def beside(*, api_file: Path | None = None, faults: Path | None = None) -> Iterator[Announcement]:
-    """Serve until the block ends."""
+    """Run a server until the block ends; yield its announcement."""
     config = ServerConfig.from_options(
         api_key_env=None, api_file=api_file, quotas=None, faults=faults, environment={}, namespaces=None
     )

@@ -14,12 +14,12 @@ from websockets.typing import Subprotocol
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
 
-#: A ceiling for what comes; nothing is waited for that does not.
+#: Seconds to wait for an expected message; tests do not wait for the absence of one.
 WAIT_S = 60
 
 
 class Client:
-    """A WebSocket client in the `header-` form, or whatever the arguments ask for."""
+    """A WebSocket client that logs in by the `header-` subprotocol, unless the arguments say otherwise."""
 
     def __init__(self, server: Announcement, stack: ExitStack, **connect_options: Any) -> None:
         self.server = server
@@ -37,12 +37,12 @@ class Client:
         return self
 
     def next(self, timeout: float = WAIT_S) -> dict[str, Any]:
-        """Return the next message, whatever it is."""
+        """Return the next message of any kind."""
         message: dict[str, Any] = json.loads(self.socket.recv(timeout))
         return message
 
     def receive(self, timeout: float = WAIT_S) -> dict[str, Any]:
-        """Return the next message but a `ka`: the first of these comes right behind the `connection_ack`."""
+        """Return the next message except `ka`, the first of which follows the `connection_ack` at once."""
         while (message := self.next(timeout)) == {"type": "ka"}:
             pass
         return message
@@ -51,7 +51,7 @@ class Client:
         return self.send(message).receive()
 
     def receive_first(self) -> dict[str, Any]:
-        """Log in and return the first answer; a refused connection may be gone before it is asked."""
+        """Log in and return the first answer; a refused connection may already be closed."""
         with suppress(ConnectionClosed):
             self.send({"type": "connection_init"})
         return self.receive()
@@ -65,7 +65,7 @@ class Client:
         return self.ask(message | {"authorization": self.authorization} | replaced)
 
     def is_silent(self) -> bool:
-        """Whether nothing is on its way: the answer to a later message is the next to come."""
+        """Return whether no message is under way, so that the answer to a new request comes next."""
         return bool(self.ask({"type": "connection_init"})["type"] == "connection_ack")
 
 
@@ -77,7 +77,7 @@ def server() -> Iterator[Announcement]:
 
 @pytest.fixture
 def client(server: Announcement) -> Iterator[Callable[..., Client]]:
-    """Makes clients of the shared server, or of the one given as `of`."""
+    """Return a function that makes clients of the shared server, or of the server given as `of`."""
     with ExitStack() as stack:
 
         def make(of: Announcement | None = None, **options: Any) -> Client:

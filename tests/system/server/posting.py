@@ -1,4 +1,4 @@
-"""Publish to a server over HTTP, by httpx: a client that is not ours."""
+"""Publish to a server over HTTP with httpx, a client that is not ours."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from loadgen.server.process import Announcement
 def post(
     api: Announcement, channel: str, *events: str, headers: Mapping[str, str] | None = None, **options: Any
 ) -> httpx.Response:
-    """Publish events, which are JSON texts; ``options`` are httpx's."""
+    """Publish events, given as JSON texts; ``options`` are passed to httpx."""
     return post_body(api, messages.publish_request(channel, events), headers=headers, **options)
 
 
@@ -24,7 +24,7 @@ def post_body(
     headers: Mapping[str, str] | None = None,
     **options: Any,
 ) -> httpx.Response:
-    """Post a body, which is encoded as JSON unless it is bytes; the key is the server's own unless it is given."""
+    """Post a body, encoded as JSON unless it is bytes; the default key is the server's own."""
     content = body if isinstance(body, bytes) else json.dumps(body)
     its = {"x-api-key": key or api.api_key, **(headers or {})}
     return httpx.post(api.http_url, content=content, headers=its, **options)

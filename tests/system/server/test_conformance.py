@@ -1,7 +1,7 @@
-"""Test our servers against the table of `tests.websocket.cases`, over a real socket: Event API and GraphQL's stand-in.
+"""Test the Event API and the stand-in for GraphQL with the cases of `tests.websocket.cases`, on real sockets.
 
-They answer each message that is no operation with one error, so the answers are counted; that what is taken is
-what was sent is shown by events that come back.
+The servers answer each message that is not an operation with one error, so the answers are counted. Events
+that come back show that messages arrive unchanged.
 """
 
 import base64
@@ -32,7 +32,7 @@ from tests.websocket.cases import (
 )
 
 PATIENCE_S = 20.0
-#: Violations that aiohttp lets pass: it demands no mask, and a new message may follow an empty first fragment.
+#: Violations that aiohttp accepts: missing masks, and a new message after an empty first fragment.
 LET_PASS = {
     *(f"{name} with the wrong masking" for name in ("text", "binary", "ping", "close")),
     *(
@@ -45,7 +45,7 @@ _END = b"are you there?"
 
 
 class Peer:
-    """A client that says what the case says."""
+    """A client that sends the frames of a case."""
 
     def __init__(self, server: Announcement, subprotocol: str = SUBPROTOCOL) -> None:
         parts = urlsplit(server.ws_url)
@@ -70,11 +70,11 @@ class Peer:
             for part in parts:
                 self.socket.sendall(part)
         except OSError:
-            # The server has failed the connection before it had read everything.
+            # The server has failed the connection before it had read all data.
             return
 
     def hear_until(self, opcode: int, payload: bytes | None = None) -> None:
-        """Read until a frame has come, or the connection has ended."""
+        """Read until a frame with this opcode has arrived, or the connection has ended."""
         deadline = time.monotonic() + PATIENCE_S
         while not any(kind == opcode and payload in (None, said) for kind, said in frames_in(self.heard)):
             assert time.monotonic() < deadline
@@ -114,7 +114,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
         else:
             peer.hear_until(CLOSE)
             if case.fails:
-                # The side that has failed the connection closes it (RFC 6455, 7.1.7).
+                # The side that fails the connection also closes it (RFC 6455, 7.1.7).
                 peer.send([Frame(CLOSE, b"\x03\xe8").bytes(masked=True)])
             peer.hear_until(-1)
             assert peer.ended
@@ -134,7 +134,7 @@ def test_the_server_does_what_the_standard_says(kind: tuple[Announcement, str], 
     "case", [case for case in CASES if case.name in LET_PASS], ids=lambda case: case.name
 )
 def test_what_aiohttp_lets_pass_harms_no_later_message(server: Announcement, case: Case) -> None:
-    """If this fails, aiohttp has begun to object: then the case belongs to the test above."""
+    """If this fails, aiohttp now rejects the frames, and the case belongs to the test above."""
     peer = Peer(server)
     with peer.socket:
         peer.send(stream(case, masked=True))
@@ -162,7 +162,7 @@ def test_a_text_comes_back_as_it_was_sent(server: Announcement, name: str) -> No
     peer = Peer(server)
     with peer.socket:
         peer.send([Frame(TEXT, json.dumps(subscribe).encode()).bytes(masked=True)])
-        # Divided within the characters, too.
+        # The text is also divided within characters.
         pieces = [written[at : at + 1] for at in range(len(written))]
         peer.send([frame.bytes(masked=True) for frame in fragments(TEXT, pieces)])
         peer.send([Frame(PING, _END).bytes(masked=True)])

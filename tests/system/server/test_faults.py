@@ -1,4 +1,4 @@
-"""Test faults on real sockets: the journal agrees with what a client received."""
+"""Test faults on real sockets: the server's journal agrees with the messages that clients receive."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ MS = 1_000_000
 
 
 class Client:
-    """A subscriber that notes what it receives, in order, and when."""
+    """A subscriber that keeps what it receives, in order and with the times."""
 
     def __init__(self, server: "ServerProcess | Beside") -> None:
         self._announced = server.announcement
@@ -94,7 +94,7 @@ async def publish(
 
 
 class Faulty(ServerProcess):
-    """A server with faults and a journal, in a process of its own."""
+    """A server with faults and a journal, in a separate process."""
 
     def __init__(self, folder: Path, faults: dict[str, Any]) -> None:
         self.journal = folder / "journal"
@@ -104,7 +104,7 @@ class Faulty(ServerProcess):
 
 
 class Beside:
-    """The same on a port of this process, in the event loop of the clients."""
+    """A server with faults and a journal, in this process and in the clients' event loop."""
 
     def __init__(self, folder: Path, faults: dict[str, Any]) -> None:
         self.journal = folder / "journal"
@@ -127,7 +127,7 @@ AnyServer = Faulty | Beside
 
 
 def run(tmp_path: Path, faults: dict[str, Any], scene: Any) -> tuple[Any, Journal]:
-    """Play a scene against a server with faults; return what it returns, and the journal."""
+    """Run a scene against a server with faults; return the scene's result and the journal."""
 
     async def played() -> tuple[Any, Path]:
         async with Beside(tmp_path, faults) as server:
@@ -158,12 +158,12 @@ async def one_client(server: AnyServer, batches: int = 60) -> Client:
 
 
 async def settled(server: AnyServer, clients: list[Client], published: int) -> None:
-    """Wait until the journal says of so many events what became of them, and the clients have what it says."""
+    """Wait until the journal has decisions on ``published`` events, and clients have received accordingly."""
     read: list[int] = []
     written = -1
     while True:
         sizes = [path.stat().st_size for path in sorted(server.journal.glob("*.arrows"))]
-        # It grows twice a second; reading it costs more than all else here.
+        # The journal grows twice a second. Read it only then, because that is the slowest part of this test.
         if sizes != read:
             read = sizes
             journal = Journal.load(server.journal)
@@ -241,7 +241,7 @@ def test_a_stall_holds_everything_and_stands_in_the_journal(tmp_path: Path) -> N
 def test_a_disconnect_closes_that_share_of_the_connections_with_that_code(tmp_path: Path, code: int) -> None:
     async def scene(server: Beside) -> list[Client]:
         clients = [Client(server) for _ in range(10)]
-        # All are there when it comes, two seconds after the server's start.
+        # All clients are connected before the fault begins, two seconds after the server's start.
         await asyncio.gather(*(client.subscribe(f"s{number}") for number, client in enumerate(clients)))
         async with httpx.AsyncClient() as http:
             await publish(http, server, 0)
@@ -292,8 +292,8 @@ def test_a_throttle_spaces_what_is_written(tmp_path: Path) -> None:
     client, journal = run(tmp_path, {"throttle": "200/s"}, lambda server: one_client(server, 10))
     found = rows(journal)
     assert len(client.received) == 50
-    # What it decides is the moments: each is the gap behind the one before, and nothing is written before its own. How
-    # late a write is belongs to the machine.
+    # The server decides when deliveries are due: each follows the one before by the gap, and none is written
+    # early. How late it writes depends on the machine.
     due = [row["due_ns"] for row in found]
     assert all(later - earlier >= 5 * MS for earlier, later in pairwise(due))
     assert all(row["written_ns"] >= row["due_ns"] for row in found)
@@ -307,7 +307,7 @@ def test_a_throttle_with_a_short_line_drops_what_finds_it_full(tmp_path: Path) -
     assert lost
     assert all(row["written_ns"] is None for row in found if row["action"] == Action.OVERFLOWED)
     assert [sequence for sequence, _ in client.received] == sorted(set(range(50)) - set(lost))
-    # Whoever got in waits for those in front and no longer.
+    # An admitted delivery waits only for those in front of it.
     assert max(row["due_ns"] - row["decided_ns"] for row in found) <= 3 * 10 * MS
 
 
@@ -337,7 +337,7 @@ def test_rejected_events_are_told_apart_and_not_delivered(tmp_path: Path) -> Non
 
 
 def on_disk(journal: Journal) -> bool:
-    """Return whether a publish of five and the subscription that heard it were written down."""
+    """Return whether the journal has a publish of five events and the subscription that received it."""
     return (journal.deliveries.num_rows, journal.events.num_rows, journal.subscriptions.num_rows) == (5, 5, 1)
 
 
@@ -350,7 +350,7 @@ def test_the_journal_of_a_killed_server_is_readable(tmp_path: Path) -> None:
             await client.subscribe()
             async with httpx.AsyncClient() as http:
                 await publish(http, server, 0)
-            # What it writes down every half second is there.
+            # The server writes its journal every half second.
             while not on_disk(Journal.load(tmp_path / "journal")):
                 await asyncio.sleep(0.05)
             os.kill(server.announcement.pid, signal.SIGKILL)

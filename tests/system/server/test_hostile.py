@@ -1,8 +1,8 @@
 """Test invalid WebSocket input: no crash, no hang, no leaked connection, no unauthorised delivery.
 
-Every batch of hostile input is followed by the same question: does an honest publisher still reach an honest
-subscriber, and has nobody else seen or said anything? The counts and the choice are fixed, so that 600 means the same
-600; LOADGEN_HOSTILE_BATCHES=200 makes it 10,000 of each kind, which takes minutes.
+After every batch of hostile input, the tests check that an honest publisher still reaches an honest
+subscriber, and that no other client has received or published anything. The inputs are the same 600 each
+time. LOADGEN_HOSTILE_BATCHES=200 makes it 10,000 of each kind, which takes minutes.
 """
 
 import base64
@@ -31,12 +31,12 @@ from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
 from tests.system.server.conftest import Client
 
-# Threads of the clients draw masks while hypothesis looks on; the data is its own all the same.
+# The clients' threads draw masks with `random` while hypothesis runs, which does not affect its data.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 BATCH = 50
 BATCHES = int(os.environ.get("LOADGEN_HOSTILE_BATCHES", "12"))
-"""BATCH x BATCHES of each kind."""
+"""Number of batches of each kind of input, each of BATCH inputs."""
 
 MANY = settings(
     max_examples=BATCHES,
@@ -48,7 +48,7 @@ MANY = settings(
 CHANNEL = re.compile(
     r"\/?[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?(?:\/[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?){0,4}\/?"
 )
-"""The grammar as AWS's page gives it."""
+"""The grammar of a channel, from AWS's documentation."""
 API = """
 auth:
   iam: {users: [{access_key_id: AKIAHOSTILE, secret_env: HOSTILE_SECRET}]}
@@ -61,7 +61,7 @@ auth:
 
 
 class Honest:
-    """A publisher and a subscriber who are what they say, and the server's process."""
+    """An honest publisher, an honest subscriber, and the server's process."""
 
     def __init__(self, server: Announcement, stack: ExitStack) -> None:
         self.server = server
@@ -76,7 +76,7 @@ class Honest:
         return len(self.process.net_connections(kind="tcp"))
 
     def still_fine(self) -> None:
-        """An honest event arrives, and it is the first thing that does since the last one."""
+        """Publish an honest event, and assert that it is the first to arrive since the last one."""
         self._number += 1
         event = f'"honest {self._number}"'
         self.publisher.send(
@@ -117,7 +117,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Honest]:
         yield Honest(server.announcement, stack)
 
 
-# --- what hostile input is made of ---
+# --- Strategies for parts of hostile input ---
 
 texts = st.text(max_size=40) | st.sampled_from(
     [
@@ -200,7 +200,7 @@ def batches(of: st.SearchStrategy[Any]) -> Any:
 
 
 def test_frames(honest: Honest) -> None:
-    """A client whose connection is good and whose frames are not."""
+    """A client with a valid connection sends invalid frames."""
     sent = 0
 
     @MANY
@@ -213,9 +213,9 @@ def test_frames(honest: Honest) -> None:
                 sent += 1
                 try:
                     attacker.socket.send(frame)
-                except UnicodeEncodeError:  # half of a surrogate pair: only raw bytes can carry it
+                except UnicodeEncodeError:  # half of a surrogate pair, which can only be sent as raw bytes
                     send_what_is_no_text(honest.server)
-            # Nothing that is a frame ends the connection.
+            # No well-formed frame ends the connection.
             answers = drain(attacker)
         for answer in answers:
             assert answer["type"] in (
@@ -233,7 +233,7 @@ def test_frames(honest: Honest) -> None:
 
 
 def drain(client: Client) -> list[dict[str, Any]]:
-    """Return all answers up to that of a last, honest message; fails if the connection is gone or silent."""
+    """Return all answers before that to an honest request; fails if the connection is closed or silent."""
     answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
@@ -242,7 +242,7 @@ def drain(client: Client) -> list[dict[str, Any]]:
 
 
 def send_what_is_no_text(server: Announcement) -> None:
-    """Bytes that are no UTF-8 as a text frame end their own connection (RFC 6455, 8.1)."""
+    """Send bytes that are not UTF-8 as a text frame, which ends its own connection (RFC 6455, 8.1)."""
     headers = {"x-api-key": server.api_key}
     with connect(
         server.ws_url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, close_timeout=1
@@ -254,7 +254,7 @@ def send_what_is_no_text(server: Announcement) -> None:
 
 @pytest.mark.parametrize("what", ["subscribe", "publish"])
 def test_tokens(honest: Honest, what: str) -> None:
-    """Forged keys, tokens and signatures on an open connection, asking for what is delivered meanwhile."""
+    """Clients with forged keys, tokens and signatures ask for events on an open connection."""
 
     @MANY
     @given(batches(authorizations))
@@ -279,7 +279,7 @@ def test_tokens(honest: Honest, what: str) -> None:
 
 
 def test_connects(honest: Honest) -> None:
-    """Forged credentials in the handshake: 101, `connection_error`, closed, whatever is sent after it."""
+    """Forged credentials in the handshake get 101, then `connection_error`, and the connection is closed."""
 
     @MANY
     @given(st.lists(tokens.map(b64_header) | authorizations.map(header), min_size=BATCH, max_size=BATCH))
@@ -313,7 +313,7 @@ def b64_header(token: str) -> str:
 
 
 def test_channels(honest: Honest) -> None:
-    """With a good key: a channel is taken if and only if AWS's grammar and the namespace say so."""
+    """With a valid key, a channel is accepted exactly if AWS's grammar and the namespace allow it."""
     letters = st.text("aB9-*/ é.", max_size=12).map("/default/".__add__) | st.text("aB9-*/", max_size=12)
     long = st.integers(45, 55).map(lambda n: "/default/" + "a" * n)
     many = st.integers(1, 8).map(lambda n: "/default" + "/a" * n)
@@ -345,7 +345,7 @@ def test_channels(honest: Honest) -> None:
 
 
 def may_subscribe(channel: str) -> bool:
-    """AWS's grammar, a terminal wildcard put before it, and the one namespace that there is."""
+    """Return whether a channel, without a final wildcard, fits AWS's grammar and the only namespace."""
     core = channel.removesuffix("/")
     if core.endswith("/*"):
         core = core.removesuffix("/*")
@@ -381,7 +381,7 @@ heads = st.builds(
 
 
 def test_http_requests(honest: Honest) -> None:
-    """Requests that are HTTP and nothing more: an answer to each, and none is a good one."""
+    """Each request that is valid HTTP but nothing else gets an answer, which is an error."""
 
     @MANY
     @given(st.lists(st.tuples(heads, bodies), min_size=BATCH, max_size=BATCH))
@@ -398,7 +398,7 @@ def test_http_requests(honest: Honest) -> None:
             assert answer == b"" or answer.startswith(b"HTTP/1."), answer[:80]
             status = answer[9:12]
             assert path != "/event" or method != "POST" or status[:1] == b"4", answer[:200]
-            # One request a connection, since an answer's end is not looked for here.
+            # Make one request per connection, since this test does not look for the end of an answer.
             pending.close()
             pending = None
         honest.still_fine()
@@ -408,7 +408,7 @@ def test_http_requests(honest: Honest) -> None:
 
 
 def test_bytes(honest: Honest) -> None:
-    """Bytes that are no HTTP, half a request, half a frame, and resets in the middle of them."""
+    """Send bytes that are not HTTP, half a request, or half a frame, and reset the connection within them."""
     address = urlsplit(honest.server.http_url)
     place = (address.hostname or "", address.port or 0)
     upgrade = (

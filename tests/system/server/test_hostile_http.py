@@ -31,7 +31,7 @@ auth:
   publish: [API_KEY, AWS_IAM, AWS_LAMBDA]
 """
 NOISE = int(os.environ.get("LOADGEN_HOSTILE_NOISE", "100"))
-"""Requests of noise; the first are always the same."""
+"""Number of requests of random bytes; the first ones are always the same."""
 TOKENS = (b"\xff", b"\r\n", b"\x00", b"9" * 400, b": ", b"\xed\xa0\x80")
 UPGRADE = (
     b"GET /event/realtime HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -41,7 +41,7 @@ UPGRADE = (
 
 
 class Server:
-    """A server in a process of its own, and what it has said."""
+    """A server in a separate process, and its output."""
 
     def __init__(self, process: ServerProcess) -> None:
         self.process = process
@@ -50,7 +50,7 @@ class Server:
         self.key = process.announcement.api_key
 
     def ask(self, request: bytes, timeout_s: float = 60) -> bytes:
-        """Return all that the server says until it closes, or pauses after a whole head."""
+        """Return the server's answer, up to the close of the connection or a pause after a complete head."""
         said = b""
         with socket.create_connection(self.address, timeout=timeout_s) as peer, suppress(ConnectionError):
             peer.sendall(request)
@@ -79,7 +79,7 @@ class Server:
         assert len([line for line in lines if "refused or broke off" in line]) <= 1
 
     def settled_memory_mb(self) -> float:
-        """Return the memory when it has stopped to grow: what was sent before is still being read on a busy machine."""
+        """Return the memory in MB when it no longer grows; a busy machine may still be reading requests."""
         before_mb = self.memory_mb()
         for _ in range(100):
             time.sleep(0.2)
@@ -111,7 +111,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         b'{"channel":"/default/a","events":["\xff"]}',
         b'{"channel":"/default/\xed\xa0\x80","events":["1"]}',
         b'{"channel":"/default/a","events":["\\ud800"]}',
-        # The decoder passes over what it does not know.
+        # The decoder skips unknown members without decoding them.
         b'{"channel":"/default/a","events":["1"],"x\xff":1}',
         b'{"channel":"/default/a","events":["1"],"x":"\xff"}',
         b"\xff\xfe",
@@ -162,7 +162,7 @@ def test_a_body_that_is_no_text_is_answered_as_the_service_does(server: Server, 
 )
 def test_what_is_no_request_is_refused(server: Server, request_: bytes) -> None:
     said = server.ask(request_)
-    # Where the rest of the request was still on its way, the reset may have overtaken the answer.
+    # If the rest of the request was still under way, a reset may have overtaken the answer.
     assert said[9:10] == b"4" or (not said and len(request_) > 10_000), said[:200]
     server.still_fine()
 
@@ -184,7 +184,7 @@ def test_three_hundred_bodies_that_break_off_are_one_line(server: Server) -> Non
         with socket.create_connection(server.address) as peer:
             peer.sendall(server.request(b"{" * (number % 50), length=100))
             if number % 2:
-                # A reset instead of an end.
+                # Reset the connection instead of ending it.
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     time.sleep(0.3)
     server.still_fine()
@@ -215,7 +215,7 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
         peer.send(server.request(b"", length=4_000_000))
     begun = server.request(b"", length=4_000_000)
     assert begun
-    # 100 times 3.9 MB, as far as the server takes it: until it has taken nothing for a second.
+    # Send 3.9 MB on each of 100 connections, until the server has accepted no more for a second.
     left = dict.fromkeys(peers, 3_900_000)
     taken_at = time.monotonic()
     while any(left.values()) and time.monotonic() < taken_at + 1:
@@ -229,10 +229,11 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
     server.still_fine()
     for peer in peers:
         peer.close()
-    # Twice the 64 MiB that all unfinished bodies may have (one that grows is copied; tests/server/test_bodies.py has
-    # the count itself). Of each connection what waits for room and what was read behind it: both times the 128 KiB at
-    # which the reading pauses, and a read of 256 KiB on top. The allocator keeps some of what was freed, a tenth at
-    # most. That is three fifths of what was offered.
+    # The bound is twice the 64 MiB that all unfinished bodies may have, because a growing body is copied
+    # (tests/server/test_bodies.py tests the count itself). In addition, each connection has a chunk that
+    # waits for room and data read after it: for each of these, reading pauses at 128 KiB, and one read adds
+    # 256 KiB. The allocator keeps up to a tenth of the memory that was freed. The sum is three fifths of the
+    # data offered.
     assert grown_mb < 1.1 * (2 * 64 + len(peers) * 2 * 0.375), f"{grown_mb:.0f} MB"
 
 
@@ -248,7 +249,7 @@ def test_half_open_connections_cost_little_and_end_nothing(server: Server) -> No
 
 
 def test_noise_is_never_a_failure_of_the_server(server: Server) -> None:
-    """Requests and WebSocket frames with bytes changed, put in and cut, and connections that go at any place."""
+    """Requests and WebSocket frames have bytes changed, added or cut, and connections end at any place."""
     chosen = random.Random(19)
     frames = [
         b"\x81\x85\0\0\0\0hello",

@@ -1,4 +1,4 @@
-"""Test starting, announcing, refusing to start, and stopping."""
+"""Test how a server starts, announces itself, refuses to start, and stops."""
 
 import json
 import os
@@ -35,7 +35,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `python -m loadgen.server` with pipes for its three streams."""
+    """Return a function that starts `python -m loadgen.server` with pipes for its three streams."""
     started: list[subprocess.Popen[str]] = []
 
     def launch(*options: str, **environment: str) -> subprocess.Popen[str]:
@@ -109,7 +109,7 @@ def test_the_server_ends_with_its_standard_input(start: Start) -> None:
     assert process.stdout is not None
     assert process.stdout.readline()
     assert process.poll() is None
-    # communicate() closes the standard input.
+    # communicate() closes the server's standard input, which ends it.
     assert process.communicate(timeout=WAIT_S) == ("", "")
     assert process.returncode == 0
 
@@ -142,7 +142,7 @@ def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
 def test_a_bad_setting_is_one_sentence_and_exit_2(
     capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
-    """They are refused before anything is listened on: in this process, as in one of its own."""
+    """The options are refused before the server listens, so this can be tested within this process."""
     code = server_main(options)
     said = capsys.readouterr()
     _expect_a_sentence(code, said.out, said.err, says)
@@ -198,7 +198,7 @@ def test_a_given_key_is_the_only_one_and_never_reaches_the_log() -> None:
         if command.exists():
             assert SECRET not in command.read_text()
         header = encode_header_subprotocol({"host": "h", "x-api-key": SECRET})
-        # Without the protocol's name aiohttp would log the whole offer.
+        # Without the name of the protocol, aiohttp would log all offered subprotocols, with the secret.
         with connect(announcement.ws_url, subprotocols=[Subprotocol(header)]) as refused:
             assert "NoProtocolError" in str(refused.recv(WAIT_S))
         assert process.stderr_path is not None

@@ -36,7 +36,7 @@ MakeClient = Callable[..., Client]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several processes need Linux")
 
-#: So many that not to have two processes among them is less likely than a broken machine (3 ** -19).
+#: Number of connections, so many that they almost surely reach two processes (otherwise 3 ** -19).
 SPREAD = 20
 
 
@@ -61,7 +61,7 @@ def owners(server: Announcement, clients: list[Client]) -> list[int]:
 
 
 def one_a_process(server: Announcement, client: MakeClient) -> list[Client]:
-    """Return a client for each process; connects until there is one."""
+    """Connect until each process has a client; return one client for each."""
     found: dict[int, Client] = {}
     while len(found) < len(server.pids):
         one = client(server)
@@ -70,7 +70,7 @@ def one_a_process(server: Announcement, client: MakeClient) -> list[Client]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that only waits to be collected is none."""
+    """Return whether a process runs; a zombie does not count."""
     with suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False
@@ -101,7 +101,7 @@ def test_every_subscriber_of_every_process_gets_every_event_once(
         if number % 4 < 2:
             assert post(several, "/default/all", *batch).status_code == 200
         else:
-            # A new connection each: whichever process it comes to.
+            # Each publish uses a new connection, which any of the processes may accept.
             assert client(several).publish("/default/all", batch)["type"] == "publish_success"
         expected += batch
     for number, one in enumerate(subscribers):
@@ -117,7 +117,7 @@ def test_a_publishers_order_is_kept_on_every_process(several: Announcement, clie
         one.subscribe("/default/order/*")
     for turn in range(60):
         for number, publisher in enumerate(publishers):
-            # Unanswered, so that many are on their way at once.
+            # Do not wait for the answers, so that many publishes are under way at the same time.
             events = [json.dumps([number, turn, index]) for index in range(5)]
             message = {"type": "publish", "id": "p", "channel": f"/default/order/{number}", "events": events}
             publisher.send(message | {"authorization": publisher.authorization})
@@ -156,7 +156,7 @@ def test_wildcards_and_unsubscribe(several: Announcement, client: MakeClient) ->
     for one in subscribers:
         received = Counter((message["id"], message["event"]) for message in (one.receive() for _ in range(3)))
         assert received == Counter([("exact", "1"), ("wild", "1"), ("wild", "2")])
-        # In the middle of it an event may come, as from any server.
+        # An event may arrive during the unsubscribe, as with any server.
         assert one.ask({"type": "unsubscribe", "id": "wild"})["type"] == "unsubscribe_success"
     publisher.publish("/default/w/a", ["4"])
     for one in subscribers:
@@ -177,7 +177,7 @@ def test_publishing_waits_for_a_process_that_stands_still_and_nothing_is_lost(cl
         os.kill(server.pids[0], signal.SIGSTOP)
         sent = 0
         try:
-            # No limit to how long an answer may take: one that is merely late ends the loop sooner.
+            # There is no time limit for an answer: a late one just makes this loop shorter.
             with suppress(TimeoutError):
                 for number in range(100):
                     sent += 1
@@ -209,7 +209,7 @@ def test_api_files_work_in_each_process_and_rates_are_those_of_all(
         publishers, subscribers = one_a_process(server, client), one_a_process(server, client)
         for one in subscribers:
             one.subscribe("/default/a")
-        # The bucket holds one event and fills within two minutes: it is empty for whichever process is asked next.
+        # The bucket holds one event and fills in two minutes, so it is empty for the next process.
         assert publishers[0].publish("/default/a", ["1"])["type"] == "publish_success"
         refused = publishers[1].publish("/default/a", ["2"])
         assert refused["errors"][0]["errorType"] == "LimitExceededError"
@@ -321,7 +321,7 @@ def test_a_bad_setting_is_one_sentence_and_exit_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("faults.yaml").write_text("seed: 7\n")
-    # In this process: none of them gets as far as to a fork.
+    # Tested within this process, because each mistake is found before a fork.
     assert main(options) == 2
     out, err = capsys.readouterr()
     assert out == ""

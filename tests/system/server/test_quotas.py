@@ -1,4 +1,4 @@
-"""Test the service's quotas: token buckets by arithmetic, and each quota on the wire."""
+"""Test the service's quotas: token buckets by computation, and each quota over real connections."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def test_a_bucket_never_allows_more_than_the_rate_and_a_seconds_burst(
         clock.now_s += wait_s
         if bucket.try_take(amount):
             taken += amount
-        # An amount above the capacity is let through a full bucket and paid for later.
+        # A full bucket lets an amount above its capacity through, which later refills pay for.
         assert taken <= capacity + clock.now_s * rate + max(0, 5 - capacity) + 1e-6
 
 
@@ -74,7 +74,7 @@ def test_the_presets() -> None:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Callable[[str], Any]:
-    """Serves with those quotas of an API file in a thread of this process."""
+    """Return a function that runs a server with quotas from an API file, in a thread of this process."""
 
     @contextmanager
     def start(quotas: str) -> Iterator[Announcement]:
@@ -91,7 +91,7 @@ def api_file(folder: Path, quotas: str) -> Path:
 
 
 def burst(client: Client, requests: int, events: list[str]) -> list[str]:
-    """Publish at once and return the answers' types in order, with the error's name for a refusal."""
+    """Publish all at once; return the answers' types in order, or the error's name for a refusal."""
     for number in range(requests):
         message = {"type": "publish", "id": f"p{number}", "channel": "/default/x", "events": events}
         client.send(message | {"authorization": client.authorization})
@@ -108,7 +108,7 @@ def test_25_publishes_a_second_and_connection(tmp_path: Path, client: Callable[.
         took_s = time.monotonic() - began_s
         second = burst(other, 20, ["1"])
     allowed = first.count("publish_success")
-    # The bucket refills while the burst is on its way.
+    # The bucket is refilled while the burst arrives.
     assert 25 <= allowed <= 25 + 25 * took_s
     assert first[:25] == ["publish_success"] * 25
     assert set(first[25:]) <= {"publish_success", "LimitExceededError"}
@@ -118,7 +118,7 @@ def test_25_publishes_a_second_and_connection(tmp_path: Path, client: Callable[.
 def test_connections_a_second(serving: Callable[[str], Any], client: Callable[..., Client]) -> None:
     with serving("{connections: 3/s}") as api:
         assert [client(api).receive_first()["type"] for _ in range(3)] == ["connection_ack"] * 3
-    # The bucket holds one and fills within two minutes.
+    # This bucket holds one connection and fills in two minutes.
     with serving("{connections: 30/h}") as api:
         first, *others = [client(api).receive_first() for _ in range(4)]
     assert first["type"] == "connection_ack"
@@ -131,7 +131,7 @@ def test_inbound_events_count_over_both_transports(
 ) -> None:
     with serving("{inbound_events: 10/s}") as api:
         assert burst(client(api), 3, ["1", "2", "3"]) == ["publish_success"] * 3
-    # What is more than a full bucket holds is let through and paid for within minutes.
+    # A full bucket lets a larger amount through; minutes of refilling then pay for it.
     with serving("{inbound_events: 30/h}") as api:
         answers = burst(client(api), 4, ["1", "2", "3"])
         assert answers == ["publish_success"] + ["LimitExceededError"] * 3
@@ -149,7 +149,8 @@ def test_outbound_messages_are_charged_by_subscriber_and_size(
         reader = client(api)
         for number in range(20):
             reader.subscribe("/default/x", f"s{number}")
-        # 20 subscriptions alone are less than the second's 22; times 12 units of 5 KB they are paid for in ten seconds.
+        # The bucket holds 22. 20 deliveries of 12 units of 5 KB each are let through, and take ten seconds to
+        # pay for.
         assert post(api, "/default/x", large).status_code == 200
         assert post(api, "/default/x", "1").status_code == 429
         assert post(api, "/default/nobody", "1").status_code == 429

@@ -1,4 +1,4 @@
-"""Test the fixture for other projects, with its documented example."""
+"""Test the pytest fixture for other projects, with the example in its documentation."""
 
 import shutil
 import subprocess

@@ -36,7 +36,7 @@ def offering(*names: str) -> list[Subprotocol]:
 
 
 def expect_refusal(client: Client) -> dict[str, Any]:
-    """Return the one error of `connection_error`, after which the server closes with 1000."""
+    """Return the only error in a `connection_error`, after which the server closes with code 1000."""
     message = client.receive()
     assert message["type"] == "connection_error"
     with pytest.raises(ConnectionClosed):
@@ -143,7 +143,7 @@ def test_events_of_every_frame_length_arrive_whole(client: MakeClient, size: int
     one.subscribe("/default/size")
     event = '"' + "e" * size + '"'
     one.send({"type": "publish", "id": "p", "channel": "/default/size", "events": [event, event]})
-    one.receive()  # refused: without authorization
+    one.receive()  # a refusal, as there is no authorization
     one.send(
         {
             "type": "publish",
@@ -252,7 +252,7 @@ def test_a_subscription_id_is_used_once(client: MakeClient) -> None:
     answer = one.subscribe("/default/b")
     assert (answer["type"], answer["id"]) == ("subscribe_error", "s")
     assert answer["errors"][0]["errorType"] == "DuplicatedOperationError"
-    # The first one lives on.
+    # The first subscription still works.
     one.send(
         {
             "type": "publish",
@@ -325,7 +325,7 @@ def test_a_frame_of_absurd_length_ends_its_connection_only(client: MakeClient) -
     one, other = client(), client()
     with pytest.raises(ConnectionClosed):
         one.ask("x" * (5 * 1024 * 1024))
-    # The server says 1009, but the reset of a socket with unread data may overtake it.
+    # The server closes with 1009, but the reset of a socket with unread data may overtake that.
     assert one.socket.close_code in (1009, 1006)
     assert other.is_silent()
 
@@ -341,6 +341,6 @@ def test_the_first_ka_comes_at_once_behind_the_ack(client: MakeClient) -> None:
     one = client()
     assert one.send({"type": "connection_init"}).next()["type"] == "connection_ack"
     assert one.next() == {"type": "ka"}
-    # Only the first one.
+    # The server sends `ka` only after the first acknowledgement.
     assert one.send({"type": "connection_init"}).next()["type"] == "connection_ack"
     assert one.subscribe("/default/a")["type"] == "subscribe_success"

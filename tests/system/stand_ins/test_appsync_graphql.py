@@ -1,4 +1,4 @@
-"""Test whole runs on the stand-in for AppSync GraphQL: the ledger against the journal of its losses, loss by loss."""
+"""Test whole runs on the stand-in for AppSync GraphQL: the ledger agrees with its journal of losses."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ from tests.system.harness import (
 from tests.system.run.pages import page
 
 KEY = "LOADGEN_GRAPHQL_KEY"
-#: Each reader follows the threads of an article by a subscription to one of them, as there are no wildcards.
+#: GraphQL has no wildcards, so each reader subscribes to one of an article's threads.
 COMMENTS = (
     *SMALL,
     'clients.readers.subscribe="/default/comments/{article}/{thread}"',
@@ -57,12 +57,12 @@ def run(
 
 
 def lost_by(journal: Path, why: str, token: int) -> Pairs:
-    """Return the publisher, sequence and subscription of a run's losses; a subscription's id is `s<number>`."""
+    """Return a run's losses for one reason, as (publisher, sequence, subscription)."""
     found: Pairs = set()
     for row in map(json.loads, journal.read_text().splitlines()):
         assert row["why"] == why
         stamped, publisher, sequence = row["stamp"]
-        # A later request of the same subscription has the id `s<number>-<turn>`.
+        # A subscription's id is `s<number>`, and for a later request of it `s<number>-<turn>`.
         number = int(row["subscription"][1:].partition("-")[0])
         if stamped == token:
             found.add((publisher, sequence, number))
@@ -87,7 +87,7 @@ def received(made: Run) -> Pairs:
 
 
 def lost_by_subscription(folder: Path) -> dict[int, int]:
-    """Return the losses that the ledger found, by subscription."""
+    """Return the number of losses in the ledger, by subscription."""
     table = pd.read_parquet(folder / "ledger.parquet")
     rows = table[table["dimension"] == "subscription"]
     lost = rows["lost_before_ready"] + rows["lost_in_reconnect"] + rows["lost_otherwise"]
@@ -99,7 +99,7 @@ def counted(pairs: Pairs) -> dict[int, int]:
 
 
 def demand_well_measured(folder: Path, summary: dict[str, Any]) -> None:
-    """Assert that a run was measured as on any other target: by kernel stamps, by the native path, and verified."""
+    """Assert that a run was measured as usual: with kernel stamps, by the native path, and verified."""
     manifest = read(folder / "manifest.json")
     assert manifest["target"]["protocol"] == "appsync-graphql"
     for worker in manifest["workers"]:
@@ -156,7 +156,7 @@ def test_what_is_lost_after_start_ack_is_over_before_a_subscription_counts_as_re
     summary = expect_by_verdict(done, folder)
     demand_well_measured(folder, summary)
     made = analysis.load(folder)
-    # The probes were lost, and no event of the measure phase.
+    # Probes were lost, but no event of the measure phase.
     assert journal.read_text()
     assert of_measure(made, lost_by(journal, "after-start-ack", made.manifest["token"])) == set()
     ready = made.subscriptions[made.subscriptions["ready_ns"].notna()]
@@ -164,7 +164,7 @@ def test_what_is_lost_after_start_ack_is_over_before_a_subscription_counts_as_re
     assert (ready["ready_ns"] - ready["acknowledged_ns"]).min() > 300_000_000
 
 
-#: Few clients, which connect within the time in which the service still loses their events.
+#: A scenario with few clients, all of which connect while the service still loses their events.
 UNPROVEN = """version: 1
 variables:
   topic: {count: 4}
@@ -286,7 +286,7 @@ def test_each_of_the_notifications_users_has_an_identity_of_its_own(processes: s
     folder = only_run(results)
     summary = expect_by_verdict(done, folder)
     demand_well_measured(folder, summary)
-    # Each user connected and subscribed with the token of its own row.
+    # Each user connected and subscribed with the token in its row.
     seen = set(log.read_text().splitlines())
     assert {line for line in seen if "tok-" in line} == {
         f"{operation} tok-{name}" for name in IDS for operation in ("EVENT_CONNECT", "EVENT_SUBSCRIBE")
@@ -335,7 +335,7 @@ def test_an_api_of_ones_own_is_used_by_its_operations_on_every_worker(tmp_path: 
     demand_well_measured(folder, summary)
     setup = read(folder / "manifest.json")["target"]["setup"]
     assert setup["operations"].startswith("mutation post, subscription posted (file ")
-    # Without the file the documents do not fit the schema, and the probe says where to look.
+    # Without the file the documents do not fit the schema; the probe says where to look.
     step = next(each for each in map(json.loads, refused.out.splitlines()) if each["ok"] is False)
     assert step["name"] == "subscribe"
     assert "Validation error" in step["detail"]
@@ -377,7 +377,7 @@ def test_the_quota_of_subscriptions_is_named_when_the_service_refuses_one(tmp_pa
     assert "spread the subscriptions over more clients" in done.err
 
 
-#: The protocol file with which the protocol was first tried, before it had code of its own; for API keys only.
+#: The protocol file that was used before the harness had code for this protocol; it supports API keys only.
 PROTOCOL_FILE = """version: 1
 title: AppSync GraphQL
 connect:
@@ -425,7 +425,7 @@ def test_a_protocol_file_for_the_service_works_against_the_stand_in(tmp_path: Pa
             env={"APPSYNC_HEADER": header, "APPSYNC_KEY": "da2-key"},
         )
     steps = [json.loads(line) for line in probed.out.splitlines()]
-    # GraphQL has no wildcards, and a protocol file does not say which part of it is the login.
+    # GraphQL has no wildcards, and a protocol file does not say which of its parts is the login.
     skipped = {step["name"]: step["ok"] for step in steps if not step["ok"]}
     assert skipped == {"deep wildcard": None, "wrong login": None}, probed.said
     assert "delivery" in {step["name"] for step in steps}

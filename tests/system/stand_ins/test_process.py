@@ -1,4 +1,4 @@
-"""Test the process around a stand-in: how it starts, what it says, and how it ends."""
+"""Test the process around a stand-in: how it starts, what it prints, and how it ends."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Servers in separate processes, as in tests/transport."""
+"""Fixtures with servers in separate processes, as in tests/transport."""
 
 from tests.transport.conftest import plain_server, tls_server, trusted
 from tests.transport.kinds import inlet_kind

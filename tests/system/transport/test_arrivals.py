@@ -1,4 +1,4 @@
-"""Test that every recorded arrival contains the time in a packet capture, exactly or within its interval."""
+"""Test that every recorded arrival equals the time in a packet capture, or has it within its interval."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 CONNECTIONS = 8
-#: The clock is read twice within this.
+#: Greatest time in ns between two readings of the same clock.
 SAME_NS = 1_000
 _AT = {name: place for place, name in enumerate(COLUMNS)}
 Ints = npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ class Handler:
 
 
 class Lines:
-    """Takes messages from a byte stream, as a session of such a protocol does."""
+    """Splits a byte stream into messages, as a session of such a protocol does."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler, self._rest = handler, b""
@@ -72,28 +72,29 @@ class Lines:
 
 @dataclass(frozen=True)
 class Seen:
-    """Of each delivery: the record's arrival and how uncertain it is, and between what the capture has it."""
+    """For each delivery, the recorded arrival and its uncertainty, and the bounds from the packet capture."""
 
     arrival_ns: Ints
     uncertain_ns: Ints
     before_ns: Ints
     after_ns: Ints
-    #: Whether it was read alone for certain: the one before had been read when it came, and it when the next one came.
+    #: True if a delivery was surely read alone: it came after the read before, and was read before the next
+    #: one came.
     alone: npt.NDArray[np.bool_]
 
     @property
     def exact(self) -> int:
-        """How many arrivals are exact."""
+        """Number of arrivals that are exact."""
         return int(np.count_nonzero(self.uncertain_ns == 0))
 
     def outside_ns(self) -> Ints:
-        """Return how far each interval is from what the capture has; negative: it is not."""
+        """Return by how much each interval misses that of the capture, in ns; negative if they overlap."""
         too_late = self.arrival_ns - self.uncertain_ns - self.after_ns
         outside_ns: Ints = np.maximum(too_late, self.before_ns - self.arrival_ns)
         return outside_ns
 
     def said(self) -> str:
-        """Return what there is to say of them."""
+        """Return a line about these arrivals for the test's output."""
         shifted_us = (self.arrival_ns - self.after_ns).max() / 1e3
         wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
         widths = ""
@@ -134,7 +135,7 @@ def receive(
     busy: int = 0,
     bytes_per_s: float | None = None,
 ) -> Seen:
-    """Receive what is ordered over one of the paths, and capture it."""
+    """Receive the ordered deliveries over one of the paths, and capture their packets."""
     monkeypatch.setattr(native, "available", path == "native")
     pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
@@ -215,13 +216,13 @@ PATHS = [
 
 
 def check(seen: Seen) -> None:
-    """Hold each arrival against the capture, and say what was seen (`pytest -s`)."""
+    """Compare each arrival with the capture, and print the figures (`pytest -s`)."""
     print(seen.said())
     assert seen.outside_ns().max() <= SAME_NS
 
 
 def check_alone(seen: Seen) -> None:
-    """Demand that what was read alone is exact: nearly all, where no busy machine keeps the reader."""
+    """Assert that deliveries which were read alone are exact, nearly all unless the machine is busy."""
     assert seen.alone.any()
     assert (seen.uncertain_ns[seen.alone] == 0).all()
 
@@ -247,10 +248,10 @@ def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
     check(seen)
     late_ns = seen.arrival_ns - seen.after_ns
     if path == "python":
-        # What the stamps alone would say.
+        # The stamps alone would be this late.
         assert late_ns.max() > 1_000_000
     else:
-        # Its thread reads while Python is slow.
+        # The native path's thread reads while Python is slow.
         assert np.median(late_ns) < 1_000_000
 
 
@@ -292,7 +293,7 @@ def test_an_unusual_yes_to_the_upgrade_leaves_single_messages_exact(
     host: Host, monkeypatch: pytest.MonkeyPatch, path: str, cut: bool
 ) -> None:
     monkeypatch.setattr("loadgen.transport.upgrade.Upgrade.accepted", lambda *_: 0)
-    # The answer comes in one read or in two.
+    # The answer to the upgrade arrives in one read or in two.
     seen = receive(host, monkeypatch, path, Order(25, least_pause_s=0.02, cut_answer=cut))
     check(seen)
     check_alone(seen)

@@ -39,7 +39,7 @@ def a_silent_connection_is_told_of(server: Announcement) -> None:
         silent: list[tuple[int, int]] = []
         begun_ns = now_ns()
         connection.watch_silence(600 * MS, lambda heard_ns: silent.append((heard_ns, now_ns())))
-        # Pings are answered, and so it is heard.
+        # The service answers pings, so it does not count as silent.
         for _ in range(10):
             connection.ping()
             gevent.sleep(0.15)
@@ -52,7 +52,7 @@ def a_silent_connection_is_told_of(server: Announcement) -> None:
         assert begun_ns < heard_ns <= silenced_ns + 50 * MS
         assert told_ns - heard_ns >= 599 * MS
         connection.abort()
-        # No more of it: it has ended.
+        # The connection has ended, so silence is watched no longer.
         assert connection._silence is None
         relay.silent.clear()
 
@@ -115,7 +115,8 @@ def test_a_generator_that_was_stopped_is_not_taken_for_a_silent_service(tmp_path
             assert process.stdout.readline() == "ready\n"
             stopped = False
             begun = time.monotonic()
-            # It sends all the time; while the process is stopped the window fills and nothing more can come.
+            # The service sends all the time. While the process is stopped, the window fills up and no more
+            # data can come.
             while (passed := time.monotonic() - begun) < 4.5:
                 with contextlib.suppress(BlockingIOError):
                     server.send(bytes(65536))
@@ -126,7 +127,7 @@ def test_a_generator_that_was_stopped_is_not_taken_for_a_silent_service(tmp_path
                     process.send_signal(signal.SIGCONT)
                 time.sleep(0.002)
             assert not select.select([process.stdout], [], [], 0)[0]
-            # And now it is the service that is silent.
+            # From now on the service really is silent.
             assert process.stdout.readline() == "silent\n"
         process.kill()
         process.communicate()

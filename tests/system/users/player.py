@@ -17,7 +17,7 @@ from tests.system.harness import STUCK_S
 
 @dataclass(frozen=True)
 class Played:
-    """How a script ended."""
+    """The exit code and output of a script."""
 
     code: int
     out: str
@@ -29,12 +29,12 @@ class Played:
 
     @property
     def sentences(self) -> list[str]:
-        """Lines on standard error, without notes on the surroundings: a busy machine is not the run's doing."""
+        """Lines on standard error, without notes about a busy machine, which the run does not cause."""
         return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
 
 
 class Player:
-    """Has scripts played, each in a fork of one process that has imported Locust already: see `playing`."""
+    """Runs scripts, each in a fork of one process that has already imported Locust (see `playing`)."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -60,12 +60,12 @@ class Player:
         cwd: Path = REPO,
         open_files: int = 0,
     ) -> Played:
-        """Run `loadgen` or `locust` in that working directory; ``folder`` is for the script and its output.
+        """Run `loadgen` or `locust` in a working directory; ``folder`` is for the script and its output.
 
-        `loadgen run` has its Locust forked, which is all that differs from a process of its own. ``open_files`` limits
-        how many it may have.
+        The only difference from a separate process is that `loadgen run` forks its Locust. ``open_files``
+        limits the number of open files.
         """
-        # Beside what the command may look into.
+        # The script is outside of the folder in which the command may look for files.
         script = Path(tempfile.mkdtemp(dir=folder.parent)) / "command.py"
         environment = {**os.environ, **(env or {})}
         script.write_text(
@@ -92,7 +92,7 @@ ended(sys.argv[0])
 
 @contextmanager
 def playing(*, commands: bool = False) -> Iterator[Player]:
-    """Start the process that plays, and end it; with ``commands`` it imports beforehand what they need."""
+    """Run the process that forks; with ``commands`` it first imports the modules that commands need."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.system.users.playing", *(["commands"] if commands else [])],
         cwd=REPO,

@@ -1,7 +1,8 @@
 """Run scripts, each in a fork of a process that has imported Locust and our user classes.
 
-To import them takes a second and a half, and a process that has played a script may be of no use to the next: a script
-adds listeners, patches and ends its process. One line of JSON comes for each script to play, and one goes back.
+Importing them takes 1.5 s, and a process cannot be used for a second script, because a script adds listeners,
+patches modules and ends its process. The process reads one line of JSON for each script, and writes one line
+with the result.
 """
 
 import gc
@@ -23,7 +24,7 @@ import loadgen.users
 from loadgen import subprocesses
 from loadgen.lifeline import STARTER
 
-#: What commands need besides, imported where the command line says so.
+#: Further modules that commands need, imported if the command line asks for them.
 COMMANDS = (
     *(
         "loadgen.cli.app",
@@ -44,10 +45,10 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Fork for each script that standard input names, and say how it ended."""
+    """Fork for each script named on standard input, and write how it ended."""
     for name in COMMANDS if "commands" in sys.argv else ():
         import_module(name)
-    # What is there already is looked at in no fork: pages stay shared.
+    # Keep garbage collections in forks from touching present objects, so that their memory stays shared.
     gc.freeze()
     asked = sys.stdin.fileno()
     rest = b""
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def play(script: Path, out: Path, err: Path) -> None:
-    """Become the program that `python SCRIPT` is, with these files for its standard output and error."""
+    """Act as `python SCRIPT` would in this process, with these files as standard output and error."""
     for path, number in ((out, 1), (err, 2)):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, number)
@@ -78,12 +79,12 @@ def play(script: Path, out: Path, err: Path) -> None:
     os.chdir(script.parent)
     sys.path[0] = str(script.parent)
     sys.argv = [str(script)]
-    # What it raises ends this process as it ends any: `sys.excepthook` may have been replaced by then.
+    # An exception ends this process as usual, even if the script has replaced `sys.excepthook`.
     runpy.run_path(str(script), run_name="__main__")
 
 
 class Forked:
-    """As `children.Supervised` of the Locust of a `loadgen run`, but for how it is started."""
+    """Stands in for `children.Supervised`: the Locust of a `loadgen run`, but started as a fork."""
 
     interrupts = 0
 
@@ -107,12 +108,12 @@ class Forked:
 
 
 def by_forks() -> None:
-    """Have `loadgen run` start its Locust as a fork of this process."""
+    """Make `loadgen run` start its Locust as a fork of this process."""
     subprocesses.Supervised = Forked  # type: ignore[assignment,misc]
 
 
 def ended(program: str) -> NoReturn:
-    """Run a program by `sys.argv`, and end this process as it ends."""
+    """Run a program with the arguments in `sys.argv`, and exit with its exit code."""
     code: Any = 0
     try:
         if program == "loadgen":

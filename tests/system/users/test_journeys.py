@@ -1,4 +1,4 @@
-"""Test journeys in real runs on the embedded server: the ledger of what users' code did balances."""
+"""Test journeys in real runs on the embedded server: the ledger of their requests balances."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 from tests.paths import REPO
 from tests.system.harness import Finished, demanded, free_port, only_run, read
 
-#: As issue 22 has it, word for word but for its imports.
+#: The code in issue 22, unchanged except for its imports.
 AS_IT_STANDS = """
 from locust import between, task
 from loadgen.users import EventsUser
@@ -66,7 +66,7 @@ def prepare(folder: Path, users: str, people: int = 40) -> None:
 
 
 def balanced(done: Finished, folder: Path, *, failures: bool = False) -> tuple[dict[str, Any], Path]:
-    """Assert that a run went through, its ledger balances, nothing is lost and `verify` agrees; return its summary."""
+    """Assert that a run's ledger balances, nothing is lost and `verify` agrees; return summary and folder."""
     run = only_run(folder / "results")
     assert "Traceback" not in done.err, done.said
     summary = read(run / "summary.json")
@@ -94,7 +94,7 @@ def balanced(done: Finished, folder: Path, *, failures: bool = False) -> tuple[d
 
 
 def unique_numbers(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Assert that no two clients share a subscription's or an event's number; return subscriptions and events."""
+    """Assert that no number is used by two clients; return the tables of subscriptions and events."""
     subscriptions = pd.read_parquet(run / "subscriptions.parquet")
     assert subscriptions.groupby("subscription")["connection"].nunique().max() == 1
     events = pd.read_parquet(run / "events.parquet")
@@ -175,7 +175,7 @@ def test_journeys_beside_scenario_groups(tmp_path: Path) -> None:
         "viewers": 6,
         "readers": 10,
     }
-    # The journeys of article a1 get the backend's events, and the viewers those of the journeys.
+    # Journeys of article a1 receive the backend's events, and viewers receive those of the journeys.
     measured = subscriptions.merge(
         pd.read_parquet(run / "deliveries.parquet"), on="subscription", suffixes=("", "_delivery")
     )
@@ -250,7 +250,7 @@ def test_reconnects_unsubscribes_failures_and_tags(tmp_path: Path) -> None:
     options = ("--users", "6", "--run-time", "5s", "--set", "phases.warmup=2s", "--tags", "kept")
     done = Finished(start(tmp_path, "run", "my_users.py", *options))
     summary, run = balanced(done, tmp_path, failures=True)
-    # What users' code raises makes the run invalid, and nothing of it is the service's loss.
+    # Exceptions of user code make the run invalid, and are not counted as losses of the service.
     assert done.code == 3, done.said
     failures = [
         failure for worker in read(run / "manifest.json")["workers"] for failure in worker["failures"]
@@ -287,7 +287,7 @@ phases: {warmup: 1s, measure: 4s, drain: 1s}
     events = pd.read_parquet(run / "events.parquet")
     intended = events.groupby(["publisher", "batch"])["intended_ns"].first()
     steps = intended.groupby("publisher").diff().dropna()
-    # The times of the schedule, whatever a busy machine did to the sending.
+    # Due times follow the schedule, even if a busy machine sent the events late.
     assert (steps.round(-6) == 500_000_000).all(), steps
     assert (events.groupby(["publisher", "batch"]).size() == 2).all()
 
@@ -362,7 +362,7 @@ def test_lost_connections_come_back_and_losses_are_found(tmp_path: Path) -> None
     connections = pd.read_parquet(run / "connections.parquet")
     assert connections["life"].max() > 0
     subscriptions, _ = unique_numbers(run)
-    # The same subscription in each life, ready again after a lost connection.
+    # The subscription has the same number in each life, and is ready again after the connection was lost.
     again = subscriptions[subscriptions["life"] > 0]
     assert again["ready_ns"].notna().any()
     assert set(again["subscription"]) <= set(subscriptions[subscriptions["life"] == 0]["subscription"])
@@ -494,14 +494,14 @@ def test_replies_of_user_code_carry_their_cause_into_the_chain(tmp_path: Path) -
     replies = events[events["cause_publisher"].notna()]
     asked = events[events["cause_publisher"].isna()].set_index(["publisher", "sequence"])
     assert len(replies) > 5
-    # Each reply names the question that came to the responder, and goes to the channel of its asker.
+    # Each reply names the question that reached the responder, and is published on the asker's channel.
     columns = ["cause_publisher", "cause_sequence", "channel"]
     for publisher, sequence, channel in replies[columns].itertuples(index=False, name=None):
         assert asked["channel"][publisher, sequence] == "/default/ask/1"
         assert channel == f"/default/answers/{int(publisher)}"
     found = summary["reaction"]
     assert found["requests"]["answered"] == found["requests"]["delivered"] > 0
-    # Which questions it would have answered, only the code knows.
+    # Only the user's code knows which questions it would have answered, so these figures are unknown.
     assert found["requests"]["expected"] is found["requests"]["uncaused"] is None
     assert found["replies"]["arrived"] == found["replies"]["accepted"] == found["latency_ns"]["count"]
     assert found["latency_ns"]["min"] > 0

@@ -1,4 +1,4 @@
-"""Test the real user classes with Locust's real events, in separate processes, as Locust patches its own."""
+"""Test the real user classes with Locust's real events, in separate processes, which Locust patches."""
 
 import json
 from collections.abc import Iterator
@@ -97,7 +97,7 @@ print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine
 """
     (said, others), _ = play(player, script, tmp_path)
     for name, sentence in said:
-        # A private name is the user's own to use: ours are not on the class.
+        # Users may use private names, because our private attributes are not on the class.
         assert (sentence is None) == (name == "_connect"), (name, sentence)
         assert sentence is None or sentence.startswith("my_users.py:"), sentence
     assert len(said) == 19

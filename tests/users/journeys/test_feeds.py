@@ -1,4 +1,4 @@
-"""Test what a journey's code sees of its events and rows."""
+"""Test a journey's events and data rows, as its code receives them."""
 
 import json
 from typing import Any

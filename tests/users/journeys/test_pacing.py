@@ -1,4 +1,4 @@
-"""Test when a journey's publishes are due, by computed times."""
+"""Test when a journey's publishes are due, with simulated time."""
 
 from random import Random
 from types import SimpleNamespace
@@ -57,10 +57,10 @@ def test_the_first_publish_of_a_closed_loop_is_due_at_the_end_of_the_wait() -> N
     time.passes(0.5)
     assert of.wait_s() == 3
     due_ns = time() + 3 * SECOND
-    # Locust's sleep is late, and so the publish: the generator's own lateness.
+    # Locust's sleep ends late, so the publish is late too; this lateness is the generator's.
     time.passes(3.25)
     assert of.take() == (due_ns, due_ns)
-    # A second publish of the task is due when it is asked for: the journey waited for an answer before.
+    # A task's second publish is due when it is requested, because the journey waited for an answer before.
     time.passes(1)
     assert of.take() == (time(), time())
 
@@ -89,7 +89,7 @@ def test_a_schedule_is_kept_whatever_the_tasks_take(tasks_s: list[float]) -> Non
         due_ns = first_ns + number * SECOND
         assert wait_s == max(0, due_ns - ended_ns) / SECOND
         time.now_ns = max(time(), due_ns)
-        # What the task before took beyond the slot is the target's delay, not the generator's.
+        # If the task before took longer than its slot, the target caused the delay, not the generator.
         assert of.take() == (due_ns, max(due_ns, ended_ns))
 
 

@@ -1,4 +1,4 @@
-"""Test the events of a journey's publishes, by a sender that answers as told."""
+"""Test the rows of a journey's publishes, with a sender whose answers the test gives."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from tests.users.recorded import Recorded
 
 
 class Sender:
-    """Takes requests, and answers the oldest when told."""
+    """Keeps requests, and answers the oldest when the test says so."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Any, Any]] = []

@@ -1,4 +1,4 @@
-"""Which subscriptions a journey has, and which it can ask for again."""
+"""Test which subscriptions a journey has, and which it can request again."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ APART = replace(RULES, overlapping_subscriptions=False)
 
 
 class Nobody:
-    """Implements `Owner`; nothing here waits or unsubscribes."""
+    """Implements `Owner`, which these tests do not use."""
 
     def wait_for(self, what: object, timeout: float, *, feed: Feed | None) -> None:
         raise AssertionError
@@ -58,7 +58,7 @@ def test_a_channel_given_up_is_asked_for_again_only_in_the_same_life() -> None:
     feeds.spare(feed, 1, again)
     same, again = feeds.plan_for("/default/a", 2)
     assert (same, again) == (feed.plan, None)
-    # It is taken now: a second feed of the channel has a number of its own.
+    # The subscription is in use, so a second feed of the channel gets another number.
     assert feeds.plan_for("/default/a", 2)[0].number == 107
 
 

@@ -1,10 +1,10 @@
 """Shift the wall clock of a Python process by a known amount: put this folder on PYTHONPATH.
 
-The file that SHIFTED_CLOCK names has lines of "begin_ns offset_ns drift_ppm since_ns": from when the steady clock shows
-``begin_ns``, the clock is ahead by the offset, and by the drift times what the steady clock shows beyond ``since_ns``.
-It is read anew 20 times a second, so that a test can say ahead of time when the clock is to step or to go at another
-rate. Steady clocks, timers and the kernel's timestamps stay true. (faketime was tried: it also interposes the waits
-that CPython's interpreter lock is made of, and stalls the process for seconds at random.)
+The file named by SHIFTED_CLOCK has lines "begin_ns offset_ns drift_ppm since_ns". From the steady time
+``begin_ns`` on, the wall clock is ahead by ``offset_ns``, plus ``drift_ppm`` of the steady time that has
+passed since ``since_ns``. The file is read 20 times a second, so that a test can announce a step or another
+rate ahead of time. Steady clocks, timers and the kernel's timestamps stay true. (faketime is no alternative:
+it also replaces the waits in CPython's interpreter lock, and stalls the process for seconds at random.)
 """
 
 import _thread
@@ -21,7 +21,7 @@ if _path is not None:
         global _settings
         with open(_file) as file:  # noqa: PTH123
             rows = [line.split() for line in file]
-        # The last that has begun counts.
+        # The last line whose time has begun counts.
         _settings = [
             (int(begin), int(offset), float(drift), int(since)) for begin, offset, drift, since in rows
         ][::-1]

@@ -61,7 +61,7 @@ def decide(event):
 
 
 class Issuer:
-    """A key pair and the tokens it signs."""
+    """A key pair, and functions that sign tokens with it."""
 
     def __init__(self, key_id: str = "one") -> None:
         self.key_id = key_id

@@ -1,4 +1,4 @@
-"""Run the stand-in in this process's event loop, with its backend as a process."""
+"""Run the stand-in in this process's event loop, with its backend as a separate process."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ KEY = "da2-canary"
 
 @dataclass
 class Running:
-    """A stand-in that runs."""
+    """A running stand-in with its backend."""
 
     port: int
     http: aiohttp.ClientSession
@@ -46,7 +46,7 @@ class Running:
         return [line for line in lines if line["kind"] == kind]
 
     def id_of(self, subscription: str) -> str:
-        """Return the connection's id of a subscription, which only the backend knows."""
+        """Return the id of the connection that has a subscription, which only the backend knows."""
         (noted,) = [line for line in self.noted("subscribed") if line["id"] == subscription]
         found: str = noted["connection"]
         return found
@@ -70,19 +70,19 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class Client:
-    """A client with its messages by kind."""
+    """A client that can wait for messages of a kind."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self._early: list[dict[str, Any]] = []
-        #: The id of this connection, which the backend tells with the answer to a subscribe.
+        #: The id of this connection, which the backend sends in the answer to a subscribe.
         self.id = ""
 
     async def send(self, **message: Any) -> None:
         await self.socket.send(json.dumps(message))
 
     async def next(self, kind: str | None = None) -> dict[str, Any]:
-        """Return the next message of a kind, None for one without a kind; others are kept."""
+        """Return the next message of a kind, or without one for None; keep other messages for later."""
         for number, message in enumerate(self._early):
             if message.get("type") == kind:
                 return self._early.pop(number)
@@ -103,7 +103,7 @@ class Client:
         assert await self.next("published") == {"type": "published", "id": id_}
 
     async def closed(self) -> tuple[int, str]:
-        """Wait for the end of the connection, and return the code and reason that the gateway gave."""
+        """Wait for the end of the connection; return the code and the reason sent by the gateway."""
         async with asyncio.timeout(20):
             try:
                 while True:

@@ -150,7 +150,7 @@ class TestLimits:
                     await busy.send(action="ping")
                     await busy.next("pong")
                     await asyncio.sleep(0.1)
-                # Its pings did not count.
+                # The client's pings did not count as activity.
                 assert await ended == (1001, "idle")
                 pinged.cancel()
             async with running(idle_s="0.5", pings_count="yes") as server, client(server) as pinging:
@@ -177,7 +177,8 @@ class TestLimits:
             async with running(account_rate="0.001", account_burst="3") as server, client(server) as one:
                 await one.subscribe("/a", "1")
                 await one.send(action="publish", id="2", channel="/a", data="x")
-                # The publish was the last request: its POSTs are refused and repeated, and then the event is lost.
+                # After this publish, the quota of POSTs is used up. They are refused and repeated, and then
+                # the event is lost.
                 await one.next("published")
                 await one.send(action="ping")
                 assert (await one.next())["message"] == "Limit exceeded"
@@ -200,7 +201,7 @@ async def _pinging(socket: ClientConnection) -> None:
 
 
 class TestConnections:
-    """`@connections`, as a backend of one's own uses it."""
+    """Test `@connections` as a user's own backend uses it."""
 
     def test_one_posts_to_a_connection_looks_at_it_and_ends_it(self, tmp_path: Path) -> None:
         async def test() -> None:
@@ -327,7 +328,7 @@ class TestLosses:
                 await one.publish("/a/b/b/b/b/b/b", "x")
                 stats = (await server.stats())["backend"]
                 assert stats["posts_at_once"] == 2
-                # Six POSTs of 50 ms, two at once.
+                # There are six POSTs of 50 ms each, two at a time.
                 assert stats["fan_out_ms"]["max"] >= 150
                 assert stats["fan_outs_total_s"] >= 0.15
 

@@ -30,7 +30,7 @@ FEWER_USERS = (
     "phases.warmup=500ms",
 )
 Pair = tuple[int, int, int]
-"""An event's publisher and number, and a subscription."""
+"""(publisher, sequence, subscription) of a delivery."""
 
 
 @dataclass
@@ -51,9 +51,9 @@ class StandIn:
         return found
 
     def lost(self) -> list[Pair]:
-        """Return what the journal says was lost, by the numbers of the record.
+        """Return the deliveries that are lost according to the journal, with the record's numbers.
 
-        A client names its subscription `s7` for the record's subscription 7, and the backend notes the connection.
+        The id `s7` stands for subscription 7 of the record; the backend knows the connection of each id.
         """
         subscriptions = {
             (line["connection"], line["channel"]): int(line["id"][1:]) for line in self.noted("subscribed")
@@ -81,9 +81,9 @@ def standing_in(folder: Path, **options: str) -> Iterator[StandIn]:
 
 
 def missing(run: analysis.Run) -> set[Pair]:
-    """Return the pairs of an event and a subscription that should have got it, and did not.
+    """Return the deliveries that should be on record but are not.
 
-    In these runs every subscription is ready before the first event and stays to the end.
+    In these runs every subscription is ready before the first event, and stays to the end.
     """
     subscriptions = run.subscriptions[["subscription", "channel"]].drop_duplicates()
     arrived = set(
@@ -124,7 +124,7 @@ def test_comments_run_with_nothing_lost_and_the_fan_out_is_measured(tmp_path: Pa
     assert manifest["prices"] is None
     assert summary["cost"] is None
     assert f"API Gateway WebSocket API · {service.target}" in done.out
-    # The backend's own account: a POST for each delivery, and for each probe of a subscription.
+    # The backend counts a POST for each delivery, and for each delivery of a probe.
     backend = stats["backend"]
     assert backend["posts_by_status"] == {"200": backend["posts"]}
     assert backend["posts"] >= ledger["rows"]
@@ -145,7 +145,7 @@ def test_every_lost_delivery_is_found_in_the_journal(tmp_path: Path) -> None:
     summary = expect_by_verdict(done, folder, lossy=True)
     run = analysis.load(folder)
     events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
-    # Probes of readiness may be lost, too: they have publishers of their own.
+    # Readiness probes, whose publishers have other numbers, may be lost too.
     of_events = [pair for pair in lost if pair[:2] in events]
     assert len(set(of_events)) == len(of_events) > 0
     assert missing(run) == set(of_events)
@@ -171,7 +171,7 @@ def test_a_throttled_post_is_repeated_and_a_gone_connection_comes_back(tmp_path:
     assert backend["posts_by_status"]["429"] == backend["retries"] > 0
     assert "throttled" not in whys, "each was repeated"
     assert backend["posts_by_status"]["410"] == len(gone) == whys.count("gone") > 0
-    # What was sent to a connection that was gone is lost, and so is what came while its client was away.
+    # Lost are events sent to connections that were gone, and events sent while their client was away.
     run = analysis.load(folder)
     events = set(run.events[["publisher", "sequence"]].itertuples(index=False, name=None))
     assert {pair for pair in lost if pair[:2] in events} <= missing(run)
