@@ -104,7 +104,8 @@ class LiveState:
         self.view: View | None = None
         self._count = 0
         self._last_ns: int | None = None
-        self._last_totals: Mapping[str, int] = {}
+        #: The workers' counts at the last data point; a count that no worker has reported is 0.
+        self._last_totals: Counter[str] = Counter()
 
     def observe(self, worker: int, report: Report, received_ns: int) -> None:
         """Add a worker's report of one second."""
@@ -173,7 +174,7 @@ class LiveState:
         for totals in self.workers.values():
             totals.fresh.clear()
         self._count += 1
-        self._last_ns, self._last_totals = at_ns, dict(view.totals)
+        self._last_ns, self._last_totals = at_ns, Counter(view.totals)
         self.points.append(point)
         return True
 

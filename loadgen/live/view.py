@@ -1,5 +1,6 @@
 """The coordinator's view of a run, for live displays."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,8 @@ class View:
     left_s: float | None
     websockets: int
     subscriptions: int
-    totals: Mapping[str, int]
+    #: The sums of the workers' counts. A count that no worker has reported yet is 0.
+    totals: Counter[str]
     complaints: tuple[tuple[str, int], ...]
     #: Host names of all workers, by number.
     workers: Mapping[int, str]

@@ -33,6 +33,7 @@ class SpoolWriter:
         self._written: dict[str, Path] = {}
         #: Rows written so far, by table.
         self.rows: Counter[str] = Counter()
+        self._closed_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def _stream(self, table: str) -> pa.RecordBatchStreamWriter:
@@ -64,11 +65,21 @@ class SpoolWriter:
         """Return the streams written so far."""
         return list(self._written.values())
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes written so far to all streams, whether or not their files still exist.
+
+        A master that no longer waits for a slow worker reads the worker's files and removes them.
+        """
+        open_bytes: int = sum(file.tell() for file, _ in self._streams.values())
+        return self._closed_bytes + open_bytes
+
     def close(self) -> None:
         """Close the streams; on a full disk they lack their end marks, which readers do not need."""
         for file, stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.close()
+            self._closed_bytes += file.tell()
             with contextlib.suppress(OSError):
                 file.close()
         self._streams.clear()

@@ -37,6 +37,10 @@ _MOST_WORKERS: Final = 10_000
 #: Maximum number of rows of Locust's statistics and errors, and of tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
+#: Time (s) without a message after which a master and a worker count each other as gone; both send a heartbeat every
+#: second. Locust's own master waits for 4 s only, but a healthy worker may be silent for that long if all cores are
+#: taken.
+SILENCE_S: Final = 10.0
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
 #: Longest wait for the end of a test whose workers have stopped.
@@ -72,7 +76,9 @@ class Faults:
 
 
 def install() -> None:
-    """Make Locust create these runners; idempotent."""
+    """Make Locust create these runners, and wait `SILENCE_S` for a silent worker; idempotent."""
+    # Locust counts the liveness down once per interval, and a worker as missing when it is below 0.
+    locust.runners.HEARTBEAT_LIVENESS = round(SILENCE_S / locust.runners.HEARTBEAT_INTERVAL) - 1
     locust.env.MasterRunner = GuardedMaster  # type: ignore[attr-defined]
     locust.env.WorkerRunner = GuardedWorker  # type: ignore[attr-defined]
 

@@ -338,6 +338,22 @@ def test_rates_compare_what_was_due_with_what_happened() -> None:
     assert point["deliveries_per_s"] == 95
 
 
+def test_counts_that_no_worker_has_reported_yet_are_zero() -> None:
+    fake = Fake(scenario(readers=10))
+    known = fake.totals
+    fake.totals = Counter()
+    for number in range(2):
+        fake.second([MS], sequence=number)
+        assert fake.tick()
+    point = fake.state.points[-1]
+    assert (point["connected"], point["ready"], point["events_sent_per_s"]) == (0, 0, 0)
+    fake.totals = known
+    fake.totals["sent"] = 9
+    fake.second([MS] * 95, sequence=2)
+    assert fake.tick()
+    assert fake.state.points[-1]["events_sent_per_s"] == 9
+
+
 def test_the_generator_is_judged_by_the_same_limits_as_afterwards() -> None:
     fake = Fake(scenario())
     fake.second([MS] * 10, [event(MEASURE_NS, "unsent", sequence=number) for number in range(5)])

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import gevent
+import locust.runners
 import msgpack
 import msgspec
 import pytest
 import zmq
+from gevent import GreenletExit
 from locust import User
 from locust.env import Environment
+from locust.runners import STATE_MISSING, STATE_RUNNING, MasterRunner, WorkerNode
 
 from loadgen.run import runners
 from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
@@ -302,3 +305,31 @@ def test_a_start_in_the_last_second_of_the_test_before_is_not_ignored(site: Site
     master.start_shape()
     assert shape.begun == 1
     master.shape_greenlet.kill()
+
+
+def test_a_silent_worker_counts_as_missing_as_late_as_a_silent_master(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A healthy worker may be silent for seconds on a machine whose cores are all taken."""
+    runners.install()
+    worker = WorkerNode("w", STATE_RUNNING, locust.runners.HEARTBEAT_LIVENESS)
+    master: Any = SimpleNamespace(
+        connection_broken=False,
+        clients=SimpleNamespace(all=[worker]),
+        _users_dispatcher=None,
+        worker_count=1,
+        spawning_completed=False,
+    )
+    silent_s = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal silent_s
+        if worker.state == STATE_MISSING:
+            raise GreenletExit
+        silent_s += seconds
+
+    monkeypatch.setattr(locust.runners, "gevent", SimpleNamespace(sleep=sleep))
+    with pytest.raises(GreenletExit):
+        MasterRunner.heartbeat_worker(master)
+    # The count is below 0 in the interval after the one in which it became 0.
+    assert runners.SILENCE_S <= silent_s <= runners.SILENCE_S + 2 * locust.runners.HEARTBEAT_INTERVAL

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 
 _PARTS = ("loadgen", "analysis", "scenarios")
 _FILES = (".gitignore", "LICENSE", "README.md", "hatch_build.py", "locustfile.py", "pyproject.toml")
@@ -31,7 +32,7 @@ def build(tree: Path, **environment: str) -> tuple[subprocess.CompletedProcess[s
         env={**os.environ, "LOADGEN_NATIVE": "", **environment},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=STUCK_S,
         check=False,
     )
     return done, list((tree / "out").glob("*.whl"))

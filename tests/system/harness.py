@@ -21,7 +21,7 @@ from tests.paths import REPO
 
 #: Seconds after which a test calls a run stuck. A run takes seconds, but minutes on a machine with ten
 #: others.
-STUCK_S: Final = 300.0
+STUCK_S: Final = 900.0
 
 #: Overrides for a `comments` of a few seconds, without its gates, which are about a service and not about
 #: these tests.

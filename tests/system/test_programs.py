@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 
 CONFTEST = f"""
 import sys
@@ -59,7 +60,7 @@ def test_the_last_line_says_what_was_skipped_side_by_side_too(tmp_path: Path, pr
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=STUCK_S,
     )
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert LINE in done.stdout.splitlines(), done.stdout + done.stderr

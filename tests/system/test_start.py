@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 
 #: Modules that some process of ours loads, and that take a tenth of a second of CPU time or more.
 HEAVY = frozenset(
@@ -91,7 +92,7 @@ def loaded(code: str) -> frozenset[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=STUCK_S,
     )
     (line,) = [line for line in said.stdout.splitlines() if line.startswith("loaded: ")]
     return HEAVY & set(line.split())

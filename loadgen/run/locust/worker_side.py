@@ -25,12 +25,11 @@ from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust_stats import WorkerStatistics
 from loadgen.run.master_messages import Begin, Refuse, StandBy
 from loadgen.run.messages import Link, Message
+from loadgen.run.runners import SILENCE_S
 from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: Time without a message after which a master counts as gone; a master sends a heartbeat every second.
-MASTER_SILENCE_S: Final = 10.0
 #: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
 LEAVE_PATIENCE_S: Final = 15.0
 #: Time for an orphaned worker to write what it has recorded.
@@ -146,7 +145,7 @@ class WorkerSide:
         while True:
             self._sleep(_MASTER_INTERVAL_S)
             at_s = heard_s()
-            if at_s is None or self._now_s() - at_s <= MASTER_SILENCE_S:
+            if at_s is None or self._now_s() - at_s <= SILENCE_S:
                 continue
             if self.finished:
                 # This worker's part in the run is over; only the message to quit got lost.

@@ -45,8 +45,8 @@ class OwnSpool:
 
     @property
     def written_bytes(self) -> int:
-        """Total size of all files in bytes."""
-        return sum(path.stat().st_size for path in self._writer.files())
+        """Bytes written to all files."""
+        return self._writer.written_bytes
 
     def totals(self) -> dict[str, int] | None:
         """Return the size of each file, for the master to compare, or None if the master reads the files in place."""

@@ -15,10 +15,11 @@ from loadgen.planning import limits
 from loadgen.run import agent as agents
 from loadgen.run.account import Account
 from loadgen.run.locust import worker_side
-from loadgen.run.locust.worker_side import LEAVE_PATIENCE_S, MASTER_SILENCE_S, WorkerSide
+from loadgen.run.locust.worker_side import LEAVE_PATIENCE_S, WorkerSide
 from loadgen.run.locust_stats import WorkerStatistics
 from loadgen.run.master_messages import Finish, Go, Grant, Pong, Ramp, Refuse, SpoolWritten, StandBy
 from loadgen.run.messages import Message
+from loadgen.run.runners import SILENCE_S
 from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError, Sources
 from tests.run.locust.made_up import EndedError, EnoughError, Time, Workers, begin, this_process
@@ -200,7 +201,7 @@ def test_a_silent_master_ends_the_worker_with_its_record(capsys: pytest.CaptureF
         site.side.watch_master(lambda: 2.0)
     assert ended.value.code is ExitCode.INCONCLUSIVE
     assert site.agent.told == [("the master is gone", 0.0)]
-    assert MASTER_SILENCE_S < site.time.at_s - 2.0 <= MASTER_SILENCE_S + 0.5
+    assert SILENCE_S < site.time.at_s - 2.0 <= SILENCE_S + 0.5
     assert "the master is gone" in capsys.readouterr().err
 
 

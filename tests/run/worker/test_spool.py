@@ -53,6 +53,20 @@ def test_what_the_master_can_read_is_not_sent(tmp_path: Path) -> None:
     assert site.spool.written_bytes == (site.folder / "clock-0003.arrows").stat().st_size > 0
 
 
+def test_the_size_is_known_even_if_an_impatient_master_has_removed_the_files(tmp_path: Path) -> None:
+    """A master that no longer waits for a slow worker reads the shared files and removes them."""
+    site = Site(tmp_path, shared=True)
+    site.write()
+    (path,) = site.folder.iterdir()
+    kept = tmp_path / "kept"
+    kept.hardlink_to(path)
+    path.unlink()
+    site.write()
+    site.spool.close()
+    site.spool.hand_over(30)
+    assert site.spool.written_bytes == kept.stat().st_size > 0
+
+
 def test_what_it_cannot_read_is_sent_and_removed_once_it_has_all(site: Site, tmp_path: Path) -> None:
     for _ in range(3):
         site.write()

@@ -30,7 +30,7 @@ from loadgen.cli.app import app
 from tests.analysis.renew_notebooks import renewed
 from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
-from tests.system.harness import loadgen
+from tests.system.harness import STUCK_S, loadgen
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_the_notebooks_can_be_copied(tmp_path: Path) -> None:
 
 
 def test_the_command_and_another_run(small: Path, tmp_path: Path) -> None:
-    done = loadgen("notebook", str(small), "fan-out", timeout_s=120)
+    done = loadgen("notebook", str(small), "fan-out", timeout_s=STUCK_S)
     assert done.code == 0, done.said
     assert "10 of 10 events reached all" in outputs(Path(done.out.strip()))
     (tmp_path / "no-run").mkdir()

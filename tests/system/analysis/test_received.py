@@ -29,7 +29,7 @@ from analysis.report.page import render
 from loadgen.cli import verify as verify_command  # noqa: F401
 from loadgen.cli.app import app
 from tests.paths import REPO
-from tests.system.harness import loadgen
+from tests.system.harness import STUCK_S, loadgen
 
 SAMPLE = REPO / "results" / "sample"
 MANIFEST: dict[str, Any] = json.loads((SAMPLE / "manifest.json").read_text())
@@ -222,7 +222,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused_in_bounded_memory(fol
         done = subprocess.run(
             [sys.executable, "-m", "analysis", command, str(folder)],
             capture_output=True, text=True, preexec_fn=bounded, check=False,
-            cwd=REPO, timeout=60,
+            cwd=REPO, timeout=STUCK_S,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr
         assert "GiB from" in done.stderr
@@ -290,7 +290,7 @@ def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> 
 def test_a_table_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     (folder / "events.parquet").unlink()
     os.mkfifo(folder / "events.parquet")
-    done = loadgen("report", str(folder), timeout_s=30)
+    done = loadgen("report", str(folder), timeout_s=STUCK_S)
     assert done.code == 2
     assert "events.parquet is not a regular file" in done.err
 

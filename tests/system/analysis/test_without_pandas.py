@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.system.harness import STUCK_S
+
 pytestmark = pytest.mark.long
 
 _USES = """
@@ -39,7 +41,7 @@ def outcome(code: str, folder: object) -> str:
         [sys.executable, "-P", "-c", f"{code}\nprint('pandas' in sys.modules)", str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=STUCK_S,
     )
     return said.stdout.strip() or said.stderr
 

@@ -16,7 +16,7 @@ from tests.programs import require
 from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
 
 HERE = Path(__file__).parent
-SUITE_TIMEOUT_S = 300
+SUITE_TIMEOUT_S = 900
 API = """
 auth:
   iam:

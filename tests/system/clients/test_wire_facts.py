@@ -23,7 +23,7 @@ from loadgen.server.testing import LocalEventApi
 from tests.server.auth.signer import ACCESS_KEY, REGION, SECRET_KEY, authorization, now
 
 TOKEN = "let me in"
-WAIT_S = 60
+WAIT_S = 600
 #: Function that makes the credentials for a signed body.
 Credentials = Callable[[LocalEventApi, bytes], dict[str, str]]
 

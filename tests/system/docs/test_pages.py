@@ -25,6 +25,7 @@ from loadgen.cli.app import app
 from loadgen.resolve.loading import catalogue, load
 from loadgen.scenario import ScenarioError, overrides_of
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 
 PAGES = sorted(
     path.relative_to(REPO).as_posix()
@@ -172,7 +173,7 @@ def test_the_reference_is_that_of_the_code() -> None:
         cwd=REPO,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=STUCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
@@ -184,7 +185,7 @@ def test_the_site_is_built_and_fetches_nothing() -> None:
         cwd=REPO,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=STUCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -256,7 +257,7 @@ def test_every_piece_of_python_runs(locust: bool) -> None:
         env={**os.environ, "MPLBACKEND": "agg"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=STUCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

@@ -30,7 +30,7 @@ FLAGS = (
     # Tabs are used one after the other, so one renderer process is enough; several would double the cost.
     "--renderer-process-limit=1",
 )
-WAIT_S = 60.0
+WAIT_S = 600.0
 
 
 class Browser:

@@ -14,7 +14,7 @@ import pytest
 from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
-from tests.system.harness import free_port
+from tests.system.harness import STUCK_S, free_port
 from tests.system.live.address import TARGET
 
 GATES = (
@@ -67,7 +67,7 @@ def url(folder: Path) -> Iterator[str]:
     )
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + STUCK_S
         while True:
             try:
                 opener.open(served, timeout=5).close()

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.system.harness import STUCK_S
+
 #: Makes large blocks alternately with small ones that stay allocated, which would leave holes in a heap.
 PROGRAM = """
 import sys
@@ -35,7 +37,7 @@ print(psutil.Process().memory_info().rss - sum(block.nbytes for block in kept))
 
 def left_by(mode: str) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True, timeout=STUCK_S
     )
     return int(done.stdout)
 

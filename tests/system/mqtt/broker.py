@@ -12,7 +12,7 @@ from pathlib import Path
 import trustme
 
 from tests.programs import require
-from tests.system.harness import free_port
+from tests.system.harness import STUCK_S, free_port
 
 USER, PASSWORD = "tester", "correct horse"
 
@@ -93,7 +93,7 @@ def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Itera
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(STUCK_S)
 
 
 def add_user(passwords: Path, name: str, password: str) -> None:
@@ -107,7 +107,7 @@ def add_user(passwords: Path, name: str, password: str) -> None:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + STUCK_S
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()

@@ -15,7 +15,7 @@ from analysis.verify.check import verify
 from loadgen.protocol.mqtt.incoming import RETAINED
 from loadgen.protocol.mqtt.memory import LOST_SESSION
 from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
-from tests.system.harness import SMALL, free_port, loadgen, overrides, read
+from tests.system.harness import SMALL, STUCK_S, free_port, loadgen, overrides, read
 from tests.system.mqtt import lossy
 from tests.system.mqtt.broker import Broker, mosquitto
 from tests.system.run.pages import page
@@ -39,7 +39,7 @@ def run(
     done = loadgen(
         *("run", scenario, "--target", target, "--results", str(results)),
         *overrides(settings),
-        timeout_s=170,
+        timeout_s=STUCK_S,
     )
     folder, summary = ended_by_verdict(done, results)
     ledger = summary["ledger"]

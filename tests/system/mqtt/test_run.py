@@ -6,7 +6,7 @@ import pandas as pd
 
 import analysis
 from analysis.verify.check import verify
-from tests.system.harness import SMALL, loadgen, only_run, overrides, read
+from tests.system.harness import SMALL, STUCK_S, loadgen, only_run, overrides, read
 from tests.system.mqtt.broker import Broker
 from tests.system.run.echoes import check_echoes
 from tests.system.run.pages import page
@@ -40,7 +40,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
 """
     )
     results = tmp_path / "results"
-    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), timeout_s=170)
+    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), timeout_s=STUCK_S)
     folder, summary = ended_by_verdict(done, results)
     manifest = read(folder / "manifest.json")
     # The gates pass, or are inconclusive if a busy machine makes the run invalid.
@@ -83,7 +83,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
         *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path)),
         *overrides([*SMALL, "phases.measure=1s", "phases.drain=500ms", "phases.echo=100ms"]),
         *overrides(['gates=["publish.errors == 0"]']),
-        timeout_s=170,
+        timeout_s=STUCK_S,
     )
     # A gate on an unknown figure is inconclusive.
     assert done.code == 3, done.said

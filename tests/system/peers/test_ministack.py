@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.paths import REPO
-from tests.system.harness import Finished, free_port, loadgen, only_run, read
+from tests.system.harness import STUCK_S, Finished, free_port, loadgen, only_run, read
 from tests.system.here import Here, here
 from tests.system.install import once
 
@@ -90,16 +90,16 @@ def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield make_api(request.param, port, process, log)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        process.wait(STUCK_S)
 
 
 def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Path) -> Peer:
     """Wait until ministack answers, and make an Event API with a namespace and a key as on AWS."""
     signature = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/appsync/aws4_request, SignedHeaders=host, Signature=0"
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", headers={"authorization": signature}, timeout=60
+        base_url=f"http://127.0.0.1:{port}", headers={"authorization": signature}, timeout=STUCK_S
     ) as client:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + STUCK_S
         while True:
             try:
                 client.get("/v2/apis")

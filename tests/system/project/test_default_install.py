@@ -134,7 +134,7 @@ def test_probe_finds_a_server_of_ours(bare: dict[str, str]) -> None:
         assert done.code == 0, done.said
     finally:
         server.terminate()
-        server.communicate(timeout=60)
+        server.communicate(timeout=STUCK_S)
 
 
 @pytest.mark.parametrize(

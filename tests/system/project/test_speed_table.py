@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 from tests.system.project.test_benchmarks import figures_of
 
 FAILING = """
@@ -125,7 +126,7 @@ print(json.dumps(figures(json.loads(sys.stdin.read()))))
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=STUCK_S,
     )
     return json.loads(done.stdout)
 

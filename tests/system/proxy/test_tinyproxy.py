@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.server.process import ServerProcess
 from tests.programs import require
-from tests.system.harness import SMALL, Finished, free_port, loadgen, only_run, overrides, read
+from tests.system.harness import SMALL, STUCK_S, Finished, free_port, loadgen, only_run, overrides, read
 from tests.system.run.pages import page
 from tests.system.users.player import Player
 
@@ -107,7 +107,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
         *("run", "comments", "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", "--allow-remote"),
         *("--results", str(results), *overrides((*SMALL, "phases.measure=1s", "phases.drain=500ms"))),
         env={"HTTP_PROXY": tinyproxy.url},
-        timeout_s=170,
+        timeout_s=STUCK_S,
     )
     assert finished.code in (0, 3), finished.said
     where = target.removeprefix("http://").removesuffix("/event")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.programs import require, require_file
-from tests.system.harness import free_port
+from tests.system.harness import STUCK_S, free_port
 
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
@@ -99,7 +99,7 @@ def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + STUCK_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -112,7 +112,7 @@ def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(STUCK_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from tests.system.harness import free_port
+from tests.system.harness import STUCK_S, free_port
 
 
 class MadeUpService(Protocol):
@@ -40,7 +40,7 @@ def served(make: Callable[[], MadeUpService]) -> Iterator[str]:
         target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
     )
     thread.start()
-    assert ready.wait(60)
+    assert ready.wait(STUCK_S)
     yield f"http://127.0.0.1:{port}/event"
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)

@@ -10,6 +10,8 @@ from itertools import count
 
 from aiohttp import web
 
+from tests.system.harness import STUCK_S
+
 Lost = tuple[str, str]
 """(channel, event) of a delivery that was left out on purpose."""
 
@@ -141,7 +143,7 @@ def running(hub: Hub) -> Iterator[Hub]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(STUCK_S)
     try:
         yield hub
     finally:

@@ -11,7 +11,7 @@ from loadgen.planning.prices import load_prices
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from tests.paths import REPO
-from tests.system.harness import SMALL, loadgen, only_run, overrides, read
+from tests.system.harness import SMALL, STUCK_S, loadgen, only_run, overrides, read
 from tests.system.run.pages import page
 
 
@@ -58,5 +58,5 @@ def test_on_a_terminal_one_is_asked() -> None:
     while b"Run it? [y/N]" not in said:
         said += os.read(here, 4096)
     os.write(here, b"n\n")
-    assert process.wait(300) == 2
+    assert process.wait(STUCK_S) == 2
     os.close(here)

@@ -177,7 +177,7 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
         assert finished.code != 0, said
         assert "Traceback" not in finished.said, said
         # All processes should end within a second; this machine may be busy.
-        _, alive = psutil.wait_procs(everybody, timeout=60)
+        _, alive = psutil.wait_procs(everybody, timeout=STUCK_S)
         assert not alive, (said, alive)
         summaries = []
         for run in runs_in(results):

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from tests.paths import REPO
-from tests.system.harness import loadgen, only_run, overrides, read
+from tests.system.harness import STUCK_S, loadgen, only_run, overrides, read
 from tests.system.run.made_up_service import served
 
 HOSTILE = (
@@ -110,7 +110,7 @@ def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path)
         "--results",
         str(tmp_path),
         env={"LOADGEN_TEST_KEY": "da2-hostile"},
-        timeout_s=170,
+        timeout_s=STUCK_S,
     )
     assert list(tmp_path.iterdir()), done.said
     run = only_run(tmp_path)

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from analysis.text import verdict
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
-from tests.system.harness import SMALL, free_port, only_run, overrides, read, start, wait_for_phase
+from tests.system.harness import SMALL, STUCK_S, free_port, only_run, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import until
 from tests.system.service import Service
 from tests.system.users.player import Player
@@ -212,7 +212,7 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
         time.sleep(1)
     finally:
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=STUCK_S)
     assert process.returncode == 130, (out, err)
     assert f"Prometheus: {url}" in err
     assert "Traceback" not in err

@@ -15,6 +15,7 @@ import analysis
 from tests.paths import REPO
 from tests.system.harness import (
     SMALL,
+    STUCK_S,
     Finished,
     expect_by_verdict,
     only_run,
@@ -54,7 +55,7 @@ def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
     finished = Finished(process)
     assert finished.code == 130, finished.said
     assert "Traceback" not in finished.said
-    _, alive = psutil.wait_procs(everybody, timeout=60)
+    _, alive = psutil.wait_procs(everybody, timeout=STUCK_S)
     assert not alive, (finished.said, alive)
     assert not list(tmp_path.glob(".new-*/manifest.json")), finished.said
     manifest, summary = read(run / "manifest.json"), read(run / "summary.json")

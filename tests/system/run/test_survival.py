@@ -11,6 +11,7 @@ from loadgen.measure.spool import read_batches
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
     SMALL,
+    STUCK_S,
     Finished,
     expect_by_verdict,
     free_port,
@@ -105,7 +106,7 @@ def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(
     assert set(pd.read_parquet(run / "deliveries.parquet")["worker"]) == {0, 1}
     assert "Partial" in page(run)
     # No process must stay behind and load the target.
-    _, alive = psutil.wait_procs(family, timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=STUCK_S)
     assert not alive
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from analysis.record.folders import runs_in
-from tests.system.harness import SMALL, Finished, free_port, overrides, read, start
+from tests.system.harness import SMALL, STUCK_S, Finished, free_port, overrides, read, start
 from tests.system.run.waiting import until
 
 TOKEN = "a-token-of-this-test"
@@ -34,7 +34,7 @@ class Site:
     def fetch(self, path: str, data: bytes | None = None) -> str:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {TOKEN}"})
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=STUCK_S) as answer:
             text: str = answer.read().decode()
             return text
 

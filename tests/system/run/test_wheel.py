@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.system.building import build, copy
-from tests.system.harness import SMALL, Finished, overrides
+from tests.system.harness import SMALL, STUCK_S, Finished, overrides
 from tests.system.run.waiting import ended_by_verdict
 
 pytestmark = pytest.mark.long
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=170, check=False)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=STUCK_S, check=False)
     assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
     return result
 

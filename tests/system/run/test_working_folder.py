@@ -13,7 +13,7 @@ import pytest
 
 from analysis.record.folders import runs_in
 from tests.paths import REPO
-from tests.system.harness import only_run, overrides
+from tests.system.harness import STUCK_S, only_run, overrides
 from tests.system.users.player import Player
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
@@ -224,7 +224,7 @@ class Folder:
             begun = process.stdout.readline()
             process.send_signal(signal.SIGINT)
         try:
-            said, _ = process.communicate(timeout=300)
+            said, _ = process.communicate(timeout=STUCK_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -15,7 +15,7 @@ from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey, encode_header_sub
 from loadgen.server.process import Announcement, ServerProcess
 
 #: Seconds to wait for an expected message; tests do not wait for the absence of one.
-WAIT_S = 60
+WAIT_S = 600
 
 
 class Client:

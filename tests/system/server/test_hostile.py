@@ -29,6 +29,7 @@ from websockets.typing import Subprotocol
 
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
+from tests.system.harness import STUCK_S
 from tests.system.server.conftest import Client
 
 # The clients' threads draw masks with `random` while hypothesis runs, which does not affect its data.
@@ -93,7 +94,7 @@ class Honest:
         assert got["event"] == event, f"somebody else's event came through: {got}"
 
     def nothing_leaked(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + STUCK_S
         while self.open_sockets() > self.sockets:
             assert time.monotonic() < deadline, f"{self.open_sockets()} sockets, {self.sockets} at the start"
             time.sleep(0.05)
@@ -237,7 +238,7 @@ def drain(client: Client) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
-        answers.append(client.receive(timeout=60))
+        answers.append(client.receive(timeout=STUCK_S))
     return answers
 
 
@@ -249,7 +250,7 @@ def send_what_is_no_text(server: Announcement) -> None:
     ) as other:
         other.send(b"\xed\xa0\x80", text=True)
         with pytest.raises(ConnectionClosed):
-            other.recv(timeout=60)
+            other.recv(timeout=STUCK_S)
 
 
 @pytest.mark.parametrize("what", ["subscribe", "publish"])
@@ -295,9 +296,9 @@ def test_connects(honest: Honest) -> None:
             ):
                 with suppress(ConnectionClosed):
                     attacker.send('{"type":"subscribe","id":"s","channel":"/default/*"}')
-                assert json.loads(attacker.recv(timeout=60))["type"] == "connection_error"
+                assert json.loads(attacker.recv(timeout=STUCK_S))["type"] == "connection_error"
                 with pytest.raises(ConnectionClosed):
-                    attacker.recv(timeout=60)
+                    attacker.recv(timeout=STUCK_S)
         honest.still_fine()
 
     check()
@@ -390,7 +391,9 @@ def test_http_requests(honest: Honest) -> None:
         pending: socket.socket | None = None
         for (method, path, fields), body in batch:
             if pending is None:
-                pending = socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
+                pending = socket.create_connection(
+                    (address.hostname or "", address.port or 0), timeout=STUCK_S
+                )
             lines = [f"{method} {path} HTTP/1.1", f"Host: {address.netloc}", f"Content-Length: {len(body)}"]
             lines += [f"{name}: {value}" for name, value in fields.items()]
             pending.sendall("\r\n".join([*lines, "", ""]).encode() + body)
@@ -425,7 +428,7 @@ def test_bytes(honest: Honest) -> None:
     )
     def check(batch: list[tuple[bool, bytes, bool]]) -> None:
         for upgraded, content, reset in batch:
-            with socket.create_connection(place, timeout=60) as raw:
+            with socket.create_connection(place, timeout=STUCK_S) as raw:
                 with suppress(ConnectionError):
                     raw.sendall((upgrade if upgraded else b"") + content)
                 if reset:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from loadgen.server.process import ServerProcess
 from loadgen.server.quiet import EveryMinute, OneLineAMinute
+from tests.system.harness import STUCK_S
 
 pytestmark = pytest.mark.long
 
@@ -71,7 +72,7 @@ class Server:
 
     def still_fine(self) -> None:
         answer = httpx.post(
-            self.process.announcement.http_url, content=GOOD, headers={"x-api-key": self.key}, timeout=60
+            self.process.announcement.http_url, content=GOOD, headers={"x-api-key": self.key}, timeout=STUCK_S
         )
         assert answer.status_code == 200
         lines = self.lines()
@@ -122,7 +123,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 )
 def test_a_body_that_is_no_text_is_answered_as_the_service_does(server: Server, body: bytes) -> None:
     answer = httpx.post(
-        server.process.announcement.http_url, content=body, headers={"x-api-key": server.key}, timeout=60
+        server.process.announcement.http_url, content=body, headers={"x-api-key": server.key}, timeout=STUCK_S
     )
     assert answer.status_code == 400
     assert answer.json() == {
@@ -196,7 +197,7 @@ def test_a_body_too_large_is_not_read(server: Server) -> None:
     assert said.startswith(b"HTTP/1.1 413")
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     request = server.request().replace(b"content-length: 39", b"transfer-encoding: chunked")[: -len(GOOD)]
-    with socket.create_connection(server.address, timeout=60) as peer, suppress(ConnectionError):
+    with socket.create_connection(server.address, timeout=STUCK_S) as peer, suppress(ConnectionError):
         peer.sendall(request)
         for _ in range(1000):
             peer.sendall(chunk)

@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK
 
 from loadgen.server.process import ServerProcess
+from tests.system.harness import STUCK_S
 from tests.system.server.conftest import Client
 
 
@@ -16,7 +17,7 @@ def test_a_connection_ends_at_its_age_and_another_can_follow(client: Callable[..
         old = client(process.announcement)
         assert old.subscribe("/default/a")["type"] == "subscribe_success"
         with pytest.raises(ConnectionClosedOK):
-            old.receive(timeout=60)
+            old.receive(timeout=STUCK_S)
         assert time.monotonic() - began >= 2
         assert old.socket.close_code == 1000
         assert client(process.announcement).subscribe("/default/a")["type"] == "subscribe_success"

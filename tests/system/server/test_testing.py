@@ -12,6 +12,7 @@ from loadgen import subprocesses
 from loadgen.server.process import Announcement
 from loadgen.server.testing import LocalEventApi, Namespace, event_api  # noqa: F401
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 from tests.system.server.conftest import Client
 
 EXAMPLE = REPO / "docs" / "examples" / "test_chat.py"
@@ -25,7 +26,7 @@ def test_the_example_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
         env=subprocesses.environment(),
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=STUCK_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,7 @@ import trustme
 
 from loadgen.server.process import ServerProcess, ServerStartError
 from tests.paths import REPO
-from tests.system.harness import loadgen
+from tests.system.harness import STUCK_S, loadgen
 
 SERVICE = ["--service", "appsync-graphql"]
 
@@ -61,7 +61,7 @@ def test_by_hand_it_says_where_it_is_and_a_signal_stops_it() -> None:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(5)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(STUCK_S) == 0
     text = "".join(lines)
     assert text.startswith("Stand-in of AWS AppSync GraphQL is ready; stop it with Ctrl-C.\n")
     assert "  target      graphql+http://127.0.0.1:" in text

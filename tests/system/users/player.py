@@ -104,4 +104,4 @@ def playing(*, commands: bool = False) -> Iterator[Player]:
         yield Player(process)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(60) == 0
+        assert process.wait(STUCK_S) == 0
