@@ -8,6 +8,7 @@ stamp lies between these two.
 import socket
 import struct
 import threading
+import time
 from types import TracebackType
 from typing import Self
 
@@ -87,11 +88,31 @@ class _Tap:
         return found
 
 
+def _wait_for_stamps() -> None:
+    """Return once the kernel stamps packets as they arrive.
+
+    The kernel begins to do so some time after a socket has asked for stamps (`netstamp_work` in net/core/dev.c). A
+    packet that arrived before has no stamp, and gets the time at which it is read instead.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, kernel_time.SO_TIMESTAMPNS, 1)
+        probe.bind(("127.0.0.1", 0))
+        while True:
+            probe.sendto(b"probe", probe.getsockname())
+            sent_ns = time.time_ns()
+            time.sleep(0.01)
+            _, control, _, _ = probe.recvmsg(16, kernel_time.CONTROL_BYTES)
+            seconds, nanoseconds = _TIME.unpack_from(control[0][2])
+            if seconds * _SECOND_NS + nanoseconds <= sent_ns:
+                return
+
+
 class Capture:
     """Captures all that a port sends, from the first byte of each connection on."""
 
     def __init__(self, port: int) -> None:
         self._taps = (_Tap(port, _ALL), _Tap(port, _IP))
+        _wait_for_stamps()
 
     def __enter__(self) -> Self:
         return self
