@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import mqtt5
 import trustme
 
 from tests.programs import require
@@ -94,6 +95,28 @@ def mosquitto(folder: Path, lines: Iterable[str], ports: Iterable[int]) -> Itera
     finally:
         process.terminate()
         process.wait(STUCK_S)
+
+
+def retained(url: str, topic: str) -> str:
+    """Return the retained message of a topic, as text: mosquitto has its statistics below ``$SYS``.
+
+    Waits for the next message if the topic has none yet.
+    """
+    _, port = url.removeprefix("mqtt://").split(":")
+    with socket.create_connection(("127.0.0.1", int(port)), STUCK_S) as connection:
+        connection.sendall(mqtt5.ConnectPacket(client_id="statistics").write())
+        connection.sendall(mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(topic)]).write())
+        data = bytearray()
+        while True:
+            data += connection.recv(65_536)
+            while True:
+                try:
+                    packet, size = mqtt5.read(memoryview(bytes(data)))
+                except IndexError:
+                    break
+                del data[:size]
+                if isinstance(packet, mqtt5.PublishPacket):
+                    return bytes(packet.payload or b"").decode()
 
 
 def add_user(passwords: Path, name: str, password: str) -> None:

@@ -17,7 +17,7 @@ from loadgen.protocol.mqtt.memory import LOST_SESSION
 from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
 from tests.system.harness import SMALL, STUCK_S, free_port, loadgen, overrides, read
 from tests.system.mqtt import lossy
-from tests.system.mqtt.broker import Broker, mosquitto
+from tests.system.mqtt.broker import Broker, mosquitto, retained
 from tests.system.run.pages import page
 from tests.system.run.waiting import ended_by_verdict
 
@@ -221,14 +221,17 @@ def test_a_session_whose_time_is_over_excuses_too(tmp_path: Path) -> None:
 
 def test_what_the_brokers_queue_does_not_hold_is_lost_and_not_excused(tmp_path: Path) -> None:
     """For each absent client the broker keeps a limited number of messages, and drops any more."""
-    most = 10
-    with broker_with(tmp_path / "mosquitto", f"max_queued_messages {most}", "max_inflight_messages 1") as url:
+    limits = ("max_queued_messages 10", "max_inflight_messages 1", "sys_interval 1")
+    with broker_with(tmp_path / "mosquitto", *limits) as url:
         folder, summary = run(dropping(tmp_path), f"{url}?qos=1&clean=false", tmp_path / "results")
+        dropped = int(retained(url, "$SYS/broker/publish/messages/dropped"))
     ledger = summary["ledger"]
     assert ledger["expected"] == 8 * ledger["events_due"]
     assert ledger["missed_in_gap"] == 0
-    assert ledger["lost_in_reconnect"] + ledger["lost_before_ready"] == ledger["lost"] > 40
-    # Only clients that were away have losses; their queues hold the first events only.
+    assert ledger["lost_in_reconnect"] + ledger["lost_before_ready"] > 40
+    # On a busy machine the queues of the other clients may be full, too; the broker also drops readiness probes.
+    assert ledger["lost"] <= dropped
+    # Four clients were away; their queues hold the first events only.
     rows = settled(folder).breakdown.by("subscription")
     losing = rows[rows["lost_in_reconnect"] > 0]
     assert len(losing) == 4
