@@ -17,9 +17,9 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer, Service, Session
 from loadgen.protocol.mqtt.auth import UserPassword
 from tests.isolation import corpus
-from tests.mqtt.sessions import session_of
 from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
+from tests.protocol.mqtt.sessions import session_of
 
 #: Whose HTTP answers say in their body whether they refuse.
 HTTP_FILE = """

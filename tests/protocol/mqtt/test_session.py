@@ -21,7 +21,7 @@ from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, r
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
 from loadgen.protocol.refusals import Kind
-from tests.mqtt.sessions import session_of
+from tests.protocol.mqtt.sessions import session_of
 
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 
