@@ -245,6 +245,8 @@ def test_what_a_service_sends_back_does_not_show_the_login() -> None:
 
 
 def mqtt_shown(message: bytes) -> str:
-    from loadgen.protocol.mqtt.session import shown
+    from loadgen.protocol.mqtt.settings import Settings
+    from loadgen.protocol.mqtt.use import Use
+    from loadgen.protocol.mqtt.wire import Mqtt5
 
-    return shown(message, UserPassword("u", SECRET))
+    return Use(Settings(), Mqtt5(), UserPassword("u", SECRET)).shown(message)

@@ -1,13 +1,56 @@
-"""Make sessions of MQTT, with the settings that a test names."""
+"""Make sessions of MQTT and their parts, with the settings that a test names; record what they report."""
 
+from collections.abc import Callable
 from typing import Any
+
+import mqtt5
 
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.memory import Memory
 from loadgen.protocol.mqtt.packets import PacketReader
-from loadgen.protocol.mqtt.session import MqttSession, Use
+from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.mqtt.settings import Settings
+from loadgen.protocol.mqtt.use import Use
 from loadgen.protocol.mqtt.wire import Mqtt5, Mqtt311
+
+
+class Recording:
+    """A `SessionHandler` that keeps everything."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.calls.append((name, arguments))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [arguments for called, arguments in self.calls if called == name]
+
+
+def packets(data: bytes) -> list[Any]:
+    """Read whole packets."""
+    found, view = [], memoryview(data)
+    while view:
+        packet, size = mqtt5.read(view)
+        found.append(packet)
+        view = view[size:]
+    return found
+
+
+def use_of(
+    qos: int = 1,
+    login: UserPassword | None = None,
+    *,
+    reader: PacketReader | None = None,
+    stamp_name: str | None = None,
+    websocket: bool = False,
+    version: str = "5",
+    clean: bool = True,
+    retain: bool = False,
+) -> Use:
+    settings = Settings(qos=qos, version=version, clean=clean, retain=retain)  # type: ignore[arg-type]
+    wire = Mqtt5(reader) if version == "5" else Mqtt311(reader)
+    return Use(settings, wire, login, stamp_name, websocket)
 
 
 def session_of(
@@ -22,7 +65,15 @@ def session_of(
     memory: Memory | None = None,
     retain: bool = False,
 ) -> MqttSession:
-    settings = Settings(qos=qos, version=version, clean=memory is None, retain=retain)  # type: ignore[arg-type]
-    wire = Mqtt5(reader) if version == "5" else Mqtt311(reader)
+    use = use_of(
+        qos,
+        login,
+        reader=reader,
+        stamp_name=stamp_name,
+        websocket=websocket,
+        version=version,
+        clean=memory is None,
+        retain=retain,
+    )
     client_id = "loadgen-1" if memory is None else memory.client_id
-    return MqttSession(handler, client_id, Use(settings, wire, login, stamp_name, websocket), memory)
+    return MqttSession(handler, client_id, use, memory)

@@ -29,8 +29,7 @@ from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from tests.authority import trusted
 from tests.native.fuzz import rows_in
-from tests.protocol.mqtt.sessions import session_of
-from tests.protocol.mqtt.test_session import Recording, packets
+from tests.protocol.mqtt.sessions import Recording, packets, session_of
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
