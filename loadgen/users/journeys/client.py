@@ -10,7 +10,6 @@ from random import Random
 from typing import Any, Final, Literal
 
 import gevent
-from gevent import Greenlet
 from locust.exception import StopUser
 
 from loadgen.measure.failures import HARNESS
@@ -21,7 +20,8 @@ from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.journeys import calls
 from loadgen.users.journeys.errors import NoAnswerError, RefusedError
-from loadgen.users.journeys.feeds import Backlog, Callback, Feed, Mailbox, Received
+from loadgen.users.journeys.feeds import Callback, Feed, Received
+from loadgen.users.journeys.inbox import Inbox
 from loadgen.users.journeys.link import CONNECT_S, Link
 from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
@@ -53,9 +53,7 @@ class JourneyClient:
         self._link = Link(run, plan, self._feeds, self)
         self._publishes = JourneyPublishes(run, plan)
         self._http: Sender | None = None
-        self._backlog = Backlog()
-        self._mailbox = Mailbox(self._call_back)
-        self._postman: Greenlet | None = None
+        self._inbox = Inbox(self._call_back, self._link.check_over)
 
     # The user's code calls the following methods.
 
@@ -95,8 +93,8 @@ class JourneyClient:
             self._link.connect(deadline_s)
             plan, again = self._feeds.plan_for(channel, self._link.connection.life)
             feed = Feed(self, plan, callback)
-            if callback is not None and self._postman is None:
-                self._postman = gevent.spawn(self._mailbox.run)
+            if callback is not None:
+                self._inbox.begin_calls()
             self._feeds.add(feed)
             try:
                 if again is not None:
@@ -115,7 +113,7 @@ class JourneyClient:
         """Give up a subscription; does nothing if that was done before."""
         if not self._feeds.remove(feed):
             return
-        self._backlog.forget(feed)
+        self._inbox.forget(feed)
         connection = self._link.connection
         again = connection.unsubscribe(feed.plan)
         self._feeds.spare(feed, connection.life, again)
@@ -201,17 +199,8 @@ class JourneyClient:
         """
         if isinstance(what, Feed):
             feed, what = what, None
-        deadline_s = time.monotonic() + timeout
         try:
-            while True:
-                found = self._backlog.take(what, feed)
-                if found is not None:
-                    return found
-                left_s = deadline_s - time.monotonic()
-                if left_s <= 0:
-                    return None
-                self._link.check_over()
-                self._backlog.changed.wait(min(left_s, _LOOK_S))
+            return self._inbox.wait_for(what, feed, timeout)
         finally:
             self._paced.waited()
 
@@ -252,8 +241,7 @@ class JourneyClient:
             self._http.close()
         self._publishes.give_up()
         self._link.close()
-        if self._postman is not None:
-            self._postman.kill(block=False)
+        self._inbox.close()
 
     # The connection calls the following methods from the gevent hub; see `conversation.Listener`.
 
@@ -262,10 +250,7 @@ class JourneyClient:
         feed = self._feeds.get(subscription)
         if feed is None:
             return
-        received = Received(feed, event, arrival_ns, stamp)
-        self._backlog.add(received)
-        if feed.callback is not None:
-            self._mailbox.add(received)
+        self._inbox.add(Received(feed, event, arrival_ns, stamp))
 
     def on_moved(self, subscription: Subscription) -> None:
         """Note that a subscription is ready, refused or ended."""
@@ -278,11 +263,7 @@ class JourneyClient:
     @property
     def _paced(self) -> Moments:
         """The due times of the current greenlet's publishes: in a task by its pacing, in a callback always now."""
-        return (
-            self._moments
-            if self._postman is None or gevent.getcurrent() is not self._postman
-            else self._at_once
-        )
+        return self._at_once if self._inbox.is_calling else self._moments
 
     def _await(self, feed: Feed, deadline_s: float) -> None:
         """Wait until a feed is ready, or give it up."""
