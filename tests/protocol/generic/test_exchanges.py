@@ -46,10 +46,9 @@ class Talk:
 
     def answer(self, **message: Any) -> bool:
         """Give an answer to the first rule that it matches, as a session does; return whether it was awaited."""
+        unit: Any = message
         rule, found = next(
-            (rule, found)
-            for rule in self._dialect.rules
-            if (found := rule.pattern.match(message))  # type: ignore[arg-type] is not None
+            (rule, found) for rule in self._dialect.rules if (found := rule.pattern.match(unit)) is not None
         )
         assert isinstance(rule, Rule)
         return self.exchanges.answered(rule, found, 7)
