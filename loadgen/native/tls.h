@@ -4,6 +4,7 @@
 #define LOADGEN_TLS_H
 
 #include "native.h"
+#include "tls_ends.h"
 #include "tls_library.h"
 
 /* Plaintext that a read may have beyond its own size: that of a record which an earlier read began (RFC 8446, 5.1). */
@@ -36,14 +37,7 @@ typedef struct {
     char ready;  /* 1 once the handshake is done; changed with the GIL only */
     char ending; /* how reading ended; see TLS_CLOSED */
     TlsFailure failure;
-    /* Ciphertext for OpenSSL to read: what an earlier call left, then that of this call. */
-    unsigned char *kept;
-    size_t kept_at, kept_size;
-    const unsigned char *input;
-    size_t input_size;
-    /* Ciphertext that OpenSSL wrote. */
-    unsigned char *output;
-    size_t output_size, output_room;
+    TlsEnds ends;
 } Tls;
 
 /* How decrypting ended, if it did. */
