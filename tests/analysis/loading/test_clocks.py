@@ -10,9 +10,8 @@ import pytest
 import analysis
 from analysis.loading.clocks import WorkerClocks
 from analysis.loading.parquet import Tables
-from tests.analysis.synthetic import SECOND, T0, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, SECOND, T0, delivery, event, pings, subscription, write_run
 
-MS = 1_000_000
 AHEAD_NS = 5 * MS
 """How far the clock of worker 1 is ahead of the master's; worker 0 runs on the master's host."""
 WORKERS = [
@@ -28,25 +27,11 @@ EVENTS = [event(1, 0, "/a", 0), event(2, 0, "/a", 0, worker=1)]
 EVENT_3 = event(3, 0, "/a", 0)
 
 
-def pings(count: int = 200, ahead_ns: int = AHEAD_NS) -> list[dict[str, Any]]:
-    """Pings of worker 1 that take 0.1 ms each way."""
-    return [
-        {
-            "worker": 1,
-            "sent_ns": begin_ns + ahead_ns,
-            "master_received_ns": begin_ns + MS // 10,
-            "master_sent_ns": begin_ns + MS // 10,
-            "received_ns": begin_ns + MS // 5 + ahead_ns,
-        }
-        for begin_ns in range(T0, T0 + count * 30 * MS, 30 * MS)
-    ]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     tables = {
         "events": EVENTS,
-        "clock": pings(),
+        "clock": pings(1, MS // 10, AHEAD_NS),
         "subscriptions": [subscription(1, "/a"), subscription(2, "/a", worker=1)],
         "deliveries": [
             delivery(EVENTS[0], 2, worker=1),

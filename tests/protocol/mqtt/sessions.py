@@ -1,6 +1,5 @@
 """Make sessions of MQTT and their parts, with the settings that a test names; record what they report."""
 
-from collections.abc import Callable
 from typing import Any
 
 import mqtt5
@@ -12,19 +11,6 @@ from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.mqtt.settings import Settings
 from loadgen.protocol.mqtt.use import Use
 from loadgen.protocol.mqtt.wire import Mqtt5, Mqtt311
-
-
-class Recording:
-    """A `SessionHandler` that keeps everything."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: self.calls.append((name, arguments))
-
-    def named(self, name: str) -> list[tuple[Any, ...]]:
-        return [arguments for called, arguments in self.calls if called == name]
 
 
 def packets(data: bytes) -> list[Any]:

@@ -14,7 +14,8 @@ from loadgen.protocol.mqtt.packet_ids import PacketIds
 from loadgen.protocol.mqtt.topics import Subscriptions
 from loadgen.protocol.mqtt.wire import PUBREL, acknowledgement
 from loadgen.protocol.refusals import Kind
-from tests.protocol.mqtt.sessions import Recording, packets, use_of
+from tests.protocol.mqtt.sessions import packets, use_of
+from tests.protocol.recording import Recording
 
 
 class Beginning:

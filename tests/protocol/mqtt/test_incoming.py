@@ -13,7 +13,8 @@ from loadgen.protocol.mqtt.incoming import COPIES, MARKED_AGAIN, NOT_HELD, RETAI
 from loadgen.protocol.mqtt.memory import Memory
 from loadgen.protocol.mqtt.topics import Subscriptions
 from loadgen.protocol.mqtt.wire import PUBACK, PUBCOMP, PUBREC, acknowledgement
-from tests.protocol.mqtt.sessions import Recording, use_of
+from tests.protocol.mqtt.sessions import use_of
+from tests.protocol.recording import Recording
 
 QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 

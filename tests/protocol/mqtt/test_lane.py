@@ -29,7 +29,8 @@ from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from tests.authority import trusted
 from tests.native.fuzz import rows_in
-from tests.protocol.mqtt.sessions import Recording, packets, session_of
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 

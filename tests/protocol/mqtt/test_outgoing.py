@@ -9,7 +9,8 @@ from loadgen.payloads.stamping import Marked
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.outgoing import NO_PUBLISH, Outgoing
 from loadgen.protocol.mqtt.packet_ids import PacketIds
-from tests.protocol.mqtt.sessions import Recording, packets, use_of
+from tests.protocol.mqtt.sessions import packets, use_of
+from tests.protocol.recording import Recording
 
 CODE = mqtt5.PubAckReasonCode
 

@@ -18,7 +18,8 @@ from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, r
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.refusals import Kind
-from tests.protocol.mqtt.sessions import Recording, packets, session_of
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 

@@ -9,7 +9,8 @@ from loadgen.protocol.mqtt.memory import Memory
 from loadgen.protocol.mqtt.packet_ids import PacketIds
 from loadgen.protocol.mqtt.subscribing import LESS_THAN_ASKED, NO_SUBSCRIBE, Subscribing
 from loadgen.protocol.refusals import Kind
-from tests.protocol.mqtt.sessions import Recording, packets, use_of
+from tests.protocol.mqtt.sessions import packets, use_of
+from tests.protocol.recording import Recording
 
 CODE = mqtt5.SubAckReasonCode
 GRANTED = (CODE.GRANTED_QOS_AT_MOST_ONCE, CODE.GRANTED_QOS_AT_LEAST_ONCE, CODE.GRANTED_QOS_EXACTLY_ONCE)
