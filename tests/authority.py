@@ -1,4 +1,4 @@
-"""Certificate authorities of the tests: one that this process trusts meanwhile, and one in files for servers."""
+"""Certificate authorities for tests: one that this process trusts only during a test, and one in files for servers."""
 
 import ssl
 from collections.abc import Iterator

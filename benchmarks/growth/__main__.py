@@ -5,8 +5,8 @@
 
 The receiving axes keep the total rate of deliveries and vary the number of connections, channels or subscriptions per
 connection, or the size of an event. The idle cost of the process is subtracted. The starting axes time work that is
-done once, before or after a run. An exponent k is that of total cost ~ n^k, fitted by least squares on logarithmic
-scales. If a cost is paid for each of n and does not depend on n, k is 1. Exits with 1 if a cost grows faster than
+done once, before or after a run. For each measure, total cost ~ n^k is fitted by least squares on logarithmic scales.
+The exponent k is 1 if each of the n things costs the same, whatever n is. Exits with 1 if a cost grows faster than
 linearly.
 """
 

@@ -17,7 +17,7 @@ class Measure:
     name: str
     unit: str
     total: Callable[[float, float], float]
-    #: True if the cost at the smallest n is that of the process, and is subtracted from the others.
+    #: True if the cost at the smallest n is the cost of the process alone, and is subtracted from the other costs.
     less_the_first: bool = False
 
 

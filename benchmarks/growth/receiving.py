@@ -24,7 +24,7 @@ PAYLOAD_RATE_PER_S = 400.0
 BATCH = 5
 SIZE_BYTES = 200
 IDLE_S = 3.0
-#: Longer than the second between two flushes.
+#: Length of the warm-up: longer than the second between two flushes, so that it contains a flush.
 WARMUP_S = 2.0
 _ANSWER = b"publish_success"
 CPU = Measure("generator CPU a delivery", "µs", each_times_n)
@@ -62,7 +62,7 @@ def payload(quick: bool) -> Axis:
 
 
 def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tuple[float, float]:
-    """Return the receiver's (µs of CPU per delivery, memory in MB)."""
+    """Return the receiver's CPU time per delivery (µs) and memory (MB)."""
     seconds = 3.0 if quick else 6.0
     with (
         tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder,
@@ -127,7 +127,7 @@ def subscriptions(quick: bool) -> Axis:
 
 
 def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
-    """Return (µs of CPU per delivery of the generator, its memory in MB, µs of CPU per delivery of the server)."""
+    """Return (generator's CPU time per delivery in µs, its memory in MB, server's CPU time per delivery in µs)."""
     seconds = 3.0 if quick else 6.0
     with tempfile.TemporaryDirectory(prefix="loadgen-growth-") as folder, ServerProcess() as server:
         announced = server.announcement
@@ -164,7 +164,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         try:
             data = rest + connection.recv(1 << 16)
             answered += data.count(_ANSWER)
-            # The remaining bytes may be the beginning of an answer.
+            # Keep the last bytes, which may be the beginning of an answer.
             rest = data[-len(_ANSWER) + 1 :]
         except BlockingIOError:
             time.sleep(0.0005)
@@ -176,7 +176,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # The stamps are in the events, so each event is a text.
+        # `stamped` returns texts here, since each event contains its stamp.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)

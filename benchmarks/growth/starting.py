@@ -43,7 +43,7 @@ def _scenario(folder: Path, clients: int, each: int, count: int, ramp: int) -> P
 
 
 def planning(quick: bool) -> Axis:
-    """Time the planning of all clients, and the claims of workers on them."""
+    """Time the planning of all clients, and the workers' claims of clients."""
     axis = Axis(
         "planning",
         "clients",
@@ -60,7 +60,7 @@ def planning(quick: bool) -> Axis:
             for number in range(n):
                 plan.client(number)
             planned = time.perf_counter()
-            # As the master does for each message of a worker.
+            # Take clients from the share, as the master does for each claim of a worker.
             (share,) = shares(run, [Fraction(1)])
             free = share.free["subscriber"]
             while free:

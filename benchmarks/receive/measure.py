@@ -12,8 +12,8 @@ from receive.receivers import Receiver
 from receive.running import Phase, ReceiverError, Running, not_received, running
 from receive.sender import Order
 
-#: CPU load (share of a core) at which receivers are measured: an idle one wakes up for each frame, a late one reads
-#: in bursts.
+#: CPU load (share of a core) at which receivers are measured: a nearly idle receiver wakes up for each frame, and a
+#: late receiver reads in bursts.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
@@ -41,7 +41,7 @@ FAN_OUT_2KB = Pattern("fan-out, real payload of 2 KB", 1, 1.15, REAL_2KB)
 
 
 def frames(one: Running, pattern: Pattern) -> int:
-    """Return the frames of one event to all subscribers."""
+    """Return the number of frames that one event makes for all subscribers."""
     return pattern.frames_per_write * one.subscribers
 
 
@@ -52,7 +52,7 @@ def half_busy_rate(one: Running, pattern: Pattern, first: float | None = None) -
         phase = one.send(paced(rate, pattern, TRIAL_S), settle_s=0)
         if abs(phase.busy - BUSY) < NEAR:
             break
-        # At least one tick of the CPU clock.
+        # CPU time is counted in ticks of 10 ms: assume at least one tick, so that the divisor is not zero.
         rate *= BUSY / max(phase.busy, 0.01 / phase.seconds)
     one.settled()
     return rate
@@ -171,7 +171,7 @@ def _compare(
 ) -> None:
     rows, wrong = compared.rows, compared.wrong
     rates: dict[tuple[str, str], float] = {}
-    #: By receiver and frames per write: the rate of the pattern before, from which the search begins.
+    #: By receiver and frames per write: the rate found for the previous pattern, at which the next search begins.
     similar: dict[tuple[str, int], float] = {}
     failed: set[str] = set()
     for number in range(1, rounds + 1):
@@ -194,7 +194,7 @@ def _compare(
                 wrong.append(str(error))
                 failed.add(receiver.name)
                 continue
-            except Exception as error:  # whatever a tool does, the others are measured
+            except Exception as error:  # if a tool fails in any way, still measure the others
                 wrong.append(f"{receiver.name}: {type(error).__name__}: {error}")
                 failed.add(receiver.name)
                 continue
@@ -219,10 +219,10 @@ def in_turn(
     seconds: float,
     scratch: Path,
 ) -> tuple[list[Row], list[str]]:
-    """Measure receivers that use hardly any CPU while they wait: all run at once, and receive in turn.
+    """Measure receivers that run at the same time and receive in turn, so they must use hardly any CPU while idle.
 
-    The cost of a frame varies with the machine's speed from minute to minute, so the turns are short. All receive at
-    the rate at which the first is half busy. Returns one row per receiver, and the errors in the rows.
+    The machine's speed varies from minute to minute, so the turns are short. All receive at the rate at which the first
+    receiver is half busy. Returns one row per receiver, and the errors in the rows.
 
     Raises:
         ReceiverError: a receiver failed.

@@ -28,7 +28,7 @@ START_TIMEOUT_S = 60
 END_TIMEOUT_S = 60
 #: Time that a receiver may lag behind its sender.
 SEND_TIMEOUT_S = 45
-#: More than the second between two flushes of our recorder, so that a flush is included in the measurement.
+#: Time to wait after sending: longer than the second between two flushes of our recorder, so that a flush is measured.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
 
@@ -61,7 +61,7 @@ class Phase:
 
     @property
     def busy(self) -> float:
-        """CPU seconds of the receiver per second of sending; they include the work that it did after the end."""
+        """CPU seconds of the receiver per second of sending, including its work after the sending ended."""
         return self.cpu_s / self.seconds
 
     @property
@@ -74,7 +74,7 @@ class Running:
     """A receiver that has subscribed, and its sender."""
 
     def __init__(self, receiver: Receiver, subscribers: int, scratch: Path) -> None:
-        """Start both; raises ReceiverError if the receiver does not subscribe."""
+        """Start receiver and sender; raises ReceiverError if the receiver does not subscribe."""
         self.name = receiver.name
         self.subscribers = subscribers
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
@@ -117,7 +117,7 @@ class Running:
             raise
 
     def send(self, order: Order, settle_s: float = SETTLE_S) -> Phase:
-        """Send, and wait until the receiver has processed everything, at least ``settle_s``."""
+        """Send events, then wait at least ``settle_s`` and until the receiver has processed everything."""
         system_s = self.system_s()
         began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
@@ -139,7 +139,7 @@ class Running:
         return end
 
     def _subscribed(self) -> Any:
-        """Return what the sender says when all have subscribed; a receiver that has ended is not waited for."""
+        """Wait until all have subscribed; return the sender's message. Raises ReceiverError if the receiver ends."""
         until_s = time.monotonic() + READY_TIMEOUT_S
         while not self._pipe.poll(0.2):
             if (code := self._process.poll()) is not None:
@@ -149,7 +149,7 @@ class Running:
         return self._from_sender(READY_TIMEOUT_S)
 
     def _from_sender(self, timeout_s: float) -> Any:
-        """Return the sender's next message, within a time."""
+        """Return the sender's next message; raises ReceiverError if none arrives within ``timeout_s``."""
         try:
             if self._pipe.poll(timeout_s):
                 return self._pipe.recv()
@@ -186,7 +186,7 @@ class Running:
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
         rows = self.recorded(since_ns, until_ns)
-        # A read has one time and one connection, and each connection has one subscription.
+        # Each connection has one subscription, so a pair of time and subscription stands for one read.
         return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
 
     def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
@@ -228,7 +228,7 @@ class Running:
         raise self._failed("it is busy without being sent anything")
 
     def _processes(self) -> list[psutil.Process]:
-        """Return all processes of the receiver, by the run's marker, also those that left its process tree."""
+        """Return all processes of the receiver: those whose environment has the run's marker."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

@@ -94,7 +94,7 @@ class Network:
         return "; ".join(seen)
 
     def _left_to_proxies(self) -> Iterator[str]:
-        """Yield a phrase for each proxy, with the targets that it resolves and connects to instead of this machine."""
+        """Yield a phrase for each proxy, naming the targets to which the proxy connects instead of this machine."""
         for each in proxy.routes(*(url.geturl() for url in self._urls)):
             to = each["to"]
             assert isinstance(to, list)

@@ -7,7 +7,8 @@
 
 #include "json_character.h"
 
-/* The decoder in Python reads some numbers only if a float can hold them, so longer ones are refused. */
+/* The JSON decoder in Python rejects some long numbers that a float cannot hold, so this scanner refuses all longer
+   ones. */
 #define NUMBER_CHARACTERS_MAX 200
 #define EXPONENT_DIGITS_MAX 2
 
@@ -37,7 +38,7 @@ INLINE Text number(Text at, Text end) {
 }
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Returns 1 and the value if the eight bytes are digits. The first digit is the lowest byte. */
+/* Returns 1 and sets the value if all eight bytes are digits. The first digit is the lowest byte. */
 INLINE int eight_digits(Text at, uint64_t *value) {
     uint64_t digits;
     memcpy(&digits, at, 8);
@@ -50,12 +51,12 @@ INLINE int eight_digits(Text at, uint64_t *value) {
 }
 #endif
 
-/* Reads an integer; NULL if there is none or it does not fit (INT64_MIN is refused too). */
+/* Reads an integer. Returns NULL if there is none or if it does not fit into 64 bits; INT64_MIN is refused too. */
 INLINE Text integer(Text at, Text end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;
     Text first = at;
-    uint64_t sum = 0; /* holds any number of 19 digits */
+    uint64_t sum = 0; /* can hold any number of 19 digits */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t eight;
     while (end - at >= 8 && at - first < 16 && eight_digits(at, &eight)) {

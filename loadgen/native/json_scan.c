@@ -1,9 +1,9 @@
 /* A validating scanner for JSON (RFC 8259) in UTF-8, on two levels: plain text, and text that is the content of a JSON
-   string. The second is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an escaped newline
-   and `\n` is a newline.
+   string. Text of the second level is read in place, without unescaping it first: there, `\"` is a quote, `\\n` is an
+   escaped newline and `\n` is a newline.
 
-   Each function exists once, with a constant `nested` that says the level, and is compiled twice. The scanner refuses
-   some valid text too: numbers that are too long (`number`), and what is nested too deep. */
+   Each function is written once and compiled twice, for each value of its constant `nested`: 1 on the second level. The
+   scanner refuses some valid text too: numbers that are too long (`number`), and values that are nested too deep. */
 #include "json_scan.h"
 
 #include <string.h>
@@ -27,7 +27,7 @@ INLINE Text space(Text at, Text end, const int nested) {
     return at;
 }
 
-/* Skips a quote; NULL if there is none. */
+/* Skips a quote; returns NULL if there is none. */
 INLINE Text quote(Text at, Text end, const int nested) {
     if (!nested) return at < end && *at == '"' ? at + 1 : NULL;
     return end - at >= 2 && at[0] == '\\' && at[1] == '"' ? at + 2 : NULL;
@@ -36,7 +36,7 @@ INLINE Text quote(Text at, Text end, const int nested) {
 #define LITERAL(text) \
     (end - at >= (ptrdiff_t)sizeof(text) - 1 && memcmp(at, text, sizeof(text) - 1) == 0 ? at + sizeof(text) - 1 : NULL)
 
-/* Reads the list of integers. */
+/* Reads the stamp, a list of `count` integers. */
 INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int nested) {
     stamp->begin = at;
     if (at == end || *at++ != '[') return NULL;
@@ -49,9 +49,9 @@ INLINE Text stamp_of(Text at, Text end, int count, JsonStamp *stamp, const int n
     return stamp->end = at;
 }
 
-/* Skips a member's name from after its opening quote; sets `found` to 1 if it is the token. */
+/* Skips a member's name, from the position after its opening quote; sets `found` to 1 if the name equals the token. */
 INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const int nested) {
-    /* Most names differ in the first byte, which is cheaper to see than by a call. */
+    /* Most names already differ from the token in the first byte: comparing it first saves a call. */
     int may_be = (size_t)(end - at) > token->length && (token->length == 0 || *at == *token->name);
     Text after = may_be && memcmp(at, token->name, token->length) == 0
                      ? quote(at + token->length, end, nested) : NULL;
@@ -65,16 +65,16 @@ INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const in
     return after;
 }
 
-/* Skips a value, and reads the stamp in it if there is a path. Without recursion: `objects` has a bit for each open
-   object or list, the innermost is the lowest. */
+/* Skips a value; if there is a path, also reads the stamp that it leads to. Avoids recursion: `objects` has one bit for
+   each open object (1) or list (0), and the lowest bit is the innermost one. */
 INLINE Text value(Text at, Text end, const JsonPath *path, JsonStamp *stamp, const int nested) {
     uint64_t objects = 0;
-    int depth = 0;          /* of open objects and lists */
-    int on_path = 0;        /* how many of them lead to the stamp; the outermost ones */
-    int wanted = path->count > 0; /* 1 if the next value leads to the stamp, or is it */
+    int depth = 0;          /* number of open objects and lists */
+    int on_path = 0;        /* number of these, from the outermost, that lead to the stamp */
+    int wanted = path->count > 0; /* 1 if the next value is the stamp or contains it */
     int found = !wanted;
     uint32_t seen = 0;      /* a bit for each token that was found */
-    uint32_t places[JSON_TOKENS_MAX]; /* of the current elements of the lists that lead to the stamp */
+    uint32_t places[JSON_TOKENS_MAX]; /* for each list that leads to the stamp: the index of its current element */
     int escaped;
 
 next_value:
@@ -119,7 +119,7 @@ next_value:
             at = quote(at, end, nested);
             if (at != NULL) at = string(at, end, &escaped, nested);
     }
-    /* The way to the stamp ends at a value that holds nothing. */
+    /* The path leads into this value, which is neither an object nor a list. */
     if (at == NULL || wanted) return NULL;
 
 after_value:
@@ -164,7 +164,7 @@ next_element:
     }
 
 check_wanted:
-    /* A name that comes twice: only the Python path knows which one counts. */
+    /* Only the Python path knows which of two members of the same name counts. */
     if (wanted) {
         if (seen >> on_path & 1) return NULL;
         seen |= 1u << on_path;

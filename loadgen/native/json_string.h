@@ -17,7 +17,8 @@ INLINE Text plain(Text at, Text end) {
     const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), spaces = _mm_set1_epi8(' ');
     while (end - at >= 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)at);
-        /* As signed numbers, both control characters and the bytes of other characters are less than a space. */
+        /* Compared as signed numbers, control characters and all bytes of characters outside ASCII are less than a
+           space. */
         __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
         int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
         if (mask) return at + __builtin_ctz((unsigned)mask);
@@ -28,7 +29,7 @@ INLINE Text plain(Text at, Text end) {
     return at;
 }
 
-/* Skips a run of characters outside ASCII (RFC 3629, section 4). */
+/* Skips a run of characters outside ASCII; returns NULL if they are not valid UTF-8 (RFC 3629, section 4). */
 static Text characters(Text at, Text end) {
     while (at < end && *at >= 0x80) {
         unsigned char first = *at;
@@ -78,7 +79,8 @@ static Text unicode(Text at, Text end, int slashes, int *character) {
     return at + 4;
 }
 
-/* Reads an escape of a string from after its backslash (or two, if nested), and sets `character`. */
+/* Reads an escape of a string, from the position after its backslash (after both backslashes if nested), and sets
+   `character`. */
 static Text escape(Text at, Text end, int nested, int *character) {
     if (at == end) return NULL;
     unsigned char kind = *at++;
@@ -100,13 +102,13 @@ static Text escape(Text at, Text end, int nested, int *character) {
             break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* nested, it escapes the inner character */
+        case '\\': /* if nested: it escapes the next backslash or quote of the inner text */
             if (nested) {
                 if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
                 kind = *at++;
             }
             break;
-        case '"': /* nested, this is the end of the outer string */
+        case '"': /* if nested: a quote that ends the outer string */
             if (nested) return NULL;
             break;
         case '/':
@@ -118,24 +120,25 @@ static Text escape(Text at, Text end, int nested, int *character) {
     return at;
 }
 
-/* Reads an escape of the outer string from after its backslash: the inner text has the character itself. */
+/* Reads an escape of the outer string, from the position after its backslash, whose character is part of the inner text
+   as it is. */
 static Text outer_escape(Text at, Text end, int *character) {
     if (*at == '/') {
         *character = '/';
         return at + 1;
     }
-    if (*at != 'u') return NULL; /* a control character */
+    if (*at != 'u') return NULL; /* the escape is a control character */
     at = unicode(at + 1, end, 1, character);
     return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
 }
 
-/* Reads any escape, from its backslash; at least one byte follows. */
+/* Reads an escape of either level, from its backslash; at least one byte must follow the backslash. */
 INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
     if (!nested) return escape(at + 1, end, 0, character);
     return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);
 }
 
-/* Skips a string from after its opening quote. */
+/* Skips a string, from the position after its opening quote. */
 INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     for (;;) {
         at = plain(at, end);
@@ -154,7 +157,8 @@ INLINE Text string(Text at, Text end, int *escaped, const int nested) {
     }
 }
 
-/* Returns 1 if a string, from after its opening quote to its closing one, spells a token; it is valid. */
+/* Returns 1 if a string equals a token once its escapes are replaced. `at` is the position after its opening quote,
+   `closing` that of its closing quote; the string must be valid. */
 static int spells(Text at, Text closing, const JsonToken *token, int nested) {
     size_t place = 0;
     while (at < closing) {

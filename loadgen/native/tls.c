@@ -9,7 +9,7 @@
 
 /* --- errors --- */
 
-/* An older error of this thread would be taken for one of the call that follows. */
+/* Clears older errors of this thread, which would be mistaken for errors of the next call. */
 static void forget_errors(void) {
     if (openssl.ERR_peek_last_error()) openssl.ERR_clear_error();
 }
@@ -37,12 +37,13 @@ Py_ssize_t tls_decrypt(
         if (got > 0) {
             total += got;
             ends_read = self->ends.input_size == 0 && self->ends.kept == NULL && !openssl.SSL_pending(self->ssl);
-            /* Another call would find that there is nothing to read, which costs as much as a record. */
+            /* Another call would only find that there is nothing to read, which costs as much as decrypting a
+               record. */
             if (ends_read) break;
             continue;
         }
         int kind = openssl.SSL_get_error(self->ssl, got);
-        /* What was read since the last plaintext was the beginning of a record, or of TLS itself. */
+        /* The data read since the last plaintext was the beginning of a record, or a message of TLS itself. */
         ends_read = 0;
         if (kind == SSL_ERROR_WANT_READ) break;
         self->ending = kind == SSL_ERROR_ZERO_RETURN ? TLS_CLOSED : TLS_FAILED;
@@ -92,7 +93,8 @@ static void free_session(PyObject *capsule) {
     openssl.SSL_SESSION_free(PyCapsule_GetPointer(capsule, SESSION));
 }
 
-/* Sets the session to resume. A copy: a session cannot be resumed any more once a connection of it broke off. */
+/* Sets the session to resume. OpenSSL gets a copy, since a session cannot be resumed again after one of its connections
+   was broken off. */
 static int set_session(Tls *self, PyObject *capsule) {
     SSL_SESSION *session = PyCapsule_GetPointer(capsule, SESSION);
     if (session == NULL) return -1;
@@ -103,7 +105,7 @@ static int set_session(Tls *self, PyObject *capsule) {
     return set ? 0 : -1;
 }
 
-/* Sets the name or the address that the server must prove to have, and tells it the name (RFC 6066, 3). */
+/* Sets the name or IP address that the server's certificate must have, and sends a name to the server (RFC 6066, 3). */
 static int set_host(Tls *self, const char *host) {
     X509_VERIFY_PARAM *expected = openssl.SSL_get0_param(self->ssl);
     if (host[0] == '\0' || host[0] == '.') {
@@ -163,7 +165,7 @@ static void tls_dealloc(PyObject *object) {
     Py_TYPE(object)->tp_free(object);
 }
 
-/* Returns what OpenSSL has written, without the lock. */
+/* Returns bytes that OpenSSL has written as a Python object, and frees them; call it without the lock. */
 static PyObject *taken(unsigned char *output, size_t size) {
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)output, (Py_ssize_t)size);
     free(output);
@@ -228,7 +230,7 @@ static PyObject *tls_end(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Tls *self = (Tls *)object;
     pthread_mutex_lock(&self->lock);
     forget_errors();
-    /* It returns 0 or an error, because the server's close_notify has not arrived yet. */
+    /* The result is 0 or an error, because the server's close_notify has not arrived yet. */
     openssl.SSL_shutdown(self->ssl);
     openssl.ERR_clear_error();
     pthread_mutex_unlock(&self->lock);

@@ -1,5 +1,5 @@
-/* The client's side of TLS on OpenSSL's own functions: ciphertext in, plaintext out, and back. It reads and sends
-   nothing itself. */
+/* The client's side of TLS on OpenSSL's own functions: decrypts and encrypts. The caller reads and writes the
+   socket. */
 #ifndef LOADGEN_TLS_H
 #define LOADGEN_TLS_H
 
@@ -7,62 +7,63 @@
 #include "tls_ends.h"
 #include "tls_library.h"
 
-/* Plaintext that a read may have beyond its own size: that of a record which an earlier read began (RFC 8446, 5.1). */
+/* A read may yield this much more plaintext than its own size: that of a record that an earlier read began (RFC 8446,
+   5.1). */
 #define BEGUN_BYTES (1 << 14)
 
 /* Settings of connections, and the certificates to trust. */
 typedef struct {
     PyObject_HEAD
     SSL_CTX *context;
-    PyObject *error_of; /* makes an exception of a failure */
+    PyObject *error_of; /* Python function that returns an exception for a failure */
 } TlsContext;
 
-/* Why OpenSSL failed, in its own numbers. */
+/* Why OpenSSL failed, as OpenSSL's error numbers. */
 typedef struct {
-    int kind; /* of SSL_get_error */
+    int kind; /* result of SSL_get_error */
     unsigned long code;
     long verified;
 } TlsFailure;
 
-/* One connection.
+/* One TLS connection.
 
-   Python encrypts while the receive thread decrypts, so `lock` guards all but the Python objects. Only who holds the
-   GIL or a receiver's `lock` takes it, and no Python code runs within it. */
+   Python encrypts while the receive thread decrypts, so `lock` guards all fields but the Python objects. Only a thread
+   that holds the GIL or a receiver's `lock` may take it. Run no Python code while holding it. */
 typedef struct {
     PyObject_HEAD
     pthread_mutex_t lock;
     TlsContext *context;
     PyObject *host; /* for error messages */
     SSL *ssl;
-    char ready;  /* 1 once the handshake is done; changed with the GIL only */
-    char ending; /* how reading ended; see TLS_CLOSED */
+    char ready;  /* 1 once the handshake is done; changed only with the GIL */
+    char ending; /* how reading ended, or TLS_OPEN */
     TlsFailure failure;
     TlsEnds ends;
 } Tls;
 
-/* How decrypting ended, if it did. */
+/* How decrypting ended: not yet, by the server's close_notify, or by a failure. */
 enum { TLS_OPEN, TLS_CLOSED, TLS_FAILED };
 
-/* What decrypting the ciphertext of one read has shown beside the plaintext. */
+/* The results of decrypting the ciphertext of one read, besides the plaintext. */
 typedef struct {
     char opened;    /* 1 if the data was decrypted */
-    char ends_read; /* 1 if the last byte read was the last one of the record that the plaintext ends with */
+    char ends_read; /* 1 if the plaintext ends with a whole record whose last byte is the last byte of the read */
     char ending;
     char wrote; /* 1 if TLS has something to send */
     TlsFailure failure;
 } TlsOutcome;
 
 /* Decrypts the ciphertext of one read into `into`, and returns the size of the plaintext. Needs the GIL or a receiver's
-   `lock`. After the end it decrypts no more and tells again how it ended. */
+   `lock`. Once decrypting has ended, further calls decrypt nothing and return the same `ending`. */
 Py_ssize_t tls_decrypt(
     Tls *self, const unsigned char *data, Py_ssize_t size, unsigned char *into, Py_ssize_t room, TlsOutcome *outcome);
 
-/* Returns a new exception for a failure, or NULL with another one. Runs Python code. */
+/* Returns a new exception for a failure; if this fails, sets an exception and returns NULL. Runs Python code. */
 PyObject *tls_error(Tls *self, const TlsFailure *failure);
 
 extern PyTypeObject TlsType, TlsContextType;
 
-/* `load_tls(path)` of the module. */
+/* The module's function `load_tls(path)`. */
 PyObject *tls_load(PyObject *module, PyObject *path);
 
 #endif

@@ -1,4 +1,5 @@
-/* The BIO through which OpenSSL reads and writes the ciphertext of a connection; it copies nothing that need not wait. */
+/* The custom BIO through which OpenSSL reads and writes the ciphertext of a connection; it copies only input that
+   OpenSSL has not read at the end of a call. */
 #include "tls_ends.h"
 
 #include <stdlib.h>
@@ -52,7 +53,7 @@ static long control(BIO *bio, int command, long number, void *pointer) {
     return command == BIO_CTRL_FLUSH;
 }
 
-/* Returns the kind of our BIO, or NULL. Needs the GIL. */
+/* Returns the BIO method of these connections, or NULL if out of memory. Needs the GIL. */
 static const BIO_METHOD *method_of_ends(void) {
     static BIO_METHOD *method;
     if (method == NULL) {

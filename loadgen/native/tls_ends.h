@@ -8,7 +8,7 @@
 
 /* All zero at first. The connection's lock guards it. */
 typedef struct {
-    /* Ciphertext for OpenSSL to read: what an earlier call left, then that of this call. */
+    /* Ciphertext for OpenSSL to read: first `kept`, which an earlier call left, then `input`, which this call got. */
     unsigned char *kept;
     size_t kept_at, kept_size;
     const unsigned char *input;
@@ -21,10 +21,10 @@ typedef struct {
 /* Returns a new BIO that reads and writes here, or NULL if out of memory. Needs the GIL. */
 BIO *tls_ends_bio(TlsEnds *self);
 
-/* Keeps the input that OpenSSL has not read. Returns -1 if out of memory. */
+/* Keeps the input that OpenSSL has not read for the next call. Returns -1 if out of memory. */
 int tls_ends_keep_rest(TlsEnds *self);
 
-/* Removes and returns what OpenSSL has written, for the caller to free; NULL if that is nothing. */
+/* Removes and returns the bytes that OpenSSL has written, for the caller to free; NULL if there are none. */
 unsigned char *tls_ends_take_output(TlsEnds *self, size_t *size);
 
 /* Frees what is left. */

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Recording:
-    """A `SessionHandler` that keeps everything."""
+    """A `SessionHandler` that keeps all calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []

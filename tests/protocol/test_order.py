@@ -42,7 +42,7 @@ def success(name: str = "s1") -> dict[str, Any]:
 
 
 def play(session: Any, steps: Iterable[Any]) -> None:
-    """Say each message to a session; what is callable is done to it."""
+    """Give a session each message in turn; a step that is callable is called with the session instead."""
     for step in steps:
         if callable(step):
             step(session)
@@ -51,6 +51,7 @@ def play(session: Any, steps: Iterable[Any]) -> None:
 
 
 def deviations(*steps: Any) -> list[str]:
+    """Play the steps to a new session; return the deviations."""
     session, handler = conversation()
     play(session, steps)
     return handler.named("on_deviation")
@@ -74,15 +75,15 @@ ANSWER = {"type": "publish_success", "id": "p1", "successful": [], "failed": []}
 @pytest.mark.parametrize(
     "steps",
     [
-        # The first `ka` comes at once: before or after the answer to a subscribe.
+        # The first keep-alive (`ka`) may come before or after the answer to a subscribe.
         [ACK, KA, subscribe, success(), KA],
         [ACK, subscribe, KA, success()],
         [ACK, subscribe, success(), KA],
         [ACK, subscribe, success(), publish, ANSWER],
-        # The answer may come before or after our own delivery.
+        # The answer to a publish may come before or after the delivery of its event.
         [ACK, subscribe, success(), publish, {"type": "data", "id": "s1", "event": "1"}, ANSWER],
         [ACK, subscribe, success(), unsubscribe, {"type": "unsubscribe_success", "id": "s1"}],
-        # Given up before it was answered.
+        # The subscription is given up before the answer to it.
         [ACK, subscribe, unsubscribe, success(), {"type": "unsubscribe_success", "id": "s1"}],
         [ACK, subscribe, {"type": "subscribe_error", "id": "s1", "errors": ERRORS}],
         [{"type": "connection_error", "errors": ERRORS}],

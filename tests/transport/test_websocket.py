@@ -110,13 +110,13 @@ def test_the_receive_stamp_is_the_kernels_and_not_the_time_of_the_read(
     connection.send(session.subscribe("s1", "/default/stamp"))
     wait_for(lambda: handler.named("on_subscribed"))
     connection.send(session.publish("p1", "/default/stamp", ["1"]))
-    gevent.sleep(0)  # let the frame leave, then keep the hub from reading the answer
+    gevent.sleep(0)  # let the frame be sent, then keep the hub from reading the answer
     time.sleep(0.2)
     awake_ns = now_ns()
     wait_for(lambda: handler.named("on_event"))
     ((_, _, arrival_ns, read_ns),) = handler.named("on_event")
     if inlet_kind == "native":
-        # Its thread reads meanwhile.
+        # The native path's thread reads meanwhile.
         assert arrival_ns <= read_ns < awake_ns
     else:
         assert read_ns - arrival_ns > 150_000_000
@@ -131,7 +131,7 @@ def test_a_certificate_that_nobody_vouches_for_is_a_sentence(
 
 
 def test_a_port_without_a_server_is_a_sentence() -> None:
-    # Held, not listening: no test beside this one can listen on it.
+    # The port is bound but not listened on, so that no parallel test can listen there.
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
@@ -172,7 +172,7 @@ def test_a_server_that_never_answers_the_upgrade_is_given_up() -> None:
 
 @pytest.fixture
 def echo_url() -> Any:
-    """A server of another library, which fragments, pings and sends much."""
+    """Run a server made with another library, which fragments messages, pings and sends much."""
 
     def handle(connection: ServerConnection) -> None:
         for message in connection:
@@ -226,7 +226,7 @@ def test_what_the_socket_does_not_take_at_once_is_sent_later_and_in_order(echo_u
     )
     connection.open(5)
     for _ in range(40):
-        connection.send(b"y" * 500_000)  # ignored by the server, but it has to read them
+        connection.send(b"y" * 500_000)  # the server ignores them, but has to read them
     connection.send(b"fragments")
     wait_for(lambda: texts)
     assert texts == [b"one two three"]
@@ -279,7 +279,7 @@ def test_pooled_connections_are_kept_when_descriptors_are_past_the_reach_of_sele
 
 @pytest.mark.parametrize("how", ["apart", "together", "torn"])
 def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
-    """Where the answer itself comes in parts, the library has begun to read it and must go on."""
+    """If the answer itself arrives in parts, the library has begun to read it and must read the rest."""
     messages = [b'{"n":1}', b"[2]" * 100, b"3"]
     stream = b"".join(Frame(Opcode.TEXT, message).serialize(mask=False) for message in messages)
 
@@ -317,7 +317,7 @@ def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
         )
         connection.open(10)
         wait_for(lambda: len(received) == 3)
-        # The short way is in use exactly where it is safe.
+        # The short parser is used exactly if that is safe.
         assert (connection._frames is None) is (how == "torn")
         connection.abort()
         thread.join()

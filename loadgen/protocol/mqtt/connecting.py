@@ -68,13 +68,13 @@ class Connecting:
     def request(self) -> bytes:
         """Return the CONNECT."""
         memory, settings = self._memory, self._use.settings
-        # A client's first connection starts a clean session: an old one that the broker has kept under the client's id
-        # is not of this run.
+        # A client's first connection starts a clean session: a session that the broker has kept under the
+        # client's id belongs to an earlier run.
         clean = memory is None or not memory.begun
         expiry_s = 0 if memory is None else settings.expiry_s
         if memory is not None and not settings.properties:
-            # MQTT 3.1.1 has one flag for starting without old state and for keeping none afterwards; this session must
-            # be kept.
+            # MQTT 3.1.1 has one flag both for starting without old state and for keeping no state
+            # afterwards. The broker must keep this session, so the flag stays unset.
             clean = False
         return self._use.wire.connect(self._client_id, self._use.login, clean=clean, expiry_s=expiry_s)
 

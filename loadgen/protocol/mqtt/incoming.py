@@ -26,12 +26,12 @@ COPIES: Final = "further copies of a message of QoS 2, which count once"
 REUSED_ID: Final = "the broker used the packet id of a message of QoS 2 that it had not released"
 NOT_HELD: Final = "a PUBREL belongs to no PUBLISH"
 
-#: The most messages that wait for their subscription; further ones count as messages without a subscription.
+#: Maximum number of messages that wait for their subscription; further ones count as messages without a subscription.
 _EARLY_MAX: Final = 100_000
 
 
 class Message(NamedTuple):
-    """A PUBLISH, and when it arrived and was read (ns)."""
+    """A PUBLISH packet, the time at which it arrived, and the time at which it was read (ns)."""
 
     packet: Any
     arrival_ns: int
@@ -95,7 +95,7 @@ class Incoming:
                     self._deliver(*message)
 
     def _is_copy(self, packet: Any) -> bool:
-        """Note a PUBLISH of QoS 2; return True if it was delivered before."""
+        """Remember a PUBLISH of QoS 2; return True if it was delivered before."""
         if packet.packet_id not in self._held:
             self._held.add(packet.packet_id)
             return False
@@ -105,7 +105,7 @@ class Incoming:
         return True
 
     def _is_aside(self, packet: Any) -> bool:
-        """Count a PUBLISH with the flag RETAIN or DUP; return True if it is no live delivery."""
+        """Count a PUBLISH with the flag RETAIN or DUP; return True if it is not a live delivery."""
         if packet.retain:
             self._handler.on_aside(RETAINED)
             return True

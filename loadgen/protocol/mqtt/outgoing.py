@@ -1,8 +1,8 @@
-"""The publishes of one connection: their packets, acknowledgements and the broker's limit of unacknowledged ones.
+"""The publishes of one connection: packets, acknowledgements, and the broker's limit of unacknowledged publishes.
 
-Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all of them
-are. At QoS 1 and 2 the broker limits the number of unacknowledged packets (receive maximum); further packets wait until
-it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all these
+packets are. At QoS 1 and 2 the broker limits the number of unacknowledged packets (receive maximum); further packets
+wait until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether it accepted an event.
 
 At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
 the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
@@ -35,7 +35,7 @@ class Request:
         self.rejected: dict[int, str] = {}
 
     def refused(self, index: int, why: str) -> None:
-        """Note that an event was refused, and will have no other answer."""
+        """Store that the broker refused an event, which gets no other answer."""
         self.rejected[index] = why
         self.open -= 1
 
@@ -70,7 +70,8 @@ class Outgoing:
         ids.skip(self._requests)
         #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
-        #: The number of PUBLISH packets that the broker still accepts, and the waiting ones with their ids.
+        #: The number of PUBLISH packets that the broker still accepts now, and the packets that must wait, with
+        #: their ids.
         self._room = 0
         self._waiting: deque[tuple[int, bytes]] = deque()
         #: The number of unacknowledged PUBLISH packets that the broker accepts; known once connected.

@@ -32,7 +32,7 @@ _Publish, _PubAck = mqtt5.PublishPacket, mqtt5.PubAckPacket
 
 
 class MqttSession:
-    """Implements `Session`."""
+    """Implements `Session` for one connection to a broker."""
 
     __slots__ = (
         "_boundary",

@@ -27,7 +27,7 @@ class Subscribing:
         self._handler, self._use, self._memory, self._ids = handler, use, memory, ids
         #: Finds the subscription that a message belongs to.
         self.topics = Subscriptions()
-        #: The subscription that each SUBSCRIBE without an answer requests, by packet id.
+        #: The subscription that each unanswered SUBSCRIBE requests, by packet id.
         self._waiting: dict[int, str] = {}
         ids.skip(self._waiting)
 

@@ -18,7 +18,7 @@ class Use(NamedTuple):
     settings: Settings
     wire: Wire
     login: UserPassword | None = None
-    #: The user property with the stamps, or None if they are in the events.
+    #: The user property with the stamps, or None if the stamps are in the events.
     stamp_name: str | None = None
     #: True if the packets travel in WebSocket frames.
     websocket: bool = False

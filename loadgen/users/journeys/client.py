@@ -47,7 +47,8 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
-        #: Due times for publishes by callbacks, which are due when requested. For publishes by tasks see `_moments`.
+        #: Due times of publishes by callbacks: such a publish is due when it is requested. Publishes by tasks use
+        #: `_moments`.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
@@ -63,7 +64,7 @@ class JourneyClient:
         return self._link.up
 
     def connect(self, timeout: float = CONNECT_S) -> None:
-        """Connect, unless connected. Not required: every other action that needs the connection connects by itself.
+        """Connect, unless connected; a call is not required, since every action that needs the connection connects.
 
         Raises:
             RefusedError: the service refuses the connection for good.
@@ -102,7 +103,7 @@ class JourneyClient:
                 else:
                     self._link.connection.subscribe(plan)
             except TransportError:
-                # The connection was lost just now: it comes back with all feeds.
+                # The connection was lost just now. It is opened again, with all feeds.
                 pass
             self._await(feed, deadline_s)
         finally:
@@ -110,7 +111,7 @@ class JourneyClient:
         return feed
 
     def unsubscribe(self, feed: Feed) -> None:
-        """Give up a subscription; does nothing if that was done before."""
+        """Give up a subscription; does nothing if it was given up before."""
         if not self._feeds.remove(feed):
             return
         self._inbox.forget(feed)
@@ -145,7 +146,7 @@ class JourneyClient:
         via: Literal["http", "websocket"] | None = None,
         timeout: float = 30.0,
     ) -> Answer:
-        """Publish as :meth:`publish` does, as an answer to an event that was received.
+        """Publish as :meth:`publish` does, in reply to an event that was received.
 
         The record names the event as the cause, so that the report has the time from the request to the reply.
 
@@ -195,7 +196,8 @@ class JourneyClient:
     ) -> Event | None:
         """Wait for an event of a feed, or for one that a function accepts; return None if none arrives in time.
 
-        An event that arrived earlier also counts, unless it was already returned or 100 others have arrived since.
+        An event that arrived before the call also counts, unless it was returned before or 100 others have arrived
+        since.
         """
         if isinstance(what, Feed):
             feed, what = what, None
@@ -232,7 +234,7 @@ class JourneyClient:
         self._link.log_in()
 
     def paced_by(self, moments: Moments) -> None:
-        """Use ``moments`` for the due times of publishes from now on."""
+        """Use ``moments`` as the due times of publishes from now on."""
         self._moments = moments
 
     def hang_up(self) -> None:
@@ -262,11 +264,11 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """The due times of the current greenlet's publishes: in a task by its pacing, in a callback always now."""
+        """Tell when this greenlet's publishes are due: in tasks by the journey's pacing, in callbacks now."""
         return self._at_once if self._inbox.is_calling else self._moments
 
     def _await(self, feed: Feed, deadline_s: float) -> None:
-        """Wait until a feed is ready, or give it up."""
+        """Wait until a feed is ready; if it is refused or not ready by the deadline, drop it and raise."""
         while not feed.settled.is_set():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:

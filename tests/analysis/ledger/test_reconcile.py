@@ -66,7 +66,7 @@ def test_one_lost_one_twice_one_to_a_subscription_that_was_gone(tmp_path: Path) 
     subscriptions = [subscription(1, "/default/a"), subscription(2, "/default/a", ended_ns=15 * MS)]
     deliveries = [delivery(first, 1), delivery(first, 1), delivery(second, 2)]
     ledger = ledger_of(tmp_path, [first, second], subscriptions, deliveries)
-    assert ledger.expected == 3  # first to both, second to the one that was still there
+    assert ledger.expected == 3  # the first to both, the second to the one still subscribed
     assert (ledger.delivered, ledger.lost, ledger.duplicates, ledger.outside_live_window) == (1, 2, 1, 1)
     assert (ledger.events_with_loss, ledger.subscriptions_with_loss) == (2, 2)
     assert ledger.balances
@@ -84,16 +84,16 @@ def test_what_the_service_did_not_accept_is_not_expected_and_not_hidden(tmp_path
 
 def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
     events = [event(1, n, "/default/a", n * MS) for n in range(3)] + [event(2, 0, "/default/a", 0)]
-    # The second event overtakes the first at subscription 1; publisher 2 comes late but in its own order.
+    # At subscription 1 the second event overtakes the first. The event of publisher 2 is late, but in order.
     latencies = {(1, 0): 5 * MS, (1, 1): MS, (1, 2): 9 * MS, (2, 0): 50 * MS}
     deliveries = [delivery(e, 1, latencies[e["publisher"], e["sequence"]]) for e in events]
-    # A record has a subscription's rows in the order in which they were received.
+    # A record lists a subscription's rows in the order of their arrival.
     deliveries.sort(key=lambda row: row["arrival_ns"])
     assert ledger_of(tmp_path, events, [subscription(1, "/default/*")], deliveries).reordered == 1
 
 
 def two_lives(ready_again_ns: int = 35 * MS) -> list[Row]:
-    """Lost 15 ms into the phase, acknowledged again at 30 ms."""
+    """Return two lives of a subscription: one lost 15 ms into the phase, the next acknowledged at 30 ms."""
     return [
         subscription(1, "/default/a", 0, 15 * MS, life=0),
         subscription(1, "/default/a", ready_again_ns, None, life=1, acknowledged_ns=ZERO + 30 * MS),
@@ -105,7 +105,8 @@ def test_what_a_lost_connection_misses_is_lost_in_reconnect_and_then_before_read
     deliveries = [delivery(events[n], 1) for n in (0, 5)]
     connections = [connection(1, 0, "closed with code 1001"), connection(1, 1)]
     ledger = ledger_of(tmp_path, events, two_lives(), deliveries, connections)
-    # 5 and 12 ms were under way when the connection broke; at 50 ms nothing is the matter.
+    # The events of 5 and 12 ms were under way when the connection broke. The loss at 50 ms has no known
+    # cause.
     assert (ledger.expected, ledger.delivered, ledger.lost) == (7, 2, 5)
     assert (ledger.lost_in_reconnect, ledger.lost_before_ready, ledger.lost_otherwise) == (3, 1, 1)
     assert ledger.balances
@@ -202,7 +203,7 @@ def tables_of(situation: Situation) -> dict[str, list[Row]]:
     return dict(zip(("events", "subscriptions", "connections", "deliveries"), situation, strict=True))
 
 
-# Made once: hypothesis examines each strategy that it has not seen before.
+# Strategies are made once, because hypothesis examines each new one.
 _CHANNEL, _PATTERN = st.sampled_from(CHANNELS), st.sampled_from(PATTERNS)
 _STATUSES = st.sampled_from(["accepted", "accepted", "rejected", "error", "unanswered"])
 _OFFSETS, _DELAYS, _SPANS, _LENGTHS = (
@@ -215,7 +216,7 @@ _LIVES = st.integers(1, 4)
 
 @st.composite
 def situations(draw: st.DrawFn) -> Situation:
-    """Events, subscriptions, connections and deliveries that need not agree in any way."""
+    """Draw events, subscriptions, connections and deliveries, which may contradict each other."""
     events = [
         event(
             publisher,
@@ -252,7 +253,10 @@ def situations(draw: st.DrawFn) -> Situation:
 
 
 def owed(event_row: Row, lives: list[Row], broke: dict[tuple[int, int], bool]) -> tuple[str, Row] | None:
-    """What the loss of an event would be called at one subscription, counting up from the definition, and its life."""
+    """Return the kind of loss if one subscription misses an event, and the life it belongs to, or None.
+
+    This follows the definition literally, life by life.
+    """
     sent_ns = event_row["sent_ns"]
     last: Row | None = None
     for life in sorted(lives, key=lambda row: row["life"]):
@@ -359,7 +363,7 @@ BALANCED = Ledger(
         ({"expected": 101}, False),
         ({"rows": 101}, False),
         ({"breakdown_agrees": False}, False),
-        # One pair more and one row less: each sum must agree by itself.
+        # The sum of expected pairs and the sum of rows must each agree.
         ({"delivered": 61, "late": 9}, True),
         ({"delivered": 61}, False),
         ({"duplicates": 5}, False),
@@ -369,7 +373,7 @@ BALANCED = Ledger(
         ({"lost_before_ready": 6}, False),
         ({"lost_in_reconnect": 8}, False),
         ({"lost_otherwise": 17}, False),
-        # What was missed on purpose, or observed by nobody, was taken off what was expected.
+        # Deliveries that were missed on purpose or not observed are not part of `expected`.
         ({"missed_in_gap": 9, "missed_away": 9, "unobserved": 9}, True),
     ],
 )
@@ -406,7 +410,7 @@ def test_it_is_settled_once_for_several_figures_and_cannot_be_altered(tmp_path: 
     for record in (settled, settled.ledger, settled.whole.events):
         with pytest.raises(FrozenInstanceError):
             setattr(record, fields(record)[0].name, None)
-    # Arrays have no truth value: what holds them is compared by identity.
+    # Objects that hold arrays are compared by identity, because comparing arrays gives no single truth value.
     assert settled == settled
     assert settled != replace(settled)
 
@@ -426,13 +430,14 @@ def test_an_event_is_expected_by_its_own_channel_and_only_if_it_was_accepted(tmp
         subscription(7, "/default/d", 2 * MS, 4 * MS, acknowledged_ns=ZERO + 2 * MS),
     ]
     settled = settled_of(tmp_path, events, subscriptions, [])
-    # Sorted by publisher and number.
+    # Events are sorted by publisher and sequence.
     assert settled.whole.events.publisher.tolist() == [1] * 4 + [3] * 4
     assert (settled.whole.events.key & 0xFFFFFFFF).tolist() == [0, 1, 2, 3] * 2
     assert [settled.whole.events.channels[code] for code in settled.whole.events.channel] == channels * 2
     assert settled.whole.events.accepted.tolist() == [True, False, True, True, True, True, True, False]
     assert settled.whole.events.sent_ns.tolist() == (settled.whole.events.intended_ns + 1_000).tolist()
-    # Of publisher 1 event 1 was refused, of publisher 3 event 3; to 7 it goes from 2 ms on and before 4 ms.
+    # Event 1 of publisher 1 and event 3 of publisher 3 were refused. Subscription 7 expects events sent from
+    # 2 ms up to 4 ms only.
     assert settled.whole.expected.tolist() == [1, 0, 1, 2, 1, 2, 1, 0]
     assert settled.ledger.events_accepted == 6
     assert settled.answered

@@ -1,4 +1,4 @@
-"""Test a session: what is said and heard, in any order, and whatever the bytes are."""
+"""Test a session's messages in both directions, in any order, with any bytes."""
 
 import json
 from random import Random

@@ -1,4 +1,4 @@
-"""Make sessions of MQTT and their parts, with the settings that a test names; record what they report."""
+"""Make MQTT sessions with settings that a test gives."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from loadgen.protocol.mqtt.wire import Mqtt5, Mqtt311
 
 
 def packets(data: bytes) -> list[Any]:
-    """Read whole packets."""
+    """Read packets; all must be complete."""
     found, view = [], memoryview(data)
     while view:
         packet, size = mqtt5.read(view)

@@ -73,7 +73,7 @@ def test_a_stamp_in_a_user_property_is_delivered_with_the_payloads_bytes() -> No
     receiving = Receiving(stamp_name="lg")
     receiving.take("default/a", b"\xff", user_properties=[("x", "0"), ("lg", "[1]"), ("lg", "[2]")])
     assert receiving.handler.calls == [("on_marked", ("s1", Marked(b"\xff", "[1]"), 10, 20))]
-    # Another publisher's message has no such property, and is delivered as any other.
+    # A message without the property, from another publisher, is passed on as usual.
     receiving.take("default/a", b"x", user_properties=[("other", "1")])
     assert receiving.events == [("s1", "x")]
 

@@ -1,4 +1,4 @@
-"""Test the conversation with a broker, packet by packet; the codec plays the broker."""
+"""Test the conversation with a broker, packet by packet; the codec makes the broker's packets."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -63,7 +63,7 @@ def test_the_broker_lets_us_in_or_says_why_not() -> None:
 def test_an_answer_that_is_no_mqtt_5_is_told_as_such() -> None:
     handler = Recording()
     session = session_of(handler)
-    # A broker of MQTT 3.1.1 refuses the protocol's version (its 3.2.2.3).
+    # A broker that knows only MQTT 3.1.1 refuses the protocol version (section 3.2.2.3 of 3.1.1).
     session.receive(b"\x20\x02\x00\x01", 1, 1)
     assert "does it speak MQTT 5?" in handler.named("on_refused")[0][0]
     session.receive(b"\xff" * 9, 1, 1)
@@ -176,7 +176,7 @@ def test_however_the_stream_is_cut_the_same_messages_come_out(
     )
 
 
-#: A packet of each kind that MQTT 5 has (2.1.2), as a broker would send it or never should.
+#: One packet of each kind in MQTT 5 (2.1.2), whether a broker may send it or not.
 PACKETS = {
     "CONNECT": mqtt5.ConnectPacket("loadgen-1", username="me", password=b"secret").write(),
     "CONNACK": mqtt5.ConnAckPacket(reason_str="welcome", receive_max=7).write(),
@@ -199,8 +199,8 @@ PACKETS = {
     "DISCONNECT": mqtt5.DisconnectPacket().write(),
     "AUTH": mqtt5.AuthPacket().write(),
 }
-#: What a session says of each packet whole: (method of the handler, its first argument). It has subscribed to
-#: /default/a by packet 1, and then asked for s9 by packet 2; it waits for no PUBACK.
+#: What a session does with each complete packet: (method of the handler, its first argument). The session has
+#: subscribed to /default/a with packet 1 and requested s9 with packet 2; it awaits no PUBACK.
 SAID = {
     "CONNECT": [("on_deviation", "the broker sent a Connect")],
     "CONNACK": [("on_deviation", "the broker sent a second ConnAck")],
@@ -229,7 +229,7 @@ SAID = {
 
 
 def asking(reader: PacketReader | None = None) -> tuple[MqttSession, Recording]:
-    """A session that has subscribed to /default/a (s0) and waits for the acknowledgement of s9."""
+    """Return a session that has subscribed to /default/a (s0) and awaits the acknowledgement of s9."""
     session, handler = connected(reader=reader)
     subscribed(session, handler, "/default/a")
     session.subscribe("s9", "/default/nine")
@@ -242,7 +242,7 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
     session, handler = asking()
     session.receive(PACKETS[kind], 10, 20)
     assert [(name, arguments[0]) for name, arguments in handler.calls] == SAID[kind]
-    # It goes on after it, unless the broker said goodbye.
+    # The session continues after the packet, unless that was a DISCONNECT.
     handler.calls.clear()
     session.receive(PACKETS["PUBLISH, QoS 0"], 30, 40)
     goes_on = [("on_event", ("s0", '{"n":1}', 30, 40))]
@@ -250,9 +250,9 @@ def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
 
 
 def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
-    """Return the events of a stream by the codec alone, packet by packet, and whether it can be read to its end.
+    """Return a stream's events as the codec alone reads them, and whether the stream is readable to its end.
 
-    Stops where the session may: at a goodbye, and where the bytes are no packet.
+    Reading stops at a DISCONNECT, and where the bytes are not a packet, as the session may.
     """
     found: list[tuple[str, tuple[str, str]]] = []
     held: set[int] = set()
@@ -288,7 +288,7 @@ def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool
 
 @st.composite
 def nearly_packets(draw: st.DrawFn) -> bytes:
-    """A packet of any kind with a few of its bytes changed, cut out or put in, or made longer."""
+    """Draw a packet of any kind with some bytes changed, removed or added, or with another length."""
     data = bytearray(draw(st.sampled_from(sorted(PACKETS.values()))))
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, max(len(data) - 1, 0)))
@@ -302,7 +302,7 @@ def nearly_packets(draw: st.DrawFn) -> bytes:
             case "insert":
                 data.insert(place, draw(st.integers(0, 255)))
             case "length" if 2 <= len(data) < 130:
-                # The length that the bytes have: what is inside is judged, and not only the header.
+                # Correct the length, so that the content is read too and not only the header.
                 data[1] = len(data) - 2
     return bytes(data)
 
@@ -334,7 +334,7 @@ def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
     ]
     assert bool(handler.named("on_broken")) == (not readable)
     assert len(handler.named("on_broken")) <= 1
-    # Each of what it calls is of a handler's: nothing but these is done with what a broker sends.
+    # The session calls only these methods of its handler.
     assert {name for name, _ in handler.calls} <= {
         "on_aside",
         "on_broken",
@@ -370,7 +370,7 @@ def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:
 
 def test_a_packet_above_the_limit_is_not_waited_for() -> None:
     session, handler = connected()
-    # The header of a PUBLISH of 200 MB, and the beginning of it.
+    # These are the header of a PUBLISH of 200 MB, and the first part of its content.
     session.receive(b"\x30\x80\x84\xaf\x5f" + bytes(1 << 20), 1, 1)
     assert not handler.named("on_broken")
     for _ in range(4):
@@ -418,7 +418,7 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     events = handler.named("on_event")
     assert [event[2] for event in events] == [100, 100, 100]
     assert [getattr(event[2], "uncertain_ns", 0) for event in events] == [40, 40, 40 if rest else 0]
-    # Read alone: exact, and where the bytes' own end is not exact it is not.
+    # A message that is read alone is as exact as the end of the bytes that were read.
     session, handler = connected()
     subscribed(session, handler, "/default/a")
     session.receive(one, of_bytes(100, 40, 0), 200)
