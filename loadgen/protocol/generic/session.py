@@ -17,7 +17,7 @@ from loadgen.protocol.base import (
     UnfitLoginError,
 )
 from loadgen.protocol.boundary import Boundary
-from loadgen.protocol.event_stream import MOST_ID_BYTES, EventStream
+from loadgen.protocol.event_stream import EventStream
 from loadgen.protocol.generic.dialect import Dialect
 from loadgen.protocol.generic.events import of_events
 from loadgen.protocol.generic.exchanges import Exchanges
@@ -95,16 +95,11 @@ class GenericSession(Resumable):
             self._stream = EventStream(earlier._stream.last_id, earlier._stream.retry_ms)
 
     def continued(self, handshake: Handshake) -> Handshake:
-        """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
-        last_id = b"" if self._stream is None else self._stream.last_id
-        # A header's value must consist of printable characters (RFC 9110, 5.5).
-        if (
-            not last_id
-            or len(last_id) > MOST_ID_BYTES
-            or not (last_id.isascii() and last_id.decode().isprintable())
-        ):
+        """Return the handshake with `Last-Event-ID` if an event with a usable id was received."""
+        last_id = None if self._stream is None else self._stream.header_id
+        if last_id is None:
             return handshake
-        return replace(handshake, headers={**handshake.headers, "last-event-id": last_id.decode()})
+        return replace(handshake, headers={**handshake.headers, "last-event-id": last_id})
 
     def _parser(self) -> EventStream:
         assert self._stream is not None

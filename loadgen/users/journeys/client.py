@@ -5,19 +5,15 @@ A feed is a subscription of the journey (`feeds`).
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from random import Random
 from typing import Any, Final, Literal
 
 import gevent
 from locust.exception import StopUser
 
-from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import ClientPlan
-from loadgen.resolve.transport import over_http
 from loadgen.transport.errors import TransportError
-from loadgen.transport.http import GeventHttpClient
 from loadgen.users.journeys import calls
 from loadgen.users.journeys.errors import NoAnswerError, RefusedError
 from loadgen.users.journeys.feeds import Callback, Feed, Received
@@ -25,14 +21,13 @@ from loadgen.users.journeys.inbox import Inbox
 from loadgen.users.journeys.link import CONNECT_S, Link
 from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
+from loadgen.users.journeys.senders import Senders
 from loadgen.users.journeys.stamping import Event, unstamped
 from loadgen.users.journeys.subscriptions import Feeds
 from loadgen.users.open_requests import Cause
-from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.subscriptions import Subscription
 from loadgen.users.worker import WorkerRun
 
-_HTTP_CONNECTIONS: Final = 4
 _LOOK_S: Final = 1.0
 
 
@@ -53,7 +48,7 @@ class JourneyClient:
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
         self._publishes = JourneyPublishes(run, plan)
-        self._http: Sender | None = None
+        self._senders = Senders(run, plan, self._link)
         self._inbox = Inbox(self._call_back, self._link.check_over)
 
     # The user's code calls the following methods.
@@ -177,7 +172,7 @@ class JourneyClient:
         if run.publishing_over or run.stopping:
             raise StopUser
         try:
-            sender = self._sender(via, timeout)
+            sender = self._senders.choose(via, time.monotonic() + timeout)
             intended_ns = due_ns - (run.local_ns(due_ns) - due_ns)
             answer: Answer | None
             with gevent.Timeout(timeout, False):
@@ -239,8 +234,7 @@ class JourneyClient:
 
     def hang_up(self) -> None:
         """Close the connection for good, and record the publishes without an answer."""
-        if self._http is not None:
-            self._http.close()
+        self._senders.close()
         self._publishes.give_up()
         self._link.close()
         self._inbox.close()
@@ -279,24 +273,6 @@ class JourneyClient:
         if feed.error is not None:
             self._feeds.remove(feed)
             raise RefusedError(f"subscription to {feed.channel} refused: {feed.error}")
-
-    def _sender(self, via: str | None, timeout: float) -> Sender:
-        self._link.demand_login()
-        service = self._run.logins.service(self._plan)
-        if via not in (None, "http", "websocket"):
-            raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
-        if service.http_url is None or not over_http(via or "http", self._run.rules):
-            self._link.connect(time.monotonic() + timeout)
-            return ConnectionSender(self._link.connection)
-        if self._http is None:
-            client = GeventHttpClient(
-                service.http_url,
-                _HTTP_CONNECTIONS,
-                on_failed=partial(self._run.failures.add, HARNESS, "publishing over HTTP"),
-                dialer=self._run.dialer,
-            )
-            self._http = HttpSender(service, client, self._run.recorder.undecodable)
-        return self._http
 
     def _call_back(self, received: Received) -> None:
         feed = received.feed
