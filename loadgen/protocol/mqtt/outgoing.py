@@ -55,15 +55,18 @@ class Outgoing:
         "_qos",
         "_released",
         "_requests",
+        "_retain",
         "_room",
-        "_use",
+        "_stamp_name",
         "_waiting",
+        "_wire",
         "receive_max",
     )
 
     def __init__(self, handler: SessionHandler, use: Use, memory: Memory | None, ids: PacketIds) -> None:
-        self._handler, self._use, self._memory, self._ids = handler, use, memory, ids
+        self._handler, self._wire, self._memory, self._ids = handler, use.wire, memory, ids
         self._qos: int = use.settings.qos
+        self._retain, self._stamp_name = use.settings.retain, use.stamp_name
         #: The request of each PUBLISH and the index of its event, by packet id. None for a PUBLISH of an earlier
         #: connection, since its request ended with that connection.
         self._requests: dict[int, tuple[Request, int] | None] = {}
@@ -112,11 +115,10 @@ class Outgoing:
         return b"" if behind else self.take()
 
     def _written(self, topic: str, event: Any, qos: int, packet_id: int | None) -> bytes:
-        use = self._use
-        write, retain = use.wire.publish, use.settings.retain
-        if use.stamp_name is None:
+        write, retain = self._wire.publish, self._retain
+        if self._stamp_name is None:
             return write(topic, event.encode(), qos=qos, packet_id=packet_id, retain=retain)
-        stamp = use.stamp_name, event.stamp
+        stamp = self._stamp_name, event.stamp
         return write(topic, event.body, qos=qos, packet_id=packet_id, retain=retain, stamp=stamp)
 
     def take(self) -> bytes:
@@ -163,7 +165,7 @@ class Outgoing:
         packet_id = packet.packet_id
         if packet_id not in self._requests:
             self._handler.on_deviation(NO_PUBLISH.format("PUBREC"))
-            return self._use.wire.unknown_id(PUBREL, packet_id)
+            return self._wire.unknown_id(PUBREL, packet_id)
         if int(packet.reason_code) >= REFUSED:
             self._end(packet, arrival_ns, "PUBREC")
             return b""
