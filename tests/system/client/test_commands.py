@@ -19,7 +19,7 @@ from loadgen.server.process import Announcement, ServerProcess
 from loadgen.server.testing import LocalEventApi
 from loadgen.transport.names import loopback_addresses
 from tests.authority import server_files
-from tests.system.harness import Finished, free_port, loadgen, start
+from tests.system.harness import STUCK_S, Finished, free_port, loadgen, start
 from tests.system.here import Here
 from tests.system.here import here as call
 from tests.system.server.beside import beside
@@ -51,7 +51,7 @@ def environment(server: Announcement, **more: str) -> dict[str, str]:
 
 
 def ask(server: Announcement, *arguments: str, **more: str) -> Finished:
-    return loadgen(*arguments, env=environment(server, **more), timeout_s=120)
+    return loadgen(*arguments, env=environment(server, **more), timeout_s=STUCK_S)
 
 
 def here(server: Announcement, *arguments: str, **more: str) -> Here:
