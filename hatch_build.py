@@ -16,12 +16,13 @@ SOURCES = (
     "queue.c", "joining.c", "reading.c", "receiver.c", "processing.c", "poller.c", "publishes.c", "sending.c",
     "publish_lane.c", "publish_message.c", "answers.c",
     "json_path.c", "lane.c", "mqtt_packets.c", "names.c", "owed.c", "template.c", "template_lane.c",
-    "tls_library.c", "tls_context.c", "tls.c",
+    "tls_library.c", "tls_context.c", "tls_ends.c", "tls.c",
 )  # fmt: skip
 HEADERS = (
-    "native.h", "json_scan.h", "json_canonical.h", "known.h", "joining.h", "receiver.h", "poller.h", "text.h",
+    "native.h", "json_scan.h", "json_character.h", "json_number.h", "json_string.h", "json_canonical.h", "known.h",
+    "joining.h", "receiver.h", "poller.h", "text.h",
     "publishes.h", "sending.h", "delivery.h", "json_path.h", "lane.h", "names.h", "owed.h", "template.h",
-    "tls_library.h", "tls.h",
+    "tls_library.h", "tls_ends.h", "tls.h",
 )  # fmt: skip
 
 

@@ -23,9 +23,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 from receive import measure  # noqa: E402
-from receive.measure import FAN_OUT, Running  # noqa: E402
+from receive.measure import FAN_OUT  # noqa: E402
 from receive.receive_burn import BURN, GREENLET, THREAD  # noqa: E402
 from receive.receivers import OURS_BURNING  # noqa: E402
+from receive.running import Running, not_received, running  # noqa: E402
 from receive.sender import Sent  # noqa: E402
 
 from loadgen.measure.spool import read_batches, spool_name  # noqa: E402
@@ -101,13 +102,13 @@ def main() -> int:
     sides = {state: Side() for state in (IDLE, THREAD, GREENLET)}
     with (
         tempfile.TemporaryDirectory(prefix="loadgen-busy-") as folder,
-        measure.running(OURS_BURNING, options.subscribers, Path(folder)) as one,
+        running(OURS_BURNING, options.subscribers, Path(folder)) as one,
     ):
         for _ in range(options.rounds):
             for state, side in sides.items():
                 side.sent.append(send(one, state, options.rate / options.subscribers, options.seconds))
         one.stop()
-        lost = measure.not_received(one)
+        lost = not_received(one)
         for side in sides.values():
             side.take(one.folder)
     base_us = sides[IDLE].percentile_us(99)

@@ -19,9 +19,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import numpy as np  # noqa: E402
 from receive import measure  # noqa: E402
-from receive.measure import FAN_OUT, Phase  # noqa: E402
+from receive.measure import FAN_OUT  # noqa: E402
 from receive.receive_live import COSTS  # noqa: E402
 from receive.receivers import OURS, OURS_LIVE  # noqa: E402
+from receive.running import Phase, not_received, running  # noqa: E402
 from scipy import stats  # noqa: E402
 
 BAR = 0.02
@@ -47,8 +48,7 @@ def main() -> int:
         parser.error("an interval needs 3 rounds at least")
     with tempfile.TemporaryDirectory(prefix="loadgen-live-") as folder, contextlib.ExitStack() as stack:
         plain, live = (
-            stack.enter_context(measure.running(one, options.subscribers, Path(folder)))
-            for one in (OURS, OURS_LIVE)
+            stack.enter_context(running(one, options.subscribers, Path(folder))) for one in (OURS, OURS_LIVE)
         )
         order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
         pairs: list[tuple[Phase, Phase]] = []
@@ -59,7 +59,7 @@ def main() -> int:
             pairs.append((phases[plain.name], phases[live.name]))
         for one in (plain, live):
             one.stop()
-        wrong = [lost for one in (plain, live) if (lost := measure.not_received(one))]
+        wrong = [lost for one in (plain, live) if (lost := not_received(one))]
         costs = [list(map(int, line.split())) for line in (live.folder / COSTS).read_text().splitlines()]
     ratios = np.log([with_.cpu_per_frame_s / without.cpu_per_frame_s for without, with_ in pairs])
     middle, error = ratios.mean(), stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)

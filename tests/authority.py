@@ -1,12 +1,37 @@
-"""A certificate authority for tests, which this process trusts only during a test."""
+"""Certificate authorities for tests: one that this process trusts only during a test, and one in files for servers."""
 
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import trustme
+
+
+class ServerFiles(NamedTuple):
+    """The certificate and key of a server, and the certificate of the authority that issued it."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+    @property
+    def options(self) -> list[str]:
+        """The options by which the servers of `loadgen` use them."""
+        return ["--certfile", str(self.certificate), "--keyfile", str(self.key)]
+
+
+def server_files(folder: Path, host: str = "127.0.0.1") -> ServerFiles:
+    """Write the certificate of a server at ``host``, and its authority, into a folder."""
+    files = ServerFiles(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
+    authority = trustme.CA()
+    issued = authority.issue_cert(host)
+    files.certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(files.key)
+    authority.cert_pem.write_to_path(files.authority)
+    return files
 
 
 @contextmanager

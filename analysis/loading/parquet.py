@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis import text
 from analysis.record import schemas
 
 _MANY_ROWS = 100_000
@@ -175,6 +176,14 @@ def inside(table: pa.Table, window: Window) -> pa.Table:
     intended_ns = table.column("intended_ns")
     chosen = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
     return table.filter(chosen)
+
+
+def damaged(path: Path, error: Exception) -> ReadError:
+    """Return the error for a record that lacks something, or holds something of the wrong type."""
+    return ReadError(
+        f"{path} holds a damaged record: no figures can be computed from it"
+        f" ({type(error).__name__}: {text.clean(error)})"
+    )
 
 
 def unreadable(path: Path, error: Exception) -> ReadError:

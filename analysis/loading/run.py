@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import extras
-from analysis.clocks import fit as clocks
-from analysis.clocks.bounds import Pings
 from analysis.clocks.fit import ClockFit
+from analysis.loading.clocks import WorkerClocks
 from analysis.loading.columns import Ints, codes, ints
 from analysis.loading.parquet import (
     ReadError,
@@ -26,7 +25,7 @@ from analysis.loading.parquet import (
     unreadable,
     whole,
 )
-from analysis.record import manifest, schemas, tables
+from analysis.record import manifest, tables
 from analysis.record.manifest import ManifestError
 from analysis.record.tables import TableError
 
@@ -37,8 +36,6 @@ __all__ = ["FORMATS", "Ints", "RowGroup", "Run", "ReadError", "Window", "codes",
 
 #: Record formats that this version reads; columns that an older one lacks are null (see results/README.md).
 FORMATS = (2, 3)
-#: Columns of the clock table with times of CLOCK_MONOTONIC_RAW, in the order of `Pings`.
-_STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 
 
 @dataclass(eq=False)
@@ -134,60 +131,17 @@ class Run:
         return ends_ns
 
     @cached_property
-    def clocks(self) -> dict[int, ClockFit]:
-        """Offset and error of each worker's clock, by worker."""
-        names = ("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns")
-        table = self._tables.read("clock", (*names, *_STEADY_TIMES, "bound_ns", "master_bound_ns"))
-        worker, *times = (ints(table, name) for name in names)
-        bounds = [ints(table, name) for name in ("bound_ns", "master_bound_ns")]
-        vouched_ns = np.where((bounds[0] >= 0) & (bounds[1] >= 0), bounds[0] + bounds[1], -1)
-        steady = [ints(table, name) for name in _STEADY_TIMES]
-        here = self.manifest["host"].get("boot_id")
-        fits = {}
-        for entry in self.manifest["workers"]:
-            number, same_kernel = entry["worker"], here is not None and entry.get("boot_id") == here
-            its = worker == number
-            if entry["id"] == "local" or (same_kernel and not its.any()):
-                fits[number] = clocks.shared_clock(number)
-            else:
-                # A ping lacks steady times if a process could not read its wall and steady clocks together. If most
-                # pings have steady times, use only these pings.
-                known = its & np.logical_and.reduce([values >= 0 for values in steady])
-                chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
-                pings = Pings(*(values[chosen] for values in columns))
-                fits[number] = clocks.fit(number, same_kernel, pings, self._measured_ns, vouched_ns[chosen])
-        return fits
-
-    @property
-    def _measured_ns(self) -> tuple[int, int] | None:
-        """Start of the measure phase and end of the drain (ns), or None if the measure phase was not reached."""
-        if "measure" not in self.phases:
-            return None
-        ends_ns = [end_ns for name in ("measure", "drain") if (end_ns := self.phases.get(name, (0, None))[1])]
-        start_ns = self.phases["measure"][0]
-        if not ends_ns:
-            # The run broke off without an end on record: use the time of the last ping of all workers.
-            ends_ns = [
-                int(
-                    ints(self._tables.read("clock", ("master_sent_ns",)), "master_sent_ns").max(
-                        initial=start_ns
-                    )
-                )
-            ]
-        return start_ns, max(start_ns, *ends_ns)
+    def _worker_clocks(self) -> WorkerClocks:
+        return WorkerClocks(self._tables, self.manifest, self.phases)
 
     @cached_property
-    def _worker_of_publisher(self) -> tuple[Ints, Ints]:
-        """Publishers in ascending order, and the worker of each."""
-        publishers, workers = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        for group in self.event_groups:
-            table = self._tables.read_group("events", ("publisher", "worker"), group)
-            # If a publisher has several rows, use the worker in the first row of the file.
-            joined = np.concatenate((publishers, ints(table, "publisher")))
-            worker = np.concatenate((workers, ints(table, "worker")))
-            publishers, first = np.unique(joined, return_index=True)
-            workers = worker[first]
-        return publishers, workers
+    def clocks(self) -> dict[int, ClockFit]:
+        """Offset and error of each worker's clock, by worker."""
+        return self._worker_clocks.fits
+
+    def worker_of(self, publisher: Ints) -> Ints:
+        """Return the worker of each publisher, or -1 if it is not on record."""
+        return self._worker_clocks.worker_of(publisher)
 
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
         """Read columns of a table, restricted to rows whose ``intended_ns`` lies in ``window`` if it is given.
@@ -198,14 +152,9 @@ class Run:
         Raises:
             ReadError: the file is damaged, or lacks a column that every format has.
         """
-        if all(fit.shared for fit in self.clocks.values()) or not set(columns) & schemas.LOCAL_TIMES.get(
-            name, set()
-        ):
-            return self._tables.read(name, columns, window)
-        more = {"worker", "publisher"} if name == "deliveries" else {"worker"}
-        return self._corrected(name, self._tables.read(name, sorted({*columns, *more}), window)).select(
-            list(columns)
-        )
+        needed = self._worker_clocks.needed(name, columns)
+        table = self._tables.read(name, sorted({*columns, *needed}) if needed else columns, window)
+        return self._worker_clocks.corrected(name, table).select(list(columns)) if needed else table
 
     @cached_property
     def _deliveries_metadata(self) -> pq.FileMetaData:
@@ -252,14 +201,6 @@ class Run:
         known = [metadata.row_group(group.number).column(column).statistics for group in self.row_groups]
         return not all(each is not None and each.has_min_max and each.max == 0 for each in known)
 
-    def worker_of(self, publisher: Ints) -> Ints:
-        """Return the worker of each publisher, or -1 if it is not on record."""
-        publishers, workers = self._worker_of_publisher
-        if not len(publishers):
-            return np.full(len(publisher), -1, dtype=np.int64)
-        place = np.minimum(np.searchsorted(publishers, publisher), len(publishers) - 1)
-        return np.where(publishers[place] == publisher, workers[place], -1)
-
     def deliveries_in(
         self, columns: Sequence[str], window: Window | None = None, group: RowGroup | None = None
     ) -> tuple[Ints, pa.Table]:
@@ -274,9 +215,8 @@ class Run:
         if not groups:
             return np.empty(0, dtype=np.int64), self._tables.read("none", columns)
         names = {*columns, "intended_ns"}
-        raw = all(fit.shared for fit in self.clocks.values()) or not names & schemas.LOCAL_TIMES["deliveries"]
-        if not raw:
-            names |= {"worker", "publisher"}
+        needed = self._worker_clocks.needed("deliveries", names)
+        names |= needed
         path = self.path / "deliveries.parquet"
         try:
             file = pq.ParquetFile(path, metadata=self._deliveries_metadata)
@@ -290,24 +230,9 @@ class Run:
             inside = (intended_ns >= window.start_ns) & (intended_ns < window.end_ns)
             if not inside.all():
                 table, rows = table.filter(pa.array(inside)), rows[inside]
-        if not raw:
-            table = self._corrected("deliveries", table)
+        if needed:
+            table = self._worker_clocks.corrected("deliveries", table)
         return rows, table.select(list(columns))
-
-    def _corrected(self, name: str, table: pa.Table) -> pa.Table:
-        by_worker = ints(table, "worker")
-        for column in sorted(schemas.LOCAL_TIMES[name] & set(table.column_names)):
-            worker = by_worker
-            if (name, column) == ("deliveries", "sent_ns"):
-                worker = self.worker_of(ints(table, "publisher"))
-            missing = np.asarray(table.column(column).is_null().to_numpy(), dtype=bool) | (worker < 0)
-            times_ns = ints(table, column).copy()
-            for number, fit in self.clocks.items():
-                its = worker == number
-                times_ns[its] += fit.correction_ns(times_ns[its])
-            place_of = table.column_names.index(column)
-            table = table.set_column(place_of, column, pa.array(times_ns, mask=missing))
-        return table
 
     def _frame(self, name: str) -> "pd.DataFrame":
         extras.require("pandas", "a table as DataFrame")
@@ -320,8 +245,8 @@ class Run:
         nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
             table = whole(opened(path, name))
-            if not all(fit.shared for fit in self.clocks.values()) and name in schemas.LOCAL_TIMES:
-                table = self._corrected(name, table)
+            if self._worker_clocks.needed(name, table.column_names):
+                table = self._worker_clocks.corrected(name, table)
             frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:

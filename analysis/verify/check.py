@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from analysis import text
 from analysis.figures import derived
+from analysis.loading.parquet import damaged
 from analysis.loading.run import ReadError, Run
 from analysis.record import revisions
 from analysis.record.revisions import SUMMARY, UNKNOWN, Maker
@@ -79,10 +80,7 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
         raise
     except Exception as error:
         # The record may come from anywhere: anything in it may be missing, broken or of the wrong type.
-        raise ReadError(
-            f"{run.path} holds a damaged record: no figures can be computed from it"
-            f" ({type(error).__name__}: {text.clean(error)})"
-        ) from error
+        raise damaged(run.path, error) from error
     _notebooks(run, found)
     return found
 

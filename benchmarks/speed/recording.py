@@ -7,6 +7,7 @@ discards the rows.
 from receive import measure
 from receive.measure import FAN_OUT, FAN_OUT_REAL, Pattern
 from receive.receivers import OURS, OURS_UNRECORDED
+from receive.running import ReceiverError
 
 from speed.section import OWN, REAL, Bar, Figure, Options, Section
 
@@ -45,7 +46,7 @@ def _measured(section: Section, options: Options, pattern: Pattern, payload: str
         rows, failures = measure.in_turn(
             (OURS, OURS_UNRECORDED), pattern, TURNS, options.subscribers, options.seconds, options.scratch
         )
-    except measure.ReceiverError as error:
+    except ReceiverError as error:
         rows, failures = [], [str(error)]
     section.failures += failures
     section.note += f" {measure.others_note(rows)}"

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from receive import payloads, saturating
-from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
 from receive.payloads import Payload
 from receive.receivers import OURS, Receiver
+from receive.running import ReceiverError, Running, machine_cpu_s, not_received, running
 from receive.sender import FRAME_BYTES, Order, Sent
 
 from loadgen import native

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from analysis import text
 from analysis.gates.grammar import GateError
+from analysis.loading.parquet import damaged
 from analysis.loading.run import ReadError, Run
 from analysis.loading.run import load as load_run
 from analysis.record.folders import runs_in
@@ -364,10 +365,7 @@ def _reckoned(run: Run) -> Reckoned:
     except ReadError:
         raise
     except Exception as error:
-        raise ReadError(
-            f"{run.path} holds a damaged record: no figures can be computed from it"
-            f" ({type(error).__name__}: {text.clean(error)})"
-        ) from error
+        raise damaged(run.path, error) from error
     return reckoned
 
 

@@ -1,13 +1,10 @@
 """`loadgen probe`: check a target step by step, from DNS to a delivery, and report the first step that fails."""
 
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from typing import Final
+from urllib.parse import urlsplit
 
 from gevent.queue import Empty, Queue
 
@@ -22,17 +19,14 @@ from loadgen.client.event_client import (
 from loadgen.client.frames import Frames
 from loadgen.client.further_checks import DeepWildcard, WrongLogin
 from loadgen.client.http import HttpPublisher
+from loadgen.client.network import PROXY_ADVICE, Network
 from loadgen.client.steps import SkippedError, Step, StepError, own_event
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.transport import proxy
-from loadgen.transport.dialing import Dialer, remote_of
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
-from loadgen.transport.names import loopback_addresses
-
-DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
-_EXPIRY_WARNING_DAYS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +125,14 @@ class Probe:
         #: True if the connection is a stream in an HTTP answer, not a WebSocket.
         self._by_http = service.connect_url.startswith("http")
         urls = (service.http_url if over_http else None, service.connect_url)
-        self._urls = [urlsplit(url) for url in urls if url is not None]
+        self._network = Network([urlsplit(url) for url in urls if url is not None], self._dialer)
 
     def run(self) -> Iterator[Step]:
         """Yield each step when it is done; once one of the basic steps fails, yield all later steps as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
-            ("DNS", self._dns),
-            ("TCP", self._tcp),
-            ("TLS", self._tls),
+            ("DNS", self._network.dns),
+            ("TCP", self._network.tcp),
+            ("TLS", self._network.tls),
             ("event stream" if self._by_http else "WebSocket", self._connection),
             ("login", self._login),
             ("subscribe", self._subscribe),
@@ -169,70 +163,6 @@ class Probe:
 
     # The steps: each returns the detail to report, or raises StepError.
 
-    def _dns(self) -> str:
-        seen = []
-        for host in dict.fromkeys(_place(url)[0] for url in self._urls):
-            try:
-                found = loopback_addresses(host) or tuple(
-                    str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-                )
-            except OSError as error:
-                raise StepError(
-                    f"{host} has no address ({error.strerror or error})",
-                    "check the URL for typing errors, and that this machine can resolve names",
-                ) from None
-            seen.append(f"{host} is {', '.join(dict.fromkeys(found))}")
-        return "; ".join([*seen, *self._left_to_proxies()])
-
-    def _tcp(self) -> str:
-        seen = []
-        for host, port in dict.fromkeys(_place(url) for url in self._urls):
-            look_at_the_clock()
-            try:
-                with self._dialer.connect(host, port, TIMEOUT_S) as raw:
-                    remote = remote_of(raw)
-            except TransportError as error:
-                raise StepError(
-                    f"{host}:{port} does not take connections ({_reason(error, host, port)})",
-                    "check the port, that the service is running, and firewalls or proxies on the way",
-                ) from None
-            seen.append(f"{host}:{port}" + ("" if remote in (None, f"{host}:{port}") else f" at {remote}"))
-        return "connected to " + "; ".join([" and ".join(seen), *self._left_to_proxies()])
-
-    def _tls(self) -> str:
-        secure = [url for url in self._urls if url.scheme in ("https", "wss")]
-        if not secure:
-            return "none: the target is not encrypted"
-        seen = []
-        for host, port, through in dict.fromkeys(
-            (_host(url), _port(url), proxy.route(url.geturl())) for url in secure
-        ):
-            context = ssl.create_default_context()
-            try:
-                look_at_the_clock()
-                with (
-                    self._dialer.connect(host, port, TIMEOUT_S, through) as raw,
-                    _blocking(context, raw, host) as wrapped,
-                ):
-                    certificate = wrapped.getpeercert() or {}
-                    version = wrapped.version() or "TLS"
-            except proxy.ProxyError as error:
-                raise StepError(
-                    str(error), "ask who runs the proxy, or name the host in NO_PROXY, or try --no-proxy"
-                ) from None
-            except ssl.SSLCertVerificationError as error:
-                raise StepError(
-                    f"{host}: the certificate is not trusted ({error.verify_message})",
-                    "name the file of a private authority with SSL_CERT_FILE, or check the host name",
-                ) from None
-            except (OSError, TransportError) as error:
-                raise StepError(
-                    f"{host}:{port} does not speak TLS ({_reason(error, host, port)})",
-                    "check that the URL's scheme and port are those of the service",
-                ) from None
-            seen.append(f"{host} {version}, {_expiry(certificate)}")
-        return "; ".join(seen)
-
     def _connection(self) -> str:
         self._client = EventClient(
             self._service, self._deliveries.put, [self._channel], dialer=self._dialer, frames=self.frames
@@ -240,9 +170,7 @@ class Probe:
         try:
             self._client.open()
         except proxy.ProxyError as error:
-            raise StepError(
-                str(error), "ask who runs the proxy, or name the host in NO_PROXY, or try --no-proxy"
-            ) from None
+            raise StepError(str(error), PROXY_ADVICE) from None
         except (HandshakeRefusedError, NotNowError) as error:
             raise StepError(str(error), _fitting(error, self._advice.websocket)) from None
         except TransportError as error:
@@ -305,13 +233,6 @@ class Probe:
 
     # Internals.
 
-    def _left_to_proxies(self) -> Iterator[str]:
-        """Yield a phrase for each proxy, naming the targets to which the proxy connects instead of this machine."""
-        for each in proxy.routes(*(url.geturl() for url in self._urls)):
-            to = each["to"]
-            assert isinstance(to, list)
-            yield f"{' and '.join(to)} through the proxy {each['address']} ({each['variable']})"
-
     def _new_event(self) -> tuple[str, int]:
         event, sent_ns = own_event()
         if self.frames is not None:
@@ -336,17 +257,6 @@ class Probe:
         return "accepted" if answer.acknowledged else "sent, which the service does not answer"
 
 
-def _place(url: SplitResult) -> tuple[str, int]:
-    """Return the host and port that connections for a URL are opened to: the URL's own, or the proxy's."""
-    through = proxy.route(url.geturl())
-    return (_host(url), _port(url)) if through is None else (through.host, through.port)
-
-
-def _blocking(context: ssl.SSLContext, raw: socket.socket, host: str) -> ssl.SSLSocket:
-    raw.settimeout(TIMEOUT_S)
-    return context.wrap_socket(raw, server_hostname=host)
-
-
 def _fitting(error: Exception, advice: str) -> str:
     """Return the refusal's own advice for a refused handshake or a temporary refusal, else the step's ``advice``."""
     refusal: Refusal | None = getattr(error, "refusal", None)
@@ -355,27 +265,5 @@ def _fitting(error: Exception, advice: str) -> str:
     return refusal.advice
 
 
-def _host(url: SplitResult) -> str:
-    return url.hostname or ""
-
-
-def _port(url: SplitResult) -> int:
-    return url.port or DEFAULT_PORTS[url.scheme]
-
-
-def _reason(error: Exception, host: str, port: int) -> str:
-    """Return an error's text without the leading `host:port: `."""
-    return getattr(error, "strerror", None) or str(error).removeprefix(f"{host}:{port}: ")
-
-
 def _since_ms(begun: float) -> float:
     return round((time.perf_counter() - begun) * 1000, 3)
-
-
-def _expiry(certificate: Any) -> str:
-    until = certificate.get("notAfter")
-    if until is None:
-        return "certificate without a date"
-    left = datetime.fromtimestamp(ssl.cert_time_to_seconds(until), UTC) - datetime.now(UTC)
-    soon = " (soon!)" if left.days < _EXPIRY_WARNING_DAYS else ""
-    return f"certificate good for {left.days} days{soon}"

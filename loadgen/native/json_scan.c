@@ -8,265 +8,8 @@
 
 #include <string.h>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
-typedef const unsigned char *Text;
-
-#define INLINE static inline __attribute__((always_inline))
-#define DIGIT(c) ((unsigned char)((c) - '0') < 10)
-
-/* --- strings --- */
-
-/* Skips printable ASCII other than quotes and backslashes. */
-INLINE Text plain(Text at, Text end) {
-#ifdef __SSE2__
-    const __m128i quotes = _mm_set1_epi8('"'), backslashes = _mm_set1_epi8('\\'), spaces = _mm_set1_epi8(' ');
-    while (end - at >= 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)at);
-        /* Compared as signed numbers, control characters and all bytes of characters outside ASCII are less than a
-           space. */
-        __m128i others = _mm_or_si128(_mm_cmpeq_epi8(bytes, quotes), _mm_cmpeq_epi8(bytes, backslashes));
-        int mask = _mm_movemask_epi8(_mm_or_si128(others, _mm_cmplt_epi8(bytes, spaces)));
-        if (mask) return at + __builtin_ctz((unsigned)mask);
-        at += 16;
-    }
-#endif
-    while (at < end && *at >= 0x20 && *at < 0x80 && *at != '"' && *at != '\\') at++;
-    return at;
-}
-
-/* Skips a run of characters outside ASCII; returns NULL if they are not valid UTF-8 (RFC 3629, section 4). */
-static Text characters(Text at, Text end) {
-    while (at < end && *at >= 0x80) {
-        unsigned char first = *at;
-        int more = first < 0xc2 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : 0;
-        if (!more || end - at <= more) return NULL;
-        unsigned char second = at[1];
-        unsigned char least = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-        unsigned char most = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-        if (second < least || second > most) return NULL;
-        for (int which = 2; which <= more; which++) {
-            if ((at[which] & 0xc0) != 0x80) return NULL;
-        }
-        at += more + 1;
-    }
-    return at;
-}
-
-/* Returns the value of four hexadecimal digits, or -1. */
-static int hexadecimal(Text at, Text end) {
-    if (end - at < 4) return -1;
-    int value = 0;
-    for (int which = 0; which < 4; which++) {
-        unsigned char digit = at[which], letter = digit | 0x20;
-        if (DIGIT(digit)) {
-            value = value << 4 | (digit - '0');
-        } else if (letter >= 'a' && letter <= 'f') {
-            value = value << 4 | (letter - 'a' + 10);
-        } else {
-            return -1;
-        }
-    }
-    return value;
-}
-
-/* Reads the digits of `\uXXXX`, and the second half of a surrogate pair, which begins with `slashes` backslashes. Sets
-   `character`. */
-static Text unicode(Text at, Text end, int slashes, int *character) {
-    int code = *character = hexadecimal(at, end);
-    if (code < 0 || (code >= 0xdc00 && code <= 0xdfff)) return NULL;
-    at += 4;
-    if (code < 0xd800 || code > 0xdbff) return at;
-    if (end - at < slashes + 1 || memcmp(at, "\\\\", slashes) || at[slashes] != 'u') return NULL;
-    at += slashes + 1;
-    int low = hexadecimal(at, end);
-    if (low < 0xdc00 || low > 0xdfff) return NULL;
-    *character = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-    return at + 4;
-}
-
-/* Reads an escape of a string, from the position after its backslash (after both backslashes if nested), and sets
-   `character`. */
-static Text escape(Text at, Text end, int nested, int *character) {
-    if (at == end) return NULL;
-    unsigned char kind = *at++;
-    switch (kind) {
-        case 'b':
-            kind = '\b';
-            break;
-        case 'f':
-            kind = '\f';
-            break;
-        case 'n':
-            kind = '\n';
-            break;
-        case 'r':
-            kind = '\r';
-            break;
-        case 't':
-            kind = '\t';
-            break;
-        case 'u':
-            return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* if nested: it escapes the next backslash or quote of the inner text */
-            if (nested) {
-                if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
-                kind = *at++;
-            }
-            break;
-        case '"': /* if nested: a quote that ends the outer string */
-            if (nested) return NULL;
-            break;
-        case '/':
-            break;
-        default:
-            return NULL;
-    }
-    *character = kind;
-    return at;
-}
-
-/* Reads an escape of the outer string, from the position after its backslash, whose character is part of the inner text
-   as it is. */
-static Text outer_escape(Text at, Text end, int *character) {
-    if (*at == '/') {
-        *character = '/';
-        return at + 1;
-    }
-    if (*at != 'u') return NULL; /* the escape is a control character */
-    at = unicode(at + 1, end, 1, character);
-    return *character < 0x20 || *character == '"' || *character == '\\' ? NULL : at;
-}
-
-/* Reads an escape of either level, from its backslash; at least one byte must follow the backslash. */
-INLINE Text any_escape(Text at, Text end, const int nested, int *character) {
-    if (!nested) return escape(at + 1, end, 0, character);
-    return at[1] == '\\' ? escape(at + 2, end, 1, character) : outer_escape(at + 1, end, character);
-}
-
-/* Skips a string, from the position after its opening quote. */
-INLINE Text string(Text at, Text end, int *escaped, const int nested) {
-    for (;;) {
-        at = plain(at, end);
-        if (end - at < 2) return !nested && at < end && *at == '"' ? at + 1 : NULL;
-        if (*at == '\\') {
-            if (nested && at[1] == '"') return at + 2;
-            int character;
-            *escaped = 1;
-            at = any_escape(at, end, nested, &character);
-        } else if (*at == '"') {
-            return nested ? NULL : at + 1;
-        } else {
-            at = *at >= 0x80 ? characters(at, end) : NULL;
-        }
-        if (at == NULL) return NULL;
-    }
-}
-
-size_t json_utf8(int character, unsigned char *bytes) {
-    if (character < 0x80) {
-        bytes[0] = (unsigned char)character;
-        return 1;
-    }
-    size_t more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
-    for (size_t which = more; which > 0; which--) {
-        bytes[which] = (unsigned char)(0x80 | (character & 0x3f));
-        character >>= 6;
-    }
-    bytes[0] = (unsigned char)(0xff << (7 - more) | character);
-    return more + 1;
-}
-
-/* Returns 1 if a string equals a token once its escapes are replaced. `at` is the position after its opening quote,
-   `closing` that of its closing quote; the string must be valid. */
-static int spells(Text at, Text closing, const JsonToken *token, int nested) {
-    size_t place = 0;
-    while (at < closing) {
-        unsigned char bytes[4] = {*at};
-        size_t count = 1;
-        if (*at == '\\') {
-            int character;
-            at = any_escape(at, closing, nested, &character);
-            if (at == NULL) return 0;
-            count = json_utf8(character, bytes);
-        } else {
-            at++;
-        }
-        if (token->length - place < count || memcmp(token->name + place, bytes, count)) return 0;
-        place += count;
-    }
-    return place == token->length;
-}
-
-/* --- numbers --- */
-
-/* The JSON decoder in Python rejects some long numbers that a float cannot hold, so this scanner refuses all longer
-   ones. */
-#define NUMBER_CHARACTERS_MAX 200
-#define EXPONENT_DIGITS_MAX 2
-
-/* Skips a number. */
-INLINE Text number(Text at, Text end) {
-    Text first = at;
-    if (at < end && *at == '-') at++;
-    if (at == end || !DIGIT(*at)) return NULL;
-    if (*at++ == '0') {
-        if (at < end && DIGIT(*at)) return NULL;
-    } else {
-        while (at < end && DIGIT(*at)) at++;
-    }
-    if (at < end && *at == '.') {
-        Text point = ++at;
-        while (at < end && DIGIT(*at)) at++;
-        if (at == point) return NULL;
-    }
-    if (at < end && (*at | 0x20) == 'e') {
-        at++;
-        if (at < end && (*at == '+' || *at == '-')) at++;
-        Text exponent = at;
-        while (at < end && DIGIT(*at)) at++;
-        if (at == exponent || at - exponent > EXPONENT_DIGITS_MAX) return NULL;
-    }
-    return at - first <= NUMBER_CHARACTERS_MAX ? at : NULL;
-}
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-/* Returns 1 and sets the value if all eight bytes are digits. The first digit is the lowest byte. */
-INLINE int eight_digits(Text at, uint64_t *value) {
-    uint64_t digits;
-    memcpy(&digits, at, 8);
-    digits ^= 0x3030303030303030ULL;
-    if ((digits | (digits + 0x0606060606060606ULL)) & 0xf0f0f0f0f0f0f0f0ULL) return 0;
-    digits = (digits * 10 + (digits >> 8)) & 0x00ff00ff00ff00ffULL;
-    digits = (digits * 100 + (digits >> 16)) & 0x0000ffff0000ffffULL;
-    *value = (uint32_t)(digits * 10000 + (digits >> 32));
-    return 1;
-}
-#endif
-
-/* Reads an integer. Returns NULL if there is none or if it does not fit into 64 bits; INT64_MIN is refused too. */
-INLINE Text integer(Text at, Text end, int64_t *value) {
-    int negative = at < end && *at == '-';
-    at += negative;
-    Text first = at;
-    uint64_t sum = 0; /* can hold any number of 19 digits */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t eight;
-    while (end - at >= 8 && at - first < 16 && eight_digits(at, &eight)) {
-        sum = sum * 100000000 + eight;
-        at += 8;
-    }
-#endif
-    while (at < end && DIGIT(*at)) {
-        if (at - first == 19) return NULL;
-        sum = sum * 10 + (uint64_t)(*at++ - '0');
-    }
-    if (at == first || sum > INT64_MAX || (*first == '0' && (at - first > 1 || negative))) return NULL;
-    *value = negative ? -(int64_t)sum : (int64_t)sum;
-    return at;
-}
+#include "json_number.h"
+#include "json_string.h"
 
 /* --- values --- */
 
@@ -427,6 +170,20 @@ check_wanted:
         seen |= 1u << on_path;
     }
     goto next_value;
+}
+
+size_t json_utf8(int character, unsigned char *bytes) {
+    if (character < 0x80) {
+        bytes[0] = (unsigned char)character;
+        return 1;
+    }
+    size_t more = character < 0x800 ? 1 : character < 0x10000 ? 2 : 3;
+    for (size_t which = more; which > 0; which--) {
+        bytes[which] = (unsigned char)(0x80 | (character & 0x3f));
+        character >>= 6;
+    }
+    bytes[0] = (unsigned char)(0xff << (7 - more) | character);
+    return more + 1;
 }
 
 /* --- both levels --- */

@@ -1,5 +1,4 @@
-/* One TLS connection: OpenSSL reads and writes through a custom BIO, which copies only input that OpenSSL has not read
-   at the end of a call. */
+/* One TLS connection: its handshake, decryption and encryption. */
 #include "tls.h"
 
 #include <stdlib.h>
@@ -8,85 +7,7 @@
 
 #define SESSION "loadgen.native.TlsSession"
 
-/* --- what OpenSSL reads and writes --- */
-
-static int source_read(BIO *bio, char *into, int size) {
-    Tls *self = openssl.BIO_get_data(bio);
-    openssl.BIO_clear_flags(bio, BIO_FLAGS_RETRY);
-    size_t wanted = size > 0 ? (size_t)size : 0;
-    if (self->kept != NULL) {
-        size_t left = self->kept_size - self->kept_at;
-        if (wanted > left) wanted = left;
-        memcpy(into, self->kept + self->kept_at, wanted);
-        self->kept_at += wanted;
-        if (wanted == left) {
-            free(self->kept);
-            self->kept = NULL;
-        }
-        return (int)wanted;
-    }
-    if (self->input_size == 0) {
-        openssl.BIO_set_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY);
-        return -1;
-    }
-    if (wanted > self->input_size) wanted = self->input_size;
-    memcpy(into, self->input, wanted);
-    self->input += wanted;
-    self->input_size -= wanted;
-    return (int)wanted;
-}
-
-static int sink_write(BIO *bio, const char *data, int size) {
-    Tls *self = openssl.BIO_get_data(bio);
-    openssl.BIO_clear_flags(bio, BIO_FLAGS_RETRY);
-    if (size <= 0) return 0;
-    size_t needed = self->output_size + (size_t)size;
-    if (needed > self->output_room) {
-        size_t room = self->output_room * 2 > needed ? self->output_room * 2 : needed;
-        unsigned char *output = realloc(self->output, room);
-        if (output == NULL) return -1;
-        self->output = output;
-        self->output_room = room;
-    }
-    memcpy(self->output + self->output_size, data, (size_t)size);
-    self->output_size = needed;
-    return size;
-}
-
-static long control(BIO *bio, int command, long number, void *pointer) {
-    (void)bio, (void)number, (void)pointer;
-    return command == BIO_CTRL_FLUSH;
-}
-
-/* Returns the BIO method of these connections, or NULL if out of memory. Needs the GIL. */
-static const BIO_METHOD *ends(void) {
-    static BIO_METHOD *method;
-    if (method == NULL) {
-        BIO_METHOD *made = openssl.BIO_meth_new(openssl.BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "loadgen");
-        if (made == NULL) return NULL;
-        openssl.BIO_meth_set_read(made, source_read);
-        openssl.BIO_meth_set_write(made, sink_write);
-        openssl.BIO_meth_set_ctrl(made, control);
-        method = made;
-    }
-    return method;
-}
-
-/* Keeps the input that OpenSSL has not read for the next call. Returns -1 if out of memory. */
-static int keep_rest(Tls *self) {
-    if (self->input_size == 0) return 0;
-    size_t before = self->kept != NULL ? self->kept_size - self->kept_at : 0;
-    unsigned char *kept = malloc(before + self->input_size);
-    if (kept == NULL) return -1;
-    if (before) memcpy(kept, self->kept + self->kept_at, before);
-    memcpy(kept + before, self->input, self->input_size);
-    free(self->kept);
-    self->kept = kept;
-    self->kept_at = 0;
-    self->kept_size = before + self->input_size;
-    self->input_size = 0;
-    return 0;
-}
+/* --- errors --- */
 
 /* Clears older errors of this thread, which would be mistaken for errors of the next call. */
 static void forget_errors(void) {
@@ -108,14 +29,14 @@ Py_ssize_t tls_decrypt(
     Py_ssize_t total = 0;
     int ends_read = 0;
     pthread_mutex_lock(&self->lock);
-    self->input = data;
-    self->input_size = (size_t)size;
+    self->ends.input = data;
+    self->ends.input_size = (size_t)size;
     forget_errors();
     while (!self->ending && total < room) {
         int got = openssl.SSL_read(self->ssl, into + total, (int)(room - total));
         if (got > 0) {
             total += got;
-            ends_read = self->input_size == 0 && self->kept == NULL && !openssl.SSL_pending(self->ssl);
+            ends_read = self->ends.input_size == 0 && self->ends.kept == NULL && !openssl.SSL_pending(self->ssl);
             /* Another call would only find that there is nothing to read, which costs as much as decrypting a
                record. */
             if (ends_read) break;
@@ -129,8 +50,8 @@ Py_ssize_t tls_decrypt(
         if (self->ending == TLS_FAILED) self->failure = failure_of(self, kind);
     }
     if (self->ending) {
-        self->input_size = 0;
-    } else if (keep_rest(self)) {
+        self->ends.input_size = 0;
+    } else if (tls_ends_keep_rest(&self->ends)) {
         self->ending = TLS_FAILED;
         self->failure = (TlsFailure){0};
     }
@@ -138,7 +59,7 @@ Py_ssize_t tls_decrypt(
         .opened = 1,
         .ends_read = (char)ends_read,
         .ending = self->ending,
-        .wrote = self->output_size > 0,
+        .wrote = self->ends.output_size > 0,
         .failure = self->failure};
     pthread_mutex_unlock(&self->lock);
     return total;
@@ -201,16 +122,13 @@ static int set_host(Tls *self, const char *host) {
 }
 
 static int open_ends(Tls *self, const char *host, PyObject *session) {
-    const BIO_METHOD *method = ends();
     self->ssl = openssl.SSL_new(self->context->context);
-    BIO *bio = method == NULL ? NULL : openssl.BIO_new(method);
+    BIO *bio = tls_ends_bio(&self->ends);
     if (self->ssl == NULL || bio == NULL) {
         if (bio != NULL) openssl.BIO_free(bio);
         PyErr_NoMemory();
         return -1;
     }
-    openssl.BIO_set_data(bio, self);
-    openssl.BIO_set_init(bio, 1);
     openssl.SSL_set_bio(self->ssl, bio, bio);
     openssl.SSL_set_connect_state(self->ssl);
     if (set_host(self, host)) return -1;
@@ -240,8 +158,7 @@ static PyObject *tls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
 static void tls_dealloc(PyObject *object) {
     Tls *self = (Tls *)object;
     if (self->ssl != NULL) openssl.SSL_free(self->ssl);
-    free(self->kept);
-    free(self->output);
+    tls_ends_free(&self->ends);
     pthread_mutex_destroy(&self->lock);
     Py_XDECREF(self->context);
     Py_XDECREF(self->host);
@@ -255,20 +172,11 @@ static PyObject *taken(unsigned char *output, size_t size) {
     return bytes;
 }
 
-/* Removes and returns the bytes that OpenSSL has written; needs the lock. */
-static unsigned char *take_output(Tls *self, size_t *size) {
-    unsigned char *output = self->output;
-    *size = self->output_size;
-    self->output = NULL;
-    self->output_size = self->output_room = 0;
-    return output;
-}
-
 static PyObject *tls_to_send(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Tls *self = (Tls *)object;
     size_t size;
     pthread_mutex_lock(&self->lock);
-    unsigned char *output = take_output(self, &size);
+    unsigned char *output = tls_ends_take_output(&self->ends, &size);
     pthread_mutex_unlock(&self->lock);
     return taken(output, size);
 }
@@ -279,17 +187,17 @@ static PyObject *tls_handshake(PyObject *object, PyObject *args) {
     TlsFailure failure = {0};
     if (!PyArg_ParseTuple(args, "|y*", &data)) return NULL;
     pthread_mutex_lock(&self->lock);
-    self->input = data.buf;
-    self->input_size = (size_t)data.len;
+    self->ends.input = data.buf;
+    self->ends.input_size = (size_t)data.len;
     forget_errors();
     int done = openssl.SSL_do_handshake(self->ssl);
     int kind = done == 1 ? 0 : openssl.SSL_get_error(self->ssl, done);
     int failed = kind != 0 && kind != SSL_ERROR_WANT_READ;
     if (failed) {
         failure = failure_of(self, kind);
-        self->input_size = 0;
+        self->ends.input_size = 0;
     } else {
-        failed = keep_rest(self);
+        failed = tls_ends_keep_rest(&self->ends);
     }
     pthread_mutex_unlock(&self->lock);
     if (data.obj != NULL) PyBuffer_Release(&data);
@@ -311,7 +219,7 @@ static PyObject *tls_encrypt(PyObject *object, PyObject *message) {
     if (failed) {
         failure = failure_of(self, openssl.SSL_get_error(self->ssl, 0));
     } else {
-        output = take_output(self, &size);
+        output = tls_ends_take_output(&self->ends, &size);
     }
     pthread_mutex_unlock(&self->lock);
     PyBuffer_Release(&data);
@@ -360,7 +268,7 @@ static PyObject *tls_open(PyObject *object, PyObject *ciphertext) {
     TlsOutcome outcome;
     if (PyObject_GetBuffer(ciphertext, &data, PyBUF_SIMPLE)) return NULL;
     pthread_mutex_lock(&self->lock);
-    Py_ssize_t room = data.len + BEGUN_BYTES + (Py_ssize_t)(self->kept != NULL ? self->kept_size : 0);
+    Py_ssize_t room = data.len + BEGUN_BYTES + (Py_ssize_t)(self->ends.kept != NULL ? self->ends.kept_size : 0);
     pthread_mutex_unlock(&self->lock);
     unsigned char *into = room < INT_MAX ? malloc((size_t)room) : NULL;
     if (into == NULL) {

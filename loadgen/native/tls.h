@@ -4,6 +4,7 @@
 #define LOADGEN_TLS_H
 
 #include "native.h"
+#include "tls_ends.h"
 #include "tls_library.h"
 
 /* A read may yield this much more plaintext than its own size: that of a record that an earlier read began (RFC 8446,
@@ -37,14 +38,7 @@ typedef struct {
     char ready;  /* 1 once the handshake is done; changed only with the GIL */
     char ending; /* how reading ended, or TLS_OPEN */
     TlsFailure failure;
-    /* Ciphertext for OpenSSL to read: first `kept`, which an earlier call left, then `input`, which this call got. */
-    unsigned char *kept;
-    size_t kept_at, kept_size;
-    const unsigned char *input;
-    size_t input_size;
-    /* Ciphertext that OpenSSL wrote. */
-    unsigned char *output;
-    size_t output_size, output_room;
+    TlsEnds ends;
 } Tls;
 
 /* How decrypting ended: not yet, by the server's close_notify, or by a failure. */

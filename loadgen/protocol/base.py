@@ -160,8 +160,12 @@ class SessionHandler(Protocol):
 class Session(Protocol):
     """The protocol state of one connection."""
 
-    #: Longest silence of the service before the connection counts as dead, or None for no limit. Known once connected.
-    timeout_ns: int | None
+    @property
+    def timeout_ns(self) -> int | None:
+        """Longest silence of the service before the connection counts as dead, or None for no limit.
+
+        Known once connected.
+        """
 
     @property
     def early_delivery(self) -> str | None:

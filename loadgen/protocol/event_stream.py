@@ -68,6 +68,16 @@ class EventStream:
         """True if the stream is at the beginning of an event."""
         return not (self._partial or self._data or self._name or self._id != self.last_id)
 
+    @property
+    def header_id(self) -> str | None:
+        """The `Last-Event-ID` header that continues the stream (WHATWG HTML, 9.2.4), or None if it has no usable id."""
+        last_id = self.last_id
+        # A header's value must consist of printable characters (RFC 9110, 5.5).
+        if not last_id or len(last_id) > MOST_ID_BYTES or not last_id.isascii():
+            return None
+        text = last_id.decode()
+        return text if text.isprintable() else None
+
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Return the events that are complete with ``data``; never raises, whatever the bytes are."""
         events: list[ServerEvent] = []

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.appsync.messages import ClientMessage
@@ -14,7 +14,7 @@ from loadgen.server import quiet
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import UNKNOWN_CALLER, Caller, credentials_from
 from loadgen.server.frames import text_frame
-from loadgen.server.handshakes import NORMAL_CLOSURE, answer_close
+from loadgen.server.handshakes import NORMAL_CLOSURE, converse
 from loadgen.server.hub import Subscription
 from loadgen.server.refusal import RefusedError
 
@@ -124,15 +124,12 @@ class Connection:
         loop = asyncio.get_running_loop()
         self._keep_alive(loop)
         self._timers["lifetime"] = loop.call_later(self._api.config.connection_lifetime_s, self.close_soon)
-        try:
-            async for message in self._socket:
-                if message.type is WSMsgType.TEXT:
-                    await self._receive(message.data)
-                elif message.type is WSMsgType.BINARY:
-                    self.send_error("error", errors.UNSUPPORTED_OPERATION)
-        finally:
-            self._leave()
-        await answer_close(self._socket)
+        await converse(
+            self._socket,
+            self._receive,
+            lambda: self.send_error("error", errors.UNSUPPORTED_OPERATION),
+            self._leave,
+        )
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
         """End the subscriptions and close the WebSocket. AWS was seen to close with 1000 even after failures."""

@@ -1,9 +1,9 @@
 """Open and close WebSockets as RFC 6455 demands, where aiohttp does otherwise."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import WSMsgType, hdrs, web
 
 NORMAL_CLOSURE: Final = 1000
 PROTOCOL_ERROR: Final = 1002
@@ -44,6 +44,24 @@ async def accept(request: web.Request, subprotocols: Collection[str]) -> web.Web
     )
     await socket.prepare(request)
     return socket
+
+
+async def converse(
+    socket: web.WebSocketResponse,
+    on_text: Callable[[str], Awaitable[None]],
+    on_binary: Callable[[], None],
+    on_end: Callable[[], None],
+) -> None:
+    """Pass on the client's messages until either side closes; ``on_end`` is called before the close is answered."""
+    try:
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                await on_text(message.data)
+            elif message.type is WSMsgType.BINARY:
+                on_binary()
+    finally:
+        on_end()
+    await answer_close(socket)
 
 
 async def answer_close(socket: web.WebSocketResponse) -> None:

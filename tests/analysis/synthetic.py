@@ -271,6 +271,20 @@ def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Ro
     }
 
 
+def pings(worker: int, way_ns: int, ahead_ns: int = 0, count: int = 200) -> list[Row]:
+    """Pings of a worker whose clock is ahead of the master's, one every 30 ms, which take ``way_ns`` each way."""
+    return [
+        {
+            "worker": worker,
+            "sent_ns": begin_ns + ahead_ns,
+            "master_received_ns": begin_ns + way_ns,
+            "master_sent_ns": begin_ns + way_ns,
+            "received_ns": begin_ns + 2 * way_ns + ahead_ns,
+        }
+        for begin_ns in range(T0, T0 + count * 30 * MS, 30 * MS)
+    ]
+
+
 def altered(of: Row) -> Row:
     """Return the row which says that the content of a delivery is not what was sent."""
     return {name: of[name] for name in ("subscription", "publisher", "sequence", "arrival_ns")}

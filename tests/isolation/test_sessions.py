@@ -17,9 +17,9 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer, Service, Session
 from loadgen.protocol.mqtt.auth import UserPassword
 from tests.isolation import corpus
-from tests.mqtt.sessions import session_of
 from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
+from tests.protocol.mqtt.sessions import session_of
 
 #: A protocol file whose service says in the body of an HTTP answer whether it refuses.
 HTTP_FILE = """
@@ -245,6 +245,8 @@ def test_what_a_service_sends_back_does_not_show_the_login() -> None:
 
 
 def mqtt_shown(message: bytes) -> str:
-    from loadgen.protocol.mqtt.session import shown
+    from loadgen.protocol.mqtt.settings import Settings
+    from loadgen.protocol.mqtt.use import Use
+    from loadgen.protocol.mqtt.wire import Mqtt5
 
-    return shown(message, UserPassword("u", SECRET))
+    return Use(Settings(), Mqtt5(), UserPassword("u", SECRET)).shown(message)

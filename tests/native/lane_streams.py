@@ -20,9 +20,9 @@ from loadgen.protocol.mqtt.packets import PacketReader
 from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.mqtt.wire import Mqtt311, read311, sent_again
 from loadgen.protocol_file import protocol_at
-from tests.mqtt.sessions import session_of
 from tests.native.fuzz import changed as changed_text
 from tests.native.fuzz import flip, number, repeat, stamped, swap, written
+from tests.protocol.mqtt.sessions import session_of
 
 PLACES: Final = [
     place_named(name) for name in ("_lg", "_lg", "_lg", "trace", "/meta/trace", "/items/1/t", "é")

@@ -30,7 +30,7 @@ FLAGS = [
 #: suspended generator are left out.
 TESTS = [
     "tests/native",
-    "tests/mqtt/test_lane.py",
+    "tests/protocol/mqtt/test_lane.py",
     "tests/transport/test_websocket.py",
     "tests/transport/test_native_tls.py",
     "tests/transport/test_violations.py",
@@ -41,7 +41,7 @@ THREAD_TESTS = [
     "tests/native/test_thread.py",
     "tests/native/test_pollers.py",
     "tests/native/test_publish_thread.py",
-    "tests/mqtt/test_lane.py",
+    "tests/protocol/mqtt/test_lane.py",
     "tests/native/test_tls.py",
     "-k",
     "not forked",

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from loadgen.protocol import event_stream
-from loadgen.protocol.event_stream import EVENT_TOO_LONG, LINE_TOO_LONG, EventStream
+from loadgen.protocol.event_stream import EVENT_TOO_LONG, LINE_TOO_LONG, MOST_ID_BYTES, EventStream
 
 Events = list[tuple[bytes, bytes]]
 Said = tuple[Events, bytes, int | None]
@@ -156,3 +156,22 @@ def test_a_stream_that_continues_another_begins_with_its_id() -> None:
     assert (stream.last_id, stream.is_between) == (b"41", False)
     stream.feed(b"\n")
     assert (stream.last_id, stream.is_between) == (b"42", True)
+
+
+@pytest.mark.parametrize(
+    ("last_id", "header"),
+    [
+        (b"", None),
+        (b"7:1 a", "7:1 a"),
+        (b"x" * MOST_ID_BYTES, "x" * MOST_ID_BYTES),
+        (b"x" * (MOST_ID_BYTES + 1), None),
+        ("ü".encode(), None),
+        (b"a\tb", None),
+        (b"a\x7f", None),
+    ],
+)
+def test_an_id_that_a_header_cannot_hold_is_not_sent_back(last_id: bytes, header: str | None) -> None:
+    stream = EventStream()
+    stream.feed(b"id: " + last_id + b"\ndata: x\n\n")
+    assert stream.last_id == last_id
+    assert stream.header_id == header

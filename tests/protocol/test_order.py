@@ -1,7 +1,7 @@
 """Test that an Event API's messages are accepted in any order, and wrong orders are reported."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -41,14 +41,19 @@ def success(name: str = "s1") -> dict[str, Any]:
     return {"type": "subscribe_success", "id": name}
 
 
-def deviations(*steps: Any) -> list[str]:
-    """Give a session each message in turn; return the deviations. A callable step gets the session."""
-    session, handler = conversation()
+def play(session: Any, steps: Iterable[Any]) -> None:
+    """Give a session each message in turn; a step that is callable is called with the session instead."""
     for step in steps:
         if callable(step):
             step(session)
         else:
             session.receive(json.dumps(step).encode(), 1, 2)
+
+
+def deviations(*steps: Any) -> list[str]:
+    """Play the steps to a new session; return the deviations."""
+    session, handler = conversation()
+    play(session, steps)
     return handler.named("on_deviation")
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -47,9 +47,16 @@ def start(
     """Start `loadgen`; a run draws no report unless asked, because that takes half of a small run's time."""
     if arguments[0] == "run" and "--report" not in arguments:
         arguments = (*arguments, "--no-report")
+    return spawned([*prefix, sys.executable, "-m", "loadgen", *arguments], REPO, env)
+
+
+def spawned(
+    command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command in a folder and a session of its own; its output is read by `Finished`."""
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "loadgen", *arguments],
-        cwd=REPO,
+        command,
+        cwd=folder,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

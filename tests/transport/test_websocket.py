@@ -24,22 +24,10 @@ from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.websocket import WebSocket
 from tests.listening import accepting
+from tests.protocol.recording import Recording
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("inlet_kind")
-
-
-class Recording:
-    """A `SessionHandler` that keeps all calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: self.calls.append((name, arguments))
-
-    def named(self, name: str) -> list[tuple[Any, ...]]:
-        return [arguments for called, arguments in self.calls if called == name]
 
 
 def service_of(server: Announcement) -> AppSyncEvents:

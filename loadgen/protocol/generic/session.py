@@ -12,25 +12,23 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.base import (
     PING,
     Handshake,
-    PublishAnswer,
     PublishFrame,
     SessionHandler,
     UnfitLoginError,
 )
 from loadgen.protocol.boundary import Boundary
-from loadgen.protocol.event_stream import MOST_ID_BYTES, EventStream
+from loadgen.protocol.event_stream import EventStream
 from loadgen.protocol.generic.dialect import Dialect
 from loadgen.protocol.generic.events import of_events
+from loadgen.protocol.generic.exchanges import Exchanges
 from loadgen.protocol.generic.lanes import identity_in, names_in
 from loadgen.protocol.generic.opening import OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
 from loadgen.protocol.generic.receiving import UNREADABLE, Receiver, Unit
-from loadgen.protocol.generic.requests import Requests, Routes
 from loadgen.protocol.generic.rules import Rule
 from loadgen.protocol.resuming import Resumable
 
 UNASKED = "an acknowledgement came that no request was waiting for"
-_ACCEPTED = PublishAnswer()
 
 
 class GenericSession(Resumable):
@@ -40,11 +38,10 @@ class GenericSession(Resumable):
         "_boundary",
         "_description",
         "_dialect",
+        "_exchanges",
         "_handler",
         "_opening",
         "_receive_message",
-        "_requests",
-        "_routes",
         "_stream",
         "receive",
         "timeout_ns",
@@ -60,8 +57,7 @@ class GenericSession(Resumable):
         self._description = dialect.description
         self._handler = handler
         self._opening = Opening(dialect.opening)
-        self._requests = Requests()
-        self._routes = Routes()
+        self._exchanges = Exchanges(dialect, handler)
         self._boundary = Boundary()
         #: The parser of server-sent events, or None if the transport is another one.
         self._stream = EventStream() if dialect.description.transport == "sse" else None
@@ -69,7 +65,7 @@ class GenericSession(Resumable):
             dialect.description,
             handler,
             self._opening,
-            self._routes,
+            self._exchanges.routes,
             self._on_unit,
             self._deliver,
             dialect.shown,
@@ -99,16 +95,11 @@ class GenericSession(Resumable):
             self._stream = EventStream(earlier._stream.last_id, earlier._stream.retry_ms)
 
     def continued(self, handshake: Handshake) -> Handshake:
-        """Return the handshake with `Last-Event-ID` if an event with an id was received (WHATWG HTML, 9.2.4)."""
-        last_id = b"" if self._stream is None else self._stream.last_id
-        # A header's value must consist of printable characters (RFC 9110, 5.5).
-        if (
-            not last_id
-            or len(last_id) > MOST_ID_BYTES
-            or not (last_id.isascii() and last_id.decode().isprintable())
-        ):
+        """Return the handshake with `Last-Event-ID` if an event with a usable id was received."""
+        last_id = None if self._stream is None else self._stream.header_id
+        if last_id is None:
             return handshake
-        return replace(handshake, headers={**handshake.headers, "last-event-id": last_id.decode()})
+        return replace(handshake, headers={**handshake.headers, "last-event-id": last_id})
 
     def _parser(self) -> EventStream:
         assert self._stream is not None
@@ -159,18 +150,14 @@ class GenericSession(Resumable):
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
-        channel = self._dialect.wire(channel)
-        self._routes.only = self._routes.by_channel[channel] = subscription_id
-        exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
-        if exchange is None or frame is None:
+        message = self._exchanges.subscribe(subscription_id, channel)
+        if message is None:
             if self._description.several_by_url:
                 self._opening.release_known(self._receive_message, self._is_subscribed)
             else:
                 self._opening.release(self._receive_message)
             return b""
-        number = self._requests.add(exchange, "subscribe", subscription_id, channel)
-        self._routes.by_number[number] = subscription_id
-        return frame.render(subscription_id, number, channel)
+        return message
 
     def _is_subscribed(self, message: Message) -> bool:
         """Return False for a delivery to a channel that is not subscribed to yet."""
@@ -179,29 +166,15 @@ class GenericSession(Resumable):
             found = self._description.deliver.pattern.match(unit)
         except UNREADABLE:
             return True
-        return found is None or found.channel is None or found.channel in self._routes.by_channel
+        return found is None or found.channel is None or found.channel in self._exchanges.routes.by_channel
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
-        exchange, frame = self._description.unsubscribe, self._dialect.unsubscribe_frame
-        assert exchange is not None
-        assert frame is not None
-        number, channel = self._routes.names_of(subscription_id)
-        if exchange.accepted is not None:
-            self._requests.add(exchange, "unsubscribe", subscription_id, channel, number)
-        return frame.render(subscription_id, number, channel)
+        return self._exchanges.unsubscribe(subscription_id)
 
     def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
         """Return the message that publishes a batch."""
-        exchange, frame = self._description.publish, self._dialect.publish_frame
-        assert exchange is not None
-        assert frame is not None
-        channel = self._dialect.wire(channel)
-        number = self._requests.add(exchange, "publish", publish_id, channel)
-        stamped = self._dialect.stamped
-        if stamped is not None and stamped.name is not None:
-            return b"".join([stamped.render(publish_id, number, channel, event) for event in events])
-        return frame.render(publish_id, number, channel, events)
+        return self._exchanges.publish(publish_id, channel, events)
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None] | None:
         """Return None: `loadgen.native` publishes only to AppSync Events."""
@@ -214,7 +187,7 @@ class GenericSession(Resumable):
 
         Return None also during the opening, and for events with checksums.
         """
-        template, routes = self._dialect.template, self._routes
+        template, routes = self._dialect.template, self._exchanges.routes
         if template is None or place.checked or self._opening.steps:
             return None
         identity = identity_in(self._description)
@@ -298,7 +271,7 @@ class GenericSession(Resumable):
         """Handle a message that matches a rule; return False if it is an answer that no request awaits."""
         match rule.kind:
             case "accepted" | "refused":
-                return self._on_answer(rule, found, arrival_ns)
+                return self._exchanges.answered(rule, found, arrival_ns)
             case "reply" if rule.frame is not None:
                 self._handler.on_reply(rule.frame.render())
             case "error":
@@ -307,25 +280,7 @@ class GenericSession(Resumable):
                 self._deliver(found, arrival_ns, read_ns)
         return True
 
-    def _on_answer(self, rule: Rule, found: Found, arrival_ns: int) -> bool:
-        """Report an answer to the handler; return False if no request awaits it."""
-        request = self._requests.answered(rule, found)
-        if request is None:
-            return False
-        reason = None
-        if rule.kind == "refused":
-            reason = self._dialect.redacted(found.reason or "refused, without a reason")
-        if request.kind == "publish":
-            answer = _ACCEPTED if reason is None else PublishAnswer(error=reason)
-            self._handler.on_published(request.id, answer, arrival_ns)
-        elif request.kind == "subscribe":
-            if reason is None:
-                self._handler.on_subscribed(request.id, arrival_ns)
-            else:
-                self._handler.on_subscribe_failed(request.id, reason)
-        elif reason is not None:
-            self._handler.on_service_error(f"an unsubscribe was refused: {reason}")
-        return True
-
     def _deliver(self, found: Found, arrival_ns: int, read_ns: int) -> None:
-        self._handler.on_event(self._routes.subscription_of(found), found.event or "", arrival_ns, read_ns)
+        self._handler.on_event(
+            self._exchanges.routes.subscription_of(found), found.event or "", arrival_ns, read_ns
+        )

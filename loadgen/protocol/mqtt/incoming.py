@@ -1,16 +1,23 @@
-"""A connection's unusual deliveries: copies at QoS 2, retained messages, and messages before the subscribe.
+"""The messages that one connection receives: their acknowledgements, and the subscriptions they are delivered to.
 
-At QoS 2 the broker may repeat a message until we have sent PUBREC. The packet id identifies the copies until the broker
-sends PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver stored messages before the client subscribes.
+At QoS 1 we answer a message with PUBACK. At QoS 2 the broker may repeat a message until we have sent PUBREC; the packet
+id identifies the copies until the broker sends PUBREL (MQTT 5, 4.3.3). A broker that resumes a session may deliver
+stored messages before the client subscribes.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+import mqtt5
+
+from loadgen.payloads.stamping import Marked
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import SessionHandler
 from loadgen.protocol.mqtt.memory import Memory
 from loadgen.protocol.mqtt.topics import Subscriptions
-from loadgen.protocol.mqtt.wire import PUBCOMP, Wire, acknowledgement
+from loadgen.protocol.mqtt.use import Use
+from loadgen.protocol.mqtt.wire import PUBACK, PUBCOMP, PUBREC, acknowledgement
+
+_QOS_1: Final = mqtt5.QoS.AT_LEAST_ONCE
 
 RETAINED: Final = "retained messages, which came on subscribing"
 MARKED_AGAIN: Final = "messages that the broker marked as sent again (DUP)"
@@ -32,12 +39,18 @@ class Message(NamedTuple):
 
 
 class Incoming:
-    """The received messages of one connection; with a ``memory`` they continue the session of the last connection."""
+    """The received messages of one connection; with a ``memory`` they continue the session of the last connection.
 
-    __slots__ = ("_early", "_former", "_handler", "_held", "_wire")
+    ``topics`` finds the subscription of each message.
+    """
 
-    def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None) -> None:
-        self._handler, self._wire = handler, wire
+    __slots__ = ("_early", "_former", "_handler", "_held", "_stamp_name", "_topics", "_use")
+
+    def __init__(
+        self, handler: SessionHandler, use: Use, memory: Memory | None, topics: Subscriptions
+    ) -> None:
+        self._handler, self._use, self._topics = handler, use, topics
+        self._stamp_name = use.stamp_name
         #: Packet ids of QoS 2 messages that were delivered and that the broker has not released yet by PUBREL.
         self._held: set[int] = set() if memory is None else memory.held
         #: Subscriptions of the client's last connection, or None. Messages for them wait until this connection has
@@ -49,7 +62,39 @@ class Incoming:
         """Keep messages for subscriptions of the last connection until the client has subscribed to them again."""
         self._former = topics
 
-    def is_copy(self, packet: Any) -> bool:
+    def take(self, packet: Any, arrival_ns: int, read_ns: int, answers: list[bytes]) -> None:
+        """Deliver a PUBLISH, unless it is a copy or retained, and append the answer to it to ``answers``."""
+        packet_id = packet.packet_id
+        if packet_id is not None:
+            if packet.qos == _QOS_1:
+                answers.append(acknowledgement(PUBACK, packet_id))
+            else:
+                answers.append(acknowledgement(PUBREC, packet_id))
+                if self._is_copy(packet):
+                    return
+        if (packet.retain or packet.duplicate) and self._is_aside(packet):
+            return
+        self._deliver(packet, arrival_ns, read_ns)
+
+    def release(self, packet: Any) -> bytes:
+        """Process a PUBREL and return the answer to it."""
+        if packet.packet_id in self._held:
+            self._held.discard(packet.packet_id)
+            return acknowledgement(PUBCOMP, packet.packet_id)
+        self._handler.on_deviation(NOT_HELD)
+        return self._use.wire.unknown_id(PUBCOMP, packet.packet_id)
+
+    def deliver_early(self) -> None:
+        """Deliver the kept messages for which there is a subscription now, in order of arrival."""
+        if self._early:
+            early, self._early = self._early, []
+            for message in early:
+                if self._topics.find(message.packet.topic) is None:
+                    self._early.append(message)
+                else:
+                    self._deliver(*message)
+
+    def _is_copy(self, packet: Any) -> bool:
         """Remember a PUBLISH of QoS 2; return True if it was delivered before."""
         if packet.packet_id not in self._held:
             self._held.add(packet.packet_id)
@@ -59,15 +104,7 @@ class Incoming:
         self._handler.on_aside(COPIES)
         return True
 
-    def release(self, packet: Any) -> bytes:
-        """Process a PUBREL and return the answer to it."""
-        if packet.packet_id in self._held:
-            self._held.discard(packet.packet_id)
-            return acknowledgement(PUBCOMP, packet.packet_id)
-        self._handler.on_deviation(NOT_HELD)
-        return self._wire.unknown_id(PUBCOMP, packet.packet_id)
-
-    def is_aside(self, packet: Any) -> bool:
+    def _is_aside(self, packet: Any) -> bool:
         """Count a PUBLISH with the flag RETAIN or DUP; return True if it is not a live delivery."""
         if packet.retain:
             self._handler.on_aside(RETAINED)
@@ -76,20 +113,34 @@ class Incoming:
             self._handler.on_aside(MARKED_AGAIN)
         return False
 
-    def is_early(self, message: Message) -> bool:
-        """Keep a message for a subscription that only the last connection had; return False for any other message."""
-        former = self._former
-        if former is None or len(self._early) >= _EARLY_MAX or former.find(message.packet.topic) is None:
-            return False
-        self._early.append(message)
-        return True
+    def _deliver(self, packet: Any, arrival_ns: int, read_ns: int) -> None:
+        """Pass a message to its subscription, or keep it if its subscription may still follow."""
+        # A message without a subscription gets an empty id, so that it is counted as unknown.
+        subscription_id = self._topics.find(packet.topic)
+        if subscription_id is None:
+            if self._is_early(packet):
+                self._early.append(Message(packet, arrival_ns, read_ns))
+                return
+            subscription_id = ""
+        name = self._stamp_name
+        if name is not None and (stamp := _property(packet, name)) is not None:
+            self._handler.on_marked(
+                subscription_id, Marked(bytes(packet.payload), stamp), arrival_ns, read_ns
+            )
+            return
+        try:
+            text = str(packet.payload, "utf-8")
+        except UnicodeDecodeError:
+            self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._use.example(packet.payload))
+            return
+        self._handler.on_event(subscription_id, text, arrival_ns, read_ns)
 
-    def take_early(self, topics: Subscriptions) -> Iterator[Message]:
-        """Yield the kept messages for which ``topics`` now has a subscription, in order of arrival."""
-        if self._early:
-            early, self._early = self._early, []
-            for message in early:
-                if topics.find(message.packet.topic) is None:
-                    self._early.append(message)
-                else:
-                    yield message
+    def _is_early(self, packet: Any) -> bool:
+        """Return True if only the last connection had a subscription for a message, and there is room to keep it."""
+        former = self._former
+        return former is not None and len(self._early) < _EARLY_MAX and former.find(packet.topic) is not None
+
+
+def _property(packet: mqtt5.PublishPacket, name: str) -> str | None:
+    """Return the first user property of a name, or None if there is none."""
+    return next((value for key, value in packet.user_properties or () if key == name), None)

@@ -1,18 +1,24 @@
-"""The publishes of one connection: packet ids, acknowledgements, and the broker's limit of unacknowledged publishes.
+"""The publishes of one connection: packets, acknowledgements, and the broker's limit of unacknowledged publishes.
+
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all these
+packets are. At QoS 1 and 2 the broker limits the number of unacknowledged packets (receive maximum); further packets
+wait until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether it accepted an event.
 
 At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
 the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
+from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt.memory import Memory, Unfinished
+from loadgen.protocol.mqtt.packet_ids import PacketIds
 from loadgen.protocol.mqtt.reasons import REFUSED, reason_of
-from loadgen.protocol.mqtt.wire import PUBREL, Wire, acknowledgement, sent_again
-
-LAST_PACKET_ID: Final = 65_535
+from loadgen.protocol.mqtt.use import Use
+from loadgen.protocol.mqtt.wire import PUBREL, acknowledgement, sent_again
 
 NO_PUBLISH: Final = "a {} belongs to no PUBLISH"
 SENT_AGAIN: Final = "our publishes sent again after a reconnect"
@@ -35,7 +41,7 @@ class Request:
 
 
 class Outgoing:
-    """The publishes of QoS 1 and 2 of one connection.
+    """The publishes of one connection.
 
     The publisher's ``handler`` is called once all events of a request are answered. With a ``memory``, unfinished
     publishes are kept for the next connection.
@@ -43,20 +49,28 @@ class Outgoing:
 
     __slots__ = (
         "_handler",
+        "_ids",
         "_memory",
+        "_packet_max",
+        "_qos",
         "_released",
         "_requests",
+        "_retain",
         "_room",
+        "_stamp_name",
         "_waiting",
         "_wire",
         "receive_max",
     )
 
-    def __init__(self, handler: SessionHandler, wire: Wire, memory: Memory | None = None) -> None:
-        self._handler, self._wire, self._memory = handler, wire, memory
+    def __init__(self, handler: SessionHandler, use: Use, memory: Memory | None, ids: PacketIds) -> None:
+        self._handler, self._wire, self._memory, self._ids = handler, use.wire, memory, ids
+        self._qos: int = use.settings.qos
+        self._retain, self._stamp_name = use.settings.retain, use.stamp_name
         #: The request of each PUBLISH and the index of its event, by packet id. None for a PUBLISH of an earlier
         #: connection, since its request ended with that connection.
         self._requests: dict[int, tuple[Request, int] | None] = {}
+        ids.skip(self._requests)
         #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
         #: The number of PUBLISH packets that the broker still accepts now, and the packets that must wait, with
@@ -65,30 +79,47 @@ class Outgoing:
         self._waiting: deque[tuple[int, bytes]] = deque()
         #: The number of unacknowledged PUBLISH packets that the broker accepts; known once connected.
         self.receive_max = 0
+        #: The largest packet that the broker accepts, in bytes, or None if the broker has stated no limit.
+        self._packet_max: int | None = None
 
-    def connected(self, receive_max: int) -> None:
-        """Store the broker's receive maximum."""
+    def connected(self, receive_max: int, packet_max: int | None) -> None:
+        """Store the broker's receive maximum and its maximum packet size in bytes, or None if it has stated none."""
         self._room = self.receive_max = receive_max
-
-    def in_use(self, packet_id: int) -> bool:
-        """Return True if a packet id belongs to a publish that is not complete."""
-        return packet_id in self._requests
+        self._packet_max = packet_max
 
     @property
     def sendable(self) -> bool:
         """True if a waiting packet may be sent now."""
         return bool(self._waiting) and self._room > 0
 
-    def reserve(self, packet_id: int, request: Request, index: int) -> None:
-        """Store that a packet id belongs to the event at ``index`` of a publish request."""
-        self._requests[packet_id] = request, index
-
-    def publish(self, packets: list[tuple[int, bytes]]) -> bytes:
-        """Return the bytes of the packets (id, bytes) that the broker accepts now; the other packets wait."""
+    def publish(self, publish_id: str, topic: str, events: Sequence[Any]) -> bytes:
+        """Return the PUBLISH packets that the broker accepts now; :meth:`take` returns the others later."""
+        qos = self._qos
+        if not qos:
+            return b"".join([self._written(topic, event, 0, None) for event in events])
+        request = Request(publish_id, len(events))
+        packets = []
+        for index, event in enumerate(events):
+            packet_id = self._ids.next()
+            packet = self._written(topic, event, qos, packet_id)
+            if self._packet_max is not None and len(packet) > self._packet_max:
+                request.refused(index, f"the broker takes packets of at most {self._packet_max:,} bytes")
+                continue
+            self._requests[packet_id] = request, index
+            packets.append((packet_id, packet))
+        if not request.open:
+            self._done(request, now_ns())
         # Keep the order: no packet overtakes a waiting one.
         behind = bool(self._waiting)
         self._waiting.extend(packets)
         return b"" if behind else self.take()
+
+    def _written(self, topic: str, event: Any, qos: int, packet_id: int | None) -> bytes:
+        write, retain = self._wire.publish, self._retain
+        if self._stamp_name is None:
+            return write(topic, event.encode(), qos=qos, packet_id=packet_id, retain=retain)
+        stamp = self._stamp_name, event.stamp
+        return write(topic, event.body, qos=qos, packet_id=packet_id, retain=retain, stamp=stamp)
 
     def take(self) -> bytes:
         """Return the waiting packets that the broker accepts now."""
@@ -169,8 +200,8 @@ class Outgoing:
         else:
             request.open -= 1
         if not request.open:
-            self.done(request, arrival_ns)
+            self._done(request, arrival_ns)
 
-    def done(self, request: Request, at_ns: int) -> None:
+    def _done(self, request: Request, at_ns: int) -> None:
         """Report to the handler that all events of a request are answered."""
         self._handler.on_published(request.publish_id, PublishAnswer(rejected=request.rejected), at_ns)

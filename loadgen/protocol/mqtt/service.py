@@ -18,7 +18,8 @@ from loadgen.protocol.base import (
 from loadgen.protocol.mqtt.auth import AwsKeys, ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.memory import Memory
-from loadgen.protocol.mqtt.session import MqttSession, Use, shown
+from loadgen.protocol.mqtt.session import MqttSession
+from loadgen.protocol.mqtt.use import Use
 from loadgen.protocol.mqtt.wire import wire_of
 from loadgen.protocol.shares import pattern_of
 
@@ -140,7 +141,7 @@ class MqttService:
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return a message of the broker for display: escaped, cut, and without the login's secrets."""
-        return shown(message, self._use.login)
+        return self._use.shown(message)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""

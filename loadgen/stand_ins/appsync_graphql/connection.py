@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync_graphql.messages import UNREADABLE
 from loadgen.server.auth.base import Operation, credentials_from
 from loadgen.server.frames import text_frame
-from loadgen.server.handshakes import NORMAL_CLOSURE, answer_close
+from loadgen.server.handshakes import NORMAL_CLOSURE, converse
 from loadgen.server.refusal import RefusedError
 from loadgen.stand_ins.appsync_graphql.hub import WRITE_BUFFER_LIMIT_BYTES, Hub, Outlet, Subscription
 from loadgen.stand_ins.appsync_graphql.schema import OperationError
@@ -81,15 +81,7 @@ class Connection:
 
     async def run(self) -> None:
         """Answer the client's messages until either side closes."""
-        try:
-            async for message in self._socket:
-                if message.type is WSMsgType.TEXT:
-                    await self._receive(message.data)
-                elif message.type is WSMsgType.BINARY:
-                    self.error("error", [_UNSUPPORTED])
-        finally:
-            self._leave()
-        await answer_close(self._socket)
+        await converse(self._socket, self._receive, lambda: self.error("error", [_UNSUPPORTED]), self._leave)
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
         """End the subscriptions and close the WebSocket."""

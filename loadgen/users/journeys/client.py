@@ -5,34 +5,29 @@ A feed is a subscription of the journey (`feeds`).
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from random import Random
 from typing import Any, Final, Literal
 
 import gevent
-from gevent import Greenlet
 from locust.exception import StopUser
 
-from loadgen.measure.failures import HARNESS
 from loadgen.measure.stamp import Stamp
 from loadgen.resolve import ClientPlan
-from loadgen.resolve.transport import over_http
 from loadgen.transport.errors import TransportError
-from loadgen.transport.http import GeventHttpClient
 from loadgen.users.journeys import calls
 from loadgen.users.journeys.errors import NoAnswerError, RefusedError
-from loadgen.users.journeys.feeds import Backlog, Callback, Feed, Mailbox, Received
+from loadgen.users.journeys.feeds import Callback, Feed, Received
+from loadgen.users.journeys.inbox import Inbox
 from loadgen.users.journeys.link import CONNECT_S, Link
 from loadgen.users.journeys.pacing import Moments
 from loadgen.users.journeys.publishes import Answer, JourneyPublishes
+from loadgen.users.journeys.senders import Senders
 from loadgen.users.journeys.stamping import Event, unstamped
 from loadgen.users.journeys.subscriptions import Feeds
 from loadgen.users.open_requests import Cause
-from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.subscriptions import Subscription
 from loadgen.users.worker import WorkerRun
 
-_HTTP_CONNECTIONS: Final = 4
 _LOOK_S: Final = 1.0
 
 
@@ -53,10 +48,8 @@ class JourneyClient:
         self._feeds = Feeds(run.rules, plan.journey)
         self._link = Link(run, plan, self._feeds, self)
         self._publishes = JourneyPublishes(run, plan)
-        self._http: Sender | None = None
-        self._backlog = Backlog()
-        self._mailbox = Mailbox(self._call_back)
-        self._postman: Greenlet | None = None
+        self._senders = Senders(run, plan, self._link)
+        self._inbox = Inbox(self._call_back, self._link.check_over)
 
     # The user's code calls the following methods.
 
@@ -96,8 +89,8 @@ class JourneyClient:
             self._link.connect(deadline_s)
             plan, again = self._feeds.plan_for(channel, self._link.connection.life)
             feed = Feed(self, plan, callback)
-            if callback is not None and self._postman is None:
-                self._postman = gevent.spawn(self._mailbox.run)
+            if callback is not None:
+                self._inbox.begin_calls()
             self._feeds.add(feed)
             try:
                 if again is not None:
@@ -116,7 +109,7 @@ class JourneyClient:
         """Give up a subscription; does nothing if it was given up before."""
         if not self._feeds.remove(feed):
             return
-        self._backlog.forget(feed)
+        self._inbox.forget(feed)
         connection = self._link.connection
         again = connection.unsubscribe(feed.plan)
         self._feeds.spare(feed, connection.life, again)
@@ -179,7 +172,7 @@ class JourneyClient:
         if run.publishing_over or run.stopping:
             raise StopUser
         try:
-            sender = self._sender(via, timeout)
+            sender = self._senders.choose(via, time.monotonic() + timeout)
             intended_ns = due_ns - (run.local_ns(due_ns) - due_ns)
             answer: Answer | None
             with gevent.Timeout(timeout, False):
@@ -203,17 +196,8 @@ class JourneyClient:
         """
         if isinstance(what, Feed):
             feed, what = what, None
-        deadline_s = time.monotonic() + timeout
         try:
-            while True:
-                found = self._backlog.take(what, feed)
-                if found is not None:
-                    return found
-                left_s = deadline_s - time.monotonic()
-                if left_s <= 0:
-                    return None
-                self._link.check_over()
-                self._backlog.changed.wait(min(left_s, _LOOK_S))
+            return self._inbox.wait_for(what, feed, timeout)
         finally:
             self._paced.waited()
 
@@ -250,12 +234,10 @@ class JourneyClient:
 
     def hang_up(self) -> None:
         """Close the connection for good, and record the publishes without an answer."""
-        if self._http is not None:
-            self._http.close()
+        self._senders.close()
         self._publishes.give_up()
         self._link.close()
-        if self._postman is not None:
-            self._postman.kill(block=False)
+        self._inbox.close()
 
     # The connection calls the following methods from the gevent hub; see `conversation.Listener`.
 
@@ -264,10 +246,7 @@ class JourneyClient:
         feed = self._feeds.get(subscription)
         if feed is None:
             return
-        received = Received(feed, event, arrival_ns, stamp)
-        self._backlog.add(received)
-        if feed.callback is not None:
-            self._mailbox.add(received)
+        self._inbox.add(Received(feed, event, arrival_ns, stamp))
 
     def on_moved(self, subscription: Subscription) -> None:
         """Note that a subscription is ready, refused or ended."""
@@ -280,11 +259,7 @@ class JourneyClient:
     @property
     def _paced(self) -> Moments:
         """Tell when this greenlet's publishes are due: in tasks by the journey's pacing, in callbacks now."""
-        return (
-            self._moments
-            if self._postman is None or gevent.getcurrent() is not self._postman
-            else self._at_once
-        )
+        return self._at_once if self._inbox.is_calling else self._moments
 
     def _await(self, feed: Feed, deadline_s: float) -> None:
         """Wait until a feed is ready; if it is refused or not ready by the deadline, drop it and raise."""
@@ -298,24 +273,6 @@ class JourneyClient:
         if feed.error is not None:
             self._feeds.remove(feed)
             raise RefusedError(f"subscription to {feed.channel} refused: {feed.error}")
-
-    def _sender(self, via: str | None, timeout: float) -> Sender:
-        self._link.demand_login()
-        service = self._run.logins.service(self._plan)
-        if via not in (None, "http", "websocket"):
-            raise ValueError(f"via is 'http' or 'websocket', not {via!r}")
-        if service.http_url is None or not over_http(via or "http", self._run.rules):
-            self._link.connect(time.monotonic() + timeout)
-            return ConnectionSender(self._link.connection)
-        if self._http is None:
-            client = GeventHttpClient(
-                service.http_url,
-                _HTTP_CONNECTIONS,
-                on_failed=partial(self._run.failures.add, HARNESS, "publishing over HTTP"),
-                dialer=self._run.dialer,
-            )
-            self._http = HttpSender(service, client, self._run.recorder.undecodable)
-        return self._http
 
     def _call_back(self, received: Received) -> None:
         feed = received.feed

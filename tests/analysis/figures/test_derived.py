@@ -13,7 +13,7 @@ import analysis
 from analysis.figures import derived
 from analysis.figures.fanout import Fanout, by_event
 from analysis.ledger.reconcile import Reconciled, reconcile
-from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations
+from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations, tables_of
 from tests.analysis.synthetic import write_run
 from tests.paths import REPO
 
@@ -62,15 +62,8 @@ def test_they_read_as_the_files_that_pandas_has_written(tmp_path: Path) -> None:
 @settings(max_examples=12, deadline=None)
 @given(situations())
 def test_whatever_was_lost_the_tables_are_those_that_pandas_would_write(situation: Situation) -> None:
-    events, subscriptions, connections, deliveries = situation
-    tables = {
-        "events": events,
-        "subscriptions": subscriptions,
-        "connections": connections,
-        "deliveries": deliveries,
-    }
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as written:
-        write_run(Path(folder), tables, late_after_ns=LATE_NS)
+        write_run(Path(folder), tables_of(situation), late_after_ns=LATE_NS)
         check(Path(folder), Path(written))
         # Compare the worst rows of each dimension with those that pandas finds.
         settled = settled_of(Path(folder))

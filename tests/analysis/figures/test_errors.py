@@ -60,13 +60,9 @@ def broken(error: str, messages: list[tuple[bool, str]]) -> dict[str, object]:
     return {"error": error, "connection": 7, "life": 1, "messages": said}
 
 
-def test_the_last_messages_are_told_as_text_on_a_page_of_their_own_lines(tmp_path: Path) -> None:
-    hostile = "\x1b[31m</pre><script>alert(1)</script>"
-    entries = [
-        broken("closed with code 1008", [(True, "subscribe to /a"), (False, hostile)]),
-        broken("none", []),
-    ]
-    worker = {
+def worker_with(entries: list[dict[str, object]]) -> dict[str, object]:
+    """The manifest's entry of a worker with broken connections."""
+    return {
         "worker": 0,
         "id": "x",
         "hostname": "h",
@@ -74,7 +70,15 @@ def test_the_last_messages_are_told_as_text_on_a_page_of_their_own_lines(tmp_pat
         "finished": True,
         "broken_connections": entries,
     }
-    run = analysis.load(simple_run(tmp_path / "run", workers=[worker]))
+
+
+def test_the_last_messages_are_told_as_text_on_a_page_of_their_own_lines(tmp_path: Path) -> None:
+    hostile = "\x1b[31m</pre><script>alert(1)</script>"
+    entries = [
+        broken("closed with code 1008", [(True, "subscribe to /a"), (False, hostile)]),
+        broken("none", []),
+    ]
+    run = analysis.load(simple_run(tmp_path / "run", workers=[worker_with(entries)]))
     (told,) = errors.last_messages(run)
     assert told.of == "worker 0, connection 7, life 1: closed with code 1008"
     assert told.lines == [
@@ -85,16 +89,8 @@ def test_the_last_messages_are_told_as_text_on_a_page_of_their_own_lines(tmp_pat
 
 def test_the_report_shows_them_beside_the_errors_escaped(tmp_path: Path) -> None:
     entries = [broken("closed with code 1008", [(False, "</pre><script>alert(1)</script>")])] * 30
-    worker = {
-        "worker": 0,
-        "id": "x",
-        "hostname": "h",
-        "pid": 1,
-        "finished": True,
-        "broken_connections": entries,
-    }
     tables = {"connections": [connection(1, error="closed with code 1008")]}
-    run = analysis.load(write_run(tmp_path / "run", tables, workers=[worker]))
+    run = analysis.load(write_run(tmp_path / "run", tables, workers=[worker_with(entries)]))
     page = render(run, analysis.summarise(run), drawn=False)
     assert page.count("&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;") == errors.MOST_SHOWN
     assert "<script>alert" not in page

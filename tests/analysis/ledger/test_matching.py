@@ -5,7 +5,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -19,7 +18,7 @@ from analysis.ledger.ranks import RANKS
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
-from tests.analysis.synthetic import MS, SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, SECOND, T0, Row, delivery, event, pings, subscription, write_run
 
 LATE_NS = 60 * MS
 
@@ -211,17 +210,8 @@ def of_another_kernel(folder: Path, events: list[Row], deliveries: list[Row]) ->
         "subscriptions": [subscription(5, "/a", worker=1)],
         "deliveries": [{**row, "worker": 1} for row in deliveries],
     }
+    tables["clock"] = pings(1, MS)
     write_run(folder, tables, workers=workers, host=host, late_after_ns=LATE_NS)
-    begin_ns = [T0 + number * 30 * MS for number in range(200)]
-    clock = {
-        "worker": [1] * 200,
-        "sent_ns": begin_ns,
-        "master_received_ns": [ns + MS for ns in begin_ns],
-        "master_sent_ns": [ns + MS for ns in begin_ns],
-        "received_ns": [ns + 2 * MS for ns in begin_ns],
-    }
-    columns = {name: pa.array(values, type=TYPES["clock"][name]) for name, values in clock.items()}
-    pq.write_table(pa.table(columns), folder / "clock.parquet")
     return analysis.load(folder)
 
 

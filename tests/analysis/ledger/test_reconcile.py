@@ -198,6 +198,11 @@ PATTERNS = (*CHANNELS, "/default/*", "/default/a/*", "/other/*")
 Situation = tuple[list[Row], list[Row], list[Row], list[Row]]
 
 
+def tables_of(situation: Situation) -> dict[str, list[Row]]:
+    """Return the tables of a record with these rows."""
+    return dict(zip(("events", "subscriptions", "connections", "deliveries"), situation, strict=True))
+
+
 # Strategies are made once, because hypothesis examines each new one.
 _CHANNEL, _PATTERN = st.sampled_from(CHANNELS), st.sampled_from(PATTERNS)
 _STATUSES = st.sampled_from(["accepted", "accepted", "rejected", "error", "unanswered"])

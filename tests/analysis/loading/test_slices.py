@@ -22,7 +22,7 @@ from analysis.ledger.reconcile import reconcile
 from analysis.loading import slices
 from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Run, ints
-from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations
+from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations, tables_of
 from tests.analysis.synthetic import write_run
 from tests.paths import REPO
 
@@ -35,15 +35,8 @@ NUMBERS = st.lists(st.integers(0, 2**20), max_size=60)
 @settings(max_examples=40, deadline=None)
 @given(situations(), st.integers(1, 4), st.integers(1, 4))
 def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: int, group_rows: int) -> None:
-    events, subscriptions, connections, deliveries = situation
-    tables = {
-        "events": events,
-        "subscriptions": subscriptions,
-        "connections": connections,
-        "deliveries": deliveries,
-    }
     with tempfile.TemporaryDirectory() as folder:
-        write_run(Path(folder), tables, late_after_ns=LATE_NS)
+        write_run(Path(folder), tables_of(situation), late_after_ns=LATE_NS)
         whole = of(Path(folder))
         path = Path(folder) / "deliveries.parquet"
         pq.write_table(pq.read_table(path), path, row_group_size=group_rows)

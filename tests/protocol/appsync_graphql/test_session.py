@@ -18,7 +18,7 @@ from loadgen.protocol.appsync_graphql.session import GraphqlSession
 from loadgen.protocol.refusals import Kind
 from tests.isolation import corpus
 from tests.isolation.test_sessions import Told
-from tests.protocol.test_order import Handler
+from tests.protocol.test_order import Handler, play
 
 URL = "http://127.0.0.1:1/graphql"
 ACK = {"type": "connection_ack", "payload": {"connectionTimeoutMs": 300_000}}
@@ -44,13 +44,8 @@ def conversation(url: str = URL) -> tuple[GraphqlSession, Handler]:
 
 
 def said(*steps: Any) -> tuple[GraphqlSession, Handler]:
-    """Give a session each message in turn; a step that is callable is called with the session instead."""
     session, handler = conversation()
-    for step in steps:
-        if callable(step):
-            step(session)
-        else:
-            session.receive(json.dumps(step).encode(), 1, 2)
+    play(session, steps)
     return session, handler
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import jwt
 import pytest
-import trustme
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from loadgen.server.process import Announcement, ServerProcess
+from tests.authority import server_files
 from tests.programs import require, skip
 from tests.system.harness import STUCK_S
 from tests.system.install import INSTALL_TIMEOUT_S, npm_ci
@@ -107,7 +107,7 @@ def suites(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict
     )
     options = ["--api", str(folder / "api.yaml"), "--ka-interval", "0.3", "--host", "localhost"]
     environment = {"EVENTS_JWT": token, "EVENTS_ACCESS_KEY": ACCESS_KEY, "EVENTS_SECRET_KEY": SECRET_KEY}
-    certified = certificate(folder)
+    certified = server_files(folder, "localhost").options
     of_kind: dict[str, tuple[list[str], dict[str, str]]] = {
         "plain": (options, dict(environment)),
         "tls": ([*options, *certified], {**environment, "NODE_EXTRA_CA_CERTS": str(folder / "ca.pem")}),
@@ -135,15 +135,6 @@ def endpoints(prefix: str, server: Announcement) -> dict[str, str]:
         f"{prefix}_WS": server.http_url.replace("http", "ws", 1),
         f"{prefix}_KEY": server.api_key,
     }
-
-
-def certificate(folder: Path) -> list[str]:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    return ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
 
 
 def start_suite(environment: dict[str, str], output: Path) -> "subprocess.Popen[str]":

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from loadgen.server.process import ServerProcess
+from tests.authority import server_files
 from tests.system.amplify.test_amplify import (
     ACCESS_KEY,
     AUTHORIZER,
@@ -19,7 +20,6 @@ from tests.system.amplify.test_amplify import (
     ISSUER,
     SECRET_KEY,
     SUITE_TIMEOUT_S,
-    certificate,
     node_modules,
 )
 from tests.system.install import INSTALL_TIMEOUT_S
@@ -47,7 +47,13 @@ def told(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     (folder / "api.yaml").write_text(API)
     (folder / "authorizer.py").write_text(AUTHORIZER)
     claims = {"iss": ISSUER, "sub": "u", "exp": int(time.time()) + 600}
-    options = ["--service", "appsync-graphql", "--host", "localhost", *certificate(folder)]
+    options = [
+        "--service",
+        "appsync-graphql",
+        "--host",
+        "localhost",
+        *server_files(folder, "localhost").options,
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMPLIFY_SECRET", SECRET_KEY)
         with ServerProcess(

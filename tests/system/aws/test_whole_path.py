@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from loadgen.server.process import ServerProcess
+from tests.authority import server_files
 from tests.aws.conftest import CREDENTIALS
 from tests.system.harness import SMALL, Finished, expect_by_verdict, loadgen, only_run, overrides, read
 from tests.system.here import Here, here
@@ -67,19 +67,14 @@ def world(tmp_path: Path) -> Iterator[World]:
 
     from tests.aws import moto_appsync
 
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    options = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    files = server_files(tmp_path)
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     endpoint = "http://{}:{}".format(*moto.get_host_and_port())
-    env = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    env = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "SSL_CERT_FILE": str(files.authority)}
     env |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "LOADGEN_API_KEY": ""}
     try:
-        with ServerProcess(options, api_key=KEY) as server:
+        with ServerProcess(files.options, api_key=KEY) as server:
             moto_appsync.EventApi.http_host = server.announcement.http_url.split("/")[2]
             moto_appsync.EventApiKey.secret = KEY
             yield World(env, endpoint)

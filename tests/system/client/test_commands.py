@@ -14,11 +14,11 @@ from pathlib import Path
 from subprocess import Popen
 
 import pytest
-import trustme
 
 from loadgen.server.process import Announcement, ServerProcess
 from loadgen.server.testing import LocalEventApi
 from loadgen.transport.names import loopback_addresses
+from tests.authority import server_files
 from tests.system.harness import STUCK_S, Finished, free_port, loadgen, start
 from tests.system.here import Here
 from tests.system.here import here as call
@@ -192,17 +192,10 @@ def test_probe_names_the_step_that_fails(
 
 
 def test_probe_over_tls_and_with_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    certfile, keyfile, ca = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
-    certfile.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(keyfile)
-    authority.cert_pem.write_to_path(ca)
-    with ServerProcess(
-        ["--certfile", str(certfile), "--keyfile", str(keyfile), "--host", "localhost"]
-    ) as own:
+    files = server_files(tmp_path, "localhost")
+    with ServerProcess([*files.options, "--host", "localhost"]) as own:
         server = own.announcement
-        trusted = here(server, "probe", "--json", SSL_CERT_FILE=str(ca))
+        trusted = here(server, "probe", "--json", SSL_CERT_FILE=str(files.authority))
         assert trusted.code == 0, trusted.said
         assert steps(trusted) == {}
         assert "TLSv1.3" in trusted.out

@@ -10,7 +10,7 @@ RECEIVE = """
 import json, sys
 from pathlib import Path
 from receive import receivers
-from receive.measure import running
+from receive.running import running
 from receive.payloads import PAYLOADS
 from receive.sender import Order
 

@@ -17,7 +17,7 @@ RECEIVE = """
 import json, sys
 from pathlib import Path
 from receive import receivers
-from receive.measure import running
+from receive.running import running
 from receive.sender import Order
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.system.project.test_benchmarks import figures_of
 FAILING = """
 import json, sys
 from pathlib import Path
-from receive import measure, receivers
+from receive import measure, receivers, running
 from receive.measure import FAN_OUT, FAN_OUT_REAL
 from receive.receivers import Receiver
 
@@ -23,9 +23,9 @@ if __name__ == "__main__":
     folder = Path(sys.argv[2])
     program = {"ends": "raise SystemExit('no licence')", "hangs": "import time; time.sleep(600)"}[sys.argv[1]]
     broken = Receiver("broken", lambda *_: [sys.executable, "-c", program])
-    measure.READY_TIMEOUT_S = {"ends": 60, "hangs": 1}[sys.argv[1]]
+    running.READY_TIMEOUT_S = {"ends": 60, "hangs": 1}[sys.argv[1]]
     first = measure.compare([broken], [FAN_OUT], 1, 3, 0.1, folder)
-    measure.READY_TIMEOUT_S = 60
+    running.READY_TIMEOUT_S = 60
     everyone = [broken, receivers.OURS] if sys.argv[1] == "ends" else []
     both = measure.compare(everyone, [FAN_OUT_REAL], 1, 3, 0.1, folder)
     print(json.dumps({"first": first.wrong, "wrong": both.wrong, "rows": [name for name, _ in both.rows]}))

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import trustme
 
 import analysis
 from analysis.record.schemas import SCHEMAS
@@ -20,6 +19,7 @@ from loadgen.planning.prices import load_prices
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.server.process import ServerProcess
+from tests.authority import server_files
 from tests.system.harness import (
     SMALL,
     Finished,
@@ -75,18 +75,13 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """A run with two workers against a server with TLS."""
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    options = ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
-    with ServerProcess(options, api_key=KEY) as server, command_lines() as lines:
+    files = server_files(folder)
+    with ServerProcess(files.options, api_key=KEY) as server, command_lines() as lines:
         done = loadgen(
             *("run", "comments", "--target", server.announcement.http_url, "--api-key-env", "K"),
             *("--results", str(folder / "results"), "--processes", "2"),
             *overrides(SMALL),
-            env={"K": KEY, "SSL_CERT_FILE": str(folder / "ca.pem")},
+            env={"K": KEY, "SSL_CERT_FILE": str(files.authority)},
         )
     return Ran(done, folder / "results", frozenset(lines))
 

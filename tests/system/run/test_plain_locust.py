@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.system.harness import (
     only_run,
     overrides,
     read,
+    spawned,
     start,
     wait_for_phase,
 )
@@ -74,18 +74,7 @@ def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
 
 
 def locust(*arguments: str, cwd: Path) -> Finished:
-    return Finished(
-        subprocess.Popen(
-            [sys.executable, "-m", "locust", *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(REPO)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-    )
+    return Finished(spawned([sys.executable, "-m", "locust", *arguments], cwd, {"PYTHONPATH": str(REPO)}))
 
 
 def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path, service: Service) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trustme
 
 from analysis.limits import reads_too_slowly
 from loadgen.server.process import ServerProcess
+from tests.authority import server_files
 from tests.system.harness import SMALL, Finished, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import PATIENCE_S
 from tests.transport.quiet import QuietRelay
@@ -24,13 +24,9 @@ def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
     monkeypatch.setenv("LOADGEN_TEST_KEY", KEY)
     options = ["--api-key-env", "LOADGEN_TEST_KEY", "--connection-timeout", "1.5", "--ka-interval", "0.5"]
     if secure:
-        authority = trustme.CA()
-        certificate = authority.issue_cert("127.0.0.1")
-        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        options += ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        files = server_files(tmp_path)
+        options += files.options
+        monkeypatch.setenv("SSL_CERT_FILE", str(files.authority))
     results = tmp_path / "results"
     with (
         ServerProcess(options) as server,

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import trustme
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame
@@ -26,6 +25,7 @@ from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.__main__ import main as server_main
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
+from tests.authority import server_files
 
 from .conftest import WAIT_S, Client
 
@@ -241,14 +241,9 @@ def tls_client(
 
 
 def test_tls_serves_both_transports(tmp_path: Path, start: Start) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    authority.cert_pem.write_to_path(ca)
-    context = ssl.create_default_context(cafile=ca)
-    with ServerProcess(["--certfile", str(cert), "--keyfile", str(key)]) as process:
+    files = server_files(tmp_path)
+    context = ssl.create_default_context(cafile=files.authority)
+    with ServerProcess(files.options) as process:
         ready = process.announcement
         assert ready.http_url.startswith("https://")
         headers = {"x-api-key": ready.api_key}

@@ -16,7 +16,6 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import trustme
 from websockets.exceptions import ConnectionClosed
 
 from loadgen.protocol.appsync import messages
@@ -25,6 +24,7 @@ from loadgen.server.__main__ import main
 from loadgen.server.config import ServerConfig
 from loadgen.server.listening import StartError
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
+from tests.authority import server_files
 from tests.system.server.posting import post
 
 from .conftest import Client
@@ -218,14 +218,9 @@ def test_api_files_work_in_each_process_and_rates_are_those_of_all(
 
 
 def test_tls(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    authority.cert_pem.write_to_path(ca)
-    context = ssl.create_default_context(cafile=ca)
-    with ServerProcess(["--processes", "2", "--certfile", str(cert), "--keyfile", str(key)]) as process:
+    files = server_files(tmp_path)
+    context = ssl.create_default_context(cafile=files.authority)
+    with ServerProcess(["--processes", "2", *files.options]) as process:
         server = process.announcement
         with tls_client(server, context) as (protocol, received):
             protocol.send_text(messages.subscribe("s", "/default/a", {"x-api-key": server.api_key}))

@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import trustme
 
 from loadgen.server.process import ServerProcess, ServerStartError
+from tests.authority import server_files
 from tests.paths import REPO
 from tests.system.harness import STUCK_S, loadgen
 
@@ -99,18 +99,13 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 
 def test_over_tls_every_step_of_a_probe_passes(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    certificate, key, authorities = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
-    certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    authority.cert_pem.write_to_path(authorities)
-    with stand_in("--certfile", str(certificate), "--keyfile", str(key)) as process:
+    files = server_files(tmp_path)
+    with stand_in(*files.options) as process:
         announced = process.announcement
         assert announced.http_url.startswith("https://")
         probed = loadgen(
             *("probe", "--target", announced.http_url, "--json"),
-            env={"LOADGEN_API_KEY": announced.api_key, "SSL_CERT_FILE": str(authorities)},
+            env={"LOADGEN_API_KEY": announced.api_key, "SSL_CERT_FILE": str(files.authority)},
         )
     steps = [json.loads(line) for line in probed.out.splitlines()]
     # GraphQL has no wildcards, so that step is skipped.

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.paths import REPO
-from tests.system.harness import Finished, demanded, free_port, only_run, read
+from tests.system.harness import Finished, demanded, free_port, only_run, read, spawned
 
 #: The code in issue 22, unchanged except for its imports.
 AS_IT_STANDS = """
@@ -47,16 +47,8 @@ ALONE = (
 
 def start(folder: Path, *arguments: str, program: str = "loadgen") -> subprocess.Popen[str]:
     more = () if "--worker" in arguments else ("--no-report", "--results", "results")
-    return subprocess.Popen(
-        [sys.executable, "-m", program, *arguments, *more],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", program, *arguments, *more]
+    return spawned(command, folder, {"PYTHONPATH": str(REPO)})
 
 
 def prepare(folder: Path, users: str, people: int = 40) -> None:

@@ -12,8 +12,8 @@ from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.incoming import COPIES, MARKED_AGAIN, REUSED_ID
 from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.mqtt.wire import Mqtt311, read311
-from tests.mqtt.sessions import session_of
-from tests.mqtt.test_session import Recording, packets
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 QOS_2 = mqtt5.QoS.EXACTLY_ONCE
 CONNACK = {"5": mqtt5.ConnAckPacket().write(), "3.1.1": b"\x20\x02\x00\x00"}

@@ -10,43 +10,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.arrival import of_bytes
-from loadgen.payloads.stamping import Marked
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PublishAnswer
-from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.incoming import NOT_HELD
-from loadgen.protocol.mqtt.outgoing import NO_PUBLISH, Request
+from loadgen.protocol.mqtt.outgoing import NO_PUBLISH
 from loadgen.protocol.mqtt.packets import PacketReader, UnreadablePacketError, read_checked
 from loadgen.protocol.mqtt.service import MqttService
-from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
+from loadgen.protocol.mqtt.session import MqttSession
 from loadgen.protocol.refusals import Kind
-from tests.mqtt.sessions import session_of
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
-
-
-class Recording:
-    """A `SessionHandler` that keeps all calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, tuple[Any, ...]]] = []
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: self.calls.append((name, arguments))
-
-    def named(self, name: str) -> list[tuple[Any, ...]]:
-        return [arguments for called, arguments in self.calls if called == name]
-
-
-def packets(data: bytes) -> list[Any]:
-    """Read packets; all must be complete."""
-    found, view = [], memoryview(data)
-    while view:
-        packet, size = mqtt5.read(view)
-        found.append(packet)
-        view = view[size:]
-    return found
 
 
 def connected(
@@ -73,15 +48,6 @@ def list_of_grants() -> Sequence[Any]:
     return (codes.GRANTED_QOS_AT_MOST_ONCE, codes.GRANTED_QOS_AT_LEAST_ONCE)
 
 
-def test_it_connects_without_a_past_and_with_the_login() -> None:
-    session = session_of(Recording(), 1, UserPassword("me", "pass"))
-    (packet,) = packets(session.opening()[0])
-    assert (packet.client_id, packet.username, packet.password) == ("loadgen-1", "me", b"pass")
-    assert packet.clean_start is True
-    assert packet.session_expiry_interval == 0
-    assert packet.keep_alive == 60
-
-
 def test_the_broker_lets_us_in_or_says_why_not() -> None:
     _, handler = connected()
     assert handler.named("on_connected") == [(1,)]
@@ -94,13 +60,6 @@ def test_the_broker_lets_us_in_or_says_why_not() -> None:
     assert not handler.named("on_connected")
 
 
-def test_a_broker_of_qos_0_is_refused_where_qos_1_was_asked_for() -> None:
-    _, handler = connected(max_qos=mqtt5.QoS.AT_MOST_ONCE)
-    assert "?qos=0" in handler.named("on_refused")[0][0]
-    _, handler = connected(qos=0, max_qos=mqtt5.QoS.AT_MOST_ONCE)
-    assert handler.named("on_connected")
-
-
 def test_an_answer_that_is_no_mqtt_5_is_told_as_such() -> None:
     handler = Recording()
     session = session_of(handler)
@@ -109,23 +68,6 @@ def test_an_answer_that_is_no_mqtt_5_is_told_as_such() -> None:
     assert "does it speak MQTT 5?" in handler.named("on_refused")[0][0]
     session.receive(b"\xff" * 9, 1, 1)
     assert len(handler.calls) == 1, "nothing is read after that"
-
-
-def test_a_subscription_is_acknowledged_granted_less_or_refused() -> None:
-    session, handler = connected()
-    for answer in (grant(1), grant(0), mqtt5.SubAckReasonCode.NOT_AUTHORIZED):
-        (packet,) = packets(session.subscribe("s1", "/default/news/*"))
-        assert packet.topic_filters[0].pattern == "default/news/#"
-        assert packet.topic_filters[0].max_qos == QOS_1
-        assert packet.topic_filters[0].retain_handling == mqtt5.RetainHandling.SEND_NEVER
-        session.receive(mqtt5.SubAckPacket(packet.packet_id, [answer]).write(), 7, 8)
-    assert handler.named("on_subscribed") == [("s1", 7), ("s1", 7)]
-    assert handler.named("on_deviation") == [(LESS_THAN_ASKED.format(0, 1),)]
-    (failed,) = handler.named("on_subscribe_failed")
-    assert failed[:2] == ("s1", "not authorized (MQTT reason code 135)")
-    assert failed[2].kind is Kind.DENIED
-    (packet,) = packets(session.unsubscribe("s1"))
-    assert packet.patterns == ["default/news/#"]
 
 
 def test_a_message_goes_to_its_subscription_and_is_acknowledged() -> None:
@@ -154,26 +96,6 @@ def test_a_payload_that_is_no_text_is_counted_and_acknowledged() -> None:
     ((kind, example),) = handler.named("on_undecodable")
     assert (kind, example()) == (unreadable.PAYLOAD_NOT_UTF8, r"\xff\xfe")
     assert handler.named("on_reply")
-
-
-def test_a_batch_is_answered_when_each_of_its_events_is() -> None:
-    session, handler = connected()
-    sent = packets(session.publish("p1", "/default/a", ["1", "2", "3"]))
-    assert [(packet.topic, packet.payload, packet.qos) for packet in sent] == [
-        ("default/a", b"1", QOS_1),
-        ("default/a", b"2", QOS_1),
-        ("default/a", b"3", QOS_1),
-    ]
-    codes = mqtt5.PubAckReasonCode
-    for index, code in ((2, codes.SUCCESS), (0, codes.NO_MATCHING_SUBSCRIBERS)):
-        session.receive(mqtt5.PubAckPacket(sent[index].packet_id, reason_code=code).write(), 1, 1)
-        assert not handler.named("on_published")
-    session.receive(mqtt5.PubAckPacket(sent[1].packet_id, reason_code=codes.QUOTA_EXCEEDED).write(), 30, 31)
-    assert handler.named("on_published") == [
-        ("p1", PublishAnswer(rejected={1: "quota exceeded (MQTT reason code 151)"}), 30)
-    ]
-    session.receive(mqtt5.PubAckPacket(sent[1].packet_id).write(), 1, 1)
-    assert handler.named("on_deviation"), "acknowledged twice"
 
 
 def test_at_qos_0_there_is_no_packet_id_and_no_answer() -> None:
@@ -487,14 +409,6 @@ def test_it_says_goodbye() -> None:
     assert packet.reason_code == mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION
 
 
-@pytest.mark.parametrize("qos", [0, 1])
-def test_packet_ids_go_round_and_skip_what_is_in_use(qos: int) -> None:
-    session, _ = connected(qos=qos, receive_max=65_535)
-    session._last_id = 65_534
-    session._outgoing.reserve(1, Request("p1", 1), 0)
-    assert [session._next_id() for _ in range(3)] == [65_535, 2, 3]
-
-
 @pytest.mark.parametrize("rest", [b"", b"\x30"])
 def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: bytes) -> None:
     session, handler = connected()
@@ -515,30 +429,4 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
 def test_the_sessions_of_a_service_share_the_reader() -> None:
     service = MqttService(BrokerUrl.from_url("mqtt://127.0.0.1"), None)
     first, second = service.session(Recording(), "a"), service.session(Recording(), "b")
-    assert first._wire is second._wire
-
-
-def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:
-    handler = Recording()
-    session = session_of(handler, 1, stamp_name="lg")
-    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
-    subscribed(session, handler, "/default/a")
-    events = [Marked(b"\xff\x00", "[1,2,3,4,5]"), Marked(b"", "[1,2,4,4,5]")]
-    sent = packets(session.publish("p1", "/default/a", events))
-    assert [(each.payload, each.user_properties) for each in sent] == [
-        (b"\xff\x00", [("lg", "[1,2,3,4,5]")]),
-        (b"", [("lg", "[1,2,4,4,5]")]),
-    ]
-    session.receive(b"".join(each.write() for each in sent), 10, 20)
-    assert [said[:2] for said in handler.named("on_marked")] == [("s0", event) for event in events]
-    assert [int(said[2]) for said in handler.named("on_marked")] == [10, 10]
-    # A message without the property, from another publisher, is passed on as usual.
-    session.receive(mqtt5.PublishPacket("default/a", b"x", user_properties=[("other", "1")]).write(), 11, 21)
-    assert [said[:2] for said in handler.named("on_event")] == [("s0", "x")]
-
-
-def test_at_qos_0_stamps_travel_beside_too() -> None:
-    session = session_of(Recording(), 0, stamp_name="lg")
-    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
-    (sent,) = packets(session.publish("p1", "/default/a", [Marked(b"x", "[1]")]))
-    assert (sent.payload, sent.user_properties, int(sent.qos)) == (b"x", [("lg", "[1]")], 0)
+    assert first._use.wire is second._use.wire

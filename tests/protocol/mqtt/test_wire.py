@@ -11,8 +11,8 @@ from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import UnreadablePacketError
 from loadgen.protocol.mqtt.wire import Mqtt5, Mqtt311, acknowledgement, read311, sent_again, wire_of
 from loadgen.protocol.refusals import Kind
-from tests.mqtt.sessions import session_of
-from tests.mqtt.test_session import Recording
+from tests.protocol.mqtt.sessions import session_of
+from tests.protocol.recording import Recording
 
 WIRE = Mqtt311()
 TOPICS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=40)

@@ -13,8 +13,8 @@ from loadgen.protocol.mqtt.memory import LOST_SESSION, UNASKED_SESSION, Memory
 from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import MqttSession
-from tests.mqtt.sessions import session_of
-from tests.mqtt.test_session import Recording, packets
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 QOS_1, QOS_2 = mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE
 

@@ -28,9 +28,9 @@ from loadgen.transport.dialing import Dialer
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from tests.authority import trusted
-from tests.mqtt.sessions import session_of
-from tests.mqtt.test_session import Recording, packets
 from tests.native.fuzz import rows_in
+from tests.protocol.mqtt.sessions import packets, session_of
+from tests.protocol.recording import Recording
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 

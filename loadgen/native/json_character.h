@@ -1,0 +1,10 @@
+/* What the scanners of JSON strings and numbers share. */
+#ifndef LOADGEN_JSON_CHARACTER_H
+#define LOADGEN_JSON_CHARACTER_H
+
+typedef const unsigned char *Text;
+
+#define INLINE static inline __attribute__((always_inline))
+#define DIGIT(c) ((unsigned char)((c) - '0') < 10)
+
+#endif
