@@ -21,6 +21,7 @@ _QOS_1: Final = mqtt5.QoS.AT_LEAST_ONCE
 
 RETAINED: Final = "retained messages, which came on subscribing"
 MARKED_AGAIN: Final = "messages that the broker marked as sent again (DUP)"
+RELEASED_AGAIN: Final = "PUBREL packets that the broker sent again after a reconnect"
 COPIES: Final = "further copies of a message of QoS 2, which count once"
 
 REUSED_ID: Final = "the broker used the packet id of a message of QoS 2 that it had not released"
@@ -44,15 +45,28 @@ class Incoming:
     ``topics`` finds the subscription of each message.
     """
 
-    __slots__ = ("_early", "_former", "_handler", "_held", "_stamp_name", "_topics", "_use")
+    __slots__ = (
+        "_early",
+        "_ended_before",
+        "_former",
+        "_handler",
+        "_held",
+        "_memory",
+        "_stamp_name",
+        "_topics",
+        "_use",
+    )
 
     def __init__(
         self, handler: SessionHandler, use: Use, memory: Memory | None, topics: Subscriptions
     ) -> None:
-        self._handler, self._use, self._topics = handler, use, topics
+        self._handler, self._use, self._memory, self._topics = handler, use, memory, topics
         self._stamp_name = use.stamp_name
         #: Packet ids of QoS 2 messages that were delivered and that the broker has not released yet by PUBREL.
         self._held: set[int] = set() if memory is None else memory.held
+        #: Packet ids of messages that the broker had released before this connection. The broker repeats a PUBREL
+        #: if the last connection broke before our PUBCOMP arrived (MQTT 5, 4.4).
+        self._ended_before: set[int] = set()
         #: Subscriptions of the client's last connection, or None. Messages for them wait until this connection has
         #: subscribed again.
         self._former: Subscriptions | None = None
@@ -61,6 +75,8 @@ class Incoming:
     def resume(self, topics: Subscriptions) -> None:
         """Keep messages for subscriptions of the last connection until the client has subscribed to them again."""
         self._former = topics
+        if self._memory is not None:
+            self._ended_before = set(self._memory.ended)
 
     def take(self, packet: Any, arrival_ns: int, read_ns: int, answers: list[bytes]) -> None:
         """Deliver a PUBLISH, unless it is a copy or retained, and append the answer to it to ``answers``."""
@@ -78,11 +94,17 @@ class Incoming:
 
     def release(self, packet: Any) -> bytes:
         """Process a PUBREL and return the answer to it."""
-        if packet.packet_id in self._held:
-            self._held.discard(packet.packet_id)
-            return acknowledgement(PUBCOMP, packet.packet_id)
-        self._handler.on_deviation(NOT_HELD)
-        return self._use.wire.unknown_id(PUBCOMP, packet.packet_id)
+        packet_id: int = packet.packet_id
+        if packet_id in self._held:
+            self._held.discard(packet_id)
+            if self._memory is not None:
+                self._memory.end(packet_id)
+            return acknowledgement(PUBCOMP, packet_id)
+        if packet_id in self._ended_before:
+            self._handler.on_aside(RELEASED_AGAIN)
+        else:
+            self._handler.on_deviation(NOT_HELD)
+        return self._use.wire.unknown_id(PUBCOMP, packet_id)
 
     def deliver_early(self) -> None:
         """Deliver the kept messages for which there is a subscription now, in order of arrival."""
@@ -98,6 +120,7 @@ class Incoming:
         """Remember a PUBLISH of QoS 2; return True if it was delivered before."""
         if packet.packet_id not in self._held:
             self._held.add(packet.packet_id)
+            self._ended_before.discard(packet.packet_id)
             return False
         if not packet.duplicate:
             self._handler.on_deviation(REUSED_ID)

@@ -10,6 +10,10 @@ from loadgen.protocol.mqtt.topics import Subscriptions
 #: The states of a session that the client asked the broker to keep; see `SessionHandler.on_session`.
 NEW, RESUMED, EXPIRED, LOST = "new", "resumed", "expired", "lost"
 
+#: Number of exchanges of QoS 2 messages whose ids are kept after their end. Brokers have at most 10 to 100 messages in
+#: flight by default, and after a reconnect may repeat the last packets of these.
+_ENDED_MAX: Final = 256
+
 LOST_SESSION: Final = "the broker did not keep a session until it expired"
 UNASKED_SESSION: Final = "the broker resumed a session that we asked it to discard"
 
@@ -35,6 +39,11 @@ class Memory:
     unfinished: dict[int, Unfinished] = field(default_factory=dict)
     #: Packet ids of QoS 2 messages that were delivered and that the broker has not released yet by PUBREL.
     held: set[int] = field(default_factory=set)
+    #: Packet ids of the last QoS 2 messages that the broker has released by PUBREL, oldest first.
+    ended: dict[int, None] = field(default_factory=dict)
+    #: The packet id of the last publish. The next connection continues from there, so that a late answer to a publish
+    #: of this connection is not taken for the answer to another.
+    last_id: int = 0
     #: The subscriptions of the last connection, which the broker keeps with the session.
     topics: Subscriptions = field(default_factory=Subscriptions)
     #: True once a broker has accepted a connection of this session.
@@ -51,9 +60,18 @@ class Memory:
             return RESUMED
         self.unfinished.clear()
         self.held.clear()
+        self.ended.clear()
         if not begun:
             return NEW
         return EXPIRED if self.expiry_s is not None and gone_s >= self.expiry_s else LOST
+
+    def end(self, packet_id: int) -> None:
+        """Store that the broker has released a message of QoS 2."""
+        self.held.discard(packet_id)
+        self.ended.pop(packet_id, None)
+        self.ended[packet_id] = None
+        if len(self.ended) > _ENDED_MAX:
+            del self.ended[next(iter(self.ended))]
 
     def heard(self) -> None:
         """Store the current time, since the connection has just received bytes."""

@@ -21,6 +21,7 @@ from loadgen.protocol.mqtt.use import Use
 from loadgen.protocol.mqtt.wire import PUBREL, acknowledgement, sent_again
 
 NO_PUBLISH: Final = "a {} belongs to no PUBLISH"
+ANSWERED_AGAIN: Final = "answers that the broker sent again after a reconnect"
 SENT_AGAIN: Final = "our publishes sent again after a reconnect"
 
 
@@ -52,6 +53,7 @@ class Outgoing:
         "_ids",
         "_memory",
         "_packet_max",
+        "_pending_before",
         "_qos",
         "_released",
         "_requests",
@@ -71,6 +73,9 @@ class Outgoing:
         #: connection, since its request ended with that connection.
         self._requests: dict[int, tuple[Request, int] | None] = {}
         ids.skip(self._requests)
+        #: Packet ids of the publishes of earlier connections that this connection continues. The broker may answer them
+        #: twice: once because it resumes the session, and once because we send the packet again (MQTT 5, 4.4).
+        self._pending_before: set[int] = set()
         #: Packet ids of the QoS 2 messages that the broker has acknowledged by PUBREC.
         self._released: set[int] = set()
         #: The number of PUBLISH packets that the broker still accepts now, and the packets that must wait, with
@@ -107,6 +112,9 @@ class Outgoing:
                 continue
             self._requests[packet_id] = request, index
             packets.append((packet_id, packet))
+            self._pending_before.discard(packet_id)
+            if self._memory is not None:
+                self._memory.last_id = packet_id
         if not request.open:
             self._done(request, now_ns())
         # Keep the order: no packet overtakes a waiting one.
@@ -140,6 +148,7 @@ class Outgoing:
         """
         if self._memory is None:
             return b"", 0
+        self._pending_before = set(self._memory.unfinished)
         released, again = [], []
         for packet_id, each in self._memory.unfinished.items():
             self._requests[packet_id] = None
@@ -164,7 +173,7 @@ class Outgoing:
         """Process a PUBREC and return the answer to it."""
         packet_id = packet.packet_id
         if packet_id not in self._requests:
-            self._handler.on_deviation(NO_PUBLISH.format("PUBREC"))
+            self._unknown(packet_id, "PUBREC")
             return self._wire.unknown_id(PUBREL, packet_id)
         if int(packet.reason_code) >= REFUSED:
             self._end(packet, arrival_ns, "PUBREC")
@@ -177,15 +186,22 @@ class Outgoing:
     def completed(self, packet: Any, arrival_ns: int) -> None:
         """Process a PUBCOMP."""
         if packet.packet_id not in self._released:
-            self._handler.on_deviation(NO_PUBLISH.format("PUBCOMP"))
+            self._unknown(packet.packet_id, "PUBCOMP")
             return
         # Accept any reason code: after a reconnect the broker may have completed the exchange and forgotten the id.
         self._end(packet, arrival_ns, "PUBCOMP")
 
+    def _unknown(self, packet_id: int, kind: str) -> None:
+        """Count an answer to a publish that is not under way."""
+        if packet_id in self._pending_before and packet_id not in self._requests:
+            self._handler.on_aside(ANSWERED_AGAIN)
+        else:
+            self._handler.on_deviation(NO_PUBLISH.format(kind))
+
     def _end(self, packet: Any, arrival_ns: int, kind: str) -> None:
         packet_id = packet.packet_id
         if packet_id not in self._requests:
-            self._handler.on_deviation(NO_PUBLISH.format(kind))
+            self._unknown(packet_id, kind)
             return
         found = self._requests.pop(packet_id)
         self._released.discard(packet_id)

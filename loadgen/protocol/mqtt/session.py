@@ -54,7 +54,7 @@ class MqttSession:
         """With a ``memory``, the client's session outlives the connection; all its connections share ``client_id``."""
         self._handler, self._use, self._memory = handler, use, memory
         self._reader: PacketReader = use.wire.reader
-        ids = PacketIds()
+        ids = PacketIds(0 if memory is None else memory.last_id)
         self._subscribing = Subscribing(handler, use, memory, ids)
         self._outgoing = Outgoing(handler, use, memory, ids)
         self._incoming = Incoming(handler, use, memory, self._subscribing.topics)

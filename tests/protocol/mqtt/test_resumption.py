@@ -8,11 +8,12 @@ import pytest
 
 from loadgen.protocol.base import SessionHandler
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
-from loadgen.protocol.mqtt.incoming import RETAINED
+from loadgen.protocol.mqtt.incoming import NOT_HELD, RELEASED_AGAIN, RETAINED
 from loadgen.protocol.mqtt.memory import LOST_SESSION, UNASKED_SESSION, Memory
-from loadgen.protocol.mqtt.outgoing import SENT_AGAIN
+from loadgen.protocol.mqtt.outgoing import ANSWERED_AGAIN, NO_PUBLISH, SENT_AGAIN
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.protocol.mqtt.session import MqttSession
+from loadgen.protocol.mqtt.wire import wire_of
 from tests.protocol.mqtt.sessions import packets, session_of
 from tests.protocol.recording import Recording
 
@@ -150,6 +151,77 @@ def test_a_copy_of_a_message_of_qos_2_is_known_after_a_reconnect() -> None:
     session.subscribe("s1", "/default/a")
     session.receive(message.write(), 3, 4)
     assert len(handler.named("on_event")) == 1
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_broker_may_repeat_a_pubrel_after_a_reconnect_and_only_then(version: str) -> None:
+    """The last connection may break before our PUBCOMP arrives."""
+    site = Site(2, version)
+    released = mqtt5.PubRelPacket(9).write()
+
+    def exchange(session: MqttSession) -> None:
+        message = wire_of(version).publish("default/a", b"1", qos=2, packet_id=9, retain=False)
+        session.receive(message, 1, 2)
+        session.receive(released, 1, 2)
+
+    session, handler = site.connect(False)
+    session.subscribe("s1", "/default/a")
+    exchange(session)
+    assert not handler.named("on_deviation")
+    session.receive(released, 3, 4)
+    assert handler.named("on_deviation") == [(NOT_HELD,)]
+    # The second reconnect, too, comes before the broker has our PUBCOMP.
+    site.connect(True)
+    session, handler = site.connect(True)
+    session.subscribe("s1", "/default/a")
+    session.receive(released, 5, 6)
+    assert handler.named("on_aside") == [(RELEASED_AGAIN,)]
+    (answer,) = packets(handler.named("on_reply")[-1][0])
+    assert (type(answer), answer.packet_id) == (mqtt5.PubCompPacket, 9)
+    # Once the broker has used the id again, a PUBREL belongs to the new message.
+    exchange(session)
+    assert len(handler.named("on_event")) == 1
+    assert not handler.named("on_deviation")
+    session.receive(released, 7, 8)
+    assert handler.named("on_deviation") == [(NOT_HELD,)]
+    # A new session has nothing to repeat.
+    session, handler = site.connect(False)
+    session.receive(released, 9, 10)
+    assert (NOT_HELD,) in handler.named("on_deviation")
+
+
+def test_the_ids_of_ended_exchanges_are_bounded() -> None:
+    memory = Memory("c-1", 300)
+    for packet_id in range(1, 1001):
+        memory.held.add(packet_id)
+        memory.end(packet_id)
+    memory.end(800)
+    assert (len(memory.ended), memory.held) == (256, set())
+    assert list(memory.ended)[-2:] == [1000, 800]
+
+
+def test_answers_that_a_broker_repeats_after_a_reconnect_are_no_deviation() -> None:
+    """A broker that resumes a session may send PUBREC by itself, and again when we have sent the message again."""
+    site = Site(2)
+    session, _ = site.connect(False)
+    (sent,) = packets(session.publish("p1", "/default/a", ["1"]))
+    session, handler = site.connect(True)
+    received, completed = mqtt5.PubRecPacket(sent.packet_id), mqtt5.PubCompPacket(sent.packet_id)
+    for _ in range(2):
+        session.receive(received.write(), 1, 1)
+    session.receive(completed.write(), 1, 1)
+    handler.calls.clear()
+    session.receive(received.write() + completed.write(), 1, 1)
+    assert handler.named("on_aside") == [(ANSWERED_AGAIN,)] * 2
+    assert not handler.named("on_deviation")
+    # The next publish has another id; its answers are not repetitions.
+    (other,) = packets(session.publish("p2", "/default/a", ["2"]))
+    assert other.packet_id == sent.packet_id + 1
+    for packet in (mqtt5.PubRecPacket(other.packet_id), mqtt5.PubCompPacket(other.packet_id)):
+        session.receive(packet.write(), 1, 1)
+    assert len(handler.named("on_published")) == 1
+    session.receive(mqtt5.PubCompPacket(other.packet_id).write(), 1, 1)
+    assert handler.named("on_deviation") == [(NO_PUBLISH.format("PUBCOMP"),)]
 
 
 def test_what_the_broker_kept_waits_for_its_subscription_with_the_time_of_its_arrival() -> None:
