@@ -32,12 +32,11 @@ def test_a_resolved_scenario_reads_back_as_itself(data: dict[str, Any]) -> None:
     again = from_resolved(written)
     assert again == scenario
     assert again.resolved() == written
-    last = len(Clients(resolve(scenario))) - 1
-    assert (
-        Clients(resolve(again)).client(last).subscriptions
-        == Clients(resolve(scenario)).client(last).subscriptions
-    )
-    assert resolve(again).warnings == resolve(scenario).warnings
+    first, second = resolve(scenario), resolve(again)
+    clients = Clients(first)
+    last = len(clients) - 1
+    assert Clients(second).client(last).subscriptions == clients.client(last).subscriptions
+    assert second.warnings == first.warnings
 
 
 @settings(max_examples=100, deadline=None)
