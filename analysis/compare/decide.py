@@ -263,7 +263,7 @@ def _reaching(weights: Floats, upto: Floats, wanted: Floats) -> Ints:
     in whichever order they are added.
     """
     if len(weights) * len(upto) <= _TABLE_MAX:
-        return (weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1)
+        return np.asarray((weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1), dtype=np.int64)
     at = np.zeros(len(weights), dtype=np.int64)
     beyond = np.full(len(weights), len(upto) - 1)
     # A binary search looks at a dozen of the hundreds of rows.

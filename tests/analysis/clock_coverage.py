@@ -13,6 +13,7 @@ import numpy.typing as npt
 from analysis.clocks.bounds import Pings
 from analysis.clocks.envelope import PART
 from analysis.clocks.fit import ClockFit, fit
+from tests.analysis.binomial import quantile
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -314,12 +315,10 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
     Of all moments 99.9 % are within the error. How many may lie outside in a sample is the binomial quantile for which
     a method that just meets the bar would be refused with the stated chance: 0.5 (the default) is the bar itself.
     """
-    from scipy import stats  # here: it takes half a second to load, in each process that collects
-
     found = []
 
     def outside(name: str, row_outside: int, moments: int, share: float) -> None:
-        most = int(stats.binom.ppf(1 - chance, moments, share))
+        most = quantile(1 - chance, moments, share)
         if row_outside > most:
             found.append(
                 f"{name}: outside the error at {row_outside:,} of {moments:,} moments (bar: {most:,})"
