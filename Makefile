@@ -33,8 +33,11 @@ setup: .venv/ready ## Create .venv with the pinned packages for runs, checks and
 	$(INSTALL) -e .
 	touch $@
 
+# The tests are collected once, which compiles all that they import: their processes begin at the same time, and each
+# would compile all of it. What cannot be collected is said by the tests.
 .venv/ready: .venv/bin/python $(MADE_OF)
 	$(INSTALL) -e '.[test]'
+	$(PYTEST) --collect-only tests >/dev/null || true
 	touch $@ .venv/installed
 
 .venv/dev: .venv/bin/python $(MADE_OF)

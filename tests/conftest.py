@@ -6,6 +6,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     share a fixture stay together, because the others wait for their own runs. Modules with long tests come
     first, then the largest ones, so that no process is left with much work at the end.
     """
-    shared = {item.path for item in items if SYSTEM not in item.path.parents or _shares_a_fixture(item)}
+    shared = {item.path for item in items if not _is_slow(item.path) or _shares_a_fixture(item)}
     together = Counter(item.path for item in items if item.path in shared)
     for item in items:
         if item.path in shared and config.pluginmanager.has_plugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(HERE).as_posix()))
+            item.add_marker(_group(item.path))
     long = {
         item.path if item.path in shared else item.nodeid for item in items if item.get_closest_marker("long")
     }
@@ -65,6 +66,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             -together[item.path],
         )
     )
+
+
+# Of thousands of tests, which are in hundreds of files.
+@cache
+def _is_slow(path: Path) -> bool:
+    """Return whether a file of tests belongs to the slow layer."""
+    return SYSTEM in path.parents
+
+
+@cache
+def _group(path: Path) -> pytest.MarkDecorator:
+    """Return the mark that keeps the tests of a file in one process."""
+    return pytest.mark.xdist_group(path.relative_to(HERE).as_posix())
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -1,9 +1,13 @@
-"""A listening socket whose connections a thread accepts, until the thread ends and the socket is closed."""
+"""Servers in threads: a listening socket, or HTTP; once closed, no thread uses them any more."""
 
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+#: How often an HTTP server looks whether it is to end: twice a second by default, for which each test would wait.
+_POLL_S = 0.01
 
 
 @contextmanager
@@ -30,4 +34,17 @@ def accepting(converse: Callable[[socket.socket], None]) -> Iterator[socket.sock
             yield listener
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve HTTP on the loopback in a thread, one request at a time; yield the port."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
             thread.join()

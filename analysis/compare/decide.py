@@ -28,13 +28,15 @@ import numpy.typing as npt
 
 from analysis.compare.chances import Student
 from analysis.compare.design import Asked, Design, Estimate, Kind, needed
-from analysis.compare.profile import METRICS, OPTIONAL, Profile, value_of
+from analysis.compare.profile import METRICS, OPTIONAL, Profile
 from analysis.text import clean
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
 #: Largest logarithm in an interval of ratios. An interval beyond a factor of ten means that there are too few runs.
 _REACH_MAX: Final = math.log(10)
+#: Most sums of draws and bins that are computed as one table; beyond that, a binary search is faster.
+_TABLE_MAX: Final = 50_000
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -247,18 +249,26 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
     histograms = profile.blocks.get(distribution, [])
     if len(histograms) < 2:
         return 0.0
-    numbers, upto = profile.cumulated(distribution)
+    logs, upto = profile.cumulated(distribution)
     drawn = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
     weights = drawn.astype(np.float64)
-    wanted = np.ceil((weights @ upto[-1]) * (percent / 100))
-    at = np.zeros(resamples, dtype=np.int64)
-    beyond = np.full(resamples, len(numbers) - 1)
-    # Find the bin of each draw's percentile by binary search, which looks at a dozen of the hundreds of bins.
+    at = _reaching(weights, upto, np.ceil((weights @ upto[-1]) * (percent / 100)))
+    return float(logs[at].var(ddof=1))
+
+
+def _reaching(weights: Floats, upto: Floats, wanted: Floats) -> Ints:
+    """Return, for each row of ``weights``, the first row of ``upto`` whose weighted sum is at least ``wanted``.
+
+    The sums grow from row to row of ``upto``, and the last is always enough. All are whole numbers, so they are exact
+    in whichever order they are added.
+    """
+    if len(weights) * len(upto) <= _TABLE_MAX:
+        return np.asarray((weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1), dtype=np.int64)
+    at = np.zeros(len(weights), dtype=np.int64)
+    beyond = np.full(len(weights), len(upto) - 1)
+    # A binary search looks at a dozen of the hundreds of rows.
     while (at < beyond).any():
         middle = (at + beyond) // 2
         less = np.einsum("ij,ij->i", weights, upto[middle]) < wanted
         at, beyond = np.where(less, middle + 1, at), np.where(less, beyond, middle)
-    # The percentiles of all draws lie in a few bins, so convert each of these bins to a value only once.
-    ends, which = np.unique(at, return_inverse=True)
-    values = np.array([max(value_of(int(number)), 1.0) for number in numbers[ends]])[which]
-    return float(np.log(values).var(ddof=1))
+    return at

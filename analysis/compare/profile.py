@@ -123,8 +123,10 @@ class Profile:
             seconds=_seconds(run),
         )
 
-    def cumulated(self, distribution: str) -> tuple[Ints, Floats]:
-        """Return the bin numbers, ascending, and the count up to each bin (row) in each block of time (column).
+    def cumulated(self, distribution: str) -> tuple[Floats, Floats]:
+        """Return each bin's value as a logarithm, ascending, and the count up to each bin in each block of time.
+
+        A row of the counts is a bin, a column a block of time. A bin below 1 ns has the logarithm of 1 ns.
 
         The results are cached: several metrics, and each interim comparison of a plan that may stop early, use the same
         histograms.
@@ -136,7 +138,7 @@ class Profile:
         return found
 
     @cached_property
-    def _cumulated(self) -> dict[int, tuple[Ints, Floats]]:
+    def _cumulated(self) -> dict[int, tuple[Floats, Floats]]:
         return {}
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,7 +146,7 @@ class Profile:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def _cumulated(histograms: Sequence[Histogram]) -> tuple[Ints, Floats]:
+def _cumulated(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
     of_all = chain.from_iterable(histograms)
     bins = np.fromiter(map(int, of_all), dtype=np.int64)
     counts = [count for histogram in histograms for count in histogram.values()]
@@ -152,7 +154,9 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Ints, Floats]:
     matrix = np.zeros((len(histograms), len(numbers)))
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
     # Counts are whole numbers below 2**53, so float sums of them are exact. The copy puts a bin's counts side by side.
-    return numbers, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
+    # A bin's value is `value_of` of its number; the logarithm is taken of the value, as it was rounded.
+    logs = np.log(np.maximum(np.exp(numbers / BINS_PER_E), 1.0))
+    return logs, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
 def pooled(profiles: Sequence[Profile]) -> Counter[int]:

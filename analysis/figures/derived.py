@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -116,6 +117,7 @@ def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Tabl
     return table.replace_schema_metadata({"pandas": json.dumps(found)})
 
 
+@cache
 def _pandas_version() -> str:
     """Return the installed version of pandas, or, without pandas, the oldest that writes such metadata."""
     try:

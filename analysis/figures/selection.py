@@ -80,10 +80,10 @@ class Histogram:
         """Number of the first bucket, and the number after that of the last bucket."""
         return self._first, self._first + len(self._counts)
 
-    def add_to(self, counts: Ints, first: int, weight: int = 1) -> None:
-        """Add this histogram's counts, times ``weight``, to ``counts``, which begin at the bucket ``first``."""
+    def add_to(self, counts: Ints, first: int) -> None:
+        """Add this histogram's counts to ``counts``, which begin at the bucket ``first``."""
         begin, stop = self.ends
-        counts[begin - first : stop - first] += self._counts if weight == 1 else weight * self._counts
+        counts[begin - first : stop - first] += self._counts
 
 
 class Selection:
@@ -96,12 +96,11 @@ class Selection:
         """
         filled = [histogram.ends for histogram, _ in parts if histogram.count]
         first, end = min(begin for begin, _ in filled), max(stop for _, stop in filled)
-        remaining = np.zeros(end - first, dtype=np.int64)
-        there = np.zeros(end - first, dtype=np.int64)
+        added, removed = (np.zeros(end - first, dtype=np.int64) for _ in range(2))
         for histogram, weight in parts:
             if histogram.count:
-                histogram.add_to(remaining, first, weight)
-                histogram.add_to(there, first)
+                histogram.add_to(added if weight > 0 else removed, first)
+        remaining = added - removed
         self._first = first
         #: The number at each rank, as far as it is known.
         self.found = np.zeros(len(ranks), dtype=np.int64)
@@ -118,7 +117,7 @@ class Selection:
         exact = (np.abs(low) < _EXACT) & (np.abs(high) <= _EXACT)
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
-        self._there, self._remaining = there[needed], remaining[needed]
+        self._there, self._remaining = added[needed] + removed[needed], remaining[needed]
         #: Maps each bucket to its bracket (a range of numbers that holds a sought rank), or to -1 if no sought rank is
         #: in it. Each table in `_levels` does the same for the cells into which the previous brackets are divided.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
@@ -126,7 +125,7 @@ class Selection:
         self._levels: list[tuple[Ints, Ints, Ints]] = []
         self._values: list[Ints] = []
         self._weights: list[Ints] = []
-        self._settle(self._by_bucket)
+        self._settle(self._by_bucket, needed)
 
     @property
     def done(self) -> bool:
@@ -160,17 +159,18 @@ class Selection:
         else:
             self._collect()
 
-    def _settle(self, table: Ints) -> None:
+    def _settle(self, table: Ints, places: Ints) -> None:
         """Resolve the ranks whose bracket holds a single number, and prepare the next reading for the other ranks.
 
-        ``table`` is the last of the tables that map a number to its bracket.
+        ``table`` is the last of the tables that map a number to its bracket; ``places`` are the places of the brackets
+        in it, in the brackets' order.
         """
         known = self._width[self._bracket] == 1
         self.found[self._place[known]] = self._low[self._bracket[known]]
         self._place, self._bracket, self._rank = (
             each[~known] for each in (self._place, self._bracket, self._rank)
         )
-        table[(table >= 0) & (self._width[table] == 1)] = -1
+        table[places[self._width == 1]] = -1
         sought = self._width > 1
         self._dividing = int(self._there[sought].sum()) > COLLECTED_MAX
         if self._dividing:
@@ -200,7 +200,7 @@ class Selection:
         self._width = self._step[of]
         self._there, self._remaining = self._cells_there[cells], self._cells_remaining[cells]
         self._bracket = bracket
-        self._settle(table)
+        self._settle(table, cells)
 
     def _collect(self) -> None:
         """Find the numbers at the remaining ranks among the values collected from their brackets."""

@@ -55,6 +55,13 @@ class Tables:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept: dict[str, pa.Table] = {}
+        self._described: dict[str, pq.FileMetaData] = {}
+
+    def _metadata(self, name: str) -> pq.FileMetaData:
+        """Return what a table's file says of itself, which is read once."""
+        if name not in self._described:
+            self._described[name] = pq.read_metadata(self._path / f"{name}.parquet")
+        return self._described[name]
 
     def read(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
         """Read columns of a table, restricted to rows whose ``intended_ns`` lies in ``window`` if it is given.
@@ -69,7 +76,10 @@ class Tables:
             return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
         later = schemas.later_types(name) if name in schemas.SCHEMAS else {}
         try:
-            if name not in self._kept and (file := opened(path, name)).metadata.num_rows <= _FEW_ROWS:
+            if (
+                name not in self._kept
+                and (file := opened(path, name, self._metadata(name))).metadata.num_rows <= _FEW_ROWS
+            ):
                 known = schemas.columns(name)
                 self._kept[name] = whole(file, [each for each in file.schema.names if each in known])
             kept = self._kept.get(name)
@@ -97,7 +107,7 @@ class Tables:
         """
         path = self._path / f"{name}.parquet"
         try:
-            return row_groups(pq.read_metadata(path)) if path.exists() else []
+            return row_groups(self._metadata(name)) if path.exists() else []
         except (pa.ArrowInvalid, OSError, ValueError) as error:
             raise unreadable(path, error) from None
 
@@ -107,7 +117,7 @@ class Tables:
             return self._kept[name].select(list(columns)).slice(group.first_row, group.rows)
         path = self._path / f"{name}.parquet"
         try:
-            file = opened(path, name)
+            file = opened(path, name, self._metadata(name))
             if missing := set(columns) - set(file.schema.names):
                 raise pa.ArrowInvalid(f"it has no column {min(missing)}")
             return file.read_row_group(group.number, columns=list(columns))
@@ -120,7 +130,7 @@ class Tables:
         if not path.exists():
             return True
         try:
-            metadata = pq.read_metadata(path)
+            metadata = self._metadata(name)
         except (pa.ArrowInvalid, OSError) as error:
             raise unreadable(path, error) from None
         names = metadata.schema.names
@@ -134,9 +144,13 @@ class Tables:
         return True
 
 
-def opened(path: Path, name: str) -> pq.ParquetFile:
-    """Open a table with its text columns dictionary-encoded, so that each text is kept once."""
-    metadata = pq.read_metadata(path)
+def opened(path: Path, name: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    """Open a table with its text columns dictionary-encoded, so that each text is kept once.
+
+    ``metadata`` is the file's, if it was read before.
+    """
+    if metadata is None:
+        metadata = pq.read_metadata(path)
     texts = [column for column in schemas.texts(name) if column in metadata.schema.names]
     return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
 

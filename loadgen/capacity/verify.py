@@ -7,7 +7,7 @@ then replayed with these votes, step by step, without running anything.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -63,6 +63,12 @@ class Content:
     trials: list[Row]
 
 
+@cache
+def _reader() -> TypeAdapter[Content]:
+    """Return the reader of capacity.json, which takes longer to make than to use."""
+    return TypeAdapter(Content)
+
+
 def verify(folder: Path) -> Verification:
     """Recompute a search from its trials' runs, and compare it with capacity.json and capacity.html.
 
@@ -72,7 +78,7 @@ def verify(folder: Path) -> Verification:
     """
     written = record.read(folder)
     try:
-        content = TypeAdapter(Content).validate_python(written)
+        content = _reader().validate_python(written)
         runs = trial.Runs(
             content.request.scenario,
             content.request.options,

@@ -328,6 +328,7 @@ def _refuse(text: str | bytes) -> Reading:
     raise KeyError("stamp")
 
 
+@lru_cache(maxsize=64)
 def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes], Reading]:
     if integrity:
         return _checking_reader(tokens)

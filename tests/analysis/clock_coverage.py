@@ -13,6 +13,7 @@ import numpy.typing as npt
 from analysis.clocks.bounds import Pings
 from analysis.clocks.envelope import PART
 from analysis.clocks.fit import ClockFit, fit
+from tests.analysis.binomial import quantile
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -319,13 +320,10 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
     fails if it has more moments outside than a method that exactly meets the bar would have with probability
     1 - ``chance``; with 0.5, the default, the bar itself decides.
     """
-    # imported here: scipy.stats takes half a second to load in each process that collects tests
-    from scipy import stats
-
     found = []
 
     def outside(name: str, row_outside: int, moments: int, share: float) -> None:
-        most = int(stats.binom.ppf(1 - chance, moments, share))
+        most = quantile(1 - chance, moments, share)
         if row_outside > most:
             found.append(
                 f"{name}: outside the error at {row_outside:,} of {moments:,} moments (bar: {most:,})"

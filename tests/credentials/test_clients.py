@@ -3,9 +3,8 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
@@ -26,6 +25,7 @@ from loadgen.credentials.refreshing import FetchedToken
 from loadgen.credentials.spread import EARLIEST, LATEST, renew_at_s
 from loadgen.scenario.login import Login
 from loadgen.scenario.login_columns import columns_of, filled, filled_json
+from tests.listening import http_server
 
 HOST = "abc.appsync-api.eu-west-1.amazonaws.com"
 SECRET = "canary-4711"
@@ -325,14 +325,9 @@ class Endpoint(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     Endpoint.asked.clear()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http_server(Endpoint) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_an_endpoint_is_asked_for_each_client_with_its_own_values(endpoint: str) -> None:

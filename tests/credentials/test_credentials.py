@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
@@ -22,6 +22,7 @@ from loadgen.credentials.option import login_from_option
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
 from loadgen.scenario.login import Login
 from tests.aws.sessions import session
+from tests.listening import http_server
 
 HOST = "abc.appsync-api.eu-west-1.amazonaws.com"
 
@@ -225,11 +226,8 @@ class TokenEndpoint(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def token_url() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), TokenEndpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/token"
-    server.shutdown()
-    server.server_close()
+    with http_server(TokenEndpoint) as port:
+        yield f"http://127.0.0.1:{port}/token"
 
 
 def test_client_credentials(token_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

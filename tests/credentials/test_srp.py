@@ -7,8 +7,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
 import jwt
@@ -20,6 +19,7 @@ from loadgen.credentials.clients import maker
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.srp import COGNITO, N_3072, Exchange, Group, signed_bytes, timestamp
 from loadgen.scenario.login import Login
+from tests.listening import http_server
 
 POOL = "eu-west-1_Ab12Cd"
 
@@ -192,19 +192,14 @@ class UserPool(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = HTTPServer(("127.0.0.1", 0), UserPool)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://127.0.0.1:{server.server_port}")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     monkeypatch.setenv("APP", "app-client")
     for name in ("ann", "bob"):
         UserPool.users[name] = (f"pass of {name}", User(name, f"pass of {name}"))
     UserPool.asked.clear()
-    yield
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with http_server(UserPool) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", f"http://127.0.0.1:{port}")
+        yield
 
 
 @pytest.mark.parametrize("flow", ["password", "srp"])

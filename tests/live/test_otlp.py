@@ -1,10 +1,9 @@
 """Test OTLP: the data that a test collector receives, decoded from protobuf."""
 
 import builtins
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from opentelemetry.semconv._incubating.metrics import messaging_metrics
 
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.otlp import Exporter
+from tests.listening import http_server
 from tests.live.synthetic import MS, Fake, event, scenario
 
 
@@ -33,15 +33,8 @@ class Collector(BaseHTTPRequestHandler):
 @contextmanager
 def collecting(status: int = 200) -> Iterator[tuple[str, type[Collector]]]:
     handler = type("Handler", (Collector,), {"received": [], "status": status})
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(handler) as port:
+        yield f"http://127.0.0.1:{port}", handler
 
 
 def measured() -> Fake:

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from loadgen.cli import scenarios as command
 from loadgen.cli.app import app
 from loadgen.planning.catalogue import CURVE_COLUMNS, Portrait, portrait, sparkline
-from loadgen.resolve.loading import CatalogueEntry
 from tests.scenario.examples import GOOD, with_publish
-from tests.scenario.shipped import SHIPPED
+from tests.scenario.shipped import SHIPPED, Shipped
 
 ENTRIES = SHIPPED
 
@@ -44,7 +43,7 @@ def test_the_list_names_every_scenario_and_its_question_within_the_width(width: 
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_scenario_is_explained_within_80_columns(entry: CatalogueEntry) -> None:
+def test_every_scenario_is_explained_within_80_columns(entry: Shipped) -> None:
     each = portrait(entry.name, entry.path)
     lines = shown(80, each)
     # A path is printed in one line, however long, so that it can be copied.

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from loadgen.paths import bundle
-from loadgen.resolve.loading import CatalogueEntry, catalogue, load
+from loadgen.resolve.loading import catalogue, load
 from loadgen.resolve.resolver import planned
 from loadgen.scenario import ScenarioError, Settle
 from loadgen.scenario.points import ProfilePoint
 from tests.scenario.examples import GOOD, edited, with_publish
-from tests.scenario.shipped import SHIPPED
+from tests.scenario.shipped import SHIPPED, Shipped
 
 SECOND = 1_000_000_000
 
@@ -44,13 +44,14 @@ def test_the_catalogue_has_every_scenario_with_its_description() -> None:
         "telemetry",
         "token-expiry",
     ]
+    assert [(entry.name, entry.path) for entry in entries] == list(SHIPPED)
     for entry in entries:
         assert entry.path.stem == entry.name
         assert entry.description.strip()
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
-def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry: CatalogueEntry) -> None:
+def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry: Shipped) -> None:
     scenario, run = planned(entry.name)
     assert scenario.name == entry.name
     assert run.warnings == ()

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from ruamel.yaml import YAML
 
 from loadgen.resolve import Clients
-from loadgen.resolve.loading import CatalogueEntry, from_resolved, load
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import ScenarioError, json_schema
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
-from tests.scenario.shipped import SHIPPED
+from tests.scenario.shipped import SHIPPED, Shipped
 from tests.scenario.strategies import scenarios
 
 
@@ -32,12 +32,11 @@ def test_a_resolved_scenario_reads_back_as_itself(data: dict[str, Any]) -> None:
     again = from_resolved(written)
     assert again == scenario
     assert again.resolved() == written
-    last = len(Clients(resolve(scenario))) - 1
-    assert (
-        Clients(resolve(again)).client(last).subscriptions
-        == Clients(resolve(scenario)).client(last).subscriptions
-    )
-    assert resolve(again).warnings == resolve(scenario).warnings
+    first, second = resolve(scenario), resolve(again)
+    clients = Clients(first)
+    last = len(clients) - 1
+    assert Clients(second).client(last).subscriptions == clients.client(last).subscriptions
+    assert second.warnings == first.warnings
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,7 +86,7 @@ def test_the_schema_is_a_schema_and_explains_every_key() -> None:
 
 
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
-def test_the_schema_accepts_the_catalogue(entry: CatalogueEntry) -> None:
+def test_the_schema_accepts_the_catalogue(entry: Shipped) -> None:
     validator().validate(YAML(typ="safe").load(entry.path))
 
 

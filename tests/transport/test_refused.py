@@ -1,9 +1,8 @@
 """Test errors of refused upgrades: the server's answer, and whether a retry may help."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -11,6 +10,7 @@ from loadgen.protocol.refusals import Kind
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.transport.websocket import WebSocket
+from tests.listening import http_server
 
 SECRET = "header-c2VjcmV0LWtleQ"
 
@@ -31,15 +31,8 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
+    with http_server(Handler) as port:
+        yield port
 
 
 def refused(port: int) -> TransportError:

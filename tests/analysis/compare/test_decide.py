@@ -16,6 +16,7 @@ from analysis.compare.outputs import doubts, overall, show
 from analysis.compare.profile import Profile, bins, value_of
 from loadgen.cli import compare as registered
 from loadgen.cli.app import app
+from tests.analysis.binomial import quantile
 from tests.analysis.comparisons import World, covered, flagged, verdicts
 from tests.paths import REPO
 
@@ -25,20 +26,13 @@ pytestmark = pytest.mark.long
 CHANCE = 0.001
 
 
-def _bar(share: float, comparisons: int, rate: float) -> float:
-    """Return the quantile ``share`` of the number of right comparisons, if each is right at ``rate``."""
-    from scipy import stats  # scipy takes 0.5 s to load, in every process that collects tests
-
-    return float(stats.binom.ppf(share, comparisons, rate))
-
-
 def test_equal_sides_are_flagged_in_at_most_5_percent() -> None:
     """Compare equal sides; a comparison is flagged if any metric is, so the 5 % hold for all together."""
-    assert flagged(50, 6, 1.0, seed=11) <= _bar(1 - CHANCE, 50, 0.05)
+    assert flagged(50, 6, 1.0, seed=11) <= quantile(1 - CHANCE, 50, 0.05)
 
 
 def test_a_real_shift_of_10_percent_is_found_in_at_least_90_percent() -> None:
-    assert flagged(40, 6, 1.10, seed=12) >= _bar(CHANCE, 40, 0.9)
+    assert flagged(40, 6, 1.10, seed=12) >= quantile(CHANCE, 40, 0.9)
 
 
 def test_an_improvement_is_better_and_a_small_change_is_the_same() -> None:
@@ -66,7 +60,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
     """A sample can only show that the interval misses the change too often; ten thousand show the rate."""
-    assert covered(50, seed=16) >= _bar(CHANCE, 50, 0.95)
+    assert covered(50, seed=16) >= quantile(CHANCE, 50, 0.95)
 
 
 @pytest.mark.parametrize("value", [1, 999, 5_000_000, 10**12])

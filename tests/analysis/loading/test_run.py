@@ -35,9 +35,9 @@ def test_a_small_table_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     opened: list[str] = []
     real = parquet.opened
 
-    def counted(path: Path, name: str) -> pq.ParquetFile:
+    def counted(path: Path, name: str, metadata: pq.FileMetaData) -> pq.ParquetFile:
         opened.append(name)
-        return real(path, name)
+        return real(path, name, metadata)
 
     monkeypatch.setattr(parquet, "opened", counted)
     for columns in (("sequence",), ("sequence", "channel"), ("status", "acked_ns")):

@@ -85,6 +85,19 @@ def figures_of(folder: Path) -> dict[str, Any]:
     }
 
 
+def same(one: Any, other: Any) -> bool:
+    """Return True only if `numpy.testing.assert_equal` finds figures equal, which takes it a quarter of the test."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    return bool(one == other) or (one != one and other != other)
+
+
 def patched(patch: pytest.MonkeyPatch, size: int) -> None:
     for place, name in (
         (slices, "SLICE_ROWS"),
@@ -121,7 +134,9 @@ def test_a_run_read_in_pieces_has_the_figures_of_the_run_read_at_once(
             patched(patch, size)
             cut = figures_of(folder)
     pd.testing.assert_frame_equal(cut.pop("seconds"), whole.pop("seconds"))
-    np.testing.assert_equal(cut, whole)
+    if not same(cut, whole):
+        # It says where they differ, or that they differ only in types.
+        np.testing.assert_equal(cut, whole)
 
 
 def test_the_events_of_a_long_run_are_cut_at_whole_seconds(

@@ -62,6 +62,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def stoppable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
+    """Four clear pairs of runs in turns, and what is read of them once, for plans that may stop early."""
+    root = tmp_path_factory.mktemp("ab")
+    for turn, (base, new) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
+        run(root / "base" / f"b{turn}", 2 * turn, int(base * MS))
+        run(root / "new" / f"n{turn}", 2 * turn + 1, int(new * MS))
+    return root, Runs()
+
+
+@pytest.fixture(scope="module")
 def known() -> Runs:
     """The runs, read only once for tests that change the comparison's output but not the runs."""
     return Runs()
@@ -154,14 +164,13 @@ def test_any_number_of_runs_is_checked_by_scipy(tmp_path: Path, base: int, new: 
 
 
 @pytest.mark.parametrize("most", [4, 8])
-def test_a_plan_that_may_stop_early_is_repeated_as_such(tmp_path: Path, most: int) -> None:
-    for turn, (one, other) in enumerate(((10, 14), (11, 15), (10.5, 14.9), (10.2, 14.1))):
-        run(tmp_path / "base" / f"b{turn}", 2 * turn, int(one * MS))
-        run(tmp_path / "new" / f"n{turn}", 2 * turn + 1, int(other * MS))
-    plan.write(tmp_path, most)
-    said, html = compared(tmp_path, tmp_path / "base", tmp_path / "new")
+def test_a_plan_that_may_stop_early_is_repeated_as_such(
+    stoppable: tuple[Path, Runs], tmp_path: Path, most: int
+) -> None:
+    root, known = stoppable
+    plan.write(root, most)
+    said, html = compared(tmp_path, root / "base", root / "new")
     assert json.loads(said.read_text())["most"] == most
-    known = Runs()
     for path in (said, html):
         assert verify(path, known).disagreements == []
     if most > 4:

@@ -274,7 +274,7 @@ clients:
     publish: {channel: "/default/breaking", rate: 900/s, via: websocket}
     reconnect: {first: 150ms, jitter: none}
     drops: [{at: 500ms, share: 100%}, {at: 1200ms, share: 100%}]
-phases: {warmup: 300ms, measure: 2s, drain: 2s}
+phases: {warmup: 300ms, measure: 2s, drain: 6s}
 """
 
 

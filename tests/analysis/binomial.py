@@ -1,0 +1,13 @@
+"""The binomial distribution by `scipy.special`: `scipy.stats` takes a second to load, in each process that needs it."""
+
+import math
+
+from scipy import special
+
+
+def quantile(share: float, count: int, rate: float) -> int:
+    """Return the least number that so many trials reach or stay below with at least a chance of ``share``."""
+    found = max(0, math.ceil(float(special.bdtrik(share, count, rate))) - 1)
+    while special.bdtr(found, count, rate) < share:
+        found += 1
+    return found
