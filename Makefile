@@ -33,8 +33,8 @@ setup: .venv/ready ## Create .venv with the pinned packages for runs, checks and
 	$(INSTALL) -e .
 	touch $@
 
-# The tests are collected once, which compiles all that they import: their processes begin at the same time, and each
-# would compile all of it. What cannot be collected is said by the tests.
+# Collecting the tests compiles all modules that they import. Without it, each test process would compile them at the
+# same time. Errors of collection are reported when the tests run.
 .venv/ready: .venv/bin/python $(MADE_OF)
 	$(INSTALL) -e '.[test]'
 	$(PYTEST) --collect-only tests >/dev/null || true

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gevent
 
 
-def wait_for(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Wait until the condition holds; raise AssertionError if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

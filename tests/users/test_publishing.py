@@ -30,15 +30,17 @@ from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import NoLogins, Progress, Timeline, WorkerRun
 from tests.measure.event_rows import own_lateness_ns
 from tests.users.recorded import Recorded
+from tests.waiting import wait_for
 
 BATCH = 5
 
 
 class Sender:
-    """Answers after a delay, or never if that is None."""
+    """Answers after a delay; if the delay is None, only when a test calls the functions in :attr:`answers`."""
 
     def __init__(self, answer: PublishAnswer | None, error: str | None, after_s: float | None) -> None:
         self.answer, self.error, self.after_s = answer, error, after_s
+        self.answers: list[Callable[[], None]] = []
         self.under_way = self.most = 0
         self.closed = False
         self.sent: list[Sequence[str]] = []
@@ -52,7 +54,9 @@ class Sender:
             self.under_way -= 1
             on_outcome(self.answer, now_ns(), None if self.error is None else TransportError(self.error))
 
-        if self.after_s is not None:
+        if self.after_s is None:
+            self.answers.append(answer)
+        else:
             gevent.spawn_later(self.after_s, answer)
 
     def close(self) -> None:
@@ -100,6 +104,7 @@ def publisher(
         local_ns=lambda at_ns: at_ns,
         wait_until=lambda at_ns: gevent.sleep(max(0, at_ns - now_ns()) / 1e9),
         rows=rows,
+        due=len(due_ns) * BATCH,
         stamping=stamping,
     )
     plan = SimpleNamespace(
@@ -118,16 +123,11 @@ def publisher(
     return OpenLoopPublisher(cast(WorkerRun, run), client, sender, in_flight, code), run
 
 
-def play(playing: OpenLoopPublisher, settle_s: float = 0.2, until: Callable[[], bool] | None = None) -> None:
-    """Publish, wait for a time or until a condition holds, and give up the unanswered requests."""
+def play(playing: OpenLoopPublisher, run: Any, until: Callable[[], bool] | None = None) -> None:
+    """Publish, wait until all events that are due are recorded or ``until`` holds, and give up what is unanswered."""
     at_ns = now_ns()
     playing.publish_all(Timeline(at_ns, at_ns, at_ns, at_ns))
-    if until is None:
-        gevent.sleep(settle_s)
-    else:
-        with gevent.Timeout(60):
-            while not until():
-                gevent.sleep(0.005)
+    wait_for(until or (lambda: len(run.rows) == run.due))
     playing.give_up()
 
 
@@ -145,7 +145,7 @@ def test_each_event_is_recorded_with_what_became_of_it(
 ) -> None:
     sender = Sender(answer, error, 0.01)
     playing, run = publisher(sender, [0, 1_000_000])
-    play(playing)
+    play(playing, run)
     assert Counter(row.status for row in run.rows) == statuses
     assert Counter(row.error for row in run.rows) == reasons
     assert [row.sequence for row in run.rows] == list(range(10))
@@ -158,10 +158,10 @@ def test_each_event_is_recorded_with_what_became_of_it(
 
 
 def test_what_is_not_answered_is_recorded_once_and_a_late_answer_changes_nothing() -> None:
-    sender = Sender(PublishAnswer(), None, 0.3)
+    sender = Sender(PublishAnswer(), None, None)
     playing, run = publisher(sender, [0])
-    play(playing, settle_s=0.05)
-    gevent.sleep(0.4)
+    play(playing, run, until=lambda: len(sender.answers) == 1)
+    sender.answers[0]()
     assert Counter(row.status for row in run.rows) == {"unanswered": BATCH}
     assert run.progress.accepted == run.progress.rejected == 0
 
@@ -169,7 +169,7 @@ def test_what_is_not_answered_is_recorded_once_and_a_late_answer_changes_nothing
 def test_no_more_are_under_way_than_allowed_and_the_wait_is_told_from_our_own_lateness() -> None:
     sender = Sender(PublishAnswer(), None, 0.05)
     playing, run = publisher(sender, [0] * 6, in_flight=2)
-    play(playing, until=lambda: len(run.rows) == 6 * BATCH)
+    play(playing, run)
     assert sender.most == 2
     first = {row.batch: row for row in reversed(run.rows)}
     assert {row.status for row in run.rows} == {"accepted"}
@@ -186,7 +186,7 @@ def test_no_more_are_under_way_than_allowed_and_the_wait_is_told_from_our_own_la
 def test_a_publisher_that_is_behind_lets_the_hub_read_the_answers() -> None:
     sender = Sender(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0] * 2_000)
-    play(playing)
+    play(playing, run)
     assert sender.most < 1_000
     assert len(run.rows) == 2_000 * BATCH
 
@@ -195,7 +195,7 @@ def test_what_is_due_when_publishing_is_over_is_recorded_as_unsent() -> None:
     sender = Sender(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0, 0, 10**12])
     run.publishing_over = True
-    play(playing)
+    play(playing, run, until=lambda: len(run.rows) == 2 * BATCH)
     assert Counter(row.status for row in run.rows) == {"unsent": 2 * BATCH}
     assert not sender.sent
 
@@ -235,7 +235,7 @@ def test_an_event_that_payload_fails_at_is_unmade_and_all_others_are_sent(
 ) -> None:
     sender = Sender(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0, 0, 0], payload=failing(BATCH + number, **wrong))
-    play(playing, settle_s=0.02)
+    play(playing, run)
     rows = {row.sequence: row for row in run.rows}
     assert sorted(rows) == list(range(3 * BATCH)), "each event of the schedule is on record once"
     assert Counter(row.status for row in run.rows) == {"accepted": 3 * BATCH - 1, "unmade": 1}
@@ -263,7 +263,7 @@ def test_whichever_events_cannot_be_made_all_others_are_sent_in_order(
 
     sender = Prompt(PublishAnswer(), None, None)
     playing, run = publisher(sender, [0] * 4, payload=failing(*wrong, error=error, value="text"))
-    play(playing, settle_s=0)
+    play(playing, run)
     assert sorted(row.sequence for row in run.rows) == list(range(4 * BATCH))
     assert {row.sequence for row in run.rows if row.status == "unmade"} == wrong
     sent = [decode_event(text).stamp[2] for events in sender.sent for text in events]
@@ -277,7 +277,7 @@ def test_a_request_of_which_no_event_could_be_made_is_not_sent_and_takes_no_slot
     playing, run = publisher(
         sender, [0] * 4, in_flight=1, payload=failing(*range(2 * BATCH), error=ValueError())
     )
-    play(playing, settle_s=1)
+    play(playing, run)
     assert len(sender.sent) == 2
     assert Counter(row.status for row in run.rows) == {"accepted": 2 * BATCH, "unmade": 2 * BATCH}
     assert len(run.failures) == 2 * BATCH
@@ -289,7 +289,7 @@ def test_what_payload_takes_is_our_lateness_and_not_the_services_latency() -> No
 
     sender = Sender(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0], payload=slow)
-    play(playing, settle_s=0.02)
+    play(playing, run)
     assert all(row.sent_ns - row.slot_ns >= BATCH * 18_000_000 for row in run.rows)
     ((*_, sent_ns),) = {decode_event(text).stamp for text in sender.sent[0][:1]}
     assert sent_ns == run.rows[0].sent_ns
@@ -304,7 +304,7 @@ def test_a_sender_that_raises_loses_its_request_and_the_schedule_goes_on() -> No
 
     sender = Broken(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0, 0, 0])
-    play(playing, settle_s=0.02)
+    play(playing, run)
     assert Counter(row.status for row in run.rows) == {"accepted": 2 * BATCH, "error": BATCH}
     assert sorted(row.sequence for row in run.rows) == list(range(3 * BATCH))
     (failure,) = run.failures.to_list()
@@ -314,7 +314,7 @@ def test_a_sender_that_raises_loses_its_request_and_the_schedule_goes_on() -> No
 def test_an_event_that_the_service_refuses_since_payload_made_it_too_large_is_named() -> None:
     sender = Sender(PublishAnswer(rejected={1: "too large"}), None, 0.0)
     playing, run = publisher(sender, [0], payload=failing(1, value={"x": "y" * 3_000}))
-    play(playing, settle_s=0.02)
+    play(playing, run)
     (failure,) = run.failures.to_list()
     assert failure["message"].endswith("bytes, and the service takes at most 2,000")
     assert Counter(row.status for row in run.rows) == {"accepted": BATCH - 1, "rejected": 1}
@@ -323,16 +323,17 @@ def test_an_event_that_the_service_refuses_since_payload_made_it_too_large_is_na
 def test_a_small_event_that_the_service_refuses_is_the_services_answer() -> None:
     sender = Sender(PublishAnswer(rejected={1: "no"}), None, 0.0)
     playing, run = publisher(sender, [0], payload=failing())
-    play(playing, settle_s=0.02)
+    play(playing, run)
     assert not run.failures.to_list()
 
 
 class Dialing(Sender):
-    """Gets a connection after a delay, or an error instead."""
+    """Gets a connection after a delay, or an error instead; if the delay is None, when a test calls `connected`."""
 
-    def __init__(self, after_s: float, error: TransportError | None = None) -> None:
+    def __init__(self, after_s: float | None, error: TransportError | None = None) -> None:
         super().__init__(PublishAnswer(), None, 0.0)
         self.dialing_s, self.failure = after_s, error
+        self.connected: Callable[[], None] | None = None
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
         self.asked_ns = now_ns()
@@ -347,13 +348,15 @@ class Dialing(Sender):
             self.sent.append(make(now_ns(), "192.0.2.1:443"))
             on_outcome(PublishAnswer(), now_ns(), None)
 
-        gevent.spawn_later(self.dialing_s, connected)
+        self.connected = connected
+        if self.dialing_s is not None:
+            gevent.spawn_later(self.dialing_s, connected)
 
 
 def test_a_publish_is_stamped_when_a_connection_takes_it_and_the_wait_is_a_figure_of_its_own() -> None:
     sender = Dialing(0.1)
     playing, run = publisher(sender, [0])
-    play(playing, settle_s=0.2)
+    play(playing, run)
     ((_, _, _, _, sent_ns),) = {decode_event(text).stamp for text in sender.sent[0][:1]}
     for row in run.rows:
         assert (row.status, row.sent_ns, row.remote_address) == ("accepted", sent_ns, "192.0.2.1:443")
@@ -377,7 +380,7 @@ def test_what_never_got_a_connection_was_never_sent_and_is_an_error_only_of_the_
 ) -> None:
     sender = Dialing(0.05, error)
     playing, run = publisher(sender, [0])
-    play(playing, settle_s=0.1)
+    play(playing, run)
     assert Counter(row.status for row in run.rows) == {status: BATCH}
     remote = error.remote if isinstance(error, DialError) else None
     assert {(row.sent_ns, row.error, row.remote_address) for row in run.rows} == {(None, str(error), remote)}
@@ -387,10 +390,11 @@ def test_what_never_got_a_connection_was_never_sent_and_is_an_error_only_of_the_
 
 
 def test_what_waits_for_a_connection_at_the_end_is_not_sent_any_more() -> None:
-    sender = Dialing(0.2)
+    sender = Dialing(None)
     playing, run = publisher(sender, [0])
-    play(playing, settle_s=0.05)
-    gevent.sleep(0.25)
+    play(playing, run, until=lambda: sender.connected is not None)
+    assert sender.connected is not None
+    sender.connected()
     assert sender.sent == []
     assert Counter(row.status for row in run.rows) == {"error": BATCH}
     assert {row.error for row in run.rows} == {"no connection could be opened by the end of the drain"}
@@ -399,7 +403,7 @@ def test_what_waits_for_a_connection_at_the_end_is_not_sent_any_more() -> None:
 def test_events_of_a_payload_are_made_in_order_and_stamped_at_their_place() -> None:
     sender, stamping = Sender(PublishAnswer(), None, 0.0), Stamping(Stamps(Place("member", "trace"), True))
     playing, run = publisher(sender, [0, 0, 0], stamping=stamping)
-    play(playing)
+    play(playing, run)
     sent = [event for events in sender.sent for event in events]
     stamps = [stamping.read(event) for event in sent]
     assert [(stamp[:3], altered) for stamp, altered in stamps] == [((7, 3, n), False) for n in range(15)]
@@ -411,7 +415,7 @@ def test_events_of_a_payload_are_made_in_order_and_stamped_at_their_place() -> N
 def test_members_of_payload_replace_the_content_of_their_event_only() -> None:
     given = itertools.cycle([{"own": 1}, None, {}])
     sender, stamping = Sender(PublishAnswer(), None, 0.0), Stamping(Stamps(Place("pointer", "/meta/trace")))
-    playing, _ = publisher(sender, [0, 0], payload=lambda: next(given), stamping=stamping)
-    play(playing)
+    playing, run = publisher(sender, [0, 0], payload=lambda: next(given), stamping=stamping)
+    play(playing, run)
     sent = [json.loads(event) for events in sender.sent for event in events]
     assert [each.get("own", each.get("n")) for each in sent] == [1, 1, 2, 1, 4, 5, 1, 7, 8, 1]
