@@ -63,7 +63,9 @@ def capacity(
         str | None, typer.Option("--from", help="Lowest load to try, and the first.", metavar="LOAD")
     ] = None,
     high: Annotated[str | None, typer.Option("--to", help="Highest load to try.", metavar="LOAD")] = None,
-    precision: Annotated[str, typer.Option(help="Widest acceptable interval for the limit.")] = "5%",
+    precision: Annotated[
+        str, typer.Option(help="Widest acceptable interval for the limit.", metavar="SHARE")
+    ] = "5%",
     budget: Annotated[
         str | None, typer.Option(help="Start no trial after this time, such as 30m.", metavar="TIME")
     ] = None,
