@@ -61,7 +61,7 @@ class Comparison:
             self._tried[service.label] = self._prepared(service)
         problems = [tried.problem for tried in self._tried.values() if tried.problem is not None]
         if len(problems) == len(services):
-            raise ScenarioError(problems)
+            raise ScenarioError(list(dict.fromkeys(problems)))
         self.save()
 
     def run(self, services: Sequence[Wanted], repeats: int, say: Callable[[str], None]) -> None:

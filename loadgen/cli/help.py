@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import typer
-from typer._click.formatting import HelpFormatter
 from typer.core import TyperCommand, TyperGroup
 
 from loadgen.cli.commands import GROUPS
@@ -43,7 +42,10 @@ _SPACE: Final = "\u00a0"
 _CODE: Final = re.compile(r"`[^`\n]{1,28}`")
 
 
-class Formatter(HelpFormatter):
+_Formatter: Any = typer.Context.formatter_class
+
+
+class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer uses, its own or the package
     """Breaks lines of text at spaces only, and none within short code, so that names and commands can be copied."""
 
     def write(self, string: str) -> None:
