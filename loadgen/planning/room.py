@@ -68,13 +68,9 @@ def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
             f" {text.size(wanted)}: raise it, or the kernel may kill a process"
         )
     if room.waited_cpu is not None and room.waited_cpu >= _WAITED_CPU:
-        yield (
-            f"the machine is busy: tasks waited for a CPU in {_whole(room.waited_cpu)} of the last 10 s"
-        )
+        yield (f"the machine is busy: tasks waited for a CPU in {_whole(room.waited_cpu)} of the last 10 s")
     if room.waited_memory is not None and room.waited_memory >= _WAITED_MEMORY:
-        yield (
-            f"memory is short: tasks waited for it in {_whole(room.waited_memory)} of the last 10 s"
-        )
+        yield (f"memory is short: tasks waited for it in {_whole(room.waited_memory)} of the last 10 s")
 
 
 def _whole(share: float) -> str:

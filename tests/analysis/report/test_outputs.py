@@ -66,7 +66,9 @@ def test_a_figure_is_shown_with_its_doubt_where_it_has_one() -> None:
         (None, "–"),
     ],
 )
-def test_a_margin_is_a_percentage_with_its_sign_or_a_multiple_of_the_limit(share: float | None, said: str) -> None:
+def test_a_margin_is_a_percentage_with_its_sign_or_a_multiple_of_the_limit(
+    share: float | None, said: str
+) -> None:
     assert margin(result(margin=share)) == said
 
 
