@@ -265,7 +265,8 @@ def _gates(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, right in (("", False), ("gate", False), ("measured", True), ("margin", True)):
         table.add_column(name, justify="right" if right else "left")
-    for result in summary["gates"]:
+    notes = [outputs.remark(result) for result in summary["gates"]]
+    for result, note, following in zip(summary["gates"], notes, [*notes[1:], ""], strict=True):
         look = _GATE_STYLES[result["status"]]
         table.add_row(
             Text(outputs.SIGNS[result["status"]], look),
@@ -273,8 +274,9 @@ def _gates(summary: dict[str, Any]) -> Table:
             outputs.shown(result),
             Text(outputs.margin(result), look),
         )
-        if note := outputs.remark(result):
-            # Put the remark on a separate row: beside the gate it would not fit into 80 columns.
+        if note and note != following:
+            # Put the remark on a separate row: beside the gate it would not fit into 80 columns. Several gates with
+            # the same remark, as in an invalid run, share one.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
