@@ -106,6 +106,16 @@ def sentence(console: "Console", said: "Text | str" = "") -> None:
     console.print(said, soft_wrap=not console.file.isatty())
 
 
+def print_line(said: str) -> None:
+    """Print a line of plain text to standard output: in a terminal wrapped between words, elsewhere whole."""
+    from rich.text import Text
+
+    if sys.stdout.isatty():
+        sentence(screen(), Text(said))
+    else:
+        print(said, flush=True)
+
+
 def indented(console: "Console", said: str, columns: int = 2) -> None:
     """Print text as :func:`sentence` does, each of its lines indented."""
     from rich.padding import Padding

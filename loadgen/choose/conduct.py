@@ -82,6 +82,7 @@ class Comparison:
         Raises:
             OSError: the record cannot be written.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         record.write(
             self.folder,
             Choice(

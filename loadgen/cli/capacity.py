@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import PydanticCustomError
 
+from analysis.console import print_line
 from loadgen.capacity.axes import Axis
 from loadgen.cli.app import (
     AllowCommandsOption,
@@ -178,7 +179,7 @@ def capacity(
             )
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%SZ")
             folder = results / f"capacity-{stamp}-{time.time_ns() % 0x10000:04x}"
-        search = Search(request, folder, lambda line: print(line, flush=True))
+        search = Search(request, folder, print_line)
         folder.mkdir(parents=True, exist_ok=True)
         print(f"capacity: {folder}", flush=True)
         if content is not None:
@@ -195,7 +196,7 @@ def capacity(
     code = search.go()
     written = report.write(folder, record.read(folder))
     for line in report.sentences(record.read(folder)):
-        print(line)
+        print_line(line)
     if code is ExitCode.INTERRUPTED:
         print(f"continue: loadgen capacity --resume {folder}")
     print(f"report: {written}")

@@ -16,7 +16,7 @@ def test_a_problem_of_the_scenario_itself_is_told_once(tmp_path: Path) -> None:
     comparison = Comparison(
         "broadcast",
         ("clients.nobody.count=3",),
-        tmp_path,
+        tmp_path / "folder",
         month=Month(),
         month_said="",
         prices=(),
@@ -25,6 +25,7 @@ def test_a_problem_of_the_scenario_itself_is_told_once(tmp_path: Path) -> None:
         comparison.prepare(wanted(["appsync-events", "api-gateway"]))
     assert len(error.value.problems) == 1
     assert "clients.nobody is not in the scenario" in error.value.problems[0]
+    assert not (tmp_path / "folder").exists()
 
 
 def test_the_command_to_repeat_a_run_starts_the_service_again(tmp_path: Path) -> None:
