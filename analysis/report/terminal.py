@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -319,7 +320,8 @@ def _figures(summary: dict[str, Any]) -> Table:
     if ledger["altered"] is not None:
         rows.append(("", "", "altered on the way", text.count(ledger["altered"])))
     for left, value, right, other in rows:
-        table.add_row(left, value, f"   {right}", other)
+        # Padding keeps the second line of a label below its first.
+        table.add_row(left, value, Padding(right, (0, 0, 0, 3)), other)
     return table
 
 

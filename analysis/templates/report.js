@@ -173,6 +173,17 @@
       plot.xaxis.ticker = spread;
       plot.xgrid.ticker = spread;
     }
+    if (panel.y.log) {
+      // Where few decades are shown, Bokeh would write more labels than have room.
+      const ticks = [];
+      for (let size = 10 ** Math.floor(Math.log10(panel.y.begin)); size <= top; size *= 10)
+        for (const times of [1, 2, 5]) if (size * times >= panel.y.begin && size * times <= top) ticks.push(size * times);
+      if (ticks.length > 1 && ticks.length <= 9) {
+        const spread = new Bokeh.FixedTicker({ticks, minor_ticks: []});
+        plot.yaxis.ticker = spread;
+        plot.ygrid.ticker = spread;
+      }
+    }
     if (innerWidth < 500 && "desired_num_ticks" in plot.xaxes[0].ticker) plot.xaxes[0].ticker.desired_num_ticks = 4;
     for (const grid of [plot.xgrid, plot.ygrid]) {
       grid.grid_line_color = INK;
