@@ -118,7 +118,7 @@ class Application(typer.Typer):
 def _page(command: Any, ctx: Any) -> str:
     formatter = Formatter(width=ctx.terminal_width, max_width=ctx.max_content_width)
     command.format_help(ctx, formatter)
-    return formatter.getvalue().rstrip("\n")
+    return str(formatter.getvalue()).rstrip("\n")
 
 
 def _unbroken(text: str) -> str:
