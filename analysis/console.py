@@ -106,6 +106,40 @@ def sentence(console: "Console", said: "Text | str" = "") -> None:
     console.print(said, soft_wrap=not console.file.isatty())
 
 
+def print_line(said: str) -> None:
+    """Print a line of plain text to standard output: in a terminal wrapped between words, elsewhere whole."""
+    from rich.text import Text
+
+    if sys.stdout.isatty():
+        sentence(screen(), Text(said))
+    else:
+        print(said, flush=True)
+
+
+def indented(console: "Console", said: str, columns: int = 2) -> None:
+    """Print text as :func:`sentence` does, each of its lines indented."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if console.file.isatty():
+        console.print(Padding(Text(said), (0, 0, 0, columns)))
+    else:
+        sentence(console, Text(" " * columns + said))
+
+
+def note(console: "Console", said: "Text") -> None:
+    """Print one of several remarks; in a terminal with a dot in front, so that wrapped lines do not run together."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not console.file.isatty():
+        sentence(console, said)
+        return
+    table = Table.grid(padding=(0, 1))
+    table.add_row(Text("·", said.style), said)
+    console.print(table)
+
+
 def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:

@@ -175,7 +175,7 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
             of = (
                 f"gate {names[0]}"
                 if len(gates) == 1
-                else f"{len(names)} of {len(gates)} gates, as {names[0]}"
+                else f"{len(names)} of {len(gates)} gates ({'' if len(names) == 1 else 'the first: '}{names[0]})"
             )
             early = "" if summary["status"] == "complete" else " (ended early)"
             return kind, f"{said}{early}: {of}; {found}"

@@ -10,7 +10,7 @@ from analysis import text
 from analysis.choose import content
 from analysis.choose.content import Column
 from analysis.choose.record import Choice
-from analysis.console import sentence
+from analysis.console import note, sentence
 from analysis.report.outputs import escaped
 
 BOUNDS = (
@@ -22,17 +22,19 @@ BOUNDS = (
 def show(console: Console, choice: Choice, found: Sequence[Column]) -> None:
     """Print the tables, and the parts of the scenario that each service cannot run."""
     for each in content.tables(found, choice.month):
-        table = Table(title=each.title, title_justify="left", expand=False)
+        sentence(console, Text(each.title, style="bold"))
+        table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("", overflow="fold")
         for column in found:
-            table.add_column(column.tried.label, overflow="fold")
+            table.add_column(column.tried.label, justify="right", overflow="fold")
         for row in each.rows:
             table.add_row(Text(row.name), *(Text(cell) for cell in row.cells))
         console.print(table)
+        console.print()
     for line in content.stand_ins(found):
         sentence(console, Text(line, style="yellow"))
     for labels, line in content.limits(found):
-        sentence(console, Text(f"{labels}: {line}"))
+        note(console, Text(f"{labels}: {line}"))
     sentence(console, Text(BOUNDS, style="dim"))
 
 

@@ -128,7 +128,7 @@ def connection_ramp(run: Run) -> Figure | None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(UnitFormatter("count"))
     axes.set_title("Ramp")
-    axes.set_ylabel("so far")
+    axes.set_ylabel("number so far")
     axes.legend(loc="upper left")
     label_time(axes)
     return figure

@@ -1,14 +1,17 @@
 """Show the result of a capacity search as sentences, knee plot and HTML page, from capacity.json alone."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from analysis import text
 from analysis.plots import style
+from analysis.plots.axes import UnitFormatter
 from analysis.record import files
 from analysis.templating import template
 
@@ -69,12 +72,16 @@ def usl_sentence(content: Mapping[str, Any]) -> str:
         for sign, name in (("λ", "rate"), ("σ", "contention"), ("κ", "coherence"))
     )
     if found["peak"] is None:
-        return f"{said}; {found['reason']}. {found['method']}."
+        return f"{said}; {found['reason']}. {_sentence(found['method'])}"
     peak = found["peak"]
     return (
         f"{said}; throughput has its peak of {found['peak_throughput']:,.0f}/s at {peak['value']:,.0f}"
-        f" ({peak['low']:,.0f} … {peak['high']:,.0f}){content['unit']}. {found['method']}."
+        f" ({peak['low']:,.0f} … {peak['high']:,.0f}){content['unit']}. {_sentence(found['method'])}"
     )
+
+
+def _sentence(said: str) -> str:
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _limit(content: Mapping[str, Any], limit: Mapping[str, Any]) -> str:
@@ -116,7 +123,7 @@ def knee(content: Mapping[str, Any]) -> Figure:
     for name, colour in (("p50_ns", style.SKY), ("p99_ns", style.BLUE)):
         ordered = sorted((row["load"], row[name] / 1e6) for row in rows)
         above.plot(
-            [load for load, _ in ordered], [ms for _, ms in ordered], color=colour, alpha=0.5, label=name[:-3]
+            [load for load, _ in ordered], [ms for _, ms in ordered], color=colour, alpha=0.8, label=name[:-3]
         )
     for label, marker, colour in (
         ("passed", "o", style.GREEN),
@@ -150,13 +157,42 @@ def knee(content: Mapping[str, Any]) -> Figure:
             elif (edge := last["lower"] or last["upper"]) is not None:
                 axes.axvline(edge, color=style.PURPLE, linestyle="--")
     if rows:
-        above.set_xscale("log")
-        above.set_yscale("log")
+        _scale(above, rows)
         above.legend(ncols=5, loc="upper left")
-    above.set_ylabel("latency, ms")
+    losses = [100 * row["loss"] for row in rows if row["loss"] is not None]
+    below.set_ylim(0, 1.2 * max(losses, default=0) or 1)
+    above.set_ylabel("latency")
     below.set_ylabel("loss, %")
     below.set_xlabel(f"load,{text.clean(content['unit'])}")
     return figure
+
+
+def _scale(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Make both axes logarithmic, with ticks at loads that were tried, and room for the legend above the marks."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_ticks({row["load"] for row in rows})))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda load, _: f"{load:,g}"))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axes.yaxis.set_major_formatter(UnitFormatter("ms"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+    times = [row[name] / 1e6 for row in rows for name in ("p50_ns", "p99_ns") if row[name]]
+    if times:
+        axes.set_ylim(min(times) * 0.7, max(times) * 2.5)
+
+
+def _ticks(loads: Collection[float]) -> list[float]:
+    """Return the loads that have room for their labels: at most one for each tenth of the axis."""
+    ordered = sorted(load for load in loads if load > 0)
+    if not ordered:
+        return []
+    least = (ordered[-1] / ordered[0]) ** 0.1
+    kept = [ordered[-1]]
+    for load in reversed(ordered[:-1]):
+        if kept[-1] / load >= least:
+            kept.append(load)
+    return kept[::-1]
 
 
 def _outcome(row: Mapping[str, Any]) -> str:

@@ -40,12 +40,15 @@ def shown(result: Mapping[str, Any]) -> str:
 
 
 def margin(result: Mapping[str, Any]) -> str:
-    """Return the margin to the threshold as +12 % or −3 %; positive is better."""
+    """Return the margin to the threshold as +12 % or −3 %, positive is better; far from it, as `70 × the limit`."""
     share = result["margin"]
     if share is None:
         return text.UNKNOWN
-    percent = f"{abs(share) * 100:.1f}" if abs(share) < 10 else f"{abs(share) * 100:,.0f}"
-    return f"{'+' if share >= 0 else '−'}{percent} %"
+    if abs(share) >= 10:
+        # A value so far away is above the threshold: one below it is at most 100 % away.
+        times = 1 + abs(share)
+        return f"{times:,.0f} × the limit" if times < 1e6 else "> 1,000,000 × the limit"
+    return f"{'+' if share >= 0 else '−'}{abs(share) * 100:.1f} %"
 
 
 def remark(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -265,7 +266,8 @@ def _gates(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, right in (("", False), ("gate", False), ("measured", True), ("margin", True)):
         table.add_column(name, justify="right" if right else "left")
-    for result in summary["gates"]:
+    notes = [outputs.remark(result) for result in summary["gates"]]
+    for result, note, following in zip(summary["gates"], notes, [*notes[1:], ""], strict=True):
         look = _GATE_STYLES[result["status"]]
         table.add_row(
             Text(outputs.SIGNS[result["status"]], look),
@@ -273,8 +275,9 @@ def _gates(summary: dict[str, Any]) -> Table:
             outputs.shown(result),
             Text(outputs.margin(result), look),
         )
-        if note := outputs.remark(result):
-            # Put the remark on a separate row: beside the gate it would not fit into 80 columns.
+        if note and note != following:
+            # Put the remark on a separate row: beside the gate it would not fit into 80 columns. Several gates with
+            # the same remark, as in an invalid run, share one.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
@@ -317,7 +320,8 @@ def _figures(summary: dict[str, Any]) -> Table:
     if ledger["altered"] is not None:
         rows.append(("", "", "altered on the way", text.count(ledger["altered"])))
     for left, value, right, other in rows:
-        table.add_row(left, value, f"   {right}", other)
+        # Padding keeps the second line of a label below its first.
+        table.add_row(left, value, Padding(right, (0, 0, 0, 3)), other)
     return table
 
 

@@ -144,10 +144,17 @@
     }));
   };
 
+  // Where the y axis ends: above the data by the height of the names of phases, if there are any.
+  const topOf = ({y: {begin, end, log}, names}) => {
+    if (!names.length) return end;
+    return log ? end * (end / begin) ** 0.1 : end + (end - begin) * 0.1;
+  };
+
   const draw = (panel) => {
     const time = panel.x.unit === "time";
+    const top = topOf(panel);
     const x = new Bokeh.Range1d({start: panel.x.begin, end: panel.x.end});
-    const y = new Bokeh.Range1d({start: panel.y.begin, end: panel.y.end});
+    const y = new Bokeh.Range1d({start: panel.y.begin, end: top});
     const zoom = new Bokeh.BoxZoomTool({dimensions: time ? "width" : "both"});
     const plot = plotting.figure({
       x_range: x, y_range: y, x_axis_type: panel.x.log ? "log" : "linear", y_axis_type: panel.y.log ? "log" : "linear",
@@ -165,6 +172,17 @@
       const spread = new Bokeh.FixedTicker({ticks, minor_ticks: []});
       plot.xaxis.ticker = spread;
       plot.xgrid.ticker = spread;
+    }
+    if (panel.y.log) {
+      // Where few decades are shown, Bokeh would write more labels than have room.
+      const ticks = [];
+      for (let size = 10 ** Math.floor(Math.log10(panel.y.begin)); size <= top; size *= 10)
+        for (const times of [1, 2, 5]) if (size * times >= panel.y.begin && size * times <= top) ticks.push(size * times);
+      if (ticks.length > 1 && ticks.length <= 9) {
+        const spread = new Bokeh.FixedTicker({ticks, minor_ticks: []});
+        plot.yaxis.ticker = spread;
+        plot.ygrid.ticker = spread;
+      }
     }
     if (innerWidth < 500 && "desired_num_ticks" in plot.xaxes[0].ticker) plot.xaxes[0].ticker.desired_num_ticks = 4;
     for (const grid of [plot.xgrid, plot.ygrid]) {
@@ -186,7 +204,7 @@
     // Names of phases; Bokeh would read `$$` as mathematics.
     for (const {text, x: at} of panel.names)
       plot.add_layout(new Bokeh.Label({
-        text: text.replaceAll("$", ""), x: at, y: panel.y.end, text_align: "center", text_baseline: "top",
+        text: text.replaceAll("$", ""), x: at, y: top, text_align: "center", text_baseline: "top",
         text_color: INK, text_font_size: "11px", level: "underlay",
       }));
     if (shown.length) {
@@ -208,7 +226,7 @@
       }), new Bokeh.CrosshairTool({dimensions: "height", line_color: INK, line_alpha: 0.6}));
     }
     if (time) link({range: x, home: [panel.x.begin, panel.x.end]});
-    return {plot, shown, home: {x: [panel.x.begin, panel.x.end], y: [panel.y.begin, panel.y.end]}, time, panel};
+    return {plot, shown, home: {x: [panel.x.begin, panel.x.end], y: [panel.y.begin, top]}, time, panel};
   };
 
   // Time plots share their zoom. Each has its own view of the whole, to which a double click returns.
@@ -242,12 +260,24 @@
     chart.plot.y_range.setv({start: chart.home.y[0], end: chart.home.y[1]});
   };
 
+  // The colour of a swatch, with gaps if the curve has gaps.
+  const filling = ({colour, dash}) =>
+    dash?.length ? `repeating-linear-gradient(90deg, ${colour} 0 4px, transparent 4px 6px)` : colour;
+
+  // The colours of a heat map, from one delivery in a cell to the most.
+  const scale = ({shades, count}) => {
+    const swatch = element("i", [], "scale");
+    swatch.style.background = `linear-gradient(90deg, ${shades.join(", ")})`;
+    return element("span", ["1", swatch, `${Math.max(2, ...count).toLocaleString("en")} deliveries a cell`], "shades");
+  };
+
   const legend = (chart) => {
     const named = chart.shown.filter(({series}) => series.name !== null);
     const box = element("div", [], "legend");
+    if (chart.panel.heat) box.append(scale(chart.panel.heat));
     for (const entry of named) {
       const swatch = element("i");
-      swatch.style.background = entry.series.colour;
+      swatch.style.background = filling(entry.series);
       const button = element("button", [swatch, entry.series.name]);
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
@@ -258,7 +288,7 @@
       });
       box.append(button);
     }
-    return named.length ? box : null;
+    return box.childElementCount ? box : null;
   };
 
   const show = async (figure, panels) => {

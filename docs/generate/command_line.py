@@ -98,7 +98,7 @@ def _default(parameter: Any, context: Any) -> str:
     value = parameter.get_default(context, call=False)
     if parameter.is_flag or value is None or value in ((), [], ""):
         return ""
-    return code(getattr(value, "value", value))
+    return code(f"{value:g}" if isinstance(value, float) else getattr(value, "value", value))
 
 
 def _help(parameter: Any, annotation: Any) -> str:

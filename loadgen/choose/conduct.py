@@ -61,7 +61,7 @@ class Comparison:
             self._tried[service.label] = self._prepared(service)
         problems = [tried.problem for tried in self._tried.values() if tried.problem is not None]
         if len(problems) == len(services):
-            raise ScenarioError(problems)
+            raise ScenarioError(list(dict.fromkeys(problems)))
         self.save()
 
     def run(self, services: Sequence[Wanted], repeats: int, say: Callable[[str], None]) -> None:
@@ -82,6 +82,7 @@ class Comparison:
         Raises:
             OSError: the record cannot be written.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         record.write(
             self.folder,
             Choice(
@@ -101,9 +102,7 @@ class Comparison:
         tried = Tried(
             label=service.label,
             title=protocol.title,
-            command=shlex.join(
-                self._arguments(service, local.Address(("--target", _shown(service, protocol))))
-            ),
+            command=self._again(service, protocol),
             stands_for=stands_for,
         )
         if service.local is not None and (missing := local.missing(service.local)) is not None:
@@ -148,6 +147,18 @@ class Comparison:
         """Return the command line of a run, without the option for its folder."""
         sets = [part for item in self.overrides for part in ("--set", item)]
         return ["loadgen", "run", self.scenario, *sets, *address.options, *service.options]
+
+    def _again(self, service: Wanted, protocol: TargetProtocol) -> str:
+        """Return a command to type that runs the scenario on one service again, without secrets."""
+        if service.local is None:
+            return shlex.join(
+                self._arguments(service, local.Address(("--target", _shown(service, protocol))))
+            )
+        # Only `choose` starts a server of its own for the run.
+        sets = [part for item in self.overrides for part in ("--set", item)]
+        name = f"{service.local}?{service.query}" if service.query else service.local
+        said = shlex.join([name, *service.options]) if service.options else name
+        return shlex.join(["loadgen", "choose", self.scenario, *sets, "--service", said])
 
     def _add(self, service: Wanted, *, made: Made | None = None, problem: str | None = None) -> None:
         tried = self._tried[service.label]

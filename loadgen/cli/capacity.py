@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import PydanticCustomError
 
+from analysis.console import print_line
 from loadgen.capacity.axes import Axis
 from loadgen.cli.app import (
     AllowCommandsOption,
@@ -63,7 +64,9 @@ def capacity(
         str | None, typer.Option("--from", help="Lowest load to try, and the first.", metavar="LOAD")
     ] = None,
     high: Annotated[str | None, typer.Option("--to", help="Highest load to try.", metavar="LOAD")] = None,
-    precision: Annotated[str, typer.Option(help="Widest acceptable interval for the limit.")] = "5%",
+    precision: Annotated[
+        str, typer.Option(help="Widest acceptable interval for the limit.", metavar="SHARE")
+    ] = "5%",
     budget: Annotated[
         str | None, typer.Option(help="Start no trial after this time, such as 30m.", metavar="TIME")
     ] = None,
@@ -176,7 +179,7 @@ def capacity(
             )
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%SZ")
             folder = results / f"capacity-{stamp}-{time.time_ns() % 0x10000:04x}"
-        search = Search(request, folder, lambda line: print(line, flush=True))
+        search = Search(request, folder, print_line)
         folder.mkdir(parents=True, exist_ok=True)
         print(f"capacity: {folder}", flush=True)
         if content is not None:
@@ -193,7 +196,7 @@ def capacity(
     code = search.go()
     written = report.write(folder, record.read(folder))
     for line in report.sentences(record.read(folder)):
-        print(line)
+        print_line(line)
     if code is ExitCode.INTERRUPTED:
         print(f"continue: loadgen capacity --resume {folder}")
     print(f"report: {written}")

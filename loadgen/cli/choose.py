@@ -135,7 +135,6 @@ def _make(comparison: "Comparison", said: list[str], repeats: int) -> bool:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             fail(f"{folder} is not an empty folder: choose another with --output")
         services = wanted(said or [name for name in LOCAL if missing(name) is None])
-        folder.mkdir(parents=True, exist_ok=True)
         comparison.prepare(services)
         comparison.run(services, repeats, say)
     except (ChoiceError, ScenarioError) as error:

@@ -13,6 +13,7 @@ import typer
 from analysis import extras
 from analysis.console import screen
 from loadgen import subprocesses
+from loadgen.cli import variants
 from loadgen.cli.app import app, fail
 from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
@@ -184,6 +185,9 @@ def ab(
     for side in ("base", "new"):
         if (results / side).exists() and any((results / side).iterdir()):
             fail(f"{results / side} has runs in it already: choose another folder with --results")
+    for side, said in (("base", base), ("new", new)):
+        if (problem := variants.problem(said)) is not None:
+            fail(f"{side} cannot run: {problem}")
     settings = Settings(min_effect / 100, most=None if fixed else repeats)
     try:
         plan.write(results, settings.most)

@@ -1,5 +1,6 @@
 """The help pages: plain text in groups, as wide as the terminal, without truncated texts."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ _OPTIONS: Final = "Options"
 #: run's options; groups of a single command follow them.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
 #: Maximum width of the first column (the names); the description of an option with longer names begins below.
-_COLUMN: Final = 26
+_COLUMN: Final = 27
 _KINDS: Final = {
     "<int>": "NUMBER",
     "<int range>": "NUMBER",
@@ -26,10 +27,46 @@ _KINDS: Final = {
     "<str>": "TEXT",
     "<path>": "PATH",
 }
+_CHOICES: Final = re.compile(r"<(?:list\[)?([^<>\[\]]*\|[^<>\[\]]*)\]?>")
+_NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+#: The end of a description as Typer writes it, such as `[default: 24.0; 0.01<=x<=24]`.
+_EXTRA: Final = re.compile(r"  \[([^\[\]]*)\]$")
+_LIMITS: Final = re.compile(rf"(?:(?P<low>{_NUMBER})<=)?x(?P<side>[<>]=)(?P<limit>{_NUMBER})")
+_DEFAULT: Final = re.compile(rf"default: (?P<number>{_NUMBER})(?=;|$)")
+#: A limit that goes without saying.
+_NONNEGATIVE: Final = "at least 0"
+#: These stand for a hyphen and a space while lines are broken, so that no line ends there.
+_HYPHEN: Final = "\u2011"
+_SPACE: Final = "\u00a0"
+#: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
+_CODE: Final = re.compile(r"`[^`\n]{1,28}`")
+
+
+_Formatter: Any = typer.Context.formatter_class
+
+
+class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer uses, its own or the package
+    """Breaks lines of text at spaces only, and none within short code, so that names and commands can be copied."""
+
+    def write(self, string: str) -> None:
+        """Write text whose lines are broken."""
+        super().write(string.replace(_HYPHEN, "-").replace(_SPACE, " "))
+
+    def write_text(self, text: str) -> None:
+        """Write paragraphs."""
+        super().write_text(_unbroken(text))
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names and their descriptions in two columns."""
+        super().write_dl([(name, _unbroken(text)) for name, text in rows], col_max, col_spacing)
 
 
 class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help page."""
+        return _page(self, ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line after the command's name."""
@@ -42,6 +79,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A command with subcommands; the help lists those of `loadgen` itself in groups."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help page."""
+        return _page(self, ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands in the order of the help."""
@@ -74,6 +115,16 @@ class Application(typer.Typer):
         return super().command(name, **{"cls": Command} | settings)
 
 
+def _page(command: Any, ctx: Any) -> str:
+    formatter = Formatter(width=ctx.terminal_width, max_width=ctx.max_content_width)
+    command.format_help(ctx, formatter)
+    return str(formatter.getvalue()).rstrip("\n")
+
+
+def _unbroken(text: str) -> str:
+    return _CODE.sub(lambda found: found[0].replace(" ", _SPACE), text).replace("-", _HYPHEN)
+
+
 def _grouped(names: Sequence[str]) -> dict[str, list[str]]:
     """Return the names of commands by the title of their group; subcommands are in no group."""
     found: dict[str, list[str]] = {}
@@ -90,7 +141,9 @@ def _write_parameters(parameters: Iterable[Any], ctx: Any, formatter: Any) -> No
             groups.setdefault(_ARGUMENTS, []).append((_name(each), each.help or ""))
         elif (record := each.get_help_record(ctx)) is not None:
             names, meaning = record
-            groups.setdefault(each.rich_help_panel or _OPTIONS, []).append((_plain(names), meaning))
+            groups.setdefault(each.rich_help_panel or _OPTIONS, []).append(
+                (_plain(names), _EXTRA.sub(_extra, meaning))
+            )
     for title in sorted(groups, key=lambda title: _ORDER.index(title) if title in _ORDER else len(_ORDER)):
         with formatter.section(title):
             formatter.write_dl(groups[title], col_max=_COLUMN)
@@ -100,7 +153,29 @@ def _plain(names: str) -> str:
     """Return an option's names with a readable kind of value, such as NUMBER in place of `<int>`."""
     for kind, ours in _KINDS.items():
         names = names.replace(kind, ours)
-    return names
+    return _CHOICES.sub(r"\1", names)
+
+
+def _extra(found: re.Match[str]) -> str:
+    """Return default and limits of an option in words, such as `[default: 24; 0.01 to 24]`."""
+    parts = [
+        _LIMITS.sub(_limits, _DEFAULT.sub(lambda default: f"default: {_short(default['number'])}", part))
+        for part in found[1].split("; ")
+    ]
+    said = [part.replace(" ", _SPACE) for part in parts if part != _NONNEGATIVE]
+    return f"  [{'; '.join(said)}]" if said else ""
+
+
+def _limits(found: re.Match[str]) -> str:
+    low, side, limit = found["low"], found["side"], _short(found["limit"])
+    if low is not None:
+        return f"{_short(low)} to {limit}"
+    return f"at {'least' if side == '>=' else 'most'} {limit}"
+
+
+def _short(number: str) -> str:
+    """Return a number without decimals that say nothing."""
+    return number.removesuffix(".0")
 
 
 def _is_argument(parameter: Any) -> bool:

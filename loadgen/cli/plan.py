@@ -113,7 +113,12 @@ def plan(
         _of_services("Without a scenario: subscriptions of a client; default: 1.", "NUMBER", min=0),
     ] = None,
     over_websocket: Annotated[
-        bool, _of_services("Without a scenario: clients publish over WebSocket instead of HTTP.")
+        bool,
+        typer.Option(
+            "--over-websocket",
+            help="Without a scenario: clients publish over WebSocket instead of HTTP.",
+            rich_help_panel=_SERVICES,
+        ),
     ] = False,
 ) -> None:
     """Estimate a scenario's cost, use of quotas, and machines.

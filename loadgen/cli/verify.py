@@ -29,6 +29,7 @@ def verify(
     Exit codes: 0 all figures agree, 2 usage, or the record cannot be read, 3 a figure disagrees.
     """
     from analysis import extras, text
+    from analysis.console import print_line
 
     extras.require("verify", "loadgen verify")
     from analysis.loading.run import ReadError
@@ -41,8 +42,8 @@ def verify(
         # Print one line, since pyarrow's messages have several.
         fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):
-        print(line)
-    print(conclusion(found))
+        print_line(line)
+    print_line(conclusion(found))
     raise typer.Exit(0 if found.agrees else int(ExitCode.INCONCLUSIVE))
 
 

@@ -68,10 +68,11 @@ def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
             f" {text.size(wanted)}: raise it, or the kernel may kill a process"
         )
     if room.waited_cpu is not None and room.waited_cpu >= _WAITED_CPU:
-        yield (
-            f"the machine is busy: tasks waited for a CPU in {text.ratio(room.waited_cpu)} of the last 10 s (pressure)"
-        )
+        yield (f"the machine is busy: tasks waited for a CPU in {_whole(room.waited_cpu)} of the last 10 s")
     if room.waited_memory is not None and room.waited_memory >= _WAITED_MEMORY:
-        yield (
-            f"memory is short: tasks waited for it in {text.ratio(room.waited_memory)} of the last 10 s (pressure)"
-        )
+        yield (f"memory is short: tasks waited for it in {_whole(room.waited_memory)} of the last 10 s")
+
+
+def _whole(share: float) -> str:
+    """Return a share of some seconds in whole per cent: it changes by more from one look to the next."""
+    return f"{share * 100:.0f} %"

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from analysis import text
-from analysis.console import sentence
+from analysis.console import indented, note, sentence
 from loadgen.planning import wording
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 
@@ -22,9 +21,9 @@ _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 def print_estimate(estimate: Estimate, console: Console) -> None:
     """Print an estimate as tables."""
     sentence(console, Text(text.clean(estimate.run.name), "bold"))
-    console.print(_indented(wording.heading(estimate)))
+    indented(console, wording.heading(estimate))
     for line in wording.groups(estimate):
-        console.print(_indented(line))
+        indented(console, line)
     console.print()
     if estimate.unpriced is not None:
         sentence(console, Text(wording.unpriced(estimate), "yellow"))
@@ -57,13 +56,13 @@ def print_estimate(estimate: Estimate, console: Console) -> None:
         console.print(table)
         console.print()
     for line in wording.remarks(estimate):
-        sentence(console, Text(line, "dim"))
+        note(console, Text(line, "dim"))
 
 
 def _print_machine(estimate: Estimate, console: Console) -> None:
     sentence(console, Text("this machine", "bold"))
     for line in wording.machine(estimate):
-        console.print(_indented(line))
+        indented(console, line)
 
 
 def markdown(estimate: Estimate) -> str:
@@ -85,10 +84,6 @@ def markdown(estimate: Estimate) -> str:
         lines += ["", *_markdown_table(_FLEET, rows), ""]
     lines += [f"- {escaped(line)}" for line in wording.remarks(estimate)]
     return "\n".join(lines) + "\n"
-
-
-def _indented(line: str) -> Padding:
-    return Padding(Text(line), (0, 0, 0, 2))
 
 
 def _table(columns: Sequence[str]) -> Table:

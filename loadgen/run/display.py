@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 import gevent
 
+from analysis import text
 from analysis.console import drawing
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.master.progress import Snapshot
@@ -121,8 +122,7 @@ def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> list[
         pieces.append((f"  ready {snapshot.ready:,}/{snapshot.subscriptions:,}", ""))
     else:
         pieces.append((f"  sent {sent_rate:,.0f}/s  delivered {delivered_rate:,.0f}/s", ""))
-        p99 = f"{snapshot.recent_p99_ns / 1e6:.2f} ms" if snapshot.recent_p99_ns is not None else "–"
-        pieces.append((f"  p99 {p99}", ""))
+        pieces.append((f"  p99 {text.duration(snapshot.recent_p99_ns)}", ""))
         if snapshot.connected < snapshot.clients and snapshot.phase != "finishing":
             pieces.append((f"  connected {snapshot.connected:,}/{snapshot.clients:,}", "yellow"))
     if snapshot.complaint:

@@ -4,13 +4,16 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 
-from analysis.console import _Display, _Forgiving, drawing
+from analysis.console import _Display, _Forgiving, drawing, indented, note, print_line
 from loadgen.console import say
 from tests.paths import REPO
 from tests.terminals import shown
@@ -91,3 +94,35 @@ def test_what_is_said_is_cut(text: str) -> None:
     assert 1 <= len(lines) <= 200
     assert max(map(len, lines)) < 4_100
     assert "\x1b" not in said.getvalue()
+
+
+LONG = "  trial 3: " + "passed in short trials only, " * 6 + "the budget is spent"
+
+
+def test_a_printed_line_is_wrapped_between_words_on_a_terminal_and_whole_in_a_log(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_line(LONG)
+    assert capsys.readouterr().out == f"{LONG}\n"
+
+    def lines(show: Callable[[Console], None]) -> list[str]:
+        def write(terminal: int) -> None:
+            with open(terminal, "w", closefd=False) as stream:
+                monkeypatch.setattr(sys, "stdout", stream)
+                monkeypatch.setenv("TERM", "xterm")
+                # rich asks the terminals of descriptors 0 to 2, which are not this one.
+                monkeypatch.setenv("COLUMNS", "60")
+                show(Console(file=stream))
+
+        found = [line.rstrip() for line in shown(write, 60).splitlines()]
+        assert all(len(line) <= 60 for line in found)
+        assert " ".join(" ".join(found).split()).removeprefix("· ") == LONG.strip()
+        return found
+
+    assert len(lines(lambda _: print_line(LONG))) > 2
+    # A remark and an indented line continue below their first word.
+    for show in (
+        lambda console: note(console, Text(LONG.strip())),
+        lambda console: indented(console, LONG.strip()),
+    ):
+        assert all(line.startswith("  ") for line in lines(show)[1:])

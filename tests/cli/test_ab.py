@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadgen.cli import compare
+from loadgen.cli import compare, variants
 from loadgen.cli.app import app
 from tests.analysis.synthetic import MS, T0, connection, delivery, event, subscription, write_run
 
@@ -41,7 +41,28 @@ class Runs:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
     monkeypatch.setattr(compare, "_run", made)
+    # The arguments of these runs are latencies.
+    monkeypatch.setattr(variants, "problem", lambda said: None)
     return made
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("broadcast --set clients.nobody.count=3", "clients.nobody is not in the scenario"),
+        ("broadcast --sat seed=3", "No such option: --sat"),
+        ("broadcast 'x", "cannot be split into arguments"),
+        ("", "names no scenario"),
+    ],
+)
+def test_both_sides_are_checked_before_the_first_run(tmp_path: Path, wrong: str, told: str) -> None:
+    results = tmp_path / "results"
+    for side, arguments in (("new", ("broadcast", wrong)), ("base", (wrong, "broadcast"))):
+        code, said = ab(results, *arguments)
+        assert code == 2
+        assert f"{side} cannot run: " in said
+        assert told in said
+        assert not results.exists()
 
 
 def ab(folder: Path, *arguments: str) -> tuple[int, str]:

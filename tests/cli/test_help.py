@@ -51,7 +51,26 @@ def test_a_page_is_as_wide_as_the_terminal_and_cuts_nothing(width: int) -> None:
 
 def test_a_kind_of_value_is_named_in_plain_words() -> None:
     for path, _, page in _pages(80):
-        assert not re.search(r"<(int|float|str|bool|path|list)\b", page.replace("<list[", "<many[")), path
+        assert not re.search(r"<(int|float|str|bool|path|list)\b|<[^>]*\|", page), path
+
+
+def test_a_limit_is_told_in_words() -> None:
+    for path, _, page in _pages(80):
+        assert not re.search(r"\bx[<>]=|[<>]=x\b|\[at least 0\]|\d\.0[;\]]", page.replace("0.0.0.0", "")), (
+            path
+        )
+    run = " ".join(_page("loadgen run").split())
+    assert "Time between plain lines. [default: 5; at least 0.1]" in run
+    assert "Worker processes on this machine. [default: 1; 1 to 256]" in run
+    assert "With --worker: host of the master. [default: 127.0.0.1]" in run
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_name_with_hyphens_and_a_short_command_stay_on_one_line(width: int) -> None:
+    for path, command, page in _pages(width):
+        texts = [command.help or "", command.epilog or "", *(each.help or "" for each in command.params)]
+        for whole in re.findall(r"[^\s`]+-[^\s`]+|`[^`\n]{1,28}`", "\n".join(texts)):
+            assert whole in page, (path, whole)
 
 
 def test_the_options_of_a_run_are_in_their_groups() -> None:

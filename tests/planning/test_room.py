@@ -56,7 +56,7 @@ def test_memory_that_a_run_begins_beyond_is_said() -> None:
 
 def test_a_busy_machine_is_said() -> None:
     cpu, memory = said(Room(WIDE, 0.63, 0.2))
-    assert "waited for a CPU in 63.00 % of the last 10 s" in cpu
+    assert "waited for a CPU in 63 % of the last 10 s" in cpu
     assert "memory is short" in memory
 
 

@@ -16,7 +16,7 @@ from loadgen.run.locust.local import LocalProcess
 from loadgen.run.locust.preparation import Preparation
 from loadgen.run.locust.this_process import ThisProcess
 
-NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pressure)"
+NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s"
 
 
 class EndedError(Exception):

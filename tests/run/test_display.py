@@ -1,5 +1,6 @@
 """Test the progress line: where it is drawn, and its text."""
 
+import dataclasses
 import io
 from itertools import product
 from types import SimpleNamespace
@@ -67,6 +68,15 @@ def test_under_load_it_shows_rates_and_who_is_missing() -> None:
     )
     pieces = render(_snapshot("measure"), 0, 0)
     assert pieces[-1] == ("  connected 40/43", "yellow")
+
+
+@pytest.mark.parametrize(
+    ("p99_ns", "shown"),
+    [(557_836_211, "558 ms"), (1_190_000_000, "1.19 s"), (83_000, "83.0 µs"), (None, "–")],
+)
+def test_a_latency_has_three_digits_and_its_unit(p99_ns: int | None, shown: str) -> None:
+    snapshot = dataclasses.replace(_snapshot("measure", 43), recent_p99_ns=p99_ns)
+    assert _text(snapshot).endswith(f"  p99 {shown}")
 
 
 def test_control_characters_of_a_complaint_are_not_shown() -> None:

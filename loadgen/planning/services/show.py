@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import pricing, text
-from analysis.console import sentence
+from analysis.console import indented, note, sentence
 from loadgen.planning.services.costing import Costing
 from loadgen.planning.services.crossings import GROWTH, Crossing
+from loadgen.planning.services.fitting import fitted
 from loadgen.planning.services.limits import Use
 from loadgen.planning.services.load import AXES, Axis, Load
 from loadgen.planning.services.span import Span
@@ -55,22 +56,27 @@ def print_services(
     """Print the costs, quotas and crossings as tables."""
     sentence(console, Text(text.clean(load.name), "bold"))
     for line in heading(load):
-        sentence(console, f"  {line}")
+        indented(console, line)
     console.print()
     for columns, rows in tables(costings, found):
         if not rows:
             continue
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, justify="left" if column in _LEFT else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
-        console.print()
+        # A crossing is found by its first two columns.
+        keys = 2 if columns == _CROSSINGS else 1
+        for part in fitted(columns, rows, console.width, _NAMES, keys):
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for column, title in zip(part.columns, part.titles, strict=True):
+                table.add_column(title, justify="left" if column in _LEFT else "right", overflow="fold")
+            for row in part.rows:
+                table.add_row(*(Text(cell) for cell in row))
+            console.print(table)
+            console.print()
     for line in remarks(costings, found):
-        sentence(console, Text(line, "dim"))
+        note(console, Text(line, "dim"))
 
 
+#: Columns with names of services and their offers.
+_NAMES: Final = frozenset({"service", "until a quota binds", "cheaper below", "cheaper above"})
 _LEFT: Final = frozenset(
     {
         "service", "certainty", "source", "binds first", "as this grows", "cheaper below", "cheaper above", "remark",
@@ -259,15 +265,15 @@ def remarks(costings: Sequence[Costing], found: Sequence[Crossing]) -> Iterator[
         )
     said: dict[str, set[str]] = {}
     for costing in costings:
-        for note in costing.notes:
+        for each_note in costing.notes:
             offers = {
-                each.label for each in costings if each.service is costing.service and note in each.notes
+                each.label for each in costings if each.service is costing.service and each_note in each.notes
             }
             whole = {each.label for each in costings if each.service is costing.service}
             label = costing.service.service if offers == whole else costing.label
-            if note not in said.setdefault(label, set()):
-                said[label].add(note)
-                yield f"{label}: {note}"
+            if each_note not in said.setdefault(label, set()):
+                said[label].add(each_note)
+                yield f"{label}: {each_note}"
 
 
 def usd(amount: Span) -> str:

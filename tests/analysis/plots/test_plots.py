@@ -313,7 +313,7 @@ def test_the_ramp_counts_up_to_all(tmp_path: Path) -> None:
         "subscriptions proven ready": pytest.approx(0.999),
     }
     assert all(count == [0, 1, 2, 3] for _, count in found.values())
-    assert (axes.get_ylabel(), axes.get_ylim()[0]) == ("so far", 0)
+    assert (axes.get_ylabel(), axes.get_ylim()[0]) == ("number so far", 0)
 
 
 def test_the_generators_health_is_by_worker_and_the_worst_of_a_second(tmp_path: Path) -> None:

@@ -59,12 +59,16 @@ def test_a_figure_is_shown_with_its_doubt_where_it_has_one() -> None:
         (-0.034, "−3.4 %"),
         (0.0, "+0.0 %"),
         (9.999, "+999.9 %"),
-        (10.0, "+1,000 %"),
-        (-12.34, "−1,234 %"),
+        (10.0, "11 × the limit"),
+        (-12.34, "13 × the limit"),
+        (-25_476.0, "25,477 × the limit"),
+        (-3e9, "> 1,000,000 × the limit"),
         (None, "–"),
     ],
 )
-def test_a_margin_is_a_percentage_with_its_sign(share: float | None, said: str) -> None:
+def test_a_margin_is_a_percentage_with_its_sign_or_a_multiple_of_the_limit(
+    share: float | None, said: str
+) -> None:
     assert margin(result(margin=share)) == said
 
 

@@ -1,12 +1,14 @@
 """Test that a finding names its section of the documentation in every output that people read."""
 
+import io
 import json
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from analysis.report.outputs import markdown
-from analysis.report.terminal import notes
+from analysis.report.terminal import notes, print_summary
 from analysis.verdict.findings import SUBJECTS, explained
 from tests.paths import REPO
 
@@ -29,3 +31,25 @@ def test_terminal_report_and_ci_page_name_the_section(subject: str) -> None:
 def test_an_unknown_subject_names_none(subject: str) -> None:
     assert "degraded: it was slow – be quick" in notes(summary(subject))
     assert "- degraded: it was slow" in markdown(summary(subject)).splitlines()
+
+
+def test_gates_of_an_invalid_run_share_one_remark() -> None:
+    reason = "the run is invalid: the generator itself published late"
+    gate = {
+        "status": "inconclusive", "margin": None, "value": None, "low": None, "high": None, "kind": "share",
+        "windows": None, "window_s": None, "windows_failed": None, "reason": reason,
+    }  # fmt: skip
+    gates = [
+        gate | {"gate": "delivery.loss == 0"},
+        gate | {"gate": "publish.errors == 0"},
+        gate | {"gate": "delivery.ratio > 99%", "reason": "the measurement is too short"},
+    ]
+    console = Console(file=io.StringIO(), width=120)
+    print_summary(summary("schedule") | {"gates": gates}, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line.strip() for line in said.splitlines()]
+    assert lines.count(reason) == 1
+    assert (
+        lines.index(reason) == next(place for place, line in enumerate(lines) if "publish.errors" in line) + 1
+    )
+    assert lines.count("the measurement is too short") == 1

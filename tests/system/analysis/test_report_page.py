@@ -293,3 +293,32 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(
         page.wait(READY)
         assert page.run("typeof window.hacked") == "undefined"
         assert any("Content Security Policy" in each for each in page.problems)
+
+
+def test_names_of_phases_are_above_the_data_and_colours_are_explained(page: Page) -> None:
+    throughput = "document.querySelectorAll('figure[data-plot=throughput] .canvas')"
+    highest, end = page.run(
+        f"""(({{chart: {{plot, shown}}}}) => [Math.max(...shown.flatMap(({{series}}) => series.y)), plot.y_range.end])
+        ({throughput}[0])"""
+    )
+    # The name is 11 px high, and takes part of the upper tenth.
+    assert highest <= end * 0.92
+    assert page.text("figure[data-plot=latency_heatmap] .shades").split() == [
+        "1", "37", "deliveries", "a", "cell"
+    ]  # fmt: skip
+    swatches = page.run(
+        """[...document.querySelectorAll('figure[data-plot=by_channel] .legend button')].map((button) =>
+        [button.innerText, button.firstChild.style.background.includes('repeating')])"""
+    )
+    # The seventh curve has the colour of the first; its swatch has gaps as the curve has.
+    assert [dashed for _, dashed in swatches] == [False] * 6 + [True] * 3
+    # The heat map's axis has few enough labels.
+    ticks = page.run(
+        """(({chart: {plot}}) => plot.yaxes[0].ticker.ticks)
+        (document.querySelector('figure[data-plot=latency_heatmap] .canvas'))"""
+    )
+    assert ticks == [0.5, 1, 2]
+    # Bokeh's own messages are never used; an empty box for them would be drawn as three dots.
+    assert page.run(
+        "[...document.querySelectorAll('.bk-Notifications')].every((each) => !each.getClientRects().length)"
+    )
