@@ -82,7 +82,7 @@ class OurWorker:
 
     @property
     def run(self) -> WorkerRun:
-        """This worker, typed as the interface that users call."""
+        """This worker, typed as the interface that user classes call."""
         return self
 
     @property

@@ -74,7 +74,7 @@ def series(profiles: Sequence[Profile]) -> list[Series]:
 
 
 def few(runs: int) -> bool:
-    """Return True if runs are too few for a change of level."""
+    """Return True if runs are too few to detect a change of level."""
     return runs < 2 * RUNS_MIN
 
 

@@ -38,7 +38,7 @@ class JupyterMissingError(NotebookError):
 
 
 class Shown(NamedTuple):
-    """An executed notebook: the version that made it, and the text of each output (plots have none).
+    """An executed notebook: the version of loadgen that made it, and the text of each output (plots have none).
 
     `base` is the folder of the second run, for a notebook that compares two runs, or None.
     """

@@ -89,7 +89,7 @@ def try_area(area: Area, copy: Path, count: int, seed: int, console: Console) ->
 
 
 def show(found: dict[str, list[tuple[Mutant, Outcome]]], console: Console) -> float:
-    """Print the table; return the largest share of surviving mutants in any area, without equivalent ones."""
+    """Print the table; return the largest share of surviving mutants in any area, not counting equivalent mutants."""
     table = Table(title="Mutants", title_justify="left")
     for name in (
         "area",

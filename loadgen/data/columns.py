@@ -13,7 +13,7 @@ _MOST: Final = 500
 
 
 def header(path: Path, kind: Kind, *, name: str, separator: str | None = None) -> Sequence[str]:
-    """Return the names of the columns; of JSON Lines, the members of the first object.
+    """Return the names of the columns; for JSON Lines, the members of the first object.
 
     Raises:
         DataError: the file cannot be read.

@@ -258,9 +258,9 @@ class Events:
 
     @property
     def runs(self) -> tuple[Mapping[str, Values], Values]:
-        """The columns of all runs of events, and the number of events in each run.
+        """The columns, with one value for each group of consecutive events, and the number of events in each group.
 
-        All events of a run have the same values, except for their sequence numbers and sizes.
+        The events of a group have equal values, except for their sequence numbers and sizes.
         """
         return {name: self._runs[at] for name, at in _AT.items()}, self._counts
 

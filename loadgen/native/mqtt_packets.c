@@ -1,7 +1,7 @@
 /* The lane of an MQTT connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3; MQTT 3.1.1, 3.3).
 
    It takes a packet only if `loadgen.protocol.mqtt.session` would record exactly the same row for it and send the same
-   PUBACK. Python processes all other packets: duplicates, retained messages, messages with QoS 2, and those with a
+   PUBACK. all other packets are left to the Python code: duplicates, retained messages, messages with QoS 2, and those with a
    property that is rare or changes the topic. */
 #include <string.h>
 

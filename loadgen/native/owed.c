@@ -1,4 +1,4 @@
-/* Queues the bytes that Python must send for a fast path; see owed.h. */
+/* Queues the bytes that Python must send on behalf of a fast path; see owed.h. */
 #include "owed.h"
 
 #include <stdlib.h>

@@ -45,9 +45,9 @@ static void make_locks(Receiver *self) {
 
 /* --- forks --- */
 
-/* A forked process has no receive thread, but a copy of its memory. All locks are taken before the fork, so that the
-   copied state is consistent. The locks of rows are free at this moment, since their holders also hold `lock` or the
-   GIL, and the forking thread holds both. */
+/* A forked process has no receive thread, but a copy of its memory. All locks but those of rows are taken before the
+   fork, so that the copied state is consistent. The locks of rows need not be taken: any thread that holds one also
+   holds `lock` or the GIL, and the forking thread holds both. */
 static void before_fork(void) {
     pthread_mutex_lock(&all_lock);
     for (Receiver *each = all; each != NULL; each = each->next) {

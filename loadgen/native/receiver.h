@@ -135,7 +135,7 @@ void receiver_stop(Receiver *self);
 /* Returns the CPU time of the thread (ns), or -1 if there is no thread; needs the GIL. */
 int64_t receiver_cpu_ns(const Receiver *self);
 
-/* Frees everything but the fast paths and rests of the slots. */
+/* Frees everything except the fast path and the unprocessed bytes of each slot, which the poller frees. */
 void receiver_close(Receiver *self);
 
 /* Stops the threads of all receivers; called at the end of the process. */

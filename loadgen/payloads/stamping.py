@@ -21,7 +21,8 @@ from loadgen.payloads.template import NOW_MARK, iso
 #: The longest stamp in bytes: five numbers, and with a checksum a sixth.
 LONGEST_STAMP_BYTES: Final = 82
 LONGEST_CHECKED_STAMP_BYTES: Final = LONGEST_STAMP_BYTES + 11
-#: Bytes of a typical stamp, for planning: a token of 10 digits, two times of 19, and short publisher and event numbers.
+#: Bytes of a typical stamp, for planning: a token of 10 digits, two times of 19 digits, and short numbers of publisher
+#: and event.
 _USUAL_STAMP_BYTES: Final = 62
 _USUAL_CHECKSUM_BYTES: Final = 11
 _NULL: Final = "null"

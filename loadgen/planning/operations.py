@@ -60,7 +60,7 @@ def of_run(
     """Return the usage of one run from its first connect to its last close.
 
     The connection time leaves out the time until subscriptions are ready, which depends on the service. One round of
-    readiness probes is counted, the least that the channels need. Drops and churn add their expected connects and
+    readiness probes is counted, the minimum. Drops and churn add their expected connects and
     subscribes, but the time those clients are away is not subtracted.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)

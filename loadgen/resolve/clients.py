@@ -123,8 +123,8 @@ class ClientPlan:
 class Clients:
     """The clients of a run, computed by number; numbers follow the order of the groups in the scenario.
 
-    ``tables`` are the rows of the run's data that publish requests draw from. ``rows`` gives the clients' own values
-    if this process has the files; without it, pass them to :meth:`client`.
+    ``tables`` holds the data rows that publish requests draw from. ``rows`` reads each client's own values from the
+    data files. A process that lacks these files leaves ``rows`` out, and passes the values to :meth:`client`.
     """
 
     def __init__(

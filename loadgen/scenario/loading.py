@@ -98,9 +98,9 @@ def find(name_or_path: str) -> Path:
 
 
 def _name_of(path: Path) -> str:
-    """Return the name of the scenario in a file: the file's name with other characters replaced, as in `my-test`.
+    """Return the name of the scenario in a file: `my-test` for `my test.yaml`.
 
-    The name must be usable in a folder's name.
+    The name becomes part of a folder's name, so each character that folder names should not have becomes a hyphen.
     """
     return _NOT_OF_NAMES.sub("-", path.stem).strip("-._")[:64] or path.stem
 

@@ -235,7 +235,7 @@ def run_scenario(
             ["run", *_arguments(given), "--", str(written or name)], variables, echo=echo
         )
         if written is not None:
-            # Remove the temporary file's path and lines, which mean nothing to a caller that gave a mapping.
+            # Remove the temporary file's path and line numbers, which mean nothing to a caller that gave a mapping.
             output = re.sub(rf"{re.escape(str(written))}(:\d+)?", "scenario", output)
         if told.folder is not None:
             run = ScenarioRun(told.folder, _exit_code(code), output, temporary if results is None else None)

@@ -107,9 +107,10 @@ class Responder:
         self._outstanding: set[Greenlet] = set()
 
     def use(self, sender: Sender, numbers: Numbers, most_unanswered: Callable[[], int]) -> None:
-        """Send the replies by ``sender``; requests that arrive before this call are not answered.
+        """Send the replies by ``sender``; requests that arrive before this call get no reply.
 
-        ``most_unanswered`` returns the maximum number of replies that may be unanswered at once; 0 for no limit.
+        ``most_unanswered`` returns the maximum number of replies that may wait for the service's acknowledgement at
+        once, or 0 for no limit.
         """
         self._most_unanswered = most_unanswered
         self._replies = Replies(self._run, self._client, sender, numbers, self._plan.payload_bytes)

@@ -32,7 +32,10 @@ class Stopped:
 
 
 def differences(plans: int, pairs: int, effect: float, seed: int, shape: str = "normal") -> Floats:
-    """Return differences of pairs in standard deviations, a row for each plan; ``effect`` is their mean."""
+    """Draw random differences between the two runs of each pair: one row per plan, one column per pair.
+
+    Their unit is the standard deviation of one difference, and their mean is ``effect``.
+    """
     draws = np.random.default_rng(seed)
     if shape == "normal":
         noise = draws.normal(size=(plans, pairs))

@@ -220,7 +220,7 @@ class TestTemplates:
 
 
 def test_an_event_that_was_read_a_moment_ago_is_the_same_again() -> None:
-    """An event that a subscriber has just received is known to the others; an event that differs is read."""
+    """Once one lane has parsed an event, the other lanes recognise its bytes; other bytes are parsed."""
     rows = native.Rows(9, 64)
     lanes = [native.PacketFastPath(rows, ("_lg",)) for _ in range(3)]
     for number, lane in enumerate(lanes):
@@ -282,7 +282,7 @@ def test_what_cannot_be_a_lane_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["packets", "template"])
 def test_a_cycle_through_a_lane_is_collected(kind: str) -> None:
     class Owner:
-        """Stands in for a recorder, whose rows have one of its methods as their relief."""
+        """Stands in for a recorder, one of whose methods its rows call when they are full: a reference cycle."""
 
         lane: native.Lane
 

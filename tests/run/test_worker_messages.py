@@ -80,7 +80,7 @@ REPORT: Payload = {
 
 
 def sent(kind: str, payload: Any) -> Any:
-    """Return a payload as the master decodes it; the present version is added if it has none."""
+    """Return a payload as the master decodes it; the current version is added if it has none."""
     if isinstance(payload, dict) and kind != messages.HELLO:
         payload = {"wire": messages.FORMAT, **payload}
     return worker_messages.decoded(kind, msgspec.Raw(bytes(msgpack.dumps(payload))))

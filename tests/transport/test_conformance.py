@@ -22,7 +22,7 @@ _END = b"are you there?"
 
 @pytest.fixture(params=["python", "native", "fast path"])
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Select the Python poller, the native one, or the native one with a fast path that takes nothing."""
+    """Select the Python poller, the native one, or the native one with a fast path that declines all messages."""
     if request.param != "python" and not native.available:
         pytest.skip("the native receive path was not built")
     monkeypatch.setattr(native, "available", request.param != "python")

@@ -88,7 +88,7 @@ def test_what_no_connection_takes_and_what_nobody_answers_end_differently() -> N
     case.of.give_up()
     assert case.sender.closed
     assert [(row.status, row.sent_ns) for row in case.rows] == [("error", None), ("unanswered", 300)]
-    # An answer that comes after that is too late for the record.
+    # An answer that arrives after the request was given up is too late for the record.
     case.sender.given[1][3](PublishAnswer(), 400, None)
     assert len(case.rows) == 2
 

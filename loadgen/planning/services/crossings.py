@@ -120,9 +120,9 @@ def curves(costings: Sequence[Costing], axis: Axis) -> list[Curve]:
 
 
 def crossings(costings: Sequence[Costing]) -> list[Crossing]:
-    """Return the crossings of the cost curves of all pairs of offers, along each axis (a growing number).
+    """Return the points at which the cost curves of any two offers cross, along each axis.
 
-    The offers must be for the same load.
+    Along an axis one quantity of the load grows, such as the number of subscribers. All offers must be for one load.
     """
     return [crossing for axis in AXES for crossing in of_curves(curves(costings, axis))]
 

@@ -10,7 +10,7 @@ from typing import Final
 GAP: Final = 2
 #: Most characters of a line of a name such as `cloudflare-durable-objects:hibernating`, which has no spaces.
 _NAME: Final = 20
-#: Width from which a column of text is still readable, if its texts are wider.
+#: Minimum width of a column whose texts are wrapped; a narrower column would be hard to read.
 _TEXT: Final = 14
 
 

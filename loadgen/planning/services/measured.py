@@ -134,7 +134,7 @@ class _Recorded:
 
     @property
     def mean(self) -> Fraction | None:
-        """Mean size of a delivery in bytes, or None if unknown; zero for events, as their bytes cost nothing."""
+        """Mean size of a delivery in bytes, or None if unknown; 0 for published events, whose bytes are free."""
         if not self.number or not self.which:
             return ZERO
         bytes_out = self.record.counted(_WHOLE_EVENT)[2]

@@ -135,7 +135,10 @@ class Term(Part):
     quantity: Quantity
     """Thing counted."""
     unit_bytes: Positive | None = None
-    """Bytes of a billed unit: an event counts once for each unit it begins. Leave it out to count each event once."""
+    """Bytes of a billed unit: an event counts once for each unit or part of a unit.
+
+    Leave it out to count each event once.
+    """
     times: Number = 1.0
     """Factor, such as 13 table reads for each publish request."""
     unclear: Text | None = None

@@ -59,7 +59,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
-    """A sample can only show that the interval misses the change too often; ten thousand show the rate."""
+    """Fifty trials can reveal a coverage that is clearly too low; to measure the rate takes ten thousand."""
     assert covered(50, seed=16) >= quantile(CHANCE, 50, 0.95)
 
 

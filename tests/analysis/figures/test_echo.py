@@ -201,9 +201,10 @@ _WAY = st.integers(0, 50 * MS)
 def test_the_clocks_error_is_always_within_what_is_said(
     up_a: int, down_a: int, up_b: int, down_b: int, service: int, fanout: int, wrong: int
 ) -> None:
-    """For any delays, the error lies within half the difference of two ways ± half their sum.
+    """For any delays, the true clock error lies within the computed bounds.
 
-    The bounds are computed once from deliveries both ways, and once from one way only.
+    With measured delays a and b of the two directions, the bounds are (a - b)/2 - (a + b)/2 and (a - b)/2 + (a + b)/2.
+    They are computed once from deliveries in both directions, and once from one direction only.
     """
     between = {
         (0, 0): (up_a + service + fanout + down_a, 99),

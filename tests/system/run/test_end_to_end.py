@@ -205,7 +205,8 @@ def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(one: Ran, 
     planned, counted = plan.cost.usage.operations, cost["operations"]
     for kind in ("publish", "connect", "subscribe"):
         assert counted[kind] == planned[kind], kind
-    # The readers of 125 requests are drawn, on average 40 for each, with a standard deviation below 8.
+    # Each of the 125 publish requests goes to a random number of readers: 40 on average, with a standard deviation
+    # below 8.
     (group,) = plan.cost.loads
     assert group.deliveries is not None
     error = 4 * 8 * 125**0.5
