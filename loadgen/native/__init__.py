@@ -24,6 +24,8 @@ Publishing:
   `publish_message.c` makes its message.
 - `answers.c` takes the answer that accepts all events of such a publish (protocol).
 
+- `stacks.c` keeps the memory of Python stacks for the next greenlets.
+
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
 
@@ -65,6 +67,8 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             TemplateFastPath,
             Tls,
             TlsContext,
+            keep_stacks,
+            kept_stacks,
             load_tls,
             masked,
             now_ns,
@@ -106,6 +110,8 @@ __all__ = [
     "TlsContext",
     "TlsSession",
     "available",
+    "keep_stacks",
+    "kept_stacks",
     "load_tls",
     "masked",
     "now_ns",
