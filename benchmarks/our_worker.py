@@ -132,6 +132,10 @@ class OurWorker:
         """Raise NotImplementedError."""
         raise NotImplementedError
 
+    def start_at_end(self, greenlet: gevent.Greenlet) -> None:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
     def connected(self, plans: Sequence[ClientPlan], timeout_s: float) -> list[ClientConnection]:
         """Set up this process like a worker, and open a connection for each client."""
         worker_process.set_up()

@@ -43,6 +43,8 @@ class Ramp(OurWorker):
         self.readiness = self
         self._at_once, self._begun, self._most, self._acknowledged = at_once, 0, 0, 0
         self._over, self._reached = Event(), Event()
+        #: Greenlets to start at the end of the run, which never comes.
+        self._resting: list[gevent.Greenlet] = []
         self._users = Group()
         self._environment = Environment(user_classes=[Subscriber])
         attach(self._environment, self.run)
@@ -78,6 +80,9 @@ class Ramp(OurWorker):
 
     def wait_for_end(self) -> None:
         self._over.wait()
+
+    def start_at_end(self, greenlet: gevent.Greenlet) -> None:
+        self._resting.append(greenlet)
 
     # Methods of `Readiness`: a subscription becomes ready in the hub's next turn after its acknowledgement.
 

@@ -14,6 +14,7 @@ from loadgen.measure.pauses import Pauses, PauseWatch
 from loadgen.measure.surroundings import Around, Surroundings
 
 TICK_S = 0.02
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class HealthSample(NamedTuple):
@@ -145,7 +146,10 @@ class HealthSampler:
 def _open_files() -> int:
     """Return how many file descriptors this process has open, or -1 if the system does not say."""
     try:
-        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  a Path for each entry would be slow
+        # Linux 6.2 and later say it as the size of the folder, others say 0. To list 15,000 descriptors takes thousands
+        # of times as long.
+        said = os.stat(_DESCRIPTORS).st_size  # noqa: PTH116  a Path is not needed
+        return said or len(os.listdir(_DESCRIPTORS))  # noqa: PTH208  a Path for each entry would be slow
     except OSError:
         return -1
 

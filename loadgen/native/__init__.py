@@ -26,6 +26,8 @@ Publishing:
   `publish_message.c` builds the message.
 - `answers.c` handles an answer by which the service accepts all events of such a publish (protocol).
 
+- `stacks.c` keeps the memory of Python stacks for the next greenlets.
+
 A frame that is not certainly a valid delivery with a stamp goes through `loadgen.transport`, `loadgen.protocol` and
 `loadgen.users`. That path handles every frame, and it alone decides what is an error.
 
@@ -68,6 +70,8 @@ if TYPE_CHECKING or os.environ.get("LOADGEN_NATIVE") != "0":
             TemplateFastPath,
             Tls,
             TlsContext,
+            keep_stacks,
+            kept_stacks,
             load_tls,
             masked,
             now_ns,
@@ -109,6 +113,8 @@ __all__ = [
     "TlsContext",
     "TlsSession",
     "available",
+    "keep_stacks",
+    "kept_stacks",
     "load_tls",
     "masked",
     "now_ns",

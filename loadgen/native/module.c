@@ -5,6 +5,8 @@
 int lane_names(void);
 PyObject *sending_stamped(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *sending_masked(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *stacks_keep(PyObject *module, PyObject *ignored);
+PyObject *stacks_kept(PyObject *module, PyObject *ignored);
 
 static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromLongLong(clock_ns());
@@ -19,6 +21,8 @@ static PyMethodDef functions[] = {
     {"now_ns", now_ns, METH_NOARGS, NULL},
     {"stamped", (PyCFunction)(void (*)(void))sending_stamped, METH_FASTCALL, NULL},
     {"masked", (PyCFunction)(void (*)(void))sending_masked, METH_FASTCALL, NULL},
+    {"keep_stacks", stacks_keep, METH_NOARGS, NULL},
+    {"kept_stacks", stacks_kept, METH_NOARGS, NULL},
     {"stop", stop, METH_NOARGS, NULL},
     {"load_tls", tls_load, METH_O, NULL},
     {NULL, NULL, 0, NULL},

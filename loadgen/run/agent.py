@@ -6,6 +6,7 @@ The coordinator conducts the run on the master (`run/coordinator.py`).
 import gc
 from functools import partial
 
+from gevent import Greenlet
 from gevent.event import Event
 
 from loadgen.credentials.allowed import NOTHING, Allowed
@@ -231,6 +232,10 @@ class Agent:
     def wait_for_end(self) -> None:
         """Wait until the run is over."""
         self._barriers.over.wait()
+
+    def start_at_end(self, greenlet: Greenlet) -> None:
+        """Start a greenlet once the run is over."""
+        self._barriers.start_at_end(greenlet)
 
     def report_error(self, reason: str, fatal: bool) -> None:
         """Count a client's failure by its reason; a ``fatal`` reason ends the run before the measurement."""

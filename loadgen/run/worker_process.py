@@ -4,6 +4,7 @@ import gc
 import sys
 from typing import Final
 
+from loadgen import native
 from loadgen.measure import heap
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
@@ -15,6 +16,8 @@ _TURN_S: Final = 0.0005
 def set_up() -> None:
     """Set up this process; call it when all long-lived objects exist, before connections are opened."""
     heap.keep_small()
+    if native.available:
+        native.keep_stacks()
     sys.setswitchinterval(_TURN_S)
     if gc.get_threshold()[0] == _OBJECTS_BETWEEN_COLLECTIONS:
         # The threshold is already set, so an earlier run of this process is over: unfreeze its objects, so that the

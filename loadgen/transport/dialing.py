@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ REFUSED_S: Final = 5.0
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
+#: Linux makes a socket non-blocking as it creates it, which saves a system call.
+_NONBLOCK: Final[int] = getattr(socket, "SOCK_NONBLOCK", 0)
+_STREAM: Final = socket.SOCK_STREAM | _NONBLOCK
 #: libev's EV_WRITE.
 _WRITE = 2
 
@@ -64,19 +67,27 @@ class _Memory:
     overtaken: int = 0
 
 
-@dataclass(slots=True)
 class _Attempt:
     """A socket that is connecting, or has connected."""
 
-    address: RemoteAddress
-    socket: socket.socket
-    begun_s: float
-    watcher: Any
+    __slots__ = ("_watcher", "address", "begun_s", "socket")
+
+    def __init__(self, address: RemoteAddress, connecting: socket.socket) -> None:
+        self.address, self.socket = address, connecting
+        self.begun_s = time.monotonic()
+        self._watcher: Any = None
+
+    def watch(self, settled: Signal) -> None:
+        """Set ``settled`` once the socket has connected or failed."""
+        if self._watcher is None:
+            self._watcher = gevent.get_hub().loop.io(self.socket.fileno(), _WRITE)
+            self._watcher.start(settled.set_now)
 
     def unwatch(self) -> None:
         """Stop the watcher; call this before the descriptor is closed or passed on."""
-        self.watcher.stop()
-        self.watcher.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
 
     def give_up(self) -> None:
         """Stop the watcher and close the socket."""
@@ -166,13 +177,13 @@ class Dialer:
             f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
         )
 
-    def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
+    def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> Sequence[RemoteAddress]:
         """Return the addresses in the order to try: the working ones in rotation, then those skipped after a failure.
 
         An address whose skip time is over comes first, for one connect only.
         """
         if len(addresses) == 1:
-            return list(addresses)
+            return addresses
         now_s = time.monotonic()
         out: list[RemoteAddress] = []
         there: list[RemoteAddress] = []
@@ -204,7 +215,7 @@ class Dialer:
                 address = next(waiting, None)
                 if address is not None:
                     try:
-                        racing.append(self._begin(address, host, settled))
+                        racing.append(self._begin(address, host))
                     except OSError as error:
                         failed.append((address, error))
                         continue
@@ -226,24 +237,23 @@ class Dialer:
             for attempt in racing:
                 attempt.give_up()
 
-    def _begin(self, address: RemoteAddress, host: str, settled: Signal) -> _Attempt:
+    def _begin(self, address: RemoteAddress, host: str) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
         # Check once more, because this is the very address to which the socket connects.
         self._demand_permitted(address, host)
-        raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        raw: socket.socket = _RawSocket(address.family, _STREAM, socket.IPPROTO_TCP)
         try:
-            raw.setblocking(False)
+            if not _NONBLOCK:
+                raw.setblocking(False)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sources.bind(raw)
             code = raw.connect_ex(address.address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))
-            watcher = gevent.get_hub().loop.io(raw.fileno(), _WRITE)
-            watcher.start(settled.set_now)
         except BaseException:
             raw.close()
             raise
-        return _Attempt(address, raw, time.monotonic(), watcher)
+        return _Attempt(address, raw)
 
     @staticmethod
     def _await_one(
@@ -256,15 +266,18 @@ class Dialer:
         while racing:
             settled.clear()
             lost = False
-            for attempt in list(racing):
+            for attempt in tuple(racing):
+                # First ask for success, which is usual: within this machine a connect is complete at once.
+                if remote_of(attempt.socket) is not None:
+                    return attempt
                 code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code:
                     lost = True
                     racing.remove(attempt)
                     attempt.give_up()
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
-                elif remote_of(attempt.socket) is not None:
-                    return attempt
+                else:
+                    attempt.watch(settled)
             # Read the clock: gevent would count the timer from the event loop's time, which lags in a busy loop.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
@@ -283,7 +296,9 @@ class Dialer:
     ) -> None:
         """Remember which addresses answered, which were too slow, and which failed."""
         now_s = time.monotonic()
-        memory = self._memory.setdefault(winner.text, _Memory())
+        memory = self._memory.get(winner.text)
+        if memory is None:
+            memory = self._memory[winner.text] = _Memory()
         memory.answered_s, memory.out_until_s, memory.overtaken = now_s, 0.0, 0
         for attempt in overtaken:
             # Do not count an attempt that had just begun: it was not slow.

@@ -16,12 +16,14 @@ from loadgen.measure.clock import now_ns
 SO_TIMESTAMPNS = 35
 #: Native longs are 64 bits on the systems that `enable` accepts, and unpack several times as fast as "=qq".
 TIMESPEC = struct.Struct("ll")
+#: True on 64-bit Linux, whose timespec this module reads.
+_KNOWN = sys.platform.startswith("linux") and struct.calcsize("P") == 8
 CONTROL_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 def enable(sock: socket.socket) -> bool:
     """Enable the kernel's receive timestamps on a socket; return False if they are not available."""
-    if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
+    if not _KNOWN:
         return False
     try:
         if not _same_clock():

@@ -62,9 +62,10 @@ class Sources:
 
     def bind(self, sock: socket.socket) -> None:
         """Bind a socket before it connects; raises OSError, also if no source is of the socket's address family."""
+        if not self._next:
+            return
         turn = self._next.get(sock.family)
-        if turn is not None:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((next(turn), 0))
-        elif self._next:
+        if turn is None:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((next(turn), 0))

@@ -66,8 +66,13 @@ def play(environment: Environment, unbegun: str, what: str, begin: Callable[[Wor
     if run is None:
         say(unbegun)
         return
+    guarded(run, what, begin, run)
+
+
+def guarded(run: WorkerRun, what: str, call: Callable[..., object], *arguments: object) -> None:
+    """Call a function in a user's greenlet; count an exception as a failure of the harness, as `play` does."""
     try:
-        begin(run)
+        call(*arguments)
     except GreenletExit:
         # Locust ends its users by this exception when the run is over.
         return

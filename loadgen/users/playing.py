@@ -1,5 +1,6 @@
 """Plays one client of the scenario for one Locust user: its connection, its publisher and the user's code."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import gevent
@@ -21,16 +22,33 @@ from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
 
+#: Takes a function that ends the client; see `Client.play`.
+Rest = Callable[[Callable[[], None]], bool]
+
 
 class Client:
     """Plays one client, once, from its turn in the ramp to the end of the run."""
+
+    __slots__ = (
+        "_code",
+        "_connecting",
+        "_connection",
+        "_no_login",
+        "_numbers",
+        "_plan",
+        "_publisher",
+        "_reconnects",
+        "_responder",
+        "_run",
+        "_tasks",
+    )
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, code: UserCode) -> None:
         self._run = run
         self._plan = plan
         self._code = code
         self._reconnects = ReconnectPolicy(plan.behaviour)
-        self._tasks: list[Greenlet] = []
+        self._tasks: Sequence[Greenlet] = ()
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         self._publisher: OpenLoopPublisher | None = None
@@ -39,54 +57,73 @@ class Client:
         self._numbers = Numbers()
         self._responder = None if plan.respond is None else Responder(run, plan, plan.respond)
 
-    def play(self) -> None:
-        """Connect, publish and receive; return when the run is over and everything is recorded."""
+    def play(self, rest: Rest = lambda end: False) -> None:
+        """Connect, publish and receive; return when the run is over and everything is recorded.
+
+        A client that only subscribes calls ``rest`` with a function that ends the client. If ``rest`` returns True, it
+        has arranged for that function to be called at the end of the run, and this method returns once the client has
+        connected.
+        """
         run = self._run
         if not run.wait_for_ramp(self._plan):
             return
         run.joined()
+        rests = False
         try:
             self._code.start()
             self._no_login = run.logins.obtain(self._plan)
-            self._connect_in_background()
-            try:
-                self._publish()
-            except Exception as error:
-                # The client stays and receives; its publishes are missing, so the run is invalid.
-                run.failures.add(HARNESS, "a publisher", error)
-            run.wait_for_end()
+            connection = self._made_connection()
+            rests = self._plan.publish is None and rest(self._end)
+            if connection is not None and self._no_login is None:
+                self._tasks = [gevent.spawn(task) for task in tasks(run, self._plan, connection)]
+                if rests:
+                    self._connecting = gevent.getcurrent()
+                    self._connect(connection)
+                    return
+                self._connecting = gevent.spawn(self._connect, connection)
+            if not rests:
+                try:
+                    self._publish()
+                except Exception as error:
+                    # The client stays and receives; its publishes are missing, so the run is invalid.
+                    run.failures.add(HARNESS, "a publisher", error)
+                run.wait_for_end()
         finally:
-            if self._publisher is not None:
-                self._publisher.give_up()
-            if self._responder is not None:
-                self._responder.give_up()
-            self._hang_up()
-            self._code.stop()
-            run.left()
+            if not rests:
+                self._end()
 
-    def _connect_in_background(self) -> None:
+    def _end(self) -> None:
+        """Close the connection and record everything, since the run is over."""
+        if self._publisher is not None:
+            self._publisher.give_up()
+        if self._responder is not None:
+            self._responder.give_up()
+        self._hang_up()
+        self._code.stop()
+        self._run.left()
+
+    def _made_connection(self) -> ClientConnection | None:
+        """Return the client's connection, yet to be opened, or None if the client needs none."""
         run, plan = self._run, self._plan
-        if plan.subscriptions or (plan.publish is not None and not plan.publish.over_http):
-            responder = self._responder
-            connection = ClientConnection(
-                run,
-                plan,
-                self._code.on_delivery,
-                self._come_back,
-                on_request=None if responder is None else responder.on_request,
+        if not plan.subscriptions and (plan.publish is None or plan.publish.over_http):
+            return None
+        responder = self._responder
+        connection = ClientConnection(
+            run,
+            plan,
+            self._code.on_delivery,
+            self._come_back,
+            on_request=None if responder is None else responder.on_request,
+        )
+        self._connection = connection
+        if responder is not None and plan.respond is not None:
+            over_http = plan.respond.over_http
+            responder.use(
+                self._sender(over_http, MOST_IN_FLIGHT),
+                self._numbers,
+                lambda: 0 if over_http else connection.most_unanswered,
             )
-            self._connection = connection
-            if responder is not None and plan.respond is not None:
-                over_http = plan.respond.over_http
-                responder.use(
-                    self._sender(over_http, MOST_IN_FLIGHT),
-                    self._numbers,
-                    lambda: 0 if over_http else connection.most_unanswered,
-                )
-            if self._no_login is not None:
-                return
-            self._connecting = gevent.spawn(self._connect, connection)
-            self._tasks.extend(map(gevent.spawn, tasks(run, plan, connection)))
+        return connection
 
     def _publish(self) -> None:
         """Publish every event of the schedule, if this client publishes."""
@@ -126,10 +163,21 @@ class Client:
         )
         return HttpSender(service, client, run.recorder.undecodable)
 
-    # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks.
+    # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks. The first
+    # is the user's own if the client rests then.
 
     def _connect(self, connection: ClientConnection) -> None:
-        """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over."""
+        """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over.
+
+        Then forget the calling greenlet: a greenlet that has ended still takes 2 KB.
+        """
+        try:
+            self._try_to_connect(connection)
+        finally:
+            if self._connecting is gevent.getcurrent():
+                self._connecting = None
+
+    def _try_to_connect(self, connection: ClientConnection) -> None:
         run = self._run
         while not run.stopping:
             refusal = None

@@ -5,6 +5,7 @@ and times of its publishes. So a scenario yields the same clients regardless of 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from locust import User
@@ -16,6 +17,7 @@ from loadgen.users import declared, making
 from loadgen.users.code import UserCode
 from loadgen.users.making import attach
 from loadgen.users.playing import Client
+from loadgen.users.resting import rest
 from loadgen.users.worker import WorkerRun
 
 __all__ = ["LoadUser", "LoadUserMeta", "Participant", "Publisher", "Subscriber", "attach"]
@@ -56,14 +58,18 @@ class LoadUser(User, metaclass=LoadUserMeta):
         declared.demand_honoured(cls, LoadUser)
 
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
-        """Take the next client of this role from the plan and play it until the run is over."""
+        """Take the next client of this role from the plan and play it until the run is over.
+
+        If Locust called this, in the user's greenlet, return once a client that only subscribes has connected; see
+        `resting`.
+        """
         self._state = LOCUST_STATE_RUNNING
 
         def begin(run: WorkerRun) -> None:
             client = run.claim(self.role)
             if client is not None:
                 self.run_of_worker, self.client_plan = run, client
-                Client(run, client, UserCode(self, LoadUser, run)).play()
+                Client(run, client, UserCode(self, LoadUser, run)).play(partial(rest, self, run))
 
         making.play(
             self.environment, "no scenario is running: start Locust with --scenario NAME", "a client", begin

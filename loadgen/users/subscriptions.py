@@ -33,6 +33,9 @@ class State(Enum):
     REFUSED = "the service has said no"
     ENDED = "given up, or its connection has ended"
 
+    # `Enum` hashes a member's name in Python, which takes ten times as long; there is one object for each member.
+    __hash__ = object.__hash__
+
 
 _NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.REQUESTED: frozenset(State) - {State.REQUESTED},

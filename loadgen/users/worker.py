@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gevent import Greenlet
+
 from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
@@ -183,6 +185,9 @@ class WorkerRun(Protocol):
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""
+
+    def start_at_end(self, greenlet: Greenlet) -> None:
+        """Start a greenlet once the run is over."""
 
     @property
     def logins(self) -> Logins:

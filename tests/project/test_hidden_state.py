@@ -29,6 +29,9 @@ ALLOWED = {
         "loadgen/users/journeys/user.py: changed: setattr(environment, _LISTENING, True)",
         "loadgen/users/making.py: changed: setattr(environment, _RUN, run)",
     ),
+    "Locust looks up and stops the greenlet of a user by this attribute only": (
+        "loadgen/users/resting.py: completed: user._greenlet",
+    ),
     "Locust's web page asks this attribute for the values of its template": (
         "loadgen/live/web.py: replaced: web_ui.update_template_args",
     ),

@@ -139,3 +139,17 @@ def test_any_order_is_taken(steps: list[Any]) -> None:
             session.receive(json.dumps(step).encode(), 1, 2)
     assert not handler.named("on_undecodable")
     assert len(handler.named("on_connected")) == steps.count(ACK)
+
+
+@pytest.mark.parametrize("kind", ["data", "d\\u0061ta", "\\u0064ata"])
+def test_a_delivery_is_one_however_its_type_is_written(kind: str) -> None:
+    session, handler = conversation()
+    message = b'{"event":"{\\"a\\":1}","id":"s1","type":"%b"}' % kind.encode()
+    session.receive(message, 1, 2)
+    assert handler.calls == [("on_event", "s1", '{"a":1}', 1, 2)]
+
+
+def test_an_answer_that_holds_the_word_data_is_still_an_answer() -> None:
+    session, handler = conversation()
+    session.receive(b'{"type":"subscribe_success","id":"s1","more":"data"}', 1, 2)
+    assert handler.named("on_subscribed") == ["s1"]

@@ -109,7 +109,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Client
         plan: ClientPlan = clients.client(group.first)
         made.clear()
         client = playing.Client(worker, plan, cast(UserCode, SimpleNamespace(on_delivery=None)))
-        client._connect_in_background()
+        client._made_connection()
         if plan.publish is not None:
             client._made_publisher()
         total.connections += made["connections"] * group.count

@@ -235,7 +235,7 @@ def test_the_last_look_is_at_the_address_itself() -> None:
     its = Dialer()
     (there,) = Resolver().addresses("192.0.2.1", 80, 1.0)
     with pytest.raises(ForbiddenAddressError):
-        its._begin(there, "x", gevent.event.Event())
+        its._begin(there, "x")
 
 
 def test_websocket_and_http_go_through_the_dialer_they_are_given() -> None:

@@ -70,7 +70,12 @@ class Playing:
     """One client that only subscribes, and its run."""
 
     def __init__(
-        self, *outcomes: Exception | None, again: bool = True, logins: NoLogins | None = None
+        self,
+        *outcomes: Exception | None,
+        again: bool = True,
+        logins: NoLogins | None = None,
+        rests: bool = False,
+        first_ms: int = 0,
     ) -> None:
         self.log: list[str] = []
         self.told: list[tuple[str, bool]] = []
@@ -91,9 +96,18 @@ class Playing:
             stop=lambda: self.log.append(f"stop, closes {self.connection.closes}"),
             on_delivery=None,
         )
-        plan = ClientPlan(1, "g", 1, PLANS, None, 0, Behaviour(ReconnectPlan(1, 1, False, again, "s")))
-        self.greenlet = gevent.spawn(Client(self.run, plan, code).play)
+        wait_ns = first_ms * 1_000_000 or 1
+        behaviour = Behaviour(ReconnectPlan(wait_ns, wait_ns, False, again, "s"))
+        plan = ClientPlan(1, "g", 1, PLANS, None, 0, behaviour)
+        #: What ends a client that rests.
+        self.ends: list[Callable[[], None]] = []
+        play = Client(self.run, plan, code).play
+        self.greenlet = gevent.spawn(play, self._rest) if rests else gevent.spawn(play)
         gevent.sleep(0)
+
+    def _rest(self, end: Callable[[], None]) -> bool:
+        self.ends.append(end)
+        return True
 
     @property
     def connection(self) -> Connection:
@@ -116,6 +130,7 @@ class Playing:
 @pytest.fixture(autouse=True)
 def _connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(playing, "ClientConnection", Connection)
+    monkeypatch.setattr(Connection, "latest", SimpleNamespace(closes=0), raising=False)
 
 
 def test_a_client_starts_connects_closes_stops_and_leaves_in_this_order() -> None:
@@ -244,3 +259,44 @@ def test_a_run_that_ends_in_the_ramp_has_no_such_client() -> None:
     plan = ClientPlan(1, "g", 1, PLANS, None, 0)
     Client(run, plan, of).play()  # type: ignore[arg-type]
     assert log == []
+
+
+def test_a_client_that_rests_needs_no_greenlet_once_it_is_connected() -> None:
+    of = Playing(rests=True)
+    of.attempts(1)
+    of.greenlet.get(timeout=PATIENCE_S)
+    assert of.log == ["joined", "start"]
+    of.run.stopping = True
+    (end,) = of.ends
+    end()
+    assert of.log == ["joined", "start", "stop, closes 1", "left"]
+
+
+def test_a_client_that_rests_comes_back_when_its_connection_is_lost() -> None:
+    of = Playing(rests=True)
+    of.attempts(1)
+    of.greenlet.get(timeout=PATIENCE_S)
+    of.connection.end()
+    of.attempts(2)
+    of.ends[0]()
+    assert of.log[-1] == "left"
+
+
+def test_the_end_of_a_client_that_rests_ends_its_attempts_to_connect() -> None:
+    of = Playing(*[TransportError("no route")] * 3, rests=True, first_ms=3_600_000)
+    of.attempts(1)
+    assert not of.greenlet.dead
+    of.ends[0]()
+    of.greenlet.get(timeout=PATIENCE_S)
+    assert (of.connection.attempts, of.log[-1]) == (1, "left")
+
+
+def test_a_client_that_fails_before_it_rests_leaves_at_once() -> None:
+    class Raising(OwnLogins):
+        def obtain(self, client: ClientPlan) -> str | None:
+            raise RuntimeError("no")
+
+    of = Playing(rests=True, logins=Raising())
+    with pytest.raises(RuntimeError, match="no"):
+        of.greenlet.get(timeout=PATIENCE_S)
+    assert (of.ends, of.log[-1]) == ([], "left")

@@ -121,6 +121,10 @@ class AppSyncSession(RealtimeSession):
         decode, on_event, on_other = _decode_data, self._handler.on_event, self._on_other
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+            if b'"data"' not in message:
+                # Most answers are told apart by this, which takes a tenth of the time of a failed decoding.
+                on_other(message, arrival_ns, read_ns)
+                return
             try:
                 delivery = decode(message)
             except _UNREADABLE:
@@ -142,6 +146,10 @@ class AppSyncSession(RealtimeSession):
         if message.type == "data":
             if request is None:
                 handler.on_undecodable(unreadable.NO_ID, partial(self._service.shown, text))
+                return
+            if isinstance(message.event, str):
+                # The type was written with escapes, which `receive` does not look for.
+                handler.on_event(request, message.event, arrival_ns, read_ns)
                 return
             handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)
             for event in message.event or ():

@@ -1,5 +1,6 @@
 """The points of a run at which a worker's users wait, and the calls that let them go on."""
 
+from gevent import Greenlet
 from gevent.event import AsyncResult, Event
 
 from loadgen.resolve import ClientPlan
@@ -24,6 +25,9 @@ class Barriers:
         self._timeline: AsyncResult = AsyncResult()
         #: Set once the drain has ended: clients then close their connections.
         self.over = Event()
+        #: Greenlets to start at the end of the run.
+        self._resting: list[Greenlet] = []
+        self.over.rawlink(self._start_resting)
         #: True once the master has ended the run, or this worker has ended its part early.
         self.finishing = False
 
@@ -70,3 +74,15 @@ class Barriers:
         """Wait until all subscribers are ready; return the phases' times, or None if the run ended first."""
         timeline: Timeline | None = self._timeline.get()
         return timeline
+
+    def start_at_end(self, greenlet: Greenlet) -> None:
+        """Start a greenlet once the run is over, which may be now."""
+        if self.over.is_set():
+            greenlet.start()
+        else:
+            self._resting.append(greenlet)
+
+    def _start_resting(self, over: Event) -> None:
+        resting, self._resting = self._resting, []
+        for greenlet in resting:
+            greenlet.start()

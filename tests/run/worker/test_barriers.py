@@ -98,3 +98,16 @@ def test_the_timeline_stays_when_the_run_ends(site: Site) -> None:
     assert timeline.value == TIMELINE
     site.barriers.finish()
     assert site.barriers.wait_for_timeline() == TIMELINE
+
+
+def test_a_greenlet_that_rests_starts_at_the_end_or_at_once_if_that_is_past(site: Site) -> None:
+    early, late = gevent.Greenlet(lambda: "early"), gevent.Greenlet(lambda: "late")
+    site.barriers.start_at_end(early)
+    settle()
+    assert not early.started
+    site.barriers.over.set()
+    settle()
+    assert early.value == "early"
+    site.barriers.start_at_end(late)
+    settle()
+    assert late.value == "late"

@@ -168,6 +168,106 @@ print(json.dumps(found))
         assert failures == [["harness", message]]
 
 
+RESTING = f"""{HEAD}
+import gevent
+from gevent.event import Event
+from gevent.pool import Group
+
+connected, calls = Event(), []
+
+class Connection:
+    ended = Event()
+    ended.set()
+    retry_s = intent = None
+    def __init__(self, *arguments, **named): ...
+    def open(self, timeout_s):
+        calls.append("open")
+        connected.wait()
+    def close(self):
+        calls.append("close")
+
+class Reader(Subscriber):
+    def on_stop(self):
+        calls.append("on_stop")
+
+from loadgen.users import playing
+playing.ClientConnection = Connection
+environment, group, resting = Environment(), Group(), []
+run = run_of(environment, start_at_end=resting.append)
+run.claim("subscriber").subscriptions = ("one",)
+run.claim("subscriber").behaviour = SimpleNamespace(
+    reconnect=SimpleNamespace(again=True, first_ns=1, most_ns=1, jitter=False), churn=None, drops=())
+run.log.clear()
+user = Reader(environment)
+first = user.start(group)
+gevent.sleep(0.01)
+
+def state():
+    return [len(group), user.greenlet in group, user.greenlet.args == (user,), first.dead, list(calls), list(run.log)]
+"""
+
+
+def test_a_user_that_only_receives_rests_without_a_stack_until_the_end(
+    player: Player, tmp_path: Path
+) -> None:
+    script = f"""{RESTING}
+found = [state()]
+connected.set()
+gevent.sleep(0.01)
+found.append(state())
+found.append([bool(user.greenlet.started), user.greenlet is resting[0]])
+resting[0].start()
+group.join()
+found.append([calls, run.log, run.failures.to_list()])
+print(json.dumps(found))
+"""
+    (connecting, resting, greenlet, ended), _ = play(player, script, tmp_path)
+    log = ["claim", "joined"]
+    # Locust sees one greenlet of one user, while the client connects and later.
+    assert connecting == [1, True, True, False, ["open"], log]
+    assert resting == [1, True, True, True, ["open"], log]
+    assert greenlet == [False, True]
+    assert ended == [["open", "close", "on_stop"], [*log, "left"], []]
+
+
+@pytest.mark.parametrize("when", ["connecting", "connected"])
+@pytest.mark.parametrize("kill", ["user.stop(force=True)", "group.kill()", "user.greenlet.kill(block=False)"])
+def test_a_user_that_locust_kills_while_it_rests_ends_its_client(
+    player: Player, when: str, kill: str, tmp_path: Path
+) -> None:
+    script = f"""{RESTING}
+if {when!r} == "connected":
+    connected.set()
+    gevent.sleep(0.01)
+{kill}
+gevent.sleep(0.05)
+resting[0].start()
+gevent.sleep(0.05)
+print(json.dumps([len(group), first.dead, calls, run.log, run.failures.to_list()]))
+"""
+    found, _ = play(player, script, tmp_path)
+    assert found == [0, True, ["open", "close", "on_stop"], ["claim", "joined", "left"], []]
+
+
+def test_a_failure_at_the_end_of_a_user_that_rests_is_one_of_the_harness(
+    player: Player, tmp_path: Path
+) -> None:
+    script = f"""{RESTING}
+connected.set()
+gevent.sleep(0.01)
+
+def close(self):
+    raise RuntimeError("no")
+
+Connection.close = close
+resting[0].start()
+group.join()
+print(json.dumps([(each["kind"], each["where"].split(" at ")[0], each["message"]) for each in run.failures.to_list()]))
+"""
+    found, _ = play(player, script, tmp_path)
+    assert found == [["harness", "a client", "RuntimeError: no"]]
+
+
 LISTENERS = f"""{HEAD}
 from loadgen.run.account import Account
 from loadgen.run.locust.own_code import OwnCode
