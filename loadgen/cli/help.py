@@ -40,6 +40,8 @@ _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
 #: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
 _CODE: Final = re.compile(r"`[^`\n]{1,28}`")
+#: The error for an argument that the command does not take, if that is a URL.
+_ONE_TOO_MANY: Final = re.compile(r"unexpected extra argument\S* \((?P<url>[^\s()]+://[^\s()]*)")
 
 
 _Formatter: Any = typer.Context.formatter_class
@@ -63,6 +65,18 @@ class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer us
 
 class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; if one too many is a URL, the error says that a target needs ``--target``."""
+        try:
+            parsed: list[str] = super().parse_args(ctx, args)
+        except Exception as error:
+            found = _ONE_TOO_MANY.search(str(getattr(error, "message", "")))
+            takes_target = any("--target" in each.opts for each in self.get_params(ctx))
+            if found is not None and takes_target:
+                error.message = f"a target needs its option: --target {found['url']}"  # type: ignore[attr-defined]
+            raise
+        return parsed
 
     def get_help(self, ctx: Any) -> str:
         """Return the help page."""

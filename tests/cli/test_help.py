@@ -110,3 +110,20 @@ def test_help_has_a_short_name_too(words: list[str], capsys: pytest.CaptureFixtu
 def test_the_version_is_one_option(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _WHOLE.main([word], prog_name="loadgen", standalone_mode=False) in (0, None)
     assert capsys.readouterr().out == f"loadgen {VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["probe", "ws://h/event"], "a target needs its option: --target ws://h/event"),
+        (["run", "comments", "http://h:1/event"], "a target needs its option: --target http://h:1/event"),
+        (["run", "comments", "mqtt://h", "x"], "a target needs its option: --target mqtt://h"),
+        # No target can be given to this command, and this is no URL.
+        (["doctor", "ws://h"], "Got unexpected extra argument(s) (ws://h)"),
+        (["run", "comments", "other"], "Got unexpected extra argument(s) (other)"),
+    ],
+)
+def test_a_url_without_its_option_is_explained(words: list[str], said: str) -> None:
+    with pytest.raises(Exception, match="") as caught:
+        _WHOLE.main(words, prog_name="loadgen", standalone_mode=False)
+    assert (caught.value.exit_code, caught.value.message) == (2, said)  # type: ignore[attr-defined]
