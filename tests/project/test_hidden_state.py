@@ -12,6 +12,7 @@ ALLOWED = {
     "Locust takes runners, sockets and its own settings from its modules only; set before a run": (
         "loadgen/run/runners.py: changed: locust.env.MasterRunner",
         "loadgen/run/runners.py: changed: locust.env.WorkerRunner",
+        "loadgen/run/runners.py: changed: locust.runners.HEARTBEAT_LIVENESS",
         "loadgen/run/runners.py: changed: locust.runners.rpc",
         "loadgen/run/start_locust.py: changed: argument_parser.LocustArgumentParser.parse_known_args",
         "loadgen/run/start_locust.py: changed: main.load_locustfile",

@@ -27,6 +27,7 @@ from loadgen.run.rows_transfer import pieces
 from loadgen.run.shares import shares
 from loadgen.run.worker.logins import OwnLogins
 from loadgen.users.worker import Progress
+from tests.protocol.mqtt.sessions import packets
 
 HOST = "127.0.0.1:9"
 PEOPLE = "id,token,name,password\n" + "".join(f"u{n},canary-{n},n{n},word-{n}\n" for n in range(40))
@@ -200,7 +201,10 @@ phases: {measure: 1s}
         assert f"word-{number}" not in service.shown(f"you are word-{number}".encode())
     (connect,) = session_of(broker).opening()
     assert b"of them" in connect
-    ids = {session_of(service)._client_id for service in (worker.service_of(0), worker.service_of(1), broker)}
+    openings = [
+        session_of(service).opening() for service in (worker.service_of(0), worker.service_of(1), broker)
+    ]
+    ids = {packets(connect)[0].client_id for (connect,) in openings}
     assert len(ids) == 3, "a broker ends the connection of a client whose id another one has"
 
 
