@@ -1,16 +1,16 @@
-/* Keeps the memory of Python stacks of ended greenlets for new ones.
+/* Keeps the memory of ended greenlets' Python stacks for new greenlets.
 
-   A thread of CPython keeps its frames in chunks of 16 KB, and so does each greenlet. CPython gets each chunk from its
-   arena allocator, which maps it and unmaps it again: with the first touch of a page or two, that is half of the time
-   that a short greenlet takes. So blocks of exactly this size wait here for the next greenlet. All other blocks go to
-   the allocator that was there before. */
+   CPython stores the Python frames of each thread and of each greenlet in chunks of 16 KB, which it gets from its arena
+   allocator. That maps memory for each chunk, and unmaps it when the greenlet ends. Together with the page faults, this
+   is half of the time of a short greenlet. This allocator keeps freed blocks of exactly this size for the next greenlet,
+   and passes blocks of any other size to CPython's own arena allocator. */
 #include <pthread.h>
 
 #include "native.h"
 
-/* DATA_STACK_CHUNK_SIZE of CPython's pystate.c. If another version has another size, nothing is kept. */
+/* DATA_STACK_CHUNK_SIZE in CPython's pystate.c. With a CPython that uses another size, no block is kept. */
 #define CHUNK_BYTES (16 * 1024)
-/* Chunks to keep: 4 MB, of which the kernel has given those pages that were touched. */
+/* Maximum number of chunks to keep: 4 MB of addresses; only touched pages take memory. */
 #define MOST_KEPT 256
 
 static PyObjectArenaAllocator before;
