@@ -1,6 +1,7 @@
 """Test that a wide table is shown whole in a narrow terminal, with no word cut."""
 
 from collections.abc import Sequence
+from string import ascii_lowercase, digits
 
 import pytest
 from hypothesis import given
@@ -13,8 +14,17 @@ _ROWS = (
     ("cloudflare-durable-objects:hibernating", "$0.00054 + $5.00 a month", "$2.41 – $24.42", "sure"),
     ("ably:mau", "$0 + $424.50 a month", "$62.45", "beyond a quota (messages published and delivered)"),
 )
-_NAMES = st.from_regex(r"[a-z]{1,12}([-:][a-z0-9]{1,12}){0,3}", fullmatch=True)
-_TEXTS = st.lists(st.from_regex(r"[a-z0-9$.,()]{1,12}", fullmatch=True), max_size=8).map(" ".join)
+_WORDS = st.text(ascii_lowercase + digits, min_size=1, max_size=12)
+_NAMES = st.builds(
+    lambda words, marks: (
+        words[0] + "".join(mark + word for mark, word in zip(marks, words[1:], strict=False))
+    ),
+    st.lists(_WORDS, min_size=1, max_size=4),
+    st.text("-:", min_size=3, max_size=3),
+)
+_TEXTS = st.lists(st.text(ascii_lowercase + digits + "$.,()", min_size=1, max_size=12), max_size=8).map(
+    " ".join
+)
 
 
 def widest(part: Part) -> int:
