@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from analysis.compare.profile import value_of
+from analysis.compare.profile import values_of
 from analysis.plots import style
 
 _PERCENTILES: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
@@ -38,7 +38,7 @@ def curves(sides: Sequence[Side], height: float) -> Figure:
         total = np.cumsum([side.counts[number] for number in numbers.tolist()])
         # The rarity of a value is n if one in n samples is larger; the largest sample has the highest rarity.
         rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
-        values = np.array([value_of(number) for number in numbers.tolist()]) / 1e6
+        values = values_of(numbers) / 1e6
         axes.plot(
             rarity, values, color=side.colour, linestyle=side.line, label=side.name, drawstyle="steps-post"
         )

@@ -154,8 +154,7 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
     matrix = np.zeros((len(histograms), len(numbers)))
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
     # Counts are whole numbers below 2**53, so float sums of them are exact. The copy puts a bin's counts side by side.
-    # A bin's value is `value_of` of its number; the logarithm is taken of the value, as it was rounded.
-    logs = np.log(np.maximum(np.exp(numbers / BINS_PER_E), 1.0))
+    logs = np.log(np.maximum(values_of(numbers), 1.0))
     return logs, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
 
@@ -326,9 +325,9 @@ def bins(values: Ints) -> Ints:
     return np.where(values > 0, np.rint(np.log(np.maximum(values, 1)) * BINS_PER_E), -1).astype(np.int64)
 
 
-def value_of(bin_number: int) -> float:
-    """Return the value in the middle of a bin."""
-    return 0.0 if bin_number < 0 else float(np.exp(bin_number / BINS_PER_E))
+def values_of(numbers: Ints) -> Floats:
+    """Return the value in the middle of each bin."""
+    return np.asarray(np.where(numbers < 0, 0.0, np.exp(numbers / BINS_PER_E)), dtype=np.float64)
 
 
 def _ends(

@@ -12,7 +12,8 @@ from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.plots.plain import panels
 from analysis.report import closer, interactive, outputs, reactions
-from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
+from analysis.report.notes import notes
+from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, step_rows
 from analysis.templating import template
 from analysis.verdict import checks
 

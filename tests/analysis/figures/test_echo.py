@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis.figures import echo
+from analysis.report import notes as report_notes
 from analysis.report import page as report
 from analysis.report import terminal
 from tests.analysis.synthetic import (
@@ -232,7 +233,7 @@ def test_one_machine_has_echoes_and_nothing_to_compare(tmp_path: Path) -> None:
 def test_a_record_without_echoes_has_no_such_section(tmp_path: Path) -> None:
     summary = analysis.summarise(analysis.load(simple_run(tmp_path)))
     assert "echo" not in summary
-    assert not [note for note in terminal.notes(summary) if "echo" in note]
+    assert not [note for note in report_notes.notes(summary) if "echo" in note]
 
 
 def test_a_lane_that_was_refused_is_a_note_and_no_doubt(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_lane_that_was_refused_is_a_note_and_no_doubt(tmp_path: Path) -> None:
     simple_run(tmp_path, workers=[worker(0, refused, id="local")])
     summary = analysis.summarise(analysis.load(tmp_path))
     assert summary["verdict"] == {"kind": "valid", "findings": []}
-    (note,) = [note for note in terminal.notes(summary) if "echo" in note]
+    (note,) = [note for note in report_notes.notes(summary) if "echo" in note]
     assert note == "no echo of worker 0: the service refused: \N{REPLACEMENT CHARACTER}[31mno"
 
 
@@ -253,7 +254,7 @@ def test_echoes_that_never_came_back_are_counted_and_no_loss(tmp_path: Path) -> 
     assert summary["verdict"]["kind"] == "valid"
     assert (
         "echo: 2 of 3 of worker 0 did not come back (HTTP 500); they are in no figure of the scenario"
-        in terminal.notes(summary)
+        in report_notes.notes(summary)
     )
 
 

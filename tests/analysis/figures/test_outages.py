@@ -8,7 +8,7 @@ import pytest
 
 import analysis
 from analysis import text
-from analysis.report import terminal
+from analysis.report import notes as report_notes
 from analysis.verdict.causes import in_causal_order
 from analysis.verdict.findings import Finding
 from tests.analysis.synthetic import (
@@ -138,7 +138,7 @@ def test_where_all_were_silent_the_target_was_away(tmp_path: Path) -> None:
     assert (outage["connections_lost"], outage["connections_silent"], outage["attempts_failed"]) == (3, 3, 0)
     assert summary["exit_code"] == 4
     assert text.verdict(summary)[1].startswith("The target was away for 0.5 s")
-    assert any("3 connections lost (3 had fallen silent)" in line for line in terminal.notes(summary))
+    assert any("3 connections lost (3 had fallen silent)" in line for line in report_notes.notes(summary))
 
 
 def test_where_some_were_silent_a_finding_names_it_and_not_the_generator(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_throttling_is_counted_and_the_rate_is_that_while_it_went_on(tmp_path: P
     assert its["answers"] == {said: 21}
     other = summary["throttling"]["subscriptions"]
     assert (other["refused"], other["admitted"], other["admitted_per_s"]) == (1, 0, None)
-    notes = "\n".join(terminal.notes(summary))
+    notes = "\n".join(report_notes.notes(summary))
     assert "refused 21 of 61 attempts to connect for now, from 0.1 s to 2.1 s of the run" in notes
     assert "admitted 19 meanwhile, 9.50 a second" in notes
 

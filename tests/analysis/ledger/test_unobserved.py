@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.report.terminal import notes
+from analysis.report.notes import notes
 from tests.analysis.figures.test_recovery import at_times, two_lives
 from tests.analysis.ledger.lives import lives_of
 from tests.analysis.ledger.test_reconcile import ledger_of

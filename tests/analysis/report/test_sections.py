@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from analysis.report.notes import notes
 from analysis.report.outputs import markdown
-from analysis.report.terminal import notes, print_summary
+from analysis.report.terminal import print_summary
 from analysis.verdict.findings import SUBJECTS, explained
 from tests.paths import REPO
 

@@ -9,8 +9,8 @@ import pytest
 import analysis
 from analysis import text
 from analysis.gates.grammar import GateError, parse
+from analysis.report.notes import notes
 from analysis.report.outputs import junit, markdown
-from analysis.report.terminal import notes
 from tests.analysis.synthetic import simple_run
 
 

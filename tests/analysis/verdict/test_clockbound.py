@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analysis
-from analysis.report import terminal
+from analysis.report import notes as report_notes
 from analysis.verdict import clockbound
 from analysis.verdict.clockbound import tighten
 from tests.analysis.synthetic import SECOND, T0, US, simple_run
@@ -101,7 +101,7 @@ def test_daemons_that_agree_are_in_the_summary_and_a_note(tmp_path: Path) -> Non
         "worker": 0, "pings": 9, "vouched": 9, "bound_best_ns": 60 * US, "bound_worst_ns": 60 * US,
         "contradicted": 0, "apart_ns": 0,
     }  # fmt: skip
-    assert any("ClockBound bounds worker 0's clock" in note for note in terminal.notes(summary))
+    assert any("ClockBound bounds worker 0's clock" in note for note in report_notes.notes(summary))
     assert not any("ClockBound" in finding["reason"] for finding in summary["verdict"]["findings"])
 
 

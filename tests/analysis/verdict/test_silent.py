@@ -7,8 +7,8 @@ import pytest
 
 import analysis
 from analysis.ledger.reconcile import reconcile
+from analysis.report.notes import notes
 from analysis.report.outputs import markdown
-from analysis.report.terminal import notes
 from analysis.summary import summarise as summary_of
 from analysis.verdict import silent
 from tests.analysis.synthetic import MS, T0, Row, delivery, event, subscription, write_run
