@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from loadgen.server.process import ServerProcess
+from tests.system.harness import STUCK_S
 from tests.system.service import KEY_VARIABLE, Service
 from tests.system.users.player import Player, playing
 
 #: More than the longest single wait (`harness.STUCK_S`), whose failure says what the test waited for.
-TIMEOUT_S = 600
+TIMEOUT_S = STUCK_S + 300
 HERE = Path(__file__).parent
 
 

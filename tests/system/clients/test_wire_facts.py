@@ -21,9 +21,9 @@ from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import LambdaAuthorizer
 from loadgen.server.testing import LocalEventApi
 from tests.server.auth.signer import ACCESS_KEY, REGION, SECRET_KEY, authorization, now
+from tests.system.harness import STUCK_S
 
 TOKEN = "let me in"
-WAIT_S = 600
 #: Function that makes the credentials for a signed body.
 Credentials = Callable[[LocalEventApi, bytes], dict[str, str]]
 
@@ -158,7 +158,7 @@ class Connection:
             api.ws_url,
             subprotocols=[Subprotocol(name) for name in offered],
             additional_headers=headers if client.in_headers else None,
-            open_timeout=WAIT_S,
+            open_timeout=STUCK_S,
             close_timeout=1,
         )
         assert self.socket.subprotocol == SUBPROTOCOL
@@ -174,7 +174,7 @@ class Connection:
 
     def next(self) -> dict[str, Any]:
         while True:
-            message: dict[str, Any] = json.loads(self.socket.recv(WAIT_S))
+            message: dict[str, Any] = json.loads(self.socket.recv(STUCK_S))
             for name, kind in FORMS[message["type"]].items():
                 assert type(message[name]) is kind, message
             for error in message.get("errors", ()):
@@ -208,7 +208,7 @@ def test_it_connects_subscribes_publishes_and_unsubscribes(name: str, api: Local
             headers = {key: value for key, value in credentials.items() if key != "host"} | dict(client.http)
             if "content-type" in credentials:
                 headers["content-type"] = credentials["content-type"]
-            posted = httpx.post(api.http_url, content=body, headers=headers, timeout=WAIT_S)
+            posted = httpx.post(api.http_url, content=body, headers=headers, timeout=STUCK_S)
             assert posted.status_code == 200, posted.text
             assert list(posted.json()) == ["failed", "successful"]
             assert connection.next()["event"] == events[0]

@@ -15,6 +15,7 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.programs import require
+from tests.system.harness import STUCK_S
 
 FLAGS = (
     "--headless",
@@ -30,7 +31,6 @@ FLAGS = (
     # Tabs are used one after the other, so one renderer process is enough; several would double the cost.
     "--renderer-process-limit=1",
 )
-WAIT_S = 600.0
 
 
 class Browser:
@@ -53,7 +53,7 @@ class Browser:
             stderr=subprocess.DEVNULL,
         )
         port_file = Path(self._profile.name) / "DevToolsActivePort"
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + STUCK_S
         while not (port_file.exists() and port_file.read_text().count("\n") == 1):
             if time.monotonic() > deadline:
                 self._stop()
@@ -70,16 +70,16 @@ class Browser:
     def _stop(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(WAIT_S)
+            self._process.wait(STUCK_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(WAIT_S)
+            self._process.wait(STUCK_S)
         self._profile.cleanup()
 
     def page(self, url: str, width: int = 1200, height: int = 900, dark: bool = False) -> "Page":
         """Open a page in a new tab, with storage that other tabs do not share."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
-        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+        with urllib.request.urlopen(request, timeout=STUCK_S) as answer:
             target = json.load(answer)
         closing = f"http://127.0.0.1:{self._port}/json/close/{target['id']}"
         return Page(target["webSocketDebuggerUrl"], closing, url, width, height, dark)
@@ -98,7 +98,7 @@ class Page:
         self._closing_url = closing_url
         self._stack = ExitStack()
         self._socket: ClientConnection = self._stack.enter_context(
-            connect(debugger_url, max_size=64 * 1024 * 1024, open_timeout=WAIT_S)
+            connect(debugger_url, max_size=64 * 1024 * 1024, open_timeout=STUCK_S)
         )
         self._number = 0
         self.problems: list[str] = []
@@ -122,7 +122,7 @@ class Page:
 
     def __exit__(self, *_: object) -> None:
         # The browser closes the tab, because the page itself cannot during a navigation.
-        with urllib.request.urlopen(self._closing_url, timeout=WAIT_S) as answer:
+        with urllib.request.urlopen(self._closing_url, timeout=STUCK_S) as answer:
             answer.read()
         self._stack.close()
 
@@ -131,7 +131,7 @@ class Page:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=WAIT_S))
+            message = json.loads(self._socket.recv(timeout=STUCK_S))
             if message.get("id") == self._number:
                 assert "error" not in message, message
                 return message["result"]
@@ -145,7 +145,7 @@ class Page:
 
     def wait(self, condition: str) -> Any:
         """Wait until a JavaScript expression is truthy, and return its value."""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + STUCK_S
         while True:
             value = self.run(condition)
             if value:

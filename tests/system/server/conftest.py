@@ -13,9 +13,7 @@ from websockets.typing import Subprotocol
 
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
-
-#: Seconds to wait for an expected message; tests do not wait for the absence of one.
-WAIT_S = 600
+from tests.system.harness import STUCK_S
 
 
 class Client:
@@ -29,19 +27,19 @@ class Client:
             header = encode_header_subprotocol(ApiKey(server.api_key).connect_headers(self.host))
             connect_options["subprotocols"] = [Subprotocol(SUBPROTOCOL), Subprotocol(header)]
         self.socket: ClientConnection = stack.enter_context(
-            connect(server.ws_url, close_timeout=1, open_timeout=WAIT_S, **connect_options)
+            connect(server.ws_url, close_timeout=1, open_timeout=STUCK_S, **connect_options)
         )
 
     def send(self, message: Mapping[str, Any] | str) -> Self:
         self.socket.send(message if isinstance(message, str) else json.dumps(message))
         return self
 
-    def next(self, timeout: float = WAIT_S) -> dict[str, Any]:
+    def next(self, timeout: float = STUCK_S) -> dict[str, Any]:
         """Return the next message of any kind."""
         message: dict[str, Any] = json.loads(self.socket.recv(timeout))
         return message
 
-    def receive(self, timeout: float = WAIT_S) -> dict[str, Any]:
+    def receive(self, timeout: float = STUCK_S) -> dict[str, Any]:
         """Return the next message except `ka`, the first of which follows the `connection_ack` at once."""
         while (message := self.next(timeout)) == {"type": "ka"}:
             pass

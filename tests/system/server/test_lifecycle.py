@@ -26,8 +26,9 @@ from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.__main__ import main as server_main
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
 from tests.authority import server_files
+from tests.system.harness import STUCK_S
 
-from .conftest import WAIT_S, Client
+from .conftest import Client
 
 SECRET = "da2-abcdefghijklmnopqrstuvwxyz"
 Start = Callable[..., subprocess.Popen[str]]
@@ -73,7 +74,7 @@ def test_the_announcement_is_one_line_of_json(start: Start) -> None:
     )
     assert response.status_code == 200
     process.terminate()
-    assert process.communicate(timeout=WAIT_S) == ("", "")
+    assert process.communicate(timeout=STUCK_S) == ("", "")
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -86,7 +87,7 @@ def test_the_editor_is_named_with_a_generated_key_only(start: Start, given: bool
     assert fragment == ("" if given else f"key={said['API'].removeprefix('key').strip()}")
     assert httpx.get(page).status_code == 200
     process.terminate()
-    out, err = process.communicate(timeout=WAIT_S)
+    out, err = process.communicate(timeout=STUCK_S)
     assert SECRET not in out + err + str(said)
 
 
@@ -110,7 +111,7 @@ def test_the_server_ends_with_its_standard_input(start: Start) -> None:
     assert process.stdout.readline()
     assert process.poll() is None
     # communicate() closes the server's standard input, which ends it.
-    assert process.communicate(timeout=WAIT_S) == ("", "")
+    assert process.communicate(timeout=STUCK_S) == ("", "")
     assert process.returncode == 0
 
 
@@ -118,7 +119,7 @@ def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start("--port", str(port))
-        out, err = process.communicate(timeout=WAIT_S)
+        out, err = process.communicate(timeout=STUCK_S)
     assert (process.returncode, out) == (2, "")
     assert err == (
         f"loadgen server: port {port} on 127.0.0.1 is taken by another program: stop that one, "
@@ -160,7 +161,7 @@ def test_what_the_process_cannot_begin_with_is_one_sentence_and_exit_2(
     start: Start, options: list[str], says: str
 ) -> None:
     process = start(*options)
-    out, err = process.communicate(timeout=WAIT_S)
+    out, err = process.communicate(timeout=STUCK_S)
     _expect_a_sentence(process.returncode, out, err, says)
 
 
@@ -182,7 +183,7 @@ def test_the_starter_hears_why_a_server_did_not_start() -> None:
 def test_people_see_a_generated_key_but_not_their_own(start: Start) -> None:
     for environment, options in (({}, []), ({"MY_KEY": SECRET}, ["--api-key-env", "MY_KEY"])):
         process = start("--exit-with-stdin", *options, **environment)
-        out, _ = process.communicate("", timeout=WAIT_S)
+        out, _ = process.communicate("", timeout=STUCK_S)
         assert process.returncode == 0
         assert "ws://127.0.0.1:" in out
         assert "da2-" in out or "the one in $MY_KEY" in out
@@ -200,7 +201,7 @@ def test_a_given_key_is_the_only_one_and_never_reaches_the_log() -> None:
         header = encode_header_subprotocol({"host": "h", "x-api-key": SECRET})
         # Without the name of the protocol, aiohttp would log all offered subprotocols, with the secret.
         with connect(announcement.ws_url, subprotocols=[Subprotocol(header)]) as refused:
-            assert "NoProtocolError" in str(refused.recv(WAIT_S))
+            assert "NoProtocolError" in str(refused.recv(STUCK_S))
         assert process.stderr_path is not None
         assert process.stderr_path.read_text() == ""
 
@@ -219,7 +220,7 @@ def tls_client(
     request = protocol.connect()
     request.headers["x-api-key"] = server.api_key
     protocol.send_request(request)
-    plain = socket.create_connection((url.host, url.port), WAIT_S)
+    plain = socket.create_connection((url.host, url.port), STUCK_S)
     with context.wrap_socket(plain, server_hostname=url.host) as wrapped:
         pending: list[Event] = []
 
