@@ -77,7 +77,7 @@ class _Display(io.TextIOWrapper):
 
 
 def drawing(stream: TextIO) -> TextIO:
-    """Return an unfiltered stream to the same descriptor, for the program's own text that moves the cursor."""
+    """Return an unfiltered stream to the descriptor of ``stream``, for the program's own text that moves the cursor."""
     raw = getattr(stream, "buffer", None)
     if not isinstance(raw, _Forgiving):
         return stream

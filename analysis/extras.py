@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 DISTRIBUTION: Final = "fanout-loadgen"
 #: Set in the container image (docs/deploy/Dockerfile).
 IMAGE: Final = "LOADGEN_IMAGE"
-#: The modules that only an extra installs, by the extra's name in pyproject.toml.
+#: Modules that are installed only with an extra, by the extra's name in pyproject.toml.
 MODULES: Final = {
     "aws": ("boto3", "botocore"),
     "compare": ("ruptures", "scipy"),
@@ -53,7 +53,7 @@ def require(extra: str, purpose: str) -> None:
 
 
 def explained(error: ImportError) -> str | None:
-    """Return the message on the extra that a failed import needs, or None if no extra contains the module."""
+    """Return the message that says which extra a failed import needs, or None if no extra has the module."""
     if isinstance(error, ExtraMissingError):
         return str(error)
     top = (error.name or "").partition(".")[0]
@@ -78,7 +78,7 @@ def command(extra: str) -> str:
 
 
 def installer() -> str:
-    """Return the start of a shell command that installs packages beside loadgen, such as `pip install`."""
+    """Return the start of a shell command that installs packages into loadgen's environment, such as `pip install`."""
     return shlex.join(_installer())
 
 
@@ -141,7 +141,7 @@ def _direct_url() -> dict[str, Any]:
 
 
 def _packages(extra: str) -> list[str]:
-    """Return the extra's own packages with their version bounds, or its modules' names if there are no metadata."""
+    """Return an extra's packages with their version bounds, or its modules' names if loadgen has no metadata."""
     return list(requirements(extra)) or list(MODULES[extra])
 
 

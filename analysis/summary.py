@@ -203,7 +203,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
         rows = requests.request_rows(table)
         number += len(rows)
         due_ns, slot_ns, sent_ns, acked_ns, connecting_ns = (ints(table, name)[rows] for name in times)
-        # These waits include those of events that were never sent; older records have none.
+        # The waits for a connection include those of events that were never sent; older records have no such waits.
         found["connection_wait_ns"].add(connecting_ns[connecting_ns >= 0])
         sent = sent_ns >= 0
         found["answer_ns"].add((acked_ns - sent_ns)[sent & (acked_ns >= 0)])

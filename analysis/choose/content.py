@@ -19,7 +19,7 @@ _NO_RUN: Final = "no run"
 
 @dataclass(frozen=True)
 class Column:
-    """A service with the runs against it."""
+    """One service of the comparison, with the runs made on it."""
 
     tried: Tried
     runs: tuple[Measured, ...]
@@ -44,7 +44,7 @@ class Table:
 
 
 def columns(folder: Path) -> tuple[Choice, list[Column]]:
-    """Return the record in a folder, and the figures of the runs that it names.
+    """Return the record of a comparison in a folder, and a column with the figures of each service's runs.
 
     Raises:
         ReadError: the record cannot be read.
@@ -215,7 +215,7 @@ def _use(use: Use | None) -> str:
 def _offers(column: Column, said: Callable[[Cost], str], *, first: bool) -> str:
     """Return the text of ``said`` for each billing offer of a service, in one cell.
 
-    If the service has no offer, the ``first`` row gives the reason and the other rows are unknown.
+    If the service has no offer, the cell says why in the ``first`` row of the costs, and "unknown" in the other rows.
     """
     costs = column.tried.costs
     if not costs:

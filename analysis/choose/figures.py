@@ -51,7 +51,7 @@ class Measured:
     target: str
     verdict: str
     why: str
-    """The gravest finding, or an empty text."""
+    """The most serious finding (reason to doubt the run), or an empty text if there is none."""
     balances: bool | None
     """True if expected and recorded deliveries add up; None if nothing was measured."""
     kernel_stamps: float | None
@@ -87,7 +87,7 @@ def _figures(run: Any, summary: dict[str, Any]) -> dict[str, Figure]:
     if window is None or summary["ledger"] is None:
         return {metric: Figure(None, None, None, "nothing was measured") for metric in METRICS}
     found = GateFigures(run, window, summary)
-    # A gate's figure does not depend on its threshold, so any threshold will do.
+    # The parser demands a threshold, but the figure does not depend on it, so any threshold will do.
     return {
         metric: Figure(*found.value(parse(f"{metric} > {_ZERO[find(metric).kind]}"), window))
         for metric in METRICS

@@ -2,9 +2,9 @@
 
 A ping leaves at t0 and returns at t3 on the worker's clock; in between the master reads its own clock as m. The ping
 left before the reading, so at t0 the offset (master minus worker) was at most m − t0. The answer arrived after the
-reading, so at t3 the offset was at least m − t3. Each ping gives these two points, whatever the network did. (RFC 5905,
-section 8, has the same bound; here each side applies only at the moment for which it is proven.) Between points a bound
-widens by the fastest credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
+reading, so at t3 the offset was at least m − t3. Each ping gives these two bounds, whatever the network did. RFC 5905,
+section 8, applies both bounds to the whole ping; here each applies only at its own time, t0 or t3. Between the times of
+two pings a bound widens by the fastest credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
 """
 
 from dataclasses import dataclass, replace
@@ -27,9 +27,10 @@ from analysis.clocks.envelope import (
     steady_offset,
 )
 
-#: The wall clock and the steady clock are read together; a pair is accepted if both were read within this time.
+#: The wall clock and the steady clock are read together. The two readings are used only if they are at most this far
+#: apart (ns).
 READING_NS: Final = 5_000
-#: The wall clock was stepped if it moved against the steady clock by more than the largest slew plus this.
+#: A wall clock counts as stepped if it moved against the steady clock by more than the largest slew plus this (ns).
 STEP_NS: Final = 100_000
 
 
@@ -78,19 +79,20 @@ class WallJump:
 class Adjustment:
     """Difference between a machine's wall clock and its steady clock (wall minus steady), as read at each ping.
 
-    A clock discipline changes the rate only once a second. So between two readings the clock strays from a straight
-    line by at most the difference between its movement in that interval and in the neighbouring ones. Where it moved by
-    more than the largest slew, it was stepped at an unknown moment, and both the value before and the value after are
-    possible.
+    A clock discipline such as NTP changes the clock's rate only once a second. So between two readings the difference
+    strays only a little from a straight line: at most by the interval's length times the change of rate from or to a
+    neighbouring interval, whichever is larger. If the difference moved by more than the largest slew, the wall clock
+    was stepped at an unknown moment in the interval. Then both the value before and the value after are possible.
     """
 
-    #: Steady times of the readings, and wall minus steady at each, both relative to the first reading.
+    #: Steady time of each reading (`at_ns`), and wall minus steady at it (`value_ns`), both relative to the first
+    #: reading.
     at_ns: Floats
     value_ns: Floats
     base_at_ns: int
     base_ns: int
-    #: For each interval between two readings: how far the clock may have strayed from the straight line, and True if it
-    #: moved by more than the largest slew.
+    #: For each interval between two readings: how far the clock may have strayed from the straight line (`strays_ns`),
+    #: and whether it moved by more than the largest slew (`stepped`).
     strays_ns: Floats
     stepped: npt.NDArray[np.bool_]
 
@@ -161,9 +163,10 @@ class Adjustment:
 def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Floats:
     """Return how far (ns) the clock may have strayed from the straight line in each interval between readings.
 
-    Slewed at the largest rate S in one direction and then back, a clock strays by S/2 · (1 − (r/S)²) of the interval,
-    where r is the interval's mean rate. A step makes it stray by the step's height; the interval's rate then differs
-    from both neighbours'.
+    A clock slewed at the largest rate S, first in one direction and then in the other, strays by S/2 · (1 − (r/S)²)
+    times the interval's length, where r is its mean rate in the interval. A step too small to be detected makes the
+    clock stray by the step's height. The interval's rate then differs from the rates of both neighbouring intervals,
+    and the smaller difference times the length covers the step.
     """
     rate = np.where(stepped, np.nan, moved / length)
     with np.errstate(invalid="ignore"):
@@ -177,7 +180,7 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
 
 
 def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
-    """Return the bounds of the offset over the worker's wall clock, and its jumps, from pings without steady times.
+    """Bound the offset by pings without steady times; return it over the worker's wall-clock time, and its jumps.
 
     Either clock may be stepped between any two pings, so at each moment the offset lies within the bounds of the ping
     before or within those of the ping after.

@@ -25,7 +25,7 @@ WANDER: Final = 10e-6
 FAR_NS: Final = 86_400e9
 #: Tolerance for rounding to whole nanoseconds and for floating-point arithmetic.
 ROUNDING_NS: Final = 4.0
-#: The run is cut into this many stretches; the mean rate is taken from the narrowest ping of each.
+#: The run is cut into this many stretches of time; the mean rate is computed from the quickest ping of each.
 _STRETCHES = 128
 _MOST_JUMPS = 200
 #: Uncertainty of a jump's size, since each ping bounds the offset only to within its round trip.
@@ -46,8 +46,9 @@ class Jump:
 class Curve:
     """Lowest and highest credible value over time, linear between nodes.
 
-    Times are relative to `base_at_ns`, values to `base_ns`. The estimate lies between lowest and highest. It is their
-    middle, unless the middle would jump from ping to ping, which would make corrected times jump as well.
+    Times are relative to `base_at_ns`, values to `base_ns`. The estimate lies between lowest and highest, usually in
+    the middle. Where the middle would jump from ping to ping, and corrected times with it, the estimate is a smoother
+    line.
     """
 
     at_ns: Floats
@@ -92,18 +93,18 @@ class Points:
         return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
 
     def forward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) value at each time that the points before it allow, with rates in [least, most]."""
+        """Return (lowest, highest) value at each time in ``at`` that earlier points allow at rates in [least, most]."""
         highest = _carried(np.minimum, self.upper_at, self.upper, most, at, np.inf)
         lowest = _carried(np.maximum, self.lower_at, self.lower, least, at, -np.inf)
         return lowest, highest
 
     def backward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) value at each time that the points after it allow, with rates in [least, most]."""
+        """Return (lowest, highest) value at each time in ``at`` that later points allow at rates in [least, most]."""
         back = Points(-self.upper_at[::-1], self.upper[::-1], -self.lower_at[::-1], self.lower[::-1])
         return back.forward(-at, -most, -least)
 
     def both(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) value at each time that all points allow, with rates in [least, most]."""
+        """Return (lowest, highest) value at each time in ``at`` that all points allow at rates in [least, most]."""
         lowest, highest = self.forward(at, least, most)
         low, high = self.backward(at, least, most)
         return np.maximum(lowest, low), np.minimum(highest, high)
@@ -112,7 +113,7 @@ class Points:
 def _carried(
     best: np.ufunc, points_at: Floats, points: Floats, rate: float, at: Floats, nothing: float
 ) -> Floats:
-    """Return the best bound at each time in ``at`` from the earlier points, whose bounds change at ``rate`` over time.
+    """Return the best bound at each time in ``at`` that follows from earlier points, if bounds change at ``rate``.
 
     ``best`` is the maximum or the minimum. ``nothing`` is the bound at times before the first point.
     """
@@ -141,7 +142,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
     for number, begin in enumerate(starts[1:], start=1):
         before = starts[number - 1]
         end = starts[number + 1] if number + 1 < len(starts) else len(at)
-        # Going back in time from the later part, find the first point that contradicts the later part.
+        # Find the end of the earlier part: going back in time from the later part, the first point that contradicts it.
         back = slice(before, end)
         bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
         last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1
@@ -153,7 +154,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
 
 
 def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Join jumps that overlap or that lack an upper or a lower bound between them."""
+    """Join two successive jumps if they overlap, or if there is no upper or no lower bound between them."""
     merged: list[Jump] = []
     for jump in jumps:
         if merged:
@@ -194,7 +195,7 @@ def _middle(interval: tuple[Floats, Floats]) -> float:
 def _contradicts(
     at: Floats, upper: Floats, lower: Floats, least: float, most: float, known: int = 0
 ) -> npt.NDArray[np.bool_]:
-    """Return a mask of the points whose bound contradicts the bound of an earlier point.
+    """Return a mask of the points whose bound contradicts that of an earlier point at every rate in [least, most].
 
     With ``known``, all points are compared with the first ``known`` points only.
     """
@@ -263,7 +264,7 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Drop the first or last jump, with the points beyond it, if these points have no upper or no lower bound."""
+    """Drop a first jump and the points before it if they have no upper or no lower bound; likewise at the end."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):

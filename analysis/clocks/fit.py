@@ -55,7 +55,7 @@ class ClockFit:
     """Offset and error of one worker's clock; if `error_ns` is None, neither is known and no time was corrected."""
 
     worker: int
-    #: True if the worker shares the master's clock: the same kernel, and no ping contradicts it.
+    #: True if the worker shares the master's clock: both run on the same kernel, and no ping contradicts this.
     shared: bool
     pings: int
     #: Offset (master minus worker) at the start of the measurement, and the median rate at which the offset grows.
@@ -102,8 +102,8 @@ class ClockFit:
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Join neighbouring nodes if the corrected time does not increase from one to the next, or increases by no more
-        # than their errors differ. The largest error of the joined nodes applies to all of them.
+        # Join neighbouring nodes unless the corrected time rises from one to the next by more than their errors differ.
+        # All joined nodes get the largest of their errors.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -174,7 +174,7 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return the master's times at the curve's nodes, less (`base_at_ns` + `base_ns`), made to never decrease."""
+    """Return the master's time at each node of the curve, less (`base_at_ns` + `base_ns`), never decreasing."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
@@ -214,9 +214,10 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
 
 
 def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
-    """Return the steps of the wall clock that health rows show.
+    """Return the wall-clock steps that the rows of the health table show.
 
-    A row compares the wall clock with CLOCK_MONOTONIC, which is slewed like the wall clock but never stepped.
+    Each row has the movement of the wall clock against CLOCK_MONOTONIC, which is slewed like the wall clock but never
+    stepped.
     """
     stepped = np.abs(moved_ns) > STEP_NS
     return [

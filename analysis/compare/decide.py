@@ -35,7 +35,7 @@ BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
 RESAMPLES: Final = 1_000
 #: Largest logarithm in an interval of ratios. An interval beyond a factor of ten means that there are too few runs.
 _REACH_MAX: Final = math.log(10)
-#: Most sums of draws and bins that are computed as one table; beyond that, a binary search is faster.
+#: Maximum size (draws times bins) of a table of all weighted sums; beyond that, a binary search is faster.
 _TABLE_MAX: Final = 50_000
 
 Floats = npt.NDArray[np.float64]
@@ -111,7 +111,7 @@ def compare(
 
 
 def _lacking(name: str, base: Sequence[Profile], new: Sequence[Profile]) -> str:
-    """Return, as part of a sentence, which runs have no figure above zero of a metric; empty if all have one."""
+    """Return, as part of a sentence, the runs that lack a figure above zero for a metric, or an empty text."""
     said = []
     for side, profiles in (("base", base), ("new", new)):
         without = [profile.run for profile in profiles if not (profile.figures.get(name) or 0) > 0]
@@ -259,8 +259,8 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
 def _reaching(weights: Floats, upto: Floats, wanted: Floats) -> Ints:
     """Return, for each row of ``weights``, the first row of ``upto`` whose weighted sum is at least ``wanted``.
 
-    The sums grow from row to row of ``upto``, and the last is always enough. All are whole numbers, so they are exact
-    in whichever order they are added.
+    Later rows of ``upto`` have greater sums, and that of the last row is always enough. All sums are of whole numbers,
+    so they are exact in any order of addition.
     """
     if len(weights) * len(upto) <= _TABLE_MAX:
         return np.asarray((weights @ upto.T >= wanted[:, np.newaxis]).argmax(axis=1), dtype=np.int64)

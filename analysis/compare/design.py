@@ -3,8 +3,8 @@
 * In pairs: three or more runs a side, in turns. Each pair's difference is an observation, so slow drifts cancel.
 * Apart: three or more runs a side, not in turns. Welch's t.
 * Against a baseline: one or two runs on one side and three or more on the other. A single run has no spread, so both
-  sides are assumed to vary alike, and their pooled spread (of the baseline alone, if the other side is one run) gives
-  the prediction interval of the new runs: with n and m runs its error is the spread times √(1/n + 1/m).
+  sides are assumed to vary alike. Their pooled spread, or that of the baseline alone if the other side is one run,
+  gives the prediction interval of the new runs: with n and m runs its error is the spread times √(1/n + 1/m).
 * Few: two runs a side. One degree of freedom would give intervals over many orders of magnitude, so none is given.
 * Single: one run on a side and at most two on the other. Only the spread within runs is known.
 """
@@ -163,7 +163,7 @@ def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
 
 
 def needed(design: Design, estimate: Estimate, asked: Asked) -> tuple[int | None, float | None, str]:
-    """Return how many runs show the minimum effect with power `POWER`, the minutes they take, and a clause on both.
+    """Return (runs needed to show the minimum effect with power `POWER`, minutes they take, clause that states both).
 
     Number and minutes are None if unknown. Both assume that further runs vary as much as these.
     """

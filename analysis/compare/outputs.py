@@ -110,7 +110,7 @@ def show(
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        # Names of services are long and may wrap.
+        # With two services, the names of both make titles and verdicts long, so these columns may wrap.
         fixed = sides is None or name in ("", "change", "95 % interval")
         table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:

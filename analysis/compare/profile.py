@@ -124,7 +124,7 @@ class Profile:
         )
 
     def cumulated(self, distribution: str) -> tuple[Floats, Floats]:
-        """Return each bin's value as a logarithm, ascending, and the count up to each bin in each block of time.
+        """Return the logarithm of each bin's value, ascending, and the count of values up to it in each block.
 
         A row of the counts is a bin, a column a block of time. A bin below 1 ns has the logarithm of 1 ns.
 
@@ -153,7 +153,8 @@ def _cumulated(histograms: Sequence[Histogram]) -> tuple[Floats, Floats]:
     numbers, place = np.unique(bins, return_inverse=True)
     matrix = np.zeros((len(histograms), len(numbers)))
     matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
-    # Counts are whole numbers below 2**53, so float sums of them are exact. The copy puts a bin's counts side by side.
+    # Counts are whole numbers below 2**53, so float sums of them are exact. The contiguous copy puts the counts of a
+    # bin next to each other in memory.
     logs = np.log(np.maximum(values_of(numbers), 1.0))
     return logs, np.ascontiguousarray(np.cumsum(matrix, axis=1).T)
 
@@ -213,7 +214,7 @@ def _read_file(path: Path) -> list[Profile]:
 
 @dataclass(frozen=True)
 class _Distribution:
-    """Samples with a histogram for each block of time; `bounded` is None if their intervals are not known."""
+    """Samples and their histogram in each block of time; `bounded` is None if the samples' intervals are not known."""
 
     samples: Bounded
     bounded: Bounded | None
@@ -266,7 +267,8 @@ def _reactions(run: Run, edges: Ints) -> dict[str, _Distribution]:
     arrivals = found.arrivals
     asked_ns, arrival_ns = found.requested_ns[arrivals.reply], arrivals.arrival_ns
     latency.add(asked_ns, arrival_ns - asked_ns)
-    # A stream is the replies to one request at one subscription: its first arrival, and the gaps between arrivals.
+    # A stream is the replies to one request that arrived at one subscription. Its first reply counts as `first`, and
+    # the time between each two successive arrivals as a gap.
     request = reactions.grouped(found.cause_publisher, found.cause_sequence, found.cause_subscription)
     stream = reactions.grouped(request[arrivals.reply], arrivals.subscription)
     order = np.lexsort((arrivals.row, arrival_ns, stream))

@@ -128,8 +128,8 @@ class _Publishes:
 
     def __init__(self, run: Run, window: Window | None) -> None:
         self._room = Room()
-        #: For each request: the code of its address, the response time, and whether it was answered and failed. Each
-        #: dict holds the requests of one stretch of time.
+        #: For each request: the code of its address, the response time, whether it was answered, and whether it failed.
+        #: Each dict holds the requests of one stretch of time.
         self._kept: list[dict[str, Kept]] = []
         self._names: list[str | None] = []
         self.counts: dict[str, int] = {}

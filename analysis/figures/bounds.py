@@ -1,4 +1,4 @@
-"""Samples with intervals that hold the true values: percentiles of the samples, and of the intervals' ends.
+"""Percentiles of samples whose true values are known only as intervals: of the samples, and of the intervals' ends.
 
 If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
 and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
@@ -145,7 +145,7 @@ class Bounded:
         return above, self.samples.at_ranks(ranks)
 
     def foresee_curve(self) -> None:
-        """Find all that `percentiles`, `curve` and `curve_of` need by reading the samples once for all of them."""
+        """Find all values that `percentiles`, `curve` and `curve_of` will need, in a single reading of the samples."""
         if len(self) < 2:
             return
         ranks = np.concatenate((ranks_of_figures(len(self)), ranks_of_curve(len(self))[1]))

@@ -1,4 +1,4 @@
-"""Evaluate the echo lanes: service latency on one clock, and how far it bounds errors between two clocks.
+"""Evaluate the workers' echoes: service latency on one clock, and the bounds that it sets on errors between two clocks.
 
 On its echo lane a worker publishes to a channel to which only it subscribes, and times the round trip of each event (an
 echo).
@@ -14,8 +14,8 @@ B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and
   contain these times and so bound them.
 
 An echo is one event to one subscription. An event of the scenario with many subscribers takes the same path, and each
-of its deliveries also waits until the service has sent the earlier ones. This adds (m(A,B) + m(B,A)) / 2 -
-(L(A,A) + L(B,B)) / 2, which is free of clock errors too. L and m are medians throughout.
+of its deliveries also waits until the service has sent the earlier ones. This adds (m(A,B) + m(B,A)) / 2 - (L(A,A) +
+L(B,B)) / 2, which is free of clock errors too. L and m are medians throughout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -159,10 +159,11 @@ def _pair(
 
 
 def unexplained_share(pair: Mapping[str, Any]) -> float | None:
-    """Return the apparent clock error that exceeds the clocks' ±, as a share of the greatest possible path asymmetry.
+    """Return how far the apparent clock error exceeds the clocks' ±, as a share of the largest path asymmetry.
 
-    0 means that the ± explains the whole apparent error. Above 1, no asymmetry of the paths can explain the rest: one
-    direction would take negative time. Returns None if the ± is not known.
+    The ± is the known bound on the errors of both clocks. 0 means that it explains the whole apparent error. Above 1,
+    no asymmetry of the paths can explain the rest: one direction would take negative time. Returns None if the ± is not
+    known.
     """
     if pair["error_ns"] is None:
         return None
@@ -207,7 +208,7 @@ def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int,
 
 
 def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    """Yield (severity, reason, advice) for pairs of workers whose latencies contradict their clocks' ±."""
+    """Yield (severity, reason, advice) for pairs of workers whose latencies exceed what their clocks' ± explains."""
     if echo is None:
         return
     for pair in echo["pairs"]:
@@ -286,7 +287,7 @@ COLUMNS = ("echo, one clock (arrival − sent)", "p50", "p99", "max", "came back
 
 
 def rows(echo: Mapping[str, Any], most: int | None = None) -> list[tuple[str, ...]]:
-    """Return the lanes' table as text with columns `COLUMNS`; only the slowest if there are more than ``most``."""
+    """Return the rows of the table of echo lanes as text, with columns `COLUMNS`: up to ``most`` of the slowest."""
     lanes = [lane for lane in echo["each"] if lane["sent"]]
     if most is not None and len(lanes) > most:
         longest = sorted(lanes, key=lambda lane: -(lane["service_ns"]["p99"] or 0))[:most]

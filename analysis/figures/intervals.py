@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 def by_second(run: Run) -> "pd.DataFrame":
     """Return one row for each second from the first publish on.
 
-    Columns: start_ns, phase (in which the second began), offered and accepted (events by intended time; if the service
-    does not acknowledge publishes, accepted counts the events sent), arrived (deliveries by arrival), and p50_ns,
-    p90_ns, p99_ns and max_ns (headline latency of the events due in the second, null if there are none).
+    Columns:
+        start_ns: start of the second
+        phase: the phase in which the second began
+        offered, accepted: number of events by intended time; if the service does not acknowledge publishes, accepted
+            counts the events sent
+        arrived: number of deliveries by arrival
+        p50_ns, p90_ns, p99_ns, max_ns: headline latency of the events due in the second, null if there are none
     """
     extras.require("pandas", "a table as DataFrame")
     import pandas as pd

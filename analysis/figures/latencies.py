@@ -82,12 +82,13 @@ class Heat:
 class Latencies:
     """All latency figures of a run."""
 
-    #: In the measure phase: arrival − intended (headline), arrival − sent (service), read − arrival (queue). `queue`
-    #: and `stamps_shared` leave out clients that read slowly on purpose.
+    #: Latencies in the measure phase: arrival − intended (`headline`), arrival − sent (`service`), and read − arrival
+    #: (`queue`). `queue` and `stamps_shared` leave out clients that read slowly on purpose.
     headline: Distribution
     service: Distribution
     queue: Distribution
-    #: Number of deliveries with unknown sending time, and share of deliveries whose stamp may be a later message's.
+    #: Number of deliveries with unknown sending time (`service_unknown`), and share of deliveries whose kernel stamp
+    #: may belong to a later message (`stamps_shared`).
     service_unknown: int
     stamps_shared: float | None
     by_channel: list[Group]
@@ -224,7 +225,7 @@ class _Pass:
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
         shared, inexact = Shared(), 0
-        # For events due before or after the measure phase, two columns of the deliveries are enough.
+        # Events due before or after the measure phase count only in the figures over time, which need two columns.
         measured = [place for place, each in enumerate(windows) if self._measured(each)]
         begin, end = (measured[0], measured[-1] + 1) if measured else (0, 0)
         few, all_columns = ("intended_ns", "arrival_ns"), (*_COLUMNS, *self._doubts.columns)

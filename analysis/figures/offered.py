@@ -10,7 +10,7 @@ from analysis.loading.columns import taken, unanswering
 from analysis.loading.run import Ints, Run, Window, ints
 from analysis.loading.slices import all_stretches
 
-#: Maximum number of steps that get figures of their own; a curve with more is taken for a recorded load.
+#: Maximum number of steps that get figures of their own. A curve with more steps is taken for a recorded load.
 MAX_STEPS = 100
 SECOND_NS = 1_000_000_000
 Floats = npt.NDArray[np.float64]

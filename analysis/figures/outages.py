@@ -54,7 +54,10 @@ class Silence:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of connections; times are in ns, and _FOREVER stands for an event that never happened."""
+    """Lives of connections, each from the start of an attempt to connect until the connection was closed.
+
+    Times are in ns; _FOREVER stands for an event that never happened.
+    """
 
     connection: Ints
     started_ns: Ints

@@ -315,7 +315,7 @@ class _Chain:
         first = order[begins]
         later, earlier = order[1:][~begins[1:]], order[:-1][~begins[1:]]
         gap_ns = at["arrival_ns"][later] - at["arrival_ns"][earlier]
-        # The same worker recorded both arrivals, so the error of its clock cancels.
+        # The same worker recorded both arrivals of a gap, so the error of its clock cancels.
         early_ns, late_ns = (
             (None, None) if uncertain_ns is None else (uncertain_ns[later], uncertain_ns[earlier])
         )

@@ -1,4 +1,4 @@
-"""Recovery of clients after their connections were dropped or lost, computed only from the lives in the run's record.
+"""Recovery of clients after their connections were dropped or lost, computed only from the run's record.
 
 A client that reconnects gets a new life of its connection and of each subscription. The instant of a drop is the end of
 the first connection that the drop closed. A subscription that was dropped is ready again as soon as one of its later
@@ -251,7 +251,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
 
 
 def times_ns(run: Run) -> tuple[Ints, Ints]:
-    """Return, over all drops, the recovery times (ns) of subscriptions ready again and the waits (ns) of the others."""
+    """Return, over all drops, the recovery times (ns), and the waits so far (ns) of subscriptions not ready again."""
     pooled = [drop.times_ns for drop in drops(run)]
     known = [times[times < NEVER] for times in pooled]
     end_ns = _record_end_ns(run)

@@ -92,7 +92,7 @@ class Selection:
     def __init__(self, parts: Sequence[tuple[Histogram, int]], ranks: Ints) -> None:
         """Begin with each part's histogram and weight: 1 to add the part's numbers, -1 to subtract them.
 
-        ``ranks`` count from 1 on among the numbers that remain.
+        ``ranks`` count from 1 on among the numbers that remain after the subtraction.
         """
         filled = [histogram.ends for histogram, _ in parts if histogram.count]
         first, end = min(begin for begin, _ in filled), max(stop for _, stop in filled)
@@ -104,7 +104,8 @@ class Selection:
         self._first = first
         #: The number at each rank, as far as it is known.
         self.found = np.zeros(len(ranks), dtype=np.int64)
-        #: The ranks still sought: their places in `found`, bracket, and rank within the bracket.
+        #: For each rank still sought: its place in `found`, its bracket (a range of numbers that holds the sought
+        #: number), and its rank within the bracket.
         self._place = np.arange(len(ranks))
         self._dividing = False
         up_to = np.cumsum(remaining)
@@ -118,8 +119,8 @@ class Selection:
         self._low = np.where(exact, low, np.floor(low - slack)).astype(np.int64)
         self._width = np.where(exact, 1, np.ceil(high + slack) - np.floor(low - slack) + 1).astype(np.int64)
         self._there, self._remaining = added[needed] + removed[needed], remaining[needed]
-        #: Maps each bucket to its bracket (a range of numbers that holds a sought rank), or to -1 if no sought rank is
-        #: in it. Each table in `_levels` does the same for the cells into which the previous brackets are divided.
+        #: Maps each bucket to its bracket, or to -1 if the bucket holds no sought rank. Later readings divide the
+        #: brackets into cells; each table in `_levels` maps the cells of one reading to new brackets in the same way.
         self._by_bucket = np.full(end - first, -1, dtype=np.int64)
         self._by_bucket[needed] = np.arange(len(needed))
         self._levels: list[tuple[Ints, Ints, Ints]] = []
@@ -162,8 +163,8 @@ class Selection:
     def _settle(self, table: Ints, places: Ints) -> None:
         """Resolve the ranks whose bracket holds a single number, and prepare the next reading for the other ranks.
 
-        ``table`` is the last of the tables that map a number to its bracket; ``places`` are the places of the brackets
-        in it, in the brackets' order.
+        ``table`` is the last of the tables that map a number to its bracket. ``places`` has the index of each bracket
+        in ``table``.
         """
         known = self._width[self._bracket] == 1
         self.found[self._place[known]] = self._low[self._bracket[known]]

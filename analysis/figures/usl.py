@@ -95,7 +95,7 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
 
     def residuals(parameters: Floats) -> Floats:
         below = 1 + parameters[1] * first + parameters[2] * second
-        # Beyond the pole the law is meaningless; a steep penalty turns the search back.
+        # Where the denominator is zero or negative the law is meaningless; a steep penalty turns the search back.
         safe = np.maximum(below, 1e-9)
         return np.asarray(np.log(x) - parameters[0] - np.log(n) + np.log(safe) + np.minimum(below, 0) * -1e3)
 

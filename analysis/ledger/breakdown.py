@@ -131,7 +131,7 @@ class Breakdown:
 
 
 class Sums:
-    """Adds up the counts of the events of successive stretches of time by publisher and by channel."""
+    """Adds up the counts of events by publisher and by channel, one stretch of time after the other."""
 
     def __init__(self) -> None:
         self._publishers: list[Rows] = []

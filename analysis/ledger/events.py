@@ -119,7 +119,7 @@ def numbered(table: pa.Table, channels: Sequence[str | None] | None) -> tuple[In
 def channels_of(run: Run, window: Window, cut: Sequence[Window]) -> list[str | None] | None:
     """Return the channels of the events due in a time window, in file order, or None if ``cut`` has one stretch.
 
-    The events of one stretch are read at once, so `codes` can number their channels without a list made beforehand.
+    The events of a single stretch are read at once, so their channels need no common list that is made beforehand.
     """
     if len(cut) == 1:
         return None

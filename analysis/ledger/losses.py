@@ -87,9 +87,9 @@ def find_losses(
     An event for a group that shares its subscription may have been under way to any member whose connection broke. If
     the members' connections ended for different reasons, unobserved takes precedence over lost, and lost over missed.
 
-    ``expected`` and ``arrived`` hold, by event, how many subscriptions should have received it and did. ``incomplete``
-    holds the (event, subscription) pairs of the deliveries that did arrive, for those events that missed a
-    subscription. ``through`` holds, for each segment that ended with a broken connection, the last event of each
+    ``expected`` has the number of subscriptions that should have received each event, ``arrived`` the number that did.
+    ``incomplete`` holds the deliveries that arrived, as (event, subscription) pairs, of the events that did not reach
+    every subscription. ``through`` holds, for each segment that ended with a broken connection, the last event of each
     publisher that arrived in it. A delivery is late ``late_after_ns`` after its intended time, or never if that is
     None.
     """
@@ -137,13 +137,13 @@ def _classes(
     break_ns: Ints,
     through: Through,
 ) -> Cells:
-    """Return the class of the loss if a chosen event did not arrive, for each event at each of ``width`` receivers.
+    """Return the class of loss of each chosen event (columns) at each of ``width`` receivers (rows), if not received.
 
     The class is 0 if the delivery is not expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # An event counts as overtaken if an event arrived that was sent after its acknowledgement. If the event was never
-    # acknowledged, it counts as overtaken if any event arrived that was sent later (hence in another batch).
+    # An event was overtaken if another event of its publisher arrived that was sent after this one was acknowledged. If
+    # it never was acknowledged, any event sent later (hence in another batch) counts.
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
@@ -169,11 +169,11 @@ def _classes(
 
 @dataclass(frozen=True)
 class _Breaks:
-    """The segments of shared subscriptions' members that a broken connection ended, in the order that `mark` needs."""
+    """The broken connections of shared subscriptions' members, in the order that `mark` needs."""
 
-    #: For each segment: its index in `Through`, the number of its receiver (all members of the shared subscription),
-    #: the range of sending times of the events that may have been under way when the connection broke, and the loss
-    #: class of these events.
+    #: For each segment that a broken connection ended: its index in `Through`, the number of its receiver (all members
+    #: of the shared subscription), the sending times from `begin_ns` to `end_ns` of the events that may have been under
+    #: way when the connection broke, and the loss class of these events.
     index: Ints
     receiver: Ints
     begin_ns: Ints
@@ -228,7 +228,7 @@ _MARKED = (MISSED_AWAY, MISSED_IN_GAP, IN_RECONNECT, UNOBSERVED)
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return for each segment a sending time (ns): events sent later were not late yet when its connection broke.
+    """Return for each segment the sending time (ns) from which on events were not yet late when its connection broke.
 
     The time is FOREVER for a segment that did not end with a broken connection.
     """

@@ -16,7 +16,7 @@ class Receivers:
     """Finds the receiver of a subscription: the group that it shares events with, else the subscription itself."""
 
     def __init__(self, members: Ints, receiver: Ints) -> None:
-        """``members`` are the numbers of shared subscriptions, ascending, and ``receiver`` those of their groups."""
+        """Take the numbers of shared subscriptions (``members``, ascending) and the group of each (``receiver``)."""
         self.members, self._receiver = members, receiver
 
     def __bool__(self) -> bool:

@@ -145,7 +145,7 @@ class Reconciled:
     channels: list[str | None]
     #: True if the service acknowledges publishes, so that it is known which events it accepted.
     answered: bool
-    #: True if the intervals are known, which requires the error of every clock to be known.
+    #: True if the intervals of uncertain latencies are known, which requires the error of every clock to be known.
     ends_known: bool
     breakdown: Breakdown
 
@@ -208,7 +208,8 @@ class _Book:
         self._cut = stretches(run, window)
         self._parts = Parts(len(self._cut) > 1)
         self._through: list[Through] = []
-        #: Counts of the ledger by name: in total, and as an array with the count of each subscription in `_numbers`.
+        #: Counts of the ledger by name: totals, and in `_person` an array with the count of each subscription in
+        #: `_numbers`.
         self._total: Counter[str] = Counter()
         self._person = dict.fromkeys(COUNTS, np.zeros(len(self._numbers), dtype=np.int64))
 

@@ -36,7 +36,7 @@ READY, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 #: Value of `intent` in the run's record if a failure of the harness ended the connection.
 HARNESS_FAILURE = "harness failure"
 UNSUBSCRIBE = "unsubscribe"
-#: Values of `session` for a reconnect whose session the service should still have had from the connection before.
+#: Values of `session` at a reconnect if the service should still have had the session of the connection before.
 OWED_SESSIONS = ("resumed", "lost")
 #: States of shared subscriptions, best first: a group has the best state that any of its members has.
 _BEST = (READY, BEFORE_READY, UNOBSERVED, IN_RECONNECT, DROPPED, AWAY)

@@ -58,7 +58,7 @@ class Tables:
         self._described: dict[str, pq.FileMetaData] = {}
 
     def _metadata(self, name: str) -> pq.FileMetaData:
-        """Return what a table's file says of itself, which is read once."""
+        """Return the metadata of a table's Parquet file, which are read only once."""
         if name not in self._described:
             self._described[name] = pq.read_metadata(self._path / f"{name}.parquet")
         return self._described[name]

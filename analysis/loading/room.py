@@ -38,7 +38,7 @@ class Room:
         self._end = 0
 
     def put(self, values: Numbers) -> Kept:
-        """Keep an array: return itself, or its place in the file; raises OSError if the file cannot be written."""
+        """Keep an array; return the array, or its place in the file. Raises OSError if the file cannot be written."""
         if values.nbytes <= self._left:
             self._left -= values.nbytes
             return values

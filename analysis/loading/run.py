@@ -96,9 +96,8 @@ class Run:
     def first_publish_ns(self) -> int:
         """Start of the warm-up in ns, from which the seconds of a run are counted.
 
-        No second then lies in two phases, provided that the phases last whole seconds.
-
-        Falls back to the start of the measure phase, then to the run's creation.
+        If the phases last whole seconds, no second counted in this way lies in two phases. Without a warm-up, this is
+        the start of the measure phase; without either, the run's creation.
         """
         for name in ("warmup", "measure"):
             if name in self.phases:

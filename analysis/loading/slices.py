@@ -41,7 +41,10 @@ def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterato
 
 
 def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
-    """Cut a window into slices of about `SLICE_ROWS` total weight; ``at_ns`` must lie in it and may be in any order."""
+    """Cut a window into slices of about `SLICE_ROWS` total weight.
+
+    ``weight`` has the weight at each time in ``at_ns``. The times must lie in the window, in any order.
+    """
     order = np.argsort(at_ns, kind="stable")
     at_ns, total = at_ns[order], np.cumsum(weight[order])
     if not len(at_ns) or total[-1] <= SLICE_ROWS:

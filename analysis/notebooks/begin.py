@@ -28,7 +28,7 @@ BASE: Final = "LOADGEN_BASE"
 #: The sample data: a run, a search for a limit, and two sets of runs.
 SAMPLES: Final = Path(__file__).parent / "samples"
 SEARCH_NAME: Final = "capacity.json"
-#: Make pictures small, since they are committed with the notebooks, and white, since Jupyter's page may be dark.
+#: Pictures are small, since they are committed with the notebooks, and white, since Jupyter's page may be dark.
 _DPI = 72
 _LOOKS: Any = {
     "figure.figsize": (9, 3.2),

@@ -35,7 +35,7 @@ def throughput(run: Run) -> Figure | None:
         return None
     origin_ns = origin_of(run)
     taken_label = "accepted by the service" if events.answered else "sent (the service answers no publish)"
-    # If the load varies, a third panel below it shows the latency on the same time axis: the effect of the load.
+    # If the load varies, a third panel at the bottom shows the latency, and so the effect of the load.
     varying = offered.varies(run) and found is not None and len(found.seconds) > 0
     figure, rows = style.new_figure(3 if varying else 2, 6.4 if varying else 4.4, sharex=True)
     top, bottom = rows[:2]

@@ -45,7 +45,7 @@ def margin(result: Mapping[str, Any]) -> str:
     if share is None:
         return text.UNKNOWN
     if abs(share) >= 10:
-        # A value so far away is above the threshold: one below it is at most 100 % away.
+        # This far away, the value is above the threshold, at 1 + |share| times it: one below is at most 100 % away.
         times = 1 + abs(share)
         return f"{times:,.0f} × the limit" if times < 1e6 else "> 1,000,000 × the limit"
     return f"{'+' if share >= 0 else '−'}{abs(share) * 100:.1f} %"

@@ -92,7 +92,8 @@ def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
             found.append(step)
     for step in noted:
         fit = fits.get(step.worker if step.worker is not None else -1)
-        # Processes on one kernel see the same step. If they share the master's clock, it is the master's step too.
+        # Compare with the steps of the same worker. If it shares the master's clock, compare also with the steps of the
+        # master and of other workers that share it: processes on one kernel see the same step.
         same = [
             other
             for other in found

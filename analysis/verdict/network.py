@@ -14,7 +14,7 @@ from analysis.verdict.cpu import CPU, cpu_share
 from analysis.verdict.findings import Finding, Subject
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
-#: An uncertainty of more than this many times the event loop's worst lag was not caused by the event loop.
+#: If arrivals are uncertain by more than this many times the event loop's worst lag, the event loop is not the cause.
 _TIMES_THE_LAG = 4
 #: `Finding.subject` of findings on the network.
 SUBJECT: Final[Subject] = "network"

@@ -44,7 +44,7 @@ class Surroundings:
     throttled_seconds: int | None
     #: Mean time throttled per quota period, in the second with the highest mean.
     throttled_stall_ns: int | None
-    #: Maximum time throttled over consecutive seconds that were each throttled for a tenth or more.
+    #: Maximum time throttled over consecutive seconds, each of which was throttled for at least a tenth of the second.
     throttled_stretch_ns: int | None
     memory_limit_bytes: int | None
     memory_worst_bytes: int | None
@@ -192,7 +192,10 @@ def _quota_used(rows: dict[str, Ints]) -> float | None:
 
 
 def _periods_ns(rows: dict[str, Ints]) -> Ints:
-    """Return an upper bound on the length of a quota period: an idle cgroup counts fewer periods than passed."""
+    """Return an upper bound on the length of a quota period: the second, divided by the periods counted in it.
+
+    An idle cgroup counts fewer periods than passed.
+    """
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 
 
@@ -200,8 +203,8 @@ def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     """Return an upper bound on the time throttled in each second, or None if unknown.
 
     The kernel's counter is the sum over all ``cpus`` on which a task was throttled, so it may exceed the time that
-    passed. The time throttled is at most the second minus the CPU time used per CPU, and at most the length of the
-    quota periods in which the quota ran out.
+    passed. The time throttled is at most the second minus the cgroup's CPU time divided by ``cpus``. It is also at most
+    the length of the quota periods in which the quota ran out.
     """
     if not (rows["throttled_ns"] >= 0).any():
         return None

@@ -65,8 +65,8 @@ def figures(
 ) -> None:
     """Compare recomputed contents (``here``) with those of the file ``name`` (``there``).
 
-    ``file`` is the kind of file in `analysis.record.revisions`; ``at`` is the dotted path of the contents within it.
-    ``tolerance`` is the relative difference up to which two floats agree.
+    ``file`` is the file's name in `analysis.record.revisions`, if that is not ``name``. ``at`` is the dotted path of
+    the contents within the file. ``tolerance`` is the relative difference up to which two floats agree.
     """
     comparison = _Comparison(name, maker, tolerance)
     steps: Steps = ()
@@ -108,7 +108,8 @@ class _Comparison:
                 elif step not in here:
                     self._surplus(there[step], place, key, below)
                 else:
-                    # Revision 0 covers many versions, so the keys that the file should have are not known.
+                    # Report a key that the version of the file does not write. Revision 0 is left out: it covers many
+                    # versions, so it is not known which keys they wrote.
                     if self.maker.revision and not self.maker.writes(below) and below in keys(current()):
                         self.disagreements.append(
                             f"{self.name}: {shown(place)} is there, and {self.maker} does not write it"
