@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-#: Width of tables, in characters, where there is no terminal, as in a log: most log views show that many.
+#: Width of tables, in characters, outside a terminal, as in a log: most log views show that many.
 _LOG_COLUMNS: Final = 120
 
 

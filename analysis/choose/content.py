@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its name, and a cell for each service."""
+    """A line of the table: its title, and a cell for each service."""
 
     name: str
     cells: tuple[str, ...]

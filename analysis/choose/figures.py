@@ -35,7 +35,10 @@ METRICS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Value and bounds of one metric, in the metric's unit; if unknown, they are None and `doubt` gives the reason."""
+    """Value and bounds of one metric, in the metric's unit.
+
+    If the metric is unknown, all three are None and `doubt` says why.
+    """
 
     value: float | None
     low: float | None

@@ -19,12 +19,15 @@ class Made(msgspec.Struct, frozen=True):
     """A run against a service."""
 
     folder: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]{0,49}/[0-9]{1,4}$")]
-    """The run's folder, relative to the file."""
+    """The run's folder, relative to the folder of `choice.json`."""
     exit_code: int
 
 
 class Amount(msgspec.Struct, frozen=True):
-    """An amount in US dollars; ``max`` is None if it has no known bound, both are None if it is unknown."""
+    """An amount in US dollars, from ``min`` to ``max``.
+
+    ``max`` is None if there is no known upper bound; both are None if the amount is unknown.
+    """
 
     min: float | None
     max: float | None

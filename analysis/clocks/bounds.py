@@ -60,7 +60,7 @@ class Pings:
 
     @property
     def raw(self) -> tuple[Ints, Ints, Ints] | None:
-        """Return the steady times (sent, received, master's), or None if the run's record has none."""
+        """Return the steady times (sent, received, master's) of the pings, or None if the run's record has none."""
         if self.sent_raw_ns is None or self.received_raw_ns is None or self.master_raw_ns is None:
             return None
         return self.sent_raw_ns, self.received_raw_ns, self.master_raw_ns
@@ -112,7 +112,7 @@ class Adjustment:
 
     @property
     def rate(self) -> float:
-        """Rate of the last interval in which the clock was not stepped, or 0.0 if there is none."""
+        """Rate at which wall minus steady changed in the last interval without a step, or 0.0 if there is none."""
         kept = np.flatnonzero(~self.stepped)
         if not len(kept):
             return 0.0
@@ -138,7 +138,8 @@ class Adjustment:
     def curve(self) -> Curve:
         """Return the bounds of wall minus steady over steady time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # Each reading gets the larger error of the two intervals beside it, so that the bounds cover both in full.
+        # Each reading gets the larger error of the two intervals beside it: bounds are linear between readings, and
+        # must cover both intervals in full.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -197,7 +198,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
         WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
         for jump in find_jumps(points)
     ]
-    # Times occur twice if the worker's clock was set back: the bounds must cover both occurrences.
+    # Times of the worker's clock occur twice if it was set back: the bounds must cover both occurrences.
     twice = [
         (jump.from_ns - base_at - moved, jump.to_ns - base_at + moved)
         for jump in jumps
@@ -214,10 +215,11 @@ class Bounds:
     curve: Curve
     #: Jumps between the steady clocks, in the worker's wall-clock time; at each, one of the machines was suspended.
     jumps: list[WallJump]
-    #: Wall clock minus steady clock, of the worker's machine and of the master's.
+    #: Wall clock minus steady clock: on the worker's machine (`worker`), and on the master's (`master`).
     worker: Adjustment
     master: Adjustment
-    #: Offset between the steady clocks over the worker's steady time, and the (lowest, highest) rate of its change.
+    #: Offset between the steady clocks over the worker's steady time (`steady`), and the (lowest, highest) rate at
+    #: which it changes (`rates`).
     steady: Curve
     rates: tuple[float, float]
 
@@ -231,7 +233,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the pings' bounds as points in steady time, and the time and the value to which these are relative."""
+    """Return the pings' bounds in steady time, and the base time and the base value to which they are relative."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (
@@ -292,7 +294,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
 
 
 def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
-    """Return the curve with nodes in order of wall-clock time.
+    """Return the curve with its nodes in order of the worker's wall-clock time.
 
     Times occur twice where the worker's clock was set back; there the bounds cover both occurrences.
     """

@@ -178,7 +178,8 @@ def at_most(jump_ns: float) -> float:
 def _drawn_out(points: Points, jumps: list[Jump]) -> list[Jump]:
     """Extend the intervals of jumps in which the master's clock stood still.
 
-    The interval grows at both ends by the jump's largest possible size: the clock may have stood still for that long.
+    Each interval grows at both ends by the largest size that its jump may have: the clock may have stood still for that
+    long.
     """
     drawn = []
     for jump in jumps:
@@ -210,7 +211,7 @@ def _contradicts(
 
 
 def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
-    """Return the (lowest, highest) rate between steady clocks that the points allow, or None if they allow none."""
+    """Return the (lowest, highest) rate between two steady clocks that the points allow, or None if none fits."""
     least, most = _mean_rate(points, jumps)
     if least - WANDER > most + WANDER:
         return None
@@ -218,7 +219,10 @@ def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
 
 
 def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
-    """Return the (lowest, highest) mean rate, from pairs of the quickest pings with no jump between them."""
+    """Return the (lowest, highest) mean rate at which two clocks drift apart.
+
+    It follows from pairs of pings with no jump between them; only the quickest ping of each stretch of time is used.
+    """
     count = min(len(points.upper), len(points.lower))
     # Pings are answered in order, so the n-th upper and the n-th lower bound belong to one ping.
     width = points.upper[:count] - points.lower[:count]

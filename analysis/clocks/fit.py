@@ -26,7 +26,7 @@ class Step:
     """A step of a wall clock: of a worker's, or of the master's if `worker` is None."""
 
     worker: int | None
-    #: Time at which the step was seen, on the master's clock; it happened up to `within_ns` earlier.
+    #: Time on the master's clock at which the step was seen. The step happened up to `within_ns` earlier.
     time_ns: int
     moved_ns: int
     within_ns: int
@@ -41,12 +41,12 @@ class Jump:
     """A jump between two machines' clocks: one machine was suspended, or a clock was set and no record shows it."""
 
     worker: int
-    #: The jump lies between these times on the master's clock.
+    #: Times on the master's clock between which the clocks jumped: `from_ns` and `to_ns`.
     from_ns: int
     to_ns: int
     #: Distance by which the master's clock moved ahead of the worker's.
     moved_ns: int
-    #: True if the steady clocks, which cannot be set, show the jump too: then no clock was set.
+    #: True if the clocks that cannot be set (the steady clocks) show the jump too, so that no clock was set.
     steady: bool
 
 
@@ -58,7 +58,8 @@ class ClockFit:
     #: True if the worker shares the master's clock: both run on the same kernel, and no ping contradicts this.
     shared: bool
     pings: int
-    #: Offset (master minus worker) at the start of the measurement, and the median rate at which the offset grows.
+    #: Offset (master minus worker) at the start of the measurement, and in `drift_ppm` the median rate at which it
+    #: grows.
     offset_ns: int | None
     drift_ppm: float | None
     #: Largest error of any corrected time in the measurement.

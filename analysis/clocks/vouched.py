@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.clocks.envelope import SLEW, Curve, Floats, Ints
 
-#: Maximum time between two pings. If one gap is longer, the ClockBound daemons' bounds are not used at all; else they
-#: are widened by the largest slew within the longest gap.
+#: Maximum time between two pings. If any two are further apart, the ClockBound daemons' bounds are not used at all.
+#: Otherwise, the bounds are widened by the largest slew within the longest time between two pings.
 _LONGEST_GAP_NS = 2_000_000_000
 
 

@@ -20,7 +20,7 @@ class Settings:
     #: Smallest change that matters, as a share.
     min_effect: float = 0.05
     confidence: float = 0.95
-    #: Seed of the block bootstrap, and its number of draws.
+    #: Seed of the block bootstrap (`seed`), and the number of its draws (`resamples`).
     seed: int = 1
     resamples: int = RESAMPLES
     #: Maximum number of pairs of a plan that may stop early (see `chances`), or None if the number of runs was fixed.

@@ -36,7 +36,8 @@ def curves(sides: Sequence[Side], height: float) -> Figure:
             continue
         numbers = np.array(sorted(side.counts))
         total = np.cumsum([side.counts[number] for number in numbers.tolist()])
-        # The rarity of a value is n if one in n samples is larger; the largest sample has the highest rarity.
+        # The rarity of a value is n if one in n samples is larger. The largest sample has no larger one and gets the
+        # highest rarity.
         rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
         values = values_of(numbers) / 1e6
         axes.plot(

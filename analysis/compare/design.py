@@ -68,7 +68,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The smallest change that matters (a share), the error level of one metric, and that of Holm's first step."""
+    """Smallest change that matters (a share), error level of one metric, and error level of Holm's first step."""
 
     min_effect: float
     level: float

@@ -76,7 +76,7 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
     )
     if uncompared:
         lines.append(f"not compared, since not every run has them: {', '.join(uncompared)}")
-    # Differences of the target are shown elsewhere (see `services`).
+    # Leave out differences between the targets: `services` reports them.
     differing = sorted(
         {
             key

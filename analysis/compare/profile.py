@@ -32,9 +32,10 @@ FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
 """Number of bins for each factor of e; each bin is 0.5 % wide."""
 BLOCKS_MAX: Final = 30
-"""Maximum number of blocks of a run, and at most one per second: shorter blocks would correlate with each other."""
+"""Maximum number of blocks of a run. A block lasts a second or more: shorter blocks would correlate with each other."""
 
-#: The metrics of a comparison: distribution, percentile (None for a plain number), and +1 if more is worse, else -1.
+#: The metrics of a comparison: name of the distribution, percentile (None for a plain number), and +1 if a higher value
+#: is worse, else -1.
 METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
     "delivery.latency.p50": ("delivery.latency", 50.0, 1),
     "delivery.latency.p99": ("delivery.latency", 99.0, 1),
@@ -259,7 +260,7 @@ def _distributions(run: Run, window: Window, edges: Ints) -> dict[str, _Distribu
 
 
 def _reactions(run: Run, edges: Ints) -> dict[str, _Distribution]:
-    """Return the distributions of reactions, in blocks by the time of the request; none if no client replies."""
+    """Return the distributions of reactions, in blocks by the time of the request, or none if no client replies."""
     found = reactions.reactions(run)
     if found is None:
         return {}

@@ -1,8 +1,8 @@
 """Count the operations that a run caused at the service, and compute their cost at the prices kept in its record.
 
 The counts cover all phases: events that were sent, whatever their outcome, and frames that arrived. A delivery that was
-lost may have been billed too, which the record cannot show. The number of handler invocations is known only for the
-embedded server, which has no handlers.
+lost may have been billed too, which the record cannot show. The number of handler invocations is unknown, except for
+the embedded server, which has no handlers and so makes none.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ from analysis.figures.samples import Store
 from analysis.figures.selection import Histogram, Selection
 from analysis.loading.run import Ints
 
-#: Maximum number of groups shown separately, and number of points on each group's curve.
+#: Maximum number of groups shown separately (`GROUPS_MAX`), and number of points on each group's curve (`SHARES`).
 GROUPS_MAX = 8
 SHARES = 400
 
@@ -33,7 +33,7 @@ class Group:
 
 
 class Groups:
-    """The code of each sample (the number of its channel or worker), in the order of the stored samples."""
+    """The group of each sample, as a code (the number of its channel or worker), in the order of the stored samples."""
 
     def __init__(self, codes: Store) -> None:
         """Begin without samples; the codes of samples added later are stored in ``codes``."""

@@ -28,7 +28,8 @@ from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second
 
 SECOND_NS = 1_000_000_000
-#: The heatmap's grid: rows per decade of latency, number of decades from 1 ns up, and maximum number of columns.
+#: The heatmap's grid: rows per decade of latency (`ROWS_A_DECADE`), number of decades from 1 ns up (`DECADES`), and
+#: maximum number of columns (`COLUMNS_MAX`).
 ROWS_A_DECADE = 60
 DECADES = 13
 COLUMNS_MAX = 240
@@ -101,7 +102,8 @@ class Latencies:
     #: its latency in each of these seconds.
     seconds: Ints
     bands_ns: dict[int, Ints]
-    #: Number of arrivals in each second since the first publish, from second 0 on, and the time of the last arrival.
+    #: Number of arrivals in each second since the first publish, from second 0 on. `last_arrival_ns` is the time of the
+    #: last arrival.
     arrivals: Ints
     last_arrival_ns: int
     heat: Heat | None

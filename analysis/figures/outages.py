@@ -22,7 +22,8 @@ class Outage:
 
     start_ns: int
     end_ns: int
-    #: Number of clients that lost their connection in the second before the outage, and of failed attempts during it.
+    #: Number of clients that lost their connection in the second before the outage (`connections_lost`), and number of
+    #: failed attempts to connect during it (`attempts_failed`).
     connections_lost: int
     attempts_failed: int
     #: Number of the lost connections that were closed for silence.
@@ -41,7 +42,8 @@ class Silence:
     start_ns: int
     #: Time at which the last silent client was connected again, or the end of the time window if a client never was.
     end_ns: int
-    #: Number of clients whose connection had fallen silent, and of clients connected at the start of the silence.
+    #: Number of clients whose connection had fallen silent (`connections`), and number of clients that were connected
+    #: at the start of the silence (`connected`).
     connections: int
     connected: int
     #: Longest time (ns) for which a connection received nothing before it was closed.

@@ -64,7 +64,7 @@ class Reactions:
     accepted: Flags
     #: True for a reply that was due only after the end of the run.
     cut_off: Flags
-    #: Deliveries of each reply: expected, arrived, lost, and arrived in disorder.
+    #: Deliveries of each reply: those expected, those that arrived, those lost, and those that arrived in disorder.
     expected: Ints
     arrived: Ints
     lost: Ints
@@ -74,7 +74,7 @@ class Reactions:
     latency: Bounded
     first: Bounded
     gap: Bounded
-    #: Deliveries of requests as (publisher, sequence, subscription), and the number of replies due to each.
+    #: Deliveries of requests as (publisher, sequence, subscription). `due` is the number of replies due to each.
     delivered: tuple[Ints, Ints, Ints]
     due: Ints
     #: Subscriptions, ascending, whose clients reply to deliveries because the scenario says so; subscriptions to whose

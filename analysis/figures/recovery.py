@@ -66,7 +66,7 @@ class Reconnects:
 
     attempts: int
     failed: int
-    #: Maximum number of attempts begun in one second, and the start of that second.
+    #: Maximum number of attempts begun in one second. `peak_at_ns` is the start of that second.
     peak_per_s: int | None
     peak_at_ns: int | None
 

@@ -1,8 +1,8 @@
 """Find the exact numbers at given ranks among any number of integers, without sorting all of them.
 
-The integers are counted in buckets that are narrow compared with their size (2**-13). Each wanted rank lies in a known
-bucket, and in a second reading only the numbers of these buckets are collected and sorted. If there are too many, the
-buckets are divided into cells first, in as many readings as it takes.
+The integers are counted in narrow buckets: the width of a bucket is about 2**-13 of its numbers. Each wanted rank lies
+in a known bucket, and in a second reading only the numbers of these buckets are collected and sorted. If there are too
+many, the buckets are first divided into cells, in as many readings as it takes.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ _SHIFT = 10
 _EXACT = 1 << 14
 #: Number of buckets for fractions between 0 and 1. Integers have no values there, so these buckets are left out.
 _FRACTIONS = int(np.float32(1).view(np.int32) >> _SHIFT) - 1
-#: Maximum number of values that are collected and sorted at once, and number of cells into which a bucket is divided.
+#: Maximum number of values that are collected and sorted at once (`COLLECTED_MAX`), and number of cells into which a
+#: bucket is divided (`CELLS`).
 COLLECTED_MAX = 8_000_000
 CELLS = 4096
 

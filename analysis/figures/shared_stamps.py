@@ -19,7 +19,7 @@ from analysis.loading.run import Ints
 
 @dataclass(frozen=True)
 class Stamps:
-    """Rows that share their arrival stamp with another event on the same subscription, without duplicates.
+    """Deliveries with the same arrival stamp as another event on the same subscription, without duplicates.
 
     The first and the last row of each subscription are kept as well, because rows with the same stamp may be in another
     slice. The rows are sorted by subscription, arrival and intended time.

@@ -46,7 +46,7 @@ class Fit:
     rate: Interval | None
     contention: Interval | None
     coherence: Interval | None
-    #: Load at the peak of throughput, in the unit of the loads, and the throughput at this load.
+    #: Load at the peak of throughput, in the unit of the loads. `peak_throughput` is the throughput at this load.
     peak: Interval | None
     peak_throughput: float | None
     reason: str

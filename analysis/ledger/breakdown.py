@@ -100,7 +100,7 @@ class Breakdown:
         return rows.drop(columns="dimension").set_index("key")
 
     def agrees_with(self, totals: Mapping[str, int | None]) -> bool:
-        """Return True if each dimension adds up to the ledger's ``totals`` and each of its rows balances."""
+        """Return True if each dimension adds up to ``totals`` and every expected delivery in it has an outcome."""
         for dimension, rows in self.rows.items():
             elsewhere = (
                 self.duplicates_elsewhere if dimension == "subscription" else self.duplicates_unrecorded

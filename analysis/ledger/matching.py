@@ -38,8 +38,8 @@ class Through:
     other.
     """
 
-    #: Segment and publisher packed by `key`, ascending, and the sending time of the last event of each such pair. The
-    #: segments of members of groups are numbered after all others.
+    #: `pair` holds segment and publisher packed by `key`, ascending, and `sent_ns` the sending time of the last event
+    #: of each such pair. The segments of members of groups are numbered after all others.
     pair: Ints
     sent_ns: Ints
 
@@ -84,13 +84,13 @@ class Found:
     """The result of matching the deliveries of the events due in a time window to their expected pairs."""
 
     places: EventPlaces
-    #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each of
-    #: `RANKS`.
+    #: Of each event: the number of expected deliveries that arrived (`arrived`), how many of these were late (`late`),
+    #: and the latency at each of `RANKS` (`ranks_ns`).
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `late` and `ranks_ns`: some arrival times are only known to lie in an interval. If
-    #: all arrivals are exact, they are the arrays `late` and `ranks_ns` themselves.
+    #: Lowest and highest possible `late` and `ranks_ns`, because some arrival times are only known to lie in an
+    #: interval. If all arrivals are exact, these are the arrays `late` and `ranks_ns` themselves.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
@@ -124,13 +124,15 @@ class _Slice:
     unrecorded: int
     row: Ints
     event: Ints
-    #: The receiver, and the subscription at which the row arrived: a member if the receiver is a shared subscription.
+    #: The receiver of the row (`subscription`), and the subscription at which it arrived (`member`). The two differ if
+    #: the receiver is a shared subscription.
     subscription: Ints
     member: Ints
     segment: Ints
     latency_ns: Ints
     off: Off
-    #: Events that arrived at any subscription, the number of deliveries of each, and the latency at each of `RANKS`.
+    #: Events that arrived at any subscription (`events`), the number of deliveries of each (`counts`), and the latency
+    #: of each at each of `RANKS` (`ranks_ns`).
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]

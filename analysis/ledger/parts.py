@@ -26,19 +26,20 @@ class Part:
     """Events due in one stretch of time, sorted by key, and the outcome of each."""
 
     events: Events
-    #: Number of subscriptions that each event should have reached, did reach, and reached late.
+    #: Number of subscriptions that each event should have reached (`expected`), that it reached (`arrived`), and that
+    #: it reached late (`late`).
     expected: Ints
     arrived: Ints
     late: Ints
-    #: Least and greatest possible number of late deliveries: some arrival times are only known to lie in an interval.
+    #: Least and greatest possible `late`, because some arrival times are only known to lie in an interval.
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time until an event's first, median, 99th percentile and last subscriber received it
     #: (see `ranks.RANKS`), over the expected deliveries that arrived; meaningless for events without such a
     #: delivery.
     ranks_ns: dict[str, Ints]
-    #: Lowest and highest possible `ranks_ns`: some arrival times are only known to lie in an interval. If all arrivals
-    #: are exact, they are the same objects as `ranks_ns`.
+    #: Lowest and highest possible `ranks_ns`, because some arrival times are only known to lie in an interval. If all
+    #: arrivals are exact, these are the same objects as `ranks_ns`.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
 

@@ -1,11 +1,13 @@
 """Compute the ledger: expected deliveries set against those that arrived.
 
 A pair is an event and a subscription; a row is one of deliveries.parquet. A pair is expected if the event belongs to
-the measure phase and was accepted, and the subscription matches its channel and was present (see
-:mod:`analysis.ledger.windows`) when it was sent. Each expected pair is delivered, late or lost, and a loss has a class.
-A row that is a duplicate or does not belong to an expected pair is counted by its reason. Expected pairs are counted
-from the presence of subscriptions, delivered ones from the rows, and losses one by one; :attr:`Ledger.balances` says
-whether the three agree. Subscriptions that share their events count as one (see `analysis.ledger.receivers`).
+the measure phase and was accepted, if the subscription matches the event's channel, and if the subscription was present
+(see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and a loss
+has a class. A row that is a duplicate or does not belong to an expected pair is counted by its reason.
+
+Expected pairs are counted from the presence of subscriptions, delivered ones from the rows, and losses one by one;
+:attr:`Ledger.balances` says whether the three agree. Subscriptions that share their events count as one (see
+`analysis.ledger.receivers`).
 
 Deliveries that clients miss because they cut connections, leave or unsubscribe on purpose are also counted one by one.
 They are subtracted from the expected ones and reported separately from the losses. Deliveries that are unobserved,
@@ -57,7 +59,8 @@ __all__ = ["Events", "Ledger", "Reconciled", "pattern_matches", "reconcile"]
 class Ledger:
     """Counts of the measure phase; a delivery is one event to one subscription."""
 
-    #: Events due in the phase, and those that the service accepted (None if it does not acknowledge publishes).
+    #: Events due in the phase. `events_accepted` counts those that the service accepted, or is None if it does not
+    #: acknowledge publishes.
     events_due: int
     events_accepted: int | None
     expected: int
@@ -65,21 +68,22 @@ class Ledger:
     delivered: int
     #: Expected pairs that arrived, but longer after their intended time than the scenario's drain time.
     late: int
-    #: Least and greatest possible number of late pairs: some arrival times are only known to lie in an interval.
+    #: Least and greatest possible `late`, because some arrival times are only known to lie in an interval.
     late_least: int
     late_most: int
-    #: Expected pairs that did not arrive, by the state of the subscription when the event was sent: acknowledged and
-    #: not yet proven ready (`lost_before_ready`), its connection lost or about to be lost (`lost_in_reconnect`), or
-    #: neither of these (`lost_otherwise`).
+    #: Expected pairs that did not arrive, by the state of the subscription when the event was sent. In
+    #: `lost_before_ready` it was acknowledged and not yet proven ready; in `lost_in_reconnect` its connection was lost
+    #: or about to be lost; in `lost_otherwise` it was in neither of these states.
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
-    #: Neither expected nor lost: pairs that did not arrive because the scenario had cut the connection
-    #: (`missed_in_gap`) or the client had left or unsubscribed (`missed_away`), until the subscription was ready again.
+    #: Pairs that did not arrive and count as neither expected nor lost: the scenario had cut the connection
+    #: (`missed_in_gap`), or the client had left or unsubscribed (`missed_away`), and the subscription was not ready
+    #: again.
     missed_in_gap: int
     missed_away: int
-    #: Neither expected nor lost: pairs that may have arrived without being recorded because a failure of the harness
-    #: had ended the connection, until the subscription was ready again.
+    #: Pairs that count as neither expected nor lost, because they may have arrived without being recorded: a failure of
+    #: the harness had ended the connection, and the subscription was not ready again.
     unobserved: int
     #: Delivery rows beyond the first of the same event and subscription.
     duplicates: int
@@ -93,7 +97,7 @@ class Ledger:
     rows: int
     #: Expected deliveries that arrived after a later event of the same publisher at the same subscription.
     reordered: int
-    #: Events with at least one missing expected delivery, and subscriptions with at least one.
+    #: Events with at least one missing expected delivery. `subscriptions_with_loss` counts subscriptions likewise.
     events_with_loss: int
     subscriptions_with_loss: int
     #: Expected deliveries whose content is not what was sent, or None if the run did not check it.

@@ -63,8 +63,9 @@ class Segments:
     #: Time at which the segment's connection was last heard from: its end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
-    #: The segments of each member of shared subscriptions, or None if no subscription is shared. The arrays above have
-    #: one subscription for each group; a group has no connection, so its segments never end with a broken one.
+    #: The segments of each member of shared subscriptions, or None if no subscription is shared. In the arrays above,
+    #: each group of members is one subscription. A group has no connection, so its segments never end with a broken
+    #: one.
     members: "Segments | None" = None
     receivers: Receivers = NOT_SHARED
 
@@ -217,7 +218,7 @@ def _together(members: Segments, number: int) -> Segments:
 
 
 def _record_ends_ns(run: Run, worker: Ints) -> Ints:
-    """Return for each row the end of its worker's record: FOREVER, or the last sign of life if it breaks off."""
+    """Return for each row the end of its worker's record: FOREVER, or the last sign of life if it broke off."""
     ends_ns = np.full(len(worker), FOREVER, dtype=np.int64)
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns

@@ -206,9 +206,10 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 
 @cache
 def plain(table: str) -> pa.Schema:
-    """Return a table's schema with texts as plain strings, as in the spool.
+    """Return a table's schema with texts as plain strings, as in the spool (the table on disk during a run).
 
-    The spool is an IPC stream, which would have to replace its dictionaries with every batch.
+    The spool is an Arrow IPC stream. If its texts were dictionary-encoded, every batch would have to replace the
+    dictionaries.
     """
     return pa.schema([(field.name, _plain(field.type)) for field in SCHEMAS[table]])
 

@@ -17,7 +17,7 @@ from analysis.verdict import checks
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 #: At most this many workers' echoes are shown; the report has all.
 _ECHOES_SHOWN = 8
-#: At most this many addresses are shown, with these columns of `addresses.COLUMNS`.
+#: Maximum number of addresses shown; `_ADDRESS_COLUMNS` are the columns of `addresses.COLUMNS` that are shown.
 _ADDRESSES_SHOWN = 8
 _ADDRESS_COLUMNS = (0, 1, 2, 6, 7, 11)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")

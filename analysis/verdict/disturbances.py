@@ -29,7 +29,7 @@ class Pause:
 
     worker: int | None
     kind: str
-    #: The pause lies between these times, ns.
+    #: Times (ns) between which the pause lies: `start_ns` and `end_ns`.
     start_ns: int
     end_ns: int
     lasted_ns: int

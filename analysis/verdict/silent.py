@@ -25,7 +25,7 @@ _WORST_PATTERNS: Final = 10
 _TOLD_PATTERNS: Final = 3
 _WILDCARD: Final = "/*"
 
-#: Likely causes, and what to do about each.
+#: Likely causes of the silence; `_ADVICE` says what to do about each.
 ONE_LEVEL, SOME, FILTERED, UNPROVEN, NEVER_LIVE = "one level", "some", "filtered", "unproven", "never live"
 _ADVICE: Final = {
     ONE_LEVEL: "they went to channels two or more levels below, such as {channel}, and the service's '*' may stand for"
@@ -46,7 +46,8 @@ class SilentPattern:
     """The silent subscriptions to one pattern."""
 
     pattern: str
-    #: Number of subscriptions that received nothing, and of all that should have received events.
+    #: Number of subscriptions that received nothing (`silent`), of those that should have received events
+    #: (`subscriptions`).
     silent: int
     subscriptions: int
     #: Number of events that the silent subscriptions should have received.

@@ -31,7 +31,7 @@ class Surroundings:
     hostname: str
     #: Number of health rows (one per second) of the worker that ran longest.
     seconds: int
-    #: Cores that quota, cpuset and affinity allow.
+    #: Number of cores that quota, cpuset and affinity allow together.
     allowed_cores: float | None
     quota_cores: float | None
     #: CPU time used by everything under the quota, as a share of the quota.
@@ -51,7 +51,8 @@ class Surroundings:
     memory_high_events: int | None
     memory_max_events: int | None
     oom_kills: int | None
-    #: Share of the time in which some task waited for CPU, memory or disk, in the cgroup and on the machine.
+    #: Share of the time in which some task waited for CPU, memory or disk: in the cgroup (`pressure`), and on the whole
+    #: machine (`machine_pressure`).
     pressure: dict[str, float | None]
     machine_pressure: dict[str, float | None]
     memory_waited_worst_ns: int | None
