@@ -153,7 +153,7 @@ def _clock(run: Run) -> dict[str, Any]:
 
 
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
-    """Add the largest clock error to each latency figure as `error_ns`, or None if it is not known.
+    """Set `error_ns` of each latency figure to the largest clock error that it may contain, or to None if unknown.
 
     A figure's `low` and `high` are its interval, which covers this error and the stamps' error (see `figures.bounds`).
     Older records do not say how exact a stamp is, so `low` is set to None for them.
@@ -179,7 +179,7 @@ def _delivery(run: Run) -> dict[str, Any]:
         # True if some arrivals are known only as intervals, or None if the run's record does not say.
         "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
-        # Copy each dict, since _say_error() adds the clock error to some of them.
+        # Copy each dict, since _say_error() sets keys in some of them.
         "headline_ns": dict(found.headline.figures if found else none),
         "service_ns": dict(found.service.figures if found else none),
         # Deliveries whose service latency is unknown: there are none unless clocks were corrected and the publisher's

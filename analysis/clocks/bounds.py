@@ -275,7 +275,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     master_at = at + estimate - (theirs.base_at_ns - base_at - base)
     their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
     # The steady offset is uncertain, so the time at which the master's clock was read is uncertain too. Allow for the
-    # largest slew in that time.
+    # largest slew of the master's clock within that uncertainty.
     doubt = SLEW * (steady_high - steady_low) / 2
     low = steady_low + their_low - own_high - doubt
     high = steady_high + their_high - own_low + doubt

@@ -2,20 +2,22 @@
 
 The unit is the run, not the delivery: the deliveries of one run share the machine, the time of day and the other load
 on the machine. Each run's figure is one observation, on a logarithmic scale because effects are ratios. The test
-depends on how the runs were made (see `design`) and on whether the plan may stop early (see `chances`). The spread
-between blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own
-error. With one run per side it is the only estimate, and the verdict then says that the spread between runs is not
-known.
+depends on how the runs were made (see `design`) and on whether the plan may stop early (see `chances`).
+
+The spread between blocks of time within a run is a lower bound on the run's own error. It is estimated by a block
+bootstrap, as samples are correlated. With one run per side it is the only estimate, and the verdict then says that the
+spread between runs is not known.
 
 If clocks or stamps are uncertain, each run's figure is known only as an interval, from a low end to a high end (see
 `analysis.figures.bounds`). More runs do not reduce this error, because it is not random. The true ratio then lies
 between (low end after / high end before) and (high end after / low end before). The confidence interval extends beyond
-both, and the test for a difference uses the ratio in that range that is closest to no change. A figure without a
-recorded interval counts as exact, and `outputs.doubts` says so.
+this range on both sides, and the test for a difference uses the ratio in the range that is closest to no change. A
+figure without a recorded interval counts as exact, and `outputs.doubts` says so.
 
-A metric is better or worse if its test finds a difference at a level that holds for all metrics together (Holm) and the
-ratio exceeds the minimum effect. It is the same only if the whole interval lies within the minimum effect. Holm's
-method needs one valid p-value for each metric at the moment of deciding, so it holds for plans that stop early as well.
+A metric is better or worse if its test finds a difference and the change exceeds the minimum effect. The test's level
+holds for all metrics together (Holm). A metric is the same only if the whole interval lies within the minimum effect.
+Holm's method needs one valid p-value for each metric at the moment of deciding, so it holds for plans that stop early
+as well.
 """
 
 import math

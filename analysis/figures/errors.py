@@ -57,7 +57,7 @@ class LastMessages:
 def last_messages(run: Run) -> list[LastMessages]:
     """Return, for each worker and kind of error, the last messages of the first connection that failed with it.
 
-    At most `MOST_SHOWN`; records of earlier versions have none.
+    Returns at most `MOST_SHOWN` connections, and none for records of earlier versions, which lack the messages.
     """
     found = []
     for worker in run.manifest["workers"]:

@@ -1,11 +1,12 @@
 """Reactions: the chain request → delivery → reply → delivery, from the record, which names each reply's cause.
 
-A request is an event of the measure phase that was delivered to a subscription whose client replies to it. Its replies
-count whenever they were due, even after the measure phase, in the drain. A request that was lost caused nothing: its
-replies are neither due nor lost, and it counts as *uncaused*. A reply that arrived is timed from the intended time of
-its request: the first one's latency is the time to first reply. A gap is the time between two arrivals of replies to
-the same request at the same subscription, in the order of arrival. A reply is in disorder if it was read after a later
-reply to the same request.
+A request is an event of the measure phase for a subscription whose client replies to it. Its replies count whenever
+they were due, even after the measure phase, in the drain. A request that was lost caused nothing: its replies are
+neither due nor lost, and it counts as *uncaused*.
+
+A reply that arrived is timed from the intended time of its request: the first one's latency is the time to first reply.
+A gap is the time between two arrivals of replies to the same request at the same subscription, in the order of arrival.
+A reply is in disorder if it was read after a later reply to the same request.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """Find the exact numbers at given ranks among any number of integers, without sorting all of them.
 
-The integers are counted in narrow buckets: the width of a bucket is about 2**-13 of its numbers. Each wanted rank lies
+The integers are counted in narrow buckets: a bucket's width is about 2**-13 of the numbers in it. Each wanted rank lies
 in a known bucket, and in a second reading only the numbers of these buckets are collected and sorted. If there are too
 many, the buckets are first divided into cells, in as many readings as it takes.
 """

@@ -32,10 +32,10 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """The last event of each publisher that arrived in each segment of presence that ended with a broken connection.
+    """For each segment of presence that a broken connection ended: the last event of each publisher that arrived in it.
 
-    It is kept by publisher because events of different publishers travel on different connections and may overtake each
-    other.
+    The last event is kept for each publisher, because events of different publishers travel on different connections
+    and may overtake each other.
     """
 
     #: `pair` holds segment and publisher packed by `key`, ascending, and `sent_ns` the sending time of the last event

@@ -1,9 +1,10 @@
 """Bound the error of each delivery's arrival and of the latencies computed from it.
 
-A delivery arrived within [arrival − uncertain, arrival] on its worker's clock: several messages may share one kernel
-stamp, which is that of the last (see docs/concepts/timestamps.md). It cannot have arrived before it was sent. Clock
-errors add to this. A latency from the schedule, which is on the master's clock, has the error of the receiver's clock.
-A latency from sending has the errors of the sender's and the receiver's clocks, unless one worker did both.
+A delivery arrived at most `uncertain_ns` before its recorded arrival: several messages may share one kernel stamp,
+which is that of the last (see docs/concepts/timestamps.md). It cannot have arrived before it was sent.
+
+Clock errors add to this. A latency from the schedule, which is on the master's clock, has the error of the receiver's
+clock. A latency from sending has the errors of the sender's and the receiver's clocks, unless one worker did both.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Read the deliveries of successive windows of time, decoding each row group once although several share it.
+"""Read the deliveries of successive windows of time, decoding each row group only once even if several windows need it.
 
 The record holds one worker's rows after another's, each in order of receipt. So a window takes a part of one or two row
 groups of each worker, and the next window mostly takes the next part of the same row groups.

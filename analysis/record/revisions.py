@@ -1,4 +1,4 @@
-"""List the keys that each version of loadgen writes, to distinguish keys that an older version lacks from wrong keys.
+"""List the keys that each version of loadgen writes, to tell keys that an older version lacks from keys that are wrong.
 
 A file written by the analysis states in `made_by` what made it (its maker): the program's version, and a revision that
 rises whenever a key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each
@@ -71,9 +71,10 @@ class Maker:
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return True if the version that made the file computes a key, and all objects around it, as this one does.
+        """Return True if the version that made the file computes the value of a key in the same way as this version.
 
-        A newer version is assumed to do so.
+        A key is computed differently if an object that contains it is. A newer version is assumed to compute every key
+        in the same way.
         """
         if self.newer:
             return True

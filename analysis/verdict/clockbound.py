@@ -28,8 +28,8 @@ class Tightened:
     high_ns: Numbers
     #: True for pings at which the daemons of both hosts reported a bound.
     vouched: Flags
-    #: True for pings whose interval and the daemons' do not overlap. If there is any such ping, the daemons' bounds are
-    #: ignored for all pings.
+    #: True for pings whose interval does not overlap that of the daemons. If there is any such ping, the daemons'
+    #: bounds are ignored for all pings.
     contradicted: Flags
     #: Largest gap between a ping's interval and the daemons', ns; 0 if they overlap at every ping.
     apart_ns: int

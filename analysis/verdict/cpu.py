@@ -23,11 +23,12 @@ Floats = npt.NDArray[np.float64]
 def cpu_share(rows: Mapping[str, Ints]) -> Floats:
     """Return each health row's CPU time as a share of the CPU time allowed: the greatest of up to three shares.
 
-    The receive thread has one share, all other threads together have one: each can use one core, or less if the quota,
-    cpuset and affinity allow less. The third is the share of all threads in the cores allowed. ``rows`` has the columns
-    named in `CPU`. Where the CPU time of the receive thread is unknown (negative), as in older records or without that
-    thread, all CPU time counts as that of one thread. If the allowance is unknown (negative), one core is assumed for
-    each thread.
+    The first share is that of the receive thread, the second that of all other threads together. Each is a share of one
+    core, or of less if the quota, cpuset and affinity allow less. The third is the share of all threads in the cores
+    allowed. ``rows`` has the columns named in `CPU`.
+
+    If the CPU time of the receive thread is unknown (negative), as in older records or without that thread, all CPU
+    time counts as that of one thread. If the allowance is unknown (negative), one core is assumed for each thread.
     """
     return np.asarray(np.maximum.reduce(_shares(rows)), dtype=np.float64)
 
@@ -60,7 +61,7 @@ def findings(rows: Mapping[str, Ints], worker: int, advice: str) -> Iterator[Fin
 
 
 def _shares(rows: Mapping[str, Ints]) -> tuple[Floats, Floats, Floats]:
-    """Return the three shares of `cpu_share`: receive thread, other threads, all threads; 0 where one is missing."""
+    """Return the three shares of `cpu_share`: receive thread, other threads, all threads; 0 for one that is unknown."""
     cpu_ns, receive_ns, allowed_ns = rows["cpu_ns"], rows["receive_cpu_ns"], rows["allowed_ns"]
     interval_ns = np.maximum(rows["interval_ns"], 1)
     core_ns = np.where(allowed_ns > 0, np.minimum(allowed_ns, interval_ns), interval_ns)

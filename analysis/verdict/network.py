@@ -40,7 +40,8 @@ def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
 def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     """Return a finding if deliveries waited in the kernel while the generator was awake, or None.
 
-    The generator counts as reading too slowly only if its event loop or CPU shows it (see `limits.reads_too_slowly`).
+    Returns None if the generator itself read too slowly in any such second, as its event loop or CPU shows (see
+    `limits.reads_too_slowly`).
     """
     names = ("worker", "time_ns", "lag_max_ns", "queue_max_ns", *CPU)
     table = run.table("health", names)

@@ -95,8 +95,9 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
 def starved(run: Run, entry: Mapping[str, Any]) -> str | None:
     """Return evidence that a worker ended for lack of memory, as part of a sentence, or None.
 
-    ``entry`` is the worker's entry in the manifest. The worker's container may be gone and its counters with it. The
-    master's kill counter is evidence only for workers on the master's machine.
+    The worker's container may be gone, and its counters with it. So the evidence is the master's count of kills, if the
+    worker was on the master's machine, or else the memory that the worker last used. ``entry`` is the worker's entry in
+    the manifest.
     """
     kills, here = run.manifest.get("oom_kills"), run.manifest["host"].get("boot_id")
     if kills and here is not None and entry.get("boot_id") == here:
