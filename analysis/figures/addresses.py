@@ -39,7 +39,8 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
     if not numbers:
         return None
     ordered = sorted(numbers, key=lambda name: (-numbers[name], name))
-    # A single address has the figures of the whole run, which are reported elsewhere.
+    # Leave out the delivery latencies of a single address: they are those of the whole run, which are reported
+    # elsewhere.
     several = len(ordered) > 1
     latencies = _deliveries(run, window, lives, ordered[:MOST]) if several and window is not None else {}
     return {

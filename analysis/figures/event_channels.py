@@ -1,4 +1,4 @@
-"""Find the channel of events, so that deliveries can be counted by channel."""
+"""Find the channel of each event, so that deliveries can be counted by channel."""
 
 from bisect import bisect_right
 from functools import lru_cache

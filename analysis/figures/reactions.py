@@ -150,7 +150,7 @@ def summarise(run: Run, settled: Reconciled) -> dict[str, Any] | None:
 
 
 def missing(found: Reactions) -> int:
-    """Return the number of missing replies: due after a delivered request, neither accepted nor cut off by the end."""
+    """Return the number of missing replies: due to delivered requests, but neither accepted nor cut off at the end."""
     return int(found.due.sum()) - int(np.count_nonzero(found.cut_off | found.accepted))
 
 

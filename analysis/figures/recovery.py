@@ -116,7 +116,7 @@ def drops(run: Run) -> tuple[Drop, ...]:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of subscriptions, sorted by subscription and, within one, by time."""
+    """Lives of subscriptions (each reconnect begins a new one), sorted by subscription and then by time."""
 
     subscription: Ints
     ready_ns: Ints

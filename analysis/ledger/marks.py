@@ -33,7 +33,7 @@ class Marks:
         self._room = Room(ROOM_BYTES)
 
     def add(self, rows: Ints) -> None:
-        """Mark rows, given by their positions in the file in any order, which must not be marked yet."""
+        """Mark rows that are not marked yet, given by their positions in the file in any order."""
         if len(rows) and (rows[1:] < rows[:-1]).any():
             rows = np.sort(rows)
         begins, ends = np.searchsorted(rows, self._first), np.searchsorted(rows, self._end)

@@ -59,7 +59,7 @@ class Through:
 
     @classmethod
     def joined(cls, parts: Sequence["Through"]) -> Self:
-        """Keep the latest sending time of each publisher in each segment over several stretches of time."""
+        """Join the results of several stretches of time: the latest sending time by segment and publisher."""
         return cls.of([part.pair for part in parts], [part.sent_ns for part in parts])
 
     def last_ns(self, segment: int, publisher: Ints) -> Ints:

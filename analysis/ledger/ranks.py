@@ -34,7 +34,7 @@ def ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
     span = int(latency_ns.max()) - lowest
     above = latency_ns - lowest
     if span < 2**31:
-        # Numbers of half the size are sorted twice as fast.
+        # Use numbers of half the size, which are sorted twice as fast.
         above = above.astype(np.int32)
     above = above[grouping(event)]
     begins = np.cumsum(counts) - counts

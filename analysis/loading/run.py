@@ -119,7 +119,7 @@ class Run:
 
     @cached_property
     def broken_off_ns(self) -> dict[int, int]:
-        """End of the record in ns, by worker, for the workers that did not deliver it completely."""
+        """Time (ns) at which a worker's record ends, for each worker that did not deliver its whole record."""
         ends_ns = {}
         health = self.table("health", ("worker", "time_ns"))
         worker, time_ns = ints(health, "worker"), ints(health, "time_ns")
