@@ -58,7 +58,7 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 
 def bisection_trials(known: float) -> int:
-    """Return how many trials bisection takes if the known limit decides each of them."""
+    """Return the number of trials that bisection takes if loads below ``known`` pass and all others fail."""
     settings = SearchSettings(low=10, high=2000, start=10, goals=1, predict=False, short=False)
     trials: list[Trial] = []
     while isinstance(step := next_step(settings, trials), Ask):

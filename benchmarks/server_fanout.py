@@ -81,7 +81,8 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         reader.start()
         if here.recv() != "ready":
             raise RuntimeError("the readers could not subscribe")
-        # A single process writes its answer after its deliveries, so it needs no witnesses.
+        # Witnesses are subscribers that show when a batch has been delivered. A single process answers a publish only
+        # after its deliveries, so the answer itself shows that.
         seen_by = witnesses(server.announcement) if processes > 1 else []
         before = cpu_of(pids)
         began_ns = time.monotonic_ns()
@@ -135,8 +136,9 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
     """Publish batches one at a time; return the number of batches.
 
-    Each batch waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that
-    do not serve the publisher could deliver several batches with one write per subscriber.
+    Each batch waits until the previous one is answered and has arrived at the sockets in ``seen_by``, one at each
+    server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver several
+    batches with one write per subscriber, which is cheaper.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc

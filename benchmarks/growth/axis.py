@@ -12,7 +12,7 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of cost along an axis; ``total`` computes the cost of all n from n and the value in the table."""
+    """One kind of cost along an axis; ``total`` takes n and the value in the table, and returns the cost of all n."""
 
     name: str
     unit: str

@@ -24,7 +24,7 @@ PAYLOAD_RATE_PER_S = 400.0
 BATCH = 5
 SIZE_BYTES = 200
 IDLE_S = 3.0
-#: Length of the warm-up: longer than the second between two flushes, so that it contains a flush.
+#: Length of the warm-up. The record is flushed every second, so the warm-up contains at least one flush.
 WARMUP_S = 2.0
 _ANSWER = b"publish_success"
 CPU = Measure("generator CPU a delivery", "µs", each_times_n)
@@ -176,7 +176,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # `stamped` returns texts here, since each event contains its stamp.
+        # The declared type also allows bytes; `stamped` returns texts here, since each event contains its stamp.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)

@@ -12,8 +12,8 @@ from receive.receivers import Receiver
 from receive.running import Phase, ReceiverError, Running, not_received, running
 from receive.sender import Order
 
-#: CPU load (share of a core) at which receivers are measured: a nearly idle receiver wakes up for each frame, and a
-#: late receiver reads in bursts.
+#: CPU load (share of a core) at which receivers are measured. A nearly idle receiver wakes up for each frame, so each
+#: costs more than usual; a receiver that falls behind reads in bursts, so each costs less.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
@@ -149,8 +149,8 @@ def compare(
 ) -> Compared:
     """Measure each receiver once per round, alone, at the rate at which it is half busy.
 
-    Other tools are measured in the first round only, in the first patterns of each payload. A receiver that failed is
-    named and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
+    Other tools are measured in the first round only, and only in the patterns that `_for_peers` accepts. A receiver
+    that failed is named in the errors and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
     """
     compared = Compared()
     try:

@@ -139,7 +139,11 @@ class Running:
         return end
 
     def _subscribed(self) -> Any:
-        """Wait until all have subscribed; return the sender's message. Raises ReceiverError if the receiver ends."""
+        """Wait until all subscribers have subscribed; return the message in which the sender says so.
+
+        Raises:
+            ReceiverError: the receiver has ended before.
+        """
         until_s = time.monotonic() + READY_TIMEOUT_S
         while not self._pipe.poll(0.2):
             if (code := self._process.poll()) is not None:
@@ -170,7 +174,7 @@ class Running:
             raise self._failed("it did not say what it has received")
         last = self._lines[-1]
         if "deliveries" in last:
-            # Each thread of the receiver prints a line.
+            # Each thread of the receiver prints a line with its own count.
             self.received = sum(line["deliveries"] for line in self._lines)
         else:
             counted = last.get("bytes", last.get("bytes_with_handshakes", 0))

@@ -128,7 +128,7 @@ class NatsSubscriber(Subscriber):
         if word == b"CONNECT":
             self._verbose = bool(json.loads(rest).get("verbose"))
         elif word == b"SUB":
-            # SUB subject [queue group] sid
+            # The form of the line: SUB subject [queue group] sid
             subject, *_, number = rest.split()
             self._prepare_subject(subject, number)
             self.subscribed = True
@@ -138,7 +138,7 @@ class NatsSubscriber(Subscriber):
 
     def _prepare_subject(self, subject: bytes, number: bytes) -> None:
         for payload in PAYLOADS:
-            # The size has three or four digits.
+            # The header line contains the event's size, a number of three or four digits.
             digits = 3 if payload.frame_bytes < 1_000 else 4
             line = len(b"MSG %b %b " % (subject, number)) + digits + 2
             event = payload.frame_bytes - self._FRAME_BYTES - line - 2

@@ -61,9 +61,11 @@ class Fleet:
         self._due: list[tuple[float, int, Callable[[], float | None]]] = []
         self._number = 0
         self.timeline: Go | None = None
-        #: Wall-clock times (ns): the last claim was sent; the last worker reported its clients ready.
+        #: Wall-clock times (ns) at which the last claim was sent, and at which the last worker reported its clients
+        #: ready.
         self.claimed_ns = self.ready_ns = 0
-        #: Number of deliveries that each worker records in each further second, and their encoded histogram.
+        #: Number of deliveries that each worker records in each second from now on. `histogram` is the encoded
+        #: histogram of their latencies.
         self.deliveries = 0
         self.histogram: str | None = None
         self.begun_s = time.monotonic()

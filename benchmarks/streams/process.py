@@ -127,7 +127,7 @@ def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) 
 
 @contextmanager
 def sending(shape: Shape) -> Iterator[tuple[str, Connection]]:
-    """Start a sender; yield its URL and the pipe that takes orders after it has sent "ready"."""
+    """Start a sender; yield its URL and a pipe on which the sender says "ready" and then takes orders."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(

@@ -7,7 +7,7 @@ from typing import Any
 from loadgen.calibrate import checks
 from loadgen.calibrate.checks import Check
 
-#: Default number of deliveries of the ledger case.
+#: Default number of deliveries of the case `ledger`, which checks the counts of losses, duplicates and reorders.
 DELIVERIES = 1_050_000
 _LEDGER_PER_S = 20_000
 _LEDGER_LOAD = (
@@ -32,7 +32,7 @@ class Case:
 
 
 def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
-    """Return all cases: the ledger case with about ``deliveries``, the others with ``seconds`` of measure phase."""
+    """Return all cases: `ledger` with about ``deliveries``, and the others with a measure phase of ``seconds``."""
     delay = {"delay": {"lognormal": {"median": "8ms", "sigma": 0.4}}}
     ledger_s = max(2, round(deliveries / _LEDGER_PER_S))
     length = (f"phases.measure={seconds}s", "phases.warmup=1s")

@@ -289,7 +289,9 @@ def _close(settings: SearchSettings, lower: float, upper: float) -> bool:
 
 
 def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> float:
-    """Return a load below the failed load ``upper``: just under ``hint`` (see `_hint`) if possible, else its half."""
+    """Return a load below the failed load ``upper``: just under ``hint`` (see `_hint`) if possible, else half of
+    ``upper``.
+    """
     if hint is not None and settings.low < hint < upper:
         return hint * (1 - settings.precision / 2)
     return upper / 2
@@ -326,7 +328,7 @@ def _within(
 
 
 def _projected(settings: SearchSettings, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
-    """Move a point close enough to the middle that the search takes at most `SLACK` steps more than bisection.
+    """Move ``wanted`` so close to the bounds' middle that the search takes at most `SLACK` steps more than bisection.
 
     All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in
     n = ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie t/2·2^(n+SLACK−j) − w/2 from the
@@ -355,7 +357,11 @@ def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, fl
 
 
 def _estimate(lower: _At, upper: _At) -> float | None:
-    """Estimate the limit between two bounds from goodput, else from where a goal's figure would meet its threshold."""
+    """Estimate the limit between two bounds, or return None if the trials give no estimate.
+
+    The estimate is the upper bound's hint, which comes from goodput; else the load at which the goal's figure is
+    expected to meet its threshold.
+    """
     hint = _hint(upper)
     if hint is not None and lower.load < hint < upper.load:
         return hint

@@ -35,7 +35,8 @@ from loadgen.scenario import ScenarioError
 #: Largest relative difference allowed between a parameter of the fit in capacity.json and the recomputed one: a fit is
 #: iterative, so another machine may round differently.
 _FIT_TOLERANCE: Final = 1e-6
-#: Largest relative difference allowed between a run's load and the one in capacity.json, as groups' shares are rounded.
+#: Largest relative difference allowed between a run's load and the load in capacity.json. They differ slightly, since
+#: each client group's share of a load is rounded.
 _LOAD_TOLERANCE: Final = 5e-4
 _REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"}
 
@@ -65,7 +66,7 @@ class Content:
 
 @cache
 def _reader() -> TypeAdapter[Content]:
-    """Return the reader of capacity.json, which takes longer to make than to use."""
+    """Return the reader of capacity.json. It is cached, since making it takes longer than using it."""
     return TypeAdapter(Content)
 
 
@@ -351,7 +352,7 @@ class _Check:
         try:
             here = report.render(self._written, "")
         except Exception as error:
-            # A file of an older version may lack fields that the page shows.
+            # A file of an older version may lack fields that the page needs, which is no disagreement.
             self._found.notes.append(
                 f"{name}: not compared, as it cannot be made of {NAME} ({type(error).__name__})"
             )

@@ -154,7 +154,7 @@ class Comparison:
             return shlex.join(
                 self._arguments(service, local.Address(("--target", _shown(service, protocol))))
             )
-        # Only `choose` starts a server of its own for the run.
+        # `loadgen run` cannot start the local server of a service, but `loadgen choose` does.
         sets = [part for item in self.overrides for part in ("--set", item)]
         name = f"{service.local}?{service.query}" if service.query else service.local
         said = shlex.join([name, *service.options]) if service.options else name

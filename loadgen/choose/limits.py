@@ -21,7 +21,7 @@ _HISTORY: Final = {
     "mqtt": "a client that was away gets what it missed only with a session that lasts and QoS 1 or 2; a new subscriber"
     " gets a topic's retained event",
 }
-#: Limits that only a long run or a large event reaches.
+#: Sentences on limits that matter only to a long run or a large event.
 _LIFE: Final = "connections end after {hours:g} hours at the latest, and clients have to connect again"
 
 

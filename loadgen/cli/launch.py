@@ -43,10 +43,10 @@ def run(request: RunOptions) -> int:
         say(problem)
         return int(ExitCode.USAGE)
     try:
-        # A worker gets its resolved run from the master, so it resolves none here.
         if (problem := users_files.problem(request)) is not None:
             raise RunError(problem, ExitCode.USAGE)
-        # The run of a locustfile is resolved by the process that loads it.
+        # Two kinds of runs are not resolved here: a worker gets its resolved run from the master, and the run of a
+        # locustfile is resolved by the process that loads the locustfile.
         resolved = (
             None if request.worker or users_files.is_locustfile(request.scenario) else _resolved(request)
         )

@@ -1,9 +1,9 @@
 """The frames that a client sent and received, for display without secrets of the login (`loadgen probe --frames`).
 
 A value is shown only if it is known to hold no secret: by the name of its header or JSON key, or because the command
-itself made it. Of any other value only the length is shown. A value that was hidden when it was sent is hidden in
-received frames too, as is anything in them that looks like a key or token, since a service may echo a login in another
-form.
+itself made it. Of any other value only the length is shown. In received frames, values that were hidden when they were
+sent are hidden too, since a service may echo them. Anything that looks like a key or token is also hidden there, since
+a service may echo a login in another form.
 """
 
 import base64

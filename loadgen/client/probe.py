@@ -80,8 +80,8 @@ class Probe:
     """A check of one service; `run` yields each step when it is done.
 
     ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects the sent and
-    received frames in :attr:`frames`. With ``rules`` and ``wrong_login`` two further steps follow, which are tried even
-    if one of them fails: see `further_checks`.
+    received frames in :attr:`frames`. ``rules`` and ``wrong_login`` add a further step each (see `further_checks`); if
+    one of the two fails, the other is still tried.
     """
 
     def __init__(
