@@ -42,14 +42,14 @@ Values = npt.NDArray[np.int64]
 
 @dataclass
 class Side:
-    """The measurements taken while the interpreter was in one state."""
+    """The measurements of one state of the interpreter: idle, busy in a thread, or busy in a greenlet."""
 
     sent: list[Sent] = field(default_factory=list)
     delay_ns: list[Values] = field(default_factory=list)
     uncertain_ns: list[Values] = field(default_factory=list)
 
     def take(self, folder: Path) -> None:
-        """Read the deliveries of all phases from the receiver's record."""
+        """Read from the receiver's record the deliveries of all events in `sent`."""
         for batch in read_batches(folder / spool_name("deliveries", 0)):
             read_ns, arrival_ns, uncertain_ns = (
                 batch.column(name).to_numpy().astype(np.int64)

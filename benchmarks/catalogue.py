@@ -1,10 +1,10 @@
 """Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
 
-Each scenario runs with its own defaults against the embedded server on the same machine. Only a measurement longer than
-`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency. The value after
-± is the largest possible error of that latency, as computed from the run's record. `--json FILE` also writes the
-results to FILE and keeps the results of other scenarios in it, so the catalogue can be run in pieces. Nothing else may
-run meanwhile. Exits with 1 if a run was not valid or did not pass.
+Each scenario runs with its own defaults against the embedded server on the same machine, except that a measure phase
+longer than `--longest` is shortened to it. Prints exit code, verdict with its findings, deliveries and headline
+latency. The value after ± is the largest possible error of that latency, as computed from the run's record. `--json
+FILE` also writes the results to FILE and keeps the results of other scenarios in it, so the catalogue can be run in
+pieces. Nothing else may run meanwhile. Exits with 1 if a run was not valid or did not pass.
 """
 
 import argparse

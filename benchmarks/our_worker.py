@@ -91,7 +91,7 @@ class OurWorker:
 
     @property
     def logins(self) -> Logins:
-        """The logins of clients: all clients share the login of the service."""
+        """The source of the clients' logins: every client has the login of the service."""
         return self._logins
 
     def publish_channel(self, channel: str) -> str:

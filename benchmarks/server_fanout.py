@@ -34,7 +34,7 @@ FRAME_BYTES = 251
 
 @dataclass(frozen=True)
 class Fanout:
-    """The cost of one batch size: CPU seconds of each server process, and how many of them were in user code."""
+    """The cost of one batch size: CPU seconds of each server process, and the part of them in user code."""
 
     subscribers: int
     batch: int

@@ -72,7 +72,7 @@ def _read(pid: int) -> tuple[str, float]:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str, float]]:
-    """Wait for a run to end; return, by role, the CPU seconds of its child processes and when one was first seen."""
+    """Wait for a run to end; return, by role, its child processes' CPU seconds and when the first of them was seen."""
     spent_s: dict[int, tuple[str, float]] = {}
     seen_s: dict[str, float] = {}
     while process.poll() is None:

@@ -90,7 +90,7 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 def _idle(receiver: Receiver) -> float:
     """Return the share of a core that a receiver uses while nothing arrives; call it after deliveries have arrived.
 
-    The first flush of deliveries imports modules. That time is neither idle cost nor cost per delivery.
+    The first flush of deliveries imports modules. Before it, this time would be measured as idle cost.
     """
     time.sleep(WARMUP_S)
     receiver.settled_cpu_s()
@@ -158,7 +158,8 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
     began_s, sent = time.monotonic(), 0
     answered, rest = 0, b""
     connection.setblocking(False)
-    # Large steps, so that consecutive channels are not neighbours in a table of the generator or the server.
+    # Take large steps from channel to channel, so that successive channels are not neighbours in a table of the
+    # generator or the server.
     step = 1 if count == 1 else next(step for step in (7_919, 7_907, 7_901) if count % step)
     while (elapsed_s := time.monotonic() - began_s) < seconds or answered < sent // BATCH:
         try:

@@ -1,4 +1,4 @@
-"""Measure receivers at the rate at which each is half busy, one after the other or in turn."""
+"""Measure receivers at the rate at which each is half busy: one at a time, or several that receive in turn."""
 
 import contextlib
 import math
@@ -74,7 +74,7 @@ class Row:
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add the phase of a round, after the receiver has stopped; return why the figure is wrong, or None."""
+        """Add the phase of a round, once the receiver has stopped; return the error in the figure, or None."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:

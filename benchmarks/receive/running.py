@@ -190,7 +190,8 @@ class Running:
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
         rows = self.recorded(since_ns, until_ns)
-        # Each connection has one subscription, so a pair of time and subscription stands for one read.
+        # Deliveries that were read together have the same time. Each connection has one subscription, so each pair of
+        # time and subscription stands for one read.
         return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
 
     def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
@@ -220,7 +221,7 @@ class Running:
         return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
 
     def settled(self, at_least_s: float = SETTLE_S) -> float:
-        """Wait until the receiver has little to do; return its CPU seconds."""
+        """Wait until the receiver uses less than a tenth of a core; return its CPU seconds."""
         time.sleep(at_least_s)
         last = self.cpu_s()
         for _ in range(60):

@@ -75,9 +75,10 @@ class Recorded:
         return (self._random.lognormal(15, 0.4, count)).astype(np.int64)
 
     def _second(self, deliveries: int) -> dict[str, tuple[bytes, bytes, int]]:
-        """Return for each table its stream's header, one second's bytes and their number of rows.
+        """Return for each table the stream's header, the bytes of one second, and the number of rows in these bytes.
 
-        `SpoolWriter` writes two seconds; the bytes are those of the second one.
+        `SpoolWriter` writes two seconds, and the bytes of the second one are taken: those of the first include the
+        header.
         """
         with tempfile.TemporaryDirectory() as folder:
             writer = SpoolWriter(Path(folder), 0)

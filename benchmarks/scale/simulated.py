@@ -1,8 +1,9 @@
-"""Many simulated workers in one process, which send the harness's real messages and a made-up spool.
+"""Many simulated workers in one process, which send the harness's real messages and made-up records.
 
 Each worker has its own encrypted socket and sends the messages of a real worker at the same intervals: it introduces
 itself, claims its clients, reports that they are ready, pings the master, reports its counts and a histogram, sends
-Locust's heartbeats and statistics, and sends its spool by the real sender's rules. Its users do nothing.
+Locust's heartbeats and statistics, and sends its spool (the files that a worker records) by the real sender's rules.
+Its users do nothing.
 """
 
 import heapq

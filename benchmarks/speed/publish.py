@@ -41,7 +41,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish: a script, the argument that selects the way, and ``scheduled``, True if it takes a rate."""
+    """A way to publish: a script, and the argument for it. ``scheduled`` is True if the script takes a rate."""
 
     name: str
     script: str

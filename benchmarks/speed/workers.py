@@ -81,7 +81,7 @@ def run(options: Options) -> Section:
 
 
 def _counts(cores: int) -> list[int]:
-    """Return the numbers of processes to compare: one, two, and more as far as each has two cores with its sender."""
+    """Return the numbers of processes to compare: one, two, and more if there are two cores for each and its sender."""
     return [
         1,
         *(count for count in (2, 4, 8, 16) if count <= cores and (count == 2 or CORES_EACH * count <= cores)),

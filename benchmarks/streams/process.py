@@ -20,7 +20,7 @@ from streams import sender
 HERE = Path(__file__).resolve().parent
 READY_TIMEOUT_S = 90
 END_TIMEOUT_S = 60
-#: A receiver that has recorded nothing for this long (s) has nothing more to record.
+#: If a receiver has recorded nothing for this long (s), assume that it has nothing more to record.
 PATIENCE_S = 20
 
 

@@ -129,8 +129,8 @@ class Stacks:
     def up(self, name: str, wanted: Wanted) -> tuple[Stack, str]:
         """Create or update the stack; return it, and "made", "changed" or "nothing to change".
 
-        Namespaces are added to those of an existing stack. Unless ``wanted`` sets its lifetime, an API key that is
-        valid for another day keeps its expiry.
+        Namespaces are added to those of an existing stack. An API key that is valid for another day or longer keeps its
+        expiry, unless ``wanted`` sets the key's lifetime.
 
         Raises:
             AwsError: CloudFormation failed (the message gives the first reason), or loadgen did not create the existing

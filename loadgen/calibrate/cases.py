@@ -27,7 +27,8 @@ class Case:
     checks: Sequence[Check]
     #: True to keep the generator's process busy with other work (`busy_locustfile`).
     busy: bool = False
-    #: Exit codes after which the run is compared; they include 3 if the verdict may be invalid.
+    #: Exit codes of `loadgen run` after which its record is compared with the journal; 3 is one of them if the verdict
+    #: may be invalid.
     exit_codes: frozenset[int] = frozenset({0})
 
 

@@ -77,7 +77,7 @@ def ledger(truth: Truth) -> Iterator[Line]:
 
 
 def balance(truth: Truth) -> Line:
-    """Check that the ledger balances: expected deliveries = delivered + late + lost (of all three kinds)."""
+    """Check that the ledger balances: expected = delivered + late + the three kinds of lost deliveries."""
     book = truth.settled.ledger
     parts = (book.delivered, book.late, book.lost_before_ready, book.lost_in_reconnect, book.lost_otherwise)
     return Line(
@@ -91,7 +91,7 @@ def balance(truth: Truth) -> Line:
 
 
 def delay(truth: Truth) -> Iterator[Line]:
-    """Check that p50 and p99 match the latency with the server's injected delay.
+    """Check that the measured p50 and p99 match those in the server's journal, which include the injected delay.
 
     The lines also show the figures that a receiver without kernel timestamps would measure.
     """

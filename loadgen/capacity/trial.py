@@ -24,7 +24,7 @@ OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "port
 #: Subjects of findings about measurement errors. A run with such a finding still counts as a trial, because its gates
 #: are decided by intervals that include these errors.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
-#: Share of the offered load below which goodput shows that the target is saturated.
+#: If the goodput is below this share of the offered load, the target counts as saturated.
 _SATURATED: Final = 0.97
 
 

@@ -125,7 +125,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: Converts loads; its function for overrides returns none, since only a new trial would need overrides.
+        #: Describes the axis only. Overrides are needed for new trials, so this scale has none.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []

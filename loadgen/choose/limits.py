@@ -6,7 +6,8 @@ from typing import Final
 from loadgen.protocol.base import TargetProtocol
 from loadgen.resolve import ResolvedRun
 
-#: Promises of each protocol about the order of events, and about events that were published while a client was away.
+#: Sentences on what each protocol promises: here on the order of events, below (`_HISTORY`) on events that were
+#: published while a client was away.
 _ORDER: Final = {
     "appsync-events": "no order of events is promised (the documentation names none)",
     "appsync-graphql": "no order of events is promised (the documentation names none), and an event that is published"

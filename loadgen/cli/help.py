@@ -40,7 +40,7 @@ _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
 #: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
 _CODE: Final = re.compile(r"`[^`\n]{1,28}`")
-#: The error for an argument that the command does not take, if that is a URL.
+#: Matches the error for an argument that the command does not take, if this argument is a URL.
 _ONE_TOO_MANY: Final = re.compile(r"unexpected extra argument\S* \((?P<url>[^\s()]+://[^\s()]*)")
 
 
@@ -67,7 +67,7 @@ class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; if one too many is a URL, the error says that a target needs ``--target``."""
+        """Parse the arguments; the error for a URL that is one too many says that a target needs ``--target``."""
         try:
             parsed: list[str] = super().parse_args(ctx, args)
         except Exception as error:

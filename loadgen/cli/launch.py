@@ -98,9 +98,10 @@ def _started(
 
 
 def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, told: Told) -> ExitCode:
-    """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
+    """Return the exit code that the run reported.
 
-    An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
+    If it reported none, complete its record and return `ExitCode.INCONCLUSIVE`, or `ExitCode.INTERRUPTED` after an
+    interrupt before any measurement.
     """
     if told.code is not None:
         return told.code

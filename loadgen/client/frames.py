@@ -151,7 +151,10 @@ class Frames:
         self._frames.append(Frame(self.step, sent, size_bytes, text))
 
     def _path(self, url: str, resource: str | None) -> str:
-        """Return a request's path for display; the query and a path from the login are hidden: both may hold keys."""
+        """Return a request's path for display.
+
+        The query is hidden, and so is a path that the login sets: both may hold keys.
+        """
         parts = urlsplit(url)
         path, _, query = (resource or "").partition("?")
         if resource is None:

@@ -258,7 +258,7 @@ class Probe:
 
 
 def _fitting(error: Exception, advice: str) -> str:
-    """Return the refusal's own advice for a refused handshake or a temporary refusal, else the step's ``advice``."""
+    """Return a refused handshake's or a temporary refusal's own advice, or else the step's ``advice``."""
     refusal: Refusal | None = getattr(error, "refusal", None)
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice

@@ -178,7 +178,7 @@ def _csv(
 
 
 def _separator(header: str, name: str) -> str:
-    """Return the separator in a line of column names, outside quotes; a comma if there is none.
+    """Return the separator that a line of column names has outside quotes, or a comma if it has none.
 
     Raises:
         DataError: the line has two of the usual separators.
@@ -200,7 +200,7 @@ def _word(separator: str) -> str:
 
 
 def _places(header: Sequence[str], columns: Sequence[str], name: str, line: int) -> list[int]:
-    """Return the place of each column in the header."""
+    """Return the index of each column in the header."""
     problems = []
     for column in columns:
         if header.count(column) > 1:
