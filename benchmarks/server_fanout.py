@@ -103,8 +103,9 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
 def keep_apart(pids: Sequence[int]) -> None:
     """Give one core to the server's processes, and the others to this process and its future children.
 
-    A process does less in a CPU-second while another process runs on the other hyper-thread of its core. If several
-    server processes ran beside each other and a single one ran beside the reader, their figures could not be compared.
+    A process does less in a CPU-second while another process runs on the other hyper-thread of its core. Without this
+    separation, several server processes would run beside each other, a single one beside the reader, and their figures
+    could not be compared.
     """
     first, *others = sorted(os.sched_getaffinity(0))
     if others:

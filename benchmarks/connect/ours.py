@@ -89,7 +89,8 @@ class Ramp(OurWorker):
     def start_at_end(self, greenlet: gevent.Greenlet) -> None:
         self._resting.append(greenlet)
 
-    # Methods of `Readiness`: a subscription becomes ready in the hub's next turn after its acknowledgement.
+    # The methods of `Readiness`. A channel counts as ready in the hub's next turn after its subscription's
+    # acknowledgement.
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         gevent.get_hub().loop.run_callback(self._ready, on_ready)

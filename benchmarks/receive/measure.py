@@ -219,10 +219,11 @@ def in_turn(
     seconds: float,
     scratch: Path,
 ) -> tuple[list[Row], list[str]]:
-    """Measure receivers that run at the same time and receive in turn, so they must use hardly any CPU while idle.
+    """Measure receivers that run at the same time and receive in turn.
 
-    The machine's speed varies from minute to minute, so the turns are short. All receive at the rate at which the first
-    receiver is half busy. Returns one row per receiver, and the errors in the rows.
+    A receiver must use hardly any CPU while it waits for its turn. The machine's speed varies from minute to minute, so
+    the turns are short. All receive at the rate at which the first receiver is half busy. Returns one row per receiver,
+    and the errors in the rows.
 
     Raises:
         ReceiverError: a receiver failed.

@@ -33,7 +33,8 @@ from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 
-#: File in the receiver's folder. Each line has the time, the CPU time of the worker's part and that of all parts (ns).
+#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time of the worker's report, and
+#: the CPU time of all parts.
 COSTS: Final = "live-costs"
 #: Approximate events per second of the benchmark. The displays compute from it which share of the events to sample.
 _EVENTS_PER_S = 60

@@ -1,7 +1,8 @@
 """Senders of other protocols than AppSync Events: just enough of an MQTT broker, a NATS server and a Socket.IO server.
 
-Each answers one client until it has subscribed, and makes the frames of its events. A frame has the same number of
-bytes in each protocol, headers included, and the same event: the stamp, then padding or the members of a real payload.
+Each answers one client until it has subscribed, and makes the frames of its events. In each protocol a frame has the
+same number of bytes, headers included, and contains the same event: the stamp, then padding or the members of a real
+payload.
 """
 
 import json

@@ -187,7 +187,7 @@ def churn(truth: Truth) -> Iterator[Line]:
 
 
 def rejects(truth: Truth) -> Iterator[Line]:
-    """Check that the record marks as rejected exactly those events of batches that the server rejected."""
+    """Check that the record marks as rejected exactly the events that the server rejected within accepted batches."""
     by_server = truth.events[~truth.events["accepted"].astype(bool)]
     by_harness = truth.events[truth.events["status"] == "rejected"]
     same = set(by_server["event"]) == set(by_harness["event"])

@@ -331,9 +331,9 @@ def _within(
 def _projected(settings: SearchSettings, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
     """Move ``wanted`` so close to the bounds' middle that the search takes at most `SLACK` steps more than bisection.
 
-    All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in
-    n = ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie t/2·2^(n+SLACK−j) − w/2 from the
-    middle.
+    All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in n =
+    ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie up to t/2·2^(n+SLACK−j) − w/2 from
+    the middle.
     """
     low, high = (math.log(load) for load in brackets[-1])
     first = math.log(brackets[0][1] / brackets[0][0])

@@ -125,7 +125,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: Describes the axis only. Overrides are needed for new trials, so this scale has none.
+        #: Describes the axis of the search. Only new trials need overrides, so this scale has none.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
@@ -230,7 +230,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Check a trial's files against its run's tables, and its load and gates against those of the search."""
+        """Check a trial's files against its run's tables, and the run's load and gates against those asked for."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]

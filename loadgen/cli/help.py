@@ -92,7 +92,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with subcommands; the help lists those of `loadgen` itself in groups."""
+    """A command with subcommands; the help of `loadgen` itself lists its subcommands in groups."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help page."""

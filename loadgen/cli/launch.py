@@ -79,7 +79,7 @@ def _started(
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
-    # With several processes the started worker only forks the others, so signals go to the process group.
+    # With several processes, the started process only forks the workers, so signals go to its process group.
     to_group = request.worker and request.processes > 1
     with subprocesses.Supervised(
         _command(request, locustfiles), environment, to_group=to_group, pass_fds=passed
@@ -265,7 +265,10 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _recorded_target(scenario: str) -> str | None:
-    """Return the target of the run to repeat; None if that run used the embedded server, or ``scenario`` is no run."""
+    """Return the target that a recorded run had, to repeat the run, or None.
+
+    None means that the run used the embedded server, or that ``scenario`` is no recorded run.
+    """
     path = Path(scenario)
     return repeating.target_of(path) if repeating.is_run(path) else None
 

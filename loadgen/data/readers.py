@@ -125,7 +125,7 @@ def _begun(binary: BinaryIO, name: str, separator: str | None) -> _Csv:
     first = next(texts, "")
     skipped = 0
     if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
-        # A first line such as `sep=;` names the separator; spreadsheet programs write and understand it.
+        # Spreadsheet programs write and understand a first line such as `sep=;`, which names the separator.
         separator, first, skipped = separator or first[4], next(texts, ""), 1
     if not first.strip():
         what = (

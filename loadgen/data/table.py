@@ -34,7 +34,7 @@ class TableWriter:
         self._count = 0
 
     def add(self, lines: Sequence[int], cells: Sequence[Sequence[str]]) -> None:
-        """Add rows: the line of each, and the JSON texts of each column; raises OSError if the disk is full."""
+        """Add rows by their line numbers and each column's JSON texts; raises OSError if the disk is full."""
         arrays = [
             pa.array(lines, type=pa.int64()),
             *(pa.array(each, type=pa.large_string()) for each in cells),
