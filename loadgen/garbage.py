@@ -20,7 +20,7 @@ def leave_to_kernel() -> None:
 
     The collections take place if the process has loaded a module of `_COUNTING`, which reports objects left at exit.
     """
-    # Exit handlers run in reverse order, so the first one registered runs last.
+    # Exit handlers run in reverse order: if this one is registered first, it runs last.
     atexit.register(_at_exit)
 
 

@@ -40,7 +40,7 @@ class Axis:
             (first_n, first), *others = pairs
             if max((value for _, value in others), default=first) < first * (1 + NOISE):
                 return None
-            # Growth below the noise does not show how the cost grows.
+            # Leave out costs that exceed the first one by less than the noise: they do not show growth.
             pairs = [(n - first_n, value - first) for n, value in others if value > first * (1 + NOISE)]
         logs = [(math.log(n), math.log(value)) for n, value in pairs if n > 0 and value > 0]
         if len(logs) < 3:

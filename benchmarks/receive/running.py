@@ -1,4 +1,4 @@
-"""Run a receiver with a sender of its own, and read what it costs and what has arrived."""
+"""Run a receiver with a sender of its own; read the receiver's costs and the number of frames that arrived."""
 
 import contextlib
 import json

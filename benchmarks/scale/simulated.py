@@ -38,7 +38,7 @@ STATISTICS_S = 3.0
 
 @dataclass
 class Seen:
-    """What all workers of a run observed of their master: pings, late messages, and errors."""
+    """The observations of all workers of a run about their master: pings, late messages, and errors."""
 
     #: (time of the answer, time from sending the ping until the master read it), in ns. All processes share one clock.
     pings: list[tuple[int, int]] = field(default_factory=list)

@@ -30,7 +30,7 @@ class StreamError(RuntimeError):
 
 @dataclass(frozen=True)
 class Shape:
-    """The connections, subscriptions and channels of a receiver; see `receiver`."""
+    """The connections, subscriptions and channels of a receiver, with the meanings given in `receiver.py`."""
 
     connections: int
     subscriptions: int = 1

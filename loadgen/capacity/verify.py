@@ -182,7 +182,7 @@ class _Check:
 
     @cached_property
     def _settings(self) -> SearchSettings:
-        """The recorded settings, with the fields that follow from the request recomputed."""
+        """The recorded settings, except that fields which follow from the request are computed again."""
         content, request = self._content, self._content.request
         settings = replace(
             content.settings,

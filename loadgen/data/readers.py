@@ -19,7 +19,7 @@ from loadgen.data.errors import DataError
 
 Kind = Literal["csv", "jsonl", "parquet"]
 
-#: Name of the column with a whole line of a JSON Lines file.
+#: Name of the column that stands for a whole line of a JSON Lines file.
 WHOLE_LINE: Final = "#line"
 #: Maximum number of characters of a cell, and of bytes of a line.
 LONGEST: Final = 4 << 20

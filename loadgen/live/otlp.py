@@ -135,7 +135,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
             if status in ("unsent", "unmade"):
-                # These events were never sent, so they are no operations of a messaging client.
+                # Leave out events that were never sent: they are no operations of a messaging client.
                 continue
             if status not in (None, "accepted"):
                 attributes["error.type"] = str(status)
