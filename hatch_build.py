@@ -40,7 +40,8 @@ class NativeReceivePath(BuildHookInterface[Any]):
         try:
             built = self._build()
         except Exception as error:
-            # Unless the native path is required, build the package without it: the Python receive path replaces it.
+            # If the compilation fails, build the package without the extension module, since the package also contains
+            # a receive path in Python; with LOADGEN_NATIVE=require, fail.
             if wish == "require":
                 raise
             self.app.display_warning(

@@ -212,7 +212,7 @@ def report(folder: Path) -> tuple[float, float, int, dict[str, object]]:
 
 
 def verdict(deliveries: int, wall_s: float, peak: int) -> str:
-    """Return whether a report met the bar for that many deliveries, or an empty text if there is none."""
+    """Return "met" or "MISSED" for a report on that many deliveries, or "" if there is no bar for so few deliveries."""
     bars = [bar for least, bar in BARS.items() if deliveries >= least]
     if not bars:
         return ""

@@ -1,13 +1,14 @@
 """Does Python code that keeps the interpreter busy delay reads? `python benchmarks/busy_interpreter.py`.
 
-A receiver like that of a worker gets 20,000 deliveries a second in three states, in turn: its interpreter is idle; a
-native thread of the receiver runs Python code all the time; a greenlet does so, letting the event loop run every 20 ms.
-Prints the receive-queue delay, from the kernel's stamp to the end of the read, and the share of deliveries whose stamp
-is shared.
+A receiver set up like a worker's gets 20,000 deliveries a second while its interpreter is in each of three states in
+turn: it is idle; a native thread runs Python code all the time; a greenlet runs Python code, and lets the event loop
+run every 20 ms. Prints two figures for each state: the receive-queue delay, which is the time from the kernel's stamp
+of a delivery to the end of the read, and the share of deliveries that were read together with later ones and so have
+only the last one's stamp.
 
 Bars: with busy Python code the p99 of the delay is at most 1.3 times the p99 with an idle interpreter, and at most
-0.1 % of the stamps are shared. Exits with 1 if a bar is missed. On two cores the sender, the busy code and the kernel
-compete with the reading thread for a core, which is part of the delay.
+0.1 % of the deliveries share a stamp. Exits with 1 if a bar is missed. On two cores the sender, the busy code and the
+kernel compete with the reading thread for a core; the delay includes the time that it waits for one.
 """
 
 import argparse
@@ -41,14 +42,14 @@ Values = npt.NDArray[np.int64]
 
 @dataclass
 class Side:
-    """The measurements taken while the interpreter was in one state."""
+    """The measurements of one state of the interpreter: idle, busy in a thread, or busy in a greenlet."""
 
     sent: list[Sent] = field(default_factory=list)
     delay_ns: list[Values] = field(default_factory=list)
     uncertain_ns: list[Values] = field(default_factory=list)
 
     def take(self, folder: Path) -> None:
-        """Read the deliveries of all phases from the receiver's record."""
+        """Read from the receiver's record the deliveries of all events in `sent`."""
         for batch in read_batches(folder / spool_name("deliveries", 0)):
             read_ns, arrival_ns, uncertain_ns = (
                 batch.column(name).to_numpy().astype(np.int64)
@@ -65,7 +66,7 @@ class Side:
 
     @property
     def shared(self) -> float:
-        """Share of deliveries whose kernel stamp is shared, so that their arrival is known only as an interval."""
+        """Share of deliveries that have only a later one's kernel stamp, so their arrival is known as an interval."""
         return float(np.mean(np.concatenate(self.uncertain_ns) > 0))
 
     @property

@@ -1,12 +1,12 @@
 """Check that `loadgen capacity` finds known limits, with fewer trials than bisection.
 
-The embedded server is throttled to a number of deliveries per second: three rates, each with a latency and a loss goal.
-Ten readers of one channel make ten deliveries of each event, so the limit is a tenth of the throttle's rate, in events
-per second. Above the limit, latency grows if the queue is unlimited, and deliveries are lost if it is short. The table
-also shows the number of trials that plain bisection needs from the same start by the same rules. By default this number
-is computed, assuming that a trial passes if its load is within the known limit; with --bisection it is measured, by
-running `loadgen capacity --bisect`. Exits with 1 if a bound is more than 5 % from the limit, or if a search does not
-take fewer trials than bisection.
+The embedded server is throttled to a known number of deliveries per second. At each of three such rates, one search has
+a goal for latency and one a goal for loss. Ten readers of one channel make ten deliveries of each event, so the limit
+is a tenth of the throttle's rate, in events per second. Above the limit, latency grows if the queue is unlimited, and
+deliveries are lost if it is short. The table also shows the number of trials that plain bisection needs from the same
+start by the same rules. By default this number is computed, assuming that a trial passes if its load is within the
+known limit; with --bisection it is measured, by running `loadgen capacity --bisect`. Exits with 1 if a bound is more
+than 5 % from the limit, or if a search does not take fewer trials than bisection.
 
     .venv/bin/python benchmarks/capacity_known.py [--only RATE/GOAL] [--bisection] [--results FOLDER]
 """
@@ -25,7 +25,7 @@ READERS = 10
 RATES = (600, 1000, 1800)
 GOALS = {
     "latency": ("delivery.latency.p99 < 50ms", {}),
-    # A queue of 20 deliveries holds two events.
+    # A queue of 20 deliveries holds two events, since each event makes ten deliveries.
     "loss": ("delivery.loss < 1%", {"throttle_queue": 20}),
 }
 BAR = 0.05
@@ -58,7 +58,7 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 
 def bisection_trials(known: float) -> int:
-    """Return how many trials bisection takes if the known limit decides each of them."""
+    """Return the number of trials that bisection takes if loads below ``known`` pass and all others fail."""
     settings = SearchSettings(low=10, high=2000, start=10, goals=1, predict=False, short=False)
     trials: list[Trial] = []
     while isinstance(step := next_step(settings, trials), Ask):
@@ -83,7 +83,7 @@ def main() -> int:
         for goal in GOALS:
             if options.only and f"{rate}/{goal}" not in options.only:
                 continue
-            # The loss goal allows one percent of loss, so the known limit is that much higher.
+            # With up to one percent of loss allowed, the limit is the throttle's rate divided by 0.99.
             known = rate / READERS / (0.99 if goal == "loss" else 1)
             found = search(rate, goal, results, bisect=False)
             bisection = bisection_trials(known)

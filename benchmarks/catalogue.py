@@ -1,10 +1,10 @@
 """Does each scenario of the catalogue run valid on this machine? `python benchmarks/catalogue.py [SCENARIO ...]`.
 
-Each scenario runs with its own defaults against the embedded server on the same machine. Only a measurement longer than
-`--longest` is shortened. Prints exit code, verdict with its findings, deliveries and headline latency; the value after
-± is the error that the record states. `--json FILE` also writes the results to FILE and keeps the results of other
-scenarios in it, so the catalogue can be run in pieces. Nothing else may run meanwhile. Exits with 1 if a run was not
-valid or did not pass.
+Each scenario runs with its own defaults against the embedded server on the same machine, except that a measure phase
+longer than `--longest` is shortened to it. Prints exit code, verdict with its findings, deliveries and headline
+latency. The value after ± is the largest possible error of that latency, as computed from the run's record. `--json
+FILE` also writes the results to FILE and keeps the results of other scenarios in it, so the catalogue can be run in
+pieces. Nothing else may run meanwhile. Exits with 1 if a run was not valid or did not pass.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SCENARIOS = REPO / "scenarios"
 #: Time that a run may take in addition to its phases: start, ramp, report.
 SPARE_S = 120
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-#: The scenario with an API of its own, and the port that its header names.
+#: The scenario that needs a server with its own API file, and the environment variable with that server's API key.
 FEEDS, FEEDS_KEY = "private-feeds", "FEEDS_KEY"
 
 Result = dict[str, Any]
@@ -61,7 +61,8 @@ def seconds(text: str) -> float:
 def prepared(name: str, folder: Path) -> Iterator[tuple[list[str], dict[str, str], Path]]:
     """Yield the arguments of `loadgen run` for a scenario, its environment variables and its working directory.
 
-    `private-feeds` runs against a server with its own API and a key made for this run, as the header of its file says.
+    `private-feeds` runs against a server with its own API file and with keys made for this run. The comment at the top
+    of the scenario file describes these steps.
     """
     scenario = _scenario(name)
     if name != FEEDS:

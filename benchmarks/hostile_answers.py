@@ -3,10 +3,10 @@
     python benchmarks/hostile_answers.py                 # every case
     python benchmarks/hostile_answers.py chunks ping     # the cases whose names contain one of these words
 
-Each case has a server process, which sends its hostile answer for as long as the client reads it, and a client process,
-which does one thing: a publish, the check before a run, the publish of `loadgen probe`, fetching a token, or reading a
-connection. Memory is the rise of the client's peak resident size (`getrusage`) above its size before the first byte. A
-client is ended after 25 s, and fails if it needs more than 5 GB of address space. The bar is 64 MB and 25 s; the
+Each case has two processes. The server process sends its hostile answer for as long as the client reads it. The client
+process does one thing: a publish, the check before a run, the publish of `loadgen probe`, fetching a token, or reading
+a connection. Memory is the rise of the client's peak resident size (`getrusage`) above its size before the first byte.
+A client is ended after 25 s, and fails if it needs more than 5 GB of address space. The bar is 64 MB and 25 s; the
 command exits with 1 if a case misses it.
 """
 

@@ -38,7 +38,7 @@ from loadgen.transport.dialing import Dialer
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Logins, NoLogins, Progress, Readiness, Timeline, WorkerRun
 
-# As the worker of a run does: with pandas, pyarrow's first conversion would take a second of CPU time.
+# Keep pyarrow from importing pandas, which would take a second of CPU time. Workers of a run do the same.
 without_pandas.spare()
 
 TOKEN = 7
@@ -47,7 +47,7 @@ _AT_ONCE = 50
 
 
 class OurWorker:
-    """A replacement for `loadgen.run.agent.Agent`, which users call during a run."""
+    """Stands in for `loadgen.run.agent.Agent`, whose methods Locust users call during a run."""
 
     def __init__(
         self, url: str, folder: Path, recorder: type[Recorder] = Recorder, sinks: Sinks | None = None
@@ -91,14 +91,14 @@ class OurWorker:
 
     @property
     def logins(self) -> Logins:
-        """The logins of clients: all clients share the login of the service."""
+        """The source of the clients' logins: every client has the login of the service."""
         return self._logins
 
     def publish_channel(self, channel: str) -> str:
         """Return ``channel`` unchanged, because benchmarks write channels in their normal form."""
         return channel
 
-    # Methods that users call to claim a client or wait for a phase. Benchmarks play their clients without them.
+    # Methods that users call to claim a client or to wait for a phase. Benchmarks whose users do so override them.
 
     def claim(self, role: str) -> ClientPlan | None:
         """Raise NotImplementedError."""

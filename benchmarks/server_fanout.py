@@ -34,7 +34,7 @@ FRAME_BYTES = 251
 
 @dataclass(frozen=True)
 class Fanout:
-    """The cost of one batch size: CPU seconds of each server process, and how many of them were in user code."""
+    """The cost of one batch size: CPU seconds of each server process, and the part of them in user code."""
 
     subscribers: int
     batch: int
@@ -81,7 +81,8 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         reader.start()
         if here.recv() != "ready":
             raise RuntimeError("the readers could not subscribe")
-        # A single process writes its answer after its deliveries, so it needs no witnesses.
+        # Witnesses are subscribers that show when a batch has been delivered. A single process answers a publish only
+        # after its deliveries, so the answer itself shows that.
         seen_by = witnesses(server.announcement) if processes > 1 else []
         before = cpu_of(pids)
         began_ns = time.monotonic_ns()
@@ -102,8 +103,9 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
 def keep_apart(pids: Sequence[int]) -> None:
     """Give one core to the server's processes, and the others to this process and its future children.
 
-    A process does less in a CPU-second while another process runs on the other hyper-thread of its core. If several
-    server processes ran beside each other and a single one ran beside the reader, their figures could not be compared.
+    A process does less in a CPU-second while another process runs on the other hyper-thread of its core. Without this
+    separation, several server processes would run beside each other, a single one beside the reader, and their figures
+    could not be compared.
     """
     first, *others = sorted(os.sched_getaffinity(0))
     if others:
@@ -135,8 +137,9 @@ def witnesses(server: Announcement) -> list[socket.socket]:
 def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
     """Publish batches one at a time; return the number of batches.
 
-    Each batch waits until the previous one is answered and has arrived at the witnesses. Otherwise the processes that
-    do not serve the publisher could deliver several batches with one write per subscriber.
+    Each batch waits until the previous one is answered and has arrived at the sockets in ``seen_by``, one at each
+    server process. Otherwise processes that do not serve the publisher could fall behind, and then deliver several
+    batches with one write per subscriber, which is cheaper.
     """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc

@@ -2,10 +2,10 @@
 
     python benchmarks/soak.py --minutes 10
 
-Events are sent as fast as they are read, in bursts of twenty per write, so the receiver uses a whole core. Its memory
-is read every five seconds; it contains the rows of the current second, so it follows that second's rate. The bar: the
-median memory of the last half minute is within 10 % of the median of the half minute that follows the first minute.
-Exits with 1 if the bar is missed, or if a delivery was not recorded.
+Events are sent as fast as they are read, in bursts of twenty per write, so the receiver uses a whole core. The
+receiver's memory is read every five seconds. It varies with the rate, since it contains the rows of the current second.
+The bar: the median memory of the last half minute is within 10 % of the median of the half minute that follows the
+first minute. Exits with 1 if the bar is missed, or if a delivery was not recorded.
 """
 
 import argparse

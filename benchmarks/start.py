@@ -1,9 +1,9 @@
 """Cost of a short run in addition to its phases: `python benchmarks/start.py`.
 
-Runs a small `comments` with 3 s of timed phases (warm-up, measure, drain) several times and prints medians: the
-overhead (wall time minus the timed phases), its parts, and CPU seconds by process. On a busy machine CPU seconds vary
-less than wall time. `--checkout` names another checkout, with its native part built, to run in turns with this one.
-Exits with 1 if the overhead is above the bar.
+Several times runs a small version of the scenario `comments` with 3 s of timed phases (warm-up, measure, drain), and
+prints medians: the overhead (wall time minus the timed phases), its parts, and CPU seconds by process. On a busy
+machine CPU seconds vary less than wall time. `--checkout` names another checkout, in which the native code is built;
+runs of it take turns with runs of this one. Exits with 1 if the overhead is above the bar.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _children(pid: int) -> list[int]:
 
 def _read(pid: int) -> tuple[str, float]:
     """Return the role of a process and its CPU seconds so far; raises OSError if it has ended."""
-    # A forked process has its parent's command line until it executes another program.
+    # A forked process has its parent's command line, and so its parent's role, until it executes another program.
     line = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     role = next((role for word, role in _ROLES if word in line), "loadgen")
@@ -72,7 +72,7 @@ def _read(pid: int) -> tuple[str, float]:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str, float]]:
-    """Wait for a run to end; return, by role, the CPU seconds of its child processes and when one was first seen."""
+    """Wait for a run to end; return, by role, its child processes' CPU seconds and when the first of them was seen."""
     spent_s: dict[int, tuple[str, float]] = {}
     seen_s: dict[str, float] = {}
     while process.poll() is None:

@@ -1,11 +1,15 @@
 """Full checks of the statistics on simulated data whose truth is known; `make test` uses samples of the same data.
 
 `clocks`: 10,000 simulated clocks. Is the true time within the stated error, and the error as small as the pings allow?
-`comparisons`: simulated runs. At most 5 % of equal sides may be flagged, at least 90 % of shifts of 10 % must be
-found, and the interval must contain the true change as often as stated.
-`stopping`: simulated plans of `loadgen ab`, which may stop after any pair. Equal sides may be flagged, at any look, in
-at most 5 % of the plans. A shift of 10 % must be found with fewer pairs than the plan for the smallest change that
-matters has.
+
+`comparisons`: comparisons of simulated runs. If both sides are equal, at most 5 % of the comparisons may report a
+change. If one side is shifted by 10 %, at least 90 % must report it. The interval must contain the true change as often
+as stated.
+
+`stopping`: simulated plans of `loadgen ab`, which compares the sides after each pair of runs and may stop then. If both
+sides are equal, at most 5 % of the plans may ever report a change. A shift of 10 % must be found with fewer pairs than
+are planned for finding the smallest change that matters.
+
 Exits with 1 if a bar is missed.
 
     python -m benchmarks.statistics_known [clocks] [comparisons] [stopping]

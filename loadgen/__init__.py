@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __version__ = VERSION
 __all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 
-# Must run before our other modules are imported: a locustfile may import this package first.
+# A locustfile may import this package first of all. Correct the search path before any other module is imported, so
+# that no file beside the locustfile is imported in place of a library.
 put_locustfile_last()
 
 

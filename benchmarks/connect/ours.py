@@ -1,7 +1,8 @@
-"""Connect our users, recording, and started as Locust does it: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
+"""Connect users of the harness, as a worker does while it records: `ours.py PORT FEW MANY AT_ONCE FOLDER [tls|resume]`.
 
-A user is started when another one's subscribe is acknowledged, so AT_ONCE of them connect at any time. Each connection
-is kept open. If BENCH_PROFILE names a file, cProfile's profile of the counted connects is written to it.
+Users are started as Locust starts them: AT_ONCE at first, then one after each acknowledged subscribe. So AT_ONCE users
+are connecting at any time. Each connection is kept open. If BENCH_PROFILE names a file, cProfile's profile of the
+counted connects is written to it.
 """
 
 from gevent import monkey
@@ -31,19 +32,23 @@ from loadgen.run import worker_process  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.roles import Subscriber, attach  # noqa: E402
 
-#: Time to wait before memory is read. The record is flushed once a second, so its buffers are then in both figures.
+#: Time to wait before each of the two readings of memory. It is longer than the second between two flushes of the
+#: record, so that both readings include the buffers of a flush.
 SETTLE_S = 1.5
 
 
 class Ramp(OurWorker):
-    """A worker whose users connect at once; it is its own `Readiness`."""
+    """A worker whose users connect at once.
+
+    It also replaces the worker's `Readiness`, which notes when a channel is ready.
+    """
 
     def __init__(self, url: str, folder: Path, at_once: int) -> None:
         super().__init__(url, folder)
         self.readiness = self
         self._at_once, self._begun, self._most, self._acknowledged = at_once, 0, 0, 0
         self._over, self._reached = Event(), Event()
-        #: Greenlets to start at the end of the run, which never comes.
+        #: Greenlets that users register to start at the end of the run. This run does not end, so they never start.
         self._resting: list[gevent.Greenlet] = []
         self._users = Group()
         self._environment = Environment(user_classes=[Subscriber])
@@ -84,7 +89,8 @@ class Ramp(OurWorker):
     def start_at_end(self, greenlet: gevent.Greenlet) -> None:
         self._resting.append(greenlet)
 
-    # Methods of `Readiness`: a subscription becomes ready in the hub's next turn after its acknowledgement.
+    # The methods of `Readiness`. A channel counts as ready in the hub's next turn after its subscription's
+    # acknowledgement.
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         gevent.get_hub().loop.run_callback(self._ready, on_ready)

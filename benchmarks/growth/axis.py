@@ -12,7 +12,7 @@ NOISE = 0.1
 
 @dataclass(frozen=True)
 class Measure:
-    """One kind of cost along an axis; ``total`` computes the cost of all n from n and the value in the table."""
+    """One kind of cost along an axis; ``total`` takes n and the value in the table, and returns the cost of all n."""
 
     name: str
     unit: str
@@ -40,7 +40,7 @@ class Axis:
             (first_n, first), *others = pairs
             if max((value for _, value in others), default=first) < first * (1 + NOISE):
                 return None
-            # Growth below the noise does not show how the cost grows.
+            # Leave out costs that exceed the first one by less than the noise: they do not show growth.
             pairs = [(n - first_n, value - first) for n, value in others if value > first * (1 + NOISE)]
         logs = [(math.log(n), math.log(value)) for n, value in pairs if n > 0 and value > 0]
         if len(logs) < 3:

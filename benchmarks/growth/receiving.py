@@ -24,7 +24,7 @@ PAYLOAD_RATE_PER_S = 400.0
 BATCH = 5
 SIZE_BYTES = 200
 IDLE_S = 3.0
-#: Length of the warm-up: longer than the second between two flushes, so that it contains a flush.
+#: Length of the warm-up. The record is flushed every second, so the warm-up contains at least one flush.
 WARMUP_S = 2.0
 _ANSWER = b"publish_success"
 CPU = Measure("generator CPU a delivery", "µs", each_times_n)
@@ -90,7 +90,7 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 def _idle(receiver: Receiver) -> float:
     """Return the share of a core that a receiver uses while nothing arrives; call it after deliveries have arrived.
 
-    The first flush of deliveries imports modules. That time is neither idle cost nor cost per delivery.
+    The first flush of deliveries imports modules. Before it, this time would be measured as idle cost.
     """
     time.sleep(WARMUP_S)
     receiver.settled_cpu_s()
@@ -158,7 +158,8 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
     began_s, sent = time.monotonic(), 0
     answered, rest = 0, b""
     connection.setblocking(False)
-    # Large steps, so that consecutive channels are not neighbours in a table of the generator or the server.
+    # Take large steps from channel to channel, so that successive channels are not neighbours in a table of the
+    # generator or the server.
     step = 1 if count == 1 else next(step for step in (7_919, 7_907, 7_901) if count % step)
     while (elapsed_s := time.monotonic() - began_s) < seconds or answered < sent // BATCH:
         try:
@@ -176,7 +177,7 @@ def _publish(server: Announcement, count: int, rate: float, seconds: float) -> i
         numbers = range(sent, sent + BATCH)
         events, _ = stamped(TOKEN, 1, numbers, now_ns, now_ns, [plain(SIZE_BYTES)] * BATCH)
         channel = f"/default/growth/{sent // BATCH * step % count}"
-        # `stamped` returns texts here, since each event contains its stamp.
+        # The declared type also allows bytes; `stamped` returns texts here, since each event contains its stamp.
         texts = cast(Sequence[str], events)
         message = messages.publish(f"p{sent}", channel, texts, authorization)
         connection.setblocking(True)

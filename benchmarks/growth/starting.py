@@ -60,7 +60,7 @@ def planning(quick: bool) -> Axis:
             for number in range(n):
                 plan.client(number)
             planned = time.perf_counter()
-            # Take clients from the share, as the master does for each claim of a worker.
+            # Take the clients from the pool of free ones, 100 at a time, as the master does when workers claim clients.
             (share,) = shares(run, [Fraction(1)])
             free = share.free["subscriber"]
             while free:

@@ -1,4 +1,4 @@
-"""Mutation tests: do the tests of the code that all figures depend on notice when that code is wrong?
+"""Mutation tests: change the code that all figures depend on, and check that its tests notice each change.
 
     python -m benchmarks.mutants                          about 300 mutants, drawn with seed 20
     python -m benchmarks.mutants --area pacing --seed 3   one area, another sample
@@ -45,7 +45,7 @@ def copy_of(folder: Path) -> Path:
 
 
 def equivalent_of(mutant: Mutant) -> Equivalent | None:
-    """Return the entry of `equivalent` for a mutant, or None if it has none."""
+    """Return a mutant's entry in the list `EQUIVALENT`, or None if it has none."""
     for each in EQUIVALENT:
         if (each.module, each.before, each.after) == (mutant.module, mutant.before, mutant.after):
             return each

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Equivalent:
-    """A change of a line without an effect that a caller can see, and the reason."""
+    """A change of a line that no caller can notice, and the reason why."""
 
     module: str
     before: str

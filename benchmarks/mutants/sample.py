@@ -36,9 +36,9 @@ class Mutant:
 def drawn(top: Path, modules: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """Return ``count`` mutants of the modules, or all if there are fewer.
 
-    Each place in the source is drawn at most once per kind of mutation: an operator such as ``+`` has a dozen
-    replacements, most of which any test notices, and they would crowd out the other mutants. The same seed draws the
-    same mutants from the same sources.
+    Each place in the source is drawn at most once per kind of mutation. An operator such as ``+`` has a dozen
+    replacements, most of which any test notices; if all were drawn, they would crowd out the other mutants. The same
+    seed draws the same mutants from the same sources.
     """
     places: dict[tuple[str, Place, str], list[MutationSpec]] = {}
     for spec in _specs(top, modules):

@@ -67,7 +67,7 @@ class _Quickest:
         self._seen[report.nodeid] = self._seen.get(report.nodeid, 0.0) + report.duration
 
     def pytest_sessionfinish(self) -> None:
-        """Keep the durations of the first session."""
+        """Write the tests' durations to a file, unless an earlier session has written it."""
         if not self._durations.exists():
             self._durations.write_text(json.dumps(self._seen))
 
@@ -129,7 +129,7 @@ def _tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: floa
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(copy)
     sys.path.insert(0, str(copy))
-    # The same examples for each mutant, without shrinking: it is enough that one fails.
+    # Use the same examples for each mutant, and do not shrink a failing example: one failure is enough.
     hypothesis.settings.register_profile(
         "mutants",
         derandomize=True,

@@ -1,4 +1,4 @@
-"""Measure receivers at the rate at which each is half busy, one after the other or in turn."""
+"""Measure receivers at the rate at which each is half busy: one at a time, or several that receive in turn."""
 
 import contextlib
 import math
@@ -12,8 +12,8 @@ from receive.receivers import Receiver
 from receive.running import Phase, ReceiverError, Running, not_received, running
 from receive.sender import Order
 
-#: CPU load (share of a core) at which receivers are measured: a nearly idle receiver wakes up for each frame, and a
-#: late receiver reads in bursts.
+#: CPU load (share of a core) at which receivers are measured. A nearly idle receiver wakes up for each frame, so each
+#: costs more than usual; a receiver that falls behind reads in bursts, so each costs less.
 BUSY = 0.5
 #: Frames per second at which the search for the rate begins; every receiver can receive this many.
 FIRST_RATE = 5_000.0
@@ -74,7 +74,7 @@ class Row:
     frames_per_read: list[float] = field(default_factory=list)
 
     def add(self, one: Running, phase: Phase) -> str | None:
-        """Add the phase of a round, after the receiver has stopped; return why the figure is wrong, or None."""
+        """Add the phase of a round, once the receiver has stopped; return the error in the figure, or None."""
         self.phases.append(phase)
         per_read = one.frames_per_read(phase)
         if per_read is None:
@@ -149,8 +149,8 @@ def compare(
 ) -> Compared:
     """Measure each receiver once per round, alone, at the rate at which it is half busy.
 
-    Other tools are measured in the first round only, in the first patterns of each payload. A receiver that failed is
-    named and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
+    Other tools are measured in the first round only, and only in the patterns that `_for_peers` accepts. A receiver
+    that failed is named in the errors and not tried again. Ctrl-C ends the measurement, and keeps the rows so far.
     """
     compared = Compared()
     try:
@@ -219,10 +219,11 @@ def in_turn(
     seconds: float,
     scratch: Path,
 ) -> tuple[list[Row], list[str]]:
-    """Measure receivers that run at the same time and receive in turn, so they must use hardly any CPU while idle.
+    """Measure receivers that run at the same time and receive in turn.
 
-    The machine's speed varies from minute to minute, so the turns are short. All receive at the rate at which the first
-    receiver is half busy. Returns one row per receiver, and the errors in the rows.
+    A receiver must use hardly any CPU while it waits for its turn. The machine's speed varies from minute to minute, so
+    the turns are short. All receive at the rate at which the first receiver is half busy. Returns one row per receiver,
+    and the errors in the rows.
 
     Raises:
         ReceiverError: a receiver failed.

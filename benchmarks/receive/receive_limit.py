@@ -12,7 +12,7 @@ import socket
 import sys
 
 binary, port, count, service = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-#: First descriptor to use: above all that the interpreter has open.
+#: The descriptors of the sockets begin here, above every descriptor that the interpreter has open.
 FIRST = 100
 
 

@@ -1,8 +1,9 @@
 """Run live displays within the receiver's process, to measure the CPU time that they add: `BENCH_LIVE=1`.
 
-This covers the worker's report of each second, the master's sum, and the requests of Prometheus and the page, but not
-their sockets. In a run with several worker processes, only the worker's part would be on the receive path. Writes the
-CPU time of these parts to a file, one line per second.
+Measured are the worker's report of each second, the master's sum of the reports, and the answers to Prometheus and to
+the web page, without the cost of their sockets. In a run with several worker processes, the master is another process,
+and only the worker's report would add to the cost of receiving. Writes the CPU time of these parts to a file, one line
+per second.
 """
 
 import time
@@ -32,9 +33,10 @@ from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 
-#: File in the receiver's folder. Each line has the time, the CPU time of the worker's part and that of all parts (ns).
+#: File in the receiver's folder. Each line has three numbers (ns): the time, the CPU time of the worker's report, and
+#: the CPU time of all parts.
 COSTS: Final = "live-costs"
-#: Approximate events per second of the measurement; the share of events that are followed depends on it.
+#: Approximate events per second of the benchmark. The displays compute from it which share of the events to sample.
 _EVENTS_PER_S = 60
 
 

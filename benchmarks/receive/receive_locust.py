@@ -1,7 +1,7 @@
 """Locust with websocket-client as it is usually used: `locust -f receive_locust.py`; one user per connection.
 
-Each message's JSON is decoded twice. Latencies go into a list: a `request` event for each would cost more than the
-delivery.
+JSON is decoded twice per delivery: the message, and the event that it contains as a JSON string. Latencies go into a
+list, since a `request` event for each would cost more than the delivery.
 """
 
 import json

@@ -1,6 +1,7 @@
 """nats-py, all connections in one process: `receive_nats.py PORT SUBSCRIBERS tcp|ws`.
 
-Each message's JSON is decoded in the subscription's callback, the latency goes into a list. uvloop runs it.
+Each message's JSON is decoded in the subscription's callback, and the latency goes into a list. The event loop is
+uvloop's.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """picows with aiofastnet on uvloop, as a fast reader: `receive_picows.py PORT SUBSCRIBERS [tls]`.
 
-All connections are in one process. Each message's JSON is decoded twice, by msgspec, and the latency goes into a list.
+All connections are in one process. msgspec decodes JSON twice per delivery: the message, and the event that it contains
+as a JSON string. The latency goes into a list.
 """
 
 import asyncio

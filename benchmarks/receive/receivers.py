@@ -51,9 +51,9 @@ class Receiver:
     missing: str | None = None
     #: True if the receiver is another tool, False if it is ours or the limit.
     peer: bool = True
-    #: Frames per second at which the search for the rate begins; the search takes longer if the result is far away.
+    #: Frames per second at which the search for the rate begins; the search takes longer if it ends far from this rate.
     first_rate: float = 5_000.0
-    #: The protocol that its sender speaks.
+    #: The class of the sender's side of a connection, which decides the protocol that the sender speaks.
     service: type[Subscriber] = Subscriber
 
     @property

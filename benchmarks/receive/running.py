@@ -1,4 +1,4 @@
-"""Run a receiver with a sender of its own, and read what it costs and what has arrived."""
+"""Run a receiver with a sender of its own; read the receiver's costs and the number of frames that arrived."""
 
 import contextlib
 import json
@@ -139,7 +139,11 @@ class Running:
         return end
 
     def _subscribed(self) -> Any:
-        """Wait until all have subscribed; return the sender's message. Raises ReceiverError if the receiver ends."""
+        """Wait until all subscribers have subscribed; return the message in which the sender says so.
+
+        Raises:
+            ReceiverError: the receiver has ended before.
+        """
         until_s = time.monotonic() + READY_TIMEOUT_S
         while not self._pipe.poll(0.2):
             if (code := self._process.poll()) is not None:
@@ -170,7 +174,7 @@ class Running:
             raise self._failed("it did not say what it has received")
         last = self._lines[-1]
         if "deliveries" in last:
-            # Each thread of the receiver prints a line.
+            # Each thread of the receiver prints a line with its own count.
             self.received = sum(line["deliveries"] for line in self._lines)
         else:
             counted = last.get("bytes", last.get("bytes_with_handshakes", 0))
@@ -186,7 +190,8 @@ class Running:
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
         rows = self.recorded(since_ns, until_ns)
-        # Each connection has one subscription, so a pair of time and subscription stands for one read.
+        # Deliveries that were read together have the same time. Each connection has one subscription, so each pair of
+        # time and subscription stands for one read.
         return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
 
     def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
@@ -216,7 +221,7 @@ class Running:
         return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
 
     def settled(self, at_least_s: float = SETTLE_S) -> float:
-        """Wait until the receiver has little to do; return its CPU seconds."""
+        """Wait until the receiver uses less than a tenth of a core; return its CPU seconds."""
         time.sleep(at_least_s)
         last = self.cpu_s()
         for _ in range(60):

@@ -163,9 +163,9 @@ def serve(
 ) -> None:
     """Serve the subscribers in their protocol, ``service``; the pipe controls the sender.
 
-    Writes to the pipe the port, and, when all have subscribed, the number of bytes sent to them so far. Then executes
-    each :class:`Order` that arrives and writes its :class:`Sent`, until None arrives. If ``authority`` is a path, uses
-    TLS and writes the authority's certificate to that path.
+    Writes the port to the pipe. When all have subscribed, writes the number of bytes sent to them so far. Then executes
+    each :class:`Order` that arrives on the pipe and writes its :class:`Sent`, until None arrives. If ``authority`` is a
+    path, uses TLS and writes the authority's certificate to that path.
     """
     # Ctrl-C on the terminal must not reach the sender: its parent ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

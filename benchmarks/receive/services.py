@@ -1,7 +1,8 @@
 """Senders of other protocols than AppSync Events: just enough of an MQTT broker, a NATS server and a Socket.IO server.
 
-Each answers one client until it has subscribed, and makes the frames of its events. A frame has the same number of
-bytes in each protocol, headers included, and the same event: the stamp, then padding or the members of a real payload.
+Each answers one client until it has subscribed, and makes the frames of its events. In each protocol a frame has the
+same number of bytes, headers included, and contains the same event: the stamp, then padding or the members of a real
+payload.
 """
 
 import json
@@ -128,7 +129,7 @@ class NatsSubscriber(Subscriber):
         if word == b"CONNECT":
             self._verbose = bool(json.loads(rest).get("verbose"))
         elif word == b"SUB":
-            # SUB subject [queue group] sid
+            # The form of the line: SUB subject [queue group] sid
             subject, *_, number = rest.split()
             self._prepare_subject(subject, number)
             self.subscribed = True
@@ -138,7 +139,7 @@ class NatsSubscriber(Subscriber):
 
     def _prepare_subject(self, subject: bytes, number: bytes) -> None:
         for payload in PAYLOADS:
-            # The size has three or four digits.
+            # The header line contains the event's size, a number of three or four digits.
             digits = 3 if payload.frame_bytes < 1_000 else 4
             line = len(b"MSG %b %b " % (subject, number)) + digits + 2
             event = payload.frame_bytes - self._FRAME_BYTES - line - 2

@@ -32,15 +32,15 @@ RATES = (0, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000, 20_000_000)
 #: Seconds left out at the start of each rate, because workers still send rows of the previous rate.
 SETTLE_S = 1.5
 START_S = 90.0
-#: The master keeps up with a rate if it takes at least this share of the bytes while they are recorded.
+#: The master counts as keeping up if it takes at least this share of the bytes that workers record in the same time.
 CARRIED = 0.97
-#: Up to this many bytes per worker may be under way without the master being behind.
+#: A backlog of up to this many bytes per worker is normal, and does not count against the master.
 SMALL_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
 class Step:
-    """Figures of one rate: CPU time in cores; ``carried`` is the share of the recorded bytes that the master took."""
+    """Figures of one rate. CPU times are in cores; ``carried`` is the share of recorded bytes that the master took."""
 
     workers: int
     rows_per_s: float
@@ -163,7 +163,7 @@ def measure(options: argparse.Namespace, workers: int, folder: Path) -> list[Ste
 
 
 def _complete(fleet: Fleet, master: Master, folder: Path) -> None:
-    """Wait until the master has made the record, and print the time and the CPU time that it took."""
+    """Wait until the master has written the run's record from the spools; print the wall time and CPU time it took."""
     begun_s, cpu_s = time.monotonic(), master.cpu_s()
     rows = sum(sum(each._rows().values()) for each in fleet.workers)
     records = folder / "results"

@@ -1,7 +1,7 @@
-"""A made-up spool for many simulated workers: each table's bytes for each second, in the form that a worker records.
+"""Make up a worker's spool (the files that it records and sends to the master): each table's bytes for each second.
 
-All simulated workers of a run send the same bytes, which are made only once. Each worker has its own file names, which
-contain its number.
+The bytes have the form that a real worker records. All simulated workers of a run send the same bytes, which are made
+only once. The names of a worker's files contain its number.
 """
 
 import tempfile
@@ -34,7 +34,7 @@ class Stream:
 
 
 class Recorded:
-    """The spool that all simulated workers send; `add_second` appends the bytes of another second."""
+    """The spool (recorded files) that all simulated workers send; `add_second` appends the bytes of another second."""
 
     def __init__(self) -> None:
         self.streams: dict[str, Stream] = {}
@@ -75,9 +75,10 @@ class Recorded:
         return (self._random.lognormal(15, 0.4, count)).astype(np.int64)
 
     def _second(self, deliveries: int) -> dict[str, tuple[bytes, bytes, int]]:
-        """Return for each table its stream's header, one second's bytes and their number of rows.
+        """Return for each table the stream's header, the bytes of one second, and the number of rows in these bytes.
 
-        `SpoolWriter` writes two seconds; the bytes are those of the second one.
+        `SpoolWriter` writes two seconds, and the bytes of the second one are taken: those of the first include the
+        header.
         """
         with tempfile.TemporaryDirectory() as folder:
             writer = SpoolWriter(Path(folder), 0)

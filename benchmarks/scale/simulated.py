@@ -1,8 +1,9 @@
-"""Many simulated workers in one process, which send the harness's real messages and a made-up spool.
+"""Many simulated workers in one process, which send the harness's real messages and made-up records.
 
 Each worker has its own encrypted socket and sends the messages of a real worker at the same intervals: it introduces
 itself, claims its clients, reports that they are ready, pings the master, reports its counts and a histogram, sends
-Locust's heartbeats and statistics, and sends its spool by the real sender's rules. Its users do nothing.
+Locust's heartbeats and statistics, and sends its spool (the files that a worker records) by the real sender's rules.
+Its users do nothing.
 """
 
 import heapq
@@ -37,7 +38,7 @@ STATISTICS_S = 3.0
 
 @dataclass
 class Seen:
-    """What all workers of a run observed of their master: pings, late messages, and errors."""
+    """The observations of all workers of a run about their master: pings, late messages, and errors."""
 
     #: (time of the answer, time from sending the ping until the master read it), in ns. All processes share one clock.
     pings: list[tuple[int, int]] = field(default_factory=list)
@@ -61,9 +62,11 @@ class Fleet:
         self._due: list[tuple[float, int, Callable[[], float | None]]] = []
         self._number = 0
         self.timeline: Go | None = None
-        #: Wall-clock times (ns): the last claim was sent; the last worker reported its clients ready.
+        #: Wall-clock times (ns) at which the last claim was sent, and at which the last worker reported its clients
+        #: ready.
         self.claimed_ns = self.ready_ns = 0
-        #: Number of deliveries that each worker records in each further second, and their encoded histogram.
+        #: Number of deliveries that each worker records in each second from now on. `histogram` is the encoded
+        #: histogram of their latencies.
         self.deliveries = 0
         self.histogram: str | None = None
         self.begun_s = time.monotonic()

@@ -38,7 +38,7 @@ INTERRUPTED = 130
 
 
 def measure(name: str, options: Options) -> Section:
-    """Run a section; a section that fails or is interrupted as a whole is returned without figures."""
+    """Run a section; if it fails or is interrupted as a whole, return it without figures."""
     try:
         section: Section = importlib.import_module(f"speed.{name}").run(options)
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ ABOVE = 1.1
 STEADY_PER_S = 5_000
 PADDING, REAL = "padding", "real"
 PAYLOADS = {PADDING: "own padding", REAL: "real payload"}
-#: The columns of the table of all figures.
+#: For each kind of payload, the column of the final table in which its figures stand.
 COLUMNS = {PADDING: sections.OWN, REAL: sections.REAL}
 HTTP, WEBSOCKET = "ours, HTTP", "ours, WebSocket"
 HTTPX_EACH, HTTPX_SHARED = "httpx, one client a user", "httpx, one client for all"
@@ -41,7 +41,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Publisher:
-    """A way to publish: a script, the argument that selects the way, and ``scheduled``, True if it takes a rate."""
+    """A way to publish: a script, and the argument for it. ``scheduled`` is True if the script takes a rate."""
 
     name: str
     script: str

@@ -1,8 +1,8 @@
 """Answer publishes like an Event API, as cheaply as Python can, so that the publisher is the limit.
 
 `python publish_server.py` prints its port and serves until standard input ends. It answers every `POST /event` as if
-the request had five events and all were accepted. It also accepts every publish over a WebSocket whose id is in the
-first bytes of the frame, and reads nothing else of it.
+the request had five events and all were accepted. Over a WebSocket it accepts every publish too, and reads only the
+publish's id, which must be in the first bytes of the frame.
 """
 
 import asyncio

@@ -9,9 +9,9 @@ from pathlib import Path
 class Options:
     """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that is deleted at the end.
 
-    ``rounds`` is the number of times that ours and the limit are measured. ``only`` has words that select receivers by
-    their names; if it is empty, all are measured. ``checkouts`` are other working copies to measure in turns with this
-    one, in sections that can do that.
+    ``rounds`` is the number of times that our tool and the limit (the C program) are measured. ``only`` has words that
+    select receivers by their names; if it is empty, all are measured. ``checkouts`` are other working copies to measure
+    in turns with this one, in sections that can do that.
     """
 
     seconds: float
@@ -26,7 +26,7 @@ class Options:
         return not self.only or any(word.lower() in name.lower() for word in self.only)
 
 
-#: The columns of the table in which a figure stands.
+#: The two payload columns of the table of all figures: events padded by the harness, and real messages.
 OWN, REAL = "own padding", "real payload"
 
 
@@ -52,7 +52,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: ``value`` must be at least ``bound``, or at most if ``at_most`` is True; it is None if not measured."""
+    """A bar: ``value`` must be at least ``bound`` or, if ``at_most`` is True, at most ``bound``.
+
+    ``value`` is None if it was not measured.
+    """
 
     name: str
     value: float | None

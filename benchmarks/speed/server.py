@@ -15,7 +15,7 @@ TWO_PROCESSES_BAR = 0.8
 
 
 def run(options: Options) -> Section:
-    """Measure every combination and return the table."""
+    """Measure all batch sizes and numbers of processes, and return the table."""
     measured: dict[tuple[int, int], list[Fanout]] = defaultdict(list)
     for batch in BATCHES:
         for _ in range(ROUNDS):

@@ -10,7 +10,7 @@ from rich.table import Table
 from speed.section import OWN, REAL, Bar, Figure, Section
 
 VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
-#: The number of a JSON file's form.
+#: Version of the JSON file's format.
 FORMAT = 1
 
 
@@ -67,7 +67,10 @@ def _value(figure: Figure | None) -> str:
 def _compared(
     cells: Mapping[str | None, Figure], tools: Mapping[str, Mapping[str | None, Figure]]
 ) -> tuple[str, str]:
-    """Return, as text, a tool's figure ÷ the limit's, and ours ÷ the tool's; with the real payload if there is one."""
+    """Return, as text, how many times as good as the limit a tool is, and how many times as good as the tool ours is.
+
+    The figures compared are those with a real payload if there are any.
+    """
     payload = next(each for each in (REAL, OWN, None) if each in cells)
     one = cells[payload]
     same = [each[payload] for each in tools.values() if payload in each]
@@ -79,7 +82,7 @@ def _compared(
 
 
 def _times(better: Figure, than: Figure) -> float:
-    """Return how many times as good ``better`` is: a quotient above 1 if it is the better figure."""
+    """Return how many times as good as ``than`` the figure ``better`` is; below 1 if it is worse."""
     return than.value / better.value if better.cost else better.value / than.value
 
 

@@ -3,10 +3,12 @@
 Each receiver has its own sender in C, which fills writes of 64 KB with as many frames as fit; nearly all CPU time of a
 sender is the kernel's. Two native receivers and their senders need more than two cores. So on fewer than four cores,
 native receivers are compared by frames per CPU-second. On four or more cores they are also compared by frames per
-second, with more worker processes as long as each has two cores for itself and its sender. The table shows the CPU time
-of each. A process that may use two cores uses slightly more than one, because a separate thread writes the record. Two
-processes have no spare core for these threads, so for a fair comparison the single process is restricted to one core
-too; a further row shows it without this restriction.
+second, and with more than two worker processes, as long as each has two cores for itself and its sender. The table
+shows the CPU time of receivers, senders and other processes.
+
+A receiver that may use two cores uses slightly more than one, because a separate thread writes the record. Two
+receivers have no spare core for these threads. For a fair comparison the single receiver is restricted to one core too;
+a further row shows it without this restriction.
 """
 
 import os
@@ -33,7 +35,7 @@ FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 CORES_EACH = 2
 #: Time (s) after which the buffers are full and the measurement begins.
 LEAD_S = 1.0
-#: The most cores that other processes may use; above this a figure by the wall clock is wrong.
+#: The most cores that other processes may use; if they use more, frames per second of wall time are not comparable.
 OTHERS = 0.1
 ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
 PYTHON, NATIVE = "in Python", "native"
@@ -79,7 +81,7 @@ def run(options: Options) -> Section:
 
 
 def _counts(cores: int) -> list[int]:
-    """Return the numbers of processes to compare: one, two, and more as far as each has two cores with its sender."""
+    """Return the numbers of processes to compare: one, two, and more if there are two cores for each and its sender."""
     return [
         1,
         *(count for count in (2, 4, 8, 16) if count <= cores and (count == 2 or CORES_EACH * count <= cores)),

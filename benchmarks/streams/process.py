@@ -20,7 +20,7 @@ from streams import sender
 HERE = Path(__file__).resolve().parent
 READY_TIMEOUT_S = 90
 END_TIMEOUT_S = 60
-#: A receiver that has recorded nothing for this long (s) has nothing more to record.
+#: If a receiver has recorded nothing for this long (s), assume that it has nothing more to record.
 PATIENCE_S = 20
 
 
@@ -30,7 +30,7 @@ class StreamError(RuntimeError):
 
 @dataclass(frozen=True)
 class Shape:
-    """The connections, subscriptions and channels of a receiver; see `receiver`."""
+    """The connections, subscriptions and channels of a receiver, with the meanings given in `receiver.py`."""
 
     connections: int
     subscriptions: int = 1
@@ -127,7 +127,7 @@ def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) 
 
 @contextmanager
 def sending(shape: Shape) -> Iterator[tuple[str, Connection]]:
-    """Start a sender; yield its URL and the pipe that takes orders after it has sent "ready"."""
+    """Start a sender; yield its URL and a pipe on which the sender says "ready" and then takes orders."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(

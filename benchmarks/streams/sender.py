@@ -180,7 +180,8 @@ def _tails(size_bytes: int) -> Callable[[int, int], bytes]:
 
     The parts differ only in their stamps.
     """
-    # Make a sample whose numbers have as many digits as those of all later stamps.
+    # Make a sample event whose numbers have as many digits as those of all later stamps, so that all frames are equally
+    # long.
     first, at_ns = 10**9, time.time_ns()
     text = messages.data_tail(encode_event(TOKEN, 1, first, at_ns, at_ns, size_bytes))
     before, _, after = text.partition(b"%d,%d,%d" % (first, at_ns, at_ns))

@@ -43,7 +43,7 @@ def examples() -> Iterator[tuple[str, Path, str]]:
 
 
 def scenario_of(profile: str, folder: Path) -> Scenario:
-    """Return a scenario with the profile; its temporary file is in ``folder``, which must contain rates.csv."""
+    """Return a scenario with the profile, read from a temporary file in ``folder``, which must contain rates.csv."""
     path = folder / "example.yaml"
     path.write_text(_SCENARIO + indent(profile, " " * 6), encoding="utf-8")
     try:

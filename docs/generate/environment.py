@@ -77,7 +77,7 @@ def page() -> str:
     """Return the page.
 
     Raises:
-        ValueError: the sources read a variable that is not described, or do not read one that is.
+        ValueError: the sources read a variable that is not described, or a described variable is read nowhere.
     """
     found = set(_found())
     if missing := sorted(found - set(_MEANINGS) - _INTERNAL):

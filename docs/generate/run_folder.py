@@ -63,7 +63,10 @@ def page() -> str:
 
 
 def _computed() -> dict[str, pa.Schema]:
-    """Return the schemas of the tables that the analysis adds: of the sample run, and of replies, which it lacks."""
+    """Return the schemas of the tables that the analysis adds to a run.
+
+    The schemas come from the sample run's files, except that of `replies`: the sample run has no such table.
+    """
     written = {name: pq.read_schema(_SAMPLE / f"{name}.parquet") for name in ("fanout", "ledger")}
     return {**written, "replies": REPLIES}
 

@@ -10,7 +10,8 @@ from writing import anchor, code, head, prose, table
 from loadgen.config import units
 from loadgen.scenario import json_schema
 
-#: Titles of the parts by model, in the order of the page; a title says at which key of the file the part is.
+#: Titles of the page's parts by model, in the order of the page. A title gives the key in the scenario file that the
+#: part describes.
 _PARTS = {
     "Target": "target",
     "Login": "target.auth, clients.GROUP.login",
@@ -156,7 +157,10 @@ def _schemas() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _patterns() -> dict[tuple[str, ...], str]:
-    """Return the name of each kind by its pattern and examples: some kinds, as loads and shares, share a pattern."""
+    """Return the name of each kind of quantity by its pattern and examples.
+
+    The pattern alone is not enough: some kinds, such as loads and shares, have the same one.
+    """
     return {(schema["pattern"], *schema["examples"]): name for name, schema in _schemas()}
 
 

@@ -55,7 +55,7 @@ _REALTIME: Final = {
     ),
     **dict.fromkeys(("BroadcastEventSize", "ConnectionDuration"), _SPREAD),
 }
-#: For this many seconds after the end of a run, missing metrics count as late, and `--wait` keeps polling.
+#: For this many seconds after the end of a run, missing metrics may still come, and `--wait` keeps polling.
 PATIENCE_S: Final = 600.0
 #: Seconds to wait before the first request: metrics appear one to three minutes late (secondary source).
 LAG_S: Final = 180.0

@@ -129,8 +129,8 @@ class Stacks:
     def up(self, name: str, wanted: Wanted) -> tuple[Stack, str]:
         """Create or update the stack; return it, and "made", "changed" or "nothing to change".
 
-        Namespaces are added to those of an existing stack. Unless ``wanted`` sets its lifetime, an API key that is
-        valid for another day keeps its expiry.
+        Namespaces are added to those of an existing stack. An API key that is valid for another day or longer keeps its
+        expiry, unless ``wanted`` sets the key's lifetime.
 
         Raises:
             AwsError: CloudFormation failed (the message gives the first reason), or loadgen did not create the existing
@@ -171,7 +171,7 @@ class Stacks:
             )
 
     def _settled(self, name: str) -> Stack | None:
-        """Return the stack once no operation is in progress, or None if it does not exist then."""
+        """Wait until no operation on the stack is in progress; return the stack, or None if it does not exist then."""
         stack = self.find(name)
         if stack is None or not stack.moving:
             return stack

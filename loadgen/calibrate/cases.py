@@ -7,7 +7,7 @@ from typing import Any
 from loadgen.calibrate import checks
 from loadgen.calibrate.checks import Check
 
-#: Default number of deliveries of the ledger case.
+#: Default number of deliveries of the case `ledger`, which checks the counts of losses, duplicates and reorders.
 DELIVERIES = 1_050_000
 _LEDGER_PER_S = 20_000
 _LEDGER_LOAD = (
@@ -27,12 +27,13 @@ class Case:
     checks: Sequence[Check]
     #: True to keep the generator's process busy with other work (`busy_locustfile`).
     busy: bool = False
-    #: Exit codes after which the run is compared; they include 3 if the verdict may be invalid.
+    #: Exit codes of `loadgen run` after which its record is compared with the journal; 3 is one of them if the verdict
+    #: may be invalid.
     exit_codes: frozenset[int] = frozenset({0})
 
 
 def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
-    """Return all cases: the ledger case with about ``deliveries``, the others with ``seconds`` of measure phase."""
+    """Return all cases: `ledger` with about ``deliveries``, and the others with a measure phase of ``seconds``."""
     delay = {"delay": {"lognormal": {"median": "8ms", "sigma": 0.4}}}
     ledger_s = max(2, round(deliveries / _LEDGER_PER_S))
     length = (f"phases.measure={seconds}s", "phases.warmup=1s")

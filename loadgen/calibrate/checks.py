@@ -77,7 +77,7 @@ def ledger(truth: Truth) -> Iterator[Line]:
 
 
 def balance(truth: Truth) -> Line:
-    """Check that the ledger balances: expected is the sum of its parts."""
+    """Check that the ledger balances: expected = delivered + late + the three kinds of lost deliveries."""
     book = truth.settled.ledger
     parts = (book.delivered, book.late, book.lost_before_ready, book.lost_in_reconnect, book.lost_otherwise)
     return Line(
@@ -91,7 +91,10 @@ def balance(truth: Truth) -> Line:
 
 
 def delay(truth: Truth) -> Iterator[Line]:
-    """Check that p50 and p99 match the server's injected delay; show the figures of a user-space clock beside them."""
+    """Check that the measured p50 and p99 match those in the server's journal, which include the injected delay.
+
+    The lines also show the figures that a receiver without kernel timestamps would measure.
+    """
     joined = truth.joined()
     columns = {
         name: joined[name].to_numpy(dtype=np.int64)
@@ -151,7 +154,7 @@ def stall(truth: Truth) -> Iterator[Line]:
 
 
 def churn(truth: Truth) -> Iterator[Line]:
-    """Check that losses caused by disconnects, and those just after a subscribe, are found and classified."""
+    """Check that losses by disconnects and just after a subscribe are found, each with its cause."""
     book = truth.settled.ledger
     received, written = pairs(truth.received), pairs(truth.written)
     yield Line(
@@ -184,7 +187,7 @@ def churn(truth: Truth) -> Iterator[Line]:
 
 
 def rejects(truth: Truth) -> Iterator[Line]:
-    """Check that the record marks as rejected exactly those events of batches that the server rejected."""
+    """Check that the record marks as rejected exactly the events that the server rejected within accepted batches."""
     by_server = truth.events[~truth.events["accepted"].astype(bool)]
     by_harness = truth.events[truth.events["status"] == "rejected"]
     same = set(by_server["event"]) == set(by_harness["event"])
@@ -200,7 +203,7 @@ def rejects(truth: Truth) -> Iterator[Line]:
 
 
 def _by_subscription(truth: Truth, dropped: set[tuple[int, int, int]]) -> int:
-    """Return the number of subscriptions for which the harness counted other losses than the server's journal."""
+    """Return the number of subscriptions for which the harness counts more or fewer losses than the journal."""
     lost = truth.settled.breakdown.by("subscription")
     ours = lost["lost_before_ready"] + lost["lost_in_reconnect"] + lost["lost_otherwise"]
     numbers, counts = np.unique([subscription for _, _, subscription in dropped], return_counts=True)

@@ -112,7 +112,7 @@ def run_case(case: Case, results: Path) -> Outcome:
 
 
 def _conditions(case: Case, run: analysis.Run) -> list[Line]:
-    """Return the line about the generator's own CPU use, for cases that keep it busy."""
+    """Return a line about the generator's own CPU use, or none if the case does not keep the generator busy."""
     if not case.busy:
         return []
     window, health = run.measure, run.health

@@ -24,9 +24,9 @@ class Truth:
     """The record of the harness and of the server, for the events of the measure phase.
 
     `received` has the harness's deliveries, in the order in which each subscription received them. `written` has the
-    server's writes in order, and `withheld` the deliveries that it decided on but never wrote. All three have the
-    columns publisher, sequence and subscription (the number that the harness gave it). In the first two, `copy` numbers
-    the rows of one event and subscription from 0.
+    server's writes in order, and `withheld` the deliveries that the server planned but never wrote. All three have the
+    columns publisher, sequence and subscription (the number that the harness gave it). In `received` and `written`, the
+    column `copy` numbers the rows of one event and subscription from 0.
     """
 
     settled: Reconciled

@@ -26,7 +26,7 @@ _WHOLE: Final = frozenset({Axis.SUBSCRIBERS, Axis.CHANNELS, Axis.PAYLOAD})
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The property of one scenario that a search scales, with ways to set its load.
+    """The property of one scenario that a search scales, and the overrides that set it to a load.
 
     `base` is the scenario's own load, `unit` the text to print after a load, with a leading space, and `overrides`
     returns the `--set` items for a load.

@@ -205,5 +205,8 @@ def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any]
 
 
 def outcome(found: Trial) -> dict[str, Any]:
-    """Return a trial's votes on the goals, or the reason why it has none (`doubt`), in the form of capacity.json."""
+    """Return a trial's vote (passed, failed, inconclusive) on each goal, in the form of capacity.json.
+
+    `doubt` is the reason why a trial has no votes, else empty.
+    """
     return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

@@ -38,7 +38,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A trial's result for one goal: its vote on the goal.
+    """A trial's vote on one goal: passed, failed or inconclusive.
 
     `value` and `threshold` are in the metric's unit; `hint` is a load near which the limit may lie, or None.
     """
@@ -153,7 +153,7 @@ class _At:
 
 
 def next_step(settings: SearchSettings, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
-    """Return the next trial or, once all are known, the limit of each goal followed by that of all goals together.
+    """Return the next trial or, once they are known, the limits: one for each goal, then one for all goals together.
 
     With a single goal its limit is returned twice.
     """
@@ -188,7 +188,10 @@ def together(votes: Sequence[Vote]) -> Vote:
 
 
 def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
-    """Return the trials by load, in ascending order, with their votes on a goal, or on all together if it is None."""
+    """Return the trials by load, in ascending order, with their votes on a goal.
+
+    If ``goal`` is None, the votes are those on all goals together.
+    """
     found = []
     for load in sorted({trial.load for trial in trials}):
         here = [trial for trial in trials if trial.load == load]
@@ -274,7 +277,7 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
     lower, upper = _bounds(seen)
     return Limit(
         lower.load if lower else None,
-        # A load for which the generator is too weak says nothing about the target.
+        # If the generator was too weak for this load, the load says nothing about the target and is no bound.
         upper.load if upper and not upper.too_much else None,
         lower.votes if lower else (0, 0),
         upper.votes if upper else (0, 0),
@@ -289,7 +292,7 @@ def _close(settings: SearchSettings, lower: float, upper: float) -> bool:
 
 
 def _downwards(settings: SearchSettings, upper: float, hint: float | None) -> float:
-    """Return a load below the failed load ``upper``: just under ``hint`` (see `_hint`) if possible, else its half."""
+    """Return a load below the failed load ``upper``: just under ``hint`` if it is in range, else half of ``upper``."""
     if hint is not None and settings.low < hint < upper:
         return hint * (1 - settings.precision / 2)
     return upper / 2
@@ -309,8 +312,8 @@ def _within(
     middle = (low + high) / 2
     wanted = middle
     if settings.predict and (estimate := _estimate(lower, upper)) is not None:
-        # Try just below the estimate, or just above it once the lower bound is near, so that two trials bracket
-        # the estimate within the precision.
+        # Try a load just below the estimate, or just above it if the lower bound is already near. Two such trials
+        # bracket the estimate within the precision.
         half = 0.45 * math.log1p(settings.precision)
         at = min(max(math.log(estimate), low), high)
         wanted = at - half if at - low > high - at or at - half > low + half else at + half
@@ -326,11 +329,11 @@ def _within(
 
 
 def _projected(settings: SearchSettings, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
-    """Move a point close enough to the middle that the search takes at most `SLACK` steps more than bisection.
+    """Move ``wanted`` so close to the bounds' middle that the search takes at most `SLACK` steps more than bisection.
 
-    All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in
-    n = ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie t/2·2^(n+SLACK−j) − w/2 from the
-    middle.
+    All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in n =
+    ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie up to t/2·2^(n+SLACK−j) − w/2 from
+    the middle.
     """
     low, high = (math.log(load) for load in brackets[-1])
     first = math.log(brackets[0][1] / brackets[0][0])
@@ -355,7 +358,11 @@ def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, fl
 
 
 def _estimate(lower: _At, upper: _At) -> float | None:
-    """Estimate the limit between two bounds from goodput, else from where a goal's figure would meet its threshold."""
+    """Estimate the limit between two bounds, or return None if the trials give no estimate.
+
+    The estimate is the upper bound's hint, which comes from goodput; else the load at which the goal's figure is
+    expected to meet its threshold.
+    """
     hint = _hint(upper)
     if hint is not None and lower.load < hint < upper.load:
         return hint

@@ -24,7 +24,7 @@ OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "port
 #: Subjects of findings about measurement errors. A run with such a finding still counts as a trial, because its gates
 #: are decided by intervals that include these errors.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
-#: Share of the offered load below which goodput shows that the target is saturated.
+#: If the goodput is below this share of the offered load, the target counts as saturated.
 _SATURATED: Final = 0.97
 
 
@@ -132,13 +132,16 @@ def read(
 def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, str] | None:
     """Return the finding because of which the search must ignore the trial's result, or None if the result counts.
 
-    Gates are decided by the interval that contains the true figure, so a trial counts in spite of findings in
-    `_BOUNDED`, unless latencies are negative even at the upper end, which shows that the intervals are too narrow.
+    Gates are decided by intervals that contain the true figure, so a trial counts in spite of findings in `_BOUNDED`
+    (measurement errors). It does not count if latencies are negative even at the upper end of their interval, since the
+    intervals are then too narrow.
 
     A weak generator can only lengthen latencies from the intended time, so a trial that passes in spite of a weak
-    generator counts. A finding about the generator makes the search ignore the trial in three cases: a gate did not
-    pass, which may be the generator's fault; events were never sent, which would have had the longest latencies; or a
-    goal's latency begins at the actual send, so that it was measured under another load than the intended one.
+    generator counts. A finding about the generator makes the search ignore the trial in three cases:
+
+    - A gate did not pass, which may be the generator's fault.
+    - Events were never sent. They would have had the longest latencies.
+    - A goal's latency begins at the actual send, so it was measured under another load than the intended one.
     """
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]

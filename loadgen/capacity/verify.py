@@ -35,7 +35,8 @@ from loadgen.scenario import ScenarioError
 #: Largest relative difference allowed between a parameter of the fit in capacity.json and the recomputed one: a fit is
 #: iterative, so another machine may round differently.
 _FIT_TOLERANCE: Final = 1e-6
-#: Largest relative difference allowed between a run's load and the one in capacity.json, as groups' shares are rounded.
+#: Largest relative difference allowed between a run's load and the load in capacity.json. They differ slightly, since
+#: each client group's share of a load is rounded.
 _LOAD_TOLERANCE: Final = 5e-4
 _REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"}
 
@@ -65,7 +66,7 @@ class Content:
 
 @cache
 def _reader() -> TypeAdapter[Content]:
-    """Return the reader of capacity.json, which takes longer to make than to use."""
+    """Return the reader of capacity.json. It is cached, since making it takes longer than using it."""
     return TypeAdapter(Content)
 
 
@@ -124,7 +125,7 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: Converts loads; its function for overrides returns none, since only a new trial would need overrides.
+        #: Describes the axis of the search. Only new trials need overrides, so this scale has none.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
@@ -181,7 +182,7 @@ class _Check:
 
     @cached_property
     def _settings(self) -> SearchSettings:
-        """The recorded settings, with the fields that follow from the request recomputed."""
+        """The recorded settings, except that fields which follow from the request are computed again."""
         content, request = self._content, self._content.request
         settings = replace(
             content.settings,
@@ -229,7 +230,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Check a trial's files against its run's tables, and its load and gates against those of the search."""
+        """Check a trial's files against its run's tables, and the run's load and gates against those asked for."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]
@@ -351,7 +352,7 @@ class _Check:
         try:
             here = report.render(self._written, "")
         except Exception as error:
-            # A file of an older version may lack fields that the page shows.
+            # A file of an older version may lack fields that the page needs, which is no disagreement.
             self._found.notes.append(
                 f"{name}: not compared, as it cannot be made of {NAME} ({type(error).__name__})"
             )

@@ -28,8 +28,8 @@ from loadgen.targets import protocol_of
 _RECORDED: Final = (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE, ExitCode.TARGET)
 #: Maximum number of characters of a failed run's last words that the record keeps.
 _WORDS_MAX: Final = 1000
-#: Services that this machine can serve, each with a URL that selects its protocol: the scenario is checked by the
-#: rules of this protocol. None stands for the embedded server.
+#: The services that this machine can serve, each with a URL that selects its protocol. The scenario is checked by that
+#: protocol's rules. None stands for the embedded server.
 _LIKE: Final = {
     "appsync-events": None,
     "appsync-graphql": "graphql+http://127.0.0.1:1/graphql",
@@ -65,7 +65,9 @@ class Comparison:
         self.save()
 
     def run(self, services: Sequence[Wanted], repeats: int, say: Callable[[str], None]) -> None:
-        """Make the runs in turns, every second turn reversed, so that drift of the machine affects all services alike.
+        """Run the scenario on all services in turn, ``repeats`` times.
+
+        Every second turn is in reverse order, so that drift of the machine affects all services alike.
 
         Raises:
             KeyboardInterrupt: the user interrupted; the runs so far are in the record.
@@ -154,7 +156,7 @@ class Comparison:
             return shlex.join(
                 self._arguments(service, local.Address(("--target", _shown(service, protocol))))
             )
-        # Only `choose` starts a server of its own for the run.
+        # `loadgen run` cannot start the local server of a service, but `loadgen choose` does.
         sets = [part for item in self.overrides for part in ("--set", item)]
         name = f"{service.local}?{service.query}" if service.query else service.local
         said = shlex.join([name, *service.options]) if service.options else name

@@ -19,15 +19,15 @@ _PRICED_AS: Final = {
     "api-gateway": "api-gateway",
     "mqtt": "aws-iot-core",
 }
-#: The offer of AWS IoT Core for each quality of service of an MQTT target; AWS IoT Core has no QoS 2.
+#: The offer (billing option) of AWS IoT Core for each quality of service of an MQTT target; AWS IoT Core has no QoS 2.
 _QOS: Final = {"0": "qos0", "1": "qos1"}
 
 
 def priced_as(protocol: str, url: str | None) -> tuple[str | None, str | None]:
     """Return (service, None) with the service whose prices apply to a target, or (None, reason) if there is no price.
 
-    The service may have an offer after a colon, as in `aws-iot-core:qos1`. ``url`` is the target's URL, or None for the
-    embedded server.
+    The service's name may end with a colon and one of its offers (billing options), as in `aws-iot-core:qos1`. ``url``
+    is the target's URL, or None for the embedded server.
     """
     service = _PRICED_AS.get(protocol)
     if service is None:
@@ -51,6 +51,6 @@ def costs(service: str, run: ResolvedRun, month: Month, own: tuple[Path, ...] = 
 
 
 def _cost(found: dict[str, Any]) -> Cost:
-    # The hour's cost is computed from the month's, so it rests on the same prices and is as sure.
+    # The hour's cost is computed from the month's and so is as certain (`sure`) as the month's.
     hour = {**found["hour"], "sure": found["month"]["sure"]}
     return msgspec.convert({**found, "hour": hour}, Cost)

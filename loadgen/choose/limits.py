@@ -6,7 +6,8 @@ from typing import Final
 from loadgen.protocol.base import TargetProtocol
 from loadgen.resolve import ResolvedRun
 
-#: Promises of each protocol about the order of events, and about events that were published while a client was away.
+#: Sentences on what each protocol promises: here on the order of events, below (`_HISTORY`) on events that were
+#: published while a client was away.
 _ORDER: Final = {
     "appsync-events": "no order of events is promised (the documentation names none)",
     "appsync-graphql": "no order of events is promised (the documentation names none), and an event that is published"
@@ -21,7 +22,7 @@ _HISTORY: Final = {
     "mqtt": "a client that was away gets what it missed only with a session that lasts and QoS 1 or 2; a new subscriber"
     " gets a topic's retained event",
 }
-#: Limits that only a long run or a large event reaches.
+#: Sentences on limits that matter only to a long run or a large event.
 _LIFE: Final = "connections end after {hours:g} hours at the latest, and clients have to connect again"
 
 

@@ -16,7 +16,7 @@ from loadgen import subprocesses
 from loadgen.choose.services import ChoiceError, Wanted
 from loadgen.server.process import ServerProcess, ServerStartError
 
-#: The environment variable with the API key of a stand-in.
+#: The environment variable with the API key of a stand-in, a local server that imitates a service.
 _KEY: Final = "LOADGEN_CHOOSE_KEY"
 _BROKERS: Final = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
 _START_S: Final = 10.0

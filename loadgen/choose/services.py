@@ -38,7 +38,8 @@ class Wanted:
 
 
 def wanted(said: Sequence[str]) -> list[Wanted]:
-    """Return the services of a command line: each `[LABEL=]URL` or `[LABEL=]NAME`, and options of `loadgen run`.
+    """Return the services that a command line names, each as `[LABEL=]URL` or `[LABEL=]NAME` with options of `loadgen
+    run`.
 
     Raises:
         ChoiceError: a service cannot be read, or two have the same label.

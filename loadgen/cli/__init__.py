@@ -62,7 +62,7 @@ def _run() -> int:
         if isinstance(error, ImportError):
             from analysis import extras
 
-            # Any command may need an extra package that is not installed, at any point.
+            # Explain a missing extra package here, since any command may need one, at any point.
             if (sentence := extras.explained(error)) is not None:
                 say(sentence)
                 return int(ExitCode.USAGE)

@@ -94,7 +94,7 @@ def _url_of(target: str, service: "Service") -> str:
 
 
 def _wrong_login(protocol: "TargetProtocol", url: str, auth: str) -> "WrongLogin":
-    """Return the check that a wrong login of the same mode is refused."""
+    """Return the check that the target refuses a wrong login of the same mode as ``auth``."""
     from loadgen.client.further_checks import WrongLogin
     from loadgen.run.target import login_of
 

@@ -14,8 +14,8 @@ from loadgen.run.option import Panel
 SETTINGS: Final[Mapping[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 _ARGUMENTS: Final = "Arguments"
 _OPTIONS: Final = "Options"
-#: The groups of options in the order of the help page. Options without a group, such as --help, follow the groups of a
-#: run's options; groups of a single command follow them.
+#: The groups on the help page in their order: arguments, the groups of a run's options, then options without a group,
+#: such as --help. Groups that only one command has come last.
 _ORDER: Final = (_ARGUMENTS, *(panel.value for panel in Panel), _OPTIONS)
 #: Maximum width of the first column (the names); the description of an option with longer names begins below.
 _COLUMN: Final = 27
@@ -33,14 +33,14 @@ _NUMBER: Final = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _EXTRA: Final = re.compile(r"  \[([^\[\]]*)\]$")
 _LIMITS: Final = re.compile(rf"(?:(?P<low>{_NUMBER})<=)?x(?P<side>[<>]=)(?P<limit>{_NUMBER})")
 _DEFAULT: Final = re.compile(rf"default: (?P<number>{_NUMBER})(?=;|$)")
-#: A limit that goes without saying.
+#: A limit that the help leaves out, since users expect it.
 _NONNEGATIVE: Final = "at least 0"
 #: These stand for a hyphen and a space while lines are broken, so that no line ends there.
 _HYPHEN: Final = "\u2011"
 _SPACE: Final = "\u00a0"
 #: Code of at most this many characters stays on one line; it fits beside the names in a terminal of 60 columns.
 _CODE: Final = re.compile(r"`[^`\n]{1,28}`")
-#: The error for an argument that the command does not take, if that is a URL.
+#: Matches the error for an argument that the command does not take, if this argument is a URL.
 _ONE_TOO_MANY: Final = re.compile(r"unexpected extra argument\S* \((?P<url>[^\s()]+://[^\s()]*)")
 
 
@@ -51,7 +51,7 @@ class Formatter(_Formatter):  # type: ignore[misc]  # of the click that Typer us
     """Breaks lines of text at spaces only, and none within short code, so that names and commands can be copied."""
 
     def write(self, string: str) -> None:
-        """Write text whose lines are broken."""
+        """Write text that was broken into lines, and restore its hyphens and spaces."""
         super().write(string.replace(_HYPHEN, "-").replace(_SPACE, " "))
 
     def write_text(self, text: str) -> None:
@@ -67,7 +67,7 @@ class Command(TyperCommand):
     """A command whose help lists the options in the groups that they name (``rich_help_panel``)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the arguments; if one too many is a URL, the error says that a target needs ``--target``."""
+        """Parse the arguments; the error for a URL that is one too many says that a target needs ``--target``."""
         try:
             parsed: list[str] = super().parse_args(ctx, args)
         except Exception as error:
@@ -92,7 +92,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with subcommands; the help lists those of `loadgen` itself in groups."""
+    """A command with subcommands; the help of `loadgen` itself lists its subcommands in groups."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help page."""
@@ -188,7 +188,7 @@ def _limits(found: re.Match[str]) -> str:
 
 
 def _short(number: str) -> str:
-    """Return a number without decimals that say nothing."""
+    """Return a number without the decimals `.0`."""
     return number.removesuffix(".0")
 
 

@@ -43,10 +43,10 @@ def run(request: RunOptions) -> int:
         say(problem)
         return int(ExitCode.USAGE)
     try:
-        # A worker gets its resolved run from the master, so it resolves none here.
         if (problem := users_files.problem(request)) is not None:
             raise RunError(problem, ExitCode.USAGE)
-        # The run of a locustfile is resolved by the process that loads it.
+        # Two kinds of runs are not resolved here: a worker gets its resolved run from the master, and the run of a
+        # locustfile is resolved by the process that loads the locustfile.
         resolved = (
             None if request.worker or users_files.is_locustfile(request.scenario) else _resolved(request)
         )
@@ -79,7 +79,7 @@ def _started(
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
-    # With several processes the started worker only forks the others, so signals go to the process group.
+    # With several processes, the started process only forks the workers, so signals go to its process group.
     to_group = request.worker and request.processes > 1
     with subprocesses.Supervised(
         _command(request, locustfiles), environment, to_group=to_group, pass_fds=passed
@@ -98,9 +98,10 @@ def _started(
 
 
 def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, told: Told) -> ExitCode:
-    """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
+    """Return the exit code that the run reported.
 
-    An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
+    If it reported none, complete its record and return `ExitCode.INCONCLUSIVE`, or `ExitCode.INTERRUPTED` after an
+    interrupt before any measurement.
     """
     if told.code is not None:
         return told.code
@@ -264,7 +265,10 @@ def _resolved(request: RunOptions) -> Handover:
 
 
 def _recorded_target(scenario: str) -> str | None:
-    """Return the target of the run to repeat; None if that run used the embedded server, or ``scenario`` is no run."""
+    """Return the target that a recorded run had, to repeat the run, or None.
+
+    None means that the run used the embedded server, or that ``scenario`` is no recorded run.
+    """
     path = Path(scenario)
     return repeating.target_of(path) if repeating.is_run(path) else None
 

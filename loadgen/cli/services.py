@@ -40,7 +40,7 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class MonthOptions:
-    """The length and use of a month as given on the command line; None stands for an option not given."""
+    """Options on how much a service is used in a month; None stands for an option that is not given."""
 
     hours_per_day: float | None
     days: float | None

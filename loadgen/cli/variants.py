@@ -9,7 +9,7 @@ from loadgen.cli import users_files
 from loadgen.cli.app import app
 from loadgen.config.problems import ScenarioError
 
-#: The error that the command line's parser raises, from Typer's own copy of click or from the package.
+#: The parser's class of usage errors, from Typer's own copy of click or from the package click.
 _UsageError: Final[Any] = typer.BadParameter.__base__
 
 

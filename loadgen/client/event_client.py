@@ -27,8 +27,8 @@ _NUMBERS = count()
 def look_at_the_clock() -> None:
     """Update the event loop's clock, so that the next timeout counts from now.
 
-    gevent counts a timeout from the last turn of the loop. These commands may block for long between two waits, so that
-    the timeout would end too early.
+    gevent counts a timeout from the last turn of the loop. If the command has blocked for long since that turn, the
+    timeout would end too early.
     """
     gevent.get_hub().loop.update_now()
 
@@ -196,7 +196,7 @@ class EventClient:
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """Pass a delivered event to the callback, without its stamp."""
+        """Pass the body of a delivered event to the callback; the event's stamp is outside its body."""
         self.on_event(subscription_id, event.body.decode(errors="replace"), arrival_ns, read_ns)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:

@@ -1,9 +1,9 @@
 """The frames that a client sent and received, for display without secrets of the login (`loadgen probe --frames`).
 
 A value is shown only if it is known to hold no secret: by the name of its header or JSON key, or because the command
-itself made it. Of any other value only the length is shown. A value that was hidden when it was sent is hidden in
-received frames too, as is anything in them that looks like a key or token, since a service may echo a login in another
-form.
+itself made it. Of any other value only the length is shown. In received frames, values that were hidden when they were
+sent are hidden too, since a service may echo them. Anything that looks like a key or token is also hidden there, since
+a service may echo a login in another form.
 """
 
 import base64
@@ -151,7 +151,10 @@ class Frames:
         self._frames.append(Frame(self.step, sent, size_bytes, text))
 
     def _path(self, url: str, resource: str | None) -> str:
-        """Return a request's path for display; the query and a path from the login are hidden: both may hold keys."""
+        """Return a request's path for display.
+
+        The query is hidden, and so is a path that the login sets: both may hold keys.
+        """
         parts = urlsplit(url)
         path, _, query = (resource or "").partition("?")
         if resource is None:

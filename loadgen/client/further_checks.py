@@ -56,7 +56,7 @@ class DeepWildcard:
     over_http: bool
 
     def run(self) -> str:
-        """Return the detail of the step.
+        """Try the wildcard, and return the detail to report.
 
         Raises:
             SkippedError: the protocol has no wildcards over several levels, or the login may not subscribe to one.
@@ -170,7 +170,7 @@ class WrongLogin:
 
     @classmethod
     def of(cls, make: Callable[[Any], Service], mode: str | None, region: str | None = None) -> "WrongLogin":
-        """Return the check for a mode of `loadgen.scenario.login.Login`, or None for an anonymous client.
+        """Return the check for ``mode``, the mode of a `loadgen.scenario.login.Login` or None for an anonymous client.
 
         ``make`` returns the service with a login of that mode, or raises ValueError if the two do not fit together.
         """
@@ -185,7 +185,7 @@ class WrongLogin:
             return cls(None, str(error))
 
     def run(self, channel: str, dialer: Dialer, frames: Frames | None, *, over_http: bool) -> str:
-        """Return the detail of the step.
+        """Try the wrong login, and return the detail to report: the names of the errors with which it was refused.
 
         Raises:
             SkippedError: there is no login, or none can be made up.

@@ -80,8 +80,8 @@ class Probe:
     """A check of one service; `run` yields each step when it is done.
 
     ``over_http`` and ``over_connection`` select the ways of publishing to try. ``with_frames`` collects the sent and
-    received frames in :attr:`frames`. With ``rules`` and ``wrong_login`` two further steps follow, which are tried even
-    if one of them fails: see `further_checks`.
+    received frames in :attr:`frames`. ``rules`` and ``wrong_login`` add a further step each (see `further_checks`); if
+    one of the two fails, the other is still tried.
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class Probe:
 
 
 def _fitting(error: Exception, advice: str) -> str:
-    """Return the refusal's own advice for a refused handshake or a temporary refusal, else the step's ``advice``."""
+    """Return a refused handshake's or a temporary refusal's own advice, or else the step's ``advice``."""
     refusal: Refusal | None = getattr(error, "refusal", None)
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice

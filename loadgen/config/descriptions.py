@@ -1,6 +1,7 @@
 """Read the descriptions of a file's keys, the docstrings below the fields of its models, on demand.
 
-pydantic can read them too, but does so whenever the models are imported, which would cost every process of a run.
+pydantic can read them too, but does so whenever the models are imported, which would cost time in every process of a
+run.
 """
 
 import ast

@@ -25,7 +25,7 @@ def schema_of(root: type[Part], title: str) -> dict[str, Any]:
 def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
     """Yield a model and, recursively, the models in its fields.
 
-    The schema names models by class name, and class names are unique only among these models.
+    The schema names models by class name, which is unique among these models but not among all models.
     """
     if model in seen:
         return

@@ -126,7 +126,7 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             break
         data = data[step] if _has(data, step) else None
         if get_origin(info.annotation) in (dict, Mapping, tuple) or isinstance(data, list):
-            # The next step is the name or index of an entry in a mapping or list of such models.
+            # The field holds several models, in a mapping or list; the next step is the name or index of one of them.
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}

@@ -56,6 +56,6 @@ class Places:
         for problem in dict.fromkeys(sorted(problems, key=position)):
             path = problem.path
             if path[:-1] in order and path not in order and isinstance(path[-1], int):
-                path = path[:-1]  # a single entry, written without a list
+                path = path[:-1]  # the file has one entry in place of a list, so it has no index
             subject = dotted(path) if path else "the scenario"
             yield redacted(f"{self.place(problem.path)}: {subject} {problem.message}")

@@ -64,7 +64,10 @@ def _require_botocore() -> None:
 
 
 def region_of(login: "Login", session: Any, http_host: str) -> str:
-    """Return the region of a login, the target's host, the environment or the session; raises CredentialError."""
+    """Return the region from the login, the target's host, AWS_REGION or the session; raises CredentialError.
+
+    The first of these that has a region decides.
+    """
     of_host = _OF_HOST.search(http_host)
     region = login.region or (of_host["region"] if of_host else None) or os.environ.get("AWS_REGION")
     region = region or session.get_config_variable("region")

@@ -205,7 +205,8 @@ def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
 def from_appsync(client: Any, api_id: str) -> str:
     """Return the key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
-    For current keys (`da2-…`), the id that ListApiKeys returns is the key itself (secondary sources; AWS is silent).
+    For current keys (`da2-…`), the id that ListApiKeys returns is the key itself (from secondary sources; AWS does not
+    document it).
 
     Raises:
         CredentialError: AppSync cannot be asked, or the API has no valid key.

@@ -13,7 +13,8 @@ Assign = Literal["by-client", "random", "in-turn"]
 def client_row(assign: Assign, rows: int, *, seed: str, name: str, number: int, index: int) -> int:
     """Return the row of the client that is the ``index``-th of its group and has the number ``number`` in the run.
 
-    `by-client`: row ``index``. `in-turn`: the same, beginning again after the last row. `random`: drawn.
+    `by-client` gives row ``index``. `in-turn` gives the same, but begins again after the last row. `random` draws a
+    row.
 
     Raises:
         IndexError: the assignment is `by-client` and there are too few rows.
@@ -32,8 +33,8 @@ def request_rows(
 ) -> Callable[[], int]:
     """Return a function that gives the row of the client's next publish request.
 
-    `by-client`: always the client's row. `in-turn`: successive requests of the group take successive rows, provided
-    that its clients publish at the same rate. `random`: drawn for each request.
+    `by-client` always gives the client's row. `in-turn` gives successive rows to successive requests of the group,
+    provided that its clients publish at the same rate. `random` draws a row for each request.
 
     Raises:
         IndexError: the assignment is `by-client` and there are too few rows.

@@ -19,7 +19,7 @@ from loadgen.data.errors import DataError
 
 Kind = Literal["csv", "jsonl", "parquet"]
 
-#: Name of the column with a whole line of a JSON Lines file.
+#: Name of the column that stands for a whole line of a JSON Lines file.
 WHOLE_LINE: Final = "#line"
 #: Maximum number of characters of a cell, and of bytes of a line.
 LONGEST: Final = 4 << 20
@@ -125,7 +125,7 @@ def _begun(binary: BinaryIO, name: str, separator: str | None) -> _Csv:
     first = next(texts, "")
     skipped = 0
     if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
-        # A first line such as `sep=;` names the separator; spreadsheet programs write and understand it.
+        # Spreadsheet programs write and understand a first line such as `sep=;`, which names the separator.
         separator, first, skipped = separator or first[4], next(texts, ""), 1
     if not first.strip():
         what = (
@@ -178,7 +178,7 @@ def _csv(
 
 
 def _separator(header: str, name: str) -> str:
-    """Return the separator in a line of column names, outside quotes; a comma if there is none.
+    """Return the separator that a line of column names has outside quotes, or a comma if it has none.
 
     Raises:
         DataError: the line has two of the usual separators.
@@ -200,7 +200,7 @@ def _word(separator: str) -> str:
 
 
 def _places(header: Sequence[str], columns: Sequence[str], name: str, line: int) -> list[int]:
-    """Return the place of each column in the header."""
+    """Return the index of each column in the header."""
     problems = []
     for column in columns:
         if header.count(column) > 1:

@@ -34,7 +34,7 @@ class TableWriter:
         self._count = 0
 
     def add(self, lines: Sequence[int], cells: Sequence[Sequence[str]]) -> None:
-        """Add rows: the line of each, and the JSON texts of each column; raises OSError if the disk is full."""
+        """Add rows by their line numbers and each column's JSON texts; raises OSError if the disk is full."""
         arrays = [
             pa.array(lines, type=pa.int64()),
             *(pa.array(each, type=pa.large_string()) for each in cells),
@@ -134,15 +134,15 @@ class Table:
         return int(self._value(_LINES, row))
 
     def texts(self, column: str, begin: int, end: int) -> list[str]:
-        """Return the JSON texts of a column from row ``begin`` up to ``end``, the batch's end or the table's end.
+        """Return the JSON texts of a column's rows from ``begin`` up to ``end``, or up to the end of a batch.
 
-        If the batch of the file ends first, call again for the remaining rows, which are in the next batch.
+        The file consists of batches of rows. If a batch ends before ``end``, call again for the remaining rows.
         """
         found: list[str] = self._part(column, begin, end)
         return found
 
     def lines(self, begin: int, end: int) -> list[int]:
-        """Return the line numbers of rows ``begin`` to ``end`` in the data file, for the same rows as :meth:`texts`."""
+        """Return the numbers of the data file's lines in which rows begin, for the same rows as :meth:`texts`."""
         found: list[int] = self._part(_LINES, begin, end)
         return found
 

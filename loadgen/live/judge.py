@@ -69,7 +69,7 @@ class Judge:
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
-        #: Number of deliveries in the seconds without a receive-queue delay above the limit. The histograms
+        #: Number of deliveries in the seconds in which no receive-queue delay was above the limit. The delay histograms
         #: of these seconds are not decoded.
         self._quick = 0
         self._queue = histograms.new_histogram()
@@ -206,7 +206,8 @@ class Judge:
         rows = []
         for gate in self._gates:
             value = self._value(gate, state)
-            # A gate with `over` may fail in one of its windows even if the whole phase passes.
+            # A gate with `over` is decided for each time window. A window may fail even if the phase as a whole passes,
+            # so the gate is not decided before the end.
             holds = None if value is None or gate.over_ns is not None else gate.holds(value)
             rows.append({"text": gate.text, "value": value, "kind": gate.metric.kind.name, "holds": holds})
         return rows

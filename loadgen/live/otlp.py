@@ -1,9 +1,9 @@
 """Push the metrics of a run to an OpenTelemetry collector, as OTLP over HTTP.
 
-OpenTelemetry's own environment variables set the endpoint, the headers and the interval
-(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`,
-…). The values are sums over workers' reports, but the SDK's instruments take only single values, so this module makes
-the data points itself and passes them to the SDK's exporter. Needs the extra `live`.
+OpenTelemetry's own environment variables set the endpoint, the headers and the interval (`OTEL_EXPORTER_OTLP_ENDPOINT`,
+`OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`, …). The values are sums over
+workers' reports, but the SDK's instruments take only single measurements. So this module makes the data points itself
+and passes them to the SDK's exporter. Needs the extra `live`.
 """
 
 import logging
@@ -135,7 +135,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
             if status in ("unsent", "unmade"):
-                # These events were never sent, so they are no operations of a messaging client.
+                # Leave out events that were never sent: they are no operations of a messaging client.
                 continue
             if status not in (None, "accepted"):
                 attributes["error.type"] = str(status)

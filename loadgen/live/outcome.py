@@ -13,7 +13,7 @@ from loadgen.exits import ExitCode
 
 _SUMMARY: Final = "summary.json"
 _REPORT: Final = "report.html"
-#: Files above these sizes are not served.
+#: Larger files are neither read nor served.
 _SUMMARY_MAX_BYTES: Final = 64 * 1024 * 1024
 _REPORT_MAX_BYTES: Final = 64 * 1024 * 1024
 _HOLDS: Final = {"passed": True, "failed": False}

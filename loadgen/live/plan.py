@@ -13,8 +13,8 @@ from loadgen.resolve import ResolvedRun
 
 #: Approximate number of events sampled per second, whose first and last arrivals the displays show.
 _SAMPLED_PER_S = 20
-#: Limit of distinct wildcard patterns, as each is tried for every channel; beyond it, an event's number of deliveries
-#: is unknown.
+#: Maximum number of distinct wildcard patterns: each is tried for every channel. If there are more, an event's number
+#: of deliveries is unknown.
 _WILDCARDS_MAX = 1_000
 _CHANNELS_KEPT = 100_000
 
@@ -79,7 +79,7 @@ class Due:
             )
             for name, publish in run.publishing.items()
         ]
-        #: True if user code publishes too: without a schedule the number of due events is unknown.
+        #: True if user code publishes too: it has no schedule, so the number of due events is unknown.
         self._coded = bool(run.journeys)
 
     def events(self, offset_ns: int) -> float | None:
