@@ -31,7 +31,7 @@
 typedef struct {
     unsigned char length;
     char id[SHORT_ID_MAX];
-    char *long_id; /* allocated if the id is longer, else NULL */
+    char *long_id; /* allocated if the id is longer than SHORT_ID_MAX, else NULL */
     int64_t number;
 } Subscription;
 
@@ -40,7 +40,7 @@ typedef struct {
     /* The first subscription. Most connections have no other, and so need no table. */
     Subscription first;
     Subscription *table;
-    size_t size, used; /* number of entries of the table, a power of two, and of entries in use */
+    size_t size, used; /* size of the table, a power of two; number of entries in use */
     const JsonPath *path; /* path to the stamp; equal paths share one object */
     uint64_t next;        /* number of the known event that the connection will probably receive next */
     PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
