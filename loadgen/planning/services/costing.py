@@ -71,7 +71,7 @@ class Costing:
 
     @cached_property
     def headrooms(self) -> list[Headroom]:
-        """Growth of each number of the load (axis) until a quota binds."""
+        """For each number of the load (axis): how far it can grow until a quota binds."""
         return headrooms(self.service, self.offer_name, self.load)
 
     @property
