@@ -34,7 +34,7 @@ class WorkerTotals:
     groups: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     heard_ns: int = 0
-    #: Time up to which the worker has reported (master's clock, ns), or 0 if it has not.
+    #: Time up to which the worker has reported (master's clock, ns), or 0 before its first report.
     covered_ns: int = 0
     #: The worker's latest health row, or None if it has sent none.
     health: Mapping[str, Any] | None = None

@@ -1,7 +1,7 @@
 """Failures of this process that the service did not cause: in the user's code, in the harness, or in the network.
 
-A run with such a failure is invalid, since events that it kept from being sent or observed must not look like the
-service's losses. Failures are counted by place, so that a hook that raises a million times takes one entry.
+A run with such a failure is invalid: otherwise the events that the failure kept from being sent or observed would look
+like losses of the service. Failures are counted by place, so that a hook that raises a million times takes one entry.
 """
 
 import contextlib

@@ -57,8 +57,8 @@ class HealthSampler:
     """Measures event-loop lag, CPU time and garbage collection between two calls of :meth:`sample`.
 
     ``sleep`` is the cooperative sleep of the loop whose lag is measured. The caller runs ``pauses.watch`` in a thread;
-    without ``pauses``, pauses are unknown. ``receive_cpu_ns`` returns the CPU time of the receive thread, or None if
-    there is no such thread now.
+    if ``pauses`` is None, the samples say nothing of pauses. ``receive_cpu_ns`` returns the CPU time of the receive
+    thread, or None if there is no such thread now.
     """
 
     def __init__(

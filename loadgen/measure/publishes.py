@@ -202,7 +202,7 @@ def _runs(
 
 
 class Events:
-    """Events of publishes as columns of integers or of indices of texts; `NONE` or -1 where there is no value."""
+    """Events of publishes, as columns of integers or of text indices; a missing value is `NONE`, or -1 as an index."""
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
         """Parse the rows, sizes and texts that `PublishBuffer.take` returned."""

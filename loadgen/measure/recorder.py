@@ -131,11 +131,17 @@ class Recorder:
         return 0 if self.native_publishes is None else self.native_publishes.take_accepted()
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Record a life of a subscription when the subscription is ready, and again with all values when it ends."""
+        """Record a subscription when it is ready, and again with all values when it ends.
+
+        Each connect of its client begins a new life of the subscription, which has a row of its own.
+        """
         self._subscription_rows.append(row)
 
     def connection(self, row: ConnectionRow) -> None:
-        """Record a life of a connection when the connection is accepted, and again with all values when it ends."""
+        """Record a connection when it is accepted, and again with all values when it ends.
+
+        A reconnect begins a new life of the connection, which has a row of its own.
+        """
         self._connection_rows.append(row)
 
     def clock(self, row: ClockRow) -> None:

@@ -83,9 +83,9 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
 typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
 #define ALL (TYPE | ID | EVENT)
 
-/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the member's
-   value, for `id` and `event` the position after the value's opening quote, and for `type` after the value. Returns
-   NULL if the member cannot be read. */
+/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the
+   member's value; for `id` and `event`, the position after the value's opening quote; for `type`, the position after
+   the value. Returns NULL if the member cannot be read. */
 static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
     if (at == end || *at++ != '"') return NULL;
     const unsigned char *name = at;

@@ -48,7 +48,7 @@ static Text plain_string(Text at, Text end) {
     return stop;
 }
 
-/* Returns 1 if the fast path can ignore all these properties, since none of them affects the row. */
+/* Returns 1 if the fast path can ignore the properties in the text, since none of them affects the row. */
 static int are_plain(Text at, Text end) {
     unsigned seen = 0;
     while (at < end) {

@@ -41,7 +41,7 @@ typedef struct {
     Py_ssize_t fulls;
     Chunk *spare;
     int spares;
-    Py_ssize_t most; /* a call of `relief` is due when a chunk fills up while this many are full; 0 without a relief */
+    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many chunks are full; 0 without a relief */
     Py_ssize_t due;  /* number of due calls of `relief`; `rows_due` reads it without the lock */
     PyObject *relief;
     int relieving;

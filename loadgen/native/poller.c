@@ -1,5 +1,5 @@
-/* The Python type of a receive thread: adds, routes and removes its sockets, and processes the data that it leaves to
-   Python. */
+/* The Python type of a receive thread: adds and removes its sockets, sets which objects get their data, and
+   processes the data that the thread leaves to Python. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>

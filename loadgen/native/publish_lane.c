@@ -34,7 +34,7 @@ OpenPublish *lane_remove(PublishLane *self, int64_t number, int also_late) {
     return found;
 }
 
-/* Returns a mark that takes the place of a given-up publish, or NULL if out of memory. */
+/* Returns a mark (see `OpenPublish`), which takes the place of a publish that was given up; NULL if out of memory. */
 static OpenPublish *mark_of(const OpenPublish *publish) {
     OpenPublish *mark = PyMem_RawMalloc(sizeof(OpenPublish));
     if (mark == NULL) return NULL;

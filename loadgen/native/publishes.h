@@ -46,8 +46,8 @@ typedef struct {
     size_t late;           /* number of marks */
 } PublishLane;
 
-/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. Returns a mark only
-   if `also_late` is 1. Needs the lock of the rows. */
+/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. If `also_late` is
+   1, it may be the mark of a publish that was given up. Needs the lock of the rows. */
 OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
 /* If a message says that the service accepted all events of an open publish of the lane, records the answer and returns

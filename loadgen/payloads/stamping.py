@@ -273,7 +273,7 @@ def most_bytes(stamps: Stamps, around_bytes: int) -> int:
     return around_bytes + (LONGEST_CHECKED_STAMP_BYTES if stamps.integrity else LONGEST_STAMP_BYTES)
 
 
-#: The exceptions of the stamp readers for an event without a stamp of this harness.
+#: The exceptions that functions for reading stamps raise if an event has no stamp of this harness.
 NOT_OURS: Final = (msgspec.MsgspecError, UnicodeError, KeyError, ValueError, OverflowError, RecursionError)
 
 

@@ -81,7 +81,8 @@ class Context:
         return int(self._random() * count)
 
 
-#: A literal text, or a function that returns the text of an event; None is the place of the stamp.
+#: A piece of a template: a literal text, a function that returns the text for an event, or None at the place of the
+#: stamp.
 Piece = str | Callable[[Context], str] | None
 
 

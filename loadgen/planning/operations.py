@@ -21,7 +21,7 @@ _PROBE_SEGMENT = "probe"
 
 
 class Handler(Enum):
-    """A kind of handler: code that the target runs for the events of a namespace.
+    """A kind of handler: code that the target runs for each publish or subscribe in a namespace.
 
     A scenario does not say which handlers its target has, so users name them.
     """

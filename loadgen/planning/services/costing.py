@@ -76,7 +76,7 @@ class Costing:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reasons why costs are ranges, assumptions, and remarks on the offer and the service."""
+        """Remarks on the offer and the service, the assumptions made, and the reasons why costs are ranges."""
         offered = () if self.offer.note is None else (self.offer.note,)
         return (*self.month.why, *offered, *self.service.notes)
 

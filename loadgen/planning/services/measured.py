@@ -111,7 +111,7 @@ def _measured(
 
 
 class _Record:
-    """Counts a run's events and deliveries in units of a given size; keeps the counts of each size."""
+    """Counts a run's events and deliveries in units of a given size, and caches the counts for each unit size."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
