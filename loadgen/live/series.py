@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Maximum number of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A number of seconds longer than any run; at the end of the run it settles all seconds.
+#: End of the range of seconds to settle when the run is over: far beyond the last second of any run.
 _EVER = 1 << 62
 
 
@@ -36,7 +36,7 @@ def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
 
 
 class Latencies:
-    """Headline latencies of the current second, of the last ten seconds, and of the measure phase."""
+    """Headline latencies (due time to arrival) of the current second, the last ten seconds and the measure phase."""
 
     def __init__(self) -> None:
         #: Histogram of the deliveries whose intended time lies in the measure phase.
@@ -57,9 +57,8 @@ class Latencies:
             self.measured.add(histograms.decoded(report["measured"]))
 
     def close_second(self, complete: bool) -> HdrHistogram | None:
-        """End the current second and return its histogram, or None if it is not ``complete``."""
+        """End the current second; return its histogram, or None if a worker's report is missing (not ``complete``)."""
         parts, self._second = self._second, []
-        # A single report needs no merging.
         second = parts[0] if len(parts) == 1 else histograms.merge(parts)
         self._recent.add(second)
         return second if complete else None
@@ -70,11 +69,11 @@ class Latencies:
 
 
 class Loss:
-    """Expected deliveries and arrivals, by the second of the events' intended times.
+    """Counts of expected and of arrived deliveries, by the second in which their event was due.
 
-    A second is settled `SETTLED_S` after it has ended; later arrivals still count in the sums. Duplicates count as
-    arrivals, and an event counts as expected only once the service has accepted it. If more arrived than expected, the
-    two numbers are not comparable (yet), and the loss is unknown.
+    A second is settled `SETTLED_S` after it has ended; deliveries that arrive later still count in the sums over all
+    settled seconds. Duplicates count as arrivals. An event counts as expected only once the service has accepted it. So
+    more deliveries may have arrived than were expected; the loss is then unknown.
     """
 
     def __init__(self) -> None:
@@ -110,8 +109,8 @@ class Loss:
         """Settle the seconds that are over, and return the share of their expected deliveries that did not arrive.
 
         ``offset_ns`` is the time up to which all workers have reported, counted from the start of the measure phase, or
-        None if the run is over and all seconds are to be settled. Returns None if nothing was expected in them, or if
-        the share is unknown. If no further second is over, returns the result of the last call.
+        None if the run is over and all seconds are to be settled. Returns None if no delivery was expected in these
+        seconds, or if the share is unknown. If no further second is over, returns the result of the last call.
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:

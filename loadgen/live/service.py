@@ -45,13 +45,13 @@ class LiveService:
     ) -> None:
         """Start the requested displays; raises RunError if one cannot start.
 
-        ``prometheus`` is `[HOST:]PORT` or None, ``web_ui`` is Locust's web UI or None, and ``names`` are further host
-        names under which both answer.
+        ``prometheus`` is `[HOST:]PORT` or None, and ``web_ui`` is Locust's web UI or None. ``names`` are further host
+        names under which the Prometheus endpoint and the web UI answer.
         """
         self._web_url: str | None = None
         self._run: Run | None = None
         self._running = False
-        #: The run that the button Start will begin, or None until it is prepared.
+        #: The run that the web UI's Start button will begin, or None until it is prepared.
         self._coming: Coming | None = None
         #: The results of the runs that are over, by their names.
         self._outcomes: dict[str, Outcome] = {}
@@ -81,14 +81,15 @@ class LiveService:
             extend(web_ui, web_base_path, self.current, self._outcomes.get, lambda: self._coming)
             token, given = token_of_environment()
             guard(web_ui, token, names)
-            # A token that the user chose is a secret; a generated one must be printed, as no one else knows it.
+            # Print a generated token, since no one else knows it. A token that the user chose is a secret: print the
+            # name of its environment variable instead.
             self._web_url = (
                 f"{address_of(web_ui, web_base_path)}?token={f'${TOKEN_VARIABLE}' if given else token}"
             )
         self._greenlet = gevent.spawn(self._loop)
 
     def prepared(self, coming: Coming) -> None:
-        """Show ``coming``, the run that the button Start will begin, until a run begins."""
+        """Show ``coming``, the run that the web UI's Start button will begin, until a run begins."""
         self._coming = coming
 
     @property

@@ -34,7 +34,7 @@ class WorkerTotals:
     groups: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     heard_ns: int = 0
-    #: Time up to which the worker has reported (master's clock, ns), or 0 if it has not.
+    #: Time up to which the worker has reported (master's clock, ns), or 0 before its first report.
     covered_ns: int = 0
     #: The worker's latest health row, or None if it has sent none.
     health: Mapping[str, Any] | None = None
@@ -87,7 +87,7 @@ class LiveState:
         self.groups = tuple(group.name for group in run.groups if group.subscribe)
         self.workers = {worker: WorkerTotals() for worker in workers}
         self.latencies = Latencies()
-        #: Headline latencies (`latency`) and publish durations (`publish`) of all phases.
+        #: Headline latencies, from due time to arrival (`latency`), and publish durations (`publish`) of all phases.
         self.latency = Buckets()
         self.publish = Buckets()
         self.negative = 0
@@ -206,7 +206,8 @@ class LiveState:
             "events_sent_per_s": sent,
             "events_accepted_per_s": accepted,
             "deliveries_due_per_s": due_deliveries,
-            # Sum the workers' rates: each worker's reports cover another time span than the data point.
+            # Add up the workers' own rates, since each worker's reports cover a slightly different time span than the
+            # data point.
             "deliveries_per_s": self._sum_of_rates() if complete else None,
         }
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: If a worker is silent for this long, its figures of the second count as unknown.
+#: Longest wait for a worker's report, in ns. After it, live displays show the figures of this second as unknown.
 SILENCE_NS: Final = 2_500_000_000
 
 

@@ -55,7 +55,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Response])
 Current = Callable[[], LiveState | None]
 #: Returns the result of a run that is over, by its name, or None.
 Ended = Callable[[str], Outcome | None]
-#: Returns the run that the button Start will begin, or None until the run is prepared.
+#: Returns the run that the page's Start button will begin, or None until the run is prepared.
 Prepared = Callable[[], Coming | None]
 
 
@@ -134,9 +134,9 @@ def extend(
 def _show_the_start(web_ui: Any, prepared: Prepared) -> None:
     """Make Locust's page show the target as its host, and a requested run as starting.
 
-    Until the server is up and the workers have their plan, Locust's own state stays "ready", as before the start.
-    Locust also caches its answers for two seconds or more. Its page polls two seconds after the start. If the answer is
-    "ready", the page shows the form again and stops polling, although the run goes on.
+    While the embedded server starts and the workers get their plan, Locust's own state stays "ready", as before the
+    start. Locust also caches its answers for two seconds or more. Its page polls two seconds after the start. If the
+    answer is "ready", the page shows the form again and stops polling, although the run goes on.
     """
     app: Flask = web_ui.app
     fill_template = web_ui.update_template_args
@@ -221,8 +221,8 @@ def shown(
 ) -> dict[str, Any]:
     """Return the data for the page.
 
-    If ``run``, the run that the page shows, is still the current one, only data points of the charts with numbers above
-    ``after`` are included; otherwise all data points are.
+    ``run`` is the run that the page shows. If it is still the current run, only the data points of the charts with
+    numbers above ``after`` are included; otherwise all data points are.
     """
     if state is None or state.view is None:
         return {"run": None, "coming": None if coming is None else coming.rows}

@@ -15,7 +15,8 @@ class Arrival(int):
 
     #: The arrival may be up to this much earlier than the integer value.
     uncertain_ns: int
-    #: If the bytes may hold several messages: the arrival of the message that ends with the last byte.
+    #: For bytes that may hold several messages (see `of_bytes`): the arrival of the message that ends with the last
+    #: byte.
     end: int | None = None
 
 
@@ -31,8 +32,8 @@ def arrival(latest_ns: int, uncertain_ns: int) -> int:
 def of_bytes(latest_ns: int, within_ns: int, end_ns: int) -> int:
     """Return the arrival of bytes that may hold several messages.
 
-    A message that ends before the last byte is uncertain by ``within_ns``. The message that ends with the last byte is
-    uncertain by ``end_ns``; `end_of` returns its arrival.
+    The arrival of a message that ends before the last byte is uncertain by ``within_ns``. The arrival of the message
+    that ends with the last byte is uncertain by ``end_ns``; `end_of` returns it.
     """
     if not within_ns:
         return latest_ns

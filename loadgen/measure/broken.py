@@ -1,4 +1,4 @@
-"""Keeps the last messages of failed connections: for each kind of error, those of the first such connection."""
+"""Keeps the last messages of failed connections: for each kind of error, those of the first connection that had it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ MOST_KINDS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LastMessage:
-    """A message for display, without secrets; ``before_ns`` is the time from it to the connection's end."""
+    """A message for display, without secrets; it was sent or received ``before_ns`` before the connection ended."""
 
     sent: bool
     before_ns: int

@@ -8,8 +8,8 @@ This module reads the 80 bytes itself, with a plain `pread`. The PyPI package `c
 Python 3.13, does not check that the file is the daemon's, and maps the file, so that a truncated file kills the process
 (SIGBUS).
 
-One check of the daemon's own client library is left out: the comparison with the VMClock (/dev/vmclock0), which reveals
-that a virtual machine was migrated before the daemon notices.
+The daemon's own client library also checks the VMClock (/dev/vmclock0), which shows that a virtual machine was migrated
+even before the daemon notices it. This module leaves that check out.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, which keeps no Python object.
+"""The buffer of deliveries: the receive path packs each one into it as bytes, so that no Python object is kept.
 
 If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """
@@ -41,7 +41,7 @@ class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
     add: Callable[..., None]
-    """Append a row, one number per column; if one exceeds int64, raise struct.error, or natively OverflowError."""
+    """Append a row, one number per column; raise struct.error (in C: OverflowError) if a number exceeds int64."""
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns

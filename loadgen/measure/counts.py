@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-#: Widest range of values for which bincount is used, as its array is as long as the range and received values may be
-#: arbitrarily far apart.
+#: Greatest difference between values for which bincount is used: its array is as long as this difference, and received
+#: values may be arbitrarily far apart.
 _NEAR = 100_000
 
 

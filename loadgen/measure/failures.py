@@ -1,7 +1,7 @@
 """Failures of this process that the service did not cause: in the user's code, in the harness, or in the network.
 
-A run with such a failure is invalid, since events that it kept from being sent or observed must not look like the
-service's losses. Failures are counted by place, so that a hook that raises a million times takes one entry.
+A run with such a failure is invalid: otherwise the events that the failure kept from being sent or observed would look
+like losses of the service. Failures are counted by place, so that a hook that raises a million times takes one entry.
 """
 
 import contextlib
@@ -16,7 +16,8 @@ from loadgen.measure.clock import now_ns
 
 USER_CODE: Final = "user code"
 HARNESS: Final = "harness"
-#: The load generator's machine cannot reach the target: its resolver fails, or the run may not use the address.
+#: The load generator's machine could not resolve the target's name, or the run is not allowed to connect to its
+#: address.
 NETWORK: Final = "network"
 #: Distinct places that are counted separately; failures at further places share one entry.
 MOST_PLACES: Final = 20
@@ -102,8 +103,9 @@ class Failures:
 def place_of(error: BaseException, kind: str = USER_CODE) -> str:
     """Return `file:line` of the place where an exception was raised; paths are relative to the working directory.
 
-    If a library raised it, the line of the user's code that called the library goes first, as in
-    `users.py:12 (in json/encoder.py:257)`. For other kinds than `USER_CODE` it is the line of the harness's code.
+    If a library raised the exception, the line of the user's code that called the library goes first, as in
+    `users.py:12 (in json/encoder.py:257)`. If ``kind`` is not `USER_CODE`, the line of the harness's code goes first
+    instead.
     """
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if not frames:

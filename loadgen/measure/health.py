@@ -57,8 +57,8 @@ class HealthSampler:
     """Measures event-loop lag, CPU time and garbage collection between two calls of :meth:`sample`.
 
     ``sleep`` is the cooperative sleep of the loop whose lag is measured. The caller runs ``pauses.watch`` in a thread;
-    without ``pauses``, pauses are unknown. ``receive_cpu_ns`` returns the CPU time of the receive thread, or None if
-    there is no such thread now.
+    if ``pauses`` is None, the samples say nothing of pauses. ``receive_cpu_ns`` returns the CPU time of the receive
+    thread, or None if there is no such thread now.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class HealthSampler:
         self._sleep = sleep
         self._pauses = pauses
         self._process = psutil.Process()
-        #: Samples cgroups, pressure and steal. Reading EC2's allowances is slow, so the caller runs
+        #: Samples cgroups, pressure and steal. Reading EC2's network allowances is slow, so the caller runs
         #: `surroundings.allowances.watch` in a thread.
         self.surroundings = Surroundings()
         self._lag_max_ns = 0
@@ -146,8 +146,8 @@ class HealthSampler:
 def _open_files() -> int:
     """Return how many file descriptors this process has open, or -1 if the system does not say."""
     try:
-        # Linux 6.2 and later say it as the size of the folder, others say 0. To list 15,000 descriptors takes thousands
-        # of times as long.
+        # On Linux 6.2 and later, the size of this folder is the number of descriptors; other kernels give 0. Listing
+        # 15,000 descriptors takes thousands of times as long.
         said = os.stat(_DESCRIPTORS).st_size  # noqa: PTH116  a Path is not needed
         return said or len(os.listdir(_DESCRIPTORS))  # noqa: PTH208  a Path for each entry would be slow
     except OSError:

@@ -9,7 +9,7 @@ from analysis.heap import Parameter, adjust
 
 _LARGE_BYTES = 1 << 20
 #: Bytes of free memory that glibc keeps at the end of its heap. Each second's figures need several arrays of half a
-#: megabyte, and without this reserve, new pages for them took a third of the time of writing rows.
+#: megabyte. Without this reserve, a third of the time of writing rows went into new memory pages for them.
 _KEPT_BYTES = 8 << 20
 
 

@@ -25,12 +25,12 @@ _MOST_UNPACKED = _INNER.size + 9 * 24_576
 #: Maximum number of characters of an encoded histogram, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
-#: Biased exponent (IEEE 754) of the double 1.0, which is the integer whose bit length is 1.
+#: Biased exponent (IEEE 754) of the double 1.0, the number whose bit length is 1.
 _EXPONENT_OF_ONE_BIT = 1023
 
 
 def new_histogram() -> HdrHistogram:
-    """Return an empty histogram with the range and precision documented for the record."""
+    """Return an empty histogram with the range and precision of all histograms in the record."""
     return _uncycled(HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS))
 
 

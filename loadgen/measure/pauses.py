@@ -18,7 +18,7 @@ from loadgen.measure.clock import now_ns
 TICK_S: Final = 0.05
 #: The shortest pause to detect.
 LEAST_NS: Final = 100_000_000
-#: Time between two readings of the threads' waiting time, and so about the greatest age of a reading when a gap begins.
+#: Interval at which the threads' waiting time is read. When a gap begins, the last reading is at most about this old.
 _WAITED_EVERY_NS: Final = 200_000_000
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 

@@ -157,8 +157,8 @@ def record(
 ) -> int:
     """Add the events of a request to a buffer, as few runs of events as possible; return how many the service refused.
 
-    ``add`` is the buffer's method of this name. ``refused`` has the reason for each refused event, by its position in
-    the request. The numbers in ``sequences`` ascend, with gaps where an event was not made.
+    ``add`` is the buffer's method `add`. ``refused`` has the reason for each refused event, by its position in the
+    request. The numbers in ``sequences`` ascend, with gaps where an event was not made.
     """
     if not sizes:
         return 0
@@ -202,7 +202,7 @@ def _runs(
 
 
 class Events:
-    """Events of publishes as columns of integers or of indices of texts; `NONE` or -1 where there is no value."""
+    """Events of publishes, as columns of integers or of text indices; a missing value is `NONE`, or -1 as an index."""
 
     def __init__(self, rows: bytes | bytearray, sizes: bytes | memoryview, texts: Sequence[str]) -> None:
         """Parse the rows, sizes and texts that `PublishBuffer.take` returned."""
@@ -253,7 +253,7 @@ class Events:
         return [(int(place) - 1, int(sums[place])) for place in np.flatnonzero(sums)]
 
     def text(self, place: int) -> str | None:
-        """Return the text with an index, or None if the index is -1."""
+        """Return the text with the index ``place``, or None if ``place`` is -1."""
         return None if place < 0 else self._texts[place]
 
     @property
@@ -272,7 +272,8 @@ class Events:
     def own_lateness_ns(self, since_ns: int | None = None) -> tuple[Values, Values]:
         """Return the lateness (ns) that the generator caused, for each run of events, and the number of events in each.
 
-        Runs of events are left out if they were not sent, had no slot, or were due before ``since_ns``.
+        Runs of events are left out if they were not sent, have no `slot_ns` (see `EventRow`), or were due before
+        ``since_ns``.
         """
         slot_ns, sent_ns, wait_ns = (
             self._runs[_AT[name]] for name in ("slot_ns", "sent_ns", "connection_wait_ns")

@@ -107,7 +107,7 @@ class Recorder:
         self._publishes = buffer()
         #: Records a run of events; see `publishes.PublishBuffer.add`, and `publishes.record`.
         self.publish: Callable[..., None] = self._publishes.add
-        #: The buffer of publishes for native lanes, or None if `loadgen.native` was not built.
+        #: The buffer in which C code records the publishes that it sends, or None if `loadgen.native` was not built.
         self.native_publishes = self._publishes if isinstance(self._publishes, native.PublishRows) else None
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
@@ -124,18 +124,24 @@ class Recorder:
         self._failed: Exception | None = None
 
     def take_accepted(self) -> int:
-        """Return the number of events from native lanes that were accepted since the last call.
+        """Return how many events sent by C code (`native.PublishLane`) were accepted since the last call.
 
-        These lanes write to the buffer without calling Python, so accepted events are counted in the buffer.
+        The C code records them without calling Python, so the buffer itself counts the accepted ones.
         """
         return 0 if self.native_publishes is None else self.native_publishes.take_accepted()
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Record a life of a subscription when the subscription is ready, and again with all values when it ends."""
+        """Record a subscription when it is ready, and again with all values when it ends.
+
+        Each connect of its client begins a new life of the subscription, which has a row of its own.
+        """
         self._subscription_rows.append(row)
 
     def connection(self, row: ConnectionRow) -> None:
-        """Record a life of a connection when the connection is accepted, and again with all values when it ends."""
+        """Record a connection when it is accepted, and again with all values when it ends.
+
+        A reconnect begins a new life of the connection, which has a row of its own.
+        """
         self._connection_rows.append(row)
 
     def clock(self, row: ClockRow) -> None:
@@ -143,11 +149,14 @@ class Recorder:
         self._clock_rows.append(row)
 
     def echoes(self, rows: Sequence[EchoRow]) -> None:
-        """Record echoes that have returned, or that are given up."""
+        """Record echoes (events that this worker published to itself) that have returned, or that are given up."""
         self._echo_rows.extend(rows)
 
     def altered(self, row: AlteredRow) -> None:
-        """Record that a delivery's content differs from what was sent; ignore probes. Call :meth:`deliver` as well."""
+        """Record that a delivery's content differs from what was sent; ignore probes.
+
+        Call :meth:`deliver` as well.
+        """
         if row.publisher >= 0:
             self._altered_rows.append(row)
 
@@ -233,7 +242,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); count and leave out other runs' events, and probes.
+        """Return this run's deliveries in shape (columns, n); only count probes and other runs' events.
 
         The array is valid until the next call: new memory for each would cost as much as the rest of the writing.
         """

@@ -93,13 +93,17 @@ class ClockRow(NamedTuple):
     sent_raw_ns: int | None = None
     master_raw_ns: int | None = None
     received_raw_ns: int | None = None
-    #: Error bounds of the two hosts' clocks by ClockBound (see measure.clockbound), or None if unknown.
+    #: Error bounds (ns) of the worker's clock and of the master's clock, as ClockBound gives them (see
+    #: measure.clockbound), or None if unknown.
     bound_ns: int | None = None
     master_bound_ns: int | None = None
 
 
 class EchoRow(NamedTuple):
-    """One row of the record's echo table, without the worker column; see results/README.md."""
+    """One row of the record's echo table, without the worker column; see results/README.md.
+
+    An echo is an event that a worker publishes to itself, so that one clock times its round trip.
+    """
 
     sequence: int
     intended_ns: int

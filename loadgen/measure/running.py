@@ -28,8 +28,8 @@ BOUNDS_NS: Final = tuple(
     int(ms * _MS)
     for ms in (0.5, 1, 2.5, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000)
 )  # fmt: skip
-#: Values of a report's `measured` if all or none of the latencies belong to the measure phase; they save sending a
-#: second histogram.
+#: Values of a report's `measured` if all or none of the latencies belong to the measure phase. They are sent instead of
+#: a second histogram.
 ALL, NONE = "all", "none"
 #: Statuses of events that the generator itself failed to send. `error` is not among them, since the target may refuse
 #: connections.
@@ -83,7 +83,7 @@ class RunningStatistics:
     def _due(
         self, events: Events, accepted: npt.NDArray[np.bool_], measure_ns: int
     ) -> list[list[int | None]]:
-        """Return [second, deliveries that its accepted events should cause] for each second."""
+        """Return [second, expected deliveries] for each second in which accepted events were due."""
         columns, counts = events.runs
         second = (columns["intended_ns"][accepted] - measure_ns) // _SECOND_NS
         channel, counts = columns["channel"][accepted], counts[accepted]
@@ -214,7 +214,7 @@ class IntervalStatistics:
 
 
 class Spread:
-    """Counts values in the buckets of BOUNDS_NS and one above them; keeps their sum, minimum and maximum."""
+    """Counts values in the buckets of `BOUNDS_NS` and in one above them; keeps their sum, minimum and maximum."""
 
     _bounds = np.array(BOUNDS_NS, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""The figures that a recorder provides in addition to the record."""
+"""Figures that a recorder provides during a run, in addition to the record on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -56,7 +56,8 @@ def encode_members(payload: Any) -> str:
             if isinstance(payload, Mapping)
             else f"returned {_named(payload)}, and must return a mapping or None"
         ) from None
-    # Decode the JSON only if it contains one of these names anywhere: they are forbidden only at the top level.
+    # Decode the JSON only if the name of the stamp or of the padding occurs anywhere: they are forbidden only at the
+    # top level.
     if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
         for key in (STAMP_KEY, PADDING_KEY):
             if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):
@@ -89,7 +90,8 @@ def _named(value: Any) -> str:
 
 
 #: Parts of an event: (head, tail, room). The numbers of the stamp go between head and tail. If `room` is not None,
-#: padding and a closing brace follow the tail, and the numbers and the padding have `room` characters together.
+#: padding and a closing brace follow the tail; `room` is the number of characters of the stamp's numbers and the
+#: padding together.
 Parts = tuple[str, str, int | None]
 
 

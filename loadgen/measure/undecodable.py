@@ -14,7 +14,7 @@ OTHER_KINDS: Final = "other messages that cannot be read"
 
 @dataclass(slots=True)
 class Kind:
-    """The number of messages of one kind, and the first of them: escaped, shortened, without secrets."""
+    """The number of unreadable messages of one kind, and the text of the first, escaped and without secrets."""
 
     kind: str
     count: int

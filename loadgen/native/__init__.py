@@ -41,14 +41,14 @@ from typing import TYPE_CHECKING, Final, Literal, NewType
 
 #: How the system schedules the receive thread.
 Priority = Literal["normal", "real-time"]
-#: A publish that a lane leaves to Python to record: its number, its owner's number (see `users.direct`), the first
-#: event's number, channel, intended_ns, slot_ns, sent_ns, the sizes of its events, remote address, and the cause.
+#: A publish that C code gives back to Python without an answer: its number, its sender's number (see `users.direct`),
+#: the first event's number, channel, intended_ns, slot_ns, sent_ns, the sizes of its events, remote address, and, if it
+#: is a reply, the delivery that caused it.
 GivenUp = tuple[int, int, int, str, int, int, int, list[int], str | None, tuple[int, int, int] | None]
 #: A TLS session to resume; its content is opaque.
 TlsSession = NewType("TlsSession", object)
 
-#: First byte of the frames that a lane reads (RFC 6455, 5.2): 0 if the stream has no frames, else text or binary
-#: frames.
+#: Kind of frames that C code reads, as the first byte of such a frame (RFC 6455, 5.2); 0 if the stream has no frames.
 NO_FRAMES: Final = 0
 TEXT_FRAMES: Final = 0x81
 BINARY_FRAMES: Final = 0x82

@@ -31,7 +31,7 @@
 typedef struct {
     unsigned char length;
     char id[SHORT_ID_MAX];
-    char *long_id; /* allocated if the id is longer, else NULL */
+    char *long_id; /* allocated if the id is longer than SHORT_ID_MAX, else NULL */
     int64_t number;
 } Subscription;
 
@@ -40,7 +40,7 @@ typedef struct {
     /* The first subscription. Most connections have no other, and so need no table. */
     Subscription first;
     Subscription *table;
-    size_t size, used; /* number of entries of the table, a power of two, and of entries in use */
+    size_t size, used; /* size of the table, a power of two; number of entries in use */
     const JsonPath *path; /* path to the stamp; equal paths share one object */
     uint64_t next;        /* number of the known event that the connection will probably receive next */
     PublishLane *lane;    /* an owned reference, or NULL; gets all messages that are not deliveries */
@@ -83,9 +83,9 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
 typedef enum { TYPE = 1, ID = 2, EVENT = 4, OTHER = 8 } Member;
 #define ALL (TYPE | ID | EVENT)
 
-/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the member's
-   value, for `id` and `event` the position after the value's opening quote, and for `type` after the value. Returns
-   NULL if the member cannot be read. */
+/* Reads the name of a member that is not written exactly as the service writes it. Returns the position of the
+   member's value; for `id` and `event`, the position after the value's opening quote; for `type`, the position after
+   the value. Returns NULL if the member cannot be read. */
 static const unsigned char *name_of(const unsigned char *at, const unsigned char *end, Member *member) {
     if (at == end || *at++ != '"') return NULL;
     const unsigned char *name = at;

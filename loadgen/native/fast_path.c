@@ -1,4 +1,5 @@
-/* Gives the frames in the data of a connection to its fast path, without running Python code. */
+/* Splits the data of a connection into WebSocket frames and passes them to its fast path, without running Python
+   code. */
 #include "native.h"
 #include "owed.h"
 

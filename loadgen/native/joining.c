@@ -7,7 +7,7 @@
 /* Stores a copy of the data as the rest, for the next read; returns -1 if out of memory. */
 static int keep(Rest **rest, const unsigned char *data, size_t size, const Times *times) {
     if (*rest == NULL || (*rest)->capacity < size) {
-        /* Parts may be small and many, so allocate half as much again. */
+        /* Many small parts may follow, so allocate half as much again as needed now. */
         size_t capacity = *rest == NULL ? size : size + size / 2;
         Rest *larger = malloc(sizeof(Rest) + capacity);
         if (larger == NULL) return -1;

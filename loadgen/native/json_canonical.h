@@ -11,9 +11,10 @@
 /* Prepares the tables of `json_canonical_crc`; call it once before that function. */
 void json_canonical_init(void);
 
-/* Computes the CRC-32 of the canonical text of an event, with null in place of the stamp, which reaches from `stamp` to
-   `stamp_end`. `end` is the end of the event. The event is the content of a JSON string, and `json_stamp_in_string` has
-   found it valid. Returns 0 if the canonical text is not certain: the Python path must then compute it. */
+/* Computes the CRC-32 of the canonical text of an event, in which null stands in place of the stamp. The stamp
+   reaches from `stamp` to `stamp_end`, and the event ends at `end`. The event is the content of a JSON string, and
+   `json_stamp_in_string` has found it valid. Returns 0 if the canonical text is not certain: the Python path must
+   then compute it. */
 int json_canonical_crc(
     const unsigned char *at, const unsigned char *end, const unsigned char *stamp, const unsigned char *stamp_end,
     uint32_t *crc);

@@ -1,4 +1,4 @@
-/* What the scanners of JSON strings and numbers share. */
+/* Definitions that the scanners of JSON strings and of JSON numbers share. */
 #ifndef LOADGEN_JSON_CHARACTER_H
 #define LOADGEN_JSON_CHARACTER_H
 

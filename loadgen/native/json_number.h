@@ -7,8 +7,7 @@
 
 #include "json_character.h"
 
-/* The JSON decoder in Python rejects some long numbers that a float cannot hold, so this scanner refuses all longer
-   ones. */
+/* Longer numbers are refused: the JSON decoder in Python rejects some of them, which a float cannot hold. */
 #define NUMBER_CHARACTERS_MAX 200
 #define EXPONENT_DIGITS_MAX 2
 

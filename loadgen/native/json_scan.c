@@ -70,7 +70,7 @@ INLINE Text name(Text at, Text end, const JsonToken *token, int *found, const in
 INLINE Text value(Text at, Text end, const JsonPath *path, JsonStamp *stamp, const int nested) {
     uint64_t objects = 0;
     int depth = 0;          /* number of open objects and lists */
-    int on_path = 0;        /* number of these, from the outermost, that lead to the stamp */
+    int on_path = 0;        /* number of open objects and lists, from the outermost, that lead to the stamp */
     int wanted = path->count > 0; /* 1 if the next value is the stamp or contains it */
     int found = !wanted;
     uint32_t seen = 0;      /* a bit for each token that was found */

@@ -5,11 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Maximum depth of nesting; no payload in use is nested deeper. The Python path, which allows about a thousand levels,
-   takes events that are. */
+/* Maximum depth of nesting; no payload in use is nested deeper. Deeper events are left to the Python path, which
+   allows about a thousand levels. */
 #define JSON_DEPTH_MAX 64
 #define JSON_TOKENS_MAX 16
-/* Number of integers in a stamp, which are five of the columns of a delivery; the checksum, if any, is the sixth. */
+/* Number of integers in a stamp without a checksum; each of them is a column of a delivery. A checksum is one more. */
 #define JSON_STAMP_NUMBERS 5
 #define JSON_CHECKED_NUMBERS 6
 

@@ -102,7 +102,7 @@ static Text escape(Text at, Text end, int nested, int *character) {
             break;
         case 'u':
             return unicode(at, end, nested ? 2 : 1, character);
-        case '\\': /* if nested: it escapes the next backslash or quote of the inner text */
+        case '\\': /* if nested: begins the outer escape of the character that the inner text escapes */
             if (nested) {
                 if (at == end || (*at != '"' && *at != '\\' && *at != '/')) return NULL;
                 kind = *at++;
@@ -120,8 +120,8 @@ static Text escape(Text at, Text end, int nested, int *character) {
     return at;
 }
 
-/* Reads an escape of the outer string, from the position after its backslash, whose character is part of the inner text
-   as it is. */
+/* Reads an escape of the outer string that stands for a plain character of the inner text, from the position after
+   its backslash. */
 static Text outer_escape(Text at, Text end, int *character) {
     if (*at == '/') {
         *character = '/';

@@ -10,21 +10,21 @@
 /* Maximum number of events that one search compares: events of other channels may lie between two events of a
    channel. */
 #define TRIES 16
-/* If fewer than half of the last TRIAL searches found their event, searching and remembering pause for PAUSE searches:
-   they cost time and save none. */
+/* If fewer than half of the last TRIAL searches found their event, no event is searched or remembered for the next
+   PAUSE searches, since that would cost time and save none. */
 #define TRIAL 512
 #define PAUSE 8192
 
 typedef struct {
     const JsonPath *path;
-    uint64_t begin; /* position in all text ever written */
+    uint64_t begin; /* position of its text, counted over all text ever written */
     size_t length;
     int64_t numbers[JSON_STAMP_NUMBERS];
 } Event;
 
 struct Known {
     uint64_t added;   /* events, ever */
-    uint64_t written; /* bytes of text ever written, with those skipped at the end of `text` */
+    uint64_t written; /* bytes of text ever written, including those skipped at the end of `text` */
     int found, missed, pause;
     Event events[EVENTS];
     unsigned char text[TEXT_BYTES];
@@ -46,8 +46,8 @@ static int is_paused(Known *self) {
     return 0;
 }
 
-/* Returns the next remembered event with this path that the text begins with. In a string, the event must end at the
-   closing quote of the text, else at its end. Returns NULL if there is none. */
+/* Returns the next remembered event with this path whose text stands at `at`, or NULL if there is none. In a string,
+   a closing quote must follow the event; otherwise the event must be the whole text. */
 static const Event *seek(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t room, int in_string
 ) {

@@ -22,7 +22,8 @@ const unsigned char *known_find(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, const unsigned char *end,
     int64_t *numbers);
 
-/* Does the same for an event of `length` bytes that is not within a string; returns 1 if the event is known, else 0. */
+/* Searches like `known_find`, but for an event of `length` bytes that is not within a string. Returns 1 if the event
+   is known, else 0. */
 int known_find_whole(
     Known *self, const JsonPath *path, uint64_t *next, const unsigned char *at, size_t length, int64_t *numbers);
 

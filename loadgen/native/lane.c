@@ -136,8 +136,8 @@ static Py_ssize_t take_frames(
         int header = header_of(self->first, data + place, length - place, &size);
         if (header == 0) break;
         if (header < 0 || size > (uint64_t)(length - place - header)) {
-            /* A header of more than 4 bytes belongs to a frame of more than 65,535 bytes: the Python code
-               accepts or refuses the frame. */
+            /* A frame of more than 65,535 bytes has a header of more than 4 bytes. Leave it to the Python code at
+               once, which accepts or refuses it. */
             if (header <= 4) *incomplete = 1;
             break;
         }

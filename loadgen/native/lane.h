@@ -28,7 +28,7 @@ typedef struct Lane {
     size_t batch_capacity;
     uint64_t next;       /* number of the known event that the connection will probably receive next */
     unsigned char first; /* first byte of frames that contain units (RFC 6455, 5.2); 0 if there are no frames */
-    unsigned char held;  /* 1 while Python holds the beginning of a unit, so that the data begins in its middle */
+    unsigned char held;  /* 1 while Python holds the beginning of a unit: the next data then begins inside that unit */
 } Lane;
 
 /* Initialises a lane that was allocated for `type`; returns NULL with an exception set if it fails. */
@@ -42,8 +42,8 @@ void lane_dealloc(PyObject *object);
    and returns 1, or returns 0 if the Python path must process it. */
 int lane_event(Lane *lane, const unsigned char *at, const unsigned char *end, Unit *unit);
 
-/* Adds the name of a subscription. `arguments` are the name as str, and the subscription's number, or None if the
-   Python path must process the messages of this name. */
+/* Adds the name of a subscription. `arguments` are the name as a str and the subscription's number. The number is
+   None if the Python path must process the messages of this name. */
 PyObject *lane_enter(Lane *lane, Names *names, PyObject *arguments);
 
 #endif

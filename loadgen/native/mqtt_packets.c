@@ -1,8 +1,8 @@
 /* The lane of an MQTT connection: takes PUBLISH packets that carry our stamp (MQTT 5, 3.3; MQTT 3.1.1, 3.3).
 
-   It takes a packet only if `loadgen.protocol.mqtt.session` would record exactly the same row for it and send the same
-   PUBACK. all other packets are left to the Python code: duplicates, retained messages, messages with QoS 2, and those with a
-   property that is rare or changes the topic. */
+   It takes a packet only if `loadgen.protocol.mqtt.session` would record exactly the same row for it and send the
+   same PUBACK. All other packets are left to the Python code: duplicates, retained messages, messages with QoS 2,
+   and those with a property that is rare or changes the topic. */
 #include <string.h>
 
 #include "lane.h"
@@ -20,7 +20,7 @@ typedef const unsigned char *Text;
 
 typedef struct {
     Lane lane;     /* `names` are topics without wildcards */
-    Names filters; /* of wildcard subscriptions: the text before `#`, which ends in a separator */
+    Names filters; /* the text before `#` of wildcard subscriptions; it ends in a separator */
     unsigned char properties; /* 1 if packets have properties, as in MQTT 5 */
 } PacketFastPath;
 
@@ -48,7 +48,7 @@ static Text plain_string(Text at, Text end) {
     return stop;
 }
 
-/* Returns 1 if the fast path can ignore all these properties, since none of them affects the row. */
+/* Returns 1 if the fast path can ignore the properties in the text, since none of them affects the row. */
 static int are_plain(Text at, Text end) {
     unsigned seen = 0;
     while (at < end) {
@@ -83,8 +83,8 @@ static int are_plain(Text at, Text end) {
     return 1;
 }
 
-/* Returns the subscription of a topic, found as `topics.Subscriptions` does: the subscription of the topic itself, else
-   that of the longest matching filter, or NULL. */
+/* Returns the subscription to the topic itself. If there is none, returns the wildcard subscription with the longest
+   matching filter, or NULL if none matches. `topics.Subscriptions` finds the same one. */
 static const Name *subscription_of(const PacketFastPath *self, Text topic, size_t length) {
     const Name *found = names_find(&self->lane.names, topic, length);
     if (found != NULL || names_are_none(&self->filters)) return found;

@@ -19,7 +19,7 @@ typedef struct {
 typedef struct {
     Name first;
     Name *table;
-    size_t size, used; /* number of entries of the table, a power of two, and of entries in use */
+    size_t size, used; /* size of the table, a power of two; number of entries in use */
 } Names;
 
 /* Returns the entry of a name, or NULL if there is none. */

@@ -41,7 +41,7 @@ typedef struct {
     Py_ssize_t fulls;
     Chunk *spare;
     int spares;
-    Py_ssize_t most; /* a call of `relief` is due when a chunk fills up while this many are full; 0 without a relief */
+    Py_ssize_t most; /* `relief` is due when a chunk fills up while this many chunks are full; 0 without a relief */
     Py_ssize_t due;  /* number of due calls of `relief`; `rows_due` reads it without the lock */
     PyObject *relief;
     int relieving;
@@ -61,7 +61,7 @@ static inline void rows_unlock(Rows *rows) {
    the lock, but not the GIL. Returns -1 if out of memory, and then discards the last row. */
 int rows_filled(Rows *rows);
 
-/* Calls `relief` as often as a call is due. This may run any Python code: hold no pointer into an object across the
+/* Makes all calls of `relief` that are due. They may run any Python code: hold no pointer into an object across this
    call. */
 void rows_relieve(Rows *rows);
 
@@ -95,11 +95,11 @@ typedef struct {
    state. If `rows_due` is true afterwards, `rows_relieve` must be called at a place where Python code may run. */
 typedef struct FastPath {
     PyObject_HEAD
-    /* Finds the units of the protocol (frames, packets) at the beginning of the data, and takes them until it meets a
-       unit that it does not recognise. The data must begin with a unit, and must end where the read ends that `times`
+    /* Takes the units of the protocol (frames, packets) at the beginning of the data, up to the first unit that it
+       does not recognise. The data must begin with a unit, and end with the last byte of the read that `times`
        describes. Returns the number of bytes taken, or -1 if out of memory. Sets `*incomplete` to 1 if the remaining
-       bytes are the beginning of a unit: the caller should then pass them again, followed by the next data. Takes the
-       lock of the rows, and needs no GIL. */
+       bytes are the beginning of a unit: the caller should then pass them again, followed by the next data. Takes
+       the lock of the rows, and needs no GIL. */
     Py_ssize_t (*take_data)(
         struct FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times, int *incomplete);
     /* Only for `fast_path_take_frames`, which passes each text to it. Returns 1 if it took the message, 0 if it did not
@@ -108,8 +108,8 @@ typedef struct FastPath {
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* the rows that the fast path writes; never NULL */
-    /* Bytes that Python must send in return for the messages that were taken; see owed.h. The lock guards all of these
-       fields but `owes`. */
+    /* Bytes that Python must send in return for the messages that were taken; see owed.h. The lock guards these
+       fields except `owes`. */
     unsigned char *owed;
     uint32_t owed_bytes, owed_capacity;
     int owes; /* atomic */

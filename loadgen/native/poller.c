@@ -1,5 +1,5 @@
-/* The Python type of a receive thread: adds, routes and removes its sockets, and processes the data that it leaves to
-   Python. */
+/* The Python type of a receive thread: adds and removes its sockets, sets which objects get their data, and
+   processes the data that the thread leaves to Python. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -96,7 +96,7 @@ static int poller_clear(PyObject *object) {
     }
     free(ends);
     free(slots);
-    /* Set `contain` to None rather than NULL, since it may still be called. */
+    /* Set `contain` to None rather than NULL: it may still be called, and calling NULL would crash. */
     if (self->contain != NULL) Py_SETREF(self->contain, Py_NewRef(Py_None));
     return 0;
 }
@@ -142,7 +142,7 @@ static int reserve(Poller *self, int descriptor) {
     if (count == before && self->ends != NULL) return 0;
     Ends *ends = realloc(self->ends, (size_t)count * sizeof(Ends));
     if (ends == NULL) {
-        /* Ignore the new slots, which are all free. */
+        /* Forget the new slots, since `ends` has no elements for them; they are all free. */
         self->receiver.count = before;
         return -1;
     }
@@ -154,8 +154,8 @@ static int reserve(Poller *self, int descriptor) {
 /* Adds a socket; needs the lock. Returns an error number, or 0 if it succeeded. */
 static int enter(Poller *self, int descriptor, PyObject *source, int64_t since_ns) {
     Receiver *receiver = &self->receiver;
-    /* First check the descriptor this way: one that is not open may be any number, and `reserve` would make the tables
-       huge. */
+    /* First let epoll check that the descriptor is open. One that is not may be any number, and `reserve` would make
+       the tables huge. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(receiver->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return errno;
     if (reserve(self, descriptor)) {
@@ -206,7 +206,7 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Returns 1 if the socket is read; else sets an exception and returns 0. */
+/* Returns 1 if this poller reads the socket; else sets an exception and returns 0. */
 static int is_read(Poller *self, long descriptor) {
     if (descriptor >= 0 && descriptor < self->receiver.count && self->ends[descriptor].source != NULL) return 1;
     PyErr_SetString(PyExc_KeyError, "no such socket is read");

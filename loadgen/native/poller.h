@@ -9,8 +9,8 @@ typedef struct {
     /* `source` is NULL if the socket is not read. `whole` is called for a read that is exactly one whole text frame; if
        it is NULL, the source's method `take` gets all data. */
     PyObject *source, *whole;
-    /* Functions that write ciphertext to and read plaintext from Python's TLS, if the fast path gets this plaintext;
-       else NULL. */
+    /* Functions that write ciphertext to Python's TLS and read plaintext from it; NULL unless the fast path gets
+       this plaintext. */
     PyObject *tls_write, *tls_read;
 } Ends;
 

@@ -92,7 +92,7 @@ static int process_tls(Poller *self, PyObject *source, const Item *item, int cou
     int direct = 1, incomplete = 0;
     Times times = item->times;
     while (!failed && count-- > 0) {
-        /* Only the end of the last record is also the end of the read. */
+        /* Only the last record ends where the read ends, and so has the `end_ns` of the read. */
         times.end_ns = count ? item->times.within_ns : item->times.end_ns;
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
@@ -204,7 +204,8 @@ static int process_plain(
     return failed;
 }
 
-/* Processes one item by the source's current routing. Returns -1 with an exception set. */
+/* Processes one item: the socket's present fast path and TLS decide which functions get its data. Returns -1 with an
+   exception set. */
 static int process_item(Poller *self, PyObject *source, const Item *item) {
     const Ends *ends = &self->ends[item->descriptor];
     const unsigned char *data = item->data;
@@ -246,8 +247,8 @@ static void process_and_free(Poller *self, Item *item) {
     if (is_still_there(self, item)) {
         PyObject *source = Py_NewRef(self->ends[item->descriptor].source);
         if ((!item->owes && process_item(self, source, item)) || settle(self, source, item)) contain(self, source);
-        /* Once the last waiting item is processed, the thread may use the fast path again, which Python has set for the
-           data that follows. */
+        /* Once no item waits any more, the thread may give data to the fast path again. Python has set the right
+           fast path for the data that follows. */
         if (!item->owes && is_still_there(self, item)) {
             __atomic_sub_fetch(&self->receiver.slots[item->descriptor].waiting, 1, __ATOMIC_RELEASE);
         }

@@ -34,7 +34,7 @@ OpenPublish *lane_remove(PublishLane *self, int64_t number, int also_late) {
     return found;
 }
 
-/* Returns a mark that takes the place of a given-up publish, or NULL if out of memory. */
+/* Returns a mark (see `OpenPublish`), which takes the place of a publish that was given up; NULL if out of memory. */
 static OpenPublish *mark_of(const OpenPublish *publish) {
     OpenPublish *mark = PyMem_RawMalloc(sizeof(OpenPublish));
     if (mark == NULL) return NULL;
@@ -165,7 +165,7 @@ static size_t send_now(int descriptor, const unsigned char *data, size_t length)
     if (descriptor < 0) return 0;
     ssize_t sent = send(descriptor, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent >= 0) return (size_t)sent;
-    /* Report any other error when the socket is read: it shows there too. */
+    /* Ignore any other error: reading the socket fails too, and reports it. */
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : length;
 }
 
@@ -252,7 +252,8 @@ static PyObject *given_up(OpenPublish *publish) {
     return given;
 }
 
-/* Returns the number in an id, -1 if lanes do not make such ids, or -2 with an exception set. */
+/* Returns the number in the id of a publish; -1 if it is not an id of the kind that lanes make, or -2 with an
+   exception set. */
 static int64_t number_of_id(PyObject *id) {
     Py_ssize_t length;
     if (!PyUnicode_Check(id)) {

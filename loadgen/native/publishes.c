@@ -120,7 +120,7 @@ static PyObject *publishes_add(PyObject *object, PyObject *const *args, Py_ssize
         PyErr_Format(PyExc_TypeError, "add takes %d arguments, not %zd", ARGUMENTS, count);
         return NULL;
     }
-    /* The column of each argument, or -1 for the sizes, which have no column; and whether the argument is a text. */
+    /* The column of each argument (-1 for the sizes, which have none), and whether the argument is a text. */
     static const signed char column[ARGUMENTS] = {0, 1, 4, 5, 6, 7, 8, 9, 10, 11, -1, 12, 13, 14, 15, 16};
     static const char is_text[ARGUMENTS] = {[3] = 1, [8] = 1, [9] = 1, [12] = 1};
     int64_t row[COLUMNS];

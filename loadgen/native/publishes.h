@@ -9,13 +9,13 @@
 
 typedef struct {
     int64_t *data;
-    size_t used, capacity; /* counted in numbers, not in bytes */
+    size_t used, capacity; /* in numbers, not in bytes */
 } Numbers;
 
 /* A publish that a lane has sent. Creating or freeing one needs the GIL. */
 typedef struct OpenPublish {
     struct OpenPublish *next;
-    PyObject *channel, *remote; /* a str; a str or None */
+    PyObject *channel, *remote; /* `channel` is a str, `remote` a str or None */
     int is_late; /* 1 for a mark, which stands for a publish that was given up: see `lane_withdraw_all` */
     long owner;  /* number, chosen by the caller, of the sender that records the publish if no answer settles it */
     int64_t number, publisher, first, intended_ns, slot_ns, sent_ns, acked_ns;
@@ -33,7 +33,7 @@ typedef struct {
     /* Guards all that follows, and the open publishes of all lanes. Call no function of Python while holding it. */
     pthread_mutex_t lock;
     OpenPublish *settled, **settled_end; /* publishes that were accepted and are not in `rows` yet */
-    int64_t settled_events;              /* number of their events since the last `take_accepted` */
+    int64_t settled_events;              /* number of events accepted since the last `take_accepted` */
 } PublishRows;
 
 /* The publishes of one connection that are sent from C. */
@@ -46,8 +46,8 @@ typedef struct {
     size_t late;           /* number of marks */
 } PublishLane;
 
-/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. Returns a mark only
-   if `also_late` is 1. Needs the lock of the rows. */
+/* Removes the open publish with this number from a lane and returns it, or NULL if there is none. If `also_late` is
+   1, it may be the mark of a publish that was given up. Needs the lock of the rows. */
 OpenPublish *lane_remove(PublishLane *lane, int64_t number, int also_late);
 
 /* If a message says that the service accepted all events of an open publish of the lane, records the answer and returns

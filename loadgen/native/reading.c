@@ -19,8 +19,8 @@
 #define TIMESTAMPNS 35
 /* A wait that returns within this time counts as a poll without waiting: see `receive`. */
 #define AT_ONCE_NS 20000
-/* After this many rounds without a socket to read the thread sleeps between rounds: at its priority it would block a
-   core. */
+/* After this many rounds in which no reported socket could be read, the thread sleeps between rounds. With its
+   real-time priority it would otherwise keep all other threads off a core. */
 #define IDLE_ROUNDS 100
 
 /* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
@@ -195,10 +195,10 @@ static int read_round(Receiver *self, const struct epoll_event *events, int coun
 
 /* Waits for readable sockets, and reads each once per round.
 
-   `polled_ns` is a time at which all sockets were empty that the poll at this time did not report. A poll that waits
-   proves this only for the time at which it began, which may be long ago. So after a wait the sockets are polled again
-   without waiting, and this second poll sets `polled_ns`. A wait that returned within AT_ONCE_NS needs no second
-   poll. */
+   `polled_ns` is the time of a poll: all sockets that this poll did not report were empty at that time. A poll that
+   waits proves this only for the time at which it began, which may be long ago. So after a wait the sockets are
+   polled again without waiting, and this second poll sets `polled_ns`. A wait that returned within AT_ONCE_NS needs
+   no second poll. */
 void *receive(void *receiver) {
     Receiver *self = receiver;
     struct epoll_event events[AT_ONCE];

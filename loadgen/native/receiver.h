@@ -43,7 +43,7 @@ typedef struct {
 typedef struct {
     uint64_t generation; /* 0 if the slot is free */
     FastPath *fast_path; /* a reference, which needs the GIL to be taken or dropped; NULL if Python gets all data */
-    Tls *tls;            /* a reference of the same kind: the TLS connection that the thread decrypts with, or NULL */
+    Tls *tls;            /* TLS connection with which the thread decrypts, or NULL; needs the GIL like `fast_path` */
     int encrypted;       /* 1 if the fast path gets plaintext that Python must decrypt first */
     int ended;           /* 1 if there is nothing more to read; the socket is then no longer in the epoll set */
     int lost;            /* 1 if memory for the data of a read ran out, so that the data is lost */
@@ -64,7 +64,7 @@ typedef struct {
     int asked;                /* 1 if `segments` is valid */
 } Slot;
 
-/* Returns the outcome of decrypting for a kept rest, which is plaintext if the connection uses TLS. */
+/* Returns the outcome of decrypting for a kept rest: with TLS, the rest is plaintext already. */
 static inline TlsOutcome rest_outcome(const Slot *slot) {
     return (TlsOutcome){.opened = slot->tls != NULL, .ends_read = 1};
 }
@@ -93,7 +93,7 @@ typedef struct Receiver {
     Items round;
     int owes_signal; /* 1 if Python must still be signalled, since the last signal was a moment ago */
     int64_t signalled_ns;
-    int idle_rounds; /* number of consecutive rounds in which no reported socket was to be read */
+    int idle_rounds; /* number of consecutive rounds in which no reported socket could be read */
 
     pthread_mutex_t queue_lock;
     pthread_cond_t room;

@@ -1,6 +1,6 @@
 /* The buffers that the receive path writes deliveries to.
 
-   Writing rows needs only their lock: the receive thread writes them without the GIL. Python code, which is the relief,
+   Writing rows needs only their lock: the receive thread writes them without the GIL. The relief is Python code, and
    runs only in `rows_relieve`, which callers must call as their last step. */
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,8 @@
 
 /* --- memory --- */
 
-/* The Python object that exposes the memory of a chunk. It owns the chunk while it is lent to Python; otherwise the
-   chunk owns it. */
+/* The Python object that exposes the memory of a chunk. While the block is lent to Python, the block owns the chunk;
+   otherwise the chunk owns the block. */
 typedef struct {
     PyObject_HEAD
     Chunk *chunk;
@@ -209,8 +209,8 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Removes up to `most` full chunks, oldest first, after making the current chunk a full one if `also_current` is 1 and
-   it holds rows. Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
+/* Removes up to `most` full chunks, oldest first. If `also_current` is 1 and the current chunk holds rows, it first
+   becomes a full one. Returns 0 with the list in `*taken` and its length in `*count`, or -1 if out of memory. */
 static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, Py_ssize_t *count) {
     rows_lock(self);
     int failed = also_current && self->offset > 0 && rotate(self);
@@ -229,7 +229,7 @@ static int detach(Rows *self, Py_ssize_t most, int also_current, Chunk **taken, 
     return failed ? -1 : 0;
 }
 
-/* Puts chunks back that `detach` removed. */
+/* Puts back the chunks that `detach` removed. */
 static void attach(Rows *self, Chunk *taken, Py_ssize_t count) {
     if (taken == NULL) return;
     Chunk *last = taken;

@@ -5,7 +5,7 @@
 
 #define DEPTH_MAX 16
 
-/* The kinds that Python describes by a name. All other kinds have a value. */
+/* The kinds of parts that Python describes by a name. Parts of all other kinds are described by their value. */
 static const struct {
     const char *name;
     Kind kind;

@@ -13,7 +13,7 @@ typedef enum {
     KEY,    /* bytes up to whitespace that name the subscription */
     NUMBER, /* digits that name the subscription */
     SIZE,   /* digits that give the size of the event in bytes */
-    EVENT,  /* the event: of the size that SIZE gave; else up to the last literal, or to the end if none follows */
+    EVENT,  /* the event: SIZE bytes; without a SIZE, all up to the last literal, or to the end if none follows */
     /* Values of JSON. */
     OBJECT,
     LIST,

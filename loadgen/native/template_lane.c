@@ -95,8 +95,8 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
                 break;
             default: /* EVENT */
                 if (size < 0) {
-                    /* The event ends where the literal after it begins, which is the last part, or at the end if there
-                       is none. */
+                    /* The event ends before the literal that follows it as the last part, or at the end of the text
+                       if no literal follows. */
                     uint32_t behind = which + 1 < template->count ? part[1].length : 0;
                     if (lines && behind >= 2) behind -= 2; /* CR LF, which is part of the literal */
                     next = lines ? line_end(at, end) : end;
@@ -117,8 +117,8 @@ static Py_ssize_t text_unit(Lane *lane, Text at, Text end, Unit *unit) {
 
 static Text match(Lane *lane, const Template *template, const Part *part, Text at, Text end, Unit *unit);
 
-/* Returns the member with this name, or NULL. Tries the member after the last one found first, since services write
-   members in the same order each time. */
+/* Returns the member with this name, or NULL. Services write members in the same order each time, so the search
+   begins at the member after the one that was found last. */
 static const Part *member_of(const Part *first, uint32_t count, uint32_t *likely, Text name, size_t length) {
     for (uint32_t tried = 0; tried < count; tried++) {
         uint32_t which = (*likely + tried) % count;

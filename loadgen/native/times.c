@@ -46,14 +46,15 @@ int is_one_segment(Receiver *self, int descriptor, Slot *slot) {
 
 /* A read has the stamp of its last segment, but the kernel merges segments that wait in the socket. So the stamp is
    exact only for a message that ends with a read that emptied the socket. For all other data only a lower bound is
-   known, which is the last time at which the socket was empty: before the last read that emptied it, or at a later poll
-   that did not report it. */
+   known: the last time at which the socket was empty. That is either just before the last read that emptied it, or
+   the time of a later poll that did not report it. */
 Times times_of(Receiver *self, Slot *slot, int64_t stamped_ns, int64_t before_ns, int64_t read_ns, int emptied) {
     slot->reads++;
     Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
     int64_t since_ns = slot->since_ns;
     if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
-    /* The data waited in the kernel for longer than SETTLE_NS, so only the order of the stamps is certain. */
+    /* The data waited in the kernel for longer than SETTLE_NS, so it is only certain that its stamp is later than
+       the last. */
     if (since_ns < slot->stamp_ns || since_ns >= times.arrival_ns) since_ns = slot->stamp_ns;
     times.within_ns = times.arrival_ns > since_ns ? times.arrival_ns - since_ns : 0;
     times.end_ns = emptied && stamped_ns ? 0 : times.within_ns;

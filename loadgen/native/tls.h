@@ -7,8 +7,8 @@
 #include "tls_ends.h"
 #include "tls_library.h"
 
-/* A read may yield this much more plaintext than its own size: that of a record that an earlier read began (RFC 8446,
-   5.1). */
+/* A read may yield up to this much more plaintext than its own size, if it completes a record that an earlier read
+   began (RFC 8446, 5.1). */
 #define BEGUN_BYTES (1 << 14)
 
 /* Settings of connections, and the certificates to trust. */

@@ -1,5 +1,5 @@
-/* The custom BIO through which OpenSSL reads and writes the ciphertext of a connection; it copies only input that
-   OpenSSL has not read at the end of a call. */
+/* The custom BIO through which OpenSSL reads and writes the ciphertext of a connection. It copies input only if
+   OpenSSL has not read it by the end of a call. */
 #include "tls_ends.h"
 
 #include <stdlib.h>

@@ -71,7 +71,7 @@ class Curve:
         start = 0.0
         for position in positions:
             if position >= upto:
-                # If several segments begin at this position, take the last; the others have no area.
+                # If several segments begin at this position, take the last; no request is due in the others.
                 current = bisect_right(self._before, position, lo=max(current, 0)) - 1
                 segment = self._segments[current]
                 start = self._before[current]

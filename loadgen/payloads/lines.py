@@ -48,7 +48,7 @@ def prepared(
     in error texts.
 
     Raises:
-        DataError: lines have no place for the stamp, no valid weight, or are too large; names the first ten.
+        DataError: lines have no place for the stamp, no valid weight, or are too large; the text names the first ten.
     """
     wrong: list[str] = []
     until = 0.0

@@ -25,10 +25,11 @@ class Maker(Protocol):
     """Makes bodies, one for each event, in the order of the publisher's schedule."""
 
     def next(self, sequence: int, rows: Mapping[str, int]) -> Body:
-        """Return the body of event ``sequence``; ``rows`` are the row numbers that its request uses, by data name.
+        """Return the body of event ``sequence``; ``rows`` has the row number of each data source that its request uses.
 
         Raises:
-            ValueError: the values of these rows make no valid body; the message completes a sentence.
+            ValueError: the values of these rows make no valid body; the error's text is the end of a sentence that the
+                caller begins.
         """
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY
 
 Kind = Literal["member", "pointer", "user_property", "header"]
-#: The places outside the event's body.
+#: The kinds of places outside the event's body.
 BESIDE: Final = ("user_property", "header")
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _NAME_BESIDE: Final = re.compile(r"[!-~]+").fullmatch
@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PlaceError(ValueError):
-    """A body has no room for the stamp; the message completes a sentence that begins with the body's place."""
+    """A body has no place for the stamp; the error's text completes a sentence about the body."""
 
 
 class Place(Struct, frozen=True):
@@ -72,7 +72,7 @@ def place_named(name: str) -> Place:
     """Return the place within an event that a text names: a JSON pointer if it begins with '/', else a member.
 
     Raises:
-        ValueError: the text does not name a place; the message completes a sentence.
+        ValueError: the text does not name a place; the error's text is the end of a sentence that the caller begins.
     """
     if not 1 <= len(name) <= 1000:
         raise ValueError("must have 1 to 1,000 characters")
@@ -83,7 +83,8 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """Return the names in a JSON pointer (RFC 6901, section 4).
 
     Raises:
-        ValueError: the text is not a pointer, or points to the whole event; the message completes a sentence.
+        ValueError: the text is not a pointer, or points to the whole event; the error's text is the end of a
+            sentence that the caller begins.
     """
     if not pointer.startswith("/"):
         raise ValueError(f"must begin with '/', as in '/{pointer[:60]}'" if pointer else "must not be empty")

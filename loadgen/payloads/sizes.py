@@ -9,7 +9,7 @@ from loadgen.payloads.plans import Sizes, SizeShare
 
 #: Quantile of the standard normal distribution at 99 %.
 _Z99: Final = 2.3263478740408408
-#: Planning divides sizes into cells of this width, and takes the mean for all sizes of a cell. No service meters in
+#: Planning divides sizes into cells of this width, and counts all sizes in a cell as their mean. No service meters in
 #: smaller units.
 _CELL_BYTES: Final = 1024
 

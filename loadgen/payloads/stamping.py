@@ -260,20 +260,20 @@ class Stamping:
 
 
 def usual_bytes(stamps: Stamps, around_bytes: int) -> int:
-    """Return the size of an event with a typical stamp and ``around_bytes`` around the stamp."""
+    """Return the size of an event with a typical stamp and ``around_bytes`` bytes of other text."""
     if stamps.place.beside:
         return max(1, around_bytes)
     return around_bytes + _USUAL_STAMP_BYTES + (_USUAL_CHECKSUM_BYTES if stamps.integrity else 0)
 
 
 def most_bytes(stamps: Stamps, around_bytes: int) -> int:
-    """Return the size of an event with the longest stamp and ``around_bytes`` around the stamp."""
+    """Return the size of an event with the longest stamp and ``around_bytes`` bytes of other text."""
     if stamps.place.beside:
         return around_bytes
     return around_bytes + (LONGEST_CHECKED_STAMP_BYTES if stamps.integrity else LONGEST_STAMP_BYTES)
 
 
-#: The exceptions of the stamp readers for an event without a stamp of this harness.
+#: The exceptions that functions for reading stamps raise if an event has no stamp of this harness.
 NOT_OURS: Final = (msgspec.MsgspecError, UnicodeError, KeyError, ValueError, OverflowError, RecursionError)
 
 

@@ -1,9 +1,9 @@
 """Payload templates: JSON or a text with placeholders, compiled once and filled in for each event.
 
-``{people.id}`` is a column, ``{seq}`` the event's number within its publisher, ``{now}`` its sending time, and
-``{uuid}`` a random UUID. ``{{`` and ``}}`` are braces. A string of JSON that is nothing but a placeholder becomes the
-value itself, such as a number; within a longer text it becomes text. An object whose only member is ``random`` with a
-list stands for one element of the list, drawn at random.
+``{people.id}`` is a column of the data ``people``, ``{seq}`` the event's number within its publisher, ``{now}`` its
+sending time, and ``{uuid}`` a random UUID. ``{{`` and ``}}`` are braces. If a JSON string is nothing but a placeholder,
+the placeholder's value, such as a number, replaces the string. Within a longer string, a placeholder becomes text. An
+object whose only member is ``random`` with a list stands for one element of the list, drawn at random.
 """
 
 import base64
@@ -81,7 +81,8 @@ class Context:
         return int(self._random() * count)
 
 
-#: A literal text, or a function that returns the text of an event; None is the place of the stamp.
+#: A piece of a template: a literal text, a function that returns the text for an event, or None at the place of the
+#: stamp.
 Piece = str | Callable[[Context], str] | None
 
 

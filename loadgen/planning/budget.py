@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Budget(Struct, frozen=True):
     """Cost limit of a run, checked against the counts that the workers report.
 
-    Each event counts as the mean number of billed messages that the scenario's payload sizes give. The cost in the
-    report is computed from the record, which holds the size of each event.
+    The counts contain no sizes. So each event counts as a mean number of billed messages, computed from the scenario's
+    payload sizes. The cost in the report is computed from the record, which holds the size of each event.
     """
 
     prices: dict[str, Any]

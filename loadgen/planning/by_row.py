@@ -18,8 +18,8 @@ def by_row(run: ResolvedRun) -> ResolvedRun | None:
     """Return a copy of the run whose channels have the numbers of data rows in place of the rows' values.
 
     Each channel matches the same patterns as in ``run``. Return None if that cannot be guaranteed: a used column has
-    the same value in several rows, its rows were not read, or values of different columns or files would have to be
-    compared.
+    the same value in several rows, its rows were not read, or a match depends on whether values of different columns or
+    files are equal.
     """
     if not run.data:
         return run

@@ -1,6 +1,6 @@
 """Measure how much CPU time and memory a worker process needs on this machine, and keep the figures.
 
-Four short runs of the whole program against the embedded server on loopback: a broadcast to few subscribers, one to
+Four short runs of the whole program use the embedded server on loopback: a broadcast to few subscribers, a broadcast to
 many, publishing over HTTP, and publishing over WebSocket. The figures come from each run's record. A kept calibration
 is valid only for the machine and the version of the program that it was measured with.
 """

@@ -37,13 +37,13 @@ class Portrait:
     command: str
     """The shell command that runs the scenario."""
     comments: tuple[str, ...]
-    """Paragraphs of the file's comments that begin at the start of a line, each joined to one line."""
+    """The file's comments that begin at the start of a line, as paragraphs, each joined to one line."""
     run: ResolvedRun
     loads: tuple[GroupLoad, ...]
     events: Rate
     deliveries: Rate | None
-    """Expected deliveries, or None if there are too many channels to compute them, or values of data would have to be
-    compared."""
+    """Expected deliveries; None if there are too many channels to compute them, or if only the values of the data
+    decide which subscriptions match."""
     curve: tuple[float, ...]
     """Mean events/s of all groups in each of `CURVE_COLUMNS` equal parts of the measure phase."""
 

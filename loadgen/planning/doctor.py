@@ -184,7 +184,7 @@ def _has_kernel_stamps() -> bool:
 
 
 def _may_be_real_time() -> bool:
-    """Return whether this thread may have real-time priority: try it for a moment."""
+    """Return whether this thread may have real-time priority, by setting that priority for a moment."""
     try:
         before, how = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))

@@ -21,8 +21,8 @@ from loadgen.scenario.template import Template
 
 #: Maximum number of subscriptions to draw with the scenario's seed; drawing that many takes about a second.
 SPELLED_OUT = 50_000
-#: Maximum number of channel patterns to compute one by one, which takes some seconds; for runs with more than
-#: `SPELLED_OUT` subscriptions.
+#: Maximum number of channel patterns to compute one by one in runs with more than `SPELLED_OUT` subscriptions; that
+#: takes some seconds.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
@@ -45,8 +45,8 @@ class GroupLoad:
     """Publish requests due; their mean for Poisson arrival."""
     events: float
     deliveries: float | None
-    """Expected deliveries, or None if there are too many channels to compute them, or values of data would have
-    to be compared."""
+    """Expected deliveries; None if there are too many channels to compute them, or if only the values of the data
+    decide which subscriptions match."""
 
     @property
     def subscribers(self) -> float | None:
@@ -62,7 +62,7 @@ def audience(run: ResolvedRun) -> Audience | None:
     Patterns that depend on data contain row numbers instead of the rows' values.
     """
     if run.journeys:
-        # User code chooses the subscriptions of journeys, so they are unknown before the run.
+        # A journey is user code that chooses its own subscriptions, so they are unknown before the run.
         return None
     planned = by_row(run)
     if planned is None:
@@ -91,7 +91,7 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def receivers(subscribed: Mapping[str, float]) -> dict[str, float]:
-    """Return the number of receivers of an event by channel pattern; ``subscribed`` has numbers of subscriptions.
+    """Return how many receivers an event has by channel pattern, from the numbers of subscriptions.
 
     All members of a shared subscription together are one receiver. If a subscription has fewer than one member on
     average, it counts as that average.
@@ -169,7 +169,7 @@ def _combinations(
 
 
 class _Channel:
-    """A publish template, with a search for the variable values that match a subscription."""
+    """A publisher's channel template; finds the values of its variables with which it matches a subscription."""
 
     def __init__(self, source: str, variables: Mapping[str, Variable]) -> None:
         self._segments = [Template.parse(segment) for segment in source[1:].split("/")]

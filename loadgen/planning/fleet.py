@@ -167,7 +167,7 @@ def _processes(needs: Needs, kept: Calibration, cpus: float) -> int | None:
         return needs.processes
     if needs.processes is not None and min(1.0, cpus) == min(1.0, needs.cpus):
         return needs.processes
-    # `cpu_s_per_s` includes the idle share of the processes planned for this machine.
+    # Subtract the idle share of the processes planned for this machine, which `cpu_s_per_s` includes.
     work = needs.cpu_s_per_s - (needs.processes or 0) * kept.idle_cpu_share
     return max(1, ceil(round(work / room_of(cpus, kept), 9)))
 

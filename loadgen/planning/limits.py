@@ -64,7 +64,7 @@ def check_local_ports(
     """Refuse a run that needs more local ports than this machine has left; see `loadgen.transport.local_ports`.
 
     ``websockets`` connections go to ``connect_url`` and ``http`` to ``http_url``, or to their proxies, from the
-    ``given`` source addresses. Hosts that do not resolve are skipped, as connecting reports them.
+    ``given`` source addresses. Hosts that do not resolve are skipped; the run reports them when it connects.
 
     Raises:
         RunError: too few ports are left (exit code 3, since the generator cannot make this load).

@@ -21,7 +21,10 @@ _PROBE_SEGMENT = "probe"
 
 
 class Handler(Enum):
-    """A handler of the target's namespaces. A scenario does not contain handlers, so users name them."""
+    """A kind of handler: code that the target runs for each publish or subscribe in a namespace.
+
+    A scenario does not say which handlers its target has, so users name them.
+    """
 
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -59,9 +62,9 @@ def of_run(
 ) -> Usage:
     """Return the usage of one run from its first connect to its last close.
 
-    The connection time leaves out the time until subscriptions are ready, which depends on the service. One round of
-    readiness probes is counted, the minimum. Drops and churn add their expected connects and
-    subscribes, but the time those clients are away is not subtracted.
+    The connection time leaves out the time until subscriptions are ready, which depends on the service. Readiness
+    probes count as one round, the minimum. Drops and churn add their expected connects and subscribes, but the time for
+    which they keep clients away is not subtracted from the connection time.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
     again = returns.of_run(run)
@@ -127,7 +130,7 @@ def _usage(
     keepalives: float,
 ) -> Usage:
     if run.journeys:
-        # User code decides what journeys send and receive, so the usage of the whole run is unknown.
+        # A journey is user code that decides what it sends and receives, so the usage of the whole run is unknown.
         return Usage({"foreign": 0.0} | dict.fromkeys(_UNKNOWN), None, None)
     published = invoked = 0.0
     publishing = run.publishing

@@ -24,8 +24,8 @@ class Moment:
 def moments(run: ResolvedRun) -> list[Moment]:
     """Return the corners of all load curves; any weighted sum of the groups' loads peaks at one of them.
 
-    Loads are linear between corners, so no time between two corners exceeds both. A step gives two moments: just
-    before and just after it.
+    Loads are linear between corners, so the load between two corners never exceeds the greater of the two. A step gives
+    two moments: just before and just after it.
     """
     paces = {name: publish.pace for name, publish in run.publishing.items()}
     end_ns = run.phases.publishing_ns if paces else 0

@@ -77,9 +77,10 @@ def _requests_per_s(run: ResolvedRun, group: Group, respond: Responding) -> tupl
 
 
 def _channel(run: ResolvedRun, respond: Responding, more: dict[str, Variable]) -> str | None:
-    """Return the replies' channel with variables for the requesting client, or None if requests contain the channel.
+    """Return the replies' channel, with variables in place of the client that sent the request.
 
-    All clients that publish are assumed to send requests equally often.
+    Return None if the requests contain the channel. All clients that publish are assumed to send requests equally
+    often.
     """
     template = Template.parse(respond.channel)
     asking = [group for group in run.groups if group.publish is not None]

@@ -45,7 +45,7 @@ def quota_v2(text: str | None) -> float | None:
 
 
 def quota_v1(quota_us: str | None, period_us: str | None) -> float | None:
-    """Return the cores by cpu.cfs_quota_us and cpu.cfs_period_us, or None if there is no quota or it is unknown."""
+    """Return the cores that cpu.cfs_quota_us and cpu.cfs_period_us allow, or None if unlimited or unknown."""
     quota, period = number(quota_us), number(period_us)
     return quota / period if quota and period else None
 
@@ -63,7 +63,7 @@ def cpu_list(text: str | None) -> frozenset[int]:
 
 
 def pressure_ns(text: str | None) -> int | None:
-    """Return a pressure file's total of the time in which some task waited, in ns, or None if unknown."""
+    """Return the total time in which some task waited, in ns, from a pressure file, or None if unknown."""
     for line in (text or "").splitlines():
         kind, *fields = line.split()[:5] or [""]
         if kind == "some":

@@ -224,8 +224,8 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # Take the cpuacct cgroup as many levels above the process as the cpu cgroup with the quota. Trust it only if
-        # both cgroups have the same name, or are the topmost of their hierarchies.
+        # Take the cpuacct cgroup that is as many levels above the process's own as the cgroup with the quota is. Trust
+        # it only if both cgroups have the same name, or are the topmost of their hierarchies.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None
@@ -260,7 +260,7 @@ _COUNTERS = (
 
 
 def _throttled(grown: dict[str, int]) -> dict[str, int | None]:
-    """Return the values of the cgroup that was throttled longest: the process's own or one above it."""
+    """Return the throttling figures of the cgroup that was throttled longest: the process's own or one above it."""
     levels = {name.partition(" ")[0] for name in grown if name.endswith(" throttled_ns")}
     worst = max(levels, key=lambda level: (grown[f"{level} throttled_ns"], -int(level)), default=None)
     if worst is None:

@@ -171,7 +171,7 @@ def _count(quantity: str, unit: Fraction | None, used: Used, unit_days: Fraction
 
 
 def cost(price: Price, count: Span) -> Span:
-    """Return the price of a number of things; unknown prices of tiers leave the upper bound open."""
+    """Return the price of a number of things; if the price of a tier is unknown, it has no upper bound."""
     if count.low is None:
         return UNKNOWN
     if count == NOTHING:
@@ -198,9 +198,10 @@ def _tiered(price: Price, number: Fraction) -> Span:
 
 
 def fitting(line: PlanChoice, used: Used) -> Plan | None:
-    """Return the cheapest plan whose ceilings hold, or None if no plan fits or if a number is unknown.
+    """Return the cheapest plan whose ceilings hold, or None if no plan fits.
 
-    A plan without a price counts as more expensive than every plan with one.
+    A plan does not fit if a number with a ceiling is unknown. A plan without a price counts as more expensive than
+    every plan with one.
     """
     plans = [
         plan
@@ -229,7 +230,7 @@ def _plan_line(name: str, line: PlanChoice, used: Used) -> BillLine:
 
 
 def _units(line: Capacity, used: Used) -> Fraction | None:
-    """Return the number of units to buy (one of ``line.steps``), or None if no step suffices or a number is unknown."""
+    """Return the number of units to buy (one of ``line.steps``), or None if no step suffices or the load is unknown."""
     needed = ZERO
     for quantity, holds in line.holds.items():
         number = used.count(quantity)

@@ -71,12 +71,12 @@ class Costing:
 
     @cached_property
     def headrooms(self) -> list[Headroom]:
-        """Growth of each number of the load (axis) until a quota binds."""
+        """For each number of the load (axis): how far it can grow until a quota binds."""
         return headrooms(self.service, self.offer_name, self.load)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Reasons why costs are ranges, assumptions, and remarks on the offer and the service."""
+        """Remarks on the offer and the service, the assumptions made, and the reasons why costs are ranges."""
         offered = () if self.offer.note is None else (self.offer.note,)
         return (*self.month.why, *offered, *self.service.notes)
 

@@ -87,7 +87,7 @@ class Crossing:
 
 
 def grid() -> tuple[Fraction, ...]:
-    """Return the multiples of an axis's number at which costs are compared: evenly spread in logarithms, 1 included."""
+    """Return the multiples of an axis's number at which costs are compared: logarithmically even, including 1."""
     decades = len(str(GROWTH)) - 1
     points = decades * _POINTS_PER_DECADE
     return tuple(

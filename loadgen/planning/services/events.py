@@ -7,7 +7,8 @@ from loadgen.planning.services.models import Limit, Line, Offer, Price, Service
 
 _GB: Final = 1e9
 _MILLION: Final = 1e6
-#: Kinds of operations of the price file, and the quantity that counts each; keep-alives are counted by minutes.
+#: Kinds of operations in the price file, and the quantity that counts each. Keep-alives are computed from
+#: connection-minutes.
 _COUNTED: Final = {
     "publish": "publish",
     "delivery": "delivery",

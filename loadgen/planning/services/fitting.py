@@ -8,7 +8,7 @@ from typing import Final
 
 #: Spaces between two columns.
 GAP: Final = 2
-#: Most characters of a line of a name such as `cloudflare-durable-objects:hibernating`, which has no spaces.
+#: Maximum characters of a line of a broken name; names such as `cloudflare-durable-objects:hibernating` have no spaces.
 _NAME: Final = 20
 #: Minimum width of a column whose texts are wrapped; a narrower column would be hard to read.
 _TEXT: Final = 14
@@ -59,7 +59,7 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def _least(cells: Sequence[str], title: str, name: bool) -> int:
-    """Return the smallest width of a column in which no word of it is cut."""
+    """Return the smallest width of a column in which no word is cut."""
     words = max((len(word) for text in (title, *(() if name else cells)) for word in text.split()), default=0)
     if name:
         return max([words, *(len(line) for cell in cells for line in _broken(cell, _NAME).split("\n"))])
@@ -86,7 +86,7 @@ def _filled(least: Sequence[int], width: int, keys: int) -> list[list[int]]:
 
 
 def _widened(widths: list[int], natural: Sequence[int], width: int) -> list[int]:
-    """Return widths that use the room that is left, first for the columns that lack most."""
+    """Return widths that use the spare characters of ``width``; each goes to the column that lacks most."""
     for _ in range(max(0, width - _total(widths))):
         lacking = max(range(len(widths)), key=lambda place: natural[place] - widths[place])
         if natural[lacking] <= widths[lacking]:

@@ -55,7 +55,7 @@ _PLAN_LABELS: Final[Mapping[Quantity, tuple[str, Unit]]] = {
     "message_per_hour": ("messages an hour of the plan", ""),
     "message_per_day": ("messages a day of the plan", ""),
 }
-#: A load is multiplied or divided by up to this factor to find the quota that binds first, in at most so many
+#: To find the quota that binds first, a load is multiplied or divided by up to `_MOST_GROWTH`, in at most `_STEPS`
 #: bisections.
 _MOST_GROWTH: Final = 10**6
 _STEPS: Final = 44

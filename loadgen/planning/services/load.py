@@ -165,9 +165,9 @@ class Load:
     def grown(self, axis: Axis, factor: Fraction) -> "Load":
         """Return the load with one of its numbers multiplied by ``factor``.
 
-        subscribers: clients, and with them the deliveries of each event and the rates that are given per client;
-        the channels stay. rate: events per second. payload: size of events. fan-out: deliveries of each event with
-        the same clients.
+        `subscribers` multiplies the clients, and with them the deliveries of each event and the rates that are given
+        per client; the number of channels stays the same. `rate` multiplies the events per second, `payload` the size
+        of events, and `fan-out` the deliveries of each event to the same clients.
         """
         if axis == "subscribers":
             return replace(

@@ -10,7 +10,7 @@ from loadgen.planning.services.load import Load
 from loadgen.planning.services.span import ZERO
 from loadgen.planning.services.used import Flow, Sizes, Used
 
-#: A size in bytes, taken as the unit of metering: larger than any event, so that each event counts as one unit.
+#: Unit of metering (bytes) that is larger than any event, so that each event counts as one unit.
 _WHOLE_EVENT = 1 << 40
 
 
@@ -111,7 +111,7 @@ def _measured(
 
 
 class _Record:
-    """Counts a run's events and deliveries in units of a given size; keeps the counts of each size."""
+    """Counts a run's events and deliveries in units of a given size, and caches the counts for each unit size."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

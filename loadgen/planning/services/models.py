@@ -1,7 +1,8 @@
 """The format of a service file: prices, what they count, and quotas, each with source, date and certainty.
 
-A bill is a sum of named lines. A line multiplies a number of things (`Line`), buys the cheapest plan that fits
-(`PlanChoice`), or buys capacity in steps (`Capacity`). An offer is a list of lines. So a service needs data, no code.
+A bill is a sum of named lines. A line multiplies a number of things by a price (`Line`), buys the cheapest plan that
+fits (`PlanChoice`), or buys capacity in steps (`Capacity`). An offer is a list of lines. So a service needs data, but
+no code.
 """
 
 from collections.abc import Iterator, Mapping
