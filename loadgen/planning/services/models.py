@@ -47,7 +47,7 @@ Quantity = Literal[
     "message_per_hour",
     "message_per_day",
 ]
-#: Quantities of events, which have sizes; only for these may a file set `unit_bytes`.
+#: Quantities that count events. A file may set `unit_bytes` only for these, as only events have a size.
 _SIZED: Final = frozenset({"publish", "publish_http", "publish_websocket", "delivery"})
 #: Quantities that are bought for a month or a day, however short the use.
 LASTING: Final = frozenset({"month", "unit_day", "connection", "user", "stored_gb"})
@@ -87,7 +87,7 @@ class Fact(Part):
     """Date of the fact; leave it out if unknown."""
     certainty: Certainty
     """documented: the vendor says so; secondary: others quote the vendor; weak: found by an automatic search of pages;
-    assumed: no source; unclear: no source, or several that differ."""
+    assumed: our assumption, without a source; unclear: not known, as there is no source or the sources differ."""
     note: Text | None = None
     """Remarks, such as restrictions and assumptions."""
 
@@ -101,7 +101,7 @@ class Tier(Part):
     """A part of the monthly volume, and its price."""
 
     up_to: Positive | None = None
-    """Upper end of the tier in things of the month; leave it out in the last tier."""
+    """Number of things in a month at which the tier ends; leave it out in the last tier."""
     usd: Number | None = None
     """Price within the tier, for `per` things; leave it out if unknown."""
 
@@ -130,7 +130,7 @@ class Price(Fact):
 
 
 class Term(Part):
-    """A quantity that a line of a bill counts, such as deliveries, with the unit and the factor by which it counts."""
+    """A quantity that a line of a bill counts, such as deliveries, with its billed unit and a factor."""
 
     quantity: Quantity
     """Thing counted."""
@@ -156,12 +156,12 @@ BillPart = Literal["service", "backend", "data-out"]
 
 
 class Included(Part):
-    """The number of a line's things that cost nothing, since the price of another thing includes them."""
+    """An allowance: the price of one thing, such as a monthly user, includes some of a line's things for free."""
 
     quantity: Quantity
-    """Thing that includes others, such as a monthly active user."""
+    """Thing whose price includes the free ones, such as a monthly active user."""
     each: Positive
-    """Number of the line's things that each such thing includes."""
+    """Number of the line's things that are free for each thing of `quantity`."""
 
 
 class Line(Part):
@@ -180,7 +180,7 @@ class Line(Part):
     price: Name
     """Name of the price, among `prices`."""
     included: Included | None = None
-    """Number of the line's things that are free."""
+    """Allowance of the line's things that are free."""
     unclear: Text | None = None
     """Why it is not known whether this line is billed at all; the cost is then a range from zero."""
     assumed: Text | None = None
@@ -210,7 +210,7 @@ class Plan(Fact):
 
 
 class PlanChoice(Part):
-    """A line of a bill: the cheapest plan whose ceilings hold."""
+    """A line of a bill: the cheapest plan whose ceilings the load does not exceed."""
 
     title: Text
     """Display name of the line."""

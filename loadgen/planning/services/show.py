@@ -61,7 +61,7 @@ def print_services(
     for columns, rows in tables(costings, found):
         if not rows:
             continue
-        # A crossing is found by its first two columns.
+        # A crossing is identified by its first two columns, so each part of a divided table repeats both.
         keys = 2 if columns == _CROSSINGS else 1
         for part in fitted(columns, rows, console.width, _NAMES, keys):
             table = Table(box=None, pad_edge=False, header_style="bold")

@@ -106,7 +106,7 @@ def describe(errors: Sequence[WireError]) -> str:
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status.
+    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

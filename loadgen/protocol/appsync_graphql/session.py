@@ -35,7 +35,7 @@ class Api(Protocol):
     """The settings and functions that all sessions of a service share."""
 
     quick: Quick
-    """Takes the subscription's id and the event's text out of a `data` message."""
+    """Extracts the subscription's id and the event's text from a `data` message."""
     template: "native.Template | None"
     """The native template of `data` messages, or None if `loadgen.native` was not built."""
 
@@ -85,7 +85,7 @@ class GraphqlSession(RealtimeSession):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path for `data` messages of these subscriptions, or None for events with a checksum."""
+        """Return C code that processes `data` messages of these subscriptions, or None for events with a checksum."""
         template = self._service.template
         if template is None or place.checked:
             return None
