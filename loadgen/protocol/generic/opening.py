@@ -1,4 +1,4 @@
-"""The opening of a connection to a described service: the messages to exchange before the connection is usable."""
+"""The messages that a protocol file's `opening` requires before a connection can be used."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -89,7 +89,7 @@ class Opening:
     def release_known(self, receive: OnMessage, is_known: Callable[[bytes], bool]) -> None:
         """Release the held messages as `release` does, except those for which ``is_known`` is false.
 
-        The subscriptions of these messages may not exist yet.
+        Keep holding those: the subscriptions that they belong to may not exist yet.
         """
         self.steps.clear()
         held, self._held = self._held, []

@@ -242,7 +242,7 @@ def _struct(
     places: dict[tuple[str, ...], str],
     path: str,
 ) -> Any:
-    """Return a struct type to decode the value at ``above``, or None if no struct can describe that value.
+    """Return a struct type to decode the JSON value at path ``above``, or None if no struct can describe it.
 
     The attribute path of each leaf is added to ``places``.
     """
