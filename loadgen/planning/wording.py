@@ -65,7 +65,7 @@ def totals(estimate: Estimate) -> Row:
 
 
 def quotas(estimate: Estimate) -> list[Row]:
-    """Return rows of (label, use at the peak, quota, share, raised on request, certainty)."""
+    """Return a row per quota: label, use at the peak, quota, share in use, raised on request or not, certainty."""
     rows: list[Row] = []
     for use in estimate.uses:
         raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]

@@ -122,7 +122,7 @@ class SessionHandler(Protocol):
         """An event was delivered; ``event`` is its text as it was published."""
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """An event was delivered with its stamp in a property or header. Called only after `Service.carry_stamps`."""
+        """An event was delivered with its stamp in a property or header; called only after `Service.carry_stamps`."""
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
@@ -268,7 +268,8 @@ class Service(Protocol):
     def carry_stamps(self, name: str) -> None:
         """From now on, send and read each event's stamp in the property or header ``name`` instead of within the event.
 
-        Called at most once, before any session is made, and only if the protocol's rules have `stamp_beside`.
+        A stamp holds an event's publisher, sequence number and times. The method is called at most once, before any
+        session is made, and only if the protocol's rules have `stamp_beside`.
         """
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:

@@ -302,7 +302,7 @@ class ProtocolFile(Part):
     opening: Annotated[tuple[OpeningStep, ...], BeforeValidator(as_tuple)] = ()
     """The steps before the first subscribe: messages to send and messages to wait for."""
     subscribe: Subscribe | None = None
-    """The messages that make a subscription; without it connecting subscribes, by a connect.url with {channel}."""
+    """The messages that make a subscription; without it, connecting to a connect.url with {channel} subscribes."""
     unsubscribe: Unsubscribe | None = None
     """The messages that end a subscription; without it scenarios that unsubscribe are refused."""
     publish: Publish

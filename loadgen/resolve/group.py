@@ -78,7 +78,7 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
 
 class Stage(Struct, frozen=True):
-    """The number of clients (``users``) that run their tasks from ``at_ns`` on, a time in the measure phase."""
+    """From ``at_ns`` on (ns after the start of the measure phase), ``users`` clients run their tasks."""
 
     at_ns: Ns
     users: Annotated[int, Meta(ge=0, le=MOST_CLIENTS)]

@@ -170,7 +170,7 @@ class Line(Part):
     title: Text
     """Display name of the line."""
     part: BillPart = "service"
-    """Part of the bill: the service's own, a backend of yours that it needs, or data out."""
+    """Part of the bill: the service itself, a backend of yours that it needs, or data transfer out."""
     counts: Annotated[Terms, Field(min_length=1)]
     """Things counted, added up."""
     or_counts: Terms = ()

@@ -52,7 +52,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Events of one stream in a period."""
+    """Events of one kind in a period, such as those of one group of clients."""
 
     events: Fraction
     deliveries: Fraction | None

@@ -37,7 +37,7 @@ class Request:
         self.rejected: dict[int, str] = {}
 
     def refused(self, index: int, why: str) -> None:
-        """Store that the broker refused an event, which gets no other answer."""
+        """Store why an event was refused; this counts as its answer."""
         self.rejected[index] = why
         self.open -= 1
 

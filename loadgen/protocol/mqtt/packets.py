@@ -82,7 +82,7 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
 class PacketReader:
     """Reads packets and explains errors; the sessions of a service share one.
 
-    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` instead of panics.
+    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` where the codec would panic.
     """
 
     def __init__(self, read: Read = read_checked) -> None:
