@@ -50,9 +50,9 @@ class JsonMatch(Part):
     when: Mapping[Pointer, When] = Field(default_factory=dict)
     """Values that the message must have, by JSON pointer, such as {/type: data}."""
     id: Pointer | None = None
-    """Pointer to the id of the request or subscription, as it was sent by {id}."""
+    """Pointer to the id of the request or subscription, which was sent in place of {id}."""
     number: Pointer | None = None
-    """Pointer to the number of the request or subscription, as it was sent by {number}."""
+    """Pointer to the number of the request or subscription, which was sent in place of {number}."""
     channel: Pointer | None = None
     """Pointer to the channel."""
     event: Pointer | None = None
@@ -94,8 +94,8 @@ class Channels(Part):
     separator: Separator = "/"
     """Text between two segments."""
     wildcard: Separator | None = None
-    """The service's wildcard for one or more segments, written for the * at a pattern's end; without it patterns are
-    refused."""
+    """The service's wildcard for one or more segments, written in place of the * at a pattern's end; without it
+    patterns are refused."""
 
 
 class Connect(Part):
@@ -133,8 +133,8 @@ class OpeningStep(Part):
     """The message to send: text, or a mapping or list that is sent as JSON. Write secrets as {env:NAME}, and a client's
     own login as {login.token}, {login.key}, or {login.username} and {login.password}."""
     with_login: OpeningTemplate = None
-    """The message that a client with its own login sends in place of the message under send. Clients without a login
-    then send the latter."""
+    """The message that a client with its own login sends in place of send, so that clients without a login can connect
+    too."""
     expect: Match | None = None
     """The message that the service must send next."""
 

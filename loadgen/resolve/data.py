@@ -1,4 +1,4 @@
-"""Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
+"""Read the data of a scenario, and check that there are enough rows and that each row makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice

@@ -49,7 +49,7 @@ def sources_of(made: Content) -> list[str]:
 
 
 class Tried(NamedTuple):
-    """A template filled in with a row."""
+    """The result of filling in a payload template with one row of data."""
 
     row: int
     source: str

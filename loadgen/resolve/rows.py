@@ -18,7 +18,7 @@ from loadgen.scenario.template import Template
 def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     """Return the names of columns whose values the clients of a group take from their own rows.
 
-    Values of publish requests are among them only if the data file assigns its rows `by-client`.
+    Columns that only publish requests use are included if their data file assigns its rows `by-client`.
     """
     if group.users is not None:
         # User classes may read any column in their code.
@@ -128,7 +128,7 @@ class ClientRows:
 
 
 class RequestDraw:
-    """The channels of one publisher's requests if they depend on data, in the order of its schedule.
+    """Draws the channels of one publisher's requests, in the order of its schedule, if they depend on data.
 
     ``rows`` maps the name of each data file to the row drawn for the request whose channel was returned last.
     """

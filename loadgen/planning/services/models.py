@@ -74,7 +74,7 @@ QUOTAS: Final[tuple[QuotaName, ...]] = get_args(QuotaName)
 
 @cache
 def exact(value: float) -> Fraction:
-    """Return a number of a file exactly as it is written in decimal."""
+    """Return exactly the decimal number that a file contains, without the rounding error of a float."""
     return Fraction(Decimal(repr(value)))
 
 

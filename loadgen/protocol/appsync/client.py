@@ -62,8 +62,7 @@ class AppSyncSession(RealtimeSession):
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: the first `ka` of the real service may come before or after it (AWS: sst
-    #5729).
+    come before or after a `subscribe_success`, as the first `ka` does on AWS (sst #5729).
     """
 
     __slots__ = ("_lane", "_publishes", "_service")

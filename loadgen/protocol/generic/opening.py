@@ -17,7 +17,8 @@ class Step(NamedTuple):
     pattern: Pattern | None
 
 
-#: The last step of an opening whose URL makes the subscription: hold messages until `subscribe` gives its id.
+#: The last step if connecting to the URL already subscribes: hold messages until `subscribe` gives the
+#: subscription's id.
 HOLD: Final = Step(None, None)
 
 
