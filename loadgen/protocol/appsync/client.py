@@ -73,7 +73,7 @@ class AppSyncSession(RealtimeSession):
         super().__init__(handler)
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
-        #: The C code that sends publishes in place of `publish`, or None if all publishes go through `publish`.
+        #: The C code that sends publishes besides `publish`, or None if `publish` alone sends them.
         self._lane: native.PublishLane | None = None
         self._service = service
         self.receive = self._make_receive()
