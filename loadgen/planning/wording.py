@@ -65,7 +65,7 @@ def totals(estimate: Estimate) -> Row:
 
 
 def quotas(estimate: Estimate) -> list[Row]:
-    """Return rows of (label, use at the peak, quota, share, raised on request, certainty)."""
+    """Return a row per quota: label, use at the peak, quota, share in use, raised on request or not, certainty."""
     rows: list[Row] = []
     for use in estimate.uses:
         raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]
@@ -249,7 +249,7 @@ def _pairs(numbers: Sequence[float | None], usd: Sequence[float | None]) -> list
 
 
 def _number(value: float | None) -> str:
-    """Format a number that may be an expectation and so a fraction; from 100 it is rounded to a whole number."""
+    """Format a number, which as an expected value need not be whole; from 100 on it is rounded to a whole number."""
     if value is None:
         return text.UNKNOWN
     if value >= 1e9:

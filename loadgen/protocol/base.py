@@ -23,7 +23,7 @@ class Handshake:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: True if messages are sent as binary frames, not as text frames. Frames of both kinds are accepted.
     binary: bool = False
-    #: Path and query of this connection, which may hold credentials, or None for those of `Service.connect_url`.
+    #: Path and query for this connection, or None to use those in `Service.connect_url`. They may hold credentials.
     resource: str | None = field(default=None, repr=False)
     #: The longest payload of a frame that the service accepts: longer messages are sent in fragments (RFC 6455, 5.4).
     #: None for no limit.
@@ -32,7 +32,7 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """TLS settings beyond the system's trust store (`SSL_CERT_FILE` names another bundle)."""
+    """TLS settings except for the trusted authorities, for which OpenSSL's defaults or `SSL_CERT_FILE` apply."""
 
     #: Paths of the client's certificate chain and its private key, PEM.
     certificate: str | None = None
@@ -51,7 +51,7 @@ class HttpRequest:
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
     method: str = "POST"
-    #: Path and query of this request, or None for those of `Service.http_url`.
+    #: Path and query for this request, or None to use those in `Service.http_url`.
     resource: str | None = field(default=None, repr=False)
 
 
@@ -63,10 +63,10 @@ PublishFrame = tuple[bytes, bytes, bytes]
 class PublishAnswer:
     """The service's answer to one publish request.
 
-    ``error`` says why the service refused the whole request. ``rejected`` maps the index of each event that it refused
-    individually to the reason. ``acknowledged`` is false if the service never answers publishes, so that it is unknown
-    whether it accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
-    `unreadable`), or None. ``refusal`` classifies ``error`` if the service has answered.
+    ``error`` says why the service refused the whole request. If it refused only some events, ``rejected`` has their
+    indices in the request, each with the reason. ``acknowledged`` is false if the service never answers publishes: it
+    is then unknown whether it accepted the events. ``unreadable`` is the kind of unreadable message that came instead
+    of an answer (see `unreadable`), or None. ``refusal`` classifies ``error`` if the service has answered.
     """
 
     error: str | None = None
@@ -90,7 +90,7 @@ class ClientLogins:
     connect: Any = field(default=None, repr=False)
     subscribe: Any = field(default=None, repr=False)
     publish: Any = field(default=None, repr=False)
-    #: Credentials by channel, for subscriptions that do not use ``subscribe``; None if there are none.
+    #: Credentials by channel, for subscriptions that need others than ``subscribe``; None if there are none.
     channels: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
@@ -122,7 +122,7 @@ class SessionHandler(Protocol):
         """An event was delivered; ``event`` is its text as it was published."""
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """An event was delivered with its stamp in a property or header; only if `Service.carry_stamps` was called."""
+        """An event was delivered with its stamp in a property or header; called only after `Service.carry_stamps`."""
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
@@ -141,7 +141,7 @@ class SessionHandler(Protocol):
         """A message was received or sent that is counted but not measured; ``what`` is its kind, such as retained."""
 
     def on_session(self, state: str) -> None:
-        """Called before `on_connected` if the client keeps its session over reconnects.
+        """The state of the client's session is known; called before `on_connected` if sessions outlast connections.
 
         ``state`` is `new`, `resumed`, `expired`, or `lost` if the service did not keep the session though it should
         have.
@@ -183,7 +183,7 @@ class Session(Protocol):
         """Return the messages to send once the connection is open."""
 
     def awaits(self) -> str:
-        """Return the name of the message that the opening waits for, or an empty text if only one is ever possible."""
+        """Return the step that the opening waits for, for an error message; empty if it can only ever be one step."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes, or no bytes if connecting to the URL already subscribes."""
@@ -210,17 +210,17 @@ class Session(Protocol):
         """
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
-        """Return a fast path that processes stamped deliveries instead of `receive`, or None if the protocol has none.
+        """Return C code that processes stamped deliveries instead of `receive`, or None if the protocol has none.
 
-        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number. The
-        stamp of an event is at ``place``.
+        The code writes one row for each delivery to ``rows``. ``numbers`` maps subscription ids to the numbers that the
+        rows contain, and ``place`` locates the stamp in an event.
         """
 
     def use_lane(self, lane: PublishLane) -> Callable[[str], PublishFrame | None] | None:
-        """Let a native lane send publishes too, besides :meth:`publish`; return None if the protocol has no lanes.
+        """Let ``lane``, C code, send publishes besides :meth:`publish`; return None if the protocol supports no lane.
 
-        The returned function returns the current frame of publishes to a channel, or None if :meth:`publish` must build
-        the message. A publish of the lane and one of :meth:`publish` never have the same id.
+        The returned function gives the lane the current frame of publishes to a channel, or None if :meth:`publish`
+        must build the message. The lane and :meth:`publish` never use the same publish id.
         """
 
 
@@ -253,7 +253,7 @@ class Service(Protocol):
 
     @property
     def answers_subscribes(self) -> bool:
-        """True if each subscribe is answered; if not, only a delivery shows that it was accepted."""
+        """True if each subscribe is answered; if not, only a delivery shows that the service accepted the subscribe."""
 
     def for_client(self, logins: ClientLogins) -> "Service":
         """Return a copy of the service for one client that has its own credentials.
@@ -266,18 +266,20 @@ class Service(Protocol):
         """
 
     def carry_stamps(self, name: str) -> None:
-        """From now on, send and read the stamps of events in the property or header ``name``, not in the event.
+        """From now on, send and read each event's stamp in the property or header ``name`` instead of within the event.
 
-        Called at most once, before any session is made, and only if the protocol's rules have `stamp_beside`.
+        A stamp holds an event's publisher, sequence number and times. The method is called at most once, before any
+        session is made, and only if the protocol's rules have `stamp_beside`.
         """
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``; called for every connection."""
 
     def session(self, handler: SessionHandler, name: str = "") -> Session:
-        """Return a new session; ``name`` distinguishes the connections of a process, reconnects included.
+        """Return a new session; ``name`` is different for each connection of the process.
 
-        The name of a client's connection is its number, a hyphen, and the number of the connection's life: `7-0`.
+        For a connection of a scenario's client, the name is the client's number, a hyphen, and the number of this
+        client's earlier attempts to connect: `7-0` for the first connection of client 7.
         """
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
@@ -290,7 +292,7 @@ class Service(Protocol):
         """Return a message of the service for display: escaped, cut, and without the secrets of the login."""
 
     def channel_for(self, pattern: str) -> str:
-        """Return a channel to publish on that a subscription to ``pattern`` receives."""
+        """Return a channel to publish to whose events a subscription to ``pattern`` receives."""
 
 
 class Endpoints(Protocol):

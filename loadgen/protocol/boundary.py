@@ -1,10 +1,10 @@
-"""Stop the native code that reads a connection's messages while the session holds part of a message."""
+"""While a session holds part of a message, stop the C code that otherwise reads the connection's messages."""
 
 from loadgen.native import Lane
 
 
 class Boundary:
-    """Stops a native lane while the session holds part of a message: the lane has not seen the bytes of that part."""
+    """Stops a lane (C code that reads messages) while the session holds a part of a message unseen by the lane."""
 
     __slots__ = ("_between", "_lane")
 
@@ -19,7 +19,7 @@ class Boundary:
             lane.hold(True)
 
     def set(self, between: bool) -> None:
-        """Tell the lane whether the session, after a processed read, is between two messages and still open."""
+        """Let the lane read if ``between`` is true: the session is still open and holds no part of a message."""
         if between is not self._between:
             self._between = between
             if self._lane is not None:

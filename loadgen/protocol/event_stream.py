@@ -52,7 +52,7 @@ class EventStream:
         self.last_id = self._id = last_id
         #: The wait before a reconnect that the service asks for (ms), or None if it asks for none.
         self.retry_ms = retry_ms
-        #: The limit that the stream exceeds, as a phrase, or None. After that nothing more is parsed.
+        #: None, or the limit that the stream has exceeded, as a phrase; the rest of the stream is then ignored.
         self.error: str | None = None
         self._begun = False
         #: The incomplete line so far.

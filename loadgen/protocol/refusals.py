@@ -32,7 +32,7 @@ class Kind(Enum):
     DENIED = "denied"
     #: The client sent too much at once; a later try may succeed.
     THROTTLED = "throttled"
-    #: The service, or a gateway before it, fails; a later try may succeed.
+    #: The service, or a gateway in front of it, fails; a later try may succeed.
     FAILING = "failing"
     #: The address has no such service, or the service expects another request.
     UNSUITABLE = "unsuitable"

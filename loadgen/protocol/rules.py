@@ -11,16 +11,16 @@ from loadgen.protocol import shares
 class ProtocolRules:
     """The rules of one protocol; each protocol provides its own object.
 
-    The two validators raise ``ValueError`` with one sentence. The figures are the service's default limits, or None if
-    it has no such limit. A scenario above them gets a warning, but stays valid.
+    The two validators raise ``ValueError`` with one sentence. The numbers are the service's default limits, or None for
+    a limit that it does not have. A scenario that exceeds a limit gets a warning, but stays valid.
     """
 
     normalise: Callable[[str], str]
     """Returns a channel, or a channel template, in its canonical form; checks nothing."""
     validate_publish: Callable[[str], object]
-    """Accepts a channel that events may be published to."""
+    """Raises ValueError unless events may be published to the channel."""
     validate_subscribe: Callable[[str], object]
-    """Accepts a channel or pattern that may be subscribed to."""
+    """Raises ValueError unless the channel or pattern may be subscribed to."""
     matches: Callable[[str, str], bool]
     """Returns True if a subscription to the first argument receives events published to the second."""
     publishes_per_connection_per_s: float | None
@@ -28,13 +28,13 @@ class ProtocolRules:
     events_per_s: float | None
     connection_lifetime_s: float | None
     publishes_over_http: bool = True
-    """True if `via: http` is possible; if not, these clients publish over their own connections."""
+    """True if clients can publish over HTTP; if not, those with `via: http` publish over their own connections."""
     subscriptions_per_connection: float | None = None
-    """The service's limit, or None. The scenario format has a separate limit."""
+    """The service's limit of subscriptions on one connection, or None; the scenario format has a separate limit."""
     overlapping_subscriptions: bool = True
     """True if a connection's subscriptions may overlap, because each delivery names its subscription."""
     publishes_over_connections: bool = True
-    """True if `via: websocket` is possible; if not, these clients publish over HTTP."""
+    """True if clients can publish over their connections; if not, those with `via: websocket` publish over HTTP."""
     one_subscription: bool = False
     """True if a connection can have only one subscription."""
     subscriptions_change: bool = True
@@ -42,7 +42,7 @@ class ProtocolRules:
     batches: bool = True
     """True if one publish may carry several events."""
     event_bytes: int | None = None
-    """The largest event, in bytes."""
+    """Size of the largest event that the service accepts, in bytes, or None for no limit."""
     logins_by_operation: bool = False
     """True if each subscribe and publish carries a login, in addition to the login of the connection."""
     stamp_beside: Literal["user_property", "header"] | None = None

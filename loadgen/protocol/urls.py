@@ -10,7 +10,7 @@ class EndpointError(ValueError):
 def split(url: str, login: str) -> tuple[SplitResult, int | None]:
     """Return the parts of a URL, and its port or None.
 
-    ``login`` ends the error's sentence for a URL with credentials: it says how to give them instead.
+    ``login`` is the end of the error message for a URL with credentials: it says how to give them instead.
 
     Raises:
         EndpointError: the URL cannot be read, or holds a user name or password.

@@ -40,7 +40,7 @@ _LINE_END = "\r\n"
 
 
 def description_of(file: ProtocolFile, name: str) -> Description:
-    """Return the description in the file; :func:`problems_of` must have found no problem."""
+    """Return the `Description` for a file in which :func:`problems_of` has found no problem."""
     publish = file.publish
     deliver = file.deliver
     return Description(

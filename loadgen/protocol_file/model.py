@@ -40,19 +40,19 @@ from loadgen.protocol_file.values import (
     pattern_text,
 )
 
-#: The keys whose texts are not templates.
+#: The keys of texts for people, in which braces are no placeholders.
 _FOR_PEOPLE = {"title", "description"}
 
 
 class JsonMatch(Part):
-    """A pattern of JSON messages: the values it must have, and JSON pointers (/payload/id) to values to read."""
+    """A pattern of JSON messages: values that a message must have, and JSON pointers (/payload/id) to those to read."""
 
     when: Mapping[Pointer, When] = Field(default_factory=dict)
     """Values that the message must have, by JSON pointer, such as {/type: data}."""
     id: Pointer | None = None
-    """Pointer to the id of the request or subscription, as it was sent by {id}."""
+    """Pointer to the id of the request or subscription, which was sent in place of {id}."""
     number: Pointer | None = None
-    """Pointer to the number of the request or subscription, as it was sent by {number}."""
+    """Pointer to the number of the request or subscription, which was sent in place of {number}."""
     channel: Pointer | None = None
     """Pointer to the channel."""
     event: Pointer | None = None
@@ -94,7 +94,8 @@ class Channels(Part):
     separator: Separator = "/"
     """Text between two segments."""
     wildcard: Separator | None = None
-    """The service's form of the * at a pattern's end, for one or more segments; without it patterns are refused."""
+    """The service's wildcard for one or more segments, written in place of the * at a pattern's end; without it
+    patterns are refused."""
 
 
 class Connect(Part):
@@ -109,8 +110,8 @@ class Connect(Part):
     join: Separator = ","
     """The text between two channels in {channels}."""
     events: tuple[EventName, ...] | None = Field(default=None, strict=False, min_length=1)
-    """sse: the names of the events that are messages; an event without a name has the name message. Others are ignored.
-    Default is all events."""
+    """sse: the names of the events that are messages; events with other names are ignored. An event without a name has
+    the name message. Default is all events."""
     error_events: tuple[EventName, ...] = Field(default=(), strict=False)
     """sse: the names of events that report an error, with the reason as their data."""
     subprotocols: tuple[Header, ...] = Field(default=(), strict=False)
@@ -132,7 +133,7 @@ class OpeningStep(Part):
     """The message to send: text, or a mapping or list that is sent as JSON. Write secrets as {env:NAME}, and a client's
     own login as {login.token}, {login.key}, or {login.username} and {login.password}."""
     with_login: OpeningTemplate = None
-    """The message that a client with a login of its own sends instead of send, so that clients without one can connect
+    """The message that a client with its own login sends in place of send, so that clients without a login can connect
     too."""
     expect: Match | None = None
     """The message that the service must send next."""
@@ -155,8 +156,9 @@ class Subscribe(Part):
     """The message to send; {id} is the subscription's id, {number} its number on the connection, {channel} the
     channel."""
     accepted: Match | None = None
-    """The acknowledgement; it belongs to the request with the same {id}, {number} or {channel}, or without these to the
-    first unanswered request. Leave it out if the service sends none: then only a delivery proves the subscription."""
+    """The acknowledgement; it belongs to the request with the same {id}, {number} or {channel}, and if it has none of
+    these, to the oldest unanswered request. Leave it out if the service sends none: then only a delivery proves the
+    subscription."""
     refused: Match | None = None
     """The refusal; it names its request in the same way as accepted."""
 
@@ -300,7 +302,7 @@ class ProtocolFile(Part):
     opening: Annotated[tuple[OpeningStep, ...], BeforeValidator(as_tuple)] = ()
     """The steps before the first subscribe: messages to send and messages to wait for."""
     subscribe: Subscribe | None = None
-    """The messages that make a subscription; without it connecting subscribes, by a connect.url with {channel}."""
+    """The messages that make a subscription; without it, connecting to a connect.url with {channel} subscribes."""
     unsubscribe: Unsubscribe | None = None
     """The messages that end a subscription; without it scenarios that unsubscribe are refused."""
     publish: Publish

@@ -1,4 +1,4 @@
-"""Each client's planned behaviour: reconnects, drops, churn and slow reading, drawn from seeds that any worker has."""
+"""Each client's reconnects, drops, churn and slow reading, drawn at random from the seed that all workers share."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from random import Random
 from loadgen.pacing import Arrival, Pace, offsets_ns
 from loadgen.resolve.group import Drop, Group
 
-#: Number of random orders to cache: one per drop, and one for a group's slow clients. A group has at most this many
-#: drops.
+#: Number of random orders of clients to cache. A group needs one for each of its drops, which are at most this many,
+#: and one to choose its slow clients.
 _ORDERS_KEPT = 1_000
 
 

@@ -106,7 +106,7 @@ def _unchecked(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
-    """Yield the settings of a group that its target's protocol does not support."""
+    """Yield a problem for each setting of a group that its target's protocol does not support."""
     if group.users is not None and (rules.one_subscription or not rules.subscriptions_change):
         yield Problem(
             (*path, "users"),
@@ -201,7 +201,7 @@ def _wrong_name(
 ) -> str | None:
     """Return why a name in the braces of a channel cannot be used, or None if it can.
 
-    ``secrets`` are the secret columns of each data; see `loadgen.resolve.logins.secrets_of`.
+    ``secrets`` are the secret columns of each data file; see `loadgen.resolve.logins.secrets_of`.
     """
     meant = split(name)
     if meant is None:
@@ -242,14 +242,14 @@ def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
 
 
 def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
-    """Yield each payload that is more than padding of one size, with its place in the scenario."""
+    """Yield (place in the scenario, payload) for each payload that is more than padding of one size."""
     for name, group in clients.items():
         if group.publish is not None and group.publish.made is not None:
             yield ("clients", name, "publish", "payload"), group.publish.made
 
 
 def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
-    """Yield each template of channels with its place in the scenario and the check of its channels."""
+    """Yield (place in the scenario, template, function that checks a channel) for each template of channels."""
     for name, group in clients.items():
         for number, source in enumerate(group.subscribe):
             yield ("clients", name, "subscribe", number), source, rules.demand_subscribable
@@ -355,11 +355,10 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
-    """Return True if any subscription can match the published channel for any values of their variables.
+    """Return True if, for some values of the variables in both, a subscription matches the published channel.
 
-    Either the variables of the published channel or those of the subscription are varied, in at most 2,000
-    combinations, never both at once. A missed match causes only a needless warning. Channels whose names come from data
-    count as matched.
+    At most 2,000 combinations of values are tried, and only in one of the two at a time: in the channel or in the
+    subscription. A missed match causes only a needless warning. Channels whose names come from data count as matched.
     """
     if any(group.users for group in clients.values()):
         return True

@@ -48,7 +48,7 @@ class PublishPlan:
     in_flight: int | None
     """Most HTTP requests that may be unanswered at once; None if requests go over the client's connection."""
     pace: Pace
-    """The load of the whole group, in requests; the curve's times count from the start of the warm-up."""
+    """The load of the whole group, in requests per second; times in its load curve count from the warm-up's start."""
     clients: int
     index: int
     """Number of the client within the group, from 0."""
@@ -59,7 +59,7 @@ class PublishPlan:
     _number: int
     _draw: Callable[[], ChannelDraw | RequestDraw]
     padded: bool = True
-    """True if events are padding of one size."""
+    """True if events have no content but padding, all to the same size."""
     _make: Callable[[], Maker] | None = None
 
     def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
@@ -77,7 +77,7 @@ class PublishPlan:
         return self._draw()
 
     def maker(self) -> Maker | None:
-        """Return the maker of the events' bodies, or None if they are padding and the stamp is in its default place."""
+        """Return the object that makes events, or None if they are padding with the stamp in its default place."""
         return None if self._make is None else self._make()
 
 
@@ -121,7 +121,7 @@ class ClientPlan:
 
 
 class Clients:
-    """The clients of a run, computed by number; numbers follow the order of the groups in the scenario.
+    """Computes the plan of each client of a run from its number; numbers follow the order of groups in the scenario.
 
     ``tables`` holds the data rows that publish requests draw from. ``rows`` reads each client's own values from the
     data files. A process that lacks these files leaves ``rows`` out, and passes the values to :meth:`client`.
@@ -134,7 +134,7 @@ class Clients:
         self._data = Tables() if tables is None else tables
         self._rows = rows
         self._seed = str(run.seed)
-        #: Stamps the events of the run, and reads the stamps of deliveries.
+        #: Writes the stamps into the run's events, and reads them from deliveries.
         self.stamping = Stamping(run.stamps)
         self._makers = {
             name: Makers(publishing.payload, publishing.payload_bytes, self.stamping, self._data, name)
@@ -160,8 +160,9 @@ class Clients:
     def client(
         self, number: int, values: Mapping[str, Cell] | None = None, place: str | None = None
     ) -> ClientPlan:
-        """Return the client with the global number ``number``; ``values`` are those of its own rows.
+        """Return the plan of the client with the global number ``number``.
 
+        ``values`` are the values of the client's rows, or None to read them and the place from the data files.
         ``place`` becomes `ClientPlan.place`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Read the data of a scenario, and check that there are enough rows and that each makes a valid channel."""
+"""Read the data of a scenario, and check that there are enough rows and that each row makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
@@ -116,7 +116,7 @@ def _table(data: Data, columns: list[str], folder: Path) -> Table:
 
 
 def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
-    """Yield a problem for each group that has more clients than there are rows in data that it uses `by-client`."""
+    """Yield a problem for each group with more clients than rows in a data file that gives each client its own row."""
     for group_name, group in scenario.clients.items():
         for source, data in scenario.data.items() if group.users is not None else ():
             have = len(tables[source])
@@ -154,7 +154,7 @@ def _unusable(
             continue
         longest = largest(template, scenario.variables)
         group = scenario.clients[str(path[1])]
-        # Not all combinations of rows of two files can be checked: check rows with the same number together.
+        # Combinations of rows of two files are too many to check all: combine only rows with the same number.
         by_request = path[2] == "publish"
         limits = [
             _rows_used(scenario.data[name], len(tables[name]), group.count, by_request) for name, _ in used

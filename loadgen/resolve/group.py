@@ -37,7 +37,7 @@ class Churn(Struct, frozen=True):
 
     away_ns: Ns
     changes_per_s: Rate | None = None
-    """Subscriptions of the whole group that are given up and requested again, per second."""
+    """Number of subscriptions per second, in the whole group, that clients end and later request again."""
     lifetime_ns: PositiveNs | None = None
     constant: bool = False
     """True if every connection lasts ``lifetime_ns``, False if this is the mean of an exponential distribution."""
@@ -55,9 +55,10 @@ class Slow(Struct, frozen=True):
 
 
 class GroupLogins(Struct, frozen=True, kw_only=True):
-    """The logins of a group's clients, each as `loadgen.scenario.login.Login.as_data`; None stands for the target's.
+    """The logins of a group's clients; None where a client uses the target's login.
 
-    These logins name variables, files and columns, and contain no secrets.
+    Each login is in the form of `loadgen.scenario.login.Login.as_data`: it names variables, files and columns, and
+    contains no secrets.
     """
 
     connect: dict[str, Any] | None = None
@@ -77,7 +78,7 @@ class GroupLogins(Struct, frozen=True, kw_only=True):
 
 
 class Stage(Struct, frozen=True):
-    """From ``at_ns`` on, counted from the start of the measure phase, ``users`` clients run their tasks."""
+    """From ``at_ns`` on (ns after the start of the measure phase), ``users`` clients run their tasks."""
 
     at_ns: Ns
     users: Annotated[int, Meta(ge=0, le=MOST_CLIENTS)]
@@ -105,10 +106,10 @@ class Group(Struct, frozen=True, kw_only=True):
     namespaces: Annotated[tuple[Name, ...], Meta(max_length=50)] = ()
     """The namespaces that the tasks use."""
     loop: Literal["closed", "open"] | None = None
-    """For tasks: `open` if they start by a schedule, `closed` if each starts after a wait, None until the class is
-    loaded."""
+    """`open` if tasks start by a schedule, `closed` if each task starts after a wait; None without tasks, and until the
+    user class is loaded."""
     pacing: Annotated[str, Meta(max_length=200)] | None = None
-    """Description of the schedule, for display, or None."""
+    """Description of the tasks' schedule, for display, or None."""
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None

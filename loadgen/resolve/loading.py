@@ -54,7 +54,7 @@ def load(
 def load_with_data(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> tuple[Scenario, Tables]:
-    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes.
+    """Return the scenario as :func:`load` does, and the rows of its data files; the caller must close the rows.
 
     Raises the same errors as :func:`load`.
     """
@@ -62,7 +62,7 @@ def load_with_data(
 
 
 def with_data(found: Written, target: str | None = None) -> tuple[Scenario, Tables]:
-    """Return the scenario in a file that was already read, with the rows of its data, which the caller closes.
+    """Return the scenario in a file that was already read, and the rows of its data; the caller must close the rows.
 
     Raises:
         ScenarioError: the data cannot be used.

@@ -168,7 +168,7 @@ Demand = Callable[[str], str | None]
 
 
 def demands(group: Group) -> Iterator[tuple[Path, str, Demand]]:
-    """Yield (path within the group, text, check of its values) for each text of a login that uses data columns."""
+    """Yield (path within the group, text, function that checks a value) for each login text that uses data columns."""
     for path, login in logins_in({"": group}):
         for key, demand in (
             ("token", _header),

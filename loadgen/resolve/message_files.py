@@ -49,13 +49,13 @@ def sources_of(made: Content) -> list[str]:
 
 
 class Tried(NamedTuple):
-    """A template filled in with a row."""
+    """The result of filling in a payload template with one row of data."""
 
     row: int
     source: str
-    """The data with the most rows, or an empty text if the template has no columns."""
+    """Name of the data file with the most rows among those in the template, or an empty text if it uses none."""
     content: bytes
-    """The event, with null for a stamp within it."""
+    """The event; if stamps are within events, it has null in place of the stamp."""
     size: int
     """Bytes of the event without the stamp."""
     why: str | None

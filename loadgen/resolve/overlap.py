@@ -1,4 +1,4 @@
-"""Refuses clients with two subscriptions that receive the same event, if the protocol cannot tell them apart."""
+"""Refuse clients with overlapping subscriptions if the protocol's deliveries do not name their subscription."""
 
 from loadgen.config.problems import ScenarioError
 from loadgen.data.tables import Tables

@@ -1,4 +1,4 @@
-"""Find the group of a subscription by its number: planned subscriptions come first, then those that journeys make."""
+"""Find the group of a subscription by its number: planned ones are numbered first, then those of user classes."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ Numbers = npt.NDArray[np.int64]
 class Owners:
     """The groups of a run that have subscriptions.
 
-    Planned subscriptions are numbered group by group. The subscriptions of n journeys follow: each journey takes every
-    n-th number, so that no two journeys use the same number, even in different workers; see
-    `loadgen.resolve.clients.JourneyPlan`.
+    Planned subscriptions are numbered group by group. The numbers of journeys follow; a journey is a client that runs
+    the tasks of a user class. Each of n journeys takes every n-th number, so that no two journeys use the same number,
+    even in different workers; see `loadgen.resolve.clients.JourneyPlan`.
     """
 
     def __init__(self, run: ResolvedRun) -> None:

@@ -24,7 +24,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
         The target's rules decide this, since a service may support only one of the two.
     """
     channel: Channel
-    """Template in the protocol's normal form."""
+    """Template of the channels to publish to, in the protocol's normal form."""
     batch: Annotated[int, Meta(ge=1, le=1_000)]
     """Events in one request."""
     payload_bytes: Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -40,11 +40,11 @@ class Publishing(Struct, frozen=True, kw_only=True):
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None
     """Most HTTP requests of one client that may be unanswered at once; None if requests go over its connection."""
     events_per_s: Rate
-    """Offered load of the whole group at 100 % of its curve."""
+    """Offered load of the whole group, in events per second, where its load curve is at 100 %."""
     each_client: bool
     """True if the rate was given per client, so that more clients publish more."""
     pace: Pace
-    """Offered load in requests; the curve's times count from the start of the warm-up."""
+    """Offered load in requests per second; times in its load curve count from the start of the warm-up."""
 
     @property
     def mean_bytes(self) -> float:

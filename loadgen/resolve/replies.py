@@ -42,10 +42,10 @@ class ReplyPlan:
     count: int
     every_ns: int
     channel: Callable[[int, str], str]
-    """Return the channel of the replies to a request, given its publisher's number and its text. Raises
-    UnanswerableError."""
+    """Returns the channel of the replies to a request. The arguments are the number of the client that published the
+    request, and the request's text. Raises UnanswerableError."""
     delays_ns: Callable[[], Iterator[int]]
-    """Return the times from the arrival of each request to its first reply, from the first request on."""
+    """Returns the time from a request's arrival to its first reply (ns) for each request in turn."""
 
 
 def reply_plan(
@@ -75,7 +75,7 @@ def reply_plan(
 
 
 def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
-    """Yield delays in ns without end; each delay draws one number, unless it is fixed, from ``random``."""
+    """Yield delays in ns endlessly; unless the delay is fixed, each draws one number from ``random``."""
     # Only `random()` is used, since it is the only method whose sequence Python guarantees across versions.
     while True:
         if delay.form == "fixed":
@@ -93,7 +93,7 @@ def delays_ns(delay: Delay, random: Random) -> Iterator[int]:
 
 
 def segments_of(run: ResolvedRun) -> Callable[[int], tuple[str, ...]]:
-    """Return a function from a client's number to the segments of the channel that this client publishes to.
+    """Return a function that, given a client's number, returns the segments of the channel that it publishes to.
 
     The function raises UnanswerableError if the channel is not the same for all requests of the client.
     """

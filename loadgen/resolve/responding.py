@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from loadgen.scenario.template import Template, TemplateError
 
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
-#: The prefix of values of the request in a reply's channel, as in ``{request.client}``.
+#: In the template of a reply's channel, the prefix of values of the request, as in ``{request.client}``.
 REQUEST = "request"
 
 

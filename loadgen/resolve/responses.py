@@ -20,7 +20,7 @@ _CHANNEL = "request.channel."
 def templates(
     name: str, respond: Respond, rules: ProtocolRules
 ) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
-    """Yield the template of a group's reply channel as `loadgen.resolve.checks.templates` does.
+    """Yield (place in the scenario, template, function that checks a channel) for a group's reply channel.
 
     A template that is just one value of the request is left out: its channel is known only when a request arrives.
     """

@@ -39,7 +39,7 @@ def kept(rows: "Iterable[Row]", columns: Sequence[str], name: str, what: str) ->
 
 
 def with_row(data: Data, table: "Table", row: int, path: Sequence[str | int], why: str) -> tuple[str, str]:
-    """Return the data's file, and the error text that this row cannot be used for the scenario's key at ``path``."""
+    """Return (data file, error); the error says why the row cannot be used for the scenario's key at ``path``."""
     place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{table.line(row)}"
     return data.file, f"{place}: {dotted(path)} cannot be used with this row: {why}"
 

@@ -18,7 +18,7 @@ from loadgen.scenario.template import Template
 def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     """Return the names of columns whose values the clients of a group take from their own rows.
 
-    A publish request's values come from the client's own row only if the data are assigned by client.
+    Columns that only publish requests use are included if their data file assigns its rows `by-client`.
     """
     if group.users is not None:
         # User classes may read any column in their code.
@@ -38,7 +38,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
 
 
 def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
-    """Return the columns that publish requests use, by table, except those with the client's own row (`by-client`)."""
+    """Return the columns that publish requests use, by table, without tables that give each client its own row."""
     found: dict[str, list[str]] = {}
     for publishing in run.publishing.values():
         if isinstance(publishing.payload, Lines):
@@ -77,7 +77,7 @@ class ClientRows:
         }
 
     def row(self, source: str, group: Group, number: int) -> int:
-        """Return the row, from 0, of the data ``source`` that is assigned to the client ``number`` of the whole run."""
+        """Return the row, from 0, of the data file named ``source`` that is assigned to the client with this number."""
         data = self._run.data[source]
         return client_row(
             data.assign,
@@ -117,7 +117,7 @@ class ClientRows:
         return found
 
     def values(self, group: Group, number: int) -> dict[str, Cell]:
-        """Return the values of the client with the global number ``number`` by the names in templates."""
+        """Return the values of a client's rows by their names in templates; ``number`` is unique in the whole run."""
         rows: dict[str, int] = {}
         found = {}
         for name, source, column in self._names[group.name]:
@@ -128,9 +128,9 @@ class ClientRows:
 
 
 class RequestDraw:
-    """The channels of one publisher's requests if they depend on data, in the order of its schedule.
+    """Draws the channels of one publisher's requests, in the order of its schedule, if they depend on data.
 
-    ``rows`` has the rows of the request whose channel was returned last, by the name of the data.
+    ``rows`` maps the name of each data file to the row drawn for the request whose channel was returned last.
     """
 
     __slots__ = ("next", "rows")

@@ -1,4 +1,4 @@
-"""The resolved run: all that a run needs to know of a scenario and of its target's rules, as one value.
+"""The resolved run: one object with all that a run needs to know of a scenario and of its target's rules.
 
 `loadgen.resolve.resolver` makes it once. It is immutable and encoded with msgspec, so that `loadgen run` can pass it to
 its Locust process and the master to the workers. It holds no secrets: a login only names where its secrets are found.
@@ -34,7 +34,7 @@ class Variable(Struct, frozen=True):
 
 
 class DataColumn(Struct, frozen=True):
-    """The properties of a column that planning needs in place of its rows."""
+    """A column of a data file, as far as planning needs it without reading the rows."""
 
     longest: Annotated[int, Meta(ge=0)]
     """Characters of the longest value."""
@@ -43,7 +43,7 @@ class DataColumn(Struct, frozen=True):
 
 
 class DataSet(Struct, frozen=True):
-    """A file of rows that clients take, without the rows; see `loadgen.scenario.data.Data`."""
+    """A data file whose rows clients use; the rows themselves are not included. See `loadgen.scenario.data.Data`."""
 
     file: Annotated[str, Meta(max_length=1_000)]
     """Path as the scenario gives it, for display."""
@@ -64,8 +64,8 @@ class Phases(Struct, frozen=True, kw_only=True):
     measure_ns: PositiveNs
     drain_ns: Ns
     echo_ns: Ns | None
-    """Interval of the workers' echoes, 0 for no echoes, or None for the default: echoes only if workers run on several
-    hosts."""
+    """Interval of echoes, events that each worker publishes to itself to time the round trip. 0 for no echoes, None for
+    the default: echoes only if workers run on several hosts."""
 
     @property
     def publishing_ns(self) -> int:
@@ -109,7 +109,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     variables: dict[Name, Variable]
     data: dict[Name, DataSet] = {}
-    """The files of rows; templates use their columns as ``name.column``."""
+    """The data files by name; templates use their columns as ``name.column``."""
     groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
     phases: Phases
     gates: tuple[GateText, ...]
@@ -222,7 +222,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def _demand_rows(group: Group, source: str, data: DataSet) -> None:
-    """Raise ValueError if each client of the group needs its own row and the data has too few rows."""
+    """Raise ValueError if each client of the group needs its own row and the data file has too few rows."""
     if data.assign == "by-client" and group.count > data.rows:
         raise ValueError(
             f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
@@ -230,7 +230,7 @@ def _demand_rows(group: Group, source: str, data: DataSet) -> None:
 
 
 def source_of(name: str) -> str | None:
-    """Return the data that a template's name such as ``people.id`` belongs to, or None if it is a variable's name."""
+    """Return the data file's name in a template's name such as ``people.id``, or None if it is a variable's name."""
     source, dot, _ = name.partition(".")
     return source if dot else None
 

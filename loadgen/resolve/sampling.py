@@ -1,4 +1,4 @@
-"""Draws the channels that a client subscribes to and publishes to, from seeds that any worker has.
+"""Draw the channels that a client subscribes to and publishes to, at random from the seed that all workers share.
 
 Only ``Random.random()`` with a text as seed is used, because Python guarantees the same sequence for it across versions
 and platforms, unlike for ``choice`` and ``hash``.

@@ -1,4 +1,4 @@
-"""Totals over a run's groups, for phases that wait for all clients and for checks of limits."""
+"""Totals over a run's groups, needed by the phases that wait for all clients, and to check limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Failures and checks of one process that are not part of a worker's record."""
+"""Failures, and results of the checks in user code, that are not part of a worker's record."""
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks
@@ -15,7 +15,7 @@ def show_failure(failure: Failure) -> None:
 
 
 class Account:
-    """Failures and checks that belong to no worker: they happened in the master, or before a run."""
+    """Failures and results of checks that belong to no worker: they arose in the master, or before a run."""
 
     def __init__(self) -> None:
         self.failures = Failures(show_failure)

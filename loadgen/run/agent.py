@@ -68,8 +68,9 @@ class Agent:
         tables: Tables | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """``allowed`` and ``login_from`` are as in `Target.from_payload`.
+        """``allowed`` are the permissions on this process's command line.
 
+        ``login_from`` names the source of the login, or is None if this is the command line of this process.
         ``tables`` are the run's data if this process has them; otherwise the master sends their rows in messages.
         """
         #: Failures in this worker that are not the service's fault; they make the run invalid.

@@ -48,7 +48,7 @@ Quantity = Literal[
     "message_per_hour",
     "message_per_day",
 ]
-#: Quantities of events, which have sizes; only for these may a file set `unit_bytes`.
+#: Quantities that count events. A file may set `unit_bytes` only for these, as only events have a size.
 _SIZED: Final = frozenset({"publish", "publish_http", "publish_websocket", "delivery"})
 #: Quantities that are bought for a month or a day, however short the use.
 LASTING: Final = frozenset({"month", "unit_day", "connection", "user", "stored_gb"})
@@ -75,7 +75,7 @@ QUOTAS: Final[tuple[QuotaName, ...]] = get_args(QuotaName)
 
 @cache
 def exact(value: float) -> Fraction:
-    """Return a number of a file exactly as it is written in decimal."""
+    """Return exactly the decimal number that a file contains, without the rounding error of a float."""
     return Fraction(Decimal(repr(value)))
 
 
@@ -88,7 +88,7 @@ class Fact(Part):
     """Date of the fact; leave it out if unknown."""
     certainty: Certainty
     """documented: the vendor says so; secondary: others quote the vendor; weak: found by an automatic search of pages;
-    assumed: no source; unclear: no source, or several that differ."""
+    assumed: our assumption, without a source; unclear: not known, as there is no source or the sources differ."""
     note: Text | None = None
     """Remarks, such as restrictions and assumptions."""
 
@@ -102,7 +102,7 @@ class Tier(Part):
     """A part of the monthly volume, and its price."""
 
     up_to: Positive | None = None
-    """Upper end of the tier in things of the month; leave it out in the last tier."""
+    """Number of things in a month at which the tier ends; leave it out in the last tier."""
     usd: Number | None = None
     """Price within the tier, for `per` things; leave it out if unknown."""
 
@@ -131,7 +131,7 @@ class Price(Fact):
 
 
 class Term(Part):
-    """A quantity that a line of a bill counts, such as deliveries, with the unit and the factor by which it counts."""
+    """A quantity that a line of a bill counts, such as deliveries, with its billed unit and a factor."""
 
     quantity: Quantity
     """Thing counted."""
@@ -157,12 +157,12 @@ BillPart = Literal["service", "backend", "data-out"]
 
 
 class Included(Part):
-    """The number of a line's things that cost nothing, since the price of another thing includes them."""
+    """An allowance: the price of one thing, such as a monthly user, includes some of a line's things for free."""
 
     quantity: Quantity
-    """Thing that includes others, such as a monthly active user."""
+    """Thing whose price includes the free ones, such as a monthly active user."""
     each: Positive
-    """Number of the line's things that each such thing includes."""
+    """Number of the line's things that are free for each thing of `quantity`."""
 
 
 class Line(Part):
@@ -171,7 +171,7 @@ class Line(Part):
     title: Text
     """Display name of the line."""
     part: BillPart = "service"
-    """Part of the bill: the service's own, a backend of yours that it needs, or data out."""
+    """Part of the bill: the service itself, a backend of yours that it needs, or data transfer out."""
     counts: Annotated[Terms, Field(min_length=1)]
     """Things counted, added up."""
     or_counts: Terms = ()
@@ -181,7 +181,7 @@ class Line(Part):
     price: Name
     """Name of the price, among `prices`."""
     included: Included | None = None
-    """Number of the line's things that are free."""
+    """Allowance of the line's things that are free."""
     unclear: Text | None = None
     """Why it is not known whether this line is billed at all; the cost is then a range from zero."""
     assumed: Text | None = None
@@ -211,7 +211,7 @@ class Plan(Fact):
 
 
 class PlanChoice(Part):
-    """A line of a bill: the cheapest plan whose ceilings hold."""
+    """A line of a bill: the cheapest plan whose ceilings the load does not exceed."""
 
     title: Text
     """Display name of the line."""

@@ -37,7 +37,7 @@ def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Cros
 
     A solid line is a sure cost. A dashed line rests on a weak source or on an assumption, or is the middle of a
     coloured band that shows a range. A dotted line is a lower bound. A ring marks a crossing of two sure costs. A cross
-    marks the load at which a known quota, or the largest plan, binds.
+    marks the load at which a known quota, or the largest plan, is used up.
     """
     with style.styled():
         panels = [each for each in curves if each]
@@ -66,7 +66,7 @@ def draw(load: Load, curves: Sequence[Sequence[Curve]], crossings: Sequence[Cros
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG or SVG, as the file's name says.
+    """Write a figure as PNG or SVG, by the extension of the file's name.
 
     Raises:
         ValueError: the name ends in neither .png nor .svg.

@@ -22,7 +22,7 @@ UNKNOWN: Final = "unknown"
 _COSTS: Final = ("service", "a run", "an hour", "a month", "its own part", "backend", "data out", "certainty")
 _QUOTAS: Final = ("service", "binds first", "asked", "quota", "share", "source", "connecting all takes")
 _ROOM: Final = ("until a quota binds", *(f"{axis} ×" for axis in AXES))
-#: Certainties of costs in words.
+#: Words shown for some certainties of costs; the others are shown as they are.
 _CERTAINTIES: Final = {"weak": "weak source", "assumed": "assumes"}
 _CROSSINGS: Final = ("as this grows", "at", "cheaper below", "cheaper above", "a month there", "remark")
 _UNITS: Final[dict[Axis, str]] = {
@@ -61,7 +61,7 @@ def print_services(
     for columns, rows in tables(costings, found):
         if not rows:
             continue
-        # A crossing is found by its first two columns.
+        # A crossing is identified by its first two columns, so each part of a divided table repeats both.
         keys = 2 if columns == _CROSSINGS else 1
         for part in fitted(columns, rows, console.width, _NAMES, keys):
             table = Table(box=None, pad_edge=False, header_style="bold")

@@ -31,7 +31,7 @@ class Sizes:
 
     @classmethod
     def of(cls, size_bytes: Fraction | int) -> "Sizes":
-        """Return the sizes of events that are all alike."""
+        """Return the sizes of events that all have the same size."""
         return cls(((Fraction(size_bytes), Fraction(1)),))
 
     @property
@@ -52,7 +52,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Events of one stream in a period."""
+    """Events of one kind in a period, such as those of one group of clients."""
 
     events: Fraction
     deliveries: Fraction | None

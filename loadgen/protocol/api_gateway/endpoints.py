@@ -10,7 +10,7 @@ from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.urls import EndpointError, in_url, port_suffix, shown, split
 
 SCHEMES: Final = ("apigw+ws", "apigw+wss")
-"""The schemes of URLs with a local or custom domain, which cannot be recognised by the host."""
+"""The schemes of URLs with a local or custom domain, since their host does not show that it is an API Gateway."""
 _CARRIERS: Final = {
     "apigw+ws": False,
     "apigw+wss": True,

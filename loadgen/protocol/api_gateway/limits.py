@@ -7,8 +7,8 @@ Guide, and "Amazon API Gateway quotas" for the account, read as stored copies in
 from typing import Final
 
 FRAME_MAX_BYTES: Final = 32 * 1024
-"""Payload of one WebSocket frame, in both directions. A larger one closes the connection with code 1009. That a KB is
-1,024 bytes is an assumption."""
+"""Payload of one WebSocket frame, in both directions. A larger one closes the connection with code 1009.
+Assumption: a KB is 1,024 bytes."""
 
 MESSAGE_MAX_BYTES: Final = 128 * 1024
 """One message, in both directions; a larger one closes the connection with code 1009. `@connections` takes 131,072

@@ -32,7 +32,7 @@ _NOTHING_SENT: Final[Mapping[str, str]] = {}
 
 
 class LoginDialect(Dialect):
-    """A dialect that hides the credentials of the last connection or request if the service repeats them."""
+    """A dialect that hides the last credentials sent, if a message of the service repeats them."""
 
     #: The secrets that were sent last, by the names of their headers or parameters.
     sent: Mapping[str, str] = _NOTHING_SENT
@@ -71,7 +71,7 @@ class ApiGatewayService(GenericService):
         """Without ``login`` the client is anonymous (authorization NONE).
 
         Raises:
-            ValueError: `@connections` of AWS is to be used without a signature.
+            ValueError: events are to be sent to `@connections` of AWS without a signature.
         """
         if target.aws and target.http_url is not None and isinstance(login, ApiKey | BearerToken | None):
             raise ValueError(

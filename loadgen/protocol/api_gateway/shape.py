@@ -50,7 +50,7 @@ class ShapeError(ValueError):
 
 
 class GatewayError(JsonPattern):
-    """Recognises errors of the gateway itself: these have `message` and `connectionId`, not the member ``kind``."""
+    """Recognises errors of the gateway itself: they have `message` and `connectionId`, but no member named ``kind``."""
 
     __slots__ = ("_kind",)
 
@@ -142,8 +142,8 @@ class Shape:
     wildcards: bool = False
     """True if the backend takes patterns that end in `/*`; API Gateway itself has no channels."""
     keepalive: Literal["message", "ping", "none"] = "message"
-    """How a client keeps an idle connection. It is not known whether ping frames prevent the idle timeout, so messages
-    are the default."""
+    """How a client keeps an idle connection open. It is not known whether ping frames prevent the idle timeout, so
+    messages are the default."""
     keepalive_s: int = limits.KEEPALIVE_INTERVAL_S
     """Seconds between two keepalives."""
     token_in: Literal["header", "query"] = "header"  # noqa: S105  a place
@@ -234,7 +234,7 @@ class Shape:
     def description(self, url: str, addresses: dict[str, str]) -> Description:
         """Return the protocol of these messages, for connections to ``url``.
 
-        With `form=connections`, ``addresses`` gets the id of the connection that subscribed to each channel.
+        With `form=connections`, each answer to a subscribe adds its channel and connection id to ``addresses``.
         """
         subscribe = self._exchange("subscribe", self.subscribe, self.subscribed)
         if self.form == "connections":

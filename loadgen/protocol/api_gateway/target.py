@@ -1,4 +1,4 @@
-"""The two kinds of WebSocket API as a target: on AWS's domain, with AWS's quotas, and on any other domain."""
+"""WebSocket APIs as targets: those on loopback hosts have no quotas; all others have AWS's."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -2,8 +2,8 @@
 
 Grammar (AWS docs): one to five segments of 1-50 letters, digits and dashes, without a dash at either end. A slash at
 the start and one at the end are optional. A subscription's last segment may be `*`, which stands for one or more
-segments (AWS docs, tutorial; LocalStack's docs) and so does not match the bare prefix. That `*` counts as one of the
-five segments is an assumption.
+segments (AWS docs, tutorial; LocalStack's docs), so `/a/*` does not match `/a`. Assumption: the `*` counts as one of
+the five segments.
 """
 
 import re

@@ -62,8 +62,7 @@ class AppSyncSession(RealtimeSession):
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: the first `ka` of the real service may come before or after it (AWS: sst
-    #5729).
+    come before or after a `subscribe_success`, as the first `ka` does on AWS (sst #5729).
     """
 
     __slots__ = ("_lane", "_publishes", "_service")
@@ -74,7 +73,7 @@ class AppSyncSession(RealtimeSession):
         super().__init__(handler)
         #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
-        #: The native lane, which sends the publishes that this session does not send itself; or None.
+        #: The C code that sends publishes besides `publish`, or None if `publish` alone sends them.
         self._lane: native.PublishLane | None = None
         self._service = service
         self.receive = self._make_receive()
@@ -105,14 +104,14 @@ class AppSyncSession(RealtimeSession):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path for deliveries to these subscriptions with a stamp at this place."""
+        """Return C code that processes deliveries to these subscriptions; ``place`` locates the stamp in an event."""
         fast_path = native.DeliveryFastPath(rows, place.tokens, place.checked)
         for subscription_id, number in numbers.items():
             fast_path.add(subscription_id, number)
         return fast_path
 
     def use_lane(self, lane: native.PublishLane) -> Callable[[str], PublishFrame | None]:
-        """Let ``lane`` send publishes natively; return the function that returns a channel's frame for the lane."""
+        """Let ``lane`` (C code) send publishes; return the function that gives it the frame for a channel."""
         self._lane = lane
         return self._service.publish_frame
 
@@ -122,7 +121,8 @@ class AppSyncSession(RealtimeSession):
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
             if b'"data"' not in message:
-                # Most answers are told apart by this, which takes a tenth of the time of a failed decoding.
+                # Most messages that are not deliveries are recognised by this test. It takes a tenth of the time of a
+                # failed decoding.
                 on_other(message, arrival_ns, read_ns)
                 return
             try:
@@ -148,7 +148,7 @@ class AppSyncSession(RealtimeSession):
                 handler.on_undecodable(unreadable.NO_ID, partial(self._service.shown, text))
                 return
             if isinstance(message.event, str):
-                # The type was written with escapes, which `receive` does not look for.
+                # The type contains JSON escapes, so `receive` did not recognise it.
                 handler.on_event(request, message.event, arrival_ns, read_ns)
                 return
             handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)
@@ -285,7 +285,7 @@ class AppSyncEvents(RealtimeService):
         )
 
     def channel_for(self, pattern: str) -> str:
-        """Return a channel that a subscription to ``pattern`` receives."""
+        """Return a channel whose events a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
 

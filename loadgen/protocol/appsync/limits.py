@@ -10,7 +10,7 @@ EVENTS_PER_PUBLISH: Final = 5
 """Events in one publish request (sources a, b, d; quota L-B6E463BF)."""
 
 EVENT_MAX_BYTES: Final = 240 * 1024
-"""UTF-8 bytes of one event (sources a, d). That a KB is 1,024 bytes is an assumption."""
+"""UTF-8 bytes of one event (sources a, d). Assumption: a KB is 1,024 bytes."""
 
 PAYLOAD_MAX_BYTES: Final = EVENTS_PER_PUBLISH * EVENT_MAX_BYTES
 """Bytes of one publish request, "1.2 MB" (sources b, c, d; quota L-16CCBB05). Assumption: it is 5 x 240 KiB."""
@@ -53,5 +53,4 @@ CONNECTION_LIFETIME_S: Final = 24 * 3600
 """Seconds after which the service ends a connection (source a)."""
 
 METERED_MESSAGE_BYTES: Final = 5 * 1024
-"""Bytes of the unit in which messages are metered for quotas and price: 5 KB. That a KB is 1,024 bytes is an
-assumption."""
+"""Bytes of the unit in which messages are metered for quotas and price: 5 KB. Assumption: a KB is 1,024 bytes."""

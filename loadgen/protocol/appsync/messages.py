@@ -43,7 +43,7 @@ class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A refused event of a publish; sources disagree on the keys and on the type of `code`, so all variants are read.
 
     The keys are in the order of AWS's own answer (seen on AWS by the client auvred/aws-appsync-events), since some
-    clients compare texts.
+    clients compare the answer as text.
     """
 
     code: str | int | None = None
@@ -154,7 +154,7 @@ def publish_frame(channel: str, authorization: Mapping[str, str]) -> tuple[bytes
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status."""
+    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status."""
     codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
     return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
 

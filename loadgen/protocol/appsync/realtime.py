@@ -63,7 +63,7 @@ class RealtimeSession:
         self._handler = handler
 
     def awaits(self) -> str:
-        """Return an empty text: `connection_ack` is the only message that the opening can wait for."""
+        """Return an empty text: no detail is needed, as the opening can wait only for `connection_ack`."""
         return ""
 
     def keepalive(self) -> bytes:
@@ -120,7 +120,7 @@ class RealtimeService:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._connect = self._subscribe = self._publish = self._signing(credential)
-        #: Credentials by channel, for subscriptions that do not use the client's general ones.
+        #: Credentials by channel, for subscriptions that do not use `_subscribe`; None if there are none.
         self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = _NOTHING_SENT
@@ -134,7 +134,7 @@ class RealtimeService:
         return made
 
     def carry_stamps(self, name: str) -> None:
-        """Never called: no message of this service has a header or property that reaches a subscriber."""
+        """Never called: the service passes on no header or property of a message that could hold a stamp."""
         raise NotImplementedError
 
     def _use(self, logins: ClientLogins) -> None:

@@ -7,8 +7,7 @@ from typing import Final
 
 EVENT_MAX_BYTES: Final = 240 * 1024
 """The largest payload that is delivered (secondary source); the service drops larger ones without an error (AppSync
-#33, #175). That this is the size of the whole `payload` of a `data` message, and that a KB is 1,024 bytes, are
-assumptions."""
+#33, #175). Two assumptions: the limit applies to the whole `payload` of a `data` message, and a KB is 1,024 bytes."""
 
 SUBSCRIPTIONS_PER_CONNECTION: Final = 200
 """Subscriptions of one connection (secondary source: a dump of the service quotas of 2025-06); adjustable, 100 in older

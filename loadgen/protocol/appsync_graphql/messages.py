@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 # --- client to server ---
 
 CONNECTION_INIT: Final = b'{"type":"connection_init"}'
-"""Asks for `connection_ack`; a newer guide calls it optional."""
+"""Asks for `connection_ack`; a newer AWS guide calls sending this message optional."""
 
 
 def start(operation_id: str, data: str, authorization: Mapping[str, str]) -> bytes:
@@ -80,7 +80,7 @@ decode_body: Final = msgspec.json.Decoder(dict[str, Any]).decode
 def errors_of(holder: Any) -> list[WireError]:
     """Return the errors in the `errors` of a payload or an answer, which may be a list or one object (source: clients).
 
-    Members of the wrong type count as missing. An error that is a text counts as its message.
+    Members of the wrong type count as missing. A text in place of an error object is taken as the error's message.
     """
     errors = holder.get("errors") if isinstance(holder, dict) else None
     if errors is None or errors == []:
@@ -106,7 +106,7 @@ def describe(errors: Sequence[WireError]) -> str:
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return the refusal for errors, decided by their types, else the first code, else the answer's HTTP status.
+    """Classify errors by their types; without a known type by the first code, and without a code by the HTTP status.
 
     Some errors have their type as the message (`NoProtocolError`).
     """

@@ -57,7 +57,7 @@ class Operations:
         return _encode({"query": self.subscription, "variables": {CHANNEL: channel}}).decode()
 
     def describe(self) -> str:
-        """Return the names of the two fields, for the manifest."""
+        """Return the names of the mutation's and the subscription's field, for the manifest."""
         return f"mutation {self.result}, subscription {self.event_at[0]}"
 
 

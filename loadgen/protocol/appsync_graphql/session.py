@@ -35,9 +35,9 @@ class Api(Protocol):
     """The settings and functions that all sessions of a service share."""
 
     quick: Quick
-    """Takes the subscription's id and the event's text out of a `data` message."""
+    """Extracts the subscription's id and the event's text from a `data` message."""
     template: "native.Template | None"
-    """The native template of `data` messages, or None if `loadgen.native` was not built."""
+    """The template by which C code reads `data` messages, or None if `loadgen.native` was not built."""
 
     def start(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that subscribes to a channel, with its authorization."""
@@ -65,7 +65,7 @@ class GraphqlSession(RealtimeSession):
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: a newer guide calls it optional, but `connection_ack` comes only as its answer."""
+        """Return `connection_init`: a newer AWS guide calls it optional, but without it no `connection_ack` comes."""
         return (messages.CONNECTION_INIT,)
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -85,7 +85,7 @@ class GraphqlSession(RealtimeSession):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path for `data` messages of these subscriptions, or None for events with a checksum."""
+        """Return C code that processes `data` messages of these subscriptions, or None for events with a checksum."""
         template = self._service.template
         if template is None or place.checked:
             return None

@@ -127,7 +127,7 @@ class StampedForm:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A protocol that a file describes."""
+    """The content of one protocol file."""
 
     name: str
     channels: ChannelForm

@@ -1,4 +1,4 @@
-"""Data shared by all connections to a described service: made once, not for each of thousands of connections."""
+"""The frames and patterns of a service that a protocol file describes, made once and shared by all connections."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,15 +22,15 @@ from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
 from loadgen.protocol.generic.stamped import StampedLines
 
-#: Size of the caches of channel names on the wire: the same channels are used again and again.
+#: Maximum number of channels whose names on the wire are cached: the same channels are used again and again.
 CHANNELS_KNOWN: Final = 65_536
 
 
 class Dialect:
-    """The frames, rules and patterns of a description, with environment variables filled in.
+    """The frames, rules and patterns of a protocol file, with environment variables filled in.
 
     Raises:
-        ValueError: an environment variable that the description names is not set.
+        ValueError: an environment variable that the protocol file names is not set.
     """
 
     def __init__(self, description: Description, environment: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ class Dialect:
             _forms((value, f"{{env:{name}}}") for name, value in self._environment.items()),
             key=lambda secret: -len(secret[0]),
         )
-        #: The steps of the opening. `with_login` replaces the steps that send the login by steps for one client.
+        #: The steps of the opening. In a client's copy, `with_login` replaces those that send the login.
         self.opening = self._steps()
         self.subscribe_frame = self._frame_of(description.subscribe)
         self.unsubscribe_frame = self._frame_of(description.unsubscribe)
@@ -95,7 +95,7 @@ class Dialect:
         return [*steps, HOLD] if self.description.subscribe is None else steps
 
     def _own_step(self, number: int, step: Step) -> Step:
-        """Return a step of the opening for the client with this login; steps that send no login are shared by all."""
+        """Return the step as a client with this login performs it; ``step`` itself if the login makes no difference."""
         if step is HOLD or step.frame is None:
             return step
         described = self.description.opening[number]
@@ -129,25 +129,25 @@ class Dialect:
         return unreadable.cut(text)
 
     def frame(self, written: Written) -> Frame:
-        """Return the frame for a template in the file."""
+        """Return the frame for a template in the protocol file."""
         return Frame(written, self._environment)
 
     def text(self, written: str) -> str:
-        """Return a text from the file with environment variables filled in."""
+        """Return a text from the protocol file with environment variables filled in."""
         return filled(written, self._login_in(written), self._environment)
 
     def _login_in(self, written: str) -> dict[str, str]:
-        """Return the client's login as placeholder values, or an empty mapping if the text has no such placeholder."""
+        """Return the values of the login's placeholders, or an empty mapping if the text has no such placeholder."""
         return {} if self.login is None or "{login." not in written else self.login.values()
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
-        """Return headers from the file with environment variables filled in."""
+        """Return headers from the protocol file with environment variables filled in."""
         return {name: self.text(value) for name, value in written.items()}
 
     def fill(
         self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
     ) -> str:
-        """Return a URL from the file with ``target`` and ``values`` filled in.
+        """Return a URL from the protocol file with ``target`` and ``values`` filled in.
 
         Environment variables and the client's login are percent-encoded. If ``secrets`` is false, their placeholders
         stay unfilled, so that the URL may be shown.

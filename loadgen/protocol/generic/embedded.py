@@ -16,8 +16,8 @@ _BRACKET: Final = re.compile(r"[{\[]")
 #: This digit replaces each character of a placeholder before a text is searched for JSON: digits are valid within a
 #: JSON string and as a JSON value.
 _STAND_IN: Final = "1"
-#: Maximum number of brackets that begin no JSON. To find this out for one bracket may take as long as reading the rest
-#: of the text.
+#: A text may have at most this many brackets that begin no JSON: testing one of them may take as long as reading the
+#: rest of the text.
 _MOST_BRACKETS: Final = 1_000
 
 

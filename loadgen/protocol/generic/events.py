@@ -1,4 +1,4 @@
-"""Server-sent events of a described service: each event's data is a message, which `receiving` processes."""
+"""Server-sent events of a service that a protocol file describes; the data of each event is one message."""
 
 from collections.abc import Callable
 from typing import Final

@@ -1,4 +1,4 @@
-"""The client's requests over one connection to a described service, and the service's answers to them."""
+"""A client's requests over one connection to a service of a protocol file, and the service's answers to them."""
 
 from collections.abc import Sequence
 from typing import Any, Final

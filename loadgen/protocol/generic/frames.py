@@ -1,7 +1,7 @@
 """Frames to send: templates with ``{name}`` placeholders, parsed once, so that filling in a template is a single step.
 
 A template is a text, or a mapping or list that is written as JSON. In JSON, values within a string are escaped. Braces
-around anything but a name are literal, so that a text can hold JSON; secrets within its strings are escaped too.
+around anything but a name are literal, so that a text can hold JSON; secrets within strings of that JSON are escaped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

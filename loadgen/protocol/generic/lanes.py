@@ -1,7 +1,8 @@
 """Compile a protocol file's pattern of deliveries into a template that `loadgen.native` executes.
 
-A template reads a message in exactly one way. A pattern that could match a message in several ways is not compiled, so
-a `{name}` must be followed by a text that ends it; without a template `receiving` processes all messages.
+A template reads a message in exactly one way, so a pattern that could match a message in several ways is not compiled:
+each `{name}` must be followed by a text that ends it. Without a template, Python code (`receiving`) processes all
+messages.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

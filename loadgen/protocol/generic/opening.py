@@ -1,4 +1,4 @@
-"""The opening of a connection to a described service: the messages to exchange before the connection is usable."""
+"""The messages that a protocol file's `opening` requires before a connection can be used."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -17,7 +17,8 @@ class Step(NamedTuple):
     pattern: Pattern | None
 
 
-#: The last step of an opening whose URL makes the subscription: hold messages until `subscribe` gives its id.
+#: The last step if connecting to the URL already subscribes: hold messages until `subscribe` gives the
+#: subscription's id.
 HOLD: Final = Step(None, None)
 
 
@@ -89,7 +90,7 @@ class Opening:
     def release_known(self, receive: OnMessage, is_known: Callable[[bytes], bool]) -> None:
         """Release the held messages as `release` does, except those for which ``is_known`` is false.
 
-        The subscriptions of these messages may not exist yet.
+        Keep holding those: the subscriptions that they belong to may not exist yet.
         """
         self.steps.clear()
         held, self._held = self._held, []

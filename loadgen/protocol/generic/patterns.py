@@ -189,8 +189,8 @@ def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
 class Quick(NamedTuple):
     """The two steps from a message to a delivery, separate so that the hot path calls each without a wrapper.
 
-    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns the value that
-    identifies the subscription, or None if deliveries have none, and the event's text or `msgspec.Raw`.
+    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns two values: one
+    that identifies the subscription (None if deliveries have none), and the event as text or `msgspec.Raw`.
     """
 
     decode: Callable[[Message], Any]
@@ -242,7 +242,7 @@ def _struct(
     places: dict[tuple[str, ...], str],
     path: str,
 ) -> Any:
-    """Return a struct type to decode the value at ``above``, or None if no struct can describe that value.
+    """Return a struct type to decode the JSON value at path ``above``, or None if no struct can describe it.
 
     The attribute path of each leaf is added to ``places``.
     """

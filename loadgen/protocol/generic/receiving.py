@@ -1,4 +1,4 @@
-"""The receive path of a described service: a function that processes each message, made once per connection.
+"""The receive path for a protocol file's service: a function, made once per connection, processes each message.
 
 The functions are closures, whose variables are faster to read than attributes of a method's object. Deliveries are
 processed here, in the fastest way that the file allows. Every other message goes to ``other``.
@@ -21,7 +21,7 @@ from loadgen.protocol.generic.requests import Routes
 from loadgen.protocol.generic.stamped import Delivered, StampedLines
 
 Unit = Any
-"""A message in the form that is compared with the file's patterns: the bytes of a text or a line, or decoded JSON."""
+"""A message in the form that patterns are compared with: the bytes of a text or of one line, or decoded JSON."""
 
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _LINE_END: Final = b"\r\n"
@@ -43,9 +43,9 @@ class Receiver(NamedTuple):
     deliver: Callable[[Found, int, int], None]
     #: Returns a message for display.
     shown: Callable[[Message], str]
-    #: The decoder from `patterns.quick`, or None if there is none for the file's pattern.
+    #: The fast decoder of JSON deliveries (see `patterns.quick`), or None if the protocol file's pattern allows none.
     quick: Any
-    #: The result of `rules.line_pattern`, or None unless messages are lines.
+    #: Matches a delivery at an offset of a stream of lines (see `rules.line_pattern`), or None for other messages.
     line: Any
     #: Reads deliveries whose stamps are in a header, or None if the protocol file does not describe such messages.
     stamped: StampedLines | None = None

@@ -1,4 +1,4 @@
-"""The rules by which messages of a described service are recognised, in order; shared by all connections."""
+"""The rules that recognise the messages of a protocol file's service, in order; shared by all connections."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Rule(NamedTuple):
 
 
 def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Rule]:
-    """Return the rules that recognise the messages of a described service, in the order in which they are tried."""
+    """Return the rules that recognise the service's messages, in the order in which they are tried."""
     rules: list[Rule] = []
     for exchange in (description.publish, description.subscribe, description.unsubscribe):
         if exchange is None or exchange.accepted is None:

@@ -41,7 +41,7 @@ class TargetUrlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TargetUrl:
-    """The address that ``{target}`` stands for: `ws` or `wss` for connections, `http` or `https` for requests."""
+    """The address that ``{target}`` in a protocol file stands for, as a WebSocket URL and as an HTTP URL."""
 
     #: The host, the port if it is not the scheme's default, and the path without a trailing slash.
     rest: str
@@ -122,12 +122,12 @@ class TargetUrl:
 
 
 class GenericService:
-    """Implements `Service` by the description from a protocol file."""
+    """Implements `Service` for the service that a protocol file describes."""
 
     tls = TlsOptions()
 
     def __init__(self, description: Description, target: TargetUrl, environment: Mapping[str, str]) -> None:
-        """``environment`` holds the variables that the description names; their values are never shown.
+        """``environment`` holds the variables that the protocol file names; their values are never shown.
 
         Raises:
             ValueError: a variable is missing.
@@ -164,7 +164,7 @@ class GenericService:
         return made
 
     def carry_stamps(self, name: str) -> None:
-        """Put stamps into a header of the file's `stamped` messages."""
+        """From now on, send and read stamps in the header ``name``, as `stamped` in the protocol file describes."""
         self._dialect.carry_stamps(name)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
@@ -225,11 +225,11 @@ class GenericService:
         return self._dialect.shown(message)
 
     def channel_for(self, pattern: str) -> str:
-        """Return a channel that a subscription to ``pattern`` receives."""
+        """Return a channel whose events a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
     def _resources(self) -> Callable[[str], str]:
-        """Return a function from a channel to the path and query of its publishes, cached if they contain no login."""
+        """Return a function that gives the path and query to publish to a channel; cached if they contain no login."""
         http = self.description.publish_http
         if http is None or _names_login(http.url):
             return self._publish_resource

@@ -32,7 +32,7 @@ UNASKED = "an acknowledgement came that no request was waiting for"
 
 
 class GenericSession(Resumable):
-    """Implements `Session` by the description from a protocol file."""
+    """Implements `Session` for the service that a protocol file describes."""
 
     __slots__ = (
         "_boundary",
@@ -119,7 +119,7 @@ class GenericSession(Resumable):
 
     @property
     def keepalive_ns(self) -> int | None:
-        """The file's interval for sending :meth:`keepalive`, or None for never."""
+        """The protocol file's interval for sending :meth:`keepalive`, or None if it sets none."""
         keepalive = self._description.keepalive
         return None if keepalive is None else keepalive.every_ns
 
@@ -140,7 +140,7 @@ class GenericSession(Resumable):
         return "" if expected is None else f"{self._place_of(expected)} expects {expected.written!a}"
 
     def keepalive(self) -> bytes:
-        """Return the file's keepalive message, or `PING` if it has none."""
+        """Return the protocol file's keepalive message, or `PING` if it has none."""
         frame = self._dialect.keepalive_frame
         return PING if frame is None else frame.render()
 
@@ -160,7 +160,7 @@ class GenericSession(Resumable):
         return message
 
     def _is_subscribed(self, message: Message) -> bool:
-        """Return False for a delivery to a channel that is not subscribed to yet."""
+        """Return False if the message is a delivery to a channel that is not subscribed to yet, else True."""
         try:
             unit = msgspec.json.decode(message) if self._description.messages == "json" else message
             found = self._description.deliver.pattern.match(unit)
@@ -183,9 +183,9 @@ class GenericSession(Resumable):
     def fast_path(
         self, rows: native.Rows, numbers: Mapping[str, int], place: NativePlace
     ) -> native.FastPath | None:
-        """Return a fast path for deliveries, or None if `lanes` cannot compile the form of this service's deliveries.
+        """Return C code that processes deliveries, or None if it cannot read the form of this service's deliveries.
 
-        Return None also during the opening, and for events with checksums.
+        The result is also None during the opening, and for events with checksums.
         """
         template, routes = self._dialect.template, self._exchanges.routes
         if template is None or place.checked or self._opening.steps:

@@ -40,7 +40,7 @@ class Delivered(NamedTuple):
 
 
 class Incomplete(NamedTuple):
-    """The beginning of a delivery; its line ends at ``begin``, and at least ``missing`` bytes are still to come."""
+    """The beginning of a delivery: its first line ends at ``begin``, and ``missing`` or more bytes are yet to come."""
 
     begin: int
     missing: int

@@ -79,7 +79,7 @@ class Connecting:
         return self._use.wire.connect(self._client_id, self._use.login, clean=clean, expiry_s=expiry_s)
 
     def acknowledged(self, packet: Any, arrival_ns: int) -> Refused | None:
-        """Process a CONNACK; return None unless the connection cannot be used."""
+        """Process a CONNACK; return the reason if the connection cannot be used, else None."""
         settings = self._use.settings
         if self.connected:
             self._handler.on_deviation(SECOND_CONNACK)

@@ -165,5 +165,5 @@ class Incoming:
 
 
 def _property(packet: mqtt5.PublishPacket, name: str) -> str | None:
-    """Return the first user property of a name, or None if there is none."""
+    """Return the value of the first user property with this name, or None if there is none."""
     return next((value for key, value in packet.user_properties or () if key == name), None)

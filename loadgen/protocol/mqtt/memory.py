@@ -10,8 +10,8 @@ from loadgen.protocol.mqtt.topics import Subscriptions
 #: The states of a session that the client asked the broker to keep; see `SessionHandler.on_session`.
 NEW, RESUMED, EXPIRED, LOST = "new", "resumed", "expired", "lost"
 
-#: Number of exchanges of QoS 2 messages whose ids are kept after their end. Brokers have at most 10 to 100 messages in
-#: flight by default, and after a reconnect may repeat the last packets of these.
+#: Number of completed QoS 2 messages whose packet ids are kept, as a broker may repeat its last packets after a
+#: reconnect. By default, brokers have at most 10 to 100 messages in flight.
 _ENDED_MAX: Final = 256
 
 LOST_SESSION: Final = "the broker did not keep a session until it expired"
@@ -41,8 +41,8 @@ class Memory:
     held: set[int] = field(default_factory=set)
     #: Packet ids of the last QoS 2 messages that the broker has released by PUBREL, oldest first.
     ended: dict[int, None] = field(default_factory=dict)
-    #: The packet id of the last publish. The next connection continues from there, so that a late answer to a publish
-    #: of this connection is not taken for the answer to another.
+    #: The packet id of the last publish. The next connection continues from there, so that a late answer to an old
+    #: publish is not taken for the answer to a new one.
     last_id: int = 0
     #: The subscriptions of the last connection, which the broker keeps with the session.
     topics: Subscriptions = field(default_factory=Subscriptions)

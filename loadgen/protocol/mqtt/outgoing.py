@@ -1,8 +1,9 @@
 """The publishes of one connection: packets, acknowledgements, and the broker's limit of unacknowledged publishes.
 
-Each event is a PUBLISH packet. A request of several events becomes as many packets, and is answered once all these
-packets are. At QoS 1 and 2 the broker limits the number of unacknowledged packets (receive maximum); further packets
-wait until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether it accepted an event.
+Each event is a PUBLISH packet. A request of several events becomes as many packets, and counts as answered once all of
+them are answered. At QoS 1 and 2 the broker limits the number of unacknowledged packets (receive maximum); further
+packets wait until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether it accepted
+an event.
 
 At QoS 1 the broker answers a PUBLISH with PUBACK. At QoS 2 the broker answers with PUBREC, the client sends PUBREL, and
 the broker sends PUBCOMP: only then is the publish complete (MQTT 5, 4.3.3).
@@ -36,7 +37,7 @@ class Request:
         self.rejected: dict[int, str] = {}
 
     def refused(self, index: int, why: str) -> None:
-        """Store that the broker refused an event, which gets no other answer."""
+        """Store why an event was refused; this counts as its answer."""
         self.rejected[index] = why
         self.open -= 1
 
@@ -144,7 +145,7 @@ class Outgoing:
         """Return the packets that continue the publishes of earlier connections, and their number.
 
         If the broker has acknowledged a message by PUBREC, only the PUBREL is sent again; otherwise the message is sent
-        again, with the same packet id (MQTT 5, 4.4). Both precede any new publish.
+        again, with the same packet id (MQTT 5, 4.4). All these packets precede any new publish.
         """
         if self._memory is None:
             return b"", 0

@@ -11,7 +11,7 @@ import mqtt5
 
 _PUBLISH: Final = 3
 _LENGTH_BYTES_MAX: Final = 4
-#: Bytes before the properties, by packet type (MQTT 5, chapter 3). In a PUBLISH the topic is there.
+#: Bytes before the properties, by packet type (MQTT 5, chapter 3). A PUBLISH has its topic there and is not listed.
 _BEFORE_PROPERTIES: Final = {2: 2, 4: 3, 5: 3, 6: 3, 7: 3, 9: 2, 11: 2, 14: 1, 15: 1}
 #: Types of packets that only a client sends. The codec reads their texts, so they are checked too.
 _CONNECT: Final = 1
@@ -82,7 +82,7 @@ def read_checked(view: memoryview) -> tuple[mqtt5.Packet, int]:
 class PacketReader:
     """Reads packets and explains errors; the sessions of a service share one.
 
-    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` instead of panics.
+    ``read``, if given, reads another version of MQTT; it raises `UnreadablePacketError` where the codec would panic.
     """
 
     def __init__(self, read: Read = read_checked) -> None:
@@ -201,7 +201,7 @@ def _demand_text(text: memoryview, size: int, *, topic: bool = False) -> None:
 
 
 def _variable(view: memoryview, place: int) -> tuple[int, int]:
-    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and its end; 0 and the size if it is malformed."""
+    """Return the variable byte integer at ``place`` (MQTT 5, 1.5.5) and its end, or (0, ``len(view)``) if malformed."""
     value = 0
     for number, byte in enumerate(view[place : place + _LENGTH_BYTES_MAX]):
         value |= (byte & 0x7F) << 7 * number

@@ -86,7 +86,8 @@ class MqttService:
             login if isinstance(login, UserPassword) else None,
             websocket=broker.websocket,
         )
-        # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
+        # A broker ends the connection of an earlier client with the same id, so ids must differ between runs and
+        # processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
         #: The session state of each client that resumes sessions, by the client's number.
@@ -114,8 +115,8 @@ class MqttService:
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``.
 
-        With `clean=false` the connections of a scenario's client have one id and one `Memory`. Other connections, such
-        as those of readiness probes, start without a stored session.
+        With `clean=false` all connections of a scenario's client share one client id and one `Memory`. Other
+        connections, such as those of readiness probes, start without a stored session.
         """
         found = None if self._use.settings.clean else _OF_A_CLIENT(name)
         if found is not None:
@@ -144,7 +145,7 @@ class MqttService:
         return self._use.shown(message)
 
     def channel_for(self, pattern: str) -> str:
-        """Return a channel that a subscription to ``pattern`` receives."""
+        """Return a channel whose events a subscription to ``pattern`` receives."""
         pattern = pattern_of(pattern)
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 

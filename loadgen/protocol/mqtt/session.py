@@ -90,7 +90,7 @@ class MqttSession:
         return (self._connecting.request(),)
 
     def awaits(self) -> str:
-        """Return an empty text: CONNACK is the only message that the opening can wait for."""
+        """Return an empty text: no detail is needed, as the opening can wait only for the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -116,7 +116,7 @@ class MqttSession:
         return wire.DISCONNECT
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int], place: NativePlace) -> FastPath | None:
-        """Return a fast path for the PUBLISH packets of this connection, or None if events have checksums."""
+        """Return C code that processes this connection's PUBLISH packets, or None if events have checksums."""
         if place.checked:
             return None
         # The first byte of a frame that carries packets, or 0 if there are no frames.

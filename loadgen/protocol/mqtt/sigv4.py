@@ -2,7 +2,7 @@
 
 The query is signed for the service `iotdevicegateway` with `host` as its only signed header. Sources: the C SDK of
 Espressif and browser clients in public repositories; not tried on an account. Those clients append the session token
-after signing, so the signature does not cover it; that AWS expects this is an assumption.
+after signing, so the signature does not cover it. Assumption: AWS expects this.
 """
 
 from typing import Final

@@ -70,7 +70,7 @@ class Subscribing:
                 self._handler.on_service_error(f"an unsubscribe failed: {words(code, packet.reason_str)}")
 
     def fill(self, lane: PacketFastPath, numbers: Mapping[str, int]) -> None:
-        """Add all topics to a fast path, with the numbers of their subscriptions by subscription id."""
+        """Tell ``lane``, C code that processes deliveries, each topic and its subscription's number in ``numbers``."""
         exact, below = self.topics.by_topic()
         for topic, subscription_id in exact.items():
             lane.add(topic, numbers.get(subscription_id))

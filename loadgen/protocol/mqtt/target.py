@@ -82,7 +82,7 @@ def protocol_of(url: str) -> TargetProtocol:
     found = AWS_IOT if broker.aws else PROTOCOL
     if broker.settings.properties:
         return found
-    # Without properties a message has no place for a stamp beside its payload.
+    # Without properties, as in MQTT 3.1.1, a message has no place for a stamp outside its payload.
     return replace(
         found,
         title=found.title.replace(VERSIONS[0], broker.settings.version),

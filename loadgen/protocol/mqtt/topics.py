@@ -103,8 +103,8 @@ class Subscriptions:
     def add(self, topic_filter: str, subscription_id: str, subscribed: str | None = None) -> None:
         """Deliver messages that match the topic filter to a subscription from now on.
 
-        ``subscribed`` is the topic filter that the SUBSCRIBE contained, if it is not ``topic_filter``: that of a shared
-        subscription begins with `$share` and the group.
+        ``subscribed`` is the topic filter in the SUBSCRIBE, or None if it is ``topic_filter``. They differ for a shared
+        subscription, whose filter in the SUBSCRIBE begins with `$share` and the group.
         """
         self._filters[subscription_id] = topic_filter if subscribed is None else subscribed
         if topic_filter.endswith("/#"):

@@ -1,4 +1,4 @@
-"""How the sessions of a service use a broker: version, quality of service, login, and the way of the stamps."""
+"""How the sessions of a service use a broker: version, quality of service, login, and the place of stamps."""
 
 from collections.abc import Callable
 from functools import partial
