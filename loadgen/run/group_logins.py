@@ -61,7 +61,8 @@ def makers(
 ) -> tuple[dict[str, GroupMakers], list[Maker]]:
     """Return the credential makers of each group with its own logins, by the group's name, and a list of all makers.
 
-    ``whose`` names the source of the logins as the subject of an error sentence.
+    ``whose`` names the source of the logins, as the subject of an error sentence; if it is None, the logins need no
+    permission.
 
     Raises:
         CredentialError: a login is not permitted here, or a secret that is common to all clients is missing.

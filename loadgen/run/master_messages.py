@@ -54,7 +54,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if none are left."""
+    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if too few are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
@@ -109,7 +109,7 @@ class Finish(Versioned, frozen=True, kw_only=True):
 
 
 class SpoolWritten(Versioned, frozen=True, kw_only=True):
-    """Answer to a piece of a worker's spool file: the bytes of it that the master has; see `spool_transfer`."""
+    """Answer to a piece of a worker's spool file: how many bytes of the file the master has; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL_WRITTEN
 

@@ -33,7 +33,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
-    """Yield the default of each key in the form of a scenario file, with units; pydantic's schema has Python values."""
+    """Yield each key's default as a scenario file writes it, with units; pydantic's own schema has Python values."""
     for key, info in keys_of(model).items():
         if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue
