@@ -25,7 +25,8 @@ class TargetPart(Struct, frozen=True, kw_only=True):
     login: dict[Name, Any] | None
     #: API key of the embedded server, which gives access to nothing else.
     api_key: Text | None
-    #: Content of the protocol file, or None: a worker on another machine may lack the file, or have a different one.
+    #: Content of the protocol file, or None. It is sent because a worker on another machine may lack the file, or have
+    #: a different one.
     protocol_file: Any
     #: True if connections may leave the machine.
     allow_remote: bool

@@ -146,7 +146,10 @@ class ProbedReadiness:
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes."""
+        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes.
+
+        For a subscription of a shared group that no probe reaches, ``on_ready`` is called instead.
+        """
         self._awaited[channel] += 1
         if group_of(channel) is not None:
             self._members.setdefault(channel, []).append((on_ready, 0))

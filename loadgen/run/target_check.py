@@ -149,7 +149,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan 
 def _refused(
     target: Target, service: Service, said: str, refusal: Refusal | None, client: ClientPlan | None = None
 ) -> Exception:
-    """Return the error for a target that refused the login of ``client``, or its own login, with advice."""
+    """Return the error, with advice, for a refused login: that of ``client``, or the target's login if it is None."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)

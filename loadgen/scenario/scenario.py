@@ -57,7 +57,8 @@ class Scenario(Part):
             publishes = [group.publish for group in self.clients.values() if group.publish is not None]
             lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
             if lengths:
-                # The model is frozen, so assignment would raise. pydantic creates frozen models by the same call.
+                # The model is frozen, so an assignment would raise an error. pydantic itself sets frozen models' fields
+                # by this call.
                 object.__setattr__(
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )

@@ -22,7 +22,8 @@ _WITH_DEFAULTS: tuple[type[Part], ...] = (
 def json_schema() -> dict[str, Any]:
     """Return the schema of scenario files.
 
-    The schema checks each value by itself. ``load`` checks more, such as that each {name} in a channel is a variable.
+    The schema checks each value by itself. `loadgen.resolve.loading.load` checks more, such as that each {name} in a
+    channel is a variable.
     """
     schema = schema_of(Scenario, "Load-test scenario, version 1")
     for model in _WITH_DEFAULTS:

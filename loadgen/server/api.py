@@ -52,10 +52,7 @@ class EventApi:
         )
         """True if a namespace has a handler, which may read the headers of requests."""
         self.identifies = any(authorizer.mode is not Mode.API_KEY for authorizer in definition.authorizers)
-        """True if a mode other than API keys is allowed: its identities or signatures need the caller (address,
-        host).
-
-        """
+        """True if an authorization mode other than API keys is set: such a mode needs the caller's address and host."""
         #: Runs the handlers that are ordinary functions, not coroutine functions.
         self._calls = SynchronousCalls()
         self._access = AccessControl(definition.authorizers, definition.allowed)

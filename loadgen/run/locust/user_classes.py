@@ -21,7 +21,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     If ``run`` is None, as on a worker, classes of any role stay.
 
     Raises:
-        RunError: two classes play the same role, no class plays a role, or a class sets one of Locust's attributes.
+        RunError: two classes play the same role, no class plays a role, or one sets a Locust attribute that is ignored.
     """
     wanted: dict[str, int] = {}
     if run is not None:

@@ -1,4 +1,4 @@
-"""The worker's side of a process: begin its part in a run, and end it when its master or its starter is gone.
+"""The worker's side of a process: begin its part in a run, and end it when its master is gone.
 
 The agent is a worker's part in one run (`loadgen.run.agent`).
 """
