@@ -255,9 +255,9 @@ class GuardedWorker(WorkerRunner):
         return data
 
     def connect_to_master(self) -> None:
-        """Wait for the master, at most Locust's five minutes; exit the process without one, or on an ending signal."""
+        """Wait for the master, up to five minutes; exit the process if it does not answer, or on an ending signal."""
         if self.retry:
-            # Locust's method calls this one again for each further attempt; signals are handled since the first call.
+            # Locust's method calls this one again for each further attempt; signals are already handled then.
             super().connect_to_master()  # type: ignore[no-untyped-call]
             return
         with reaching(f"{self.master_host}:{self.master_port}", forked=_is_forked(self.environment)):

@@ -45,7 +45,7 @@ class EchoRecorder(Recorder):
 
 
 def _drop(*publish: object) -> None:
-    """Drop a publish: echoes are not in the ledger."""
+    """Drop a publish: the record has no publishes of the lane."""
 
 
 class _EchoReadiness:

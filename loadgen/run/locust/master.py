@@ -97,10 +97,7 @@ class MasterProcess(ProcessWithRuns):
     # `install` calls the following methods.
 
     def register(self) -> None:
-        """Register for the workers' messages, and make Locust start one user on a worker for each client of its
-        share.
-
-        """
+        """Register for the workers' messages; make Locust start one user per client, on the client's worker."""
         for kind in TO_COORDINATOR:
             self._runner.register_message(kind, self.on_message)
         self.settings.environment.dispatcher_class = dispatcher_of(self._master.users_of_workers)

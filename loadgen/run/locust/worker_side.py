@@ -33,7 +33,7 @@ from loadgen.users.roles import attach
 #: Time limit for handing over the record after an ending signal. Container platforms kill the process 30 s after the
 #: signal by default.
 LEAVE_PATIENCE_S: Final = 15.0
-#: Time for an orphaned worker to write what it has recorded.
+#: Time (s) that a worker has to write what it has recorded after the process that forked it has ended.
 _ORPHAN_GRACE_S: Final = 0.7
 _MASTER_INTERVAL_S: Final = 0.5
 

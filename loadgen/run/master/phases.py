@@ -22,7 +22,7 @@ from loadgen.run.periodic import lead_ns
 from loadgen.run.worker_messages import Claim
 from loadgen.users.worker import Timeline
 
-#: Time limit for Locust to start the next users.
+#: Longest wait (s) for further users to start while some clients have no user yet.
 _USERS_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _TIMED_LOOK_S: Final = 1.0
