@@ -20,11 +20,10 @@ _LOADING = "load_locustfile"
 
 
 def leave_out_working_folder() -> None:
-    """Remove the working directory from the `sys.path` entries before the standard library.
+    """Remove the working directory from those entries of `sys.path` that come before the standard library.
 
     The directory stays if PYTHONPATH names it by its absolute path. Later entries stay too, such as that of an editable
-    install.
-    The folder of this package is appended if it is missing, so that the package stays importable.
+    install. The folder of this package is appended if it is missing, so that the package stays importable.
     """
     _take_out()
     if PACKAGE_PARENT not in sys.path:
@@ -62,7 +61,7 @@ def _search_last(folders: list[str]) -> None:
     from importlib.machinery import PathFinder
 
     class Last:
-        """Import finder, asked after all others, for top-level modules in ``folders`` that code in them imports."""
+        """Import finder, asked after all others. Only for code in ``folders``, it finds top-level modules there."""
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
@@ -93,7 +92,7 @@ def _is_below(file: str, folder: str) -> bool:
 
 
 def _take_out() -> list[str]:
-    """Remove the working directory from the entries before the standard library; return the absolute paths removed."""
+    """Remove the working directory from `sys.path` where it precedes the standard library; return what was removed."""
     folder = _working_folder()
     if folder is None:
         # Nothing can be imported from a deleted folder.

@@ -189,7 +189,7 @@ class Agent:
         return bool(self._barriers.over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Return the plan of the next client of ``role`` that no user has claimed, or None if none is left.
+        """Claim the next free client of ``role`` for a user and return its plan, or None if none is left.
 
         Waits for the master's answer.
         """

@@ -16,8 +16,8 @@ from typing import Final
 
 import zmq
 
-#: Maximum difference between the bytes received on a connection and those of the messages read from it: 1.5 times the
-#: 64 messages of 2 MiB that may wait in its queue (see `wire`).
+#: Maximum number of bytes received on a connection beyond those of the messages read from it: 1.5 times the 64 messages
+#: of 2 MiB that may wait in its queue (see `wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(
@@ -72,7 +72,9 @@ class Connections:
         elif event == zmq.EVENT_DISCONNECTED:
             gone = self._open.pop(value, None)
             failed, self._failed = self._failed, False
-            # If the peer does not speak its protocol, ZeroMQ closes the connection without a handshake event.
+            # If the peer does not speak ZeroMQ's protocol, ZeroMQ closes the connection without a handshake event. So a
+            # connection also counts as a stranger's if no handshake on any connection has succeeded since it was
+            # accepted.
             if failed or (gone is not None and gone.succeeded == self._succeeded):
                 _count(self.strangers, gone)
 

@@ -88,7 +88,7 @@ class Coordinator:
         self.manifest.offered, self.manifest.journeys = offered(run), journeys(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Failures and checks that occur in the master's process, which are in no worker's record.
+        #: Failures and checks in the master's process; no worker's record contains them.
         self.account = Account()
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
         self._early_gates = EarlyGates.of(run)

@@ -102,7 +102,10 @@ class ProgressDisplay:
 
 
 def draws(file: TextIO) -> bool:
-    """Return True if a line can be redrawn: on a terminal, or if the environment says so, by rich's rules."""
+    """Return True if the progress line can be redrawn: on a terminal, unless the environment says otherwise.
+
+    Like rich, this reads the variables TTY_COMPATIBLE and FORCE_COLOR.
+    """
     compatible, color = os.environ.get("TTY_COMPATIBLE"), os.environ.get("FORCE_COLOR")
     if compatible in ("0", "1"):
         return compatible == "1"

@@ -67,7 +67,8 @@ class EarlyGates:
             if at_ns < end_ns:
                 return None
             self._done[number] += 1
-            # A histogram covers the second before its message was received.
+            # A histogram covers the second before it was received. So it lies inside the window only if it was received
+            # at least a second after the window began.
             inside = [
                 pair for received_ns, *pair in self._seconds if begin_ns + _SECOND_NS < received_ns <= end_ns
             ]
@@ -86,7 +87,7 @@ class EarlyGates:
                 )
 
     def _forget(self) -> None:
-        """Drop the histograms of seconds that no unfinished window of a gate covers."""
+        """Drop the histograms that were received before the current window of every gate began."""
         assert self._start_ns is not None
         oldest_ns = min(
             self._start_ns + done * (gate.over_ns or 0)

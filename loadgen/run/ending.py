@@ -67,10 +67,10 @@ class Analysis:
 def decide(
     folder: Path, own: ExitCode, analysis: Analysis, interrupted: bool, unwritten: str | None
 ) -> Ending:
-    """Return how a run ended.
+    """Return the exit code of a run, and the sentences to print with it.
 
     Args:
-        folder: the run folder, for the sentences.
+        folder: the run folder, which the sentences name.
         own: the exit code of the run before its analysis.
         analysis: the result of the analysis.
         interrupted: True if the user asked to end the run or the making of its report.
@@ -210,7 +210,7 @@ class Told:
 
     @classmethod
     def read(cls, descriptor: int) -> "Told":
-        """Read all facts from a process that has ended; of repeated facts the last counts."""
+        """Read all facts that a process reported before it ended; of a fact reported twice, the later value counts."""
         os.set_blocking(descriptor, False)
         received = b""
         try:

@@ -61,7 +61,8 @@ def makers(
 ) -> tuple[dict[str, GroupMakers], list[Maker]]:
     """Return the credential makers of each group with its own logins, by the group's name, and a list of all makers.
 
-    ``whose`` names the source of the logins as the subject of an error sentence.
+    ``whose`` names the source of the logins, as the subject of an error sentence; if it is None, the logins need no
+    permission.
 
     Raises:
         CredentialError: a login is not permitted here, or a secret that is common to all clients is missing.
@@ -94,7 +95,7 @@ def name_of(client: ClientPlan) -> str:
 def described(run: ResolvedRun, *, by_operation: bool) -> dict[str, str]:
     """Return in words where each group's logins come from, for the `setup` of the manifest's target; no secrets.
 
-    If ``by_operation`` is false, only the login for connecting is named, since it then applies to all operations.
+    ``by_operation`` is False if the protocol logs in only when a client connects; then only this login is named.
     """
     if not any(group.logins for group in run.groups):
         return {}

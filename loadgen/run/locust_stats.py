@@ -23,7 +23,7 @@ PUBLISH = "PUBLISH"
 class DeliveryTally:
     """Collect deliveries by client group until they are shown in Locust's statistics.
 
-    Locust's response time of a delivery is its headline latency.
+    Locust shows a delivery's latency, from the time at which the event was due to its arrival, as its response time.
     """
 
     def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:

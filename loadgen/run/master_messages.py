@@ -25,7 +25,8 @@ class TargetPart(Struct, frozen=True, kw_only=True):
     login: dict[Name, Any] | None
     #: API key of the embedded server, which gives access to nothing else.
     api_key: Text | None
-    #: Content of the protocol file, or None: a worker on another machine may lack the file, or have a different one.
+    #: Content of the protocol file, or None. It is sent because a worker on another machine may lack the file, or have
+    #: a different one.
     protocol_file: Any
     #: True if connections may leave the machine.
     allow_remote: bool
@@ -54,7 +55,7 @@ class Begin(Versioned, frozen=True, kw_only=True):
 
 
 class Grant(Versioned, frozen=True, kw_only=True):
-    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if none are left."""
+    """Answer to a `Claim`: the numbers of the clients to play, by role; fewer than asked for if too few are left."""
 
     KIND: ClassVar[str] = messages.GRANT
 
@@ -109,7 +110,7 @@ class Finish(Versioned, frozen=True, kw_only=True):
 
 
 class SpoolWritten(Versioned, frozen=True, kw_only=True):
-    """Answer to a piece of a worker's spool file: the bytes of it that the master has; see `spool_transfer`."""
+    """Answer to a piece of a worker's spool file: how many bytes of the file the master has; see `spool_transfer`."""
 
     KIND: ClassVar[str] = messages.SPOOL_WRITTEN
 

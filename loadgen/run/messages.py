@@ -59,7 +59,7 @@ PONG: Final = "loadgen.pong"
 
 #: Length to which a worker cuts texts before it sends them.
 MOST_TEXT: Final = 2_000
-#: Largest integer on which JavaScript and Parquet readers agree; no count comes near it.
+#: JavaScript represents all integers up to this one exactly, as Parquet readers do; no count comes near it.
 _MOST: Final = 1 << 53
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
@@ -99,7 +99,7 @@ def plain(message: Message) -> dict[str, Any]:
 
 
 def send(runner: Any, message: Message, worker_id: str | None = None) -> None:
-    """Send a message over Locust: from a worker to its master, or from a master to one worker or (None) to all."""
+    """Send a message: a worker's to its master, or a master's to one worker, or to all if ``worker_id`` is None."""
     runner.send_message(message.KIND, plain(message), worker_id)
 
 

@@ -8,7 +8,8 @@ from loadgen.resolve import ResolvedRun
 def offered(run: ResolvedRun) -> list[dict[str, Any]]:
     """Return each publishing group's rate and the points of its load curve.
 
-    A point is (ns from the start of the measure phase, load); points of the warm-up are negative.
+    A point is (time, load). The time is in ns from the start of the measure phase, and negative in the warm-up. The
+    load is a multiple of the rate.
     """
     return [
         {

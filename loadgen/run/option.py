@@ -43,7 +43,7 @@ class Reader(Enum):
     WORKER = "worker"
     """A worker on another machine; it gets the option as one that the harness adds to Locust's."""
     BOTH = "both"
-    """Master and worker. A worker's permissions must come from its own user, never from the master."""
+    """Master and worker. A worker's permissions must come from the worker's own user, never from the master."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Option:
     reader: Reader = Reader.MASTER
     metavar: str | None = None
     flag: str | None = None
-    """The option's name on the command line, if it is not made from the field's name."""
+    """The option's name on the command line, or None if it is made from the field's name."""
     argument: bool = False
     """True if `loadgen run` takes the value as an argument without a flag; for Locust, the option has a flag."""
     negatable: bool = False
@@ -65,11 +65,11 @@ class Option:
     variables: tuple[str, ...] = ()
     """Environment variables that are read if the option is not given."""
     locust_flag: str | None = None
-    """The option's name on Locust's command line, if it is another."""
+    """The option's name on Locust's command line, if it differs from that of `loadgen run`."""
     locust_opposite: bool = False
-    """True if the option on Locust's command line means the opposite."""
+    """True if the option on Locust's command line has the opposite meaning."""
     locust_help: str | None = None
-    """The option's help on Locust's command line, if it is another."""
+    """The option's help on Locust's command line, if it differs from `help`."""
     locust_default: Any = None
     """The option's default on Locust's command line, if the field's default is None."""
 

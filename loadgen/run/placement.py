@@ -51,7 +51,10 @@ class Placement:
             raise self.unwritable(error) from None
 
     def make(self) -> Path:
-        """Return a new empty folder with a temporary name until `settle`, so a killed process leaves no partial run.
+        """Create a new empty folder with a temporary name, and return its path.
+
+        :meth:`settle` gives it the run's name later. So a process killed before that leaves no partial run under this
+        name.
 
         Raises:
             RunError: as `check` does.

@@ -25,7 +25,8 @@ class ProbeEvents:
     ) -> None:
         """Probes contain padding if ``run`` is None or if the payloads of its events are padding."""
         self._stamping, self._token, self._publisher = stamping, token, publisher
-        #: Example bodies by the namespace that a group publishes to; other namespaces use the first body.
+        #: Example bodies of the run's events, by the namespace of their channel. Probes in any other namespace use the
+        #: first.
         self._bodies: Mapping[str, Body] = {} if run is None else _bodies(stamping, run)
 
     def event(self, channel: str, sequence: int, at_ns: int) -> Event:

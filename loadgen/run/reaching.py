@@ -38,7 +38,7 @@ def reaching(where: str, *, forked: bool) -> Iterator[None]:
 
 @contextmanager
 def _ending_at_signals(end: Callable[[], NoReturn]) -> Iterator[None]:
-    """Handle the ending signals, which were blocked since the start of the process; block them again at the end."""
+    """Call ``end`` on an ending signal while the block runs; before and after it, the ending signals are blocked."""
     watchers = on_ending_signals(end)
     try:
         yield

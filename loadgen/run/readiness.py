@@ -1,13 +1,13 @@
 """Prove that subscriptions deliver before anything is measured.
 
-On the real service events can be lost for about two seconds after `subscribe_success`
-(docs/reference/appsync-events.md, section 1.5). To bridge these two seconds, a worker publishes probe events to each
-awaited channel until every subscription to it has received one. If the scenario says so, it waits for a settle time
-instead. Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
+AWS AppSync may lose events for about two seconds after it has acknowledged a subscription by `subscribe_success`
+(docs/reference/appsync-events.md, section 1.5). So a worker publishes probe events to each subscribed channel until
+every subscription to it has received one. If the scenario sets a settle time, the worker waits for that time instead.
+Probes go over HTTP, or over a separate connection if the service has no HTTP endpoint.
 
 If subscriptions share a group, the service delivers an event to only one of them, which it chooses itself. So each
-round publishes as many probes as there are subscriptions of the group that wait. A subscription that no probe has
-reached after `SHARED_ROUNDS` rounds counts as ready, since the service may always choose others.
+round publishes one probe for each subscription of the group that still waits. A subscription that no probe has reached
+after `SHARED_ROUNDS` rounds counts as ready, since the service may choose other subscriptions every time.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ SHARED_ROUNDS = 12
 #: Maximum number of probes that one round publishes for the members of a shared subscription.
 _SHARED_PROBES_MAX = 100
 _LOOK_S = 0.02
-#: Time without an acknowledgement of a subscription after which no further one is expected soon.
+#: If no subscription is acknowledged for this time (s), no further acknowledgement is expected soon.
 _REST_S = 0.04
 _PROBE_CONNECTIONS = 8
 
@@ -146,7 +146,10 @@ class ProbedReadiness:
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes."""
+        """Await the first event of one more subscription to ``channel``; call :meth:`proven` when it comes.
+
+        For a subscription of a shared group that no probe reaches, ``on_ready`` is called instead.
+        """
         self._awaited[channel] += 1
         if group_of(channel) is not None:
             self._members.setdefault(channel, []).append((on_ready, 0))

@@ -236,7 +236,7 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Raise RunError if spool or manifest has an entry that no run makes: a link could redirect reads and removal."""
+    """Raise RunError if spool or manifest is not as a run leaves it, since a link could redirect reads and removal."""
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):
@@ -275,8 +275,8 @@ def _last_of_each_life(
         return
     table = pa.Table.from_batches(kept)
     columns = np.stack([table[name].to_numpy() for name in numbers])
-    # The sort is stable, so a life's rows stay in writing order. Arrow's grouping functions would take as long merely
-    # to be loaded.
+    # The sort is stable, so a life's rows stay in writing order. Arrow has grouping functions for this, but merely
+    # loading them would take as long as the sort.
     order = np.lexsort(columns)
     last = np.append(np.any(np.diff(columns[:, order]), axis=0), True)
     yield from table.take(pa.array(np.sort(order[last]))).to_batches()

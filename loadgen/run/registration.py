@@ -143,7 +143,7 @@ class Registry:
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
 
     def admitted(self, embedded: bool) -> list[WorkerInfo]:
-        """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.
+        """Wait until all connected workers have introduced themselves; return those admitted, ordered by number.
 
         Raises:
             RunError: too few workers can take part, or a worker on another machine cannot reach the embedded server,

@@ -1,7 +1,7 @@
 """Send the rows of data that publish requests draw from to workers of other processes.
 
-A client's own values travel with the grant of its number instead: each worker gets the values of its own clients only.
-Columns that hold secrets are never sent in this way.
+The values of a client's own row are not sent here, but in the message that grants the client to a worker (`Grant`). So
+each worker gets these values for its own clients only. Columns that hold secrets are never among the rows sent here.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,8 @@ from loadgen.run.master_messages import Rows
 if TYPE_CHECKING:
     from loadgen.data.table import Table, TableWriter
 
-#: Approximate size in bytes of the cells in one message, and the maximum number of its rows.
+#: Limits of one message: the approximate size of its cells in bytes, and the number of its rows. The first message has
+#: only `_FIRST_ROWS` rows, as the rows' mean size is not known yet.
 _PIECE_BYTES: Final = 1 << 20
 _PIECE_ROWS: Final = 4096
 _FIRST_ROWS: Final = 16

@@ -77,7 +77,8 @@ class Faults:
 
 def install() -> None:
     """Make Locust create these runners, and wait `SILENCE_S` for a silent worker; idempotent."""
-    # Locust counts the liveness down once per interval, and a worker as missing when it is below 0.
+    # Locust decrements a peer's liveness once per interval, and counts the peer as missing when the liveness is below
+    # 0.
     locust.runners.HEARTBEAT_LIVENESS = round(SILENCE_S / locust.runners.HEARTBEAT_INTERVAL) - 1
     locust.env.MasterRunner = GuardedMaster  # type: ignore[attr-defined]
     locust.env.WorkerRunner = GuardedWorker  # type: ignore[attr-defined]
@@ -88,7 +89,8 @@ class GuardedMaster(MasterRunner):
 
     def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
         options = environment.parsed_options
-        #: The workers' messages that this master has rejected, and the connections to its port.
+        #: The workers' messages that this master has rejected. `_connections` counts the rejected connections to its
+        #: port.
         self.faults = Faults()
         self._connections = Connections()
         key = _or_exit(lambda: master_key(options))
@@ -253,9 +255,9 @@ class GuardedWorker(WorkerRunner):
         return data
 
     def connect_to_master(self) -> None:
-        """Wait up to Locust's five minutes for the master; exit the process on an ending signal or if none answers."""
+        """Wait for the master, up to five minutes; exit the process if it does not answer, or on an ending signal."""
         if self.retry:
-            # Locust calls this again for each attempt.
+            # Locust's method calls this one again for each further attempt; signals are already handled then.
             super().connect_to_master()  # type: ignore[no-untyped-call]
             return
         with reaching(f"{self.master_host}:{self.master_port}", forked=_is_forked(self.environment)):

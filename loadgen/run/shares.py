@@ -1,9 +1,10 @@
 """Divide a run's clients among its workers by weight, deterministically.
 
 Clients are dealt one by one in the order of their numbers, so that each worker gets its share of every range of
-numbers, and thus of every group: after any number of clients, each worker's number differs from its exact share by less
-than one. The rule, and the proof that such a sequence exists, are Tijdeman's ("The chairman assignment problem",
-Discrete Mathematics 32, 1980): among the workers that are due a client, choose the one that would be overdue first.
+numbers, and thus of every group: after any number of clients, each worker's number of clients differs from its exact
+share by less than one. The rule, and the proof that such a sequence exists, are Tijdeman's ("The chairman assignment
+problem", Discrete Mathematics 32, 1980): among the workers that are due a client, choose the one that would be overdue
+first.
 """
 
 from collections import Counter, deque

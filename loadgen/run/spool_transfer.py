@@ -92,7 +92,7 @@ class SpoolSender:
         if have > self._acknowledged[name] or answer.again:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
-        # The master dropped everything after a lost piece: resume from the size of the master's copy.
+        # If a piece was lost or damaged, the master dropped all later ones: resume from the size of the master's copy.
         self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:

@@ -33,7 +33,7 @@ _CLIENTS_TRIED = 3
 def first_clients(
     run: ResolvedRun, tables: Tables, makers: Mapping[str, GroupMakers]
 ) -> list[tuple[ClientPlan, GroupMakers]]:
-    """Return a few clients that connect by logins of their own, or none if a client connects by the target's login."""
+    """Return a few clients that connect with their own logins, or none if any client connects with the target's."""
     connecting = [group for group in run.groups if group.holds_connections]
     for group in connecting:
         if group.logins is None or group.logins.connect is None:
@@ -54,7 +54,7 @@ def check(
     """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
 
     The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
-    ``patience_s`` seconds. If ``first`` clients are given, use their logins; one of these must be accepted.
+    ``patience_s`` seconds. If ``first`` names clients, try their logins instead of the target's, until one is accepted.
 
     Raises:
         RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
@@ -149,7 +149,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan 
 def _refused(
     target: Target, service: Service, said: str, refusal: Refusal | None, client: ClientPlan | None = None
 ) -> Exception:
-    """Return the error for a target that refused the login of ``client``, or its own login, with advice."""
+    """Return the error, with advice, for a refused login: that of ``client``, or the target's login if it is None."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
@@ -170,7 +170,7 @@ def _refused(
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request if the service has an HTTP endpoint; raises RunError without a readable answer."""
+    """Make one HTTP request if the service has an HTTP endpoint; raises RunError if no readable answer comes."""
     if service.http_url is None:
         return
     try:

@@ -235,7 +235,7 @@ class Gate:
     failed and none succeeded.
     """
 
-    #: Number of failed handshakes in a row after which a master that is starting or ending is ruled out as the cause.
+    #: After this many failed handshakes in a row, the cause cannot be that the master is just starting or ending.
     PATIENCE: Final = 3
     #: A disconnect within this time counts as a failed handshake. With a wrong key the connection ends at once; with a
     #: busy master it would end later.

@@ -1,10 +1,10 @@
 """Estimate the offset between a worker's clock and the master's during a run.
 
 The schedule is on the master's clock. A worker pings the master throughout the run. Each ping bounds the offset between
-the steady clocks of the two machines (CLOCK_MONOTONIC_RAW, which is never slewed or stepped); between pings the bounds
-widen at plausible drift rates only. Every conversion of a time reads the worker's wall clock against its steady clock,
-so a slew or step of the wall clock takes effect at once. The analysis bounds the offset in the same way
-(`analysis.clocks.bounds`), but also uses later pings.
+the steady clocks of the two machines (CLOCK_MONOTONIC_RAW, which is never slewed or stepped). Between pings the bounds
+widen only as fast as the clocks can plausibly drift apart. Every conversion of a time compares the worker's wall clock
+with its steady clock, so a slew or step of the wall clock takes effect at once. The analysis bounds the offset in the
+same way (`analysis.clocks.bounds`), but also uses later pings.
 """
 
 import time
@@ -20,18 +20,18 @@ from loadgen.measure.rows import ClockRow
 
 #: Number of recent pings that bound the offset: 20 seconds at four a second.
 _RECENT = 80
-#: The quickest of this many successive pings is used to estimate the rate.
+#: The quickest of this many successive pings is used to estimate the rate at which the offset changes.
 _STRETCH = 8
 _MOST_STRETCHES = 40
 #: Number of answered pings before the estimate is used.
 _ENOUGH = 8
-#: Time for which a reading of the clocks is reused, since every publish converts times.
+#: Time (ns) for which a reading of the clocks is reused, since every publish converts times.
 _FRESH_NS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """The offset (the master's clock minus this process's) at one reading of this process's clocks, and its rate."""
+    """The offset (master's clock minus this process's) when this process's clocks were read, and its rate of change."""
 
     read_ns: int
     wall_ns: int
@@ -42,7 +42,7 @@ class _Now:
 
 @dataclass(slots=True)
 class _Wall:
-    """A machine's wall clock minus its steady clock when last read, and the rate of this difference."""
+    """A machine's wall clock minus its steady clock when last read, and the rate at which this difference changes."""
 
     value_ns: int = 0
     at_ns: int = 0
@@ -74,7 +74,7 @@ class _Bound:
 
 
 class WorkerClock:
-    """Convert times of the master's clock to this process's clock; the identity if both are the same clock."""
+    """Convert times of the master's clock to this process's clock; return them unchanged if both are the same clock."""
 
     def __init__(
         self,
@@ -89,10 +89,11 @@ class WorkerClock:
         self._quickest: deque[_Bound] = deque(maxlen=_MOST_STRETCHES)
         self._count = 0
         self._apart = False
-        #: True if the bounds are those of the steady clocks, False if those of the wall clocks.
+        #: True if the bounds are those of the steady clocks' offset, False if those of the wall clocks'.
         self._steady = False
         self._least, self._most = -PART, PART
-        # Bounds of the offset at `_at_ns`, the time of the last ping on this machine's steady (or wall) clock.
+        # `_low_ns` and `_high_ns` bound the offset at `_at_ns`, when the last ping's answer arrived by this machine's
+        # steady (or else wall) clock.
         self._at_ns = 0
         self._low_ns = self._high_ns = 0.0
         self._own, self._masters = _Wall(), _Wall()
@@ -119,7 +120,7 @@ class WorkerClock:
 
     def add(self, row: ClockRow) -> None:
         """Add an answered ping."""
-        # One ping that contradicts a shared clock proves that the clocks differ, even on one kernel.
+        # A ping whose times are impossible on a shared clock proves that the clocks differ, even on one kernel.
         self._apart |= row.master_received_ns < row.sent_ns or row.master_sent_ns > row.received_ns
         sent, received, master = row.sent_raw_ns, row.received_raw_ns, row.master_raw_ns
         if sent is not None and received is not None and master is not None:
@@ -158,8 +159,8 @@ class WorkerClock:
             middle, half = self._bounds_at(wall_ns)
             return _Now(read_ns, wall_ns, round(middle), round(half), rate)
         if raw_ns is None:
-            # The steady clock could not be read now: derive its time from the difference of the clocks at the last
-            # ping.
+            # The steady clock could not be read now: derive its time from the wall clock and their difference at the
+            # last ping.
             raw_ns = wall_ns - self._own.value_ns
         middle, half = self._bounds_at(raw_ns)
         age_ns = raw_ns + middle - self._masters.at_ns
@@ -192,7 +193,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Intersect the recent pings' bounds of the offset at the last ping; return False if they are disjoint."""
+        """Intersect the recent pings' bounds, moved to the time of the last ping; return False if nothing is left."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)
@@ -205,7 +206,7 @@ class WorkerClock:
         return True
 
     def _narrow(self, new: _Bound) -> None:
-        """Narrow the rate between the steady clocks with a new ping and the quickest earlier ones."""
+        """Narrow the bounds of the steady clocks' drift rate by comparing a new ping with the quickest earlier ones."""
         for each in self._quickest:
             if (apart := new.sent_ns - each.received_ns) > 0:
                 self._most = min(self._most, (new.upper_ns - each.lower_ns) / apart + 2 * WANDER)

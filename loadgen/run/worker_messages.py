@@ -266,7 +266,7 @@ class Finished(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: Number of times each note about connecting occurred, and the proxies that the worker used.
+    #: How many times each note about connecting occurred. `proxies` are those that the worker used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 

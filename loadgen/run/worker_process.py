@@ -8,8 +8,8 @@ from loadgen import native
 from loadgen.measure import heap
 
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
-#: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. CPython's default
-#: is 5 ms; with it, each of the two waited that long about a hundred times a second.
+#: Time for which the event loop or the writing thread may hold the GIL while the other waits for it. With CPython's
+#: default of 5 ms, each of the two waited 5 ms about a hundred times a second.
 _TURN_S: Final = 0.0005
 
 

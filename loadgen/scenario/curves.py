@@ -253,8 +253,8 @@ class Daily(Part):
 
 
 Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
-#: The forms of a load curve, each by the key that only this form has. Pydantic puts the key into the location of an
-#: error.
+#: The class of each form of a load curve, by a key that only this form has. Pydantic puts this key into the location of
+#: an error.
 _FORMS: dict[str, type[Part]] = {
     "steps": Steps,
     "ramp": Ramp,

@@ -1,4 +1,4 @@
-"""Data files of a scenario: what they are, which of their columns are used, and whether their rows fit."""
+"""Data files of a scenario: the settings of each file, and the use of its columns in templates."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
@@ -63,13 +63,13 @@ class Data(Part):
 
 
 def split(name: str) -> tuple[str, str] | None:
-    """Return the data and the column that a template's name such as ``people.id`` refers to, or None for a variable."""
+    """Split a template's name such as ``people.id`` into the data's name and the column; return None for a variable."""
     source, dot, column = name.partition(".")
     return (source, column) if dot else None
 
 
 def columns_in(names: Iterator[str]) -> dict[str, list[str]]:
-    """Return the columns that names such as ``people.id`` refer to, by data, in the order of their first use."""
+    """Return the columns that names such as ``people.id`` refer to, by the data's name, in the order of first use."""
     found: dict[str, list[str]] = {}
     for name in names:
         if (meant := split(name)) is not None and meant[1] not in found.setdefault(meant[0], []):

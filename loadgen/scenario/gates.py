@@ -1,6 +1,6 @@
 """The gates of a scenario: conditions that a run must meet to pass.
 
-The analysis defines the grammar, so that scenario and analysis cannot disagree.
+The grammar of a gate is defined in the `analysis` package, so that scenario and analysis cannot disagree.
 """
 
 from typing import Annotated, Self

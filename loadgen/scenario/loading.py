@@ -20,7 +20,7 @@ _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Written(NamedTuple):
-    """A scenario as written in its file: with the place of each of its parts, and the folder of its data files."""
+    """A scenario, the places (file and line) where its parts are written, and the folder of its data files."""
 
     scenario: Scenario
     places: Places
@@ -35,8 +35,8 @@ def read(
     `loadgen.resolve.loading.load` calls this with the target's checks; other modules should call `load` instead of
     this.
 
-    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields the problems between
-    the parts, as in `validated`.
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields problems that
+    concern several parts of the scenario together, as in `scenario.validated`.
 
     Raises:
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.

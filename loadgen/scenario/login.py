@@ -27,7 +27,7 @@ _KEYS = {
     "certificate": frozenset({"certificate", "key"}),
 }
 _HOUR_NS = 3_600_000_000_000
-#: Claims that `expires` sets.
+#: Claims that `expires` sets, so `claims` must not.
 _OWN_CLAIMS = ("exp", "iat")
 
 

@@ -1,4 +1,4 @@
-"""The scenario's settings for the content of a group's events and the place of their stamps, with their checks."""
+"""Settings for the content of a group's events and for the stamp that identifies each event, with their checks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -134,7 +134,7 @@ class Content(Part):
         return self.pick == "by-weight"
 
     def plan(self, group: str, rows: int | None) -> Payload:
-        """Return the payload of a resolved run; ``rows`` is the number of lines of its file."""
+        """Return this content as the payload of a resolved run; ``rows`` is the number of lines of its file, if any."""
         if self.file is not None:
             assert rows is not None
             return Lines(table_name(group), self.file, self.pick or "in-turn", rows)
@@ -204,7 +204,7 @@ def check_stamps(stamps: Stamps, rules: ProtocolRules, over_http: Iterator[Path]
 
 
 def check_payload(path: Path, made: Content, stamps: Stamps, rules: ProtocolRules) -> Iterator[Problem]:
-    """Yield the problems of a payload that need no rows; names of columns are checked by the caller."""
+    """Yield the problems of a payload that are found without reading data files; the caller checks names of columns."""
     if made.kind in _BINARY and not stamps.place.beside:
         yield Problem(
             (*path, made.kind),

@@ -81,7 +81,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        # The sentences about rows have API keys redacted already; the path may still hold one.
+        # `named` redacts an API key in the path; the sentences about rows are redacted already.
         source = named(path)
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)

@@ -70,8 +70,8 @@ def _manifest(run: Path) -> Mapping[str, Any]:
 def _read(path: Path, state: tuple[int, int, int, int]) -> Mapping[str, Any]:
     """Return the content of a manifest.
 
-    Calls with the same path and ``state`` read the file once. ``state`` describes the file; its last number is the
-    size.
+    ``state`` is the file's device, inode, modification time (ns) and size. The file is read again only if one of these
+    changed.
     """
     if state[-1] > _MAX_BYTES:
         raise ScenarioError([f"{named(path)}: the file is larger than 16 MB, too large for a record of ours"])

@@ -1,4 +1,4 @@
-"""The whole scenario: validate it, check its parts against each other, and write it back in the YAML's terms."""
+"""The whole scenario: validate it, check its parts against each other, and write it back in its file's form."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Self
@@ -15,8 +15,7 @@ from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Tls, Variable
 from loadgen.scenario.payload import StampPlace, stamps_of
 
-#: Keys whose values no other part of the scenario is checked against, so an error in one of them causes no further
-#: errors.
+#: Keys that the checks of other parts do not depend on, so an error in one of them causes no further errors.
 _SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 
@@ -58,7 +57,8 @@ class Scenario(Part):
             publishes = [group.publish for group in self.clients.values() if group.publish is not None]
             lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
             if lengths:
-                # The model is frozen, so assignment would raise. pydantic creates frozen models by the same call.
+                # The model is frozen, so an assignment would raise an error. pydantic itself sets frozen models' fields
+                # by this call.
                 object.__setattr__(
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )
@@ -70,7 +70,7 @@ class Scenario(Part):
         return stamps_of(self.stamp, self.integrity)
 
     def resolved(self) -> dict[str, Any]:
-        """Return the scenario with its defaults filled in, as plain JSON values in the YAML's terms.
+        """Return the scenario with its defaults filled in, as JSON values with the keys and units of a scenario file.
 
         The order of the groups determines the numbers of the clients: do not sort the keys when writing.
         """
@@ -81,9 +81,9 @@ class Scenario(Part):
 def validated(data: object, places: Places, check: Callable[[Scenario], Iterable[Problem]]) -> Scenario:
     """Return the scenario that plain data describe.
 
-    ``check`` yields the problems between the parts, by the rules of the target's protocol. It is called only if each
-    part is valid, since follow-up errors would hide the cause. Mistakes in simple keys, such as ``name`` or ``phases``,
-    do not prevent this check of ``variables`` and ``clients``.
+    ``check`` yields problems that concern several parts together, by the rules of the target's protocol. It is called
+    only if each part is valid by itself: otherwise its errors would hide the cause. Mistakes in simple keys, such as
+    ``name`` or ``phases``, do not prevent this check of ``variables`` and ``clients``.
 
     Raises:
         ScenarioError: the data are invalid; names every problem.

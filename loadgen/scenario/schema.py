@@ -22,7 +22,8 @@ _WITH_DEFAULTS: tuple[type[Part], ...] = (
 def json_schema() -> dict[str, Any]:
     """Return the schema of scenario files.
 
-    The schema checks each value by itself. ``load`` checks more, such as that each {name} in a channel is a variable.
+    The schema checks each value by itself. `loadgen.resolve.loading.load` checks more, such as that each {name} in a
+    channel is a variable.
     """
     schema = schema_of(Scenario, "Load-test scenario, version 1")
     for model in _WITH_DEFAULTS:
@@ -33,7 +34,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
-    """Yield the default of each key in the form of a scenario file, with units; pydantic's schema has Python values."""
+    """Yield each key's default as a scenario file writes it, with units; pydantic's own schema has Python values."""
     for key, info in keys_of(model).items():
         if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue

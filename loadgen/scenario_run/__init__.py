@@ -262,7 +262,7 @@ def _exit_code(code: int) -> ExitCode:
 
 
 def _arguments(given: Mapping[str, Any]) -> list[str]:
-    """Return the arguments of `loadgen run` for options by name; raises TypeError for an unknown one."""
+    """Return the arguments of `loadgen run` for options given by name; raises TypeError for an unknown option."""
     arguments = []
     for name, value in given.items():
         entry = ENTRIES.get(name)

@@ -35,7 +35,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventApi:
-    """One Event API with its namespaces, authorization, handlers, quotas and hub; both transports call it."""
+    """One Event API: its namespaces, authorization, handlers, quotas and hub; called by the HTTP and WebSocket side."""
 
     def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)
@@ -52,7 +52,7 @@ class EventApi:
         )
         """True if a namespace has a handler, which may read the headers of requests."""
         self.identifies = any(authorizer.mode is not Mode.API_KEY for authorizer in definition.authorizers)
-        """True if requests may have an identity or a signature, for which their caller must be known."""
+        """True if an authorization mode other than API keys is set: such a mode needs the caller's address and host."""
         #: Runs the handlers that are ordinary functions, not coroutine functions.
         self._calls = SynchronousCalls()
         self._access = AccessControl(definition.authorizers, definition.allowed)
@@ -120,7 +120,7 @@ class EventApi:
         """Deliver a batch to the subscribers and return the outcome of each event.
 
         `too_many_events` is the error for a batch above the limit, which the two transports word differently. `signed`
-        is the body that a signature covers, or None for `publish_body` of channel and events. An event that is too
+        is the body that a signature covers, or None if it is `publish_body(channel, events)`. An event that is too
         large does not fail the rest of its batch (seen on AWS). A batch with an event that is not JSON is refused as a
         whole (assumption).
 
@@ -152,9 +152,9 @@ class EventApi:
     def _broadcast(
         self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
     ) -> PublishResponse:
-        """Deliver the accepted events and return the response; None in ``outcomes`` is an event that was filtered out.
+        """Deliver the accepted events and return the response; None in ``outcomes`` is an event that a handler dropped.
 
-        A filtered event counts as successful in the response (assumption).
+        A dropped event counts as successful in the response (assumption).
         """
         self.counters.publishes += 1
         accepted: list[str] = []

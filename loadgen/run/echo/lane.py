@@ -27,7 +27,7 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Publisher number of the echoes of worker 0. The echoes of worker n have this number minus n, and its readiness probes
+#: Publisher number of the echoes of worker 0; those of worker n have this number minus n. Readiness probes of worker n
 #: have the publisher number -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
 #: Number of the echo subscription in the lane's buffer of arrivals; the scenario's subscriptions count from 0.
@@ -257,7 +257,7 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all echoes are back or the run is over; the worker's periodic flush takes what arrives."""
+        """Wait until all echoes are back or the lane is over; meanwhile the worker's flushes call :meth:`take`."""
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 

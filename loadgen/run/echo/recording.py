@@ -21,7 +21,7 @@ _AT = {name: index for index, name in enumerate(COLUMNS)}
 class EchoRecorder(Recorder):
     """Record the arrivals of echoes, and drop everything else that the lane's connections report.
 
-    It is separate and never flushed, so that no echo reaches the scenario's recorder.
+    It is separate from the scenario's recorder and never flushed, so that no echo counts as a delivery of the scenario.
     """
 
     def __init__(self, token: int, spool: SpoolWriter) -> None:
@@ -38,18 +38,18 @@ class EchoRecorder(Recorder):
         """Drop the row: the lane measures no clocks."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
-        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""
+        """Yield (publisher, sequence, arrival_ns, read_ns) of each event of this run since the last call."""
         for rows in self._buffer.take():
             for row in rows[rows[:, _AT["token"]] == self.token].tolist():
                 yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
 
 
 def _drop(*publish: object) -> None:
-    """Drop a publish: echoes are not in the ledger."""
+    """Drop a publish: the record has no publishes of the lane."""
 
 
 class _EchoReadiness:
-    """Count a subscription as ready once it is acknowledged, without probes: no echo is sent before the warm-up."""
+    """Count a subscription as ready once it is acknowledged: probes are not needed, as no echo precedes the warm-up."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         on_ready(now_ns())
@@ -65,7 +65,7 @@ class _EchoReadiness:
 
 
 class EchoRun:
-    """A `WorkerRun` for the lane's connections, whose counts and records stay in the lane."""
+    """The `WorkerRun` that the lane's connections see; it keeps their counts and rows out of the scenario's."""
 
     def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run

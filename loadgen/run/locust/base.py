@@ -109,7 +109,7 @@ class LocustProcess(ABC):
         """Handle Ctrl-C or another ending signal."""
 
     def watch(self) -> None:  # noqa: B027
-        """Start the watchers."""
+        """Start the greenlets that watch the other processes."""
 
     @abstractmethod
     def prepare(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from locust.dispatch import UsersDispatcher
 
-#: For each worker, by its Locust id: the number of users of each class, by the class's name.
+#: Maps each worker's Locust id to the worker's number of users of each class, by the class's name.
 Users = dict[str, dict[str, int]]
 
 

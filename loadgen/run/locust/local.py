@@ -36,11 +36,15 @@ class LocalProcess(ProcessWithRuns):
 
     @property
     def account(self) -> Agent | Account:
-        """The object that counts failures now: the agent while it records, else the current run, else this process."""
+        """The object that counts failures now.
+
+        It is the agent while it records, else the current run's account, else the account for failures from before a
+        run.
+        """
         return super().account if self._worker.current is None else self._worker.current
 
-    # The following methods pass messages between coordinator and agent. Each message is handled in a new greenlet, so
-    # that the sender does not run the receiver's code, as if the message had come over a connection.
+    # The following methods pass messages between coordinator and agent. Each message is handled in a new greenlet: as
+    # with messages over a connection, the sender must not run the receiver's code.
 
     def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""

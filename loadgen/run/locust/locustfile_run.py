@@ -169,7 +169,7 @@ def _key(each: type[User]) -> str:
 
 
 def _data(item: str) -> tuple[str, dict[str, str]]:
-    """Return the name and the scenario's entry for an option `--data NAME=FILE`; raises RunError."""
+    """Parse an option `--data NAME=FILE`: return NAME and its entry in a scenario's `data`; raises RunError."""
     name, sign, file = item.partition("=")
     kind = _KINDS.get(Path(file).suffix.lower())
     if not sign or kind is None:

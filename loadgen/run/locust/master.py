@@ -57,7 +57,7 @@ class MasterProcess(ProcessWithRuns):
             self._runner.faults.add(msg.node_id, msg.type, reason_of(error))
 
     def take(self, worker_id: str, message: Message, address: str | None = None) -> None:
-        """Register a worker that introduces itself, or pass its message to the run; propagates any exception.
+        """Register the worker if the message introduces it, else pass it to the run; propagates any exception.
 
         Raises:
             ValueError: the worker may not send this message now.
@@ -97,7 +97,7 @@ class MasterProcess(ProcessWithRuns):
     # `install` calls the following methods.
 
     def register(self) -> None:
-        """Register for the workers' messages, and make Locust give each worker the users of its clients."""
+        """Register for the workers' messages; make Locust start one user per client, on the client's worker."""
         for kind in TO_COORDINATOR:
             self._runner.register_message(kind, self.on_message)
         self.settings.environment.dispatcher_class = dispatcher_of(self._master.users_of_workers)

@@ -165,7 +165,7 @@ class MasterSide:
         self._environment.process_exit_code = int(code)
 
     def users_of_workers(self) -> dict[str, dict[str, int]]:
-        """Return the number of users by class name, for each worker by its Locust id; for `dispatch`."""
+        """Map each worker's Locust id to the worker's number of users by class name; `dispatch` tells Locust."""
         assert self.run is not None
         coordinator = self.run.coordinator
         classes = {

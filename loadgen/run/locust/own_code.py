@@ -123,7 +123,8 @@ class OwnCode:
             say(f"your code failed in {hook}: {type(error).__name__}: {error}")
             self._too_late = True
             return
-        # A failure in `test_start` belongs to the run that begins, even if an earlier run of this process is over.
+        # When `test_start` fires, `past` may still refer to an earlier run of this process. The failure belongs to the
+        # run that is beginning, so it is not too late.
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 

@@ -48,8 +48,8 @@ class Preparation:
     """Check one run and its target.
 
     ``places`` maps each option that a file or environment variable sets to the name of that file or variable.
-    ``separate_workers`` is true if processes that this process has not forked play the clients. If the embedded server
-    is started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
+    ``separate_workers`` is True on a master whose workers are other processes. If the embedded server is started,
+    ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class Preparation:
         self._places = places
         self._allowed = allowed
         self._processes = getattr(options, "processes", None)
-        #: True if the clients' sockets are opened on this machine, as far as this process knows.
+        #: True if this process, or workers that it forks, open the clients' sockets, so that this machine's limits
+        #: apply.
         self._plays_here = not separate_workers or bool(self._processes)
         self._on_server = on_server
         self._shape = shape
@@ -99,7 +100,8 @@ class Preparation:
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
         Placement.of(options).check()
-        # Start the live displays before the embedded server and before anything is sent: their port may be taken.
+        # Start the live displays before the embedded server and before anything is sent: if their port is taken, the
+        # run is refused here.
         live = LiveService(
             options.prometheus,
             options.live_otel or getattr(options, "otel", False),
@@ -196,7 +198,7 @@ class Preparation:
     def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
         """Start the embedded server and return it as the target; raises RunError if it does not start.
 
-        The server ends when this process ends, even if it is killed.
+        The server ends when this process ends, even if this process is killed.
         """
         arguments = [part for name in namespaces for part in ("--namespace", name)]
         faults = None
@@ -225,7 +227,7 @@ def say_room(processes: int, *, embedded: bool) -> None:
 
 
 def _load_ahead() -> None:
-    """Import what numpy and pyarrow load lazily for the first flush and the record, before anything is measured."""
+    """Import what numpy and pyarrow would otherwise import during the run, for the first flush and the record."""
     with garbage.loading():
         import numpy.ma  # noqa: F401
         import pyarrow.compute  # noqa: F401

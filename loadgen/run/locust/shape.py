@@ -29,8 +29,8 @@ class ScenarioShape(LoadTestShape):
     Each client connects at its own time in the scenario's ramp, so Locust's spawning, which works in steps of a second,
     neither limits nor shapes the ramp.
 
-    Locust creates a shape for each shape class of a locustfile, without arguments. Such a shape ends a test at once;
-    :meth:`of` returns the one that Locust gets instead.
+    Locust creates an object of each shape class in a locustfile, without arguments. Such an object would end a test at
+    once, so the harness replaces it with the copy that :meth:`of` returns.
     """
 
     def __init__(self, runs: Runs | None = None) -> None:

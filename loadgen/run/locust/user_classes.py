@@ -21,7 +21,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
     If ``run`` is None, as on a worker, classes of any role stay.
 
     Raises:
-        RunError: two classes play the same role, no class plays a role, or a class sets one of Locust's attributes.
+        RunError: two classes play the same role, no class plays a role, or one sets a Locust attribute that is ignored.
     """
     wanted: dict[str, int] = {}
     if run is not None:
@@ -79,7 +79,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
 
 
 def with_loops(run: ResolvedRun, classes: Sequence[type[User]]) -> ResolvedRun:
-    """Return the run with each group of journeys set to an open or closed loop, as its user class says."""
+    """Set the loop (open or closed) of each group that runs a user class's tasks as the class says; return the run."""
     kept = {each.role: schedule_of(each) for each in classes if issubclass(each, EventsUser)}
 
     def known(group: Group) -> Group:

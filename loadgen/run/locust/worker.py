@@ -35,7 +35,8 @@ class WorkerProcess(LocustProcess):
             self,
             runner.client_id,
             settings.allowed,
-            # If another process's command line chose the login, this worker must permit it: see `credentials.allowed`.
+            # A forked worker shares the command line that chose the login. Any other worker must itself permit the
+            # login that the master sends: see `credentials.allowed`.
             None if self.is_forked else "the master",
             this_process,
             self._early,

@@ -1,4 +1,4 @@
-"""The worker's side of a process: begin its part in a run, and end it when its master or its starter is gone.
+"""The worker's side of a process: begin its part in a run, and end it when its master is gone.
 
 The agent is a worker's part in one run (`loadgen.run.agent`).
 """
@@ -30,9 +30,10 @@ from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
-#: Time in which a worker hands over its record after an ending signal; container platforms wait 30 s by default.
+#: Time limit for handing over the record after an ending signal. Container platforms kill the process 30 s after the
+#: signal by default.
 LEAVE_PATIENCE_S: Final = 15.0
-#: Time for an orphaned worker to write what it has recorded.
+#: Time (s) that a worker has to write what it has recorded after the process that forked it has ended.
 _ORPHAN_GRACE_S: Final = 0.7
 _MASTER_INTERVAL_S: Final = 0.5
 
@@ -138,7 +139,7 @@ class WorkerSide:
     # The following methods are greenlets that watch the master and the process that started this one.
 
     def watch_master(self, heard_s: Callable[[], float | None]) -> None:
-        """End this worker's part in the run, and its process, if the master falls silent and cannot end them.
+        """End this worker's part in the run, and then this process, if the master falls silent.
 
         ``heard_s`` returns the time of the master's last heartbeat (wall clock, s), or None.
         """

@@ -10,7 +10,8 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run.master.workers import Workers
 from loadgen.run.option import AbortOn
 
-#: Greatest age (ns) that the workers' counts of sent events may have; workers report them four times a second.
+#: The events due up to this long (ns) ago must have been sent. Later ones may be missing from the workers' counts,
+#: which are reported four times a second.
 _BEHIND_NS: Final = 1_000_000_000
 #: Time (ns) from the start of the measurement before which the publish rate is not checked.
 _JUDGED_AFTER_NS: Final = 5_000_000_000

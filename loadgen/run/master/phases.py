@@ -22,7 +22,7 @@ from loadgen.run.periodic import lead_ns
 from loadgen.run.worker_messages import Claim
 from loadgen.users.worker import Timeline
 
-#: Time limit for Locust to start the next users.
+#: Longest wait (s) for further users to start while some clients have no user yet.
 _USERS_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _TIMED_LOOK_S: Final = 1.0
@@ -100,8 +100,7 @@ class Phases:
         self._granted = 0
         #: Time at which the ramp starts, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Sum of all clients' connection times so far (s), and the time up to which it is computed; used for the cost
-        #: so far.
+        #: Sum of all clients' connection times (s) up to `_counted_ns`; the cost of the run so far depends on it.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
@@ -239,7 +238,8 @@ class Phases:
         while (left_ns := at_ns - self._clock.now_ns()) > 0:
             self._clock.wait(self._interrupted, min(left_ns / 1e9, look_s))
             self._pauses.look()
-            # Check this before interrupts: Locust interrupts a test itself when the last worker is gone.
+            # Check for lost workers first: when the last worker is gone, Locust itself interrupts the test, and the run
+            # would end as interrupted.
             self._workers.check_any()
             self._check_interrupt()
             self._workers.check_able()

@@ -76,7 +76,7 @@ class Barriers:
         return timeline
 
     def start_at_end(self, greenlet: Greenlet) -> None:
-        """Start a greenlet once the run is over, which may be now."""
+        """Start a greenlet once the run is over, or at once if it is over already."""
         if self.over.is_set():
             greenlet.start()
         else:

@@ -34,7 +34,7 @@ class Statistics(Protocol):
 class Second(NamedTuple):
     """The figures of a report that cover the time since the previous report."""
 
-    #: Two encoded HDR histograms: of the last second's latencies, and of the shortest values that these may have, since
+    #: Two encoded HDR histograms: of the last second's latencies, and of the lower bounds of these latencies, since
     #: some arrival times are uncertain.
     histogram: str | None
     shortest: str | None

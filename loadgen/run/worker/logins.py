@@ -13,7 +13,7 @@ from loadgen.run.master_messages import Begin
 from loadgen.run.worker.context import Context
 from loadgen.users.worker import Progress
 
-#: Largest share of the clients with own logins that may be refused; a single refusal never ends a run.
+#: Largest share of the clients with own logins that may be refused before the run ends; a single refusal never ends it.
 MOST_SHUT_OUT: Final = 0.05
 
 

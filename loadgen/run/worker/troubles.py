@@ -31,7 +31,7 @@ class Troubles:
             self.fatal = reason
 
     def on_network(self, sentence: str) -> None:
-        """Count a note of the dialer; print it the first time."""
+        """Count a note about connecting; print it the first time."""
         if sentence not in self.network:
             if len(self.network) >= _MOST_NETWORK_NOTES:
                 return
