@@ -95,7 +95,7 @@ OnSubscribe = Callable[[Context], Awaitable[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A handler's result for one event: a JSON text to broadcast or an error, or neither if filtered out."""
+    """A handler's result for one event: the JSON text to broadcast or an error, or neither if it was filtered out."""
 
     text: str | None = None
     error: str | None = None
