@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Block the ending signals in this process during a `with` block; a child started there unblocks them itself."""
+    """Block SIGINT, SIGTERM and SIGHUP during a `with` block; a child started there unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield

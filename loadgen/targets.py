@@ -20,7 +20,7 @@ from loadgen.protocol.urls import EndpointError
 
 #: The protocol of a URL if neither its scheme, its host nor its path selects another one.
 APPSYNC_EVENTS: Final = PROTOCOL
-#: The packages of the other protocols by URL scheme; imported when needed.
+#: The packages of protocols that have URL schemes of their own; a package is imported when needed.
 _BY_SCHEME: Final = {
     **dict.fromkeys(("mqtt", "mqtts", "mqtt+ws", "mqtt+wss"), "loadgen.protocol.mqtt"),
     **dict.fromkeys(("apigw+ws", "apigw+wss"), "loadgen.protocol.api_gateway"),

@@ -159,7 +159,7 @@ class QuotaPart(Part):
     inbound_events_per_s: EventRate | None = Field(default=None, alias="inbound_events")
     """Maximum number of published events per second, such as 10000/s."""
     outbound_messages_per_s: EventRate | None = Field(default=None, alias="outbound_messages")
-    """Maximum number of deliveries per second, in units of 5 KB, such as 1000000/s."""
+    """Maximum number of deliveries per second, such as 1000000/s; each 5 KB of an event counts as one delivery."""
 
 
 class ApiFile(Part):

@@ -114,7 +114,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
             here.setblocking(False)
             members.append(_Member(pid, here))
     except OSError as error:
-        # The serving processes that already run stop when this process exits and its control streams close.
+        # Leave the serving processes that already run: they stop when this process exits and its control streams close.
         raise StartError(
             f"{config.processes} processes cannot be started ({error.strerror}): choose fewer with --processes"
         ) from None

@@ -212,7 +212,7 @@ def raise_open_file_limit() -> None:
 
 
 def silence_handshake_log() -> None:
-    """Keep keys out of the log: aiohttp's warning about unknown subprotocols quotes all that the client offered."""
+    """Keep keys out of the log: aiohttp's warning about an unknown subprotocol quotes all offered subprotocols."""
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 

@@ -113,7 +113,7 @@ class ApiRates:
         return self._outbound is not None
 
     def delivered(self, subscribers: int, event_bytes: int) -> None:
-        """Charge the deliveries of one event to `subscribers` subscriptions, in units of 5 KB (AWS docs)."""
+        """Count the deliveries of one event against the rate: one for each subscriber and each 5 KB (AWS docs)."""
         if self._outbound is not None:
             self._outbound.charge(subscribers * metered(event_bytes))
 

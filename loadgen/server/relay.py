@@ -82,7 +82,7 @@ class _Link:
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write what the kernel accepts now, and the rest later: the peer can then deliver at the same time."""
+        """Write at once what the kernel accepts, so that the peer delivers at the same time; write the rest later."""
         if not self.open:
             return
         sent = 0

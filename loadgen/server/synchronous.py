@@ -1,8 +1,8 @@
 """Run synchronous functions of users in a thread, so that they may wait, or run an event loop of their own.
 
-A function on the server's thread holds up every connection while it waits, and cannot call `asyncio.run`, as handlers
-of AWS Lambda do. The functions run one at a time, in the order of the calls, as in one execution environment of AWS
-Lambda. So they may share state without a lock.
+A function on the server's thread would hold up every connection while it waits. It could not call `asyncio.run` either,
+although functions for AWS Lambda do so. The functions run one at a time, in the order of the calls, as in one execution
+environment of AWS Lambda. So they may share state without a lock.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class SynchronousCalls:
 
         Raises:
             TimeoutError: the function has not returned in time. It cannot be stopped, and keeps its thread.
-            BusyError: the maximum number of such functions still run.
+            BusyError: too many functions whose time is over still run.
             Exception: the exception that the function raised.
         """
         loop = asyncio.get_running_loop()

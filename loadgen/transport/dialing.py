@@ -266,7 +266,8 @@ class Dialer:
             settled.clear()
             lost = False
             for attempt in tuple(racing):
-                # First ask for success, which is usual: within this machine a connect is complete at once.
+                # Check first whether an attempt has succeeded, which is usual: a connect within this machine is
+                # complete at once.
                 if remote_of(attempt.socket) is not None:
                     return attempt
                 code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -120,7 +120,7 @@ class DirectPublishes:
 def direct_publishes(
     run: WorkerRun, client: ClientPlan, session: Session, socket: SocketStream
 ) -> DirectPublishes | None:
-    """Return the direct publishes of a connection, or None if all its publishes must be sent by `Sender.send`."""
+    """Return the direct publishes of a connection, or None if Python (`Sender.send`) must send all its publishes."""
     rows: Any = run.recorder.native_publishes
     if rows is None or socket.way_to_send() is None:
         return None

@@ -138,8 +138,8 @@ class SignedRequest:
         digest = hashlib.sha256(self.body).hexdigest()
         known = {_CONTENT_LENGTH: str(len(self.body)), _CONTENT_HASH: digest, **self.headers}
         if known[_CONTENT_HASH] != digest:
-            # botocore signs this header's value as the body's hash. Without this check, a signature of another body
-            # would pass.
+            # botocore signs the value of `x-amz-content-sha256` as the body's hash. Without this check, a signature of
+            # another body would pass.
             raise SignatureError
         if "host" not in names or any(name not in known for name in names):
             raise SignatureError

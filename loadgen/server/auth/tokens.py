@@ -53,7 +53,7 @@ class JwtAuthorizer:
         """Verify signature, issuer, times and client of the token; return the identity.
 
         Raises:
-            RefusedError: the token is expired or invalid. The texts are assumptions.
+            RefusedError: the token is expired or invalid. The error texts are assumptions.
         """
         token = _token(request.credentials)
         try:

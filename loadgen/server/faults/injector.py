@@ -66,7 +66,7 @@ class FaultingHub(Hub):
         self._loop = asyncio.get_running_loop()
         self._known: dict[Subscription, _Known] = {}
         self._numbers, self._events, self._turns = itertools.count(), itertools.count(), itertools.count()
-        #: For each connection with subscriptions: the connection's number, and the number of its subscriptions.
+        #: For each connection with subscriptions: the number that identifies it, and how many subscriptions it has.
         self._connections: dict[Outlet, int] = {}
         self._subscriptions_of: Counter[Outlet] = Counter()
         self._connection_numbers = itertools.count()
