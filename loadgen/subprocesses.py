@@ -18,9 +18,9 @@ from analysis.record import files
 from loadgen.lifeline import STARTER, adopt_orphans
 from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
-#: Signals that end a run in an orderly way.
+#: Signals on which a run ends in an orderly way.
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Number of ending signals from which on the child gets SIGKILL: it did not end at the earlier ones, so it is stuck.
+#: At this many ending signals the child gets SIGKILL: it did not end at the earlier ones, so it is stuck.
 _PATIENCE: Final = 4
 _LEFT_OVER_S: Final = 1.0
 
@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Block the ending signals in this process during a `with` block; a child started there unblocks them itself."""
+    """Block SIGINT, SIGTERM and SIGHUP during a `with` block; a child started there unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield
@@ -79,7 +79,7 @@ class Supervised:
         #: Ending signals that this process has received so far.
         self.interrupts = 0
         adopt_orphans()
-        # The child inherits the blocked signals, and unblocks them when it is able to handle them.
+        # The child starts with these signals blocked, and unblocks them when it is able to handle them.
         with held_signals():
             self.process = subprocess.Popen(  # noqa: S603  ours
                 list(arguments),
@@ -171,7 +171,7 @@ def free_port() -> int:
 
 
 def leave_none() -> None:
-    """Wait up to 1 s for the remaining descendants of this process, adopted ones included, then kill them."""
+    """Wait up to 1 s for the remaining descendants of this process, adopted orphans included, then kill them."""
     deadline_s = time.monotonic() + _LEFT_OVER_S
     while (left := _descendants()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
@@ -182,7 +182,7 @@ def leave_none() -> None:
 
 
 def _descendants() -> list[psutil.Process]:
-    """Return the living descendants of this process, and reap the adopted ones that have ended."""
+    """Return the living descendants of this process; reap adopted orphans that have ended."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error, ChildProcessError):

@@ -2,7 +2,7 @@
 
 To add a protocol, write a package whose module `target` has a function `protocol_of(url)` that returns a
 `TargetProtocol`, and list its URL schemes in `_BY_SCHEME`, or its hosts in `_BY_HOST`. A service that is described by a
-protocol file needs no such package, as its URL begins with the name of the file: `nats+ws://…`
+protocol file needs no such package: the scheme of its URL begins with the name of that file, as in `nats+ws://…`
 (`loadgen.protocol_file`).
 """
 
@@ -18,14 +18,15 @@ from loadgen.protocol.appsync_graphql import endpoints as graphql
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.urls import EndpointError
 
-#: The protocol of a URL for which neither scheme, host nor path selects another protocol.
+#: The protocol of a URL if neither its scheme, its host nor its path selects another one.
 APPSYNC_EVENTS: Final = PROTOCOL
-#: The packages of the other protocols by URL scheme; imported when needed.
+#: The packages of protocols that have URL schemes of their own; a package is imported when needed.
 _BY_SCHEME: Final = {
     **dict.fromkeys(("mqtt", "mqtts", "mqtt+ws", "mqtt+wss"), "loadgen.protocol.mqtt"),
     **dict.fromkeys(("apigw+ws", "apigw+wss"), "loadgen.protocol.api_gateway"),
 }
-#: The packages of protocols whose URLs have an ordinary scheme, by a pattern of their hosts.
+#: The packages of protocols whose URLs have a common scheme such as `https`, each by a pattern that matches their
+#: hosts.
 _BY_HOST: Final = (
     (
         re.compile(r"[a-z0-9]+\.execute-api\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"),

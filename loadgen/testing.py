@@ -1,4 +1,4 @@
-"""Fixtures for pytest: a local Event API, and load on it or on a service of your own.
+"""Fixtures for pytest: one starts a local Event API, the other puts load on that API or on a service of your own.
 
     from loadgen.testing import event_api, load_run  # noqa: F401  in conftest.py or the test module
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class LoadRun(Protocol):
-    """Runs a scenario: :func:`loadgen.run_scenario`, with ``api`` for the URL and key of a local Event API."""
+    """The function of the fixture `load_run`: :func:`loadgen.run_scenario` with a local Event API as ``api``."""
 
     def __call__(self, scenario: Any, *, api: LocalEventApi | None = None, **options: Any) -> ScenarioRun:
         """Return the finished run; raises the errors of :func:`loadgen.run_scenario`."""

@@ -119,7 +119,7 @@ class Auth(Part):
 
 
 class DirectLambda(Part):
-    """A handler in the form of a function for AWS Lambda: direct Lambda integration."""
+    """A handler written as a function for AWS Lambda, which AWS calls direct Lambda integration."""
 
     lambda_: Reference = Field(alias="lambda")
     """The function of (event, context), as module:function or path/to/file.py:function."""
@@ -159,7 +159,7 @@ class QuotaPart(Part):
     inbound_events_per_s: EventRate | None = Field(default=None, alias="inbound_events")
     """Maximum number of published events per second, such as 10000/s."""
     outbound_messages_per_s: EventRate | None = Field(default=None, alias="outbound_messages")
-    """Maximum number of deliveries per second, in units of 5 KB, such as 1000000/s."""
+    """Maximum number of deliveries per second, such as 1000000/s; each 5 KB of an event counts as one delivery."""
 
 
 class ApiFile(Part):
@@ -176,7 +176,8 @@ class ApiFile(Part):
         ]
         | None
     ) = None
-    """aws (AWS's defaults), limits (default: only those of a request or connection), off, or quotas set one by one."""
+    """The quotas: `aws` for AWS's defaults, `limits` (the default) for only the limits of one request or connection,
+    `off`, or quotas set one by one."""
 
 
 def load_api_file(path: Path) -> ApiFile:

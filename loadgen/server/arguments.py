@@ -1,4 +1,4 @@
-"""The command-line options of every server process, of the Event API and of the stand-ins for other services."""
+"""The command-line options that all server programs share: the Event API and the stand-ins for other services."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from loadgen.server.lifecycle import EXIT_USAGE
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the address, the API key, TLS, the announcement, and stopping with standard input."""
+    """Add the options for the address, the API key and TLS, and `--announce` and `--exit-with-stdin`."""
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=int, default=0, help="port to listen on (default: a free one)")

@@ -37,7 +37,7 @@ _STOP_TIMEOUT_S: Final = 6.0
 
 @dataclass(frozen=True)
 class _Place:
-    """The sockets that a serving process gets from its parent: control stream, listeners, and streams to its peers."""
+    """The sockets that the parent gives to one serving process: control stream, listeners, and streams to its peers."""
 
     control: socket.socket
     listeners: Listeners
@@ -114,7 +114,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
             here.setblocking(False)
             members.append(_Member(pid, here))
     except OSError as error:
-        # The serving processes that already run stop when this process exits and its control streams close.
+        # Leave the serving processes that already run: they stop when this process exits and its control streams close.
         raise StartError(
             f"{config.processes} processes cannot be started ({error.strerror}): choose fewer with --processes"
         ) from None
@@ -216,8 +216,8 @@ def _be_member(
     """Serve, then exit the process here, so that a fork never runs the code that follows in its parent."""
     code = lifecycle.EXIT_FAILED
     try:
-        # Close this process's inherited copies of other streams: a stream ends only when every copy of its other end is
-        # closed.
+        # A stream ends only when all copies of its other end are closed. So close the copies that this process
+        # inherited of other processes' streams.
         for control in parents:
             control.close()
         for other in others:
@@ -238,8 +238,8 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        # Ctrl-C or a service manager may signal all processes at once: a serving process only reports the signal, and
-        # the parent stops all.
+        # Ctrl-C or a service manager may signal all processes at once. So a serving process only reports the signal to
+        # the parent, which stops all processes.
         loop.add_signal_handler(number, _tell, place.control, _STOP)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _watch_parent(place.control, loop, stop)
@@ -258,13 +258,13 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
 
 
 def _tell(control: socket.socket, word: bytes) -> None:
-    # If the parent is gone, `_watch_parent` stops this process.
+    # Ignore the error: if the parent is gone, `_watch_parent` stops this process.
     with suppress(OSError):
         control.send(word)
 
 
 def _watch_parent(control: socket.socket, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when the parent requests it or has ended; exit at once if the event loop is then blocked for too long."""
+    """Set ``stop`` when the parent closes the control stream or ends; exit if this process still runs after 6 s."""
 
     def wait_for_end() -> None:
         with suppress(OSError):

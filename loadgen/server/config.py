@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
-"""Maximum number of processes of a server. Each pair shares two sockets, so their number grows with the square."""
+"""Maximum number of processes of a server. Every two processes share two sockets, so the number of sockets grows with
+the square of the number of processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class ServerConfig:
     #: The faults to inject, and the folder for the journal (the server's own record of deliveries); each may be None.
     faults: "Faults | None" = None
     journal: Path | None = None
-    #: Place in an event at which the journal finds the stamp that the load generator wrote.
+    #: Where in an event the journal finds the load generator's stamp (run token, publisher and sequence number).
     place: Place = DEFAULT
     #: Number of processes that share the port and the connections.
     processes: int = 1
@@ -72,8 +73,8 @@ class ServerConfig:
         """Return the settings for the options of a command line.
 
         The key comes from the environment variable `api_key_env`, or is generated if that is None. `quotas` is the name
-        of a preset and overrides the API file. `stamp` names the place of stamps. `more` are further fields of this
-        class.
+        of a preset and overrides the API file. `stamp` says where in an event the load generator's stamp is. `more` are
+        further fields of this class.
 
         Raises:
             ConfigError: a setting or a file is invalid.
@@ -100,7 +101,7 @@ class ServerConfig:
             except ValueError as error:
                 raise ConfigError(f"--stamp {stamp[:100]!a} is no place in an event: it {error}") from None
         if faults is not None:
-            # Import pydantic and YAML only when needed: a server without faults starts faster.
+            # Import this only here, since it loads pydantic and YAML: a server without faults starts faster.
             from loadgen.server.faults.settings import load_faults
 
             more["faults"] = load_faults(faults)

@@ -29,8 +29,9 @@ _log.addFilter(quiet.EveryMinute())
 class Connection:
     """The server's side of an accepted WebSocket.
 
-    Text frames go straight to the transport. Without compression, aiohttp's own writer (pongs, close) also writes a
-    frame in one synchronous step, so frames stay whole and in the order of the calls.
+    Text frames bypass aiohttp's writer, which sends only pongs and close frames. Both ways write a whole frame in one
+    synchronous step, because aiohttp does not compress here. So frames are never mixed, and they keep the order of the
+    calls.
     """
 
     def __init__(
@@ -43,15 +44,15 @@ class Connection:
     ) -> None:
         self._api = api
         self._rates = api.connection_rates()
-        # Keep the headers only if there are handlers, which alone need them: else there would be a copy for each of
-        # 10,000 connections.
+        # Only handlers need the headers. Without handlers keep none, since 10,000 connections would keep 10,000 copies.
         self._headers = headers if api.has_handlers else {}
-        # Keep the caller only if an authorization mode identifies callers: else there would be a copy for each of
-        # 10,000 connections.
+        # Only some authorization modes identify the caller. Without such a mode keep none, since 10,000 connections
+        # would keep 10,000 copies.
         self._caller = caller if api.identifies else UNKNOWN_CALLER
         self._socket = socket
         self._transport = transport
-        # Keep the transport's own methods, without a Python wrapper: the fan-out calls both for every delivery.
+        # The fan-out calls these two methods for every delivery, so use the transport's own methods without a Python
+        # wrapper.
         self.write: Callable[[bytes], None] = transport.write
         """Append whole frames to the transport's buffer; raises RuntimeError when the socket is closed."""
         self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size
@@ -62,7 +63,7 @@ class Connection:
         plain = transport.get_extra_info("sslcontext") is None
         self._descriptor = transport.get_extra_info("socket").fileno() if plain else -1
         self._open = True
-        #: True once the first `ka` has been sent.
+        #: True once the first keep-alive message (`ka`) has been sent.
         self._greeted = False
         self._answers: dict[str, Callable[[ClientMessage], Awaitable[None]]] = {
             "connection_init": self._on_connection_init,
@@ -137,8 +138,11 @@ class Connection:
         await self._socket.close(code=code)
 
     def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
-        """Close from synchronous code, such as the timer of the connection's lifetime, which uses 1000 (assumption)."""
-        # End the subscriptions now, and not later in the task: no data frame may follow the close frame.
+        """Close from synchronous code, such as a timer.
+
+        The timer that limits the connection's lifetime closes with code 1000 (assumption).
+        """
+        # End the subscriptions before the task runs, since no data frame may follow the close frame.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
@@ -190,8 +194,8 @@ class Connection:
     async def _on_connection_init(self, message: ClientMessage) -> None:
         self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
         if not self._greeted:
-            # AWS sends the first `ka` at once, not after a minute (AWS: sst #5729). It may precede or follow the
-            # answer to a subscribe, depending on when the client subscribes.
+            # AWS sends the first keep-alive message (`ka`) at once, not after a minute (AWS: sst #5729). It may arrive
+            # before or after the answer to a subscribe, depending on when the client subscribes.
             self._greeted = True
             self.send(messages.KEEPALIVE)
 

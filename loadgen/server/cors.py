@@ -1,4 +1,4 @@
-"""The answers that let a page of any origin publish."""
+"""CORS answers that let web pages of any origin publish."""
 
 from http import HTTPStatus
 from typing import Final

@@ -45,7 +45,10 @@ class LambdaContext:
 
 
 def lambda_event(ctx: Context) -> dict[str, Any]:
-    """Return the event that AWS sends to a function: `ctx` with AWS's names (source: Powertools' types and model)."""
+    """Return the event that AWS sends to a Lambda function: `ctx` with the names that AWS uses.
+
+    Source: the types and the model of the event in Powertools for AWS Lambda.
+    """
     info = ctx.info
     return {
         "identity": None if ctx.identity is None else dict(ctx.identity),
@@ -67,9 +70,10 @@ def lambda_event(ctx: Context) -> dict[str, Any]:
 def direct(function: LambdaHandler) -> Callable[[Context], Any]:
     """Return the handler that calls a function for AWS Lambda, for publishes or for subscriptions.
 
-    `{"events": [...]}` is the handler's result, and `{"error": "..."}` refuses the request, as `util.error()` does
-    (assumption: AWS documents that the request fails, not the error's type). An exception named `UnauthorizedException`
-    refuses it with 403 (Powertools' documentation); another exception is a failed handler.
+    If the function returns `{"events": [...]}`, the list is the handler's result. If it returns `{"error": "..."}`, the
+    request is refused as by `util.error()` (assumption: AWS documents that the request fails, not the error's type). If
+    it raises an exception named `UnauthorizedException`, the request is refused with 403 (Powertools' documentation).
+    Any other exception counts as a failure of the handler.
     """
 
     def handler(ctx: Context) -> Any:

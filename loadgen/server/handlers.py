@@ -95,7 +95,7 @@ OnSubscribe = Callable[[Context], Awaitable[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A handler's result for one event: a JSON text to broadcast or an error, or neither if filtered out."""
+    """A handler's result for one event: the JSON text to broadcast or an error, or neither if it was filtered out."""
 
     text: str | None = None
     error: str | None = None
@@ -117,7 +117,7 @@ def context(
 
 
 async def run_on_subscribe(handler: OnSubscribe, ctx: Context, calls: SynchronousCalls) -> None:
-    """Run the handler of a subscription; a handler that is no coroutine function runs in ``calls``.
+    """Run the handler of a subscription; ``calls`` runs it in a thread unless it is a coroutine function.
 
     Raises:
         RefusedError: the handler refused the subscription, or failed.
@@ -130,9 +130,9 @@ async def run_on_publish(
 ) -> dict[str, Outcome]:
     """Run the handler of a publish; return, by id, the outcome of each event that the handler returned, in that order.
 
-    A handler that is no coroutine function runs in ``calls``. `events` are JSON texts by id. Events that the handler
-    does not return are filtered out. None filters out all events (assumption: the type allows null, but AWS does not
-    document its meaning). An unknown or repeated id refuses the whole publish (AWS docs).
+    ``calls`` runs the handler in a thread unless it is a coroutine function. `events` are JSON texts by id. Events that
+    the handler does not return are filtered out. If it returns None, all events are filtered out (assumption: the type
+    allows null, but AWS does not document its meaning). An unknown or repeated id refuses the whole publish (AWS docs).
 
     Raises:
         RefusedError: the handler refused, failed, or returned something other than a list of its events.

@@ -39,7 +39,7 @@ async def accept(request: web.Request, subprotocols: Collection[str]) -> web.Web
         # aiohttp refuses a message of exactly this size, too.
         max_msg_size=FRAME_MAX_BYTES + 1,
         timeout=_CLOSE_TIMEOUT_S,
-        # aiohttp would answer every close code with 1000; `answer_close` does not.
+        # With autoclose, aiohttp would answer every close code with 1000. `answer_close` sends the right code instead.
         autoclose=False,
     )
     await socket.prepare(request)
@@ -71,6 +71,6 @@ async def answer_close(socket: web.WebSocketResponse) -> None:
 
 
 def _answer_to(code: int | None) -> int:
-    """Return the code that answers a client's close frame, whose code is 0 if it has none (RFC 6455, 7.4)."""
+    """Return the code that answers a client's close frame (RFC 6455, 7.4); ``code`` is 0 if the frame has none."""
     may_be_sent = not code or 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
     return NORMAL_CLOSURE if may_be_sent else PROTOCOL_ERROR

@@ -64,10 +64,10 @@ def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
         status=refused.status,
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
-        # Amplify reads the error's name from this header, so AWS presumably sends it (inferred).
+        # Amplify reads the error's name from `x-amzn-ErrorType`, so AWS presumably sends it (inferred).
         headers={**ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
     if close:
-        # Close the connection: on an open one, the rest of the body would be parsed as the next request.
+        # Close the connection. If it stayed open, the rest of the body would be parsed as the next request.
         response.force_close()
     return response

@@ -1,9 +1,9 @@
 """Fan-out: write the events of a channel to every matching subscription.
 
 The loop in `write_to_all` is the server's hot path. It makes one bytes object and one transport write per subscription,
-however many events the batch has. The frames of two subscriptions differ only in the head
-`{"type":"data","id":"..."` and in lengths that follow from it. So the parts between the heads are built once for each
-length of head, and joined with the head of each subscription.
+however many events the batch has. A frame contains the head `{"type":"data","id":"..."`, which has the subscription's
+id. The rest of the frame is the same for all subscriptions with a head of the same length. So the parts between the
+heads are built once for each length, and joined with the head of each subscription.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -64,9 +64,10 @@ class Subscription:
 
 
 def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[bytes], limit_bytes: int) -> int:
-    """Write one frame for each tail to each subscription, in order; return the number of subscriptions written to.
+    """Write the frames of a batch to each subscription, in order; return the number of subscriptions written to.
 
-    Nothing here yields to the event loop, so other messages cannot come between the frames of a connection and the
+    `tails` has one entry for each frame: the part of the message after the head, which contains the subscription's id.
+    Nothing here yields to the event loop. So no other message can come between the frames of a connection, and the
     groups cannot change meanwhile. A connection with more than `limit_bytes` unsent is aborted, never waited for.
     """
     between_heads: dict[int, list[bytes]] = {}
@@ -77,7 +78,8 @@ def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[byt
             parts = between_heads.get(length)
             if parts is None:
                 parts = between_heads[length] = _parts_between_heads(length, tails)
-            # Load, then call: Python 3.11 is slower when it calls a slot's value in one expression.
+            # Load the methods into variables first: Python 3.11 calls a `__slots__` attribute more slowly if it loads
+            # it in the same expression.
             write, buffered_bytes = subscription.write, subscription.buffered_bytes
             try:
                 write(subscription.head.join(parts))

@@ -113,7 +113,7 @@ class Journal(NoJournal):
     """Writes the streams of one folder; raises OSError if they cannot be written."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], place: Place = DEFAULT) -> None:
-        """``place`` is the place of the stamp in an event."""
+        """Create the files; ``place`` says where in an event the load generator's stamp is."""
         self._read = numbers_reader(place)
         folder.mkdir(parents=True, exist_ok=True)
         said = json.dumps({"pid": os.getpid(), "faults": settings}, indent=1)
@@ -129,7 +129,10 @@ class Journal(NoJournal):
         }
 
     def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
-        """Record an event that was accepted or rejected, with the numbers in its stamp if it has one."""
+        """Record an event that was accepted or rejected.
+
+        If the event has a stamp of the load generator, its run token, publisher and sequence are recorded too.
+        """
         try:
             token, publisher, sequence = self._read(text)
         except NOT_OURS:
@@ -161,7 +164,7 @@ class Journal(NoJournal):
         self._rows["actions"].append((kind, start_ns, end_ns, connection, code))
 
     async def keep(self) -> None:
-        """Write new rows to disk twice a second, in a thread, until cancelled."""
+        """Write new rows to disk twice a second, in a thread, until this task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_FLUSH_INTERVAL_S)

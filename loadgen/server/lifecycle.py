@@ -199,7 +199,7 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def raise_open_file_limit() -> None:
-    """Raise the limit on open files, and so on sockets, to this user's hard limit."""
+    """Raise the limit on open files, which also limits sockets, to the maximum that this user may set."""
     try:
         import resource
     except ImportError:
@@ -208,11 +208,11 @@ def raise_open_file_limit() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
-        return  # macOS may refuse its own "unlimited"; the soft limit then stays
+        return  # macOS may refuse its own "unlimited"; keep the limit as it was
 
 
 def silence_handshake_log() -> None:
-    """Keep keys out of the log: aiohttp's warning about unknown subprotocols quotes all that the client offered."""
+    """Keep keys out of the log: aiohttp's warning about an unknown subprotocol quotes all offered subprotocols."""
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 

@@ -16,7 +16,7 @@ from loadgen.transport.names import is_under_localhost
 _BACKLOG: Final = 4096
 #: Number of attempts to find a port that is free on every address of the host.
 _PORT_TRIES: Final = 8
-#: Errors for an address, or a whole address family, that this machine does not have.
+#: Errors that mean that this machine does not have an address, or has no addresses of its family.
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
@@ -102,7 +102,8 @@ def _opened(config: Address, processes: int) -> list[list[socket.socket]]:
     Raises:
         StartError: the host has no address here, or the port cannot be opened.
     """
-    # Replace a name under `localhost` by `localhost`: the C library would ask a name server (RFC 6761, 6.3).
+    # Resolve a name such as `api.localhost` as `localhost`: the C library would ask a name server for it (RFC 6761,
+    # 6.3).
     host = "localhost" if is_under_localhost(config.host) else config.host or None
     for left in reversed(range(_PORT_TRIES)):
         opened: list[list[socket.socket]] = [[] for _ in range(processes)]

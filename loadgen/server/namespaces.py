@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace. Authorization modes that are None are the API's; handlers are optional."""
+    """One namespace. If its modes for publish or subscribe are None, those of the API apply; handlers are optional."""
 
     name: str
     publish_modes: Collection[Mode] | None = None

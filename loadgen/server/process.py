@@ -1,7 +1,7 @@
 """Run a server in a subprocess.
 
-This module imports neither asyncio nor aiohttp. The subprocess reads standard input from a pipe of this process, and
-stops when the pipe closes: so it ends when this process ends.
+This module imports neither asyncio nor aiohttp. The subprocess's standard input is a pipe from this process. The
+subprocess stops when the pipe closes, so it ends when this process ends.
 """
 
 import json

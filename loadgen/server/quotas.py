@@ -1,8 +1,8 @@
 """The service's quotas, each of which can be changed or switched off.
 
 `protocol/appsync/limits.py` has the values and their sources. AWS's behaviour above a rate is unknown. Here a request
-that exceeds a rate is refused with `LimitExceededError` (assumption; AWS's Android client has the name), or 429 over
-HTTP. Each rate is a token bucket with the capacity of one second (assumption).
+that exceeds a rate is refused with `LimitExceededError`, or 429 over HTTP (assumption; the name is from AWS's Android
+client). Each rate is a token bucket with the capacity of one second (assumption).
 """
 
 import time
@@ -19,7 +19,7 @@ from loadgen.server.refusal import RefusedError
 class Quotas:
     """The quotas of a server, each None for no limit.
 
-    By default only the limits of a single request or connection apply, and no rates.
+    By default the limits on a single request or connection apply, but no limits on rates.
     """
 
     subscriptions_per_connection: int | None = limits.SUBSCRIPTIONS_PER_CONNECTION
@@ -113,7 +113,7 @@ class ApiRates:
         return self._outbound is not None
 
     def delivered(self, subscribers: int, event_bytes: int) -> None:
-        """Charge the deliveries of one event to `subscribers` subscriptions, in units of 5 KB (AWS docs)."""
+        """Count the deliveries of one event against the rate: one for each subscriber and each 5 KB (AWS docs)."""
         if self._outbound is not None:
             self._outbound.charge(subscribers * metered(event_bytes))
 

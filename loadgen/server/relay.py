@@ -21,10 +21,11 @@ from loadgen.server.hub import Counters, Hub
 from loadgen.server.quotas import ApiRates
 
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
-"""Number of bytes unsent to a peer above which publishing waits; those in the kernel's socket buffer do not count."""
+"""Number of bytes waiting for a peer above which publishing must wait; bytes in the kernel's socket buffer do not
+count."""
 
 _READ_BYTES: Final = 256 * 1024
-#: Number of deliveries of peers' events after which a process turns to its own connections again.
+#: Number of deliveries of peers' events after which a process lets its event loop serve other connections.
 _DELIVERIES_A_TURN: Final = 1000
 _SETTLE_TIMEOUT_S: Final = 1.0
 _LENGTH: Final = struct.Struct("<I")
@@ -72,7 +73,7 @@ class _Link:
         self._received = bytearray()
         self.open = True
         self.marked = False
-        """True once the peer has sent its mark."""
+        """True once the peer has sent its mark: a message of length 0 that `Relay.settle` waits for."""
         self._loop.add_reader(end, self._read)
 
     @property
@@ -81,7 +82,7 @@ class _Link:
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write what the kernel accepts now, and the rest later: the peer can then deliver at the same time."""
+        """Write at once what the kernel accepts, so that the peer delivers at the same time; write the rest later."""
         if not self.open:
             return
         sent = 0
@@ -252,7 +253,10 @@ class RelayingHub(Hub):
         self.relay.close()
 
     def _deliver(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver a peer's events here and charge those deliveries; return the number of subscriptions written to."""
+        """Deliver a peer's events to this process's subscriptions, and charge them to the quota of deliveries.
+
+        Return the number of subscriptions written to.
+        """
         written = super().publish(channel, events)
         if self._rates.meters_deliveries:
             for event in events:

@@ -11,9 +11,10 @@ _STATE_BYTES = 16
 
 
 class SharedTokenBucket(TokenBucket):
-    """One bucket for this process and its later forks; the clock must be the same in all of them.
+    """One token bucket for this process and its later forks; the clock must be the same in all of them.
 
-    With a separate share of the rate for each process, one publisher could not use the whole rate on one connection.
+    If each process had its own share of the rate instead, a publisher with a single connection could use only one
+    share.
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:

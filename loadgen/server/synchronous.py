@@ -1,8 +1,8 @@
 """Run synchronous functions of users in a thread, so that they may wait, or run an event loop of their own.
 
-A function on the server's thread holds up every connection while it waits, and cannot call `asyncio.run`, as handlers
-of AWS Lambda do. The functions run one at a time, in the order of the calls, as in one execution environment of AWS
-Lambda. So they may share state without a lock.
+A function on the server's thread would hold up every connection while it waits. It could not call `asyncio.run` either,
+although functions for AWS Lambda do so. The functions run one at a time, in the order of the calls, as in one execution
+environment of AWS Lambda. So they may share state without a lock.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class SynchronousCalls:
 
         Raises:
             TimeoutError: the function has not returned in time. It cannot be stopped, and keeps its thread.
-            BusyError: the maximum number of such functions still run.
+            BusyError: too many functions whose time is over still run.
             Exception: the exception that the function raised.
         """
         loop = asyncio.get_running_loop()
@@ -100,15 +100,15 @@ class SynchronousCalls:
             loop.create_future(),
         )
         try:
-            # Queue the call before looking for a thread: an idle thread that is about to end looks at the queue once
-            # more, so either that thread takes the call or `_start` finds no thread and starts one.
+            # Queue the call before looking for a thread. An idle thread looks at the queue once more before it ends. So
+            # either that thread takes the call, or `_start` finds no thread and starts one.
             self._calls.put(call)
             self._start()
             await call.begun
             return await asyncio.wait_for(call.done, timeout_s)
         except TimeoutError:
             if call.done.done() and not call.done.cancelled():
-                raise  # the function itself raised it
+                raise  # the function itself raised TimeoutError
             self._abandon(call)
             raise
         finally:
@@ -125,7 +125,7 @@ class SynchronousCalls:
             self._current.start()
 
     def _abandon(self, call: _Call) -> None:
-        """Let the thread finish its function, and start another thread for the waiting calls."""
+        """Leave the thread to a function that takes too long, and start another thread for the waiting calls."""
         with self._lock:
             if self._running is call and self._current is not None:
                 self._abandoned.add(self._current)

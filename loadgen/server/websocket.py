@@ -101,7 +101,7 @@ async def _first_frame(socket: web.WebSocketResponse) -> None:
 
 
 def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
-    """Return the credentials in the `header-` subprotocol, or the upgrade request's headers if it has none.
+    """Return the credentials in the `header-` subprotocol or, if there is none, those in the request's headers.
 
     Raises:
         RefusedError: the client does not offer `aws-appsync-event-ws`, or its `header-` subprotocol is unreadable or

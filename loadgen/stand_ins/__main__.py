@@ -9,7 +9,7 @@ from pathlib import Path
 from loadgen import garbage
 from loadgen.server.loading import without_authorities
 
-# On import aiohttp loads the certificate authorities for its client, which the server never uses: skip that.
+# On import aiohttp loads certificate authorities for HTTP clients. Skip that, since this process is only a server.
 with garbage.loading(), without_authorities():
     from loadgen.server.arguments import add_common, refuse
     from loadgen.stand_ins.registry import STAND_INS

@@ -17,13 +17,13 @@ _numbers = numbers_reader(DEFAULT)
 class Journal:
     """Writes lines of JSON to a file, or does nothing if there is none. Each line is written at once and whole.
 
-    Every line has `kind` and `at_ns` (wall-clock time). A line of kind `lost` is an event that one subscription or
-    connection will never get: it has `why`, members that name the subscription or connection, and `stamp`: the token,
-    publisher and sequence that the load generator wrote into the event (member `_lg`), or null.
+    Every line has `kind` and `at_ns` (wall-clock time). A line of kind `lost` is for an event that one subscription or
+    connection will never get. It has `why`, and members that name the subscription or connection. Its `stamp` is the
+    token, publisher and sequence that the load generator wrote into the event (member `_lg`), or null.
     """
 
     def __init__(self, path: Path | None, *, append: bool = False) -> None:
-        """Open the file. It is emptied unless ``append`` is set, which processes that share the file must set.
+        """Open the file, and empty it unless ``append`` is set; processes that share the file must set ``append``.
 
         Raises:
             OSError: the file cannot be opened.

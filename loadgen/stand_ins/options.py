@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-#: Type of the words that an option may have as its value, usually a Literal.
+#: Type of an option's value if the option must be one of several words, usually a Literal.
 _Word = TypeVar("_Word", bound=str)
 
 

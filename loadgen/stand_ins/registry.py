@@ -19,7 +19,7 @@ class StandInError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """A stand-in server and its URLs, each as a pair: a scheme without TLS, such as `http`, and a path."""
+    """A stand-in server and its URLs, each as (scheme, path), where the scheme is that without TLS, such as `http`."""
 
     title: str
     module: str

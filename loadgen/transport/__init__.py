@@ -1,1 +1,1 @@
-"""Sockets: WebSocket connections and byte streams on the gevent hub, HTTP publishing and precise timers."""
+"""WebSocket connections and byte streams on the gevent hub, publishing over HTTP, and precise timers."""

@@ -15,8 +15,8 @@ from loadgen.transport.native_tls import NativeTls, native_context
 from loadgen.transport.tls import Tls, TlsSessions
 from loadgen.transport.upgrade import LastAccepted
 
-#: Schemes of plain byte streams, and of streams in an HTTP answer; the value is true if the scheme uses TLS. All other
-#: schemes are for WebSockets.
+#: Schemes of plain byte streams, and of streams that are the body of an HTTP answer, each with True if it uses TLS. All
+#: other schemes are for WebSockets.
 _STREAMS: Final = {"tcp": False, "tls": True, "http": False, "https": True}
 _HTTP_PORTS: Final = {"http": 80, "https": 443}
 
@@ -51,11 +51,13 @@ class Address:
         self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         options = tls or TlsOptions()
         self.ssl_context = _context(options) if self.secure else None
-        #: The settings of `ssl_context` for `NativeTls`, or None if the connections use Python's `ssl` module.
+        #: The settings of `ssl_context` in the form that `NativeTls` needs, or None if the connections use Python's
+        #: `ssl` module.
         self._native_context = None if self.ssl_context is None else native_context(self.ssl_context, options)
         #: The TLS sessions to resume, or None if each connection makes a full handshake.
         self.sessions = TlsSessions() if self.secure and tls is not None and tls.resumption else None
-        #: The last answer with which the server accepted a WebSocket; all connections to the server share it.
+        #: The server's last answer that accepted a WebSocket. All connections share it, since comparing an answer with
+        #: it is faster than parsing the answer.
         self.accepted = LastAccepted()
         self._dialer = dialer or Dialer()
 
@@ -71,8 +73,8 @@ class Address:
         assert self.ssl_context is not None
         session = None if self.sessions is None else self.sessions.session
         if self._native_context is None:
-            # All connections to an address use the same implementation of TLS, so a kept session is one of Python's
-            # `ssl`.
+            # All connections to an address use the same implementation of TLS. Here it is Python's `ssl`, so the kept
+            # session is of that module too.
             assert session is None or isinstance(session, ssl.SSLSession)
             return Tls(self.ssl_context, self.host, session)
         return NativeTls(self._native_context, self.host.encode("idna").decode("ascii"), session)

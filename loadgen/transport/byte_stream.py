@@ -17,9 +17,9 @@ from loadgen.transport.stream import OnClosed, SocketStream
 class ByteStream(SocketStream):
     """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    If the time of arrival is not exact, the second argument of ``on_bytes`` is an `Arrival`. Its value is the arrival
-    of the messages that end before the last byte of the read. Its `end` is the arrival of the message that ends with
-    the last byte.
+    The second argument of ``on_bytes`` is the time of arrival. If that is not exact, it is an `Arrival`, which is an
+    interval. The interval is for the messages that end before the last byte of the read; the attribute `end` is the
+    arrival of the message that ends with the last byte.
     """
 
     __slots__ = ("_closing", "_on_bytes")
@@ -65,8 +65,8 @@ class ByteStream(SocketStream):
     def use_fast_path(self, fast_path: FastPath | None) -> None:
         """Let a fast path process the messages that it recognises, as `SocketStream.use_fast_path` says.
 
-        While the session has only the beginning of a message, the session must pause the fast path by `Lane.hold`, so
-        that the rest of the message reaches the session.
+        If only the beginning of a message has reached the session, the session must pause the fast path by `Lane.hold`.
+        Otherwise the fast path could take the rest of that message.
         """
         super().use_fast_path(fast_path)
 

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?")
-#: Longest line of a chunk's size with its extensions, and longest trailer section, in bytes.
+#: Maximum length in bytes of the line with a chunk's size and extensions, and of all trailers together.
 MOST_LINE_BYTES: Final = 4096
 MOST_TRAILER_BYTES: Final = 16 * 1024
 
@@ -19,7 +19,8 @@ class Body:
 
     def __init__(self, *, chunked: bool, length: int | None = None) -> None:
         self._chunked = chunked
-        #: Bytes of the current chunk, or of a body that is not chunked, still to arrive; None if the length is unknown.
+        #: Bytes still to arrive of the current chunk, or of the whole body if it is not chunked; None if the length is
+        #: unknown.
         self._left = 0 if chunked else length
         self._state = "size" if chunked else "data"
         self._line = b""
@@ -31,7 +32,10 @@ class Body:
 
     @property
     def is_whole(self) -> bool:
-        """True if the body has ended, or has no stated length and so ends when the connection ends."""
+        """True if the body would be complete if the connection ended now.
+
+        This is always so for a body without chunks and without a declared length: it ends when the connection ends.
+        """
         return self.ended or (not self._chunked and self._left is None)
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
@@ -61,7 +65,10 @@ class Body:
         return parts[0] if len(parts) == 1 else b"".join(parts), last == end
 
     def _control(self, data: bytes, place: int) -> int:
-        """Process a line around the chunks (size, line end or trailer); return the offset of the first unused byte."""
+        """Process a line before or after a chunk's data: a size, a line end or a trailer.
+
+        Return the offset in ``data`` of the first byte that was not used.
+        """
         stop = data.find(b"\n", place)
         if stop < 0:
             self._line += data[place:]

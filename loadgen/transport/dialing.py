@@ -28,11 +28,11 @@ from loadgen.transport.waiting import Signal
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: Time for which an address is skipped after it did not answer, and after it refused.
+#: Times for which an address is skipped: after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: An address that answered recently is skipped after other addresses, tried in parallel, have connected before it this
-#: many times in a row. One time is not enough, since a single lost packet also delays an answer.
+#: Skip an address that answered recently only after this many connects in a row in which another address, tried in
+#: parallel, connected before it. One connect is not enough, since a single lost packet also delays an answer.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -60,10 +60,9 @@ class _Memory:
     """State of an address from earlier connects; times are of `time.monotonic`."""
 
     answered_s: float = float("-inf")
-    #: Time until which connects skip the address, or 0 to use the address.
+    #: Time at which connects stop skipping the address, or 0 if they use it.
     out_until_s: float = 0.0
-    #: Number of connects, since this address last answered, in which another address, tried in parallel, connected
-    #: first.
+    #: Number of connects since this address last answered in which another address, tried in parallel, was faster.
     overtaken: int = 0
 
 
@@ -114,7 +113,7 @@ class Dialer:
         on_note: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.allow_remote = allow_remote
-        #: The local addresses that sockets are bound to in turn.
+        #: Chooses in turn the local addresses that sockets are bound to.
         self.sources = sources or Sources()
         self._resolver = resolver or Resolver(on_note=on_note)
         self._offset = offset
@@ -192,8 +191,8 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # The address's skip time is over: this connect tries it again, and other connects skip it until it has
-                # answered.
+                # The time for which the address is skipped is over. Let this connect try it, and other connects skip it
+                # until it has answered.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -239,7 +238,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # Check once more, because this is the very address to which the socket connects.
+        # Check once more that the run may connect to this address, since the socket connects to it next.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, _STREAM, socket.IPPROTO_TCP)
         try:
@@ -262,12 +261,13 @@ class Dialer:
         settled: Signal,
         until_s: float,
     ) -> _Attempt | None:
-        """Wait for an attempt to connect; return None if one failed, none is left, or ``until_s`` has passed."""
+        """Wait for an attempt to connect; return None if an attempt failed, none is left, or ``until_s`` has passed."""
         while racing:
             settled.clear()
             lost = False
             for attempt in tuple(racing):
-                # First ask for success, which is usual: within this machine a connect is complete at once.
+                # Check first whether an attempt has succeeded, which is usual: a connect within this machine is
+                # complete at once.
                 if remote_of(attempt.socket) is not None:
                     return attempt
                 code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -344,7 +344,7 @@ _ADDRESSES_NAMED: Final = 4
 
 
 def remote_of(sock: socket.socket) -> str | None:
-    """Return the address that a socket is connected to, in the form of the run's record, or None if there is none."""
+    """Return the `address:port` that a socket is connected to, or None if it is not connected."""
     try:
         return text_of(sock.getpeername())
     except OSError:

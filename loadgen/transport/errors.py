@@ -21,7 +21,7 @@ class TransportError(Exception):
 class UnreadableError(TransportError):
     """The server broke the connection's protocol or exceeded a bound; the rest of the stream is not read."""
 
-    #: Kind under which the run's record counts this error among the unreadable messages.
+    #: Name under which the run's record counts this error, among the kinds of unreadable messages.
     kind: ClassVar[str] = unreadable.FRAME_UNREADABLE
 
 

@@ -25,7 +25,7 @@ Judge = Callable[[int, int, int], bool]
 
 
 def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-    """Discard a message that arrives after `TextFrames.end`."""
+    """The callback after `TextFrames.end`: discard the message."""
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
@@ -34,7 +34,7 @@ def _no_objection(first: int, second: int, length: int) -> bool:
 
 
 def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
-    """Discard frames that arrive after `TextFrames.end`."""
+    """The callback after `TextFrames.end`: discard the frame."""
     return False
 
 
@@ -89,7 +89,7 @@ class TextFrames:
         self.fast_path: FastPath | None = None
         #: True if the fast path may process the next bytes: they begin a frame, and no fragmented message is open.
         self.ready = True
-        #: Callback for a read that consists of one whole text frame; None unless the stream is at a frame boundary.
+        #: Callback for a read that is exactly one whole text frame; None while the stream is not at a frame boundary.
         self.whole = self._on_whole
 
     def feed(

@@ -1,4 +1,4 @@
-"""Describe an answer to the WebSocket handshake that does not accept it, for error messages.
+"""Describe, for error messages, a server's answer that does not accept the WebSocket handshake.
 
 Quoted bytes of the server are escaped and truncated.
 """
@@ -17,7 +17,7 @@ _HTTP2_FRAMES: Final = (4, 7)
 
 
 class Answer:
-    """The first bytes of an answer that `Upgrade.accepted` did not recognise."""
+    """The first bytes of a server's answer that is not an ordinary acceptance of the handshake."""
 
     __slots__ = ("_said",)
 

@@ -62,8 +62,8 @@ class GeventHttpClient:
     Further requests wait for a connection. A request is made, and stamped, when an open connection is ready, so that
     opening one does not count as the service's latency.
 
-    A POST is never repeated, since the service may have accepted the first. An error of the harness ends at most one
-    connection or one request and is reported to ``on_failed``.
+    A POST that got no answer is never repeated, since the service may have accepted it. An error of the harness ends at
+    most one connection or one request and is reported to ``on_failed``.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class GeventHttpClient:
             gevent.get_hub().handle_error(self, type(error), error, error.__traceback__)
 
     def failed(self, error: BaseException) -> None:
-        """Report an error that a timer of this client raised; see `isolation`."""
+        """Report an error that a timer of this client raised; no connection ends."""
         self.on_failed(error)
 
     # The following methods are internal.
@@ -230,7 +230,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # The request could not be made, so nothing was sent and the connection can be used for another one.
+            # Making the request failed before anything was sent, so the connection can be used for another request.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))

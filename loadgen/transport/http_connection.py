@@ -98,13 +98,13 @@ class HttpConnection:
     ) -> None:
         sock.setblocking(False)
         self._owner = owner
-        #: IP address and port in the form of the run's record, or None if not known.
+        #: Remote `address:port`, or None if not known.
         self.remote_address = remote_address
         self._socket: socket.socket | None = sock
         self._tls = tls
         self._on_response: OnResponse | None = None
         self.deadline_s = 0.0
-        #: Parser of the current answer, or None while `whole_answer` may still read it.
+        #: Parser of the current answer; None as long as the answer may be one that `whole_answer` parses.
         self._parser: HTTPResponse | None = None
         #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0
@@ -119,7 +119,7 @@ class HttpConnection:
         self._writer: Any = None
 
     def is_good(self) -> bool:
-        """Return True if an idle connection can be used again; it is ended if it received anything but TLS messages."""
+        """Return True if an idle connection can be used again; end it if it has received anything but TLS messages."""
         if self._socket is not None and self._poller.poll(0):
             # The data may be a mere TLS message, such as a session ticket.
             self._on_readable()
@@ -154,7 +154,7 @@ class HttpConnection:
             self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
-        """Close the socket and its watchers; calls nothing back."""
+        """Close the socket and its watchers, without a call to the owner or a request's callback."""
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()

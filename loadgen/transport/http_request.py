@@ -12,7 +12,10 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Requests:
-    """Renders requests to one URL; the lines of the last request's headers are kept, since they seldom change."""
+    """Renders requests to one URL.
+
+    The rendered headers of the last request are kept for the next one, since headers seldom change.
+    """
 
     __slots__ = ("_head", "_headers", "_host_line", "_request_line", "_resource")
 

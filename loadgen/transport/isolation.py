@@ -41,7 +41,8 @@ class Contained(Protocol):
 def contain(source: Contained, error: BaseException) -> None:
     """End the source whose callback raised ``error``, and report the error to it; never raises.
 
-    An interrupt or exit of the process is also raised in the main greenlet, as gevent does, but stops no watcher.
+    If the error is an interrupt or exit of the process, also raise it in the main greenlet, as gevent does. No watcher
+    is stopped.
     """
     # `failed` may raise too: report that error to the source as well. A third error goes to the gevent hub, which
     # prints it.

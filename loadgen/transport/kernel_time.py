@@ -14,7 +14,7 @@ from loadgen.measure.clock import now_ns
 
 # SO_TIMESTAMPNS_OLD of asm-generic/socket.h, with a 64-bit timespec on 64-bit systems; Python's socket module lacks it.
 SO_TIMESTAMPNS = 35
-#: Native longs are 64 bits on the systems that `enable` accepts, and unpack several times as fast as "=qq".
+#: Two native longs, which are 64 bits on the systems that `enable` accepts. They unpack several times as fast as "=qq".
 TIMESPEC = struct.Struct("ll")
 #: True on 64-bit Linux, whose timespec this module reads.
 _KNOWN = sys.platform.startswith("linux") and struct.calcsize("P") == 8

@@ -20,7 +20,7 @@ _CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
 
 
 def _nothing() -> None:
-    """Do nothing: the `websockets` library alone reads the connection, or the connection has ended."""
+    """The callback ``on_other`` before `Library.frames` and after `Library.end`: do nothing."""
 
 
 class Library:
@@ -175,14 +175,14 @@ class Library:
         return self._pong is not None
 
     def take_pong(self) -> bytes | None:
-        """Return the pong frame to send now, which counts as sent from then on, or None if no ping waits for one."""
+        """Return the pong frame to send now, or None if no ping waits for one; the pong then counts as sent."""
         pong, self._pong = self._pong, None
         return pong
 
     # The following methods are internal.
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Read frames with `websockets`; return True if no message is unfinished: the next frame may then bypass it."""
+        """Read frames with `websockets`; return True if the next frame may bypass it: no message is unfinished."""
         if self.deliver(self.parse(data), arrival_ns, read_ns):
             self._on_other()
         protocol = self._protocol

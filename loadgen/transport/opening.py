@@ -50,7 +50,7 @@ class OpeningHandshake:
         return self._upgrade.accepted(bytes(data))
 
     def hand_over(self, data: bytes | memoryview, library: Library) -> TransportError | None:
-        """Let `websockets` read the answer, of which ``data`` has arrived; return an error if it cannot be HTTP."""
+        """Let `websockets` read the answer, starting with ``data``; return an error if the answer cannot be HTTP."""
         if self._upgrade is None:
             return None
         if self._answer is None:

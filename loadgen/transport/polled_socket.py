@@ -1,4 +1,4 @@
-"""A connected socket that the process's poller reads: pausing its reads, and the time since data last arrived."""
+"""A connected socket that the process's poller reads: it can pause reading, and tell how long nothing has arrived."""
 
 import socket
 
@@ -121,7 +121,7 @@ class PolledSocket(Source):
             self._silence = None
 
     def _dispose(self) -> None:
-        """Close the socket and stop reading it; calls nothing back."""
+        """Close the socket and stop reading it, without calling a callback."""
         self.whole = None
         self._unwatch_silence()
         if self._socket is not None:

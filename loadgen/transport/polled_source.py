@@ -16,8 +16,8 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None to pass all bytes to `take`.
     whole: OnText | None
-    #: Lower bounds for the next read (ns since the epoch). The read's stamp is later than ``stamp_ns``. Its data
-    #: arrived after ``since_ns``, less the delay in the kernel that `poller` allows for.
+    #: Lower bounds for the next read (ns since the epoch). Its kernel stamp is later than ``stamp_ns``. Its data became
+    #: readable after ``since_ns``, so it arrived at most the kernel's delay (`poller._SETTLE_NS`) before ``since_ns``.
     since_ns: int
     stamp_ns: int
 

@@ -48,12 +48,13 @@ from loadgen.transport.polled_source import Source
 
 _READ = 1
 _EPOLLIN = 1
-#: Size of the read buffer: header and content of the longest frame with a two-byte length field, so that no read is
-#: longer than the frames that ``_LONGER_TEXT`` recognises.
+#: Size of the read buffer: the longest frame with a two-byte length field, header included. So no read is longer than
+#: such a frame, as the recognition by ``_LONGER_TEXT`` requires.
 _BUFFER_BYTES = 4 + 65_535
-#: First byte of a final, unmasked text frame (RFC 6455, 5.2). A text of up to 125 bytes has its length in the second
-#: byte. A longer one begins with 0x81, 0x7E and a two-byte length: a read of ``size`` bytes is one such frame if its
-#: first four bytes, as a number, are ``_LONGER_TEXT + size``, of which four bytes are the header itself.
+#: Used to recognise a read that is exactly one final, unmasked text frame (RFC 6455, 5.2), which begins with 0x81. For
+#: a text of up to 125 bytes, the second byte is the length. For a longer text, 0x7E and a two-byte length follow. As a
+#: big-endian number, these first four bytes are ``_LONGER_TEXT + size``, where ``size`` is that of the read, its four
+#: header bytes included.
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
@@ -76,8 +77,8 @@ TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 class NativePoller:
     """Reads the sockets of one gevent hub through `loadgen.native`, in a thread that needs no interpreter lock.
 
-    The thread reads and stamps even while Python is busy. Data that no fast path processes waits in a queue until the
-    hub processes it.
+    The thread reads sockets and records arrival times even while Python is busy. Data that no fast path (native code)
+    processes waits in a queue for the hub.
     """
 
     def __init__(self) -> None:
@@ -139,10 +140,10 @@ class Poller:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._sources: dict[int, Source] = {}
-        #: Sockets that were not read yet, or whose last read may have left data. For these, a poll that does not report
-        #: a socket does not prove that it is empty.
+        #: Sockets whose last read may have left data, or that were not read yet. A poll that does not report such a
+        #: socket does not prove that it is empty.
         self._filled: set[int] = set()
-        #: Start (ns) of the last poll for which all reported sockets have been read.
+        #: Start (ns) of the last poll after which all reported sockets were read.
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -187,7 +188,7 @@ class Poller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | native.Tls | None = None,
     ) -> None:
-        """Do nothing: at each read this poller takes the source's present ``whole``, and it has no fast paths."""
+        """Do nothing: this poller has no fast paths, and it looks up the source's callback ``whole`` at each read."""
 
     def has_waiting(self, descriptor: int) -> bool:
         """Return False: this poller processes all bytes right after it has read them."""

@@ -27,7 +27,7 @@ import gevent.socket
 from loadgen.protocol.hosts import is_loopback
 from loadgen.transport.errors import TransportError
 
-#: True if connections of a scheme use HTTPS_PROXY, false if they use HTTP_PROXY.
+#: For each scheme, true if its connections use HTTPS_PROXY, false if they use HTTP_PROXY.
 _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 #: Names of the environment variables that configure proxies; the lower-case names are read too.

@@ -25,7 +25,7 @@ def by_library(name: str, error: Exception) -> TransportError:
 
 
 def by_head(name: str, status: int | None, said: str) -> TransportError:
-    """Return the error for a refusal of which only the head has arrived; ``said`` describes the answer."""
+    """Return the error for a refusal whose body has not arrived; ``said`` describes the head of the answer."""
     return _error(name, said, Refusal.of(status))
 
 

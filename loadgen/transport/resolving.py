@@ -140,7 +140,7 @@ class Resolver:
 
 
 def text_of(address: tuple[Any, ...]) -> str:
-    """Return an address and port in the form of the run's record, such as `192.0.2.1:443`."""
+    """Return an address and port as text, such as `192.0.2.1:443`, in the form that the run's record uses."""
     host = str(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 

@@ -13,7 +13,7 @@ _WRITE = 2
 
 
 class SendBuffer:
-    """The unsent bytes of one connection, from the first that its socket refuses until all are sent."""
+    """Bytes of one connection that its socket has not accepted yet; the object is used until all are sent."""
 
     __slots__ = ("_data", "_on_sent", "_socket", "_writer", "overflowed")
 

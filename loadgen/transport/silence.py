@@ -35,11 +35,13 @@ from loadgen.transport import isolation
 OnSilent = Callable[[int], None]
 
 _MS: Final = 1_000_000
-#: Longest sleep (ns) while connections are watched. If the greenlet wakes late from it, the event loop was stalled.
+#: While connections are watched, the greenlet sleeps at most this long (ns). If it wakes late, the event loop was
+#: stalled.
 _TICK_NS: Final = 250 * _MS
-#: Lateness (ns) of a wake-up from which on the event loop counts as stalled.
+#: If a wake-up is late by at least this time (ns), the event loop counts as stalled.
 _STALL_NS: Final = 50 * _MS
-#: Shortest time (ns) until a connection is checked again that may be silent, but is not proven to be.
+#: Shortest time (ns) until the next check of a connection whose timeout has passed, but whose silence is not certain:
+#: it has unread data, or the event loop was stalled.
 _AGAIN_NS: Final = 100 * _MS
 #: Number of connections checked in one turn of the event loop.
 _AT_ONCE: Final = 200
@@ -70,8 +72,8 @@ class Silence:
 
     def cancel(self) -> None:
         """Stop watching."""
-        # This object stays in the heap until its next check is due: drop its references, so that they do not keep the
-        # connection in memory.
+        # Drop the references: this object stays in the heap until its next check is due, and would keep the connection
+        # in memory.
         self._source = self._on_silent = None
 
     def look(self, stood_still_ns: Callable[[int], int]) -> int | None:

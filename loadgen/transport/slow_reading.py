@@ -1,8 +1,8 @@
 """Read one connection at a limited rate, like a client that is busy or on a slow line.
 
 A `SocketStream` that has a `SlowReading` reads its socket by means of that object, with the Python poller. After each
-read the stream leaves the poller for as long as the rate requires, so the poller needs no code for it and spends no
-time on it.
+read the stream removes itself from the poller for as long as the rate requires. So the poller needs no code for slow
+reading and spends no time on a paused stream.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A connection on the gevent hub below its protocol: the socket, TLS and the send buffer.
+"""The lower half of a connection on the gevent hub, the same for all protocols: socket, TLS and send buffer.
 
 The process's poller reads the raw socket, which gives the kernel's receive timestamp. TLS therefore runs over memory
 buffers. No connection needs a greenlet. The subclasses handle the received bytes: `WebSocket` parses messages,
@@ -69,8 +69,8 @@ class SocketStream(PolledSocket):
         #: Bytes that the socket does not accept yet, or None if it has accepted all.
         self._unsent: SendBuffer | None = None
         self._tls: Tls | NativeTls | None = None
-        #: True if the poller delivers plaintext, because there is no TLS or because the poller decrypts: then the fast
-        #: path can be used in the poller.
+        #: True if the poller gets plaintext, because there is no TLS or because the poller itself decrypts. Only then
+        #: can the poller use the fast path.
         self._plain = not address.secure
         #: True while the native poller decrypts through `loadgen.transport.tls.Tls`; never true with `NativeTls`.
         self._tls_direct = False
@@ -133,7 +133,7 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def way_to_send(self) -> int | None:
-        """Return the descriptor that a frame can be written to now, -1 to use :meth:`send_frame`, or None.
+        """Return the descriptor to write a frame to, or -1 if the frame must be sent by :meth:`send_frame`, or None.
 
         None means that the connection is not open, or does not send text frames. If the descriptor accepts only a part
         of the frame, send the rest by `send_frame`.
@@ -170,7 +170,7 @@ class SocketStream(PolledSocket):
         raise NotImplementedError
 
     def _fits_fast_path(self) -> bool:
-        """Return True if the stream is at a boundary between messages, the only place where a fast path may begin."""
+        """Return True if the next byte begins a message: a fast path may begin only there."""
         return True
 
     def _route_plain(self, tls: NativeTls | None, changed: bool) -> None:
@@ -197,7 +197,7 @@ class SocketStream(PolledSocket):
         self._unsent = None
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` process the messages that it recognises; None removes the fast path.
+        """Let a fast path, native code of `loadgen.native`, process the messages that it recognises; None removes it.
 
         These messages do not reach the callbacks.
         """
@@ -309,8 +309,8 @@ class SocketStream(PolledSocket):
             try:
                 data = self._tls.encrypt(data)
             except ssl.SSLError:
-                # The server has closed the connection: the next read fails too, and then the end of the connection is
-                # reported.
+                # The server has closed the connection. Ignore the error: the next read fails too, and reports that the
+                # connection ended.
                 return
         self._transmit(data)
 

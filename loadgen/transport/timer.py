@@ -1,9 +1,9 @@
 """Wake a greenlet at a wall-clock time to within tens of microseconds.
 
-libev's epoll backend rounds a timer up to the next millisecond. In an open-loop schedule that delay would be part of
-every headline latency. A Linux timerfd is an ordinary readable descriptor with nanosecond resolution, so it wakes the
-hub on time. On other systems `gevent.sleep` is used; the delay that it causes is recorded as lateness, like any other
-delay.
+libev's epoll backend rounds a timer up to the next millisecond. In an open-loop schedule latency counts from the time
+at which an event is due, so that delay would be part of every latency. A Linux timerfd is an ordinary readable
+descriptor with nanosecond resolution, so it wakes the hub on time. On other systems `gevent.sleep` is used; the delay
+that it causes is recorded as lateness, like any other delay.
 """
 
 import heapq
@@ -17,11 +17,11 @@ from loadgen.measure.clock import now_ns
 from loadgen.transport.timerfd import TimerFd
 
 _READ = 1
-#: Longest time (ns) between two successive clock readings; if they are further apart, the process was descheduled in
+#: Longest time (ns) between two successive readings of the clocks. If more time passes, the process was descheduled in
 #: between.
 _AT_ONCE_NS = 20_000
 _READINGS = 5
-#: Value of `_armed_ns` while greenlets are woken: earlier than any real time, so that `_arm` does nothing.
+#: Value of `_armed_ns` while greenlets are woken. It is earlier than any due time, so `_arm` does not set the timer.
 _FIRING = 1
 
 
@@ -87,7 +87,7 @@ class PreciseTimer:
         if self._timer is None or not self._timer.acknowledge():
             return
         # A greenlet that is woken here may wait again. That does not arm the timer: it is armed once, below, for the
-        # earliest waiting greenlet.
+        # greenlet that is due next.
         self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():
             _, _, waiter = heapq.heappop(self._due)

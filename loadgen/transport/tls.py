@@ -18,8 +18,8 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 #: A TLS session to resume, by either of the two implementations of TLS: `Tls` or `NativeTls`.
 Session = ssl.SSLSession | native.TlsSession
 
-#: Age (s) from which on the kept session is replaced by that of a connection that has resumed it; servers keep sessions
-#: for minutes to hours.
+#: When the kept session is this old (s), it is replaced by the session of a connection that has resumed it; servers
+#: keep sessions for minutes to hours.
 _SESSION_FRESH_S = 60.0
 
 
@@ -44,7 +44,7 @@ class TlsSessions:
     def keep(self, tls: "Tls | NativeTls") -> None:
         """Keep the session of an open connection for later connections to resume.
 
-        The session of a connection that has resumed one replaces the kept session only if that is older than
+        If the connection resumed the kept session, its new session replaces the kept one only if that is older than
         `_SESSION_FRESH_S`.
 
         Call this after the first data of the server: TLS 1.3 sends the ticket after the handshake.
@@ -112,7 +112,8 @@ class Tls:
         incoming, inner = self._incoming, self._inner
         incoming.write(data)
         if not self._records.follow(data):
-            # The read ends within a TLS record, which cannot be decrypted yet: no message ends with the read.
+            # The read ends within a TLS record, which cannot be decrypted yet. So no message ends with the read's last
+            # byte.
             end_ns = within_ns
         try:
             while True:
@@ -139,7 +140,7 @@ class Tls:
 
     def end(self) -> None:
         """Write our close_notify, which `to_send` then returns."""
-        # `unwrap` raises this error, because the server's close_notify has not arrived yet.
+        # `unwrap` raises an error, because the server's close_notify has not arrived yet.
         with suppress(ssl.SSLError):
             self._object.unwrap()
 

@@ -105,7 +105,7 @@ def _answer(proxy: Proxy, raw: socket.socket) -> tuple[int, str]:
 
 
 def _head(proxy: Proxy, raw: socket.socket, most_bytes: int) -> tuple[bytes, bool]:
-    """Read an answer up to the end of its headers; return it and True if more bytes wait, which stay unread."""
+    """Read an answer up to the end of its headers; return it, and True if more bytes wait unread in the kernel."""
     head = b""
     while True:
         _wait(raw, _READ)

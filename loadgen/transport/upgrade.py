@@ -18,12 +18,13 @@ from websockets.uri import parse_uri
 _HEADERS_END = b"\r\n\r\n"
 #: Longest answer that is parsed here; the `websockets` library parses longer ones.
 _USUAL_BYTES = 4096
-#: RFC 9110, section 5: a name is a token, a value has no control characters but tabs.
+#: Valid header names and values (RFC 9110, section 5): a name is a token; tab is the only control character in a value.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
 _VERSION = b" HTTP/1.1\r\n"
-#: Text that is appended to the key before it is hashed (RFC 6455, section 1.3), and the length of the hash in base64.
+#: Constants of Sec-WebSocket-Accept: the text that is appended to the key before hashing (RFC 6455, section 1.3), and
+#: the length of the hash in base64.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ACCEPT_BYTES = 28
 #: Headers of the answer that decide whether it accepts the upgrade; each may occur only once.
@@ -141,7 +142,7 @@ class Upgrade:
         return end + len(_HEADERS_END)
 
     def library(self, max_message_bytes: int | None) -> ClientProtocol:
-        """Return a protocol object of `websockets` that has sent this request and awaits the answer."""
+        """Return a protocol object of `websockets` in the state after it has sent this request."""
         protocol, request = _protocol(*self._asked, max_message_bytes)
         protocol.key = self._key.decode()
         protocol.send_request(request)

@@ -33,9 +33,9 @@ def of_header(
 ) -> Violation | None:
     """Check a frame's header (RFC 6455, 5.2 to 5.5); return the violation, or None if there is none.
 
-    ``first`` and ``second`` are its first two bytes, and ``length`` is the length of its payload. ``begun_bytes`` is
-    the size of the unfinished fragmented message, or None if there is none. ``most_bytes`` is the longest message
-    allowed, or None for any length.
+    ``first`` and ``second`` are the header's first two bytes, and ``length`` is the length of the frame's payload.
+    ``begun_bytes`` is the size so far of a fragmented message that is not finished, or None if there is none.
+    ``most_bytes`` is the longest message allowed, or None for any length.
     """
     opcode = first & _OPCODE
     name = _NAMES.get(opcode)

@@ -1,4 +1,4 @@
-"""Wait in a greenlet for a signal of the hub, at a fraction of the cost of gevent's events.
+"""Let a greenlet wait for a signal from the hub, at a fraction of the cost of gevent's events.
 
 gevent's `Event` and `AsyncResult` serve any number of greenlets, and each wait with a timeout makes a `Timeout` too. A
 connect waits three times, and each time only one greenlet waits.
@@ -78,7 +78,7 @@ class Signal:
         return self._set
 
     def _wake(self, waiter: Any) -> None:
-        # This callback may be called after the wait has ended for another reason.
+        # The wait may have ended already, for example because the greenlet was killed: then do nothing.
         if waiter is self._waiter:
             self._waiter = None
             waiter.switch(None)

@@ -76,7 +76,7 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: Parser of the frames once the upgrade is done; None while the `websockets` library reads everything.
         self._frames: TextFrames | None = None
-        #: Value of `TextFrames.ready` when the poller's routing was last updated.
+        #: Value of `TextFrames.ready` when the poller was last told its callback and fast path.
         self._ready = False
 
     @property
@@ -99,7 +99,7 @@ class WebSocket(SocketStream):
             self._write(fragments(self._library.opcode, message, most))
 
     def way_to_send(self) -> int | None:
-        """Return the descriptor for text frames, -1 if frames are encrypted or queued, or None: see `SocketStream`."""
+        """Return the socket's descriptor, -1 if frames must be encrypted or queued, or None: see `SocketStream`."""
         if not self.is_open or self._library.opcode is not Opcode.TEXT:
             return None
         return self._descriptor if self._unsent is None and self._tls is None else -1
@@ -218,7 +218,7 @@ class WebSocket(SocketStream):
             self._opening.set()
 
     def _judge_answer(self, upgrading: OpeningHandshake) -> None:
-        """Fail the handshake with a description of the server's answer, as soon as the answer certainly refuses."""
+        """Fail the handshake with a description of the server's answer, once the answer is certain to be a refusal."""
         if (why := self._library.refusal) is not None:
             self._fail(refused.by_library(self._address.name, why))
         elif self._patience is None and (error := upgrading.refused()) is not None:

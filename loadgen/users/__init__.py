@@ -1,4 +1,4 @@
-"""The Locust user classes: those that play a scenario's clients, and `EventsUser`, whose subclasses run tasks.
+"""The Locust user classes: some play the clients of a scenario; subclasses of `EventsUser` run tasks of your own.
 
 Subclass them in your own locustfile; see docs/cookbook/users.md.
 """
@@ -29,9 +29,8 @@ _MODULES = {
     "RefusedError": "loadgen.users.journeys.errors",
     "schedule": "loadgen.users.journeys.pacing",
 }
-#: The module that registers the harness with Locust. The module is in a layer above this package, so it is imported by
-#: its name, and only when a locustfile imports `EventsUser`. Such a locustfile need not import anything else of the
-#: harness.
+#: The module that registers the harness with Locust. It is in a layer above this package, so it is imported by name,
+#: and only when a locustfile imports `EventsUser`. Such a locustfile needs no other import from the harness.
 _INSTALL = "loadgen.run.install"
 
 

@@ -1,7 +1,7 @@
 """A client's planned behaviour: it drops its connection, leaves and comes back, or changes its subscriptions.
 
-Each kind of behaviour runs in a separate greenlet, from the time when all subscriptions are ready, and acts at the
-absolute times of the client's plan.
+Each kind of behaviour runs in a separate greenlet, which starts when all subscriptions are ready. It acts at the times
+in the client's plan, which do not depend on when earlier actions ended.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Calls the hooks, the methods that users override; no other module calls them.
+"""Call the hooks: the methods of a user class that its author may override. No other module calls hooks.
 
 An exception of a hook is caught here and counted by hook and line. It makes the run invalid, but the client goes on.
 """
@@ -32,14 +32,14 @@ class Hooks(Protocol):
         """Called after the client has closed its connection at the end of the run."""
 
     def payload(self) -> Any:
-        """Return the members of the next event's JSON object."""
+        """Return the members to add to the JSON object of the next event."""
 
     def on_delivery(self, channel: str, event: str) -> object:
         """Called after each delivery."""
 
 
 class UnmadeError(Exception):
-    """The user's code failed to make an event that was due; the failure is already counted.
+    """The hook payload() failed to return the members of an event that was due; the failure is already counted.
 
     The text goes into the run's record.
     """
@@ -127,8 +127,8 @@ class UserCode:
             return hook(*arguments)
         except GreenletExit as error:
             if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
-                # Locust kills its users with GreenletExit after the run. At any other time the hook itself has raised
-                # GreenletExit.
+                # Locust kills its users with GreenletExit after the run. If the run is not over, the hook itself has
+                # raised it.
                 raise
             caught: BaseException = error
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""One client's connection to the service, which lasts over reconnects; each connect begins a new life of it."""
+"""One client's connection to the service, over all its reconnects."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,10 +21,10 @@ from loadgen.users.worker import WorkerRun
 
 
 class ClientConnection:
-    """The connection of one client, in all its lives.
+    """The connection of one client, over all its reconnects.
 
-    :meth:`open` begins a life of the connection and may be called again after that life has ended. Everything is
-    recorded by the run's recorder and counted in its progress.
+    A life lasts from a connect to the end of that connection. :meth:`open` begins a life, and may be called again after
+    that life has ended. Everything is recorded by the run's recorder and counted in its progress.
 
     These callbacks are optional. ``on_delivery`` is called with (channel pattern, event text) after a delivery was
     recorded. ``on_request`` is called with the arguments of `OnRequest` after a delivery of one of this run's own
@@ -189,8 +189,8 @@ class ClientConnection:
 
     def _on_over(self, life: Life) -> None:
         if life is not self._life:
-            # The life that ended is not the current one: it failed, and the next one has begun. So the connection has
-            # not ended.
+            # The life that ended is not the current one: it failed, and the next life has begun. So :attr:`ended` must
+            # not be set.
             return
         self.ended.set()
         if self._on_ended is not None and life.established and not life.closing:

@@ -29,7 +29,7 @@ from loadgen.users.subscriptions import Subscription, Subscriptions
 from loadgen.users.unanswered import OnAnswer, UnansweredPublishes
 from loadgen.users.worker import WorkerRun
 
-#: Makes the socket of a life, yet to be opened; see `transport.connection.connection`.
+#: Makes an unopened socket for one life of a connection; see `transport.connection.connection`.
 Connect = Callable[[Address, Handshake, OnText, OnClosed, OnFailed, SlowReading | None], SocketStream]
 #: Takes (channel pattern, event text) of a delivery.
 OnDelivery = Callable[[str, str], None]
@@ -83,7 +83,7 @@ class Conversation:
     on_event: OnEvent
     """Record a delivery; see `SessionHandler`."""
     on_marked: OnMarked
-    """Record a delivery whose stamp came in a property or header; see `SessionHandler`."""
+    """Record a delivery whose stamp was not in its text, but in a property or header; see `SessionHandler`."""
 
     def __init__(
         self,
@@ -121,7 +121,8 @@ class Conversation:
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         messages = record.messages = LastMessages(service, session.receive)
         socket = connect(run.address, handshake, messages.received, self._on_closed, record.failed, slow)
-        #: The socket; None, like `_subscriptions`, once the connection has ended, to free memory before the next life.
+        #: The socket. It is None once the connection has ended, like `_subscriptions`, which frees memory before the
+        #: next life.
         self._socket: SocketStream | None = socket
         self._subscriptions: Subscriptions | None = Subscriptions(
             *(run, client, life, session, socket, self._deliveries.numbers, self._watch, clock),
@@ -229,7 +230,7 @@ class Conversation:
         self.drop()
 
     def drop(self) -> None:
-        """Drop the connection, so that nothing of this life reaches the next one."""
+        """Drop the connection at once, so that messages of this life cannot reach the next one."""
         if self._socket is not None:
             self._socket.abort()
 
@@ -321,9 +322,10 @@ class Conversation:
             self._subscriptions.note_early(subscription_id)
 
     def _watch(self) -> None:
-        """Update whether deliveries are examined, and use the fast path if they need not be.
+        """Determine whether Python code must see each delivery, and use the fast path (native code) if not.
 
-        Deliveries are examined while a subscription is not ready, and if there is an ``on_delivery`` or ``on_request``.
+        Python must see the deliveries while a subscription is not ready, and always if there is an ``on_delivery``, an
+        ``on_request`` or a ``listener``.
         """
         subscriptions, socket, rows = self._subscriptions, self._socket, self._run.recorder.native_rows
         unready = subscriptions is not None and bool(subscriptions.unready)

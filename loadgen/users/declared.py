@@ -1,8 +1,8 @@
-"""Checks the attributes of user classes, and refuses unsupported ones with one sentence when the class is created.
+"""Check the attributes of a user class when it is created, and refuse an unsupported attribute with one sentence.
 
-Users of plain Locust choose their tasks, pace and number. Users here play the clients of a scenario, which sets all of
-these. If a `@task` or a `wait_time` were accepted and ignored, the results would be those of a load that its author did
-not intend.
+A user class of plain Locust sets the users' tasks, pace and number. User classes here play the clients of a scenario,
+and the scenario sets all of these. If a `@task` or a `wait_time` were accepted and ignored, the author would get
+results for another load than intended.
 """
 
 import inspect
@@ -147,7 +147,7 @@ def _reason(made: type, name: str, value: Any, base: type) -> str | None:
 
 
 def _hidden(made: type, declaring: type, name: str, base: type) -> str | None:
-    """Return an error text if the harness's empty hook comes before the user's in the method resolution order."""
+    """Return an error text if the harness's empty hook precedes the user's in the method resolution order."""
     order = made.__mro__
     if name not in vars(base) or order.index(declaring) < order.index(base):
         return None
@@ -204,7 +204,7 @@ def place_of_function(function: Any) -> str | None:
 
 
 def _place(value: Any) -> str:
-    """Return `file:line` of an attribute's definition if known, else of the user's statement being executed."""
+    """Return `file:line` of an attribute's definition or, if unknown, of the user's statement that is running."""
     if isinstance(value, FunctionType) and is_users_file(value.__code__.co_filename):
         return f"{shown_path(value.__code__.co_filename)}:{value.__code__.co_firstlineno}"
     frame = sys._getframe(1)
@@ -219,8 +219,8 @@ def _place(value: Any) -> str:
 def say_and_end(say: Callable[[str], object], code: int) -> None:
     """Make this process exit with ``code`` if a locustfile cannot be loaded or a user class is refused.
 
-    For a refused class, ``say`` gets its one sentence and no traceback is printed. Without this function Python would
-    exit with 1, which means that a gate failed.
+    For a refused class, ``say`` gets the sentence that explains the refusal, and no traceback is printed. Without this
+    function Python would exit with 1, the code for a run that missed its limits (gates).
     """
     before = sys.excepthook
 

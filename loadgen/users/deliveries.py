@@ -15,12 +15,12 @@ from loadgen.payloads.stamping import NOT_OURS, Marked, Reading, Stamping
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: Text that describes this deviation from the protocol; it is the same for all protocols.
+#: How reports describe a delivery to a subscription that was not requested; the text is the same for all protocols.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 #: Takes (subscription id, event text, arrival in ns, time of the read in ns); see `SessionHandler.on_event`.
 OnEvent = Callable[[str, str, int, int], None]
-#: Like `OnEvent`, for an event whose stamp came outside its body; see `SessionHandler.on_marked`.
+#: Like `OnEvent`, for an event whose stamp was not in its text; see `SessionHandler.on_marked`.
 OnMarked = Callable[[str, Marked, int, int], None]
 #: Takes (subscription id, event text, arrival in ns, stamp) of an event that was recorded.
 Examine = Callable[[str, str, int, Stamp], None]
@@ -29,9 +29,10 @@ Examine = Callable[[str, str, int, Stamp], None]
 class Deliveries:
     """Records the events of one life.
 
-    ``examine`` is called with each recorded event while :attr:`examined` is true. ``on_foreign`` is called with the
-    subscription id of an event without a stamp. :attr:`numbers` maps a subscription's id to the number under which its
-    deliveries are recorded; `Subscriptions` fills it.
+    The harness writes a stamp into each event that it publishes: run token, publisher and sequence. ``on_foreign`` is
+    called with the subscription id of an event without a stamp. ``examine`` is called with each recorded event while
+    :attr:`examined` is true. :attr:`numbers` maps a subscription's id to the number under which its deliveries are
+    recorded; `Subscriptions` fills it.
     """
 
     __slots__ = ("_examine", "_on_foreign", "_recorder", "_stamping", "examined", "numbers", "on_event")
@@ -77,13 +78,13 @@ class Deliveries:
 
         return on_event
 
-    # The methods below handle events with a checksum, or with the stamp in a place that the scenario chose.
+    # The methods below handle events with a checksum, and events whose stamp is where the scenario says.
 
     def _on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         self._take(subscription_id, lambda: self._stamping.read(event), lambda: event, arrival_ns, read_ns)
 
     def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
-        """Record a delivery whose stamp came in a property or header; see `SessionHandler`."""
+        """Record a delivery whose stamp was not in its text, but in a property or header; see `SessionHandler`."""
         self._take(
             subscription_id,
             lambda: self._stamping.read_beside(event.stamp, event.body),

@@ -1,8 +1,9 @@
-"""Direct publishes: publishes over one connection that a lane of `loadgen.native` sends and records, without Python.
+"""Direct publishes: native code, the lane of a connection, sends and records them without Python.
 
-If an answer accepts all events of a publish, the lane records the events without calling Python. It hands every other
-publish back to Python ("gives it up"), where the outcome is recorded: the service refused something, the connection was
-lost, or no answer came by the end of the drain.
+Each connection has one lane (`loadgen.native.PublishLane`). If an answer accepts all events of a publish, the lane
+records the events without calling Python. It hands every other publish back to Python ("gives it up"), where the
+outcome is recorded: the service refused something, the connection was lost, or no answer came by the end of the drain,
+the phase after publishing has ended.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class Owner(Protocol):
-    """The sender of direct publishes, which records those that the lane hands back."""
+    """The sender of direct publishes; it records the publishes that the native code hands back to Python."""
 
     def settle_given_up(
         self,
@@ -34,20 +35,20 @@ class Owner(Protocol):
 
 
 class DirectPublishes:
-    """Sends publishes through the connection's lane; the owner of a publish handed back records its outcome."""
+    """Sends publishes through a connection's lane (native code); owners record the publishes that it hands back."""
 
     __slots__ = ("_frame_of", "_lane", "_numbers", "_owners", "_socket")
 
     def __init__(
         self, lane: PublishLane, frame_of: Callable[[str], PublishFrame | None], socket: SocketStream
     ) -> None:
-        """``frame_of`` returns the template of publish messages to a channel, or None if the lane cannot fill it."""
+        """``frame_of`` returns the template of publish messages to a channel, or None if native code cannot fill it."""
         self._lane, self._frame_of, self._socket = lane, frame_of, socket
         self._owners: list[Owner] = []
         self._numbers: dict[Owner, int] = {}
 
     def fast_path(self, rows: Rows, deliveries: FastPath | None) -> FastPath:
-        """Return ``deliveries``, or a new fast path if it is None, which also processes the answers to publishes."""
+        """Make a fast path process the answers to publishes too; return ``deliveries``, or a new one if it is None."""
         fast_path = DeliveryFastPath(rows) if deliveries is None else deliveries
         assert isinstance(fast_path, DeliveryFastPath)
         fast_path.answers(self._lane)
@@ -66,7 +67,7 @@ class DirectPublishes:
     ) -> bool:
         """Send a publish now; return False without sending anything if `Sender.send` must send it.
 
-        If the answer does not accept all events, the publish is passed back to ``owner``.
+        If the answer does not accept all events, ``owner`` records the publish's outcome.
         """
         socket = self._socket
         descriptor, frame = socket.way_to_send(), self._frame_of(channel)
@@ -89,7 +90,7 @@ class DirectPublishes:
         return True
 
     def answered(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """Pass an answer that the lane did not process to the publish's owner; drop it if no publish awaits it."""
+        """Pass an answer that native code did not process to the publish's owner; drop it if no publish awaits it."""
         given = self._lane.withdraw(publish_id)
         if given is not None:
             self._owners[given[1]].settle_given_up(given, answer, arrival_ns, "accepted", None)
@@ -119,7 +120,7 @@ class DirectPublishes:
 def direct_publishes(
     run: WorkerRun, client: ClientPlan, session: Session, socket: SocketStream
 ) -> DirectPublishes | None:
-    """Return the direct publishes of a connection, or None if all its publishes must be sent by `Sender.send`."""
+    """Return the direct publishes of a connection, or None if Python (`Sender.send`) must send all its publishes."""
     rows: Any = run.recorder.native_publishes
     if rows is None or socket.way_to_send() is None:
         return None

@@ -9,8 +9,8 @@ from loadgen.server.auth.base import AuthorizationRequest, Authorizer, Identity,
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
-#: Order in which authorizers are tried: a signature or a JWT is recognisable, but any token may be for a Lambda
-#: authorizer.
+#: Order in which authorizers are tried. IAM and JWT authorizers recognise their credentials by the form, while the
+#: Lambda authorizer takes any token. So it comes after them.
 _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 
 

@@ -22,7 +22,7 @@ class Operation(Enum):
 class Caller:
     """The HTTP request or WebSocket upgrade through which an operation arrived.
 
-    `addresses` are those of `x-forwarded-for` and then the TCP peer's, the entries of AWS's `sourceIp`. `host` is the
+    `addresses`, which AWS calls `sourceIp`, are those of `x-forwarded-for`, followed by the TCP peer's. `host` is the
     `Host` header. `query` is the raw query of an HTTP request.
     """
 

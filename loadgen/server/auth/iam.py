@@ -69,7 +69,7 @@ class IamAuthorizer:
 
         Raises:
             RefusedError: the signature is incomplete, too old or wrong, or the user is unknown or lacks the permission.
-                Only the text for a wrong signature is known; the others are assumptions.
+                Only AWS's error text for a wrong signature is known; the other texts are assumptions.
         """
         credentials, caller = request.credentials, request.caller
         try:

@@ -6,10 +6,11 @@ requires only `host` and the `x-amz-` headers among the signed ones; AWS's clien
 - The time is in the string to sign, so `x-amz-date` need not be among the signed headers (the client
   auvred/aws-appsync-events, whose tests run on AWS, leaves it out). `Date` may take its place (AWS: Signature Version
   4).
-- Signers that see the HTTP request sign `content-length` (aws-sdk-go-v2), which is no member of a frame's
-  `authorization`; its value follows from the body, as that of `x-amz-content-sha256` does (assumption: AWS fills them).
-- Signers of JavaScript sign the host name without its port, others write `:443`. On AWS the port is always 443. Here
-  all spellings of a host are the same (assumption).
+- Some clients sign the HTTP request's `content-length` too (aws-sdk-go-v2). The `authorization` of a WebSocket frame
+  does not contain that header, so its value is computed from the body, like that of `x-amz-content-sha256` (assumption:
+  AWS does the same).
+- JavaScript clients sign the host name without its port, others sign it with `:443`. On AWS the port is always 443.
+  Here all spellings of a host are the same (assumption).
 """
 
 import hashlib
@@ -137,8 +138,8 @@ class SignedRequest:
         digest = hashlib.sha256(self.body).hexdigest()
         known = {_CONTENT_LENGTH: str(len(self.body)), _CONTENT_HASH: digest, **self.headers}
         if known[_CONTENT_HASH] != digest:
-            # botocore signs this header's value as the body's hash. Without this check, a signature of another body
-            # would pass.
+            # botocore signs the value of `x-amz-content-sha256` as the body's hash. Without this check, a signature of
+            # another body would pass.
             raise SignatureError
         if "host" not in names or any(name not in known for name in names):
             raise SignatureError

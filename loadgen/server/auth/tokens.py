@@ -19,8 +19,8 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS25
 """Accepted algorithms, asymmetric only: with HS256 anyone could sign, using the public key as the secret."""
 
 DEFAULT_AUTH_STRATEGY: Final = "ALLOW"
-"""`ctx.identity.defaultAuthStrategy` of a user-pool token (assumption: an Event API has no setting for it, unlike a
-GraphQL API)."""
+"""Value of `ctx.identity.defaultAuthStrategy` for a user-pool token. A GraphQL API has a setting for it, but an Event
+API has none (assumption)."""
 
 _LEEWAY_S: Final = 5
 _BEARER: Final = "bearer "
@@ -53,7 +53,7 @@ class JwtAuthorizer:
         """Verify signature, issuer, times and client of the token; return the identity.
 
         Raises:
-            RefusedError: the token is expired or invalid. The texts are assumptions.
+            RefusedError: the token is expired or invalid. The error texts are assumptions.
         """
         token = _token(request.credentials)
         try:

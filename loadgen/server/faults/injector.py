@@ -28,7 +28,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class _Waiting(NamedTuple):
-    """A delivery that has been decided on but not written; ordered by due time, then by the order of the decisions."""
+    """A delivery that is planned but not written; sorted by due time, then by the order in which they were planned."""
 
     due_ns: int
     turn: int
@@ -66,7 +66,7 @@ class FaultingHub(Hub):
         self._loop = asyncio.get_running_loop()
         self._known: dict[Subscription, _Known] = {}
         self._numbers, self._events, self._turns = itertools.count(), itertools.count(), itertools.count()
-        #: For each connection with subscriptions: the connection's number, and the number of its subscriptions.
+        #: For each connection with subscriptions: the number that identifies it, and how many subscriptions it has.
         self._connections: dict[Outlet, int] = {}
         self._subscriptions_of: Counter[Outlet] = Counter()
         self._connection_numbers = itertools.count()
@@ -77,7 +77,8 @@ class FaultingHub(Hub):
         self._faults = faults
 
         def draws(kind: str) -> random.Random:
-            # A separate generator for each kind, so that enabling one fault does not change another's draws.
+            # Each kind of fault has a separate random generator, so that enabling one fault does not change another's
+            # draws.
             return random.Random(f"{faults.seed} {kind}")
 
         self._drop = _chance(faults.drop_percent, draws("drop"))
@@ -89,7 +90,7 @@ class FaultingHub(Hub):
         self._slot_ns = 0 if faults.throttle_per_s is None else round(_SECOND_NS / faults.throttle_per_s)
         self._next_slot_ns = 0
         queue = faults.throttle_queue
-        #: Waiting time of the last delivery in a full throttle queue (ns), or None if the queue has no limit.
+        #: Time (ns) that the last delivery in a full throttle queue waits, or None if the queue has no limit.
         self._line_ns = None if queue is None else queue * self._slot_ns
 
     def add(self, subscription: Subscription) -> None:
@@ -129,7 +130,7 @@ class FaultingHub(Hub):
         return True
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Decide on each delivery of each event; return the number of matching subscriptions."""
+        """Decide what happens to each delivery of each event; return the number of matching subscriptions."""
         if not self._begun:
             self._begun = True
             self._schedule()
@@ -222,7 +223,7 @@ class FaultingHub(Hub):
             self._write(each, Action.HELD)
 
     def _release(self, known: _Known, waiting: _Waiting) -> None:
-        """Write a delivery that was held back, since no later delivery came within the time limit to overtake it."""
+        """Write a delivery held back for reordering: no other delivery overtook it within the time limit."""
         if waiting in known.held:
             known.held.remove(waiting)
             self._write(waiting, Action.HELD)

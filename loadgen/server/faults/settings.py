@@ -1,4 +1,4 @@
-"""The faults file: a YAML or JSON file, with the same units as a scenario."""
+"""The faults file: YAML or JSON, with durations, rates and percentages written as in a scenario."""
 
 import random
 from collections.abc import Callable
@@ -120,7 +120,7 @@ class Disconnect(Repeated):
 
 
 class Admission(Part):
-    """A limit on the requests that are admitted; exactly those above the limit are refused."""
+    """A limit on the rate of admitted requests; every request above the limit is refused."""
 
     rate_per_s: EventRate = Field(alias="rate")
     """Maximum number of requests admitted per second, such as 20/s. As many may also be admitted at once."""
@@ -151,7 +151,8 @@ class Faults(Part):
     duplicate_percent: Share = Field(default=0.0, alias="duplicate")
     """Share of deliveries that are written twice."""
     reorder_percent: Share = Field(default=0.0, alias="reorder")
-    """Share of deliveries that are held back until the next one to the same subscription is written, at most 250 ms."""
+    """Share of deliveries that are held back until the next one to the same subscription is written, for at most 250
+    ms."""
     stalls: tuple[Stall, ...] = Field(default=(), strict=False)
     """Times in which the server stands still."""
     disconnects: tuple[Disconnect, ...] = Field(default=(), strict=False)

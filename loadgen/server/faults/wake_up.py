@@ -23,7 +23,7 @@ class WakeUp:
             loop.add_reader(self._timer.descriptor, self._on_readable)
 
     def at(self, due_ns: int) -> None:
-        """Call back when CLOCK_REALTIME reaches ``due_ns``, or at once if it has; replaces the time set before."""
+        """Call back when CLOCK_REALTIME reaches ``due_ns``, or at once if it is past; replaces any earlier time."""
         wait_ns = max(1, due_ns - time.time_ns())
         if self._timer is not None:
             self._timer.arm(time.monotonic_ns() + wait_ns)

@@ -61,7 +61,7 @@ class Request:
 
 
 def read_users(path: Path) -> dict[str, str]:
-    """Return the ids of users by their tokens, from a CSV file with the columns `id` and `token`.
+    """Read users from a CSV file with the columns `id` and `token`; return a dict from each token to the user's id.
 
     Raises:
         OptionError: the file cannot be read, or lacks a column or a value.
@@ -102,11 +102,11 @@ def token_subject(request: Request, api_key: str, users: Mapping[str, str]) -> s
 
 
 def demand_signature(request: Request, keys: Keys | None) -> None:
-    """Check the SigV4 signature of a request, in its headers.
+    """Check that a request's headers have a valid SigV4 signature, made with ``keys``.
 
     Raises:
-        RefusedError: there is no signature, or it does not match these credentials and this request. AWS documents
-            status 403 for both.
+        RefusedError: there is no signature, or it does not match the keys and the request. AWS documents status 403 for
+            both.
     """
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest

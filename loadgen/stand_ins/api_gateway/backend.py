@@ -185,7 +185,7 @@ class Backend:
             for connection, message in left:
                 await self._deliver(connection, message)
 
-        # Start one task for each socket that the backend may use, like an HTTP agent that limits its sockets.
+        # Start as many tasks as the backend may use sockets: each task has one POST open at a time.
         sockets = min(self._start.concurrency, len(targets))
         await asyncio.gather(*[asyncio.create_task(send()) for _ in range(sockets)])
         took_ns = time.perf_counter_ns() - began_ns
@@ -236,7 +236,7 @@ def _answer(
     kind: bytes, id_: msgspec.Raw | bytes, channel: str | None = None, connection: str | None = None
 ) -> str:
     more = b"" if channel is None else b',"channel":' + _text(channel)
-    # A client can learn its connection's id only from the backend.
+    # Include the connection's id: a client can learn it only from the backend.
     more += b"" if connection is None else b',"connectionId":' + _text(connection)
     return (b'{"type":"%b","id":%b%b}' % (kind, bytes(id_), more)).decode()
 
@@ -269,7 +269,7 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
 
     def flush() -> None:
-        # Collect the answers of one turn of the event loop, and write them together.
+        # Collect the answers of one turn of the event loop, and write them to standard output at once.
         out.write(b"".join(waiting))
         out.flush()
         waiting.clear()
@@ -294,8 +294,8 @@ async def serve() -> None:
             try:
                 answer = await backend.answer(invocation)
             except Exception:
-                # Go on with later messages, and send the client an error, as API Gateway does when a Lambda function
-                # raises.
+                # Send the client an error, as API Gateway does when a Lambda function raises, and go on with the next
+                # message.
                 _log.exception("an invocation of %s failed", invocation.route)
                 answer = link.Answer(invocation.number, failed=True)
             if not waiting:

@@ -77,7 +77,7 @@ class Connection:
         self._idle = self._loop.call_later(idle_s, self._look)
         self._lifetime = self._loop.call_later(lifetime_s, self.close, GOING_AWAY, "lifetime")
         self._patience: asyncio.TimerHandle | None = None
-        #: The code of the close frame that ended the connection, from either side; None without a close frame.
+        #: Code of the close frame that ended the connection, no matter who sent it; None if there was no close frame.
         self.closed_with: int | None = None
 
     @property
@@ -144,7 +144,7 @@ class Connection:
             return
         self._active_s = self._loop.time()
         if len(frame.data) > FRAME_MAX_BYTES:
-            # AWS documents this close code for a frame that is too large, and not only for a message.
+            # AWS documents the code 1009 for a frame that is too large, and not only for a message.
             self._fail(CloseCode.MESSAGE_TOO_BIG, "a frame may have 32 KB")
         elif frame.opcode is Opcode.BINARY:
             self._fail(CloseCode.UNSUPPORTED_DATA, "binary messages are not supported")
@@ -179,7 +179,7 @@ class Connection:
             self._patience = self._loop.call_later(_CLOSING_S, self.cut)
 
     def _look(self) -> None:
-        """Close the connection if it was idle for too long, else check again when that could next be the case."""
+        """Close the connection if it was idle for too long, else check again when the idle timeout may next expire."""
         left_s = self._active_s + self._idle_s - self._loop.time()
         if left_s <= 0:
             self.close(GOING_AWAY, "idle")

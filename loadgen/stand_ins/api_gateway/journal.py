@@ -30,7 +30,7 @@ class _Delivery(msgspec.Struct):
 
 
 def _delivery(message: bytes) -> tuple[str | None, str | bytes | None]:
-    """Return the channel and the event of a delivery, with None for either that the message lacks."""
+    """Return the channel and the event of a delivery, each as None if the message lacks it."""
     try:
         found = msgspec.json.decode(message, type=_Delivery)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

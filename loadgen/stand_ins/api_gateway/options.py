@@ -37,7 +37,8 @@ class Options:
     """Requests per second of the account: connects, messages and @connections together; 0 for no limit. The service's
     default is 10,000 with a burst of 5,000."""
     account_burst: float = limits.REQUESTS_BURST
-    """Capacity of the token bucket that ``account_rate`` fills: the requests that may come at once."""
+    """Capacity of the account's token bucket: the number of requests that may come at once. ``account_rate`` refills
+    it."""
     buffer_bytes: int = 1024 * 1024
     """A POST is refused with 429 if its client has more unsent bytes than this; the service's limit is not known."""
     post_delay_ms: float = 0.0
@@ -47,7 +48,7 @@ class Options:
     invocations: int = 1_000
     """Maximum number of messages that the backend works on at once, like Lambda's concurrency."""
     query_ms: float = 0.0
-    """Time that the backend waits for its table before a fan-out, in milliseconds."""
+    """Time in milliseconds that the backend waits before a fan-out, in place of the query of a database table."""
     retries: int = 2
     """Number of times that the backend repeats a POST that was answered with 429 or 5xx, as AWS's SDKs do."""
     acknowledge: Acknowledge = "after"

@@ -37,7 +37,8 @@ from loadgen.stand_ins.journal import Journal
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 _JSON: Final = "application/json"
-#: Errors of the handshake. Users report the error's name either in `message` or in `errorType`.
+#: Errors of the handshake. In reports by users of AWS, the error's name is sometimes in `message` and sometimes in
+#: `errorType`.
 NO_PROTOCOL: Final = WireError(None, "NoProtocolError", 400)
 OTHER_PROTOCOL: Final = WireError(None, "SubProtocolNotSupportedError", 400)
 NO_HEADERS: Final = WireError("BadRequest", "Required headers are missing.", 400)
@@ -58,7 +59,7 @@ class GraphqlApi:
         self._starts = TokenBucket(settings.starts_per_s) if settings.starts_per_s else None
 
     def may_start(self) -> bool:
-        """Return False if clients subscribe faster than the API's rate."""
+        """Count a client's attempt to subscribe; return False if it exceeds the API's rate."""
         return self._starts is None or self._starts.try_take()
 
     async def authorize(
@@ -195,7 +196,7 @@ def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
 
 
 def _rewritten(value: Any) -> Any:
-    """Return the JSON text of an object parsed and encoded again, as by a resolver; return other values unchanged."""
+    """Parse and encode again a text that is a JSON object, as a resolver on AWS does; return other values unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return value
     try:

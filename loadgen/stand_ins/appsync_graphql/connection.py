@@ -56,7 +56,7 @@ class Api(Protocol):
     hub: Hub
 
     def may_start(self) -> bool:
-        """Return False if clients subscribe faster than the API's rate."""
+        """Count a client's attempt to subscribe; return False if it exceeds the API's rate."""
 
     async def authorize(
         self, operation: Operation, credentials: Mapping[str, str], signed_body: Callable[[], bytes]

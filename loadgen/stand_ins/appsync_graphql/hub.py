@@ -65,7 +65,7 @@ class Hub:
         self._journal = journal
         #: The subscriptions by field name, then by the names of their given arguments, then by the arguments' values.
         self._index: dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], dict[Subscription, None]]]] = {}
-        #: Number of deliveries that were due so far.
+        #: Number of deliveries so far that `lose_every` counts: every Nth of them is lost on purpose.
         self._due = 0
 
     def add(self, subscription: Subscription) -> None:

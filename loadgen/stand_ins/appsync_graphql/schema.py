@@ -57,7 +57,8 @@ _AWS: Final = "".join(
     "directive @aws_cognito_user_pools(cognito_groups: [String!]) on FIELD_DEFINITION | OBJECT",
     "directive @aws_auth(cognito_groups: [String!]) on FIELD_DEFINITION",
 ))  # fmt: skip
-#: Limits on documents and their cache. Validation time grows with the square of a document's number of tokens.
+#: Limits on documents and on the cache of compiled documents. The time to validate a document grows with the square of
+#: its number of tokens.
 _MOST_TOKENS: Final = 1_000
 _MOST_CHARACTERS: Final = 50_000
 _MOST_DOCUMENTS: Final = 1_000
@@ -79,7 +80,7 @@ class OperationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A selected field: its response key, its name, its type, and the fields selected below it, or None."""
+    """A selected field; `below` are the fields selected below it, or None if its type has no fields."""
 
     key: str
     name: str
@@ -89,7 +90,10 @@ class Selected:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A root field of an operation; each argument has a function that takes the variables and returns its value."""
+    """A root field of an operation, with its arguments.
+
+    `arguments` has for each argument its name and a function from the operation's variables to the argument's value.
+    """
 
     selected: Selected
     arguments: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...]
@@ -105,7 +109,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compiled:
-    """A checked GraphQL operation. Each text is compiled once, so operations are compared by identity."""
+    """A checked GraphQL operation; compared by identity, since each text is compiled only once."""
 
     kind: str
     calls: tuple[Call, ...]
@@ -232,7 +236,7 @@ class Schema:
     def _nodes(
         self, selection: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode], depth: int
     ) -> list[FieldNode]:
-        """Return the fields of a selection set and its fragments; the first of several with one response key counts."""
+        """Return the fields of a selection set and its fragments; only the first field for each response key."""
         if depth > _MOST_DEPTH:
             raise OperationError("The document is nested too deeply")
         found: dict[str, FieldNode] = {}

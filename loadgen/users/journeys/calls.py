@@ -1,4 +1,4 @@
-"""Call user code of a journey and count its exceptions as failures of that code; journey and worker go on."""
+"""Call a journey's user code and count its exceptions as failures of that code, so that journey and worker go on."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def called(run: WorkerRun, name: str, code: Callable[..., object], *arguments: o
 
 
 def failed(run: WorkerRun, name: str, error: BaseException) -> None:
-    """Count an exception of a journey's code, or raise it again if the harness raised it to end the journey."""
+    """Count an exception of a journey's code; raise it again if the harness raised it because the run is over."""
     if isinstance(error, GreenletExit) and run.stopping and gevent.getcurrent() is not gevent.get_hub():
         raise error
     if isinstance(error, JourneyError):

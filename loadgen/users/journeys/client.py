@@ -42,7 +42,7 @@ class JourneyClient:
         assert plan.journey is not None
         self._run, self._plan = run, plan
         self._moments = Moments(lambda: 0.0, None, Random(0), lambda _: None)
-        #: Due times of publishes by callbacks: such a publish is due when it is requested. Publishes by tasks use
+        #: Due times of publishes that a callback makes: each is due when it is requested. Tasks use the due times of
         #: `_moments`.
         self._at_once = self._moments
         self._feeds = Feeds(run.rules, plan.journey)
@@ -98,7 +98,8 @@ class JourneyClient:
                 else:
                     self._link.connection.subscribe(plan)
             except TransportError:
-                # The connection was lost just now. It is opened again, with all feeds.
+                # The connection was lost just now. The link opens it again and requests all subscriptions, so raise
+                # nothing.
                 pass
             self._await(feed, deadline_s)
         finally:
@@ -124,8 +125,8 @@ class JourneyClient:
         """Publish one event or a batch, and wait for the answer, which is truthy if all events were accepted.
 
         An event is a dict, or the text of a JSON object; it gets the stamp as its first member. By default, ``via`` is
-        HTTP if the service accepts publishes over HTTP, else the connection. A publish that was refused or lost raises
-        nothing: see `Answer`.
+        HTTP if the service accepts publishes over HTTP, else the connection. If the publish was refused or lost, the
+        `Answer` says so, and nothing is raised.
 
         Raises:
             ValueError: an event cannot be published, or the channel cannot be published to.
@@ -191,8 +192,7 @@ class JourneyClient:
     ) -> Event | None:
         """Wait for an event of a feed, or for one that a function accepts; return None if none arrives in time.
 
-        An event that arrived before the call also counts, unless it was returned before or 100 others have arrived
-        since.
+        The event may have arrived before the call, unless an earlier call returned it or 100 others have arrived since.
         """
         if isinstance(what, Feed):
             feed, what = what, None
@@ -258,11 +258,11 @@ class JourneyClient:
 
     @property
     def _paced(self) -> Moments:
-        """Tell when this greenlet's publishes are due: in tasks by the journey's pacing, in callbacks now."""
+        """The due times of this greenlet's publishes: by the journey's pacing in a task, at once in a callback."""
         return self._at_once if self._inbox.is_calling else self._moments
 
     def _await(self, feed: Feed, deadline_s: float) -> None:
-        """Wait until a feed is ready; if it is refused or not ready by the deadline, drop it and raise."""
+        """Wait until a feed is ready; if it is refused or not ready by the deadline, drop it and raise JourneyError."""
         while not feed.settled.is_set():
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:

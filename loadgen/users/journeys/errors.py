@@ -2,7 +2,10 @@
 
 
 class JourneyError(Exception):
-    """The service failed a request of a journey, which is already recorded; a task that does not catch this ends."""
+    """The service failed a request of a journey; the failure is already recorded.
+
+    A task that does not catch this error ends.
+    """
 
 
 class RefusedError(JourneyError):

@@ -38,7 +38,7 @@ class Feed:
         self._client = client
         self.plan = plan
         self.callback = callback
-        #: Set while the subscription is ready or refused: nothing needs to wait for it any longer.
+        #: Set while the subscription is ready or refused, so that nothing needs to wait for the service's answer.
         self.settled = Flag()
         self.error: str | None = None
 
@@ -53,7 +53,7 @@ class Feed:
         return bool(self.settled.is_set()) and self.error is None
 
     def wait(self, timeout: float = 10.0, where: Callable[[Event], object] | None = None) -> Event | None:
-        """Wait for the next event of this feed, one for which ``where`` is true; return None after ``timeout`` s."""
+        """Wait for the next event of this feed that ``where`` accepts; return None if none arrives in ``timeout`` s."""
         return self._client.wait_for(self if where is None else where, timeout, feed=self)
 
     def unsubscribe(self) -> None:
@@ -83,7 +83,7 @@ class Received:
 
     @property
     def event(self) -> Event:
-        """The decoded event, always the same object; raises msgspec.MsgspecError if it is no JSON object."""
+        """The decoded event, the same object at each call; raises msgspec.MsgspecError if it is no JSON object."""
         if self._event is None:
             publisher, sequence = self.stamp[1], self.stamp[2]
             cause = Cause(publisher, sequence, self.feed.plan.number)
@@ -92,7 +92,7 @@ class Received:
 
 
 class Backlog:
-    """The latest events of all feeds of a journey that the journey's code has not waited for yet."""
+    """The latest events of all feeds of a journey, without those that a wait of the journey's code has returned."""
 
     def __init__(self) -> None:
         self._kept: deque[Received] = deque(maxlen=KEPT)
@@ -107,7 +107,8 @@ class Backlog:
     def take(self, wanted: Callable[[Any], object] | None, feed: Feed | None) -> Event | None:
         """Remove and return the first event of ``feed`` for which ``wanted`` is true, or None.
 
-        Either may be None to accept all. Exceptions of ``wanted`` are propagated.
+        With None for ``feed``, events of all feeds are taken; with None for ``wanted``, any event. Exceptions of
+        ``wanted`` are propagated.
         """
         self.changed.clear()
         for received in list(self._kept):

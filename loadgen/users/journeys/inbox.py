@@ -48,7 +48,8 @@ class Inbox:
     ) -> Event | None:
         """Return the first event of ``feed`` that ``wanted`` accepts, or None if none arrives in time.
 
-        Either may be None to accept all. An event is returned once.
+        With None for ``feed``, events of all feeds are taken; with None for ``wanted``, any event. An event is returned
+        once.
         """
         deadline_s = time.monotonic() + timeout_s
         while True:

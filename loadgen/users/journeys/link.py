@@ -1,4 +1,4 @@
-"""The connection of a journey: opened when it is needed, and again after it was lost.
+"""The connection of a journey: it is opened when it is needed, and opened again after a loss.
 
 A feed is a subscription of the journey (`feeds`). A life of a connection lasts from a connect to its end; a reconnect
 begins the next one.
@@ -26,7 +26,7 @@ CONNECT_S: Final = 15.0
 
 
 class Link:
-    """Opens a journey's connection, and reopens it after a loss, with the subscriptions of all ``feeds``."""
+    """Opens a journey's connection, and reopens it after a loss; then it requests all subscriptions in ``feeds``."""
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, feeds: Feeds, listener: Listener) -> None:
         self._run, self._plan, self._feeds = run, plan, feeds
@@ -60,11 +60,11 @@ class Link:
             raise StopUser
 
     def connect(self, deadline_s: float) -> None:
-        """Connect, with retries until success, and request all feeds; do nothing while the connection is up.
+        """Connect, with retries until it succeeds, and request all feeds; do nothing if the connection is open.
 
         Raises:
             RefusedError: the service refuses the connection for good.
-            NoAnswerError: the service could not be reached until ``deadline_s`` of `time.monotonic`, or the reconnect
+            NoAnswerError: the service could not be reached by ``deadline_s`` (`time.monotonic`), or the reconnect
                 policy allows no further attempt.
             StopUser: the run is over.
         """
@@ -122,7 +122,8 @@ class Link:
 
     def _open(self, timeout_s: float) -> None:
         self.connection.open(timeout_s)
-        # Set this before the feeds are requested: if the connection is lost meanwhile, `_on_ended` clears it.
+        # Set this before the feeds are requested. If the connection is lost meanwhile, `_on_ended` must be able to
+        # clear it.
         self._up = True
         for feed in self._feeds:
             self.connection.subscribe(feed.plan)
@@ -143,7 +144,7 @@ class Link:
             self._returning = gevent.spawn(self._come_back)
 
     def _come_back(self) -> None:
-        """Connect again after a lost connection, as the reconnect policy says; a greenlet."""
+        """Connect again after a lost connection, as the reconnect policy says; runs in a separate greenlet."""
         wait_s = self._reconnects.wait_s(self.connection.intent, self.connection.retry_s)
         if wait_s is None:
             return
