@@ -68,10 +68,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
 
 
-# Of thousands of tests, which are in hundreds of files.
+# Cached, because there are thousands of tests in only hundreds of files.
 @cache
 def _is_slow(path: Path) -> bool:
-    """Return whether a file of tests belongs to the slow layer."""
+    """Return whether a test file is in the folder system/, whose tests are slow."""
     return SYSTEM in path.parents
 
 

@@ -163,8 +163,8 @@ class Client:
         )
         return HttpSender(service, client, run.recorder.undecodable)
 
-    # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks. The first
-    # is the user's own if the client rests then.
+    # A greenlet takes some 8 KB for its two stacks, so a client has one for connecting only while it connects. A client
+    # that only subscribes connects the first time in the greenlet that Locust started for its user (see `resting`).
 
     def _connect(self, connection: ClientConnection) -> None:
         """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over.

@@ -144,8 +144,8 @@ class Subscriptions:
     ) -> None:
         """Begin without subscriptions.
 
-        ``on_moved``, if given, is called after each change of a subscription's state, from the gevent hub, and
-        ``on_sent`` with (message, time in ns, description without secrets) of each subscribe message.
+        ``on_moved``, if given, is called from the gevent hub after each change of a subscription's state. ``on_sent``,
+        if given, is called for each subscribe message with (message, time in ns, description without secrets).
         """
         self._run = run
         self._client = client

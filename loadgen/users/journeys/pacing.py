@@ -14,7 +14,7 @@ _NS: Final = 1_000_000_000
 
 
 class Schedule:
-    """A `wait_time` that keeps a schedule however long the tasks take, so that a journey is an open loop."""
+    """A `wait_time` that starts tasks on a schedule, however long each takes (an open loop)."""
 
     def __init__(self, rate_per_s: float, poisson: bool) -> None:
         if not 0 < rate_per_s < 1e6:
@@ -70,7 +70,10 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict."""
+    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict.
+
+    ``name`` is the qualified name of the inner function that, for example, `between(1, 2)` returns.
+    """
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
         name,
@@ -135,7 +138,10 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return when a publish requested now is due, and the time after which a delay is the generator's."""
+        """Return two times for a publish requested now: when it is due, and from when on a delay is the generator's.
+
+        The second is later than the first if the task before took longer than its slot: the target caused that delay.
+        """
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:
             due_ns = self._clock()

@@ -29,7 +29,7 @@ class Row(Mapping[str, Cell]):
 
 
 class OwnRows:
-    """A client's row of each data source of the run, as an attribute or by the name of the source."""
+    """A client's row of each data source of the run, as in ``rows.people`` or ``rows["people"]``."""
 
     def __init__(self, values: Mapping[str, Cell]) -> None:
         """``values`` maps names in templates, such as ``people.id``, to the client's values."""

@@ -150,7 +150,7 @@ def test_while_a_step_may_have_been_before_and_after_are_both_possible() -> None
         low, high = curve.interval(ints(int((at_s + 5) * SECOND)))
         assert (low[0], high[0]) == (pytest.approx(-slewed), pytest.approx(5 * MS + slewed))
     low, high = curve.interval(ints(6 * SECOND, 7 * SECOND))
-    # At a reading, the step has not begun or is over. The intervals before and after the step have no other
+    # At each reading, the step has either not begun or is over. The intervals before and after the step have no other
     # neighbour, so slewing (250 µs) bounds them.
     doubt = reading + 250 * US
     assert (low.tolist(), high.tolist()) == ([-doubt, 5 * MS - doubt], [doubt, 5 * MS + doubt])

@@ -34,7 +34,7 @@ def test_what_nobody_vouched_for_stays_as_the_pings_have_it() -> None:
     found = narrowed(plain, AT, np.full(len(AT), 40_000))
     assert found.interval(np.array([-SECOND // 2]))[1][0] > 1e6
     assert found.interval(np.array([6 * SECOND]))[1][0] > 1e6
-    # Nor do they cover a gap of 5 s between two pings, in which the daemons were not asked.
+    # The daemons' claims do not cover a gap of 5 s between two pings either, since the daemons were not asked in it.
     late = AT.copy()
     late[10:] += 5 * SECOND
     assert narrowed(plain, late, np.full(len(AT), 40_000)) is plain

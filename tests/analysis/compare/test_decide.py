@@ -93,7 +93,7 @@ def test_what_differs_between_the_sides_is_said() -> None:
 
 
 def widened(side: list[Profile], low: float, high: float) -> list[Profile]:
-    """Return the same runs, with latencies known only to lie between `low` and `high` times the figure."""
+    """Return the same runs, with latencies known only to lie between `low` and `high` times the measured ones."""
     return [
         Profile(**{**each.to_dict(), "ends": {m: (v * low, v * high) for m, v in each.figures.items() if v}})
         for each in side

@@ -149,7 +149,7 @@ def decided(summary: dict[str, Any]) -> list[str]:
 
 
 def test_a_gate_that_the_truth_may_pass_is_not_failed(tmp_path: Path) -> None:
-    """Under stress, some deliveries share a later one's stamp: the p99 reads 13 ms, and 10 ms may be true."""
+    """Some deliveries share the kernel stamp of a later one, so a p99 recorded as 13 ms may truly be 10 ms."""
     gates = [
         "delivery.latency.p99 < 15ms",
         "delivery.latency.p99 < 12ms",

@@ -1,4 +1,4 @@
-"""Test the figures of echo lanes with records whose clocks and delays are known."""
+"""Test the figures of echo lanes (workers that publish to themselves) with known clocks and delays."""
 
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ def two_hosts(
 ) -> Any:
     """Summarise a run of two workers, each with a subscriber, of which one or both publish.
 
-    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by
-    ``wrong_ns``. Its pings do not show this, because their two ways differ by as much.
+    ``ways_ns`` are the true service latencies from one worker to another. Worker 1's stamps are ahead by ``wrong_ns``.
+    Its pings do not show this error, because the delays of their two directions hide it.
     """
     events: list[Row] = []
     deliveries: list[Row] = []

@@ -27,7 +27,7 @@ def in_sql(folder: Path) -> dict[str, Any]:
     """Return the figures computed by SQL, which must equal the ledger's wherever SQL computes them."""
     run = analysis.load(folder)
     assert run.measure is not None
-    # The part of `independent.figures` that counts; the rest takes twice as long.
+    # Run only the part of `independent.figures` that counts deliveries; the rest takes twice as long.
     with independent.opened(run) as (database, _):
         if not independent._simple(database, independent._has_intents(database)):
             return {}
@@ -120,9 +120,9 @@ def test_while_another_member_is_there_a_dropped_one_excuses_only_what_was_under
         member(2),
     ]
     connections = [connection(1, 0, intent="drop 0"), connection(1, 1), connection(2)]
-    # The event of 20 ms was overdue at the drop, and that of 50 ms is older than the one of 90 ms, which
-    # member 1 received: both are lost. That of 95 ms may have been under way to member 1. Those of 150 and
-    # 210 ms are lost too, since member 2 was there.
+    # The event due at 20 ms was overdue at the drop, so it is lost. So is the event due at 50 ms, because member 1
+    # received a later one (90 ms). The event due at 95 ms may have been under way to member 1. The events due at 150
+    # and 210 ms are lost too, since member 2 could have received them.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[2], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap) == (5, 1, 1)
     assert (ledger.lost_otherwise, ledger.lost_in_reconnect) == (4, 0)
@@ -287,7 +287,7 @@ def test_a_service_that_was_to_keep_the_session_owes_what_was_sent_meanwhile(
 ) -> None:
     events = published(50, 95, 150, 205, 220)
     subscriptions, connections = kept(session, intent)
-    # The event of 150 ms arrives after the drain time, so it is late.
+    # The event due at 150 ms arrives after the drain time, so it is late.
     arrived = [delivery(events[0], 1), delivery(events[2], 1, LATE_NS + 5 * MS), delivery(events[4], 1)]
     ledger = settled(tmp_path, events, subscriptions, arrived, connections)
     assert (ledger.expected, ledger.delivered, ledger.late) == (5, 2, 1)

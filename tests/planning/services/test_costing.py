@@ -251,7 +251,7 @@ def test_appsync_events_costs_what_the_plan_of_it_alone_says(name: str) -> None:
     assert events.run is not None
     usd = events.run.usd("service")
     assert float(usd.low or 0) == pytest.approx(alone.cost.bill["total"], rel=1e-6)
-    # The plan of a run has few keep-alives, because it is short; the costing counts them by the minute.
+    # The run is short, so its plan counts few keep-alives. The costing counts them by the minute, which gives more.
     assert float(usd.high or 0) >= alone.cost.bill["total"] + alone.cost.bill["unclear"] - 1e-9
 
 
