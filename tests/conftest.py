@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 SYSTEM = HERE / "system"
 #: Longest value in the name of a test, in characters.
 LONGEST_ID = 200
-#: These files are not collected, except one that is named on the command line.
+#: The files of `PATCHED` import Locust, which patches the process, so they are collected only if the command line names
+#: them.
 collect_ignore = list(PATCHED)
 #: Files of `PATCHED` that were collected because the command line names them.
 _named: list[str] = []

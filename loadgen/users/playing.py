@@ -185,7 +185,7 @@ class Client:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
                 if run.logins.own(self._plan):
-                    # Only this client's login is refused, so only this client stays away.
+                    # The service refused this client's own login, so the other clients are not affected.
                     told = f"the service refused the login: {error}"
                     if not self._reconnects.was_connected:
                         run.logins.refused(self._plan, told)

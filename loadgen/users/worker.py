@@ -64,9 +64,9 @@ class Readiness(Protocol):
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Wait for one more subscription to ``channel`` to become ready.
 
-        Without probes, ``on_ready`` is called with the current time after the settle time. With probes, the user
-        normally sees one arrive and calls :meth:`proven`. Then ``on_ready`` is called only for a member of a shared
-        subscription, if other members received the probes.
+        Without probes, ``on_ready`` is called with the current time after the settle time. With probes, it is called
+        only for a member of a shared subscription, if other members received the probes. In all other cases the user
+        sees a probe arrive and calls :meth:`proven`.
         """
 
     def proven(self, channel: str) -> None:

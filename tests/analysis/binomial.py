@@ -6,9 +6,9 @@ from scipy import special
 
 
 def quantile(share: float, count: int, rate: float) -> int:
-    """Return the ``share`` quantile of the successes in ``count`` trials, of which each succeeds at ``rate``.
+    """Return the ``share`` quantile of the number of successes in ``count`` trials of probability ``rate``.
 
-    This is the least number that is not exceeded with a probability of at least ``share``.
+    It is the least n for which the probability of at most n successes is at least ``share``.
     """
     found = max(0, math.ceil(float(special.bdtrik(share, count, rate))) - 1)
     while special.bdtr(found, count, rate) < share:

@@ -1,6 +1,6 @@
 """Simulate runs with a known difference, and count how many comparisons of them are right.
 
-`python -m benchmarks.statistics_known comparisons` checks the bars with the full number of comparisons;
+`python -m benchmarks.statistics_known comparisons` checks these counts with the full number of comparisons;
 `compare/test_decide.py` checks them with a sample.
 """
 

@@ -1,6 +1,6 @@
 """Simulate `loadgen ab`: how often it finds a difference if it may stop after any pair, and how soon.
 
-`python -m benchmarks.statistics_known stopping` checks the bars with the full number of plans;
+`python -m benchmarks.statistics_known stopping` checks the results with the full number of plans;
 `compare/test_chances.py` checks them with a sample.
 """
 

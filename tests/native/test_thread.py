@@ -1,4 +1,4 @@
-"""Test that the receive thread reads while Python is busy, within bounds, and outlives nothing it uses."""
+"""Test that the receive thread reads while Python is busy, within bounds, and never uses what was freed."""
 
 import contextlib
 import fcntl

@@ -70,9 +70,9 @@ def wait_of(user: Any, random: Random) -> Callable[[], Any]:
 
 
 def _given(declared: Any, name: str) -> Mapping[str, Any]:
-    """Return the arguments of Locust's wait function ``name`` if it made ``declared``, else an empty dict.
+    """Return the arguments of Locust's `between` or `constant_pacing` if it made ``declared``, else an empty dict.
 
-    ``name`` is the qualified name of the inner function that, for example, `between(1, 2)` returns.
+    ``name`` is the qualified name of the inner function that Locust's function returns.
     """
     if isinstance(declared, FunctionType) and (declared.__module__, declared.__qualname__) == (
         "locust.user.wait_time",
@@ -138,9 +138,9 @@ class Moments:
         self._due_ns = None
 
     def take(self) -> tuple[int, int]:
-        """Return two times for a publish requested now: when it is due, and from when on a delay is the generator's.
+        """Return the due time of a publish requested now, and the time from which a delay is the generator's.
 
-        The second is later than the first if the task before took longer than its slot: the target caused that delay.
+        They differ if the task before took longer than its slot: the target caused the delay until the second time.
         """
         due_ns, self._due_ns = self._due_ns, None
         if due_ns is None:

@@ -185,7 +185,7 @@ def test_pings_alone_bound_the_offset_to_half_a_round_trip_at_each() -> None:
     assert curve.base_ns == 7 * SECOND + 100 * US
     at = np.arange(1, 5, dtype=np.int64) * SECOND + 1000 * SECOND
     low, high = curve.interval(at)
-    # The upper bound is that of the ping a second before, plus what the clocks may drift apart in a second.
+    # The upper bound comes from the ping a second before, raised by what the clocks may drift apart in a second.
     assert high.tolist() == pytest.approx([PART * SECOND] * 4, abs=1)
     # Bounds count from the first upper bound, and a ping's lower bound is a round trip (200 µs) less. The
     # ping before came back 200 µs after it was sent, so its lower bound has had that much less time to drift.

@@ -315,7 +315,7 @@ def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of
         (3000, -1010, -990, -1000),
     )
     shown = fit.error_ns_at(np.array([1050 + 200, 1050 + 1000, 1050 + 1500, 1050 + 1900])).tolist()
-    # The error grows from 10 to 700 ns up to that corrected time, and shrinks again after it.
+    # Around the corrected time that several times share, the error grows from 10 to 700 ns and shrinks again.
     assert shown == [pytest.approx(149, abs=2), 701, 701, pytest.approx(149, abs=2)]
 
 

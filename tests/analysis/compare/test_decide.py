@@ -22,7 +22,7 @@ from tests.paths import REPO
 
 pytestmark = pytest.mark.long
 
-#: Probability that a method which exactly meets the stated rate misses the bar of a sample.
+#: Probability that a test of a sample fails by chance, although the method keeps exactly to the stated rate.
 CHANCE = 0.001
 
 

@@ -36,7 +36,7 @@ SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))
 )
 PIECES = st.lists(st.lists(SAMPLE, max_size=12), min_size=1, max_size=5).filter(any)
-#: Greatest number of samples that are sorted: none, or more than there are.
+#: Values for the largest number of samples that is still sorted: 0 sorts none, and 10**6 sorts all.
 SORTED = st.sampled_from((0, 10**6, 10**6))
 
 

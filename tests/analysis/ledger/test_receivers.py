@@ -91,7 +91,7 @@ def test_groups_of_other_names_and_other_patterns_are_other_groups(tmp_path: Pat
 
 def test_order_is_that_of_each_member(tmp_path: Path) -> None:
     events = published(10, 11, 12, 13)
-    # Member 2 is slow, so its event arrives after later ones of member 1. Member 1 gets its last two out of
+    # Member 2 is slow, so its event arrives after later events of member 1. Member 1 gets its last two events out of
     # order.
     arrived = [
         delivery(events[0], 1),
@@ -148,7 +148,7 @@ def test_two_members_that_break_at_once_excuse_each_its_own(tmp_path: Path) -> N
         connection(2, 0, intent="drop 0"),
         connection(3),
     ]
-    # Member 1 received the second event, so the first was under way to member 2.
+    # Member 1 received the second event, so the first was not under way to it, but to member 2, which was dropped too.
     ledger = settled(tmp_path, events, subscriptions, [delivery(events[1], 1)], connections)
     assert (ledger.expected, ledger.delivered, ledger.missed_in_gap, ledger.lost) == (1, 1, 1, 0)
 
@@ -200,7 +200,7 @@ _MEMBERS, _LIVES, _STARTS, _ENDS, _WAITS, _GAPS, _DELAYS, _THIRDS = (
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Draw events, members of two groups and of none that come and go, and some of the deliveries."""
+    """Draw events, subscriptions that come and go, in two groups of members or in none, and some of the deliveries."""
     events = published(*sorted(draw(_TIMES)))
     subscriptions: list[Row] = []
     connections: list[Row] = []

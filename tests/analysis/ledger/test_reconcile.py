@@ -66,7 +66,7 @@ def test_one_lost_one_twice_one_to_a_subscription_that_was_gone(tmp_path: Path) 
     subscriptions = [subscription(1, "/default/a"), subscription(2, "/default/a", ended_ns=15 * MS)]
     deliveries = [delivery(first, 1), delivery(first, 1), delivery(second, 2)]
     ledger = ledger_of(tmp_path, [first, second], subscriptions, deliveries)
-    assert ledger.expected == 3  # the first to both, the second to the one still subscribed
+    assert ledger.expected == 3  # the first event for both, the second for the one still subscribed
     assert (ledger.delivered, ledger.lost, ledger.duplicates, ledger.outside_live_window) == (1, 2, 1, 1)
     assert (ledger.events_with_loss, ledger.subscriptions_with_loss) == (2, 2)
     assert ledger.balances
