@@ -163,8 +163,8 @@ class Client:
         )
         return HttpSender(service, client, run.recorder.undecodable)
 
-    # A greenlet takes some 8 KB for its two stacks, so a client has one for connecting only while it connects. A client
-    # that only subscribes connects the first time in the greenlet that Locust started for its user (see `resting`).
+    # A greenlet takes some 8 KB for its two stacks, so a client has one for connecting only while it connects. If the
+    # client rests (see `resting`), it connects the first time in the greenlet that Locust started for its user.
 
     def _connect(self, connection: ClientConnection) -> None:
         """Try to connect until that succeeds, the reconnect policy allows no further attempt, or the run is over.

@@ -33,7 +33,8 @@ class State(Enum):
     REFUSED = "the service has said no"
     ENDED = "given up, or its connection has ended"
 
-    # `Enum` hashes a member's name in Python, which takes ten times as long; there is one object for each member.
+    # `Enum` hashes a member's name in Python, which takes ten times as long. Hashing the object is enough, since there
+    # is one object for each member.
     __hash__ = object.__hash__
 
 

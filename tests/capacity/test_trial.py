@@ -1,4 +1,4 @@
-"""Test how a trial is read, using the sample run with changed gates and findings."""
+"""Test what a capacity search concludes from a trial's run: the sample run with changed gates and findings."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
         ("invalid", "schedule", True),
         ("invalid", "record", False),
         ("degraded", "ledger", False),
-        # The summary of this trial has no bounds of its figures.
+        # The figures of these runs have no bounds, so a finding on the clock leaves them in doubt.
         ("degraded", "clock", False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Test the steps of a probe below the service's protocol, on the loopback."""
+"""Test the steps of `loadgen probe` below the service's protocol (DNS, TCP, TLS), on the loopback."""
 
 import socket
 import ssl

@@ -117,7 +117,7 @@ def test_a_whole_frame_reaches_the_socket_and_the_rest_comes_back(size: int) -> 
                 got += rest
                 break
         assert len(json.loads(unmasked(got))["events"]) == 1
-        # The socket's buffer is full, so the whole frame comes back.
+        # The socket's buffer is full, so C sends nothing and returns the whole frame.
         ours.setblocking(False)
         with suppress(BlockingIOError):
             while True:

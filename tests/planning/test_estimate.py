@@ -205,7 +205,8 @@ def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
     assert use.name == "request_tokens_per_s"
     assert factor == pytest.approx(2000 / 1200)
     outbound = next(use for use in found.uses if use.name == "outbound_messages_per_s")
-    # Twice as many editors publish twice as much to twice as many readers.
+    # Twice as many editors publish twice as much to twice as many readers, so deliveries grow with the square of the
+    # clients.
     assert outbound.clients_headroom == pytest.approx((1_000_000 / 6000) ** 0.5)
 
 

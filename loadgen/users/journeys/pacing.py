@@ -1,4 +1,4 @@
-"""Compute the times at which a journey's tasks are due: after a wait (closed loop), or by a schedule (open loop)."""
+"""Compute when the tasks of a journey (a user's own code) are due: after a wait (closed loop), or by a schedule."""
 
 import inspect
 from collections.abc import Callable, Mapping

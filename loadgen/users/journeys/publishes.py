@@ -1,4 +1,4 @@
-"""Publish for one journey: send the requests, wait for their answers, and record a row for each event."""
+"""Publish for one client that runs tasks: send the requests, await their answers, and record a row for each event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

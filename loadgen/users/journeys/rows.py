@@ -1,4 +1,4 @@
-"""Give a journey the rows of data files assigned to it, as in `self.data.people["article"]`."""
+"""Give a user's tasks the rows of data files assigned to its client, as in `self.data.people["article"]`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

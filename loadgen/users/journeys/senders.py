@@ -1,4 +1,4 @@
-"""The ways in which one journey publishes: over HTTP, and over its connection."""
+"""The two ways in which a client that runs tasks publishes: over HTTP, and over its connection."""
 
 from functools import partial
 from typing import Final, Protocol

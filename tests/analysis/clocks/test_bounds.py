@@ -78,7 +78,8 @@ def test_the_offset_counts_from_that_of_the_first_ping(offset_ns: int) -> None:
 
 
 def test_a_clock_that_moves_by_more_than_slewing_explains_was_stepped() -> None:
-    # Slewing by 500 ppm for one second, plus 5 µs for reading two clocks.
+    # The largest movement that does not count as a step: slewing by 500 ppm for one second, plus 5 µs for reading two
+    # clocks.
     most = 500 * US + 5 * US
     assert adjusted(most, most + 1, -most, -most - 1).stepped.tolist() == [False, True, False, True]
     assert (READING_NS, STEP_NS) == (5 * US, 100 * US)

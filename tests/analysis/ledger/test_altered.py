@@ -1,4 +1,4 @@
-"""Test that exactly the altered deliveries are found, and that their number is unknown without a check."""
+"""Test that exactly the altered deliveries are found, and that their number is unknown if the run checked nothing."""
 
 import json
 from collections import Counter

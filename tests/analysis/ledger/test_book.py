@@ -1,4 +1,4 @@
-"""Test the ledger of a record with every kind of delivery, counted by hand, in one stretch and in several."""
+"""Test the ledger of a record with every kind of delivery, counted by hand, read at once or in several parts."""
 
 from dataclasses import asdict
 from pathlib import Path

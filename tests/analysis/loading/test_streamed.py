@@ -40,7 +40,7 @@ GATES = [
     "publish.lateness.max < 5ms over 2s",
     "publish.errors < 20%",
 ]
-#: Sizes of a slice, stretch or collection, so small that each holds one item or a few.
+#: Sizes of the parts in which a run is read and its samples are collected: so small that each holds an item or a few.
 SMALL = st.integers(1, 4)
 
 
